@@ -1,0 +1,4 @@
+"""Recipients and identities: parsing, forms, conversion, fingerprints.
+
+Knows what keys look like; knows nothing of files, maps or repositories.
+"""

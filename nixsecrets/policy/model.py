@@ -1,0 +1,111 @@
+"""The recipient map as values (design: the recipient map, `nixsecrets.toml`)."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.recipients import Recipient
+
+SopsForm = Literal["age", "ssh"]
+SELECTION_OPTIONS = (
+    "unencrypted_suffix",
+    "encrypted_suffix",
+    "unencrypted_regex",
+    "encrypted_regex",
+    "unencrypted_comment_regex",
+    "encrypted_comment_regex",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A machine; its ssh keys are held in their ssh form."""
+
+    name: str
+    keys: tuple[Recipient, ...]
+    groups: tuple[str, ...] = ()
+    address: str | None = None
+    verified: str | None = None
+    line: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person (or a CI job): somebody who reads and writes secrets."""
+
+    name: str
+    keys: tuple[Recipient, ...]
+    groups: tuple[str, ...] = ()
+    sops_form: SopsForm = "age"
+    line: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """A key that was in use once, so that files in the history can be attributed."""
+
+    name: str
+    key: Recipient
+    date: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A `[[secrets]]` entry; exactly one of `path` and `path_regex` is set."""
+
+    index: int
+    path: str | None
+    path_regex: str | None
+    readers: tuple[str, ...]
+    except_: tuple[str, ...] = ()
+    plaintext_allowed: bool = False
+    backend: Backend | None = None
+    armor: bool = False
+    sops: tuple[tuple[str, str | bool], ...] = ()
+    line: int = field(default=0, compare=False)
+
+    @property
+    def pattern(self) -> str:
+        """The rule's own text, for messages."""
+        return self.path if self.path is not None else str(self.path_regex)
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientMap:
+    """Who may read what.  Names are one namespace; `groups` holds joined members."""
+
+    always: tuple[str, ...]
+    users: tuple[User, ...]
+    hosts: tuple[Host, ...]
+    groups: tuple[tuple[str, tuple[str, ...]], ...]
+    rules: tuple[Rule, ...]
+    retired: tuple[Retired, ...] = ()
+    sops_config: str | None = None
+    agenix_rules: str | None = None
+    version: int = 1
+    filename: str = "nixsecrets.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """One key that may read a file: whose it is, and in the form the file needs."""
+
+    name: str
+    recipient: Recipient
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What the map wants for one path.
+
+    `readers` are in set order: the keys of `always` first, each key once.
+    `unclaimed` is the text that `{host}`/`{user}` captured when the map has no such
+    name; the readers are then those of `always` only.
+    """
+
+    path: str
+    backend: Backend
+    rule: Rule
+    readers: tuple[Reader, ...]
+    unclaimed: str | None = None

@@ -1,0 +1,85 @@
+"""What a secret file tells about its readers without a private key."""
+
+from dataclasses import dataclass
+
+from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.recipients import Recipient
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """An age file whose every stanza carries a tag that fits exactly one known key."""
+
+    recipients: tuple[Recipient, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An age file that the lock vouches for: hash, types, count and tags agree."""
+
+    recipients: tuple[Recipient, ...]
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """A sops file: its labels, checked against the tags where there are any."""
+
+    recipients: tuple[Recipient, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Readers cannot be told; `seen` describes each stanza (`X25519`, `ssh-rsa:tag`)."""
+
+    reason: str
+    seen: tuple[str, ...] = ()
+
+
+State = Exact | Recorded | Stated | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Actual:
+    """One secret file as it lies on the disk (`state.recipients` in file order).
+
+    `key_prints` are hashes of the age header, or of each sops `enc`: two files that
+    share one were copied from each other and share their symmetric key.  `others` are
+    the PGP, KMS and Vault entries of a sops file (`pgp:85D7…`).  `options` are the sops
+    selection options that the file records.  `refusal` says why the file cannot be
+    changed by us (several key groups, scrypt), else None.
+    """
+
+    path: str
+    backend: Backend
+    sha256: str
+    state: State
+    key_prints: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    options: tuple[tuple[str, str | bool], ...] = ()
+    armored: bool = False
+    refusal: str | None = None
+
+    @property
+    def recipients(self) -> tuple[Recipient, ...]:
+        """The readers found; empty where the state is unknown."""
+        return () if isinstance(self.state, Unknown) else self.state.recipients
+
+
+@dataclass(frozen=True, slots=True)
+class NotSecret:
+    """A file that is not encrypted (`empty` when it has no bytes)."""
+
+    path: str
+    sha256: str
+    empty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A file that starts like a secret and is not a whole one."""
+
+    path: str
+    backend: Backend
+    sha256: str
+    reason: str
