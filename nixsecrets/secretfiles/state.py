@@ -83,3 +83,12 @@ class Damaged:
     backend: Backend
     sha256: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The lock's word on one age file: readers in stanza order, hash, how known."""
+
+    recipients: tuple[Recipient, ...]
+    sha256: str
+    how: str

@@ -1,0 +1,412 @@
+"""Diff: what the files say against what the map wants, as a frozen `Plan`.
+
+Pure.  Same input, same plan, same bytes of JSON.  A plan carries its own safety rules
+(`Plan.revocations`, `Plan.lockouts`); asking about them is `cli`'s, carrying out is
+`apply`'s.  The only content a plan holds is the public text of generated files.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from nixsecrets.keys.book import KeyBook
+from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.recipients import KeyId, Recipient
+from nixsecrets.policy.model import SELECTION_OPTIONS, Desired, Reader
+from nixsecrets.secretfiles.state import Actual, Unknown
+
+
+class Action(StrEnum):
+    """What is done to one path."""
+
+    GRANT = "grant"
+    FORM_CHANGE = "form-change"
+    REENCRYPT = "re-encrypt"
+    CREATE = "create"
+    MOVE = "move"
+    DELETE = "delete"
+    WRITE = "write"
+
+
+class Reason(StrEnum):
+    """Why it is done."""
+
+    NEW = "new"
+    GRANTED = "granted"
+    REVOKED = "revoked"
+    UNKNOWN = "unknown"
+    SHARED_KEY = "shared-key"
+    FORM = "form"
+    OPTIONS_CHANGED = "options-changed"
+    CONTENT = "content"
+
+
+class Code(StrEnum):
+    """Stable codes of what a person should look at."""
+
+    PLAINTEXT = "NS001"
+    DAMAGED = "NS002"
+    STALE = "NS010"
+    UNKNOWN = "NS011"
+    REFUSED = "NS012"
+    UNUSABLE = "NS013"
+    UNMANAGED = "NS020"
+    NO_SUCH_NAME = "NS021"
+    RULE_MATCHES_NOTHING = "NS030"
+    FOREIGN_RULE = "NS031"
+    OUT_OF_DATE = "NS040"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """Something no step repairs; `path` is the file (or the map), `line` if known."""
+
+    path: str
+    code: Code
+    message: str
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One path and what happens to it.
+
+    `target` are the readers afterwards, in the order they are written; `before` is the
+    SHA-256 (hex) of the file now, None where there is none; `text` is the new content
+    of a generated file (`write` only; None for the lock, whose hashes come last);
+    `origin` is where a moved file comes from.
+    """
+
+    path: str
+    backend: Backend | None
+    action: Action
+    reason: Reason
+    add: tuple[Reader, ...] = ()
+    remove: tuple[Reader, ...] = ()
+    target: tuple[Reader, ...] = ()
+    before: str | None = None
+    text: str | None = field(default=None, repr=False)
+    origin: str | None = None
+    options: tuple[tuple[str, str | bool], ...] = ()
+    armored: bool = False
+
+    def touches_secret(self) -> bool:
+        """Tell whether a secret file (not a generated one) is changed."""
+        return self.action is not Action.WRITE
+
+    def as_json(self) -> dict[str, object]:
+        """Return the step as `--json` shows it."""
+        return {
+            "path": self.path,
+            "backend": self.backend and self.backend.value,
+            "action": self.action.value,
+            "reason": self.reason.value,
+            "add": [reader.name for reader in self.add],
+            "remove": [reader.name for reader in self.remove],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Steps and problems, each sorted by path."""
+
+    steps: tuple[Step, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    @staticmethod
+    def of(steps: Iterable[Step], problems: Iterable[Problem] = ()) -> "Plan":
+        """Return the plan with steps and problems in their canonical order."""
+        ordered = sorted(steps, key=lambda step: (step.path, step.action))
+        return Plan(tuple(ordered), tuple(sorted(set(problems))))
+
+    @property
+    def secret_steps(self) -> tuple[Step, ...]:
+        """The steps that change a secret file."""
+        return tuple(step for step in self.steps if step.touches_secret())
+
+    def restricted(self, paths: Collection[str]) -> "Plan":
+        """Return the plan with only the steps on `paths`."""
+        return Plan(tuple(s for s in self.steps if s.path in paths), self.problems)
+
+    def grants(self) -> dict[Reader, list[Step]]:
+        """Return, for each reader that gains a file, the steps that give it."""
+        return _by_reader((r, step) for step in self.steps for r in step.add)
+
+    def revocations(
+        self, named: Collection[KeyId] = ()
+    ) -> dict[Reader, list[Step]]:
+        """Return who loses access that the command's arguments did not name."""
+        lost = ((r, step) for step in self.steps for r in step.remove)
+        return _by_reader((r, s) for r, s in lost if r.recipient.key_id not in named)
+
+    def lockouts(self, operator: Collection[KeyId]) -> list[Step]:
+        """Return the steps after which `operator` opens a file no more."""
+        return [
+            step
+            for step in self.secret_steps
+            if any(r.recipient.key_id in operator for r in step.remove)
+            and not any(r.recipient.key_id in operator for r in step.target)
+        ]
+
+    def as_json(self) -> dict[str, object]:
+        """Return the plan as `--json` shows it."""
+        return {
+            "version": 1,
+            "steps": [step.as_json() for step in self.steps],
+            "problems": [
+                {"path": p.path, "code": p.code.value, "message": p.message}
+                for p in self.problems
+            ],
+        }
+
+    def to_json(self) -> str:
+        """Return `as_json` as text: sorted, one trailing newline."""
+        return json.dumps(self.as_json(), indent=2, ensure_ascii=True) + "\n"
+
+
+def _by_reader(pairs: Iterable[tuple[Reader, Step]]) -> dict[Reader, list[Step]]:
+    found: dict[Reader, list[Step]] = {}
+    for reader, step in pairs:
+        found.setdefault(reader, []).append(step)
+    return dict(sorted(found.items(), key=lambda item: item[0].name))
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What `diff` has to know besides the files.
+
+    `users` are the names whose gain of a sops file re-encrypts it (they hold the git
+    history); `native` are the operator's keys whose stanzas we unwrap ourselves, None
+    where no identity is at hand (status, check).
+    """
+
+    book: KeyBook
+    users: frozenset[str] = frozenset()
+    keep_data_key: bool = False
+    native: frozenset[KeyId] | None = None
+    shared: frozenset[str] = frozenset()
+
+
+def shared_prints(files: Iterable[Actual]) -> frozenset[str]:
+    """Return the key prints that more than one file carries."""
+    count = Counter(p for file in files for p in set(file.key_prints))
+    return frozenset(p for p, times in count.items() if times > 1)
+
+
+def converge(actual: Actual, desired: Desired, context: Context) -> Step | None:
+    """Return the step that makes `actual` what the map wants, None if it is."""
+    options = wanted_options(actual, desired)
+    return _step(actual, desired.readers, options, context)
+
+
+def change(
+    actual: Actual, before: Desired | None, after: Desired | None, context: Context
+) -> Step | None:
+    """Return the step for a map that went from `before` to `after`, and no other.
+
+    The target is what the file has, plus what the change gives, minus what it takes;
+    a file whose readers cannot be told gets what `after` says.
+    """
+    old = before.readers if before else ()
+    new = after.readers if after else ()
+    options_changed = (
+        before is not None
+        and after is not None
+        and dict(before.rule.sops) != dict(after.rule.sops)
+    )
+    options = wanted_options(actual, after) if after and options_changed else None
+    if {r.recipient for r in old} == {r.recipient for r in new} and options is None:
+        return None
+    if isinstance(actual.state, Unknown):
+        return _step(actual, new, options, context)
+    target = _moved(actual.recipients, old, new, context.book)
+    return _step(actual, target, options, context)
+
+
+def _moved(
+    have: Sequence[Recipient],
+    old: Sequence[Reader],
+    new: Sequence[Reader],
+    book: KeyBook,
+) -> tuple[Reader, ...]:
+    """Return `have` + (new − old) − (old − new), in the order they are written.
+
+    Keys compare whatever their form; a form that the change itself alters follows it.
+    """
+    was, now = _ids(old), _ids(new)
+    kept = [
+        _follow_form(recipient, was, now, book)
+        for recipient in have
+        if recipient.key_id not in was or recipient.key_id in now
+    ]
+    held = {reader.recipient.key_id for reader in kept}
+    gained = [r for i, r in now.items() if i not in was and i not in held]
+    return tuple(kept + gained)
+
+
+def _follow_form(
+    recipient: Recipient,
+    was: Mapping[KeyId, Reader],
+    now: Mapping[KeyId, Reader],
+    book: KeyBook,
+) -> Reader:
+    key = recipient.key_id
+    if key in now and (key not in was or was[key].recipient != now[key].recipient):
+        return now[key]
+    return Reader(book.label(recipient), recipient)
+
+
+def _step(
+    actual: Actual,
+    target: Sequence[Reader],
+    options: tuple[tuple[str, str | bool], ...] | None,
+    context: Context,
+) -> Step | None:
+    """Return the step from `actual` to `target`, None where they are equal."""
+    if actual.refusal is not None:
+        return None
+    have, want = _have(actual), _ids(target)
+    add = tuple(r for i, r in want.items() if i not in have)
+    remove = tuple(
+        Reader(context.book.label(found[0]), found[0])
+        for i, found in have.items()
+        if i not in want
+    )
+    reformed = any(
+        have[i] != [reader.recipient] for i, reader in want.items() if i in have
+    )
+    verdict = _verdict(actual, add, remove, reformed, options is not None, context)
+    if verdict is None:
+        return None
+    action, reason = verdict
+    return Step(
+        path=actual.path,
+        backend=actual.backend,
+        action=action,
+        reason=reason,
+        add=add if not isinstance(actual.state, Unknown) else (),
+        remove=remove,
+        target=_written_order(actual, target, action),
+        before=actual.sha256,
+        options=options if options is not None else actual.options,
+        armored=actual.armored,
+    )
+
+
+def _verdict(
+    actual: Actual,
+    add: Sequence[Reader],
+    remove: Sequence[Reader],
+    reformed: bool,  # noqa: FBT001 - one of five facts the table below weighs
+    options_differ: bool,  # noqa: FBT001
+    context: Context,
+) -> tuple[Action, Reason] | None:
+    """Return action and reason, first match wins (design: the table of actions)."""
+    if isinstance(actual.state, Unknown):
+        return Action.REENCRYPT, Reason.UNKNOWN
+    if remove:
+        return Action.REENCRYPT, Reason.REVOKED
+    if options_differ:
+        return Action.REENCRYPT, Reason.OPTIONS_CHANGED
+    if add:
+        return _granting(actual, add, context)
+    if reformed:
+        return Action.FORM_CHANGE, Reason.FORM
+    return None
+
+
+def _granting(
+    actual: Actual, add: Sequence[Reader], context: Context
+) -> tuple[Action, Reason]:
+    """Return grant, or re-encryption where a grant would give more than was asked."""
+    if any(p in context.shared for p in actual.key_prints):
+        return Action.REENCRYPT, Reason.SHARED_KEY
+    if actual.backend is Backend.SOPS:
+        to_user = any(reader.name in context.users for reader in add)
+        if to_user and not context.keep_data_key:
+            return Action.REENCRYPT, Reason.GRANTED
+        return Action.GRANT, Reason.GRANTED
+    ours = all(reader.recipient.ours for reader in add)
+    native = context.native is None or any(
+        r.ours and r.key_id in context.native for r in actual.recipients
+    )
+    if not (ours and native):
+        return Action.REENCRYPT, Reason.GRANTED
+    return Action.GRANT, Reason.GRANTED
+
+
+def _written_order(
+    actual: Actual, target: Sequence[Reader], action: Action
+) -> tuple[Reader, ...]:
+    """Return `target` as it is written: a grant appends, a re-encryption orders anew."""
+    if action is Action.REENCRYPT:
+        return tuple(_ids(target).values())
+    want = _ids(target)
+    kept = [want[i] for i in _have(actual) if i in want]
+    held = {reader.recipient.key_id for reader in kept}
+    return tuple(kept + [r for i, r in want.items() if i not in held])
+
+
+def _have(actual: Actual) -> dict[KeyId, list[Recipient]]:
+    """Return the file's readers by key; two forms of one key share an entry."""
+    found: dict[KeyId, list[Recipient]] = {}
+    for recipient in actual.recipients:
+        found.setdefault(recipient.key_id, []).append(recipient)
+    return found
+
+
+def _ids(readers: Iterable[Reader]) -> dict[KeyId, Reader]:
+    return {reader.recipient.key_id: reader for reader in readers}
+
+
+def wanted_options(
+    actual: Actual, desired: Desired
+) -> tuple[tuple[str, str | bool], ...] | None:
+    """Return the rule's sops selection options where the file records others.
+
+    None means: nothing to change (also where the rule names none: then a file keeps
+    what it was written with).
+    """
+    if actual.backend is not Backend.SOPS or not desired.rule.sops:
+        return None
+    relevant = (*SELECTION_OPTIONS, "mac_only_encrypted")
+    recorded = {k: v for k, v in actual.options if k in relevant and v}
+    wanted = {k: v for k, v in desired.rule.sops if k in relevant and v}
+    return None if recorded == wanted else desired.rule.sops
+
+
+def stale_problems(steps: Iterable[Step]) -> Iterator[Problem]:
+    """Yield, for `check`, each step as the finding it repairs."""
+    for step in steps:
+        yield Problem(step.path, _code_of(step), describe(step))
+
+
+def _code_of(step: Step) -> Code:
+    if step.action is Action.WRITE:
+        return Code.OUT_OF_DATE
+    return Code.UNKNOWN if step.reason is Reason.UNKNOWN else Code.STALE
+
+
+def describe(step: Step) -> str:
+    """Return one line on what differs from the map (no path, no full stop)."""
+    parts: list[str] = []
+    if step.add:
+        parts.append("missing " + ", ".join(r.name for r in step.add))
+    if step.remove:
+        parts.append("still readable by " + ", ".join(r.name for r in step.remove))
+    match step.reason:
+        case Reason.UNKNOWN:
+            parts.append("its readers cannot be told")
+        case Reason.FORM:
+            parts.append("a key is there in the wrong form")
+        case Reason.OPTIONS_CHANGED:
+            parts.append("its selection options differ from the rule's")
+        case Reason.SHARED_KEY:
+            parts.append("it shares its symmetric key with a copy")
+        case Reason.CONTENT if step.action is Action.WRITE:
+            parts.append("is not what the map gives")
+        case _:
+            pass
+    return "; ".join(parts)
