@@ -1,0 +1,81 @@
+# Everything here works from a bare clone with Python >= 3.11, git and a network:
+# the first target that needs it makes .venv from the pinned hashes.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+PYTEST_ARGS ?=
+
+# The newest Python that the pins are tested with; others are tried after it. An
+# interpreter counts only if it runs (pyenv leaves shims that do not) and can make a
+# virtual environment (Debian has that in a package of its own).
+PYTHON_NAMES := python3.13 python3.12 python3.11 python3.14 python3
+USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
+ifeq ($(origin PYTHON),undefined)
+PYTHON = $(shell for name in $(PYTHON_NAMES); do \
+  "$$name" -c "$(USABLE)" 2>/dev/null && echo "$$name" && break; done)
+endif
+
+.PHONY: help test lint format demo bench fuzz constraints venv clean
+
+help:
+	@echo "make test         run every test, on all cores (PYTEST_ARGS=… adds options)"
+	@echo "make lint         formatting, ruff, mypy, import arrows, README against --help"
+	@echo "make format       let ruff format the sources, bring the README block up to date"
+	@echo "make demo         the whole job on a throw-away fleet, in under a minute"
+	@echo "make bench        timings on repositories of realistic size"
+	@echo "make fuzz         the property tests, with many more examples"
+	@echo "make constraints  resolve the dependencies anew and write constraints.txt"
+
+test: venv
+	$(PY) -m pytest -n auto $(PYTEST_ARGS)
+
+lint: venv
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	$(PY) -m pytest -q tests/test_arrows.py
+	$(PY) -m tests.readme_help
+
+format: venv
+	$(PY) -m ruff check --fix-only --quiet .
+	$(PY) -m ruff format .
+	$(PY) -m tests.readme_help --write
+
+demo: venv
+	$(PY) -m tests.demo
+
+bench: venv
+	$(PY) -m benchmarks
+
+fuzz: venv
+	HYPOTHESIS_PROFILE=fuzz $(PY) -m pytest -n auto -m hypothesis $(PYTEST_ARGS)
+
+venv: $(STAMP)
+
+# `--clear` only where the interpreter is gone: an up-to-date one is brought forward.
+$(STAMP): constraints.txt pyproject.toml
+	@test -n "$(PYTHON)" || { \
+	  echo "make: no Python >= 3.11 with venv and ensurepip was found" >&2; \
+	  echo "make: install one (Debian: python3-venv), or pass PYTHON=/path/to/python3" >&2; \
+	  exit 1; }
+	test -x $(PY) || "$(PYTHON)" -m venv --clear $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check \
+	  --require-hashes -r constraints.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check \
+	  --no-deps --no-build-isolation -e .
+	@touch $@
+
+# uv is only needed here and lives in an environment of its own.
+constraints:
+	$(PYTHON) -m venv $(VENV)-uv
+	$(VENV)-uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	{ sed -n '/^#/!q;p' constraints.txt; \
+	  $(VENV)-uv/bin/uv pip compile pyproject.toml --quiet --upgrade --universal \
+	    --python-version 3.11 --all-extras --group dev --generate-hashes \
+	    --no-emit-index-url --no-header; } > $(VENV)-uv/constraints.txt
+	mv $(VENV)-uv/constraints.txt constraints.txt
+	rm -rf $(VENV)-uv
+
+clean:
+	rm -rf $(VENV) $(VENV)-uv .mypy_cache .ruff_cache .pytest_cache .hypothesis
