@@ -1,0 +1,68 @@
+"""Find a span, replace it, read again, compare: the one way to edit foreign text.
+
+Works on `str` and `bytes` alike.  Knows no format: a caller brings the spans, what the
+text must mean afterwards, and the function that reads it.  Every byte outside the
+given spans is kept by construction.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import AnyStr, TypeVar
+
+from nixsecrets.errors import NixsecretsError
+
+Value = TypeVar("Value")
+
+
+class SpliceError(NixsecretsError):
+    """The edited text does not mean what it should; nothing was written."""
+
+
+def apply_edits(text: AnyStr, edits: Iterable[tuple[int, int, AnyStr]]) -> AnyStr:
+    """Return `text` with each span `[start, end)` replaced by its replacement.
+
+    The offsets count in the old text, in any order.  An empty span inserts; several
+    insertions at one place keep the order they were given in.
+
+    Raises:
+        ValueError: spans overlap or lie outside of the text (a bug of the caller).
+
+    """
+    pieces: list[AnyStr] = []
+    done = 0
+    for start, end, replacement in sorted(edits, key=lambda edit: edit[:2]):
+        if not done <= start <= end <= len(text):
+            raise ValueError(f"span {start}:{end} overlaps or is outside of the text")
+        pieces += (text[done:start], replacement)
+        done = end
+    pieces.append(text[done:])
+    return text[:0].join(pieces)
+
+
+def splice(
+    text: AnyStr,
+    edits: Iterable[tuple[int, int, AnyStr]],
+    *,
+    reread: Callable[[AnyStr], Value],
+    intended: Value,
+) -> AnyStr:
+    """Return `text` with the edits applied, once it is sure to mean `intended`.
+
+    Raises:
+        SpliceError: `reread` of the result is not equal to `intended`.
+        NixsecretsError: whatever `reread` raises for a text that it cannot read.
+
+    """
+    result = apply_edits(text, edits)
+    require_value(result, reread=reread, intended=intended)
+    return result
+
+
+def require_value(
+    text: AnyStr, *, reread: Callable[[AnyStr], Value], intended: Value
+) -> None:
+    """Raise SpliceError unless `text` reads as `intended`."""
+    if reread(text) != intended:
+        raise SpliceError(
+            "the edited text would not mean what was asked for; nothing was written",
+            "make this change by hand, in an editor",
+        )
