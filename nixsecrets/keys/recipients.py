@@ -1,11 +1,30 @@
-"""Recipients: the public keys a file can be encrypted to."""
+"""Recipients: the public keys a file can be encrypted to.
 
+`parse_recipient` is the one border: what comes out of it needs no second check.  It
+loads no cryptographic library, so that `check` may parse thousands.  Knows nothing of
+names (`book`), of backends (`forms`) or of files with several keys (`publickeys`).
+"""
+
+import base64
+import binascii
+import hashlib
+import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 from typing import NewType
+
+from nixsecrets.errors import KeyFormatError
+from nixsecrets.keys import bech32, convert
 
 KeyId = NewType("KeyId", str)
 """One per key whatever its form: an ssh-ed25519 key and its conversion share it."""
+
+LONGEST_KEY_TEXT = 16 * 1024
+"""Characters; the longest real key, ssh-rsa with 16384 bits, has less than 3000."""
+
+_MINIMUM_RSA_BITS = 2048
+_SHOWN_LENGTH = 80
 
 
 class Kind(StrEnum):
@@ -18,6 +37,10 @@ class Kind(StrEnum):
     TAG_PQ = "tagpq"
     PQ = "pq"
     PLUGIN = "plugin"
+
+
+class UnsupportedKeyError(KeyFormatError):
+    """A sound public key of a kind that nothing can be encrypted to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +56,370 @@ class Recipient:
     key: bytes
     text: str = field(compare=False)
     comment: str = field(default="", compare=False)
+
+    @property
+    def ours(self) -> bool:
+        """Whether nixsecrets writes this key's stanzas itself (not pyrage)."""
+        return self.kind in (Kind.X25519, Kind.SSH_ED25519)
+
+    @property
+    def post_quantum(self) -> bool:
+        """Whether a file for this key must hold no classic recipient beside it."""
+        return self.kind in (Kind.PQ, Kind.TAG_PQ)
+
+    @property
+    def point(self) -> bytes:
+        """The X25519 public key (32 bytes); for X25519 and ssh-ed25519 keys only."""
+        if self.kind is Kind.X25519:
+            return self.key
+        if self.kind is Kind.SSH_ED25519:
+            return _point_of_blob(self.key)
+        raise ValueError(f"a key of kind {self.kind} has no X25519 point")
+
+    def converted(self) -> "Recipient":
+        """Return the X25519 form of an ssh-ed25519 key, any other key as it is."""
+        if self.kind is not Kind.SSH_ED25519:
+            return self
+        return _x25519_recipient(_point_of_blob(self.key))
+
+    @property
+    def key_id(self) -> KeyId:
+        """What tells keys apart: the same for both forms of an ssh-ed25519 key."""
+        if self.ours:
+            return KeyId(f"{Kind.X25519}:{self.point.hex()}")
+        return KeyId(f"{self.kind}:{hashlib.sha256(self.key).hexdigest()}")
+
+    @property
+    def tag(self) -> str | None:
+        """The tag in this key's ssh stanzas: 6 characters; None for other kinds.
+
+        Unpadded base64 of the first 4 bytes of the SHA-256 of the wire blob.
+        """
+        if self.kind in (Kind.SSH_ED25519, Kind.SSH_RSA):
+            return tag_of(self.key)
+        return None
+
+    @property
+    def fingerprint(self) -> str:
+        """`SHA256:…` as `ssh-keygen -l` prints it; the text of a key without one."""
+        if self.kind in (Kind.SSH_ED25519, Kind.SSH_RSA):
+            return "SHA256:" + unpadded_base64(hashlib.sha256(self.key).digest())
+        return self.text
+
+    @property
+    def id(self) -> str:
+        """The lock's name of this recipient: 16 hex digits of its text's SHA-256."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+
+    @property
+    def shown(self) -> str:
+        """The text, shortened in the middle where no line would hold it."""
+        if len(self.text) <= _SHOWN_LENGTH:
+            return self.text
+        return f"{self.text[:32]}…{self.text[-16:]}"
+
+
+def unpadded_base64(data: bytes) -> str:
+    """Return the base64 of `data` without `=`, as age and ssh write it."""
+    return base64.b64encode(data).decode().rstrip("=")
+
+
+def tag_of(key: bytes) -> str:
+    """Return the tag of `key`: unpadded base64 of 4 bytes of its SHA-256."""
+    return unpadded_base64(hashlib.sha256(key).digest()[:4])
+
+
+def stanza_tag(recipient: Recipient) -> tuple[str, str] | None:
+    """Return (stanza type, tag) where this key's stanzas always carry the same tag.
+
+    ssh keys, and the P-256 keys of age-plugin-yubikey (`piv-p256`).  None for stanzas
+    that are anonymous, or whose tag differs from file to file (`p256tag`).
+    """
+    if recipient.tag:
+        return recipient.kind.value, recipient.tag
+    if recipient.kind is Kind.PLUGIN:
+        prefix, _, data = recipient.key.partition(b"\0")
+        if prefix == b"age1yubikey":
+            return "piv-p256", tag_of(data)
+    return None
+
+
+@lru_cache(maxsize=8192)
+def parse_recipient(text: str) -> Recipient:
+    """Return the one public key that `text` is.
+
+    Blanks around it and an ssh comment are taken; upper-case bech32 is too.  Raises
+    `UnsupportedKeyError` for a sound key that age cannot use, `KeyFormatError` for
+    everything else, a private key above all; no message quotes the text.
+    """
+    text = text.strip()
+    _refuse_what_is_no_key(text)
+    if text[:4].lower() == "age1":
+        return _parse_bech32(text)
+    word = text.split(maxsplit=1)[0]
+    if word in _SSH_KINDS:
+        return _parse_ssh(text)
+    _refuse_unsupported_ssh(word)
+    raise _explain(text)
+
+
+def from_ssh_blob(blob: bytes, comment: str = "") -> Recipient:
+    """Return the recipient of an ssh wire blob (RFC 4253 section 6.6).
+
+    Raises `UnsupportedKeyError` for a kind of key that age cannot use or that is too
+    weak, `KeyFormatError` where the blob is damaged.
+    """
+    name, rest = _ssh_string(blob)
+    _refuse_unsupported_ssh(name.decode("ascii", "replace"))
+    if name == b"ssh-ed25519":
+        _public, rest = _ssh_string(rest)
+        _check_end(rest)
+        _point_of_blob(blob)
+        kind = Kind.SSH_ED25519
+    elif name == b"ssh-rsa":
+        _check_rsa(rest)
+        kind = Kind.SSH_RSA
+    else:
+        raise KeyFormatError("the ssh key names a kind that does not exist", _SSH_HINT)
+    text = f"{kind} {base64.b64encode(blob).decode()}"
+    return Recipient(kind, blob, text, comment)
+
+
+def from_x25519(point: bytes) -> Recipient:
+    """Return the recipient of a 32-byte X25519 public key.
+
+    Raises `KeyFormatError` for a point that nobody can have as a key.
+    """
+    try:
+        convert.check_x25519(point)
+    except convert.PointError as error:
+        raise KeyFormatError(f"the age key is of no use: {error}", _AGE_HINT) from error
+    return _x25519_recipient(point)
+
+
+def ed25519_blob(public: bytes) -> bytes:
+    """Return the ssh wire blob (51 bytes) of a 32-byte ed25519 public key."""
+    name = b"ssh-ed25519"
+    return len(name).to_bytes(4, "big") + name + len(public).to_bytes(4, "big") + public
+
+
+_SSH_KINDS = (Kind.SSH_ED25519.value, Kind.SSH_RSA.value)
+_ED25519_BLOB_PREFIX = ed25519_blob(bytes(32))[:19]
+_NATIVE_SIZES = {"age1tag": (Kind.TAG, 33), "age1pq": (Kind.PQ, 1216)}
+_NATIVE_SIZES["age1tagpq"] = (Kind.TAG_PQ, 1249)
+_PLUGIN_NAME = re.compile(r"[a-z0-9._+-]+")
+_AGE_HINT = "copy the whole public key again; `age-keygen -y FILE` prints it"
+_SSH_HINT = "copy the whole line again; `ssh-keygen -y -f FILE` prints it"
+_PUBLIC_HINT = (
+    "give the public key instead (`age-keygen -y` or `ssh-keygen -y` prints it); "
+    "if the private key was saved in a repository, replace it"
+)
+
+
+@lru_cache(maxsize=8192)
+def _point_of_blob(blob: bytes) -> bytes:
+    if len(blob) != 51 or not blob.startswith(_ED25519_BLOB_PREFIX):
+        raise KeyFormatError("the ssh-ed25519 key has the wrong length", _SSH_HINT)
+    try:
+        return convert.x25519_of_ed25519(blob[-32:])
+    except convert.PointError as error:
+        raise KeyFormatError(
+            f"the ssh-ed25519 key is of no use: {error}", _SSH_HINT
+        ) from error
+
+
+@lru_cache(maxsize=8192)
+def _x25519_recipient(point: bytes) -> Recipient:
+    return Recipient(Kind.X25519, point, bech32.encode("age", point))
+
+
+def _parse_bech32(text: str) -> Recipient:
+    try:
+        prefix, data = bech32.decode(text)
+    except bech32.Bech32Error as error:
+        raise _explain_bech32(text, error) from error
+    if prefix == "age":
+        return from_x25519(data)
+    name = prefix.removeprefix("age1")
+    if name == prefix or not _PLUGIN_NAME.fullmatch(name):
+        raise KeyFormatError("the age key has a prefix that no key has", _AGE_HINT)
+    kind, size = _NATIVE_SIZES.get(prefix, (Kind.PLUGIN, len(data)))
+    if len(data) != size:
+        raise KeyFormatError(
+            f"the {prefix} key is {len(data)} bytes long, not {size}", _AGE_HINT
+        )
+    key = prefix.encode() + b"\0" + data if kind is Kind.PLUGIN else data
+    return Recipient(kind, key, text.lower())
+
+
+def _parse_ssh(text: str) -> Recipient:
+    word, encoded, comment = [*text.split(maxsplit=2), "", ""][:3]
+    if not encoded:
+        raise KeyFormatError(f"the {word} key has nothing after its kind", _SSH_HINT)
+    try:
+        blob = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise _explain_base64(word, encoded) from error
+    if base64.b64encode(blob).decode() != encoded:
+        raise KeyFormatError(f"the {word} key ends in stray characters", _SSH_HINT)
+    recipient = from_ssh_blob(blob, comment)
+    if recipient.kind != word:
+        raise KeyFormatError(
+            f"the key says {word} and holds {recipient.kind}", _SSH_HINT
+        )
+    return recipient
+
+
+def _ssh_string(data: bytes) -> tuple[bytes, bytes]:
+    size = int.from_bytes(data[:4], "big")
+    if len(data) < 4 + size or len(data) < 4:
+        raise KeyFormatError("the ssh key is cut short", _SSH_HINT)
+    return data[4 : 4 + size], data[4 + size :]
+
+
+def _check_end(rest: bytes) -> None:
+    if rest:
+        raise KeyFormatError("the ssh key has something glued to its end", _SSH_HINT)
+
+
+def _check_rsa(fields: bytes) -> None:
+    exponent_bytes, rest = _ssh_string(fields)
+    modulus_bytes, rest = _ssh_string(rest)
+    _check_end(rest)
+    exponent, modulus = _positive(exponent_bytes), _positive(modulus_bytes)
+    if not modulus & 1 or not exponent & 1 or exponent < 3:
+        raise KeyFormatError("the ssh-rsa key has numbers no key has", _SSH_HINT)
+    if modulus.bit_length() < _MINIMUM_RSA_BITS:
+        raise UnsupportedKeyError(
+            f"the ssh-rsa key has {modulus.bit_length()} bits; age takes none below "
+            f"{_MINIMUM_RSA_BITS}",
+            "make a new key: ssh-keygen -t ed25519",
+        )
+
+
+def _positive(mpint: bytes) -> int:
+    """Return the number of an ssh mpint (RFC 4251 section 5), written the short way."""
+    number = int.from_bytes(mpint, "big", signed=True)
+    if number <= 0 or len(mpint) != number.bit_length() // 8 + 1:
+        raise KeyFormatError("the ssh-rsa key has numbers no key has", _SSH_HINT)
+    return number
+
+
+# From here on: telling people what they gave instead of a public key.
+
+_PRIVATE = re.compile(
+    r"(?P<pq>AGE-SECRET-KEY-PQ-)|(?P<age>AGE-SECRET-KEY-)|(?P<plugin>AGE-PLUGIN-)"
+    r"|(?P<pem>-----BEGIN [A-Z0-9 ]*PRIVATE KEY|PuTTY-User-Key-File-)",
+    re.IGNORECASE,
+)
+_PRIVATE_NAMES = {
+    "pq": "a post-quantum age identity (a private key)",
+    "age": "an age identity (a private key)",
+    "plugin": "the identity of an age plugin",
+    "pem": "a private key file",
+}
+_UNSUPPORTED_SSH = re.compile(
+    r"(?P<cert>.*-cert-v\d\d@openssh\.com)|(?P<sk>sk-(?:ssh|ecdsa)-.*)"
+    r"|(?P<ecdsa>ecdsa-sha2-.*)|(?P<dss>ssh-dss)",
+)
+_UNSUPPORTED_NAMES = {
+    "cert": "an ssh certificate",
+    "sk": "the ssh key of a FIDO token (sk-)",
+    "ecdsa": "an ecdsa ssh key",
+    "dss": "a dsa ssh key",
+}
+_PLACEHOLDER = re.compile(
+    r"[<>…]|\.\.\.|\b(?:replace|changeme|placeholder|todo|your|example)\b"
+    r"|(?:x{6}|0{10}|\?{3})",
+    re.IGNORECASE,
+)
+_SSH_WORD_INSIDE = re.compile(r"\s(?:ssh-(?:ed25519|rsa|dss)|ecdsa-sha2-\S+|sk-\S+) ")
+
+
+def private_key_in(text: str) -> str | None:
+    """Say what private key is in `text`, None where there is none to be seen."""
+    found = _PRIVATE.search(text)
+    return _PRIVATE_NAMES[str(found.lastgroup)] if found else None
+
+
+def refuse_private_key(text: str, where: str = "") -> None:
+    """Raise `KeyFormatError` where `text` holds a private key.
+
+    `where` stands before the message, such as `file:line: `.
+    """
+    found = private_key_in(text)
+    if found:
+        raise KeyFormatError(
+            f"{where}this is {found}, where a public key belongs", _PUBLIC_HINT
+        )
+
+
+def _refuse_what_is_no_key(text: str) -> None:
+    refuse_private_key(text)
+    if not text:
+        raise KeyFormatError("the key is empty", _AGE_HINT)
+    if len(text) > LONGEST_KEY_TEXT:
+        raise KeyFormatError("the text is longer than any public key", _AGE_HINT)
+    if not text.replace("\t", " ").isprintable():
+        raise KeyFormatError(
+            "the key has a line break or a control character in it",
+            "give one key, as one line",
+        )
+
+
+def _refuse_unsupported_ssh(word: str) -> None:
+    found = _UNSUPPORTED_SSH.fullmatch(word)
+    if not found:
+        return
+    hint = "use an ssh-ed25519 key: ssh-keygen -t ed25519"
+    if found.lastgroup == "cert":
+        hint = "give the .pub file of the key itself, not the -cert.pub file"
+    name = _UNSUPPORTED_NAMES[str(found.lastgroup)]
+    raise UnsupportedKeyError(f"this is {name}; age cannot encrypt to it", hint)
+
+
+def _explain_bech32(text: str, error: bech32.Bech32Error) -> KeyFormatError:
+    if _PLACEHOLDER.search(text):
+        return _placeholder()
+    if "," in text:
+        return KeyFormatError("there are several keys in one text", "give each alone")
+    if len(text.split()) > 1:
+        return KeyFormatError(
+            "the age key has something after it; only ssh keys have a comment",
+            "give the key alone",
+        )
+    return KeyFormatError(f"the age key is damaged: {error}", _AGE_HINT)
+
+
+def _explain_base64(word: str, encoded: str) -> KeyFormatError:
+    if _PLACEHOLDER.search(encoded):
+        return _placeholder()
+    return KeyFormatError(f"the {word} key is not whole base64", _SSH_HINT)
+
+
+def _placeholder() -> KeyFormatError:
+    return KeyFormatError(
+        "this is a placeholder, not a key", "put the real public key in its place"
+    )
+
+
+def _explain(text: str) -> KeyFormatError:
+    if _SSH_WORD_INSIDE.search(text):
+        return KeyFormatError(
+            "there is something before the ssh key: options or a host name",
+            "give only the key: its kind, its base64, and a comment if you like",
+        )
+    if text.startswith("AAAA"):
+        return KeyFormatError(
+            "the ssh key lacks its kind", "write ssh-ed25519 or ssh-rsa before it"
+        )
+    if re.fullmatch(r"(?:0x)?(?:[0-9A-Fa-f]{4}\s?){10}", text):
+        return KeyFormatError(
+            "this is a PGP fingerprint, which age cannot encrypt to",
+            "give an age1 or ssh-ed25519 public key",
+        )
+    if _PLACEHOLDER.search(text):
+        return _placeholder()
+    return KeyFormatError(
+        "this is not a public key", "a public key starts with age1 or ssh-ed25519"
+    )
