@@ -1,0 +1,78 @@
+"""Where to collect a host's key: `[user@]host[:port]`, IPv6 in or out of brackets.
+
+Pure text; looks nothing up.
+"""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+from nixsecrets.errors import NixsecretsError, quoted
+
+_HINT = "write it as host, host:port, user@host, or [IPv6 address]:port"
+# What no host name, address, zone or user name holds; a leading "-" would be an option
+# to the ssh program.
+_HOST = re.compile(r"(?!-)[^\s\x00-\x1f\x7f@/\\,\[\]\"'`$]+")
+_USER = re.compile(r"(?!-)[^\s\x00-\x1f\x7f@:/\\\[\]\"'`$]+")
+_PORT = re.compile(r"[0-9]{1,5}")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A parsed address; `user` and `port` are None where the text names none."""
+
+    host: str
+    user: str | None = None
+    port: int | None = None
+
+    def __str__(self) -> str:
+        """Spell it so that `parse_address` reads it back."""
+        user = f"{self.user}@" if self.user else ""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = f":{self.port}" if self.port else ""
+        return f"{user}{host}{port}"
+
+
+def parse_address(text: str) -> Address:
+    """Parse `[user@]host[:port]`, also as an `ssh://` address.
+
+    A text with several colons and no brackets is an IPv6 address without a port.
+
+    Raises:
+        NixsecretsError: it is empty, has odd characters, or a port out of 1..65535.
+    """
+    rest = text.strip().removeprefix("ssh://").removesuffix("/")
+    before, at, rest = rest.rpartition("@")
+    host, port = _split_port(rest)
+    if (at and not _USER.fullmatch(before)) or not _HOST.fullmatch(host):
+        raise NixsecretsError(f"{quoted(text)} is not the address of a host", _HINT)
+    return Address(host, before or None, _port(port, text))
+
+
+def _split_port(rest: str) -> tuple[str, str | None]:
+    """Split host and port; an empty host stands for a text that is no address."""
+    if rest.startswith("["):
+        host, closed, after = rest[1:].partition("]")
+        if not closed or not _is_ipv6(host) or (after and not after.startswith(":")):
+            return "", None
+        return host, after[1:] if after else None
+    if rest.count(":") == 1:
+        host, _, port = rest.partition(":")
+        return host, port
+    return (rest, None) if ":" not in rest or _is_ipv6(rest) else ("", None)
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        ipaddress.IPv6Address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _port(digits: str | None, text: str) -> int | None:
+    if digits is None:
+        return None
+    if not _PORT.fullmatch(digits) or not 1 <= int(digits) <= 65535:
+        raise NixsecretsError(f"{quoted(text)} has no usable port", _HINT)
+    return int(digits)
