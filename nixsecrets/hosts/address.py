@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from nixsecrets.errors import NixsecretsError, quoted
 
+SSH_PORT = 22
 _HINT = "write it as host, host:port, user@host, or [IPv6 address]:port"
 # What no host name, address, zone or user name holds; a leading "-" would be an option
 # to the ssh program.
@@ -19,23 +20,24 @@ _PORT = re.compile(r"[0-9]{1,5}")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A parsed address; `user` and `port` are None where the text names none."""
+    """A parsed address; `user` is None where the text names none."""
 
     host: str
     user: str | None = None
-    port: int | None = None
+    port: int = SSH_PORT
 
     def __str__(self) -> str:
         """Spell it so that `parse_address` reads it back."""
         user = f"{self.user}@" if self.user else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        port = f":{self.port}" if self.port else ""
+        port = f":{self.port}" if self.port != SSH_PORT else ""
         return f"{user}{host}{port}"
 
 
-def parse_address(text: str) -> Address:
+def parse_address(text: str, *, port: int = SSH_PORT) -> Address:
     """Parse `[user@]host[:port]`, also as an `ssh://` address.
 
+    `port` counts where the text names none.
     A text with several colons and no brackets is an IPv6 address without a port.
 
     Raises:
@@ -43,10 +45,11 @@ def parse_address(text: str) -> Address:
     """
     rest = text.strip().removeprefix("ssh://").removesuffix("/")
     before, at, rest = rest.rpartition("@")
-    host, port = _split_port(rest)
+    host, digits = _split_port(rest)
     if (at and not _USER.fullmatch(before)) or not _HOST.fullmatch(host):
         raise NixsecretsError(f"{quoted(text)} is not the address of a host", _HINT)
-    return Address(host, before or None, _port(port, text))
+    number = port if digits is None else _port(digits, text)
+    return Address(host, before or None, number)
 
 
 def _split_port(rest: str) -> tuple[str, str | None]:
@@ -70,9 +73,7 @@ def _is_ipv6(host: str) -> bool:
     return True
 
 
-def _port(digits: str | None, text: str) -> int | None:
-    if digits is None:
-        return None
+def _port(digits: str, text: str) -> int:
     if not _PORT.fullmatch(digits) or not 1 <= int(digits) <= 65535:
         raise NixsecretsError(f"{quoted(text)} has no usable port", _HINT)
     return int(digits)

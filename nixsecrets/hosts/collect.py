@@ -9,10 +9,11 @@ import contextlib
 import logging
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nixsecrets.errors import NixsecretsError, quoted
-from nixsecrets.hosts.address import Address, parse_address
+from nixsecrets.hosts.address import SSH_PORT, Address, parse_address
 from nixsecrets.keys.recipients import Recipient, from_ssh_blob
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ NO_ED25519 = (
 _NOT_SSH = ("SSH protocol banner", "Indecipherable protocol version")
 
 
-def collect(address: str, *, port: int = 22, timeout: float = 5.0) -> Recipient:
+def collect(address: str, *, port: int = SSH_PORT, timeout: float = 5.0) -> Recipient:
     """Return the ssh-ed25519 host key that the server at `address` proves to hold.
 
     `port` counts where the address names none; `timeout` is in seconds, once for the
@@ -39,8 +40,7 @@ def collect(address: str, *, port: int = 22, timeout: float = 5.0) -> Recipient:
         NixsecretsError: the server cannot be reached, is no ssh server, has no
             ed25519 key, or does not prove that the key is its own.
     """
-    parsed = parse_address(address)
-    where = Address(parsed.host, None, parsed.port or port)
+    where = replace(parse_address(address, port=port), user=None)
     with _connected(where, timeout) as connection:
         return from_ssh_blob(_exchange(connection, where, timeout))
 
@@ -49,7 +49,7 @@ def collect(address: str, *, port: int = 22, timeout: float = 5.0) -> Recipient:
 def _connected(where: Address, timeout: float) -> Iterator[socket.socket]:
     """Connect by TCP; what goes wrong inside the block is not looked at."""
     try:
-        connection = socket.create_connection((where.host, where.port or 0), timeout)
+        connection = socket.create_connection((where.host, where.port), timeout)
     except (OSError, UnicodeError) as error:
         raise _unreachable(where, error) from error
     with connection:

@@ -56,6 +56,11 @@ def test_an_address_is_split_into_host_user_and_port(
     assert parse_address(text) == address
 
 
+def test_a_port_in_the_text_counts_more_than_the_usual_one() -> None:
+    assert parse_address("brunnen", port=2222).port == 2222
+    assert parse_address("brunnen:23", port=2222).port == 23
+
+
 @pytest.mark.parametrize("address", GOOD.values(), ids=str)
 def test_an_address_reads_back_as_it_is_spelled(address: Address) -> None:
     assert parse_address(str(address)) == address
