@@ -16,6 +16,19 @@ from typing import NewType
 
 from nixsecrets.errors import KeyFormatError
 from nixsecrets.keys import bech32, convert
+from nixsecrets.keys.mistakes import (
+    AGE_HINT,
+    SSH_HINT,
+    UnsupportedKeyError,
+    explain,
+    explain_base64,
+    explain_bech32,
+    refuse_private_key,
+    refuse_unsupported_ssh,
+)
+from nixsecrets.keys.mistakes import (
+    private_key_in as private_key_in,  # part of what this module offers
+)
 
 KeyId = NewType("KeyId", str)
 """One per key whatever its form: an ssh-ed25519 key and its conversion share it."""
@@ -39,10 +52,6 @@ class Kind(StrEnum):
     PLUGIN = "plugin"
 
 
-class UnsupportedKeyError(KeyFormatError):
-    """A sound public key of a kind that nothing can be encrypted to."""
-
-
 @dataclass(frozen=True, slots=True)
 class Recipient:
     """A validated public key; equal when kind and key bytes are equal.
@@ -53,7 +62,7 @@ class Recipient:
     """
 
     kind: Kind
-    key: bytes
+    key: bytes = field(repr=False)
     text: str = field(compare=False)
     comment: str = field(default="", compare=False)
 
@@ -159,8 +168,8 @@ def parse_recipient(text: str) -> Recipient:
     word = text.split(maxsplit=1)[0]
     if word in _SSH_KINDS:
         return _parse_ssh(text)
-    _refuse_unsupported_ssh(word)
-    raise _explain(text)
+    refuse_unsupported_ssh(word)
+    raise explain(text)
 
 
 def from_ssh_blob(blob: bytes, comment: str = "") -> Recipient:
@@ -169,10 +178,10 @@ def from_ssh_blob(blob: bytes, comment: str = "") -> Recipient:
     Raises `UnsupportedKeyError` for a kind of key that age cannot use or that is too
     weak, `KeyFormatError` where the blob is damaged.
     """
-    name, rest = _ssh_string(blob)
-    _refuse_unsupported_ssh(name.decode("ascii", "replace"))
+    name, rest = ssh_string(blob)
+    refuse_unsupported_ssh(name.decode("ascii", "replace"))
     if name == b"ssh-ed25519":
-        _public, rest = _ssh_string(rest)
+        _public, rest = ssh_string(rest)
         _check_end(rest)
         _point_of_blob(blob)
         kind = Kind.SSH_ED25519
@@ -180,7 +189,7 @@ def from_ssh_blob(blob: bytes, comment: str = "") -> Recipient:
         _check_rsa(rest)
         kind = Kind.SSH_RSA
     else:
-        raise KeyFormatError("the ssh key names a kind that does not exist", _SSH_HINT)
+        raise KeyFormatError("the ssh key names a kind that does not exist", SSH_HINT)
     text = f"{kind} {base64.b64encode(blob).decode()}"
     return Recipient(kind, blob, text, comment)
 
@@ -193,7 +202,7 @@ def from_x25519(point: bytes) -> Recipient:
     try:
         convert.check_x25519(point)
     except convert.PointError as error:
-        raise KeyFormatError(f"the age key is of no use: {error}", _AGE_HINT) from error
+        raise KeyFormatError(f"the age key is of no use: {error}", AGE_HINT) from error
     return _x25519_recipient(point)
 
 
@@ -208,23 +217,17 @@ _ED25519_BLOB_PREFIX = ed25519_blob(bytes(32))[:19]
 _NATIVE_SIZES = {"age1tag": (Kind.TAG, 33), "age1pq": (Kind.PQ, 1216)}
 _NATIVE_SIZES["age1tagpq"] = (Kind.TAG_PQ, 1249)
 _PLUGIN_NAME = re.compile(r"[a-z0-9._+-]+")
-_AGE_HINT = "copy the whole public key again; `age-keygen -y FILE` prints it"
-_SSH_HINT = "copy the whole line again; `ssh-keygen -y -f FILE` prints it"
-_PUBLIC_HINT = (
-    "give the public key instead (`age-keygen -y` or `ssh-keygen -y` prints it); "
-    "if the private key was saved in a repository, replace it"
-)
 
 
 @lru_cache(maxsize=8192)
 def _point_of_blob(blob: bytes) -> bytes:
     if len(blob) != 51 or not blob.startswith(_ED25519_BLOB_PREFIX):
-        raise KeyFormatError("the ssh-ed25519 key has the wrong length", _SSH_HINT)
+        raise KeyFormatError("the ssh-ed25519 key has the wrong length", SSH_HINT)
     try:
         return convert.x25519_of_ed25519(blob[-32:])
     except convert.PointError as error:
         raise KeyFormatError(
-            f"the ssh-ed25519 key is of no use: {error}", _SSH_HINT
+            f"the ssh-ed25519 key is of no use: {error}", SSH_HINT
         ) from error
 
 
@@ -237,16 +240,16 @@ def _parse_bech32(text: str) -> Recipient:
     try:
         prefix, data = bech32.decode(text)
     except bech32.Bech32Error as error:
-        raise _explain_bech32(text, error) from error
+        raise explain_bech32(text, error) from error
     if prefix == "age":
         return from_x25519(data)
     name = prefix.removeprefix("age1")
     if name == prefix or not _PLUGIN_NAME.fullmatch(name):
-        raise KeyFormatError("the age key has a prefix that no key has", _AGE_HINT)
+        raise KeyFormatError("the age key has a prefix that no key has", AGE_HINT)
     kind, size = _NATIVE_SIZES.get(prefix, (Kind.PLUGIN, len(data)))
     if len(data) != size:
         raise KeyFormatError(
-            f"the {prefix} key is {len(data)} bytes long, not {size}", _AGE_HINT
+            f"the {prefix} key is {len(data)} bytes long, not {size}", AGE_HINT
         )
     key = prefix.encode() + b"\0" + data if kind is Kind.PLUGIN else data
     return Recipient(kind, key, text.lower())
@@ -255,40 +258,40 @@ def _parse_bech32(text: str) -> Recipient:
 def _parse_ssh(text: str) -> Recipient:
     word, encoded, comment = [*text.split(maxsplit=2), "", ""][:3]
     if not encoded:
-        raise KeyFormatError(f"the {word} key has nothing after its kind", _SSH_HINT)
+        raise KeyFormatError(f"the {word} key has nothing after its kind", SSH_HINT)
     try:
         blob = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise _explain_base64(word, encoded) from error
+        raise explain_base64(word, encoded) from error
     if base64.b64encode(blob).decode() != encoded:
-        raise KeyFormatError(f"the {word} key ends in stray characters", _SSH_HINT)
+        raise KeyFormatError(f"the {word} key ends in stray characters", SSH_HINT)
     recipient = from_ssh_blob(blob, comment)
     if recipient.kind != word:
         raise KeyFormatError(
-            f"the key says {word} and holds {recipient.kind}", _SSH_HINT
+            f"the key says {word} and holds {recipient.kind}", SSH_HINT
         )
     return recipient
 
 
-def _ssh_string(data: bytes) -> tuple[bytes, bytes]:
+def ssh_string(data: bytes) -> tuple[bytes, bytes]:
     size = int.from_bytes(data[:4], "big")
     if len(data) < 4 + size or len(data) < 4:
-        raise KeyFormatError("the ssh key is cut short", _SSH_HINT)
+        raise KeyFormatError("the ssh key is cut short", SSH_HINT)
     return data[4 : 4 + size], data[4 + size :]
 
 
 def _check_end(rest: bytes) -> None:
     if rest:
-        raise KeyFormatError("the ssh key has something glued to its end", _SSH_HINT)
+        raise KeyFormatError("the ssh key has something glued to its end", SSH_HINT)
 
 
 def _check_rsa(fields: bytes) -> None:
-    exponent_bytes, rest = _ssh_string(fields)
-    modulus_bytes, rest = _ssh_string(rest)
+    exponent_bytes, rest = ssh_string(fields)
+    modulus_bytes, rest = ssh_string(rest)
     _check_end(rest)
     exponent, modulus = _positive(exponent_bytes), _positive(modulus_bytes)
     if not modulus & 1 or not exponent & 1 or exponent < 3:
-        raise KeyFormatError("the ssh-rsa key has numbers no key has", _SSH_HINT)
+        raise KeyFormatError("the ssh-rsa key has numbers no key has", SSH_HINT)
     if modulus.bit_length() < _MINIMUM_RSA_BITS:
         raise UnsupportedKeyError(
             f"the ssh-rsa key has {modulus.bit_length()} bits; age takes none below "
@@ -301,125 +304,18 @@ def _positive(mpint: bytes) -> int:
     """Return the number of an ssh mpint (RFC 4251 section 5), written the short way."""
     number = int.from_bytes(mpint, "big", signed=True)
     if number <= 0 or len(mpint) != number.bit_length() // 8 + 1:
-        raise KeyFormatError("the ssh-rsa key has numbers no key has", _SSH_HINT)
+        raise KeyFormatError("the ssh-rsa key has numbers no key has", SSH_HINT)
     return number
-
-
-# From here on: telling people what they gave instead of a public key.
-
-_PRIVATE = re.compile(
-    r"(?P<pq>AGE-SECRET-KEY-PQ-)|(?P<age>AGE-SECRET-KEY-)|(?P<plugin>AGE-PLUGIN-)"
-    r"|(?P<pem>-----BEGIN [A-Z0-9 ]*PRIVATE KEY|PuTTY-User-Key-File-)",
-    re.IGNORECASE,
-)
-_PRIVATE_NAMES = {
-    "pq": "a post-quantum age identity (a private key)",
-    "age": "an age identity (a private key)",
-    "plugin": "the identity of an age plugin",
-    "pem": "a private key file",
-}
-_UNSUPPORTED_SSH = re.compile(
-    r"(?P<cert>.*-cert-v\d\d@openssh\.com)|(?P<sk>sk-(?:ssh|ecdsa)-.*)"
-    r"|(?P<ecdsa>ecdsa-sha2-.*)|(?P<dss>ssh-dss)",
-)
-_UNSUPPORTED_NAMES = {
-    "cert": "an ssh certificate",
-    "sk": "the ssh key of a FIDO token (sk-)",
-    "ecdsa": "an ecdsa ssh key",
-    "dss": "a dsa ssh key",
-}
-_PLACEHOLDER = re.compile(
-    r"[<>…]|\.\.\.|\b(?:replace|changeme|placeholder|todo|your|example)\b"
-    r"|(?:x{6}|0{10}|\?{3})",
-    re.IGNORECASE,
-)
-_SSH_WORD_INSIDE = re.compile(r"\s(?:ssh-(?:ed25519|rsa|dss)|ecdsa-sha2-\S+|sk-\S+) ")
-
-
-def private_key_in(text: str) -> str | None:
-    """Say what private key is in `text`, None where there is none to be seen."""
-    found = _PRIVATE.search(text)
-    return _PRIVATE_NAMES[str(found.lastgroup)] if found else None
-
-
-def refuse_private_key(text: str, where: str = "") -> None:
-    """Raise `KeyFormatError` where `text` holds a private key.
-
-    `where` stands before the message, such as `file:line: `.
-    """
-    found = private_key_in(text)
-    if found:
-        raise KeyFormatError(
-            f"{where}this is {found}, where a public key belongs", _PUBLIC_HINT
-        )
 
 
 def _refuse_what_is_no_key(text: str) -> None:
     refuse_private_key(text)
     if not text:
-        raise KeyFormatError("the key is empty", _AGE_HINT)
+        raise KeyFormatError("the key is empty", AGE_HINT)
     if len(text) > LONGEST_KEY_TEXT:
-        raise KeyFormatError("the text is longer than any public key", _AGE_HINT)
+        raise KeyFormatError("the text is longer than any public key", AGE_HINT)
     if not text.replace("\t", " ").isprintable():
         raise KeyFormatError(
             "the key has a line break or a control character in it",
             "give one key, as one line",
         )
-
-
-def _refuse_unsupported_ssh(word: str) -> None:
-    found = _UNSUPPORTED_SSH.fullmatch(word)
-    if not found:
-        return
-    hint = "use an ssh-ed25519 key: ssh-keygen -t ed25519"
-    if found.lastgroup == "cert":
-        hint = "give the .pub file of the key itself, not the -cert.pub file"
-    name = _UNSUPPORTED_NAMES[str(found.lastgroup)]
-    raise UnsupportedKeyError(f"this is {name}; age cannot encrypt to it", hint)
-
-
-def _explain_bech32(text: str, error: bech32.Bech32Error) -> KeyFormatError:
-    if _PLACEHOLDER.search(text):
-        return _placeholder()
-    if "," in text:
-        return KeyFormatError("there are several keys in one text", "give each alone")
-    if len(text.split()) > 1:
-        return KeyFormatError(
-            "the age key has something after it; only ssh keys have a comment",
-            "give the key alone",
-        )
-    return KeyFormatError(f"the age key is damaged: {error}", _AGE_HINT)
-
-
-def _explain_base64(word: str, encoded: str) -> KeyFormatError:
-    if _PLACEHOLDER.search(encoded):
-        return _placeholder()
-    return KeyFormatError(f"the {word} key is not whole base64", _SSH_HINT)
-
-
-def _placeholder() -> KeyFormatError:
-    return KeyFormatError(
-        "this is a placeholder, not a key", "put the real public key in its place"
-    )
-
-
-def _explain(text: str) -> KeyFormatError:
-    if _SSH_WORD_INSIDE.search(text):
-        return KeyFormatError(
-            "there is something before the ssh key: options or a host name",
-            "give only the key: its kind, its base64, and a comment if you like",
-        )
-    if text.startswith("AAAA"):
-        return KeyFormatError(
-            "the ssh key lacks its kind", "write ssh-ed25519 or ssh-rsa before it"
-        )
-    if re.fullmatch(r"(?:0x)?(?:[0-9A-Fa-f]{4}\s?){10}", text):
-        return KeyFormatError(
-            "this is a PGP fingerprint, which age cannot encrypt to",
-            "give an age1 or ssh-ed25519 public key",
-        )
-    if _PLACEHOLDER.search(text):
-        return _placeholder()
-    return KeyFormatError(
-        "this is not a public key", "a public key starts with age1 or ssh-ed25519"
-    )

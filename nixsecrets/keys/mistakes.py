@@ -1,0 +1,126 @@
+"""What people give where a public key belongs, and how to tell them.
+
+Every function here looks at a text that is no usable key and says what it is, without
+quoting it: it may be a private key.  Accepts nothing; that is `recipients`' decision.
+"""
+
+import re
+
+from nixsecrets.errors import KeyFormatError
+from nixsecrets.keys.bech32 import Bech32Error
+
+AGE_HINT = "copy the whole public key again; `age-keygen -y FILE` prints it"
+SSH_HINT = "copy the whole line again; `ssh-keygen -y -f FILE` prints it"
+_PUBLIC_HINT = (
+    "give the public key instead (`age-keygen -y` or `ssh-keygen -y` prints it); "
+    "if the private key was saved in a repository, replace it"
+)
+
+
+class UnsupportedKeyError(KeyFormatError):
+    """A sound public key of a kind that nothing can be encrypted to."""
+
+
+_PRIVATE = re.compile(
+    r"(?P<pq>AGE-SECRET-KEY-PQ-)|(?P<age>AGE-SECRET-KEY-)|(?P<plugin>AGE-PLUGIN-)"
+    r"|(?P<pem>-----BEGIN [A-Z0-9 ]*PRIVATE KEY|PuTTY-User-Key-File-)",
+    re.IGNORECASE,
+)
+_PRIVATE_NAMES = {
+    "pq": "a post-quantum age identity (a private key)",
+    "age": "an age identity (a private key)",
+    "plugin": "the identity of an age plugin",
+    "pem": "a private key file",
+}
+_UNSUPPORTED_SSH = re.compile(
+    r"(?P<cert>.*-cert-v\d\d@openssh\.com)|(?P<sk>sk-(?:ssh|ecdsa)-.*)"
+    r"|(?P<ecdsa>ecdsa-sha2-.*)|(?P<dss>ssh-dss)",
+)
+_UNSUPPORTED_NAMES = {
+    "cert": "an ssh certificate",
+    "sk": "the ssh key of a FIDO token (sk-)",
+    "ecdsa": "an ecdsa ssh key",
+    "dss": "a dsa ssh key",
+}
+_PLACEHOLDER = re.compile(
+    r"[<>…]|\.\.\.|\b(?:replace|changeme|placeholder|todo|your|example)\b"
+    r"|(?:x{6}|0{10}|\?{3})",
+    re.IGNORECASE,
+)
+_SSH_WORD_INSIDE = re.compile(r"\s(?:ssh-(?:ed25519|rsa|dss)|ecdsa-sha2-\S+|sk-\S+) ")
+
+
+def private_key_in(text: str) -> str | None:
+    """Say what private key is in `text`, None where there is none to be seen."""
+    found = _PRIVATE.search(text)
+    return _PRIVATE_NAMES[str(found.lastgroup)] if found else None
+
+
+def refuse_private_key(text: str, where: str = "") -> None:
+    """Raise `KeyFormatError` where `text` holds a private key.
+
+    `where` stands before the message, such as `file:line: `.
+    """
+    found = private_key_in(text)
+    if found:
+        raise KeyFormatError(
+            f"{where}this is {found}, where a public key belongs", _PUBLIC_HINT
+        )
+
+
+def refuse_unsupported_ssh(word: str) -> None:
+    found = _UNSUPPORTED_SSH.fullmatch(word)
+    if not found:
+        return
+    hint = "use an ssh-ed25519 key: ssh-keygen -t ed25519"
+    if found.lastgroup == "cert":
+        hint = "give the .pub file of the key itself, not the -cert.pub file"
+    name = _UNSUPPORTED_NAMES[str(found.lastgroup)]
+    raise UnsupportedKeyError(f"this is {name}; age cannot encrypt to it", hint)
+
+
+def explain_bech32(text: str, error: Bech32Error) -> KeyFormatError:
+    if _PLACEHOLDER.search(text):
+        return _placeholder()
+    if "," in text:
+        return KeyFormatError("there are several keys in one text", "give each alone")
+    if len(text.split()) > 1:
+        return KeyFormatError(
+            "the age key has something after it; only ssh keys have a comment",
+            "give the key alone",
+        )
+    return KeyFormatError(f"the age key is damaged: {error}", AGE_HINT)
+
+
+def explain_base64(word: str, encoded: str) -> KeyFormatError:
+    if _PLACEHOLDER.search(encoded):
+        return _placeholder()
+    return KeyFormatError(f"the {word} key is not whole base64", SSH_HINT)
+
+
+def _placeholder() -> KeyFormatError:
+    return KeyFormatError(
+        "this is a placeholder, not a key", "put the real public key in its place"
+    )
+
+
+def explain(text: str) -> KeyFormatError:
+    if _SSH_WORD_INSIDE.search(text):
+        return KeyFormatError(
+            "there is something before the ssh key: options or a host name",
+            "give only the key: its kind, its base64, and a comment if you like",
+        )
+    if text.startswith("AAAA"):
+        return KeyFormatError(
+            "the ssh key lacks its kind", "write ssh-ed25519 or ssh-rsa before it"
+        )
+    if re.fullmatch(r"(?:0x)?(?:[0-9A-Fa-f]{4}\s?){10}", text):
+        return KeyFormatError(
+            "this is a PGP fingerprint, which age cannot encrypt to",
+            "give an age1 or ssh-ed25519 public key",
+        )
+    if _PLACEHOLDER.search(text):
+        return _placeholder()
+    return KeyFormatError(
+        "this is not a public key", "a public key starts with age1 or ssh-ed25519"
+    )

@@ -1,0 +1,158 @@
+"""ssh private key files: what they are, whether they are locked, and opening them.
+
+Knows the OpenSSH container (PROTOCOL.key) as far as its public half goes; the private
+half is cryptography's to read.  Makes no identity of what it reads.
+"""
+
+import base64
+import binascii
+from dataclasses import dataclass, field
+
+from nixsecrets.errors import IdentityError
+from nixsecrets.keys.recipients import ssh_string
+
+_MAGIC = b"openssh-key-v1\0"
+_OPENABLE_CIPHERS = ("aes256-ctr", "aes256-cbc", "aes256-gcm@openssh.com")
+_OPENSSH = "OPENSSH PRIVATE KEY"
+_LABELS = (_OPENSSH, "PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "RSA PRIVATE KEY")
+
+
+@dataclass(frozen=True, slots=True)
+class Ed25519Key:
+    """The seed (32 bytes) of an ed25519 key and its public key (32 bytes)."""
+
+    seed: bytes = field(repr=False)
+    public: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RsaKey:
+    """An rsa key as an unlocked OpenSSH file, and its public line."""
+
+    pem: bytes = field(repr=False)
+    public: str
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """How a private key file is locked, and its public blob where the file tells it."""
+
+    locked: bool
+    public_blob: bytes | None
+
+
+def inspect(pem: bytes) -> Protection:
+    """Tell whether the private key file `pem` needs a passphrase.
+
+    Raises `IdentityError` for a file that is damaged, of a kind that is no identity,
+    or locked with a cipher that cannot be opened here.
+    """
+    label = pem.split(b"\n", 1)[0].strip().strip(b"-").removeprefix(b"BEGIN ").decode()
+    if label not in _LABELS:
+        raise IdentityError(
+            f"a file of type {label} is no age identity",
+            "use an age identity, or an ssh key of type ed25519 or rsa",
+        )
+    if label == _OPENSSH:
+        return _inspect_openssh(pem)
+    locked = label.startswith("ENCRYPTED") or b"\nProc-Type: 4,ENCRYPTED" in pem
+    return Protection(locked, None)
+
+
+def _inspect_openssh(pem: bytes) -> Protection:
+    cipher, blob = _container(pem)
+    if cipher == "none":
+        return Protection(locked=False, public_blob=blob)
+    if cipher not in _OPENABLE_CIPHERS:
+        raise IdentityError(
+            f"the ssh key is locked with the cipher {cipher}, which cannot be opened",
+            "lock it anew, with the same passphrase if you like: "
+            "ssh-keygen -p -Z aes256-ctr -f FILE",
+        )
+    return Protection(locked=True, public_blob=blob)
+
+
+def _container(pem: bytes) -> tuple[str, bytes]:
+    """Return the cipher's name and the public blob of an OpenSSH private key."""
+    try:
+        data = base64.b64decode(b"".join(pem.strip().split(b"\n")[1:-1]), validate=True)
+        if not data.startswith(_MAGIC):
+            raise ValueError("no OpenSSH key")
+        cipher, rest = ssh_string(data[len(_MAGIC) :])
+        _kdf, rest = ssh_string(rest)
+        _kdf_options, rest = ssh_string(rest)
+        blob, _private = ssh_string(rest[4:])
+        return cipher.decode("ascii"), blob
+    except (binascii.Error, ValueError) as error:
+        raise IdentityError(
+            "the ssh private key is damaged", "copy the whole file again"
+        ) from error
+
+
+def load(pem: bytes, passphrase: bytes | None = None) -> Ed25519Key | RsaKey:
+    """Open the private key file `pem`.
+
+    Raises `IdentityError` where the passphrase is wrong, the file is damaged, or the
+    key is neither ed25519 nor rsa; the message holds nothing of the file.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+        PublicFormat,
+    )
+
+    key = _load(pem, passphrase)
+    if isinstance(key, Ed25519PrivateKey):
+        return Ed25519Key(key.private_bytes_raw(), key.public_key().public_bytes_raw())
+    if isinstance(key, RSAPrivateKey):
+        public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+        unlocked = key.private_bytes(
+            Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()
+        )
+        return RsaKey(unlocked, public.decode())
+    raise IdentityError(
+        "age opens nothing with this kind of private key",
+        "use an ssh key of type ed25519 or rsa, or an age identity",
+    )
+
+
+def _load(pem: bytes, passphrase: bytes | None) -> object:
+    from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import (
+        load_pem_private_key,
+        load_ssh_private_key,
+    )
+
+    openssh = pem.startswith(b"-----BEGIN OPENSSH")
+    reader = load_ssh_private_key if openssh else load_pem_private_key
+    try:
+        # Checking the primes of a 4096-bit key takes 0.3 s.  It protects from a key
+        # that somebody else chose; this one is the operator's own.
+        return reader(pem, passphrase, unsafe_skip_rsa_key_validation=True)
+    except UnsupportedAlgorithm as error:
+        raise IdentityError(
+            "the private key is of a kind, or locked in a way, that cannot be opened",
+            "convert it with: ssh-keygen -p -f FILE",
+        ) from error
+    except (ValueError, TypeError, InvalidTag) as error:
+        if passphrase is None:
+            raise IdentityError(
+                "the private key is damaged", "copy the whole file again"
+            ) from error
+        raise IdentityError("the passphrase is wrong") from error
+
+
+def openssh_pem(seed: bytes) -> bytes:
+    """Return the unlocked OpenSSH private key file of an ed25519 seed."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+    )
+
+    key = Ed25519PrivateKey.from_private_bytes(seed)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption())
