@@ -1,0 +1,185 @@
+"""Reading, hashing and writing single files, without following links.
+
+Paths are strings as `os` takes them (odd bytes as surrogate escapes).  These helpers
+raise plain `OSError`; `explained` turns one into an error for a person.  What is
+replaced together, and in which order, is the business of `staging` and `journal`.
+"""
+
+# ruff: noqa: PTH (thousands of names pass here: a Path costs more than the call)
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import stat
+from collections.abc import Collection, Iterable
+
+from nixsecrets.errors import NixsecretsError, quoted
+from nixsecrets.repo import fsops
+
+_CHUNK = 1 << 20
+# Up to here single fsyncs are cheaper than a syncfs, which also waits for the dirty
+# pages of every other program.
+_SINGLE_FSYNCS = 8
+
+_HINTS = {
+    errno.ENOSPC: "free some space on that disk and run the command again",
+    errno.EDQUOT: "free some space in your quota and run the command again",
+    errno.EROFS: "that file system is mounted read-only: mount it writable first",
+    errno.EACCES: "look at the owner and mode of the file and of its folder",
+    errno.EPERM: "look at the owner and attributes of the file and of its folder",
+    errno.EIO: "the disk reports an error: look at the system's log before going on",
+}
+
+
+def explained(error: OSError, doing: str, path: str) -> NixsecretsError:
+    """Return the error for a person: `cannot DOING "PATH": reason`, and a hint."""
+    number = error.errno or 0
+    reason = os.strerror(number).lower() if number else "unknown reason"
+    return NixsecretsError(
+        f"cannot {doing} {quoted(path)}: {reason}", _HINTS.get(number)
+    )
+
+
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 of `data` in lower-case hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def read_bytes_nofollow(path: str) -> bytes:
+    """Return the content of the regular file `path`.
+
+    Raises `OSError`: `ELOOP` where its last part is a link, `EINVAL` where it is no
+    regular file.
+    """
+    descriptor = fsops.ops.open(path)
+    try:
+        size = _regular(descriptor).st_size
+        data = os.read(descriptor, size + 1)
+        if len(data) == size:
+            return data
+        # it grew, or the kernel gave less than asked (above 2 GiB, some network disks)
+        parts = [data]
+        while part := os.read(descriptor, _CHUNK):
+            parts.append(part)
+        return b"".join(parts)
+    finally:
+        os.close(descriptor)
+
+
+def hash_file(path: str) -> str | None:
+    """Return the SHA-256 of the regular file `path`, None where nothing is there.
+
+    Raises `OSError` as `read_bytes_nofollow` does.
+    """
+    try:
+        descriptor = fsops.ops.open(path)
+    except FileNotFoundError:
+        return None
+    try:
+        _regular(descriptor)
+        digest = hashlib.sha256()
+        while part := os.read(descriptor, _CHUNK):
+            digest.update(part)
+        return digest.hexdigest()
+    finally:
+        os.close(descriptor)
+
+
+def _regular(descriptor: int) -> os.stat_result:
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    return found
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write the whole of `data`."""
+    left = memoryview(data)
+    while left:
+        left = left[fsops.ops.write(descriptor, left) :]
+
+
+def write_durably(path: str, data: bytes, *, mode: int = 0o600) -> None:
+    """Put `data` at `path` in one move, on the disk when this returns.
+
+    A reader sees the old file or the whole new one; a failure leaves the old one and
+    nothing else.  Made by root, the file belongs to the owner of its folder.
+    """
+    folder = os.path.dirname(path)
+    staged = os.path.join(folder, f".{unpredictable_name()}")
+    try:
+        descriptor = fsops.ops.create(staged, mode)
+        try:
+            give_to_folder_owner(descriptor, staged)
+            write_all(descriptor, data)
+            fsops.ops.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        fsops.ops.replace(staged, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            fsops.ops.unlink(staged)
+        raise
+    fsync_path(folder)
+
+
+def unpredictable_name() -> str:
+    """Return `nixsecrets-` and 128 random bits in hex."""
+    return f"nixsecrets-{secrets.token_hex(16)}"
+
+
+def give_to_folder_owner(descriptor: int, path: str) -> None:
+    """Hand what root made at `path` (under sudo) to the owner of the folder around."""
+    if os.geteuid() == 0:
+        owner = os.stat(os.path.dirname(path))
+        if (owner.st_uid, owner.st_gid) != (0, 0):
+            fsops.ops.chown(descriptor, owner.st_uid, owner.st_gid)
+
+
+def make_folder(path: str, mode: int) -> None:
+    """Make one folder; made by root, it belongs to the owner of the one around it."""
+    fsops.ops.mkdir(path, mode)
+    if os.geteuid() == 0:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            give_to_folder_owner(descriptor, path)
+        finally:
+            os.close(descriptor)
+
+
+def fsync_path(path: str) -> None:
+    """Make the file or folder `path` durable."""
+    descriptor = fsops.ops.open(path)
+    try:
+        fsops.ops.fsync(descriptor)
+    except OSError as error:
+        # some network and FUSE file systems cannot flush a folder and say so
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def flush(files: Collection[str], folders: Iterable[str]) -> None:
+    """Make `files` and the entries of `folders` (which hold the files) durable.
+
+    Many are flushed by one `syncfs` for each file system, where the system has it.
+    """
+    folders = sorted(set(folders))
+    if len(files) + len(folders) > _SINGLE_FSYNCS and _flush_file_systems(folders):
+        return
+    for path in (*files, *folders):
+        fsync_path(path)
+
+
+def _flush_file_systems(folders: Iterable[str]) -> bool:
+    for folder in {os.stat(folder).st_dev: folder for folder in folders}.values():
+        descriptor = fsops.ops.open(folder)
+        try:
+            if not fsops.ops.syncfs(descriptor):
+                return False
+        finally:
+            os.close(descriptor)
+    return True

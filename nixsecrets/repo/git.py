@@ -1,0 +1,166 @@
+"""The only caller of git: a clean environment, NUL-separated names, explicit flags.
+
+It reads (`ls-files`, `rev-parse`) and, when asked, adds to the index; it never commits,
+checks out or writes to the work tree.
+"""
+
+import os
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from nixsecrets.errors import ProgramError
+
+STAGING_NAME = "nixsecrets"
+
+# git exports GIT_DIR, GIT_INDEX_FILE, GIT_PREFIX and more to its hooks, where they
+# would point our calls at another repository.  These few are a person's or a CI's.
+_KEPT = frozenset(
+    {
+        "GIT_CEILING_DIRECTORIES",
+        "GIT_CONFIG_COUNT",
+        "GIT_CONFIG_GLOBAL",
+        "GIT_CONFIG_NOSYSTEM",
+        "GIT_CONFIG_SYSTEM",
+        "GIT_DISCOVERY_ACROSS_FILESYSTEM",
+        "GIT_EXEC_PATH",
+    }
+)
+_KEPT_PREFIXES = ("GIT_CONFIG_KEY_", "GIT_CONFIG_VALUE_")
+_ALWAYS = {
+    "GIT_LITERAL_PATHSPECS": "1",  # a file may be called `:(top)*`
+    "GIT_NO_LAZY_FETCH": "1",  # a partial clone must not go to the network
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    "LC_ALL": "C",
+}
+
+
+def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """Return `env` without what git exports to hooks, and with our own settings."""
+    kept = {
+        name: value
+        for name, value in env.items()
+        if not name.startswith("GIT_")
+        or name in _KEPT
+        or name.startswith(_KEPT_PREFIXES)
+    }
+    return kept | _ALWAYS
+
+
+@dataclass(frozen=True, slots=True)
+class Git:
+    """One work tree.
+
+    `top` is its uppermost folder, `staging` what `--git-path nixsecrets` says: linked
+    work trees each have their own.  `index_file` is another index than the work tree's,
+    as `git commit FILE` hands one to its hook.
+    """
+
+    top: Path
+    staging: Path
+    index_file: Path | None = None
+
+    @classmethod
+    def find(cls, folder: Path, *, index_file: Path | None = None) -> Self | None:
+        """Return the work tree that `folder` lies in, None where there is none.
+
+        Raises `ProgramError` where git is missing, or refuses a repository that is
+        there (another owner, damage).
+        """
+        folder = folder.resolve()
+        arguments = ("--is-inside-work-tree", "--show-cdup", "--git-path", STAGING_NAME)
+        try:
+            result = _run(("rev-parse", *arguments), folder)
+        except ProgramError:
+            if _has_git_folder(folder):
+                raise
+            return None
+        if result.returncode != 0:
+            if b"not a git repository" in result.stderr and not _has_git_folder(folder):
+                return None
+            raise _failure("rev-parse", result)
+        # the last one may hold any byte but NUL, the first two cannot hold a newline
+        inside, up, staging = (
+            os.fsdecode(result.stdout).removesuffix("\n").split("\n", 2)
+        )
+        if inside != "true":
+            raise ProgramError(
+                "this folder lies inside a .git folder or a bare repository",
+                "go to a work tree of the repository (or -C DIR)",
+            )
+        return cls((folder / up).resolve(), (folder / staging).resolve(), index_file)
+
+    def ls_files(self, folder: Path) -> list[str]:
+        """Return the names below `folder`, relative to it, tracked or would-be-added.
+
+        They may be links, submodules (or other repositories, with a `/` at the end), or
+        be gone from the work tree.
+        """
+        flags = ("--cached", "--others", "--exclude-standard", "--deduplicate")
+        return self._names(("ls-files", "-z", *flags), folder)
+
+    def tracked(self, folder: Path) -> frozenset[str]:
+        """Return the names below `folder`, relative to it, that the index holds."""
+        return frozenset(self._names(("ls-files", "-z", "--cached"), folder))
+
+    def git_path(self, name: str) -> Path:
+        """Return where git keeps `name` (`hooks`, `index`) for this work tree."""
+        answer = self._output(("rev-parse", "--git-path", name), self.top)
+        return self.top / os.fsdecode(answer.removesuffix(b"\n"))
+
+    def add(self, folder: Path, paths: Iterable[str]) -> None:
+        """Run `git add` on `paths`, which are relative to `folder`."""
+        names = b"\0".join(os.fsencode(path) for path in paths)
+        flags = ("--pathspec-from-file=-", "--pathspec-file-nul")
+        self._output(("add", *flags), folder, names)
+
+    def _names(self, arguments: Sequence[str], folder: Path) -> list[str]:
+        output = os.fsdecode(self._output(arguments, folder))
+        return output.removesuffix("\0").split("\0") if output else []
+
+    def _output(
+        self, arguments: Sequence[str], folder: Path, stdin: bytes = b""
+    ) -> bytes:
+        result = _run(arguments, folder, stdin, self.index_file)
+        if result.returncode != 0:
+            raise _failure(arguments[0], result)
+        return result.stdout
+
+
+def _run(
+    arguments: Sequence[str],
+    folder: Path,
+    stdin: bytes = b"",
+    index_file: Path | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    env = clean_environment(os.environ)
+    if index_file is not None:
+        env["GIT_INDEX_FILE"] = str(index_file)
+    # a file system monitor is a program of the repository's choice: listing needs none
+    command = ("git", "-c", "core.fsmonitor=false", *arguments)
+    try:
+        return subprocess.run(
+            command, cwd=folder, env=env, input=stdin, capture_output=True, check=False
+        )
+    except OSError as error:
+        raise ProgramError(
+            "git cannot be started", "install git, or put it on PATH"
+        ) from error
+
+
+def _has_git_folder(folder: Path) -> bool:
+    return any(os.path.lexists(place / ".git") for place in (folder, *folder.parents))
+
+
+def _failure(command: str, result: subprocess.CompletedProcess[bytes]) -> ProgramError:
+    """Translate git's own words; they name files and settings, never content."""
+    lines = result.stderr.decode(errors="replace").splitlines() or ["no message"]
+    said = lines[0].removeprefix("fatal: ").removeprefix("error: ").rstrip(".")
+    if "dubious ownership" in said:
+        hint = "run as the owner, or: git config --global --add safe.directory DIR"
+    else:
+        hint = f"see what `git {command}` says in this folder"
+    return ProgramError(f"git {command} failed: {said}", hint)

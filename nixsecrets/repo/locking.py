@@ -1,0 +1,108 @@
+"""One writer at a time: `flock` on a file that is never renamed or removed.
+
+The kernel drops the lock when its holder dies.  Readers never take it.
+"""
+
+import contextlib
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from nixsecrets.errors import ConflictError
+from nixsecrets.repo import files
+from nixsecrets.repo.tree import Repo
+
+LOCK_NAME = "lock"
+
+_held: set[int] = set()
+
+
+def _close_in_child() -> None:
+    for descriptor in _held:
+        os.close(descriptor)
+    _held.clear()
+
+
+# A worker process that outlives us would keep a lock it inherited; to close a copy of
+# the descriptor does not unlock.
+os.register_at_fork(after_in_child=_close_in_child)
+
+
+@contextmanager
+def held(descriptor: int) -> Iterator[None]:
+    """Keep a locked descriptor out of every process forked inside of the block."""
+    _held.add(descriptor)
+    try:
+        yield
+    finally:
+        _held.discard(descriptor)
+
+
+@contextmanager
+def exclusive(
+    repo: Repo, on_wait: Callable[[str], None] | None = None, *, wait: bool = True
+) -> Iterator[None]:
+    """Be the only writer of `repo`'s work tree inside of the block.
+
+    Where another run holds the lock: with `wait`, `on_wait` gets a message and we wait;
+    without, `ConflictError`.  Makes the staging folder.
+    """
+    prepare_staging(repo)
+    path = str(repo.staging / LOCK_NAME)
+    try:
+        descriptor = _open_lock(path)
+    except OSError as error:
+        raise files.explained(error, "lock", path) from error
+    try:
+        with held(descriptor):
+            _acquire(descriptor, on_wait, wait=wait)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+            yield
+    finally:
+        os.close(descriptor)
+
+
+def prepare_staging(repo: Repo) -> None:
+    """Make the staging folder, mode 0700, or make sure that it is one."""
+    path = str(repo.staging)
+    try:
+        with contextlib.suppress(FileExistsError):
+            files.make_folder(path, 0o700)
+        mode = os.lstat(path).st_mode
+    except OSError as error:
+        raise files.explained(error, "make the folder", path) from error
+    if not stat.S_ISDIR(mode):
+        raise ConflictError(
+            "the staging folder's name is taken by a file or a link",
+            f"look at {path} and remove it",
+        )
+
+
+def _open_lock(path: str) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o600)
+    files.give_to_folder_owner(descriptor, path)
+    return descriptor
+
+
+def _acquire(
+    descriptor: int, on_wait: Callable[[str], None] | None, *, wait: bool
+) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        message = f"another run is at work here{_holder(descriptor)}"
+        if not wait:
+            raise ConflictError(message, "try again when it has finished") from None
+        if on_wait is not None:
+            on_wait(message + ", waiting for it")
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _holder(descriptor: int) -> str:
+    """Return ` (process N)` where the holder has already written its number."""
+    number = os.pread(descriptor, 20, 0).strip()
+    return f" (process {number.decode()})" if number.isdigit() else ""

@@ -1,0 +1,183 @@
+"""A private folder in memory: the one place where plaintext may be a file.
+
+It does not encrypt, and it cannot keep the system from swapping a tmpfs out; encrypted
+swap is the system's part.
+"""
+
+import contextlib
+import fcntl
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from nixsecrets.errors import NixsecretsError
+from nixsecrets.repo import files, fsops
+from nixsecrets.repo.locking import held
+from nixsecrets.repo.signals import deferred, termination_raises
+
+_MEMORY = frozenset({"tmpfs", "ramfs"})
+_PREFIX = "nixsecrets-private-"
+_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (the names made in it are unpredictable)
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@contextmanager
+def private_folder(env: Mapping[str, str]) -> Iterator[Path]:
+    """Give a new empty folder, mode 0700, in memory; remove it at the end.
+
+    It is removed on errors, Ctrl-C, SIGTERM and SIGHUP too; after `kill -9` by the next
+    call.  Raises `NixsecretsError` where no memory file system can be written to.
+    """
+    remove_leftovers(env)
+    with termination_raises(), contextlib.ExitStack() as stack:
+        with deferred():
+            folder = stack.enter_context(_made_in(_memory_folder(env)))
+        yield folder
+
+
+def remove_leftovers(env: Mapping[str, str]) -> int:
+    """Remove the private folders whose process is dead; return how many there were.
+
+    A living process holds a `flock` on its folder, so neither reused process numbers
+    nor other process-number namespaces can deceive this.
+    """
+    return sum(
+        _remove_if_dead(place)
+        for parent in _candidates(env)
+        for place in parent.glob(_PREFIX + "*")
+    )
+
+
+@contextmanager
+def _made_in(parent: Path) -> Iterator[Path]:
+    folder, descriptor = _make_locked(parent)
+    try:
+        with held(descriptor):
+            yield folder
+    finally:
+        with deferred():
+            _remove_tree(str(folder))
+            os.close(descriptor)
+
+
+def _make_locked(parent: Path) -> tuple[Path, int]:
+    """Make and lock a folder, again if somebody's tidying was faster than our lock."""
+    while True:
+        folder = parent / files.unpredictable_name().replace("nixsecrets-", _PREFIX)
+        try:
+            fsops.ops.mkdir(str(folder), 0o700)
+            descriptor = os.open(folder, _FOLDER)
+        except OSError as error:
+            raise files.explained(
+                error, "make a private folder in", str(parent)
+            ) from error
+        with contextlib.suppress(BlockingIOError, FileNotFoundError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(folder.stat(), os.fstat(descriptor)):
+                return folder, descriptor
+        os.close(descriptor)
+
+
+def _remove_if_dead(place: Path) -> bool:
+    try:
+        descriptor = os.open(place, _FOLDER)
+    except OSError:
+        return False  # another person's, or gone meanwhile
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_uid != os.geteuid():
+            return False
+        _remove_tree(str(place))
+    except OSError:
+        return False  # its process lives
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _remove_tree(folder: str) -> None:
+    """Remove a folder and all in it, through the seam and following no link."""
+    with os.scandir(folder) as entries:
+        found = list(entries)
+    for entry in found:
+        if entry.is_dir(follow_symlinks=False):
+            _remove_tree(entry.path)
+        else:
+            fsops.ops.unlink(entry.path)
+    fsops.ops.rmdir(folder)
+
+
+def _memory_folder(env: Mapping[str, str]) -> Path:
+    for place in _candidates(env):
+        if _file_system(place) in _MEMORY and os.access(place, os.W_OK | os.X_OK):
+            return place
+    raise NixsecretsError(
+        "no memory file system for plaintext: XDG_RUNTIME_DIR"
+        " is none that can be written to, nor is /dev/shm",
+        _HOW_TO_GET_ONE[sys.platform == "darwin"],
+    )
+
+
+_HOW_TO_GET_ONE = (
+    "mount a tmpfs that only you can enter and set XDG_RUNTIME_DIR to it",
+    "make one: mkdir -m 700 ~/.memory && sudo mount_tmpfs -s 64M ~/.memory"
+    ' && sudo chown "$USER" ~/.memory && export XDG_RUNTIME_DIR=~/.memory',
+)
+
+
+def _candidates(env: Mapping[str, str]) -> list[Path]:
+    """Return the folders to try, best first; none that others could swap under us."""
+    runtime = env.get("XDG_RUNTIME_DIR", "")
+    places = [Path(runtime)] if runtime.startswith("/") else []
+    return [place for place in (*places, _SHARED_MEMORY) if _is_safe(place)]
+
+
+def _is_safe(place: Path) -> bool:
+    """Tell whether nobody but root and us can rename what we make in `place`."""
+    try:
+        found = place.stat()
+    except OSError:
+        return False
+    others_write = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return (
+        stat.S_ISDIR(found.st_mode)
+        and found.st_uid in {0, os.geteuid()}
+        and (not others_write or bool(found.st_mode & stat.S_ISVTX))
+    )
+
+
+def _file_system(place: Path) -> str | None:
+    """Return the type of the file system that `place` is on, None if not knowable."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+    except OSError:
+        return _type_from_mount(place)
+    device = place.stat().st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    for line in mounts.splitlines():
+        before, _, after = line.partition(" - ")
+        if before.split(" ")[2] == number:
+            return after.split(" ")[0]
+    return None
+
+
+def _type_from_mount(place: Path) -> str | None:
+    """Ask `mount` (macOS, the BSDs): lines of `DEVICE on FOLDER (TYPE, options)`."""
+    folder = place.resolve()
+    while not folder.is_mount():
+        folder = folder.parent
+    try:
+        result = subprocess.run(
+            ["/sbin/mount"], capture_output=True, check=False, text=True
+        )
+    except OSError:
+        return None
+    marker = f" on {folder} ("
+    for line in result.stdout.splitlines():
+        if marker in line:
+            return line.split(marker)[1].split(",")[0].rstrip(")")
+    return None

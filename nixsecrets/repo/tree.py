@@ -1,0 +1,220 @@
+"""The working tree around a map: where it is, which files it has, how one is read.
+
+Paths are posix strings relative to the map's folder (odd bytes as surrogate escapes).
+It reads only; what is replaced goes through `staging`.
+"""
+
+# ruff: noqa: PTH (thousands of names pass here: a Path costs more than the call)
+
+import errno
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from nixsecrets.errors import NixsecretsError, SecretFileError, quoted
+from nixsecrets.repo import files
+from nixsecrets.repo.git import Git
+
+MAP_NAME = "nixsecrets.toml"
+BARE_STAGING_NAME = ".nixsecrets"
+
+_STAGED_BESIDE = re.compile(r"\.nixsecrets-[0-9a-f]{32}")
+
+
+def find_root(start: Path) -> Path:
+    """Return the nearest folder at or above `start` that holds a map.
+
+    Raises `NixsecretsError` where there is none.
+    """
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        if (folder / MAP_NAME).is_file():
+            return folder
+    raise NixsecretsError(
+        f"no {MAP_NAME} in {quoted(str(start))} or above it",
+        "make one with `nixsecrets init`, or go to its folder (or -C DIR)",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Repo:
+    """The map's folder (`root`, a real path) and the git work tree around it."""
+
+    root: Path
+    git: Git | None
+    _folders: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def find(cls, start: Path, *, index_file: Path | None = None) -> Self:
+        """Return the repository of the nearest map at or above `start`."""
+        return cls.at(find_root(start), index_file=index_file)
+
+    @classmethod
+    def at(cls, root: Path, *, index_file: Path | None = None) -> Self:
+        """Return the repository whose map lies, or will lie, in `root`."""
+        root = root.resolve()
+        return cls(root, Git.find(root, index_file=index_file))
+
+    @property
+    def top(self) -> Path:
+        """The folder that nothing we read or write may leave."""
+        return self.root if self.git is None else self.git.top
+
+    @property
+    def staging(self) -> Path:
+        """The folder for staged files, journal and lock; it may not exist yet."""
+        if self.git is None:
+            return self.root / BARE_STAGING_NAME
+        return self.git.staging
+
+    def list_files(self) -> list[str]:
+        """Return the regular files below the map that git tracks or would add, sorted.
+
+        Left out: links, submodules, folders with a map of their own, our own staged
+        files.  Without git: every file, found by a walk that follows no link.
+        """
+        if self.git is None:
+            found = _walk(str(self.root), "")
+        else:
+            found = _on_disk(str(self.root), self.git.ls_files(self.root))
+        return sorted(found)
+
+    def read(self, path: str) -> bytes:
+        """Return the content of `path`.
+
+        Raises `SecretFileError` where a link leaves the tree, `NixsecretsError` where
+        the file is missing or cannot be read.
+        """
+        place = self._place(path)
+        try:
+            return files.read_bytes_nofollow(place)
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise files.explained(error, "read", path) from error
+        try:
+            return files.read_bytes_nofollow(self.locate(path))
+        except OSError as error:
+            raise files.explained(error, "read", path) from error
+
+    def read_if_there(self, path: str) -> bytes | None:
+        """Return the content of `path`, None where nothing is there; else as `read`."""
+        return self.read(path) if os.path.lexists(self._place(path)) else None
+
+    def locate(self, path: str) -> str:
+        """Return the real, absolute place that `path` stands for, links followed.
+
+        Raises `SecretFileError` where that is outside of the tree or in `.git`.
+        """
+        place = self._place(path)
+        if not os.path.islink(place):
+            return place
+        return self._inside(os.path.realpath(place), path)
+
+    def relative_to_top(self, place: str) -> str:
+        """Return a real path inside the tree relative to `top`."""
+        return place[len(_with_slash(str(self.top))) :]
+
+    def shown(self, below_top: str) -> str:
+        """Return a path relative to `top` as a person at the map's folder writes it."""
+        prefix = self.relative_to_top(_with_slash(str(self.root)))
+        if below_top.startswith(prefix):
+            return below_top[len(prefix) :]
+        return os.path.relpath(self.top / below_top, self.root)
+
+    def _place(self, path: str) -> str:
+        """Return the absolute path with the folders' links followed, not the last."""
+        folder, _, name = path.rpartition("/")
+        if name in {"", ".", "..", ".git"} or "\0" in path:
+            raise SecretFileError(
+                f"{quoted(path)} cannot be a file of this repository",
+                "name a file below the map's folder",
+            )
+        real = self._folders.get(folder)
+        if real is None:
+            joined = os.path.join(self.root, folder)
+            real = self._folders[folder] = self._inside(os.path.realpath(joined), path)
+        return _with_slash(real) + name
+
+    def _inside(self, real: str, path: str) -> str:
+        top = str(self.top)
+        if real != top and not real.startswith(_with_slash(top)):
+            raise SecretFileError(
+                f"{quoted(path)} lies, or its links lead, outside of the repository",
+                "replace the link by the file itself, or name the file it leads to",
+            )
+        if ".git" in self.relative_to_top(real).split("/"):
+            raise SecretFileError(
+                f"{quoted(path)} lies inside a .git folder", "name a file of the tree"
+            )
+        return real
+
+
+def _with_slash(folder: str) -> str:
+    return folder if folder.endswith("/") else folder + "/"
+
+
+def _ours(name: str) -> bool:
+    """Tell whether an entry is a staged file or the staging folder of no git."""
+    return name == BARE_STAGING_NAME or _STAGED_BESIDE.fullmatch(name) is not None
+
+
+def _walk(root: str, below: str) -> Iterator[str]:
+    """Yield the regular files without git; `below` is empty or ends in `/`."""
+    with os.scandir(root + "/" + below) as entries:
+        found = [entry for entry in entries if not _ours(entry.name)]
+    if below and any(entry.name == MAP_NAME for entry in found):
+        return
+    for entry in found:
+        if entry.is_dir(follow_symlinks=False) and entry.name != ".git":
+            yield from _walk(root, f"{below}{entry.name}/")
+        elif entry.is_file(follow_symlinks=False):
+            yield below + entry.name
+
+
+def _on_disk(root: str, names: list[str]) -> Iterator[str]:
+    """Yield those of git's `names` that are regular files of this map.
+
+    One `scandir` for each folder instead of one `lstat` for each file: the type comes
+    with the entry, which is three times as fast.
+    """
+    belongs = {"": True}
+    regular: dict[str, frozenset[str]] = {}
+    for path in names:
+        folder, _, name = path.rpartition("/")
+        there = regular.get(folder)
+        if there is None:
+            looked_at = _belongs(root, folder, belongs)
+            there = _regular_names(root, folder) if looked_at else frozenset()
+            regular[folder] = there
+        if name in there:
+            yield path
+
+
+def _belongs(root: str, folder: str, known: dict[str, bool]) -> bool:
+    """Tell whether `folder` is reached without a link and without another map."""
+    answer = known.get(folder)
+    if answer is None:
+        place = f"{root}/{folder}"
+        answer = (
+            _belongs(root, folder.rpartition("/")[0], known)
+            and os.path.basename(folder) != BARE_STAGING_NAME
+            and not os.path.islink(place)
+            and not os.path.lexists(f"{place}/{MAP_NAME}")
+        )
+        known[folder] = answer
+    return answer
+
+
+def _regular_names(root: str, folder: str) -> frozenset[str]:
+    try:
+        with os.scandir(root + "/" + folder) as entries:
+            return frozenset(
+                entry.name
+                for entry in entries
+                if entry.is_file(follow_symlinks=False) and not _ours(entry.name)
+            )
+    except (FileNotFoundError, NotADirectoryError):
+        return frozenset()  # in the index still, gone from the disk
