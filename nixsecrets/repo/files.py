@@ -5,7 +5,8 @@ raise plain `OSError`; `explained` turns one into an error for a person.  What i
 replaced together, and in which order, is the business of `staging` and `journal`.
 """
 
-# ruff: noqa: PTH (thousands of names pass here: a Path costs more than the call)
+# thousands of names pass through here, and a Path costs more than the call it wraps
+# ruff: noqa: PTH
 
 import contextlib
 import errno

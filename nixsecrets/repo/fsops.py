@@ -5,7 +5,8 @@ Everything in `repo` that creates, writes, renames, removes or flushes goes thro
 n-th operation (`use`).  Nothing here decides or translates: plain `OSError` comes out.
 """
 
-# ruff: noqa: PTH (thousands of names pass here: a Path costs more than the call)
+# thousands of names pass through here, and a Path costs more than the call it wraps
+# ruff: noqa: PTH
 
 import os
 import sys

@@ -4,7 +4,8 @@ Paths are posix strings relative to the map's folder (odd bytes as surrogate esc
 It reads only; what is replaced goes through `staging`.
 """
 
-# ruff: noqa: PTH (thousands of names pass here: a Path costs more than the call)
+# thousands of names pass through here, and a Path costs more than the call it wraps
+# ruff: noqa: PTH
 
 import errno
 import os
