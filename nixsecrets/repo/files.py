@@ -6,7 +6,7 @@ replaced together, and in which order, is the business of `staging` and `journal
 """
 
 # thousands of names pass through here, and a Path costs more than the call it wraps
-# ruff: noqa: PTH
+# ruff: noqa: PTH116, PTH118, PTH120
 
 import contextlib
 import errno

@@ -6,7 +6,7 @@ n-th operation (`use`).  Nothing here decides or translates: plain `OSError` com
 """
 
 # thousands of names pass through here, and a Path costs more than the call it wraps
-# ruff: noqa: PTH
+# ruff: noqa: PTH102, PTH105, PTH106, PTH108
 
 import os
 import sys

@@ -5,7 +5,7 @@ It reads only; what is replaced goes through `staging`.
 """
 
 # thousands of names pass through here, and a Path costs more than the call it wraps
-# ruff: noqa: PTH
+# ruff: noqa: PTH114, PTH118, PTH119
 
 import errno
 import os
