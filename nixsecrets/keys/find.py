@@ -1,0 +1,174 @@
+"""Where identities are found: what was asked for, and all that sops and agenix look at.
+
+Reads key files and runs the one command a person may have named for it; asks nobody
+anything and caches nothing.  `identities` says what the content means.
+"""
+
+import shlex
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import reduce
+from pathlib import Path
+
+from nixsecrets.errors import IdentityError, KeyFormatError, quoted
+from nixsecrets.keys.identities import (
+    Broken,
+    Keyring,
+    Locked,
+    X25519Identity,
+    both_forms,
+    parse_identities,
+)
+from nixsecrets.keys.publickeys import read_public_keys
+from nixsecrets.keys.recipients import Recipient
+
+IDENTITY_VARIABLE = "NIXSECRETS_IDENTITY"
+_LARGEST_FILE = 1024 * 1024
+_COMMANDS = ("SOPS_AGE_KEY_CMD", "SOPS_AGE_SSH_PRIVATE_KEY_CMD")
+_FILES = ("SOPS_AGE_KEY_FILE", "SOPS_AGE_SSH_PRIVATE_KEY_FILE")
+
+
+def find_identities(
+    env: Mapping[str, str], home: Path, explicit: Sequence[Path]
+) -> Keyring:
+    """Return all identities at hand, those of `explicit` first.
+
+    After them the paths of `NIXSECRETS_IDENTITY` (`:` between), then every place where
+    sops and agenix look: `SOPS_AGE_KEY`, `…_FILE`, `…_CMD` (run once, without a shell),
+    `SOPS_AGE_SSH_PRIVATE_KEY_FILE`, `…_CMD`, `sops/age/keys.txt` in the configuration
+    folder, `~/.ssh/id_ed25519` and `id_rsa`.
+
+    Raises `IdentityError` where `explicit` or `NIXSECRETS_IDENTITY` names something
+    that holds no identity.  What is only found there is `Broken` in the same case.
+    """
+    rings = [
+        *(_named(path) for path in explicit),
+        *(_named(path) for path in _listed(env, home)),
+        *_variables(env),
+        *(_read(path) for path in _usual_places(env, home) if _exists(path)),
+    ]
+    return reduce(Keyring.merge, rings, Keyring())
+
+
+def create_age_identity() -> tuple[str, Recipient]:
+    """Make an age identity; return its secret text and its public key."""
+    identity = X25519Identity.generate("a new identity")
+    return identity.secret_text(), identity.recipients[0]
+
+
+def _listed(env: Mapping[str, str], home: Path) -> Iterator[Path]:
+    """Yield the paths of `NIXSECRETS_IDENTITY`.
+
+    A shell expands `~` at most in the first of them, so it is done here.
+    """
+    for part in env.get(IDENTITY_VARIABLE, "").split(":"):
+        if part.startswith("~/"):
+            yield home / part[2:]
+        elif part:
+            yield Path(part)
+
+
+def _named(path: Path) -> Keyring:
+    """Read a file that a person named; it has to hold something of use."""
+    keyring = _read(path)
+    if keyring.identities or keyring.locked:
+        return keyring
+    first = keyring.broken[0]
+    raise IdentityError(
+        f"no identity in {quoted(str(path))}: {first.reason}",
+        first.hint or "name an age identity file or an ssh private key",
+    )
+
+
+def _variables(env: Mapping[str, str]) -> Iterator[Keyring]:
+    if env.get("SOPS_AGE_KEY"):
+        yield parse_identities(_encode(env["SOPS_AGE_KEY"]), "SOPS_AGE_KEY")
+    for name in _FILES:
+        if env.get(name):
+            yield _read(Path(env[name]))
+    for name in _COMMANDS:
+        if env.get(name):
+            yield _from_command(name, env)
+
+
+def _usual_places(env: Mapping[str, str], home: Path) -> Iterator[Path]:
+    keys = Path("sops", "age", "keys.txt")
+    if env.get("XDG_CONFIG_HOME"):
+        # sops then looks nowhere else, on macOS neither.
+        yield Path(env["XDG_CONFIG_HOME"]) / keys
+    else:
+        yield home / ".config" / keys
+        yield home / "Library" / "Application Support" / keys
+    yield home / ".ssh" / "id_ed25519"
+    yield home / ".ssh" / "id_rsa"
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def _read(path: Path) -> Keyring:
+    try:
+        # Not the whole file at once: the name may lead to an endless device.
+        with path.open("rb") as file:
+            data = file.read(_LARGEST_FILE + 1)
+    except (OSError, ValueError) as error:
+        # A ValueError is a NUL byte in the name.
+        reason = (getattr(error, "strerror", None) or "no such name").lower()
+        return Keyring(broken=(Broken(str(path), reason),))
+    if len(data) > _LARGEST_FILE:
+        reason = "the file is larger than any identity file"
+        return Keyring(broken=(Broken(str(path), reason),))
+    keyring = parse_identities(data, str(path))
+    return replace(
+        keyring, locked=tuple(_with_public(item, path) for item in keyring.locked)
+    )
+
+
+def _with_public(locked: Locked, path: Path) -> Locked:
+    """Take the public key from the `.pub` file where the locked file hides its own."""
+    if locked.recipients:
+        return locked
+    public = path.with_name(path.name + ".pub")
+    try:
+        text = public.read_text(encoding="utf-8")
+        recipients = read_public_keys(text, str(public)).recipients
+    except (OSError, ValueError, KeyFormatError):
+        return locked
+    forms = tuple(form for one in recipients for form in both_forms(one))
+    return replace(locked, recipients=forms)
+
+
+def _from_command(name: str, env: Mapping[str, str]) -> Keyring:
+    """Run the command in variable `name`, as sops does: words, no shell, no stdin.
+
+    What it says on stderr goes to the terminal: it may ask for a touch or a PIN.
+    """
+    try:
+        words = shlex.split(env[name])
+        if not words:
+            raise ValueError("no words")
+        done = subprocess.run(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            env=dict(env),
+            check=False,
+        )
+    except ValueError:
+        return Keyring(broken=(Broken(name, "it is not a command"),))
+    except OSError as error:
+        reason = (error.strerror or "cannot be run").lower()
+        return Keyring(broken=(Broken(name, f"the command did not start: {reason}"),))
+    if done.returncode != 0:
+        reason = f"the command failed with exit status {done.returncode}"
+        return Keyring(broken=(Broken(name, reason),))
+    return parse_identities(done.stdout, name)
+
+
+def _encode(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

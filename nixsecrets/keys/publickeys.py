@@ -1,0 +1,101 @@
+"""Files with public keys in them: `.pub`, authorized_keys, known_hosts, GitHub `.keys`.
+
+Reads text that somebody else fetched or opened.  Finds the keys and says what it left
+out; who owns them, and whether to believe them, is not its affair.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from nixsecrets.errors import KeyFormatError
+from nixsecrets.keys.mistakes import (
+    UnsupportedKeyError,
+    private_key_in,
+    refuse_private_key,
+)
+from nixsecrets.keys.recipients import Recipient, parse_recipient
+
+_KEY_START = re.compile(
+    r"(?:ssh-\S+|ecdsa-sha2-\S+|sk-(?:ssh|ecdsa)-\S+|(?i:age1)\S+)(?:\s|$)"
+)
+_CONVERT_HINT = "convert it: ssh-keygen -i -m RFC4716 -f FILE (or -m PKCS8)"
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A line (counted from 1) whose key was left out, and why."""
+
+    line: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKeys:
+    """The usable keys of a file, each once and in order, and what was left out."""
+
+    recipients: tuple[Recipient, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+
+def read_public_keys(text: str, filename: str) -> PublicKeys:
+    """Read every public key of `text`; `filename` is what messages call it.
+
+    Takes one key per line, with authorized_keys options or known_hosts names before
+    it; blank lines and `#` lines do not count.  Keys that are sound but of no use for
+    encryption (ecdsa, FIDO, certificates, `@revoked`) are skipped.
+
+    Raises `KeyFormatError` with file and line for a private key and for a line that is
+    no key: leaving it out would silently leave out a reader.
+    """
+    recipients: dict[Recipient, None] = {}
+    skipped: list[Skipped] = []
+    for number, line in _lines(text):
+        where = f"{filename}:{number}: "
+        refuse_private_key(line, where)
+        try:
+            recipients.setdefault(_parse_line(line))
+        except UnsupportedKeyError as error:
+            skipped.append(Skipped(number, error.message))
+        except KeyFormatError as error:
+            raise KeyFormatError(where + error.message, error.hint) from error
+    return PublicKeys(tuple(recipients), tuple(skipped))
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield (number, line) of what may hold a key; stray separators end no line."""
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
+        stripped = line.strip()
+        # A private key must not hide behind a comment sign either.
+        if stripped and (not stripped.startswith("#") or private_key_in(stripped)):
+            yield number, stripped
+
+
+def _parse_line(line: str) -> Recipient:
+    if line.startswith(("-----BEGIN ", "---- BEGIN ")):
+        raise KeyFormatError("this form of public key is not read here", _CONVERT_HINT)
+    key = _without_prefix(line)
+    marker = line[: len(line) - len(key)].split(maxsplit=1)[:1]
+    if marker in (["@cert-authority"], ["cert-authority"]):
+        raise UnsupportedKeyError("this key signs certificates, it is nobody's own")
+    if marker == ["@revoked"]:
+        raise UnsupportedKeyError("this key is marked as revoked")
+    return parse_recipient(key)
+
+
+def _without_prefix(line: str) -> str:
+    """Return `line` from its key on: without authorized_keys options or host names.
+
+    Options end at the first blank outside of quotes (sshd(8)); known_hosts has up to
+    two words before the key (a marker and names).  A line without a key is returned
+    as it is.
+    """
+    rest = line
+    for _ in range(3):
+        if _KEY_START.match(rest):
+            return rest
+        word = re.match(r'(?:[^\s"]|"(?:[^"\\]|\\.)*")+\s+', rest)
+        if not word:
+            break
+        rest = rest[word.end() :]
+    return line
