@@ -1,0 +1,120 @@
+"""pyrage behind our own words: payloads, and the recipients only it can write.
+
+The one place of this package that calls pyrage.  Everything stays in memory:
+pyrage's file functions truncate their output before they have checked anything, and
+its `decrypt` takes time quadratic in the size of the header.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any
+
+from nixsecrets.errors import IdentityError, KeyFormatError, SecretFileError
+from nixsecrets.keys.identities import Identity, PluginIdentity
+from nixsecrets.keys.plugins import Silence
+from nixsecrets.keys.recipients import Kind, Recipient
+
+_NO_MATCH = "No matching keys found"
+_BAD_MAC = "Header MAC is invalid"
+_RESTORE = "restore it from git, or encrypt the secret again"
+
+
+def encrypt(plaintext: bytes, recipients: Sequence[Recipient]) -> bytes:
+    """Return an age file without armor, its stanzas in the order of `recipients`.
+
+    Raises:
+        KeyFormatError: pyrage or a plugin cannot encrypt to one of the recipients.
+    """
+    import pyrage
+
+    with _no_panic():
+        try:
+            theirs = [_recipient(recipient) for recipient in recipients]
+            sealed: bytes = pyrage.encrypt(plaintext, theirs)
+        except (pyrage.RecipientError, pyrage.EncryptError) as error:
+            raise KeyFormatError(
+                f"cannot encrypt to all recipients: {_first_line(error)}",
+                "install the age plugin that a recipient needs, or remove it",
+            ) from None
+    return sealed
+
+
+def decrypt(binary: bytes, identities: Sequence[Identity]) -> bytes | None:
+    """Return the plaintext of a file without armor, None if no identity is its reader.
+
+    Raises:
+        SecretFileError: header or payload are incomplete or were tampered with.
+        IdentityError: the plugin of an identity is missing or failed.
+    """
+    import pyrage
+
+    plaintext = BytesIO()
+    with _no_panic():
+        try:
+            keys = [key for identity in identities for key in identity.to_pyrage()]
+            pyrage.decrypt_io(BytesIO(binary), plaintext, keys)
+        except (pyrage.IdentityError, pyrage.DecryptError) as error:
+            if str(error) == _NO_MATCH:
+                return None
+            raise _explained(error, identities) from None
+        except OSError:
+            # The chunks before the bad one are in `plaintext`, which nobody gets.
+            raise SecretFileError(
+                "the payload of the age file is damaged or was tampered with", _RESTORE
+            ) from None
+    return plaintext.getvalue()
+
+
+def _recipient(recipient: Recipient) -> Any:
+    """Return pyrage's object for a recipient; plugins are looked up on PATH."""
+    import pyrage
+
+    match recipient.kind:
+        case Kind.X25519:
+            return pyrage.x25519.Recipient.from_str(recipient.text)
+        case Kind.SSH_ED25519 | Kind.SSH_RSA:
+            return pyrage.ssh.Recipient.from_str(recipient.text)
+        case Kind.TAG:
+            return pyrage.tag.Recipient.from_str(recipient.text)
+        case Kind.TAG_PQ:
+            return pyrage.tagpq.Recipient.from_str(recipient.text)
+        case Kind.PQ | Kind.PLUGIN:
+            one = pyrage.plugin.Recipient.from_str(recipient.text)
+            return pyrage.plugin.RecipientPluginV1(one.plugin(), [one], [], Silence())
+
+
+def _explained(
+    error: Exception, identities: Sequence[Identity]
+) -> IdentityError | SecretFileError:
+    """Say in our words why pyrage could not open a file that it could read."""
+    if str(error) == _BAD_MAC:
+        return SecretFileError(
+            "the header of the age file was changed after it was written", _RESTORE
+        )
+    if any(isinstance(identity, PluginIdentity) for identity in identities):
+        return IdentityError(
+            f"an age plugin could not help: {_first_line(error)}",
+            "install the plugin, connect the token, and try again",
+        )
+    return SecretFileError("the age file is damaged or cut off", _RESTORE)
+
+
+def _first_line(error: Exception) -> str:
+    """Return a foreign message as part of ours, without its invisible marks."""
+    line = (str(error).splitlines() or ["no reason given"])[0]
+    return "".join(char for char in line if char.isprintable()).rstrip(".")
+
+
+@contextmanager
+def _no_panic() -> Iterator[None]:
+    """Turn a panic of the Rust code, which is a BaseException, into our error."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise SecretFileError(
+            "the age library gave up on a key or file it did not expect",
+            "look for a degenerate key among the recipients of the file",
+        ) from None

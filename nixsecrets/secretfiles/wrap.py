@@ -1,0 +1,231 @@
+"""One file key, one reader, one stanza: wrapping and opening (C2SP age.md).
+
+`X25519` and `ssh-ed25519` stanzas only; every other type is pyrage's.  Does not know
+files, and keeps the specification's musts: a share and a body of exactly the right
+size, canonical base64, no all-zero shared secret, a fresh ephemeral secret each time.
+"""
+
+import hmac
+import os
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from nixsecrets.errors import KeyFormatError, SecretFileError
+from nixsecrets.keys.identities import Identity, SshEd25519Identity, X25519Identity
+from nixsecrets.keys.recipients import Kind, Recipient, parse_recipient, tag_of
+from nixsecrets.secretfiles.agefile import Stanza, decode_base64, encode_base64
+
+if TYPE_CHECKING:  # loading cryptography takes 50 ms, which `check` shall not pay
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+FILE_KEY_SIZE = 16
+_SHARE_SIZE = 32
+_BODY_SIZE = FILE_KEY_SIZE + 16
+_LABELS = {
+    Kind.X25519: b"age-encryption.org/v1/X25519",
+    Kind.SSH_ED25519: b"age-encryption.org/v1/ssh-ed25519",
+}
+# Fixed by the specification; safe because the wrapping key is used once.
+_NONCE = bytes(12)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What shows later that a stanza opens for `recipient`: its ephemeral secret.
+
+    Whoever holds it can open that stanza; it never leaves the process that wrapped.
+    """
+
+    recipient: Recipient
+    ephemeral: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapped:
+    """A new stanza and the proof that goes with it."""
+
+    stanza: Stanza
+    proof: Proof
+
+
+def wrap(file_key: bytes, recipient: Recipient) -> Wrapped:
+    """Wrap a file key for one reader of kind X25519 or ssh-ed25519.
+
+    Raises:
+        KeyFormatError: the recipient is of another kind, or its key is degenerate.
+    """
+    ephemeral = os.urandom(_SHARE_SIZE)
+    stanza = _stanza(file_key, ephemeral, _target(recipient))
+    return Wrapped(stanza, Proof(recipient, ephemeral))
+
+
+def opens_to(stanza: Stanza, proof: Proof, file_key: bytes) -> bool:
+    """Tell whether the reader's private key opens `stanza` to `file_key`.
+
+    The stanza is a function of the ephemeral secret, the recipient and the file key.
+    It is computed again, from the recipient's text and not from its parsed key, and
+    compared: the only proof for a reader whose private key we lack.
+    """
+    target = _target_of_text(proof.recipient.text)
+    return stanza == _stanza(file_key, proof.ephemeral, target)
+
+
+def unwrap(stanza: Stanza, identity: Identity) -> bytes | None:
+    """Return the file key that `identity` finds in `stanza`, None if it is not for it.
+
+    Either key of a converted pair opens either form: an ssh key the stanzas for its
+    conversion, and an X25519 secret the ssh stanzas of the key it was converted from.
+
+    Raises:
+        SecretFileError: a stanza of our types (for ssh-ed25519: with our tag) whose
+            share or body is not as the specification demands.
+    """
+    if not isinstance(identity, X25519Identity | SshEd25519Identity):
+        return None
+    if stanza.type == Kind.X25519:
+        opener = _opener(identity)
+        share = _share(stanza, stanza.args)
+        shared = _exchange(opener.private, share)
+        return _open(stanza.body, shared, share + opener.point, Kind.X25519)
+    if stanza.type == Kind.SSH_ED25519:
+        opener = _opener(identity)
+        tweak = opener.tweaks.get(stanza.args[0]) if stanza.args else None
+        if tweak is None:
+            return None
+        share = _share(stanza, stanza.args[1:])
+        shared = _exchange(tweak, _exchange(opener.private, share))
+        return _open(stanza.body, shared, share + opener.point, Kind.SSH_ED25519)
+    return None
+
+
+def header_mac(file_key: bytes, header: bytes) -> bytes:
+    """Return the MAC of a header (its bytes from the first one through `---`)."""
+    return hmac.digest(_hkdf(file_key, b"", b"header"), header, "sha256")
+
+
+def _hkdf(key: bytes, salt: bytes, info: bytes) -> bytes:
+    """HKDF-SHA256 of 32 bytes (RFC 5869): extract, then one block of expand."""
+    extracted = hmac.digest(salt, key, "sha256")
+    return hmac.digest(extracted, info + b"\x01", "sha256")
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where a recipient's stanzas are aimed: what `_stanza` needs, computed once.
+
+    `point` stands in the salt.  `effective` is what the ephemeral secret is multiplied
+    with: for ssh-ed25519 the point times the tweak, since scalar multiplications
+    commute; that saves one of two for every stanza after the first.
+    """
+
+    kind: Kind
+    args: tuple[str, ...]
+    point: bytes
+    effective: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Opener:
+    """What an identity needs to open stanzas; the tweaks of its ssh keys by tag."""
+
+    private: "X25519PrivateKey" = field(repr=False)
+    point: bytes
+    tweaks: "dict[str, X25519PrivateKey]" = field(repr=False)
+
+
+def _derive_target(recipient: Recipient) -> _Target:
+    if recipient.kind is Kind.X25519:
+        return _Target(recipient.kind, (), recipient.key, recipient.key)
+    if recipient.kind is not Kind.SSH_ED25519:
+        raise KeyFormatError(
+            f"a stanza of kind {recipient.kind} can only be written by re-encrypting",
+            "run `nixsecrets rekey` for the file",
+        )
+    try:
+        effective = _exchange(_tweak(recipient.key), recipient.point)
+    except SecretFileError as error:
+        raise KeyFormatError("the ssh-ed25519 key is of low order") from error
+    return _Target(recipient.kind, (str(recipient.tag),), recipient.point, effective)
+
+
+_target = lru_cache(maxsize=8192)(_derive_target)
+
+
+@lru_cache(maxsize=8192)
+def _target_of_text(text: str) -> _Target:
+    # Not by way of `_target`, whose cache would answer with what is to be checked.
+    return _derive_target(parse_recipient(text))
+
+
+@lru_cache(maxsize=64)
+def _opener(identity: X25519Identity | SshEd25519Identity) -> _Opener:
+    private = _private_key(identity.x25519_secret)
+    point = private.public_key().public_bytes_raw()
+    tweaks = {tag_of(blob): _tweak(blob) for blob in identity.ssh_blobs}
+    return _Opener(private, point, tweaks)
+
+
+def _tweak(blob: bytes) -> "X25519PrivateKey":
+    return _private_key(_hkdf(b"", blob, _LABELS[Kind.SSH_ED25519]))
+
+
+def _private_key(secret: bytes) -> "X25519PrivateKey":
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+    return X25519PrivateKey.from_private_bytes(secret)
+
+
+def _exchange(private: "X25519PrivateKey", public: bytes) -> bytes:
+    """Multiply; refuses an all-zero result, which a point of low order gives."""
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+
+    try:
+        return private.exchange(X25519PublicKey.from_public_bytes(public))
+    except ValueError:
+        raise SecretFileError(
+            "a stanza of the age file holds a degenerate share",
+            "somebody tampered with the file; restore it from git",
+        ) from None
+
+
+def _stanza(file_key: bytes, ephemeral: bytes, target: _Target) -> Stanza:
+    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+    private = _private_key(ephemeral)
+    share = private.public_key().public_bytes_raw()
+    shared = _exchange(private, target.effective)
+    key = _hkdf(shared, share + target.point, _LABELS[target.kind])
+    body = ChaCha20Poly1305(key).encrypt(_NONCE, file_key, None)
+    args = (*target.args, encode_base64(share).decode())
+    return Stanza(target.kind.value, args, body)
+
+
+def _share(stanza: Stanza, args: tuple[str, ...]) -> bytes:
+    """Return the ephemeral share, after all sizes were checked.
+
+    The body's size matters before anything is decrypted: a longer one could be built
+    to open under several keys (C2SP age.md, "partitioning oracle attacks").
+    """
+    if len(args) == 1 and len(stanza.body) == _BODY_SIZE:
+        try:
+            share = decode_base64(args[0].encode())
+        except ValueError:
+            share = b""
+        if len(share) == _SHARE_SIZE:
+            return share
+    raise SecretFileError(
+        f"a stanza of type {stanza.type} of the age file is malformed",
+        "restore the file from git, or encrypt the secret again",
+    )
+
+
+def _open(body: bytes, shared: bytes, salt: bytes, kind: Kind) -> bytes | None:
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+    key = _hkdf(shared, salt, _LABELS[kind])
+    try:
+        return ChaCha20Poly1305(key).decrypt(_NONCE, body, None)
+    except InvalidTag:
+        return None
