@@ -80,6 +80,11 @@ def has_placeholder(rule: Rule) -> bool:
     return rule.path is not None and bool(_placeholders(_parse_glob(rule.path)))
 
 
+def reads_one_way(rule: Rule) -> bool:
+    """Tell whether a path alone fixes what the rule's placeholders stand for."""
+    return rule.path is None or _unambiguous(_parse_glob(rule.path))
+
+
 def literal_suffix(rule: Rule) -> str:
     """Return text that every path the rule covers ends in; "" where none is known."""
     if rule.path is None:

@@ -1,0 +1,192 @@
+"""Who may read what: the map as a function from paths to readers.
+
+Pure; it knows the files of a repository only by the paths it is asked about.  What a
+file is encrypted to today, and what to do about a difference, is for others.
+"""
+
+import posixpath
+from collections.abc import Iterable, Iterator
+
+from nixsecrets.keys.forms import Backend, form_for
+from nixsecrets.keys.recipients import Recipient
+from nixsecrets.policy.match import (
+    Expansion,
+    Match,
+    compile_rule,
+    literal_path,
+    reads_one_way,
+    rendered_regexes,
+)
+from nixsecrets.policy.model import Desired, Host, Reader, RecipientMap, Rule, User
+
+LOCK_NAME = "nixsecrets.lock"
+_NEVER_SECRET_ENDS = (".nix", ".md", ".pub")
+
+
+class Policy:
+    """A recipient map, compiled: ask it about any number of paths."""
+
+    def __init__(self, recipient_map: RecipientMap) -> None:
+        """Compile the rules; the map is one that `policy.load` accepted."""
+        self.map = recipient_map
+        self._groups = dict(recipient_map.groups)
+        self._owners: dict[str, User | Host] = {
+            **{user.name: user for user in recipient_map.users},
+            **{host.name: host for host in recipient_map.hosts},
+        }
+        self._hosts, self._users = _known_names(recipient_map)
+        self._matchers = [
+            compile_rule(rule, hosts=self._hosts, users=self._users)
+            for rule in recipient_map.rules
+        ]
+        self._literals = {
+            path: rule for rule in recipient_map.rules if (path := literal_path(rule))
+        }
+        self._generated = {
+            recipient_map.filename,
+            LOCK_NAME,
+            recipient_map.sops_config,
+            recipient_map.agenix_rules,
+        }
+        self._readers: dict[tuple[int, Match | None, Backend], tuple[Reader, ...]] = {}
+
+    def winning(self, path: str) -> tuple[Rule, Match] | None:
+        """Return the first rule that covers `path`, and what its placeholders took."""
+        for matcher in self._matchers:
+            match = matcher.match(path)
+            if match is not None:
+                return matcher.rule, match
+        return None
+
+    def never_secret(self, path: str) -> bool:
+        """Tell whether `path` is no secret, whatever the wildcards of a rule cover.
+
+        These are the map and what is generated from it; and `.git*`, Nix code, public
+        keys, documentation and any `.sops.yaml`, unless a rule names the file without
+        wildcards.
+        """
+        if path in self._generated:
+            return True
+        if path in self._literals:
+            return False
+        name = posixpath.basename(path)
+        return (
+            name.startswith(".git")
+            or name.endswith(_NEVER_SECRET_ENDS)
+            or name == ".sops.yaml"
+        )
+
+    def desired(self, path: str, backend: Backend) -> Desired | None:
+        """Return what the map wants for `path`; None where it is no secret of ours."""
+        if self.never_secret(path):
+            return None
+        found = self.winning(path)
+        if found is None:
+            return None
+        rule, match = found
+        unclaimed = self._unclaimed(match)
+        readers = self.readers(rule, None if unclaimed else match, backend)
+        return Desired(path, backend, rule, readers, unclaimed)
+
+    def readers(
+        self, rule: Rule, match: Match | None, backend: Backend
+    ) -> tuple[Reader, ...]:
+        """Return the readers of a rule's files, in set order, each key once.
+
+        Set order is: the keys of `always`, then the others; within each, users and
+        then hosts, as they follow each other in the map.  So the order does not depend
+        on how a rule names its readers.  `match` holds the names the rule's
+        placeholders stand for; None is the catch-all, read by `always` only.
+        """
+        key = rule.index, match, backend
+        if key not in self._readers:
+            always = self._members(self.map.always)
+            others: set[str] = set()
+            if match is not None and not self._unclaimed(match):
+                others = self._members(_filled(rule.readers, match))
+                others -= self._members(_filled(rule.except_, match))
+            readers = (
+                *self._keys(always, backend),
+                *self._keys(others - always, backend),
+            )
+            self._readers[key] = tuple(dict.fromkeys(readers))
+        return self._readers[key]
+
+    def expansions(self, rule: Rule, *, below: str = "") -> tuple[Expansion, ...]:
+        """Return the rule as expressions for sops; see `match.rendered_regexes`."""
+        hosts, users = self._hosts, self._users
+        if reads_one_way(rule):  # then the catch-all claims the retired names
+            hosts = [name for name in hosts if name in self._owners]
+            users = [name for name in users if name in self._owners]
+        return rendered_regexes(rule, hosts, users, below=below)
+
+    def backend_for_new(self, path: str) -> Backend:
+        """Return how a new file at `path` is to be encrypted."""
+        found = self.winning(path)
+        if found is not None and found[0].backend is not None:
+            return found[0].backend
+        return Backend.AGE if path.endswith(".age") else Backend.SOPS
+
+    def named_paths(self, backend: Backend) -> list[str]:
+        """Return the paths of `backend` that the map names without wildcards."""
+        return sorted(
+            path
+            for path in self._literals
+            if path not in self._generated and self.backend_for_new(path) is backend
+        )
+
+    def _unclaimed(self, match: Match) -> str | None:
+        """Return the text that stands where the map has no such host or user."""
+        for text, kind in ((match.host, Host), (match.user, User)):
+            if text is not None and not isinstance(self._owners.get(text), kind):
+                return text
+        return None
+
+    def _members(self, names: Iterable[str]) -> set[str]:
+        """Return the hosts and users that `names` stand for, groups resolved."""
+        return set(self._resolved(names, set()))
+
+    def _resolved(self, names: Iterable[str], seen: set[str]) -> Iterator[str]:
+        for name in names:
+            if name in self._owners:
+                yield name
+            elif name not in seen:
+                seen.add(name)
+                yield from self._resolved(self._groups.get(name, ()), seen)
+
+    def _keys(self, names: set[str], backend: Backend) -> Iterator[Reader]:
+        for owner in self._owners.values():
+            if owner.name not in names:
+                continue
+            for key in owner.keys:
+                yield Reader(owner.name, _in_form(key, owner, backend))
+
+
+def _in_form(key: Recipient, owner: Host | User, backend: Backend) -> Recipient:
+    match owner:
+        case Host():
+            return form_for(key, backend, owner="host")
+        case User():
+            return form_for(key, backend, owner="user", sops_form=owner.sops_form)
+
+
+def _filled(names: Iterable[str], match: Match) -> Iterator[str]:
+    """Put the matched names in the place of `{host}` and `{user}`."""
+    stand_in = {"{host}": match.host, "{user}": match.user}
+    for name in names:
+        filled = stand_in.get(name, name)
+        if filled is not None:
+            yield filled
+
+
+def _known_names(recipient_map: RecipientMap) -> tuple[list[str], list[str]]:
+    """Return the names that `{host}` and `{user}` may stand for, in the map's order.
+
+    A retired name that nobody bears today stays known: where a path can be read in
+    several ways, the files of a removed host must not become another's.
+    """
+    hosts = [host.name for host in recipient_map.hosts]
+    users = [user.name for user in recipient_map.users]
+    borne = {*hosts, *users, *dict(recipient_map.groups)}
+    gone = {one.name: None for one in recipient_map.retired if one.name not in borne}
+    return [*hosts, *gone], [*users, *gone]
