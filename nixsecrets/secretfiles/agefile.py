@@ -16,6 +16,7 @@ from nixsecrets.errors import SecretFileError
 
 _MAGIC_ANY = b"age-encryption.org/"
 _MAGIC = b"age-encryption.org/v1\n"
+_HEADER_END = b"---"
 _ARMOR_BEGIN = b"-----BEGIN AGE ENCRYPTED FILE-----"
 _ARMOR_END = b"-----END AGE ENCRYPTED FILE-----"
 _BOM = b"\xef\xbb\xbf"
@@ -26,7 +27,10 @@ _CHUNK = 64 * 1024 + _TAG
 _MAC_LINE = len(" ") + 43 + len("\n")
 
 # Possessive quantifiers: a hostile header of many megabytes is read once, never again.
-_STANZA = re.compile(rb"-> ([!-~]++(?: [!-~]++)*+)\n([A-Za-z0-9+/\n]*+)")
+_STANZA = re.compile(
+    rb"-> ([!-~]++(?: [!-~]++)*+)\n"
+    rb"((?:[A-Za-z0-9+/]{64}\n)*+)([A-Za-z0-9+/]{0,63}+)\n"
+)
 _MAC = re.compile(rb"--- ([A-Za-z0-9+/]{43})\n")
 
 
@@ -113,7 +117,13 @@ def parse(data: bytes) -> AgeFile:
 
 def encode_header(stanzas: Iterable[Stanza]) -> bytes:
     """Return a header from its first byte through `---`."""
-    return b"".join((_MAGIC, *(stanza.encode() for stanza in stanzas), b"---"))
+    return b"".join((_MAGIC, *(stanza.encode() for stanza in stanzas), _HEADER_END))
+
+
+def extend_header(header: bytes, stanzas: Iterable[Stanza]) -> bytes:
+    """Return a header with more stanzas behind those that it has."""
+    added = (stanza.encode() for stanza in stanzas)
+    return b"".join((header.removesuffix(_HEADER_END), *added, _HEADER_END))
 
 
 def encode(
@@ -154,7 +164,7 @@ def decode_base64(text: bytes) -> bytes:
     """
     padded = text + b"=" * (-len(text) % 4)
     data = binascii.a2b_base64(padded, strict_mode=True)
-    if encode_base64(data) != text:
+    if binascii.b2a_base64(data, newline=False) != padded:
         raise ValueError("base64 is not canonical")
     return data
 
@@ -175,17 +185,13 @@ def _parse_binary(data: bytes, *, armored: bool) -> AgeFile:
     mac = _decode(end[1], "the MAC of its header")
     if len(stanzas) > 1 and any(stanza.type == "scrypt" for stanza in stanzas):
         _refuse("mixes a passphrase with other recipients, which age forbids")
-    return AgeFile(armored, tuple(stanzas), mac, data, at + len("---"))
+    return AgeFile(armored, tuple(stanzas), mac, data, at + len(_HEADER_END))
 
 
-def _stanza(head: bytes, block: bytes, *, number: int) -> Stanza:
-    """Build a stanza from its argument line and its body lines, line feeds included."""
-    *full, last = block[:-1].split(b"\n")
-    fits = all(len(line) == _COLUMNS for line in full) and len(last) < _COLUMNS
-    if not (fits and block.endswith(b"\n")):
-        _refuse(f"has a header whose stanza {number} has a malformed body")
+def _stanza(head: bytes, full: bytes, last: bytes, *, number: int) -> Stanza:
+    """Build a stanza from its argument line, its full body lines and its last line."""
     kind, *args = head.decode("ascii").split(" ")
-    text = b"".join((*full, last)) if full else last
+    text = full.replace(b"\n", b"") + last if full else last
     body = _decode(text, f"stanza {number} of its header")
     return Stanza(kind, tuple(args), body)
 

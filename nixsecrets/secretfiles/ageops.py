@@ -120,21 +120,25 @@ def grant(
     _refuse_mixing(file, [*add, *(recipient for _, recipient in replace)])
     index = [at for at, stanza in enumerate(file.stanzas) if not stanza.grease]
     stanzas = list(file.stanzas)
-    places: list[int] = []
-    proofs: list[Proof] = []
-    for entry, recipient in replace:
-        wrapped = wrap(key, recipient)
-        stanzas[index[entry]] = wrapped.stanza
-        places.append(index[entry])
-        proofs.append(wrapped.proof)
-    for recipient in add:
-        wrapped = wrap(key, recipient)
-        places.append(len(stanzas))
-        stanzas.append(wrapped.stanza)
-        proofs.append(wrapped.proof)
-    new = _assemble(agefile.encode_header(stanzas), key, file, armored=file.armored)
-    readers = tuple(proof.recipient for proof in proofs)
-    return Sealed(new, readers, tuple(places), tuple(proofs), key, None)
+    replaced = [(index[entry], wrap(key, recipient)) for entry, recipient in replace]
+    for place, wrapped in replaced:
+        stanzas[place] = wrapped.stanza
+    added = [wrap(key, recipient) for recipient in add]
+    kept = agefile.encode_header(stanzas) if replaced else file.header
+    header = agefile.extend_header(kept, [wrapped.stanza for wrapped in added])
+    proofs = [wrapped.proof for _, wrapped in replaced]
+    proofs += [wrapped.proof for wrapped in added]
+    return Sealed(
+        data=_assemble(header, key, file, armored=file.armored),
+        recipients=tuple(proof.recipient for proof in proofs),
+        places=(
+            *(place for place, _ in replaced),
+            *range(len(stanzas), len(stanzas) + len(added)),
+        ),
+        proofs=tuple(proofs),
+        file_key=key,
+        digest=None,
+    )
 
 
 def file_key(

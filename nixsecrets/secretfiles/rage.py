@@ -7,6 +7,7 @@ its `decrypt` takes time quadratic in the size of the header.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
@@ -52,7 +53,7 @@ def decrypt(binary: bytes, identities: Sequence[Identity]) -> bytes | None:
     plaintext = BytesIO()
     with _no_panic():
         try:
-            keys = [key for identity in identities for key in identity.to_pyrage()]
+            keys = [key for identity in identities for key in _keys(identity)]
             pyrage.decrypt_io(BytesIO(binary), plaintext, keys)
         except (pyrage.IdentityError, pyrage.DecryptError) as error:
             if str(error) == _NO_MATCH:
@@ -64,6 +65,18 @@ def decrypt(binary: bytes, identities: Sequence[Identity]) -> bytes | None:
                 "the payload of the age file is damaged or was tampered with", _RESTORE
             ) from None
     return plaintext.getvalue()
+
+
+def _keys(identity: Identity) -> list[Any]:
+    """Return pyrage's objects for an identity; those of plugins hold a conversation."""
+    if isinstance(identity, PluginIdentity):
+        return identity.to_pyrage()
+    return _remembered_keys(identity)
+
+
+@lru_cache(maxsize=64)
+def _remembered_keys(identity: Identity) -> list[Any]:
+    return identity.to_pyrage()
 
 
 def _recipient(recipient: Recipient) -> Any:
