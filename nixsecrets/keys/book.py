@@ -6,7 +6,8 @@ Frozen lookups over (name, recipient) pairs; it parses nothing and decides nothi
 from collections.abc import Iterable
 from types import MappingProxyType
 
-from nixsecrets.keys.recipients import KeyId, Recipient, stanza_tag
+from nixsecrets.keys.recipients import KeyId, Recipient
+from nixsecrets.keys.tags import SHARE_TAGGED, share_tag, stanza_tag
 
 
 class KeyBook:
@@ -34,12 +35,20 @@ class KeyBook:
         self._names = MappingProxyType(names)
         self._by_tag = MappingProxyType(by_tag)
 
-    def by_tag(self, stanza: str, tag: str) -> tuple[Recipient, ...]:
+    def by_tag(
+        self, stanza: str, tag: str, share: bytes = b""
+    ) -> tuple[Recipient, ...]:
         """Return the keys whose stanzas of type `stanza` carry `tag`.
 
-        `stanza` is `ssh-ed25519`, `ssh-rsa` or `piv-p256`; more than one key is a
-        coincidence of one in 2^32, or somebody's work.
+        More than one key is a coincidence of one in 2^32, or somebody's work.  For
+        `p256tag` and `mlkem768p256tag` the tag depends on the `share` in the stanza.
         """
+        if stanza in SHARE_TAGGED:
+            return tuple(
+                recipient
+                for recipient in self.recipients
+                if share_tag(recipient, stanza, share) == tag
+            )
         return self._by_tag.get((stanza, tag), ())
 
     def name(self, recipient: Recipient) -> str | None:

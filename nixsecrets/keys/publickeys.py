@@ -19,6 +19,7 @@ from nixsecrets.keys.recipients import Recipient, parse_recipient
 _KEY_START = re.compile(
     r"(?:ssh-\S+|ecdsa-sha2-\S+|sk-(?:ssh|ecdsa)-\S+|(?i:age1)\S+)(?:\s|$)"
 )
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _CONVERT_HINT = "convert it: ssh-keygen -i -m RFC4716 -f FILE (or -m PKCS8)"
 
 
@@ -75,10 +76,11 @@ def _parse_line(line: str) -> Recipient:
     if line.startswith(("-----BEGIN ", "---- BEGIN ")):
         raise KeyFormatError("this form of public key is not read here", _CONVERT_HINT)
     key = _without_prefix(line)
-    marker = line[: len(line) - len(key)].split(maxsplit=1)[:1]
-    if marker in (["@cert-authority"], ["cert-authority"]):
-        raise UnsupportedKeyError("this key signs certificates, it is nobody's own")
-    if marker == ["@revoked"]:
+    before = _QUOTED.sub("", line[: len(line) - len(key)])
+    words = set(re.split(r"[\s,]+", before))
+    if words & {"cert-authority", "@cert-authority"}:
+        raise UnsupportedKeyError("this key signs certificates and is nobody's own")
+    if "@revoked" in words:
         raise UnsupportedKeyError("this key is marked as revoked")
     return parse_recipient(key)
 

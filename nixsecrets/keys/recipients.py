@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import NewType
 
 from nixsecrets.errors import KeyFormatError
-from nixsecrets.keys import bech32, convert
+from nixsecrets.keys import bech32, convert, p256
 from nixsecrets.keys.mistakes import (
     AGE_HINT,
     SSH_HINT,
@@ -138,21 +138,6 @@ def tag_of(key: bytes) -> str:
     return unpadded_base64(hashlib.sha256(key).digest()[:4])
 
 
-def stanza_tag(recipient: Recipient) -> tuple[str, str] | None:
-    """Return (stanza type, tag) where this key's stanzas always carry the same tag.
-
-    ssh keys, and the P-256 keys of age-plugin-yubikey (`piv-p256`).  None for stanzas
-    that are anonymous, or whose tag differs from file to file (`p256tag`).
-    """
-    if recipient.tag:
-        return recipient.kind.value, recipient.tag
-    if recipient.kind is Kind.PLUGIN:
-        prefix, _, data = recipient.key.partition(b"\0")
-        if prefix == b"age1yubikey":
-            return "piv-p256", tag_of(data)
-    return None
-
-
 @lru_cache(maxsize=8192)
 def parse_recipient(text: str) -> Recipient:
     """Return the one public key that `text` is.
@@ -251,8 +236,21 @@ def _parse_bech32(text: str) -> Recipient:
         raise KeyFormatError(
             f"the {prefix} key is {len(data)} bytes long, not {size}", AGE_HINT
         )
+    _check_p256(kind, data)
     key = prefix.encode() + b"\0" + data if kind is Kind.PLUGIN else data
     return Recipient(kind, key, text.lower())
+
+
+def _check_p256(kind: Kind, data: bytes) -> None:
+    try:
+        if kind is Kind.TAG:
+            p256.uncompress(data)
+        elif kind is Kind.TAG_PQ:
+            p256.check_uncompressed(data[-p256.UNCOMPRESSED_SIZE :])
+    except ValueError as error:
+        raise KeyFormatError(
+            f"the age1{kind} key is of no use: {error}", AGE_HINT
+        ) from error
 
 
 def _parse_ssh(text: str) -> Recipient:
