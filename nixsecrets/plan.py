@@ -58,6 +58,11 @@ class Code(StrEnum):
     FOREIGN_RULE = "NS031"
     OUT_OF_DATE = "NS040"
 
+    @property
+    def fails_check(self) -> bool:
+        """Tell whether `check` fails on it; the rest is worth a look, no more."""
+        return self is not Code.RULE_MATCHES_NOTHING
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
@@ -312,6 +317,8 @@ def _verdict(
         return Action.REENCRYPT, Reason.OPTIONS_CHANGED
     if add:
         return _granting(actual, add, context)
+    if any(len(found) > 1 for found in _have(actual).values()):
+        return Action.REENCRYPT, Reason.FORM  # both forms of a key: one must go
     if reformed:
         return Action.FORM_CHANGE, Reason.FORM
     return None

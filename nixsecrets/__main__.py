@@ -1,0 +1,6 @@
+"""`python -m nixsecrets`."""
+
+from nixsecrets.cli.main import run
+
+if __name__ == "__main__":
+    run()

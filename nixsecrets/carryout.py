@@ -1,0 +1,176 @@
+"""Carry out: one step's new bytes, and the proof that they are right.
+
+Between the plan and the disk: chooses which primitive of `secretfiles` does a step.
+Plain arguments in and out, so that worker processes can run it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import assert_never
+
+from nixsecrets.errors import SecretFileError
+from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.identities import Identity
+from nixsecrets.keys.recipients import Recipient
+from nixsecrets.plan import Action, Reason, Step
+from nixsecrets.secretfiles import ageops, sopsops
+from nixsecrets.secretfiles.program import SopsProgram
+
+Sealed = ageops.Sealed | sopsops.SopsSealed
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the work needs besides the file: identities, sops, a private folder."""
+
+    identities: Sequence[Identity] = field(repr=False)
+    workdir: Path
+    sops_program: SopsProgram | None = None
+
+    @cached_property
+    def sops(self) -> SopsProgram:
+        """The sops program, looked for when a file first needs it."""
+        import os
+
+        return self.sops_program or SopsProgram.find(os.environ)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A step with the file as it is now, and the content where one is given.
+
+    `have` are the file's readers as the plan saw them (empty: unknown).
+    """
+
+    step: Step
+    have: tuple[Recipient, ...]
+    old: bytes | None = field(repr=False)
+    content: bytes | None = field(default=None, repr=False)
+
+    @property
+    def must_open(self) -> bool:
+        """Tell whether an identity is needed (not for an age file written anew)."""
+        given = self.content is not None and self.step.backend is Backend.AGE
+        return self.old is not None and not given
+
+    @property
+    def recipients(self) -> list[Recipient]:
+        """The readers to write, in order."""
+        return [reader.recipient for reader in self.step.target]
+
+
+def carry_out(job: Job, bench: Bench) -> Sealed:
+    """Return the new bytes of the step's file.
+
+    Raises:
+        IdentityError: no identity opens the file.
+        SecretFileError: the file is damaged, or cannot be changed.
+        ProgramError: sops is missing or failed.
+    """
+    match job.step.backend:
+        case Backend.AGE:
+            return _age(job, bench)
+        case Backend.SOPS:
+            return _sops(job, bench)
+        case None:
+            raise RuntimeError("a generated file is not carried out")
+        case _ as never:
+            assert_never(never)
+
+
+def _age(job: Job, bench: Bench) -> ageops.Sealed:
+    step = job.step
+    if job.content is not None:
+        return ageops.seal(job.content, job.recipients, armored=step.armored)
+    old = _old(job)
+    if step.action is Action.GRANT or step.action is Action.FORM_CHANGE:
+        add, replace = entries(job)
+        return ageops.grant(old, bench.identities, add=add, replace=replace)
+    return ageops.reencrypt(old, bench.identities, job.recipients)
+
+
+def _sops(job: Job, bench: Bench) -> sopsops.SopsSealed:
+    step, path = job.step, job.step.path
+    if step.action is Action.GRANT or step.action is Action.FORM_CHANGE:
+        add, replace = entries(job)
+        return sopsops.grant(
+            path, _old(job), bench.identities, add=add, replace=replace
+        )
+    if job.content is None and step.reason is not Reason.OPTIONS_CHANGED:
+        return sopsops.reencrypt(
+            path,
+            _old(job),
+            bench.identities,
+            job.recipients,
+            sops=bench.sops,
+            workdir=bench.workdir,
+        )
+    if job.old is not None and step.reason is not Reason.OPTIONS_CHANGED:
+        return sopsops.replace_content(
+            path,
+            job.old,
+            bench.identities,
+            job.content or b"",
+            recipients=job.recipients,
+            options=step.options,
+            sops=bench.sops,
+            workdir=bench.workdir,
+        )
+    return _sops_anew(job, bench)
+
+
+def _sops_anew(job: Job, bench: Bench) -> sopsops.SopsSealed:
+    """Encrypt from scratch: a new file, or one whose selection options changed."""
+    content = job.content
+    if content is None:
+        content = decrypt(job.step.path, Backend.SOPS, _old(job), bench)
+    return sopsops.create(
+        job.step.path,
+        content,
+        job.recipients,
+        options=job.step.options,
+        sops=bench.sops,
+        workdir=bench.workdir,
+    )
+
+
+def decrypt(path: str, backend: Backend, data: bytes, bench: Bench) -> bytes:
+    """Return the plaintext of a secret file (sops: the MAC was good)."""
+    if backend is Backend.AGE:
+        return ageops.decrypt(data, bench.identities)
+    return sopsops.decrypt(
+        path, data, bench.identities, sops=bench.sops, workdir=bench.workdir
+    )
+
+
+def entries(job: Job) -> tuple[list[Recipient], list[tuple[int, Recipient]]]:
+    """Return what a grant appends, and which entries a form change replaces."""
+    have = {recipient.key_id: i for i, recipient in enumerate(job.have)}
+    add = [r for r in job.recipients if r.key_id not in have]
+    replace = [
+        (have[r.key_id], r)
+        for r in job.recipients
+        if r.key_id in have and job.have[have[r.key_id]] != r
+    ]
+    return add, replace
+
+
+def _old(job: Job) -> bytes:
+    if job.old is None:
+        raise SecretFileError(f"{job.step.path}: no such file")
+    return job.old
+
+
+def verify(job: Job, sealed: Sealed, new: bytes, bench: Bench) -> None:
+    """Check the staged bytes, read back, in all three senses of the design.
+
+    Raises:
+        SecretFileError: the staged file is not what it must be; nothing may be replaced.
+    """
+    granted = job.step.action in {Action.GRANT, Action.FORM_CHANGE}
+    if job.step.backend is Backend.AGE:
+        _verify_age(job, sealed, new, bench, granted=granted)
+    else:
+        _verify_sops(job, sealed, new, bench, granted=granted)

@@ -1,0 +1,87 @@
+"""`nixsecrets add-user`: a person joins the fleet."""
+
+from pathlib import Path
+from typing import cast
+
+import click
+
+from nixsecrets.cli import ui
+from nixsecrets.cli.keyargs import key_from_text, keys_from_file
+from nixsecrets.cli.options import RoadOptions, road_options
+from nixsecrets.cli.road import change_map
+from nixsecrets.errors import NixsecretsError, UsageError
+from nixsecrets.keys.recipients import Kind, Recipient
+from nixsecrets.policy import edit
+from nixsecrets.policy.model import SopsForm
+from nixsecrets.world import World
+
+
+@click.command("add-user")
+@click.argument("name")
+@click.option("--key", "keys", multiple=True, metavar="KEY", help="A public key.")
+@click.option(
+    "--key-file",
+    "key_files",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="A file of public keys (.pub, authorized_keys, recipients).",
+)
+@click.option("--group", "groups", multiple=True, help="Group to join (repeatable).")
+@click.option(
+    "--sops-form",
+    type=click.Choice(["age", "ssh"]),
+    help="Form of an ssh-ed25519 key in sops files.",
+)
+@road_options(map_changes=True)
+@click.pass_obj
+def command(
+    start: Path,
+    name: str,
+    keys: tuple[str, ...],
+    key_files: tuple[Path, ...],
+    groups: tuple[str, ...],
+    sops_form: str | None,
+    options: RoadOptions,
+) -> int:
+    """Add a person to the map and give what they may now read.
+
+    \b
+    Examples:
+      nixsecrets add-user alice --key-file ~/.ssh/id_ed25519.pub --group admins
+      nixsecrets add-user bob --key age1… --group dns
+    """
+    found = [key_from_text(key, "--key") for key in keys]
+    found += [key for path in key_files for key in keys_from_file(path)]
+    if not found:
+        raise UsageError("give at least one --key or --key-file")
+
+    def changed(world: World) -> str:
+        if any(user.name == name for user in world.map.users):
+            raise NixsecretsError(
+                f"the map already has a user {name}", f"nixsecrets remove-user {name}"
+            )
+        return edit.add_user(
+            world.map_text,
+            name,
+            found,
+            groups=groups,
+            sops_form=cast("SopsForm | None", sops_form),
+        )
+
+    code = change_map(start, options, changed)
+    if sops_form != "ssh":
+        for line in stock_sops_advice(found):
+            ui.say(line)
+    return code
+
+
+def stock_sops_advice(keys: list[Recipient]) -> list[str]:
+    """Return how stock sops gets at the converted form of an ssh-ed25519 key."""
+    if not any(key.kind is Kind.SSH_ED25519 for key in keys):
+        return []
+    return [
+        "sops files get the converted form of the ssh-ed25519 key; stock sops opens it",
+        "after: ssh-to-age -private-key -i ~/.ssh/id_ed25519 >> "
+        "~/.config/sops/age/keys.txt",
+    ]

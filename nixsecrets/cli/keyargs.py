@@ -1,0 +1,54 @@
+"""Public keys as arguments: in the command line itself, or in a file."""
+
+from pathlib import Path
+
+from nixsecrets.errors import KeyFormatError, UsageError, quoted
+from nixsecrets.keys.publickeys import read_public_keys
+from nixsecrets.keys.recipients import Recipient, parse_recipient
+
+
+def key_from_text(text: str, where: str) -> Recipient:
+    """Return the recipient that an option's value is.
+
+    Raises:
+        KeyFormatError: it is none; the message names the option, never the value.
+    """
+    try:
+        return parse_recipient(text)
+    except KeyFormatError as error:
+        raise KeyFormatError(f"{where}: {error.message}", error.hint) from None
+
+
+def keys_from_file(path: Path) -> tuple[Recipient, ...]:
+    """Return the usable public keys of a file (`.pub`, authorized_keys, `.keys`).
+
+    Raises:
+        UsageError: the file cannot be read.
+        KeyFormatError: it holds no usable public key, or a private one.
+    """
+    try:
+        text = path.expanduser().read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        why = (error.strerror or "cannot be read").lower()
+        raise UsageError(f"{quoted(str(path))}: {why}") from None
+    found = read_public_keys(text, str(path))
+    if not found.recipients:
+        reasons = [f"line {s.line}: {s.reason}" for s in found.skipped]
+        raise KeyFormatError(
+            f"{path}: no usable public key", "\n".join(reasons) or "the file is empty"
+        )
+    return found.recipients
+
+
+def key_from_file(path: Path) -> Recipient:
+    """Return the one host key of a file: its ssh-ed25519 key if there are several.
+
+    Raises:
+        UsageError, KeyFormatError: as `keys_from_file`; several keys fit.
+    """
+    keys = keys_from_file(path)
+    if len(keys) > 1:
+        keys = tuple(k for k in keys if k.kind == "ssh-ed25519")
+    if len(keys) != 1:
+        raise UsageError(f"{path}: holds several keys", "give the one with --key")
+    return keys[0]

@@ -1,0 +1,153 @@
+"""The program: the table of commands, the global options, and how it ends.
+
+A command's module is imported when the command is run, so that `--version` and the
+hook start fast.  `run` is the only place that turns an error into an exit code.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+
+import click
+
+from nixsecrets import __version__
+from nixsecrets.cli import ui
+from nixsecrets.errors import NixsecretsError
+
+BUG, INTERRUPTED = 3, 130
+
+COMMANDS = {
+    "init": "start a fleet: map, .sops.yaml, secrets.nix, lock",
+    "add-user": "add a person to the map and give what they may now read",
+    "add-host": "add a machine to the map and give what it may now read",
+    "remove-user": "remove a person and re-encrypt everything they could read",
+    "remove-host": "remove a machine and re-encrypt everything it could read",
+    "edit": "edit a secret in your editor",
+    "status": "show what differs from the map, and why",
+    "rekey": "make the secrets readable by exactly whom the map says",
+    "check": "exit 1 on any drift; needs no private key",
+    "sync": "write .sops.yaml, secrets.nix and the lock from the map",
+    "accept": "vouch for files whose readers cannot be told",
+    "why": "explain one file: rule, readers wanted and found, who can open it",
+    "recover": "finish or discard a run that was cut short",
+    "completion": "print the completion script of a shell",
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are modules of this package, imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = "nixsecrets.cli." + cmd_name.replace("-", "_")
+        command: click.Command = importlib.import_module(module).command
+        return command
+
+    def format_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        """Write the table of commands without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Refuse an unknown command with the nearest name as a hint."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(_unknown(args[0]), ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _unknown(name: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, COMMANDS, 1)
+    tail = f"; did you mean {near[0]}?" if near else ""
+    return f"no such command: {name!r}{tail}"
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 88},
+    epilog="See `nixsecrets COMMAND --help` for examples.",
+)
+@click.version_option(__version__, "--version", message="nixsecrets %(version)s")
+@click.option(
+    "-C",
+    "directory",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=Path(),
+    metavar="DIR",
+    help="Run as if started in DIR.",
+)
+@click.pass_context
+def cli(ctx: click.Context, directory: Path) -> None:
+    """Keep the secrets of a NixOS fleet right.
+
+    One recipient map (nixsecrets.toml) says who may read what; nixsecrets makes
+    agenix and sops files, .sops.yaml and secrets.nix equal to it.
+    """
+    ctx.obj = directory
+
+
+def run(args: list[str] | None = None) -> None:
+    """Run the program and exit: 0, 1 expected failure, 2 usage, 3 bug, 130."""
+    sys.exit(_guarded(args))
+
+
+def _guarded(args: list[str] | None) -> int:
+    try:
+        result = cli.main(args, prog_name="nixsecrets", standalone_mode=False)
+        sys.stdout.flush()
+    except NixsecretsError as error:
+        ui.report_error(error)
+        return error.exit_code
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.UsageError as error:
+        return _usage(error)
+    except (KeyboardInterrupt, click.Abort):
+        ui.say("nixsecrets: interrupted; nothing more was changed")
+        return INTERRUPTED
+    except BrokenPipeError:
+        return _broken_pipe()
+    except Exception as error:  # noqa: BLE001 - the boundary: whatever is left is a bug
+        _report_bug(error)
+        return BUG
+    return result if isinstance(result, int) else 0
+
+
+def _usage(error: click.UsageError) -> int:
+    ui.say(f"nixsecrets: error: {_sentence(error.format_message())}")
+    if error.ctx is not None:
+        ui.say(f"nixsecrets: hint: {error.ctx.command_path} --help")
+    return 2
+
+
+def _sentence(text: str) -> str:
+    return (text[:1].lower() + text[1:]).rstrip(".")
+
+
+def _broken_pipe() -> int:
+    """Leave quietly when the reader of our output went away (`| head`)."""
+    import os
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+def _report_bug(error: Exception) -> None:
+    """Say where it went wrong; never the error's text, which may hold file content."""
+    import traceback
+
+    ui.say(f"nixsecrets: error: this is a bug in nixsecrets ({type(error).__name__})")
+    for frame in traceback.extract_tb(error.__traceback__):
+        ui.say(f"  {Path(frame.filename).name}:{frame.lineno} in {frame.name}")
+    ui.say("nixsecrets: hint: please report it with the lines above")

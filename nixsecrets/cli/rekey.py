@@ -1,0 +1,68 @@
+"""`nixsecrets rekey`: make the secrets readable by exactly whom the map says."""
+
+from pathlib import Path
+
+import click
+
+from nixsecrets.cli.options import RoadOptions, road_options
+from nixsecrets.cli.paths import chosen
+from nixsecrets.cli.road import native_keys, walk
+from nixsecrets.cli.session import Session, keyring
+from nixsecrets.diff import context, converge_plan
+from nixsecrets.errors import UsageError
+from nixsecrets.plan import Plan
+from nixsecrets.world import LOCK_NAME, World
+
+
+@click.command("rekey")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--host", metavar="NAME", help="Only the files of this host or user.")
+@road_options(map_changes=False)
+@click.pass_obj
+def command(
+    start: Path, paths: tuple[Path, ...], host: str | None, options: RoadOptions
+) -> int:
+    """Re-encrypt what differs from the map, and nothing else.
+
+    With PATHS (files or folders) or --host only those files are changed; without,
+    everything, the generated files too.
+
+    \b
+    Examples:
+      nixsecrets rekey
+      nixsecrets rekey secrets/wifi.age
+      nixsecrets rekey --host brunnen --yes
+      nixsecrets rekey --dry-run --json
+    """
+    session = Session.open(start)
+    with session.writing(dry_run=options.dry_run):
+        world = session.world()
+        ring = keyring(options.identity)
+        ctx = context(
+            world, native=native_keys(ring), keep_data_key=options.keep_data_key
+        )
+        plan = converge_plan(world, ctx)
+        if paths:
+            plan = _only(plan, chosen(session.repo, start, paths, world.files))
+        if host is not None:
+            plan = _only(plan, _files_of(host, world, plan))
+        return walk(session, world, plan, ring, options)
+
+
+def _only(plan: Plan, paths: set[str]) -> Plan:
+    """Keep the steps on `paths`, and the lock where an age file is among them."""
+    kept = plan.restricted(paths)
+    return plan.restricted(paths | {LOCK_NAME}) if kept.steps else kept
+
+
+def _files_of(name: str, world: World, plan: Plan) -> set[str]:
+    """Return the planned files that `name` reads, or would no longer read."""
+    known = {o.name for o in (*world.map.hosts, *world.map.users)}
+    lost = {r.name for step in plan.steps for r in step.remove}
+    if name not in known | lost:
+        raise UsageError(f"the map has no host or user {name!r}", "nixsecrets status")
+    return {
+        step.path
+        for step in plan.secret_steps
+        if any(reader.name == name for reader in (*step.target, *step.remove))
+    }

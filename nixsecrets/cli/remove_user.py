@@ -1,0 +1,32 @@
+"""`nixsecrets remove-user`: a person leaves the fleet."""
+
+from pathlib import Path
+
+import click
+
+from nixsecrets.cli.options import RoadOptions, road_options
+from nixsecrets.cli.removal import remove_owner
+from nixsecrets.policy import edit
+
+
+@click.command("remove-user")
+@click.argument("name")
+@click.option("--reason", metavar="TEXT", help="Kept in the map beside the old key.")
+@road_options(map_changes=True)
+@click.pass_obj
+def command(
+    start: Path, name: str, reason: str | None, options: RoadOptions
+) -> int:
+    """Remove the person and re-encrypt everything it could read.
+
+    Every file gets a fresh symmetric key; the values themselves are still known to
+    whoever could read them, and are listed for you to change.
+
+    \b
+    Examples:
+      nixsecrets remove-user bob
+      nixsecrets remove-user bob --reason left --yes
+    """
+    return remove_owner(
+        start, name, options, kind="user", edit=edit.remove_user, reason=reason
+    )

@@ -1,0 +1,211 @@
+"""The one road of every command that changes access: load, diff, show, apply."""
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+
+from nixsecrets.apply import Failure, Outcome, Tools, apply
+from nixsecrets.cli import show, ui
+from nixsecrets.cli.options import RoadOptions
+from nixsecrets.cli.session import Session, keyring, unlock
+from nixsecrets.diff import change_plan, context, converge_plan, winner_changes
+from nixsecrets.errors import DeclinedError, NixsecretsError
+from nixsecrets.keys.identities import Keyring
+from nixsecrets.keys.recipients import KeyId
+from nixsecrets.plan import Action, Plan, Step
+from nixsecrets.world import World
+
+PARTIAL = 1
+
+
+def change_map(
+    start: Path,
+    options: RoadOptions,
+    edit: Callable[[World], str],
+    *,
+    named: Callable[[World], Collection[KeyId]] = lambda _: (),
+) -> int:
+    """Edit the map and carry out what that asks for, and nothing else.
+
+    `edit` returns the new map text; `named` the keys whose loss of access the
+    command's arguments asked for.  Returns the exit code.
+    """
+    session = Session.open(start)
+    with session.writing(dry_run=options.dry_run):
+        before = session.world()
+        after = before.with_map(edit(before))
+        ring = keyring(options.identity)
+        ctx = context(
+            after, native=native_keys(ring), keep_data_key=options.keep_data_key
+        )
+        plan = change_plan(before, after, ctx)
+        if options.no_rekey:
+            plan = without_secrets(plan)
+        code = walk(session, after, plan, ring, options, named=named(before))
+        if not options.dry_run:
+            _also_differs(after, plan)
+    return code
+
+
+def without_secrets(plan: Plan) -> Plan:
+    """Return the plan with only its generated files."""
+    steps = tuple(s for s in plan.steps if not s.touches_secret())
+    return Plan(steps, plan.problems)
+
+
+def native_keys(ring: Keyring) -> frozenset[KeyId]:
+    """Return the operator's keys whose stanzas we unwrap ourselves."""
+    owners = [r for i in ring.identities for r in i.recipients]
+    owners += [r for locked in ring.locked for r in locked.recipients]
+    return frozenset(r.key_id for r in owners if r.ours)
+
+
+def walk(
+    session: Session,
+    world: World,
+    plan: Plan,
+    ring: Keyring,
+    options: RoadOptions,
+    *,
+    named: Collection[KeyId] = (),
+    contents: Mapping[str, bytes] | None = None,
+    agreed: bool = False,
+) -> int:
+    """Show the plan, have it confirmed, apply it, tell what was done.
+
+    `agreed` leaves out the question for what the command line itself asked for (a
+    secret that was just edited); taking access is asked about all the same.
+    """
+    if options.dry_run:
+        _show_dry(plan, options)
+        return 0
+    if not plan.steps:
+        ui.say("nothing to do")
+        return 0
+    _show(plan, world)
+    agree(plan, world, ring, options, named=named, agreed=agreed)
+    with ui.progress("writing", len(plan.secret_steps)) as tick:
+        tools = Tools(ring, unlock, tick, options.keep_going)
+        outcome = apply(plan, world, tools, contents)
+    return finish(session, outcome, options)
+
+
+def _show_dry(plan: Plan, options: RoadOptions) -> None:
+    if options.as_json:
+        ui.answer(plan.to_json())
+        return
+    for line in show.plan_lines(plan):
+        ui.answer(line)
+    if not plan.steps:
+        ui.answer("nothing to do")
+
+
+def _show(plan: Plan, world: World) -> None:
+    for line in show.plan_lines(plan, limit=show.LINES):
+        ui.say(line)
+    for line in show.gain_lines(plan):
+        ui.say(line)
+
+
+def agree(
+    plan: Plan,
+    world: World,
+    ring: Keyring,
+    options: RoadOptions,
+    *,
+    named: Collection[KeyId],
+    agreed: bool,
+) -> None:
+    """Have everything confirmed that gives or takes access.
+
+    Raises:
+        DeclinedError: a person said no, or nobody is there and no flag says yes.
+    """
+    operator = operator_keys(ring)
+    locked_out = plan.lockouts(operator)
+    if (locked_out or _no_reader_left(plan)) and not options.allow_lockout:
+        _ask_lockout(plan, [step.path for step in locked_out])
+    losses = plan.revocations(named)
+    if losses and not options.allow_revoke:
+        for line in show.loss_lines(losses):
+            ui.say(line)
+        ui.confirm("take this access away?", hint="agree with --allow-revoke")
+    foreign = winner_changes(world, plan)
+    if foreign and not options.yes:
+        ui.say("the new configuration decides otherwise for files of foreign rules:")
+        for line in foreign:
+            ui.say(f"  {line}")
+        ui.confirm("write it?", hint="agree beforehand with --yes")
+    if plan.secret_steps and not agreed and not options.yes:
+        ui.confirm("go on?", hint="agree beforehand with --yes")
+
+
+def operator_keys(ring: Keyring) -> frozenset[KeyId]:
+    """Return every key this person can open files with."""
+    locked = (r.key_id for item in ring.locked for r in item.recipients)
+    return ring.key_ids | frozenset(locked)
+
+
+def _no_reader_left(plan: Plan) -> bool:
+    return any(
+        not step.target and step.action is not Action.DELETE
+        for step in plan.secret_steps
+    )
+
+
+def _ask_lockout(plan: Plan, paths: list[str]) -> None:
+    if _no_reader_left(plan):
+        raise DeclinedError(
+            "nothing was changed: a file would be left without any reader",
+            "name somebody in `always` first",
+        )
+    ui.say(f"you yourself will no longer open {show.counted(len(paths), 'file')}:")
+    for path in paths[: show.LINES]:
+        ui.say(f"  {show.path_text(path)}")
+    ui.confirm("lock yourself out?", hint="agree with --allow-lockout")
+
+
+def finish(session: Session, outcome: Outcome, options: RoadOptions) -> int:
+    """Tell what was done, what is exposed, and what to add to git."""
+    exposed = list(show.exposed_lines(outcome.done))
+    if exposed:
+        ui.say("these values are still known to whoever lost access; change them:")
+        for line in exposed:
+            ui.say(line)
+    git_add(session, outcome.done, stage=options.git_add)
+    for failure in outcome.failed:
+        _left_out(failure)
+    return PARTIAL if outcome.failed else 0
+
+
+def _left_out(failure: Failure) -> None:
+    error = failure.error
+    path = show.path_text(failure.step.path)
+    ui.report_error(NixsecretsError(f"left out {path}: {error.message}", error.hint))
+
+
+def git_add(session: Session, steps: Collection[Step], *, stage: bool) -> None:
+    """Stage the written files, or print the line that stages the new ones.
+
+    Flakes do not see files that git does not track; a change of a tracked file they do.
+    """
+    git = session.repo.git
+    if git is None:
+        return
+    written = [s.path for s in steps if s.action is not Action.DELETE]
+    if stage and written:
+        git.add(session.repo.root, written)
+        return
+    new = [s.path for s in steps if s.path in written and s.before is None]
+    if new:
+        import shlex
+
+        ui.say("git add -- " + " ".join(shlex.quote(path) for path in new))
+
+
+def _also_differs(world: World, plan: Plan) -> None:
+    """Say what other drift there is; it was left alone."""
+    planned = {step.path for step in plan.steps}
+    others = [s for s in converge_plan(world).secret_steps if s.path not in planned]
+    if others:
+        files = show.counted(len(others), "file")
+        ui.say(f"also differs from the map: {files}; nixsecrets rekey")

@@ -1,0 +1,74 @@
+"""One run of a command: the repository it works in and the keys it may use."""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from nixsecrets.cli import ui
+from nixsecrets.errors import IdentityError
+from nixsecrets.keys.find import find_identities
+from nixsecrets.keys.identities import Identity, Keyring, Locked
+from nixsecrets.repo import locking, private, staging
+from nixsecrets.repo.tree import Repo
+from nixsecrets.world import World, read_world
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A repository, opened for reading; `exclusive` opens it for writing."""
+
+    repo: Repo
+
+    @staticmethod
+    def open(start: Path) -> "Session":
+        """Find the map upward from `start`."""
+        return Session(Repo.find(start))
+
+    def world(self) -> World:
+        """Read the repository; report, but do not touch, an unfinished run."""
+        if staging.unfinished(self.repo) is not None:
+            ui.warn(
+                "an earlier run was cut short while it replaced files",
+                "the next command that writes completes it; or: nixsecrets recover",
+            )
+        return read_world(self.repo)
+
+    def writing(self, *, dry_run: bool) -> AbstractContextManager[None]:
+        """Hold the repository's lock, but for a dry run, which only reads."""
+        return nullcontext() if dry_run else self.exclusive()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the repository's lock; complete or drop what an earlier run left."""
+        private.remove_leftovers(os.environ)
+        with locking.exclusive(self.repo, ui.say):
+            for line in staging.recover(self.repo):
+                ui.say(f"nixsecrets: {line}")
+            yield
+
+
+def keyring(explicit: Sequence[Path]) -> Keyring:
+    """Return every identity this person has at hand."""
+    return find_identities(os.environ, Path.home(), explicit)
+
+
+def unlock(locked: Locked) -> tuple[Identity, ...]:
+    """Ask for a passphrase, three times at most.
+
+    Raises:
+        IdentityError: no terminal to ask on, or three wrong answers.
+    """
+    for _ in range(3):
+        passphrase = ui.ask_passphrase(locked.source)
+        if passphrase is None:
+            raise IdentityError(
+                f"{locked.source} needs a passphrase and there is no terminal to ask on"
+            )
+        try:
+            return locked.unlock(passphrase)
+        except IdentityError as error:
+            ui.warn(error.message)
+    raise IdentityError(f"{locked.source} was not unlocked")
+

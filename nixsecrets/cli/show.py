@@ -1,0 +1,86 @@
+"""How a plan, its grants and its problems read on a terminal."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from nixsecrets.errors import quoted
+from nixsecrets.plan import Action, Plan, Problem, Reason, Step, describe
+from nixsecrets.policy.model import Reader
+
+LINES = 40
+"""How many steps are listed before the rest is only counted."""
+
+
+def counted(number: int, noun: str) -> str:
+    """Return `1 file`, `2 files`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def path_text(path: str) -> str:
+    """Return a path as it is shown: quoted only where it would not be plain."""
+    plain = path.isprintable() and not set(path) & set(" \"'\\")
+    return path if plain else quoted(path)
+
+
+def plan_lines(plan: Plan, *, limit: int | None = None) -> Iterator[str]:
+    """Yield a line for each step, the problems after them."""
+    shown = plan.steps if limit is None else plan.steps[:limit]
+    width = max((len(path_text(step.path)) for step in shown), default=0)
+    for step in shown:
+        yield f"  {_action(step):<12}{path_text(step.path):<{width}}  {_why(step)}".rstrip()
+    if len(shown) < len(plan.steps):
+        yield f"  … and {len(plan.steps) - len(shown)} more"
+
+
+def _action(step: Step) -> str:
+    return "delete" if step.action is Action.DELETE else step.action.value
+
+
+def _why(step: Step) -> str:
+    readers = [f"+{r.name}" for r in step.add] + [f"-{r.name}" for r in step.remove]
+    if step.reason in {Reason.GRANTED, Reason.REVOKED, Reason.CONTENT} and (
+        readers or step.action is Action.WRITE
+    ):
+        return " ".join(readers)
+    return " ".join([*readers, f"({step.reason.value})"])
+
+
+def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
+    """Yield a line for each problem."""
+    for problem in problems:
+        where = path_text(problem.path)
+        yield f"  {problem.code.value}  {where}: {problem.message}"
+
+
+def gain_lines(plan: Plan) -> Iterator[str]:
+    """Yield who will be able to read how many files more, with the fingerprint."""
+    for reader, steps in plan.grants().items():
+        yield (
+            f"{reader.name} ({fingerprint(reader)}) "
+            f"will be able to read {counted(len(steps), 'more file')}"
+        )
+
+
+def loss_lines(losses: dict[Reader, list[Step]]) -> Iterator[str]:
+    """Yield who will lose how many files."""
+    for reader, steps in losses.items():
+        yield f"{reader.name} will lose {counted(len(steps), 'file')}"
+
+
+def fingerprint(reader: Reader) -> str:
+    """Return the reader's key as a person can compare it."""
+    return f"{reader.recipient.kind} {reader.recipient.fingerprint}"
+
+
+def exposed_lines(steps: Iterable[Step]) -> Iterator[str]:
+    """Yield the files whose values a reader that lost access may still know."""
+    for step in steps:
+        if step.remove:
+            names = ", ".join(reader.name for reader in step.remove)
+            yield f"  {path_text(step.path)}  (known to {names})"
+
+
+def drift_lines(plan: Plan) -> Iterator[str]:
+    """Yield each step as `status` tells it."""
+    for step in plan.steps:
+        text = describe(step)
+        yield f"  {_action(step):<12}{path_text(step.path)}  {text}".rstrip()

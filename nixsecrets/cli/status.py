@@ -1,0 +1,42 @@
+"""`nixsecrets status`: the plan, and what no plan repairs."""
+
+from pathlib import Path
+
+import click
+
+from nixsecrets.cli import show, ui
+from nixsecrets.cli.options import json_option
+from nixsecrets.cli.session import Session
+from nixsecrets.diff import converge_plan
+
+
+@click.command("status")
+@json_option
+@click.pass_obj
+def command(start: Path, *, as_json: bool) -> None:
+    """Show what differs from the map, and why.
+
+    Needs no private key.  Exit code 0 whether or not something differs (`check` is
+    the one that fails).
+
+    \b
+    Examples:
+      nixsecrets status
+      nixsecrets status --json | jq .steps
+    """
+    plan = converge_plan(Session.open(start).world())
+    if as_json:
+        ui.answer(plan.to_json())
+        return
+    for line in show.drift_lines(plan):
+        ui.answer(line)
+    if plan.problems:
+        ui.answer("problems:")
+    for line in show.problem_lines(plan.problems):
+        ui.answer(line)
+    if plan.secret_steps:
+        ui.say("nixsecrets rekey carries this out")
+    elif plan.steps:
+        ui.say("nixsecrets sync writes the generated files")
+    elif not plan.problems:
+        ui.answer("everything is as the map says")

@@ -1,0 +1,28 @@
+"""`nixsecrets sync`: write the generated files from the map; touch no secret."""
+
+from pathlib import Path
+
+import click
+
+from nixsecrets.cli.options import RoadOptions, road_options
+from nixsecrets.cli.road import walk, without_secrets
+from nixsecrets.cli.session import Session, keyring
+from nixsecrets.diff import generated_plan
+
+
+@click.command("sync")
+@road_options(map_changes=False)
+@click.pass_obj
+def command(start: Path, options: RoadOptions) -> int:
+    """Write .sops.yaml, secrets.nix and the lock from the map; touch no secret.
+
+    \b
+    Examples:
+      nixsecrets sync
+      nixsecrets sync --dry-run
+    """
+    session = Session.open(start)
+    with session.writing(dry_run=options.dry_run):
+        world = session.world()
+        plan = without_secrets(generated_plan(world))
+        return walk(session, world, plan, keyring(()), options)

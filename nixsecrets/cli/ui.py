@@ -1,0 +1,119 @@
+"""What a person sees: answers on stdout, talk on stderr; the only module that prints.
+
+Colours and progress only on a terminal; nothing here decides anything.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from nixsecrets.errors import DeclinedError, NixsecretsError
+
+
+class Tick(Protocol):
+    """Called once for each file that is done."""
+
+    def __call__(self) -> None:
+        """Count one more."""
+
+
+def answer(text: str) -> None:
+    """Write an answer (what a pipe should get) to stdout."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+def say(text: str = "") -> None:
+    """Write talk (what a person should see) to stderr."""
+    sys.stderr.write(text + "\n")
+
+
+def warn(message: str, hint: str | None = None) -> None:
+    """Write a warning and its hint to stderr."""
+    say(f"nixsecrets: {_style('warning', '33')}: {message}")
+    _say_hint(hint)
+
+
+def report_error(error: NixsecretsError) -> None:
+    """Write an error and its hint to stderr."""
+    say(f"nixsecrets: {_style('error', '31')}: {error.message}")
+    _say_hint(error.hint)
+
+
+def _say_hint(hint: str | None) -> None:
+    for line in (hint or "").splitlines():
+        say(f"nixsecrets: {_style('hint', '36')}: {line}")
+
+
+def _style(text: str, code: str) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m" if coloured(sys.stderr) else text
+
+
+def coloured(stream: object) -> bool:
+    """Tell whether colours may be used on a stream."""
+    isatty = getattr(stream, "isatty", None)
+    if isatty is None or not isatty() or os.environ.get("TERM") == "dumb":
+        return False
+    return not os.environ.get("NO_COLOR")
+
+
+def has_terminal() -> bool:
+    """Tell whether a person is there to answer."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def confirm(question: str, *, hint: str) -> None:
+    """Ask a yes/no question; the default is no.
+
+    Raises:
+        DeclinedError: the answer was no, or no terminal can answer (`hint` then says
+            which flag answers instead).
+    """
+    if not has_terminal():
+        raise DeclinedError(
+            "nothing was changed: there is no terminal to ask on", hint
+        )
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+        raise DeclinedError("nothing was changed: declined")
+
+
+def ask_passphrase(source: str) -> str | None:
+    """Ask for the passphrase of an identity; None where no terminal can answer."""
+    if not has_terminal():
+        return None
+    import getpass
+
+    return getpass.getpass(f"passphrase for {source}: ", sys.stderr)
+
+
+@contextmanager
+def progress(label: str, total: int) -> Iterator[Tick]:
+    """Show a bar with a rate while more than a few files are worked on."""
+    if total < 20 or not sys.stderr.isatty():
+        yield _silent
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn(label),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=total, rate="")
+
+        def tick() -> None:
+            bar.advance(task)
+            speed = bar.tasks[0].speed
+            bar.update(task, rate=f"{speed:.0f}/s" if speed else "")
+
+        yield tick
+
+
+def _silent() -> None:
+    return

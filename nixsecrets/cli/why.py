@@ -1,0 +1,139 @@
+"""`nixsecrets why`: explain one file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from nixsecrets.cli import show, ui
+from nixsecrets.cli.options import identity_option
+from nixsecrets.cli.paths import relative
+from nixsecrets.cli.session import Session, keyring
+from nixsecrets.diff import desired_for_path
+from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.identities import Keyring
+from nixsecrets.keys.recipients import Recipient
+from nixsecrets.policy.model import Desired
+from nixsecrets.secretfiles.state import (
+    Actual,
+    Damaged,
+    Exact,
+    NotSecret,
+    Recorded,
+    Stated,
+    State,
+    Unknown,
+)
+from nixsecrets.world import MAP_NAME, Found, World
+
+
+@click.command("why")
+@click.argument("path", type=click.Path(path_type=Path))
+@identity_option
+@click.pass_obj
+def command(start: Path, path: Path, identity: tuple[Path, ...]) -> None:
+    """Explain one file: who should read it, who can, and which key of yours opens it.
+
+    \b
+    Examples:
+      nixsecrets why secrets/powerdns.yaml
+    """
+    session = Session.open(start)
+    world = session.world()
+    name = relative(session.repo, start, path)
+    found = world.files.get(name)
+    for line in explain(world, name, found, keyring(identity)):
+        ui.answer(line)
+
+
+def explain(
+    world: World, name: str, found: Found | None, ring: Keyring
+) -> Iterator[str]:
+    """Yield the explanation, line by line."""
+    want = desired_for_path(world, name)
+    yield f"{show.path_text(name)}: {_what(found)}"
+    yield from _rule(want)
+    if isinstance(found, Actual):
+        yield f"readers found ({how_sure(found.state)}):"
+        yield from _found(world, found, want)
+        yield from _mine(found, ring)
+
+
+def _what(found: Found | None) -> str:
+    match found:
+        case None:
+            return "no such secret yet"
+        case NotSecret():
+            return "not encrypted"
+        case Damaged():
+            return f"damaged: {found.reason}"
+        case Actual():
+            return f"a {found.backend} file"
+
+
+def _rule(want: Desired | None) -> Iterator[str]:
+    if want is None:
+        yield "no rule of the map names it"
+        return
+    yield f"rule: {want.rule.pattern} ({MAP_NAME}:{want.rule.line})"
+    if want.unclaimed is not None:
+        yield f"the map has no name {want.unclaimed}: only `always` may read it"
+    yield "readers wanted:"
+    for reader in want.readers:
+        yield f"  {reader.name}  {reader.recipient.shown}"
+
+
+def how_sure(state: State) -> str:
+    """Return how a file's readers are known."""
+    match state:
+        case Exact():
+            return "exact: every stanza carries the tag of a known key"
+        case Recorded():
+            return f"recorded in the lock: {state.how}"
+        case Stated():
+            return "stated by the file's own labels"
+        case Unknown():
+            return f"unknown: {state.reason}"
+
+
+def _found(world: World, found: Actual, want: Desired | None) -> Iterator[str]:
+    if isinstance(found.state, Unknown):
+        for stanza in found.state.seen:
+            yield f"  {stanza}"
+        return
+    wanted = {r.recipient.key_id: r.recipient for r in want.readers} if want else {}
+    for recipient in found.recipients:
+        note = _note(recipient, wanted.get(recipient.key_id))
+        yield f"  {world.book.label(recipient)}  {recipient.shown}{note}"
+    for other in found.others:
+        yield f"  {other}"
+
+
+def _note(recipient: Recipient, wanted: Recipient | None) -> str:
+    if wanted is None:
+        return "  (not wanted)"
+    return "" if wanted == recipient else "  (wrong form)"
+
+
+def _mine(found: Actual, ring: Keyring) -> Iterator[str]:
+    """Yield which identities at hand open the file, and what stock sops needs."""
+    readers = {recipient.key_id for recipient in found.recipients}
+    yield "your identities:"
+    for identity in (*ring.identities, *ring.locked):
+        keys = {recipient.key_id for recipient in identity.recipients}
+        if not readers or not keys:
+            verdict = "may open it"
+        else:
+            verdict = "opens it" if keys & readers else "does not open it"
+        yield f"  {identity.source}: {verdict}{_stock(found, identity.recipients)}"
+    for broken in ring.broken:
+        yield f"  {broken.source}: {broken.reason}"
+
+
+def _stock(found: Actual, keys: tuple[Recipient, ...]) -> str:
+    """Say where stock sops cannot use the ssh key that we can."""
+    if found.backend is not Backend.SOPS or not keys or keys[0].kind != "ssh-ed25519":
+        return ""
+    if keys[0] in found.recipients or keys[0].converted() not in found.recipients:
+        return ""
+    return " (stock sops needs its converted form in keys.txt: ssh-to-age -private-key)"

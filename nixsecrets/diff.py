@@ -1,0 +1,361 @@
+"""Diff of whole worlds: the plan for a command, and the problems no step repairs.
+
+Pure composition of `policy`, `plan` and `render`; reads nothing and asks nobody.
+"""
+
+import hashlib
+import posixpath
+from collections.abc import Collection, Iterator, Mapping
+
+from nixsecrets.errors import SecretFileError
+from nixsecrets.keys.forms import Backend, usable
+from nixsecrets.keys.recipients import KeyId
+from nixsecrets.plan import (
+    Action,
+    Code,
+    Context,
+    Plan,
+    Problem,
+    Reason,
+    Step,
+    change,
+    converge,
+    shared_prints,
+)
+from nixsecrets.policy.model import Desired, Reader, Rule
+from nixsecrets.render import secretsnix, sopsconfig
+from nixsecrets.render.sopsconfig import ConfigRule
+from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret, Record
+from nixsecrets.world import (
+    LOCK_NAME,
+    MAP_NAME,
+    World,
+    named_keys,
+    text_if_there,
+)
+
+ATTRIBUTES = ".gitattributes"
+ATTRIBUTE_LINES = ("nixsecrets.lock merge=union", "*.age -text")
+
+
+def context(
+    world: World,
+    *,
+    native: frozenset[KeyId] | None = None,
+    keep_data_key: bool = False,
+) -> Context:
+    """Return what `plan` has to know of a world besides its files."""
+    return Context(
+        book=world.book,
+        users=world.users,
+        keep_data_key=keep_data_key,
+        native=native,
+        shared=shared_prints(world.secrets.values()),
+    )
+
+
+def desired(world: World, actual: Actual) -> Desired | None:
+    """Return what the map wants for a file that exists, None where no rule wins."""
+    return world.policy.desired(actual.path, actual.backend)
+
+
+def desired_for_path(world: World, path: str) -> Desired | None:
+    """Return what the map wants for a path, whether or not the file exists."""
+    found = world.files.get(path)
+    backend = found.backend if isinstance(found, Actual) else None
+    return world.policy.desired(path, backend or world.policy.backend_for_new(path))
+
+
+def converge_plan(world: World, ctx: Context | None = None) -> Plan:
+    """Return what differs from the map: `status`, `check` and `rekey`."""
+    ctx = ctx or context(world)
+    steps = [
+        step
+        for actual in world.secrets.values()
+        if (want := desired(world, actual)) is not None
+        and (step := converge(actual, want, ctx)) is not None
+    ]
+    return Plan.of([*steps, *generated_steps(world, steps)], problems(world))
+
+
+def change_plan(before: World, after: World, ctx: Context | None = None) -> Plan:
+    """Return what a change of the map asks for, and nothing else."""
+    ctx = ctx or context(after)
+    steps = [
+        step
+        for actual in after.secrets.values()
+        if (
+            step := change(
+                actual, desired(before, actual), desired(after, actual), ctx
+            )
+        )
+        is not None
+    ]
+    written = [*generated_steps(after, steps), *map_step(before, after)]
+    return Plan.of([*steps, *written], problems(after))
+
+
+def generated_plan(world: World) -> Plan:
+    """Return what `sync` writes: the generated files, and no secret."""
+    return Plan.of(generated_steps(world), problems(world))
+
+
+def fresh_plan(world: World) -> Plan:
+    """Return what `init` writes: the map, the generated files, `.gitattributes`."""
+    steps = [_write(MAP_NAME, None, world.map_text), *generated_steps(world)]
+    present = text_if_there(world.repo, ATTRIBUTES)
+    text = with_attributes(present or "")
+    if text != present:
+        steps.append(_write(ATTRIBUTES, present, text))
+    return Plan.of(steps)
+
+
+def with_attributes(text: str) -> str:
+    """Return `.gitattributes` with the two lines that our files need."""
+    have = {line.strip() for line in text.splitlines()}
+    missing = [line for line in ATTRIBUTE_LINES if line not in have]
+    if text and not text.endswith("\n") and missing:
+        text += "\n"
+    return text + "".join(line + "\n" for line in missing)
+
+
+def content_plan(world: World, path: str) -> Plan:
+    """Return the plan that gives a secret new content, to the readers it has.
+
+    A new secret, and one whose readers cannot be told, goes to whom its rule says.
+
+    Raises:
+        SecretFileError: no rule names a path whose readers are not known.
+    """
+    want = desired_for_path(world, path)
+    found = world.files.get(path)
+    step = _content_step(world, path, found if isinstance(found, Actual) else None, want)
+    return Plan.of([step, *generated_steps_for(world, step)])
+
+
+def _content_step(
+    world: World, path: str, actual: Actual | None, want: Desired | None
+) -> Step:
+    if actual is not None and actual.recipients:
+        readers = tuple(Reader(world.book.label(r), r) for r in actual.recipients)
+    elif want is not None:
+        readers = want.readers
+    else:
+        raise SecretFileError(
+            f"{path}: no rule of the map names it", "add a [[secrets]] rule for it"
+        )
+    action = Action.CREATE if actual is None else Action.REENCRYPT
+    backend = actual.backend if actual else world.policy.backend_for_new(path)
+    return Step(
+        path,
+        backend,
+        action,
+        Reason.NEW if actual is None else Reason.CONTENT,
+        target=readers,
+        before=actual.sha256 if actual else None,
+        options=actual.options if actual else (want.rule.sops if want else ()),
+        armored=actual.armored if actual else bool(want and want.rule.armor),
+    )
+
+
+def generated_steps_for(world: World, step: Step) -> Iterator[Step]:
+    """Yield the generated files that one step changes: drift of others is left."""
+    if step.backend is not Backend.AGE:
+        return
+    yield lock_write(world, None)
+    rules = world.map.agenix_rules
+    if rules is not None and step.action is not Action.REENCRYPT:
+        present = world.texts.get(rules)
+        text = secretsnix.render(world.map, age_paths(world, [step]))
+        if text != present:
+            yield _write(rules, present, text)
+
+
+def map_step(before: World, after: World) -> Iterator[Step]:
+    """Yield the step that writes the map, where it changed."""
+    if before.map_text != after.map_text:
+        yield _write(MAP_NAME, before.map_text, after.map_text)
+
+
+def generated_steps(world: World, steps: Collection[Step] = ()) -> Iterator[Step]:
+    """Yield the steps that write `.sops.yaml`, `secrets.nix` and the lock.
+
+    `steps` are the planned changes of secret files: they decide which age files exist
+    and whether the lock changes.
+    """
+    for path, text in rendered(world, steps).items():
+        if world.texts.get(path) != text:
+            yield _write(path, world.texts.get(path), text)
+    if any(step.backend is Backend.AGE for step in steps):
+        yield lock_write(world, None)
+    else:
+        yield from lock_step(world, {})
+
+
+def rendered(world: World, steps: Collection[Step] = ()) -> dict[str, str]:
+    """Return the generated configurations as the map gives them, by path."""
+    texts: dict[str, str] = {}
+    if (config := world.map.sops_config) is not None:
+        texts[config] = sopsconfig.render(world.map, world.texts.get(config))
+    if (rules := world.map.agenix_rules) is not None:
+        texts[rules] = secretsnix.render(world.map, age_paths(world, steps))
+    return texts
+
+
+def age_paths(world: World, steps: Collection[Step] = ()) -> list[str]:
+    """Return the age files that are there once `steps` are done, and are managed."""
+    paths = {p for p, a in world.secrets.items() if a.backend is Backend.AGE}
+    gone = {s.path for s in steps if s.action is Action.DELETE}
+    gone |= {s.origin for s in steps if s.origin is not None}
+    new = {s.path for s in steps if s.backend is Backend.AGE} - gone
+    return sorted(p for p in (paths - gone) | new if world.policy.winning(p))
+
+
+def lock_step(
+    world: World, changes: Mapping[str, Record | None]
+) -> Iterator[Step]:
+    """Yield the step that writes the lock with `changes`, where that differs."""
+    text = lock_text(world, changes)
+    if text != world.texts.get(LOCK_NAME):
+        yield lock_write(world, text)
+
+
+def lock_write(world: World, text: str | None) -> Step:
+    """Return the step that writes the lock; None: the text follows from the rest."""
+    return _write(LOCK_NAME, world.texts.get(LOCK_NAME), text)
+
+
+def lock_text(world: World, changes: Mapping[str, Record | None]) -> str:
+    """Return the lock after `changes`, without files that are gone."""
+    gone = dict.fromkeys(p for p in world.lock.paths() if p not in world.files)
+    present = {path: found.sha256 for path, found in world.files.items()}
+    lock = world.lock.with_files(
+        {**gone, **changes}, named_keys(world.map), present=present
+    )
+    return lock.render()
+
+
+def _write(path: str, present: str | None, text: str | None) -> Step:
+    return Step(
+        path, None, Action.WRITE, Reason.CONTENT, before=_sha(present), text=text
+    )
+
+
+def problems(world: World) -> list[Problem]:
+    """Return what a person should look at and no step repairs."""
+    return [
+        *_file_problems(world),
+        *_rule_problems(world),
+        *_winner_problems(world),
+    ]
+
+
+def _file_problems(world: World) -> Iterator[Problem]:
+    for path, found in world.files.items():
+        match found:
+            case NotSecret():
+                yield from _plaintext(world, found)
+            case Damaged():
+                yield Problem(path, Code.DAMAGED, found.reason)
+            case Actual():
+                yield from _actual_problems(world, found)
+
+
+def _plaintext(world: World, found: NotSecret) -> Iterator[Problem]:
+    winning = world.policy.winning(found.path)
+    if winning is not None and not winning[0].plaintext_allowed:
+        rule = winning[0]
+        yield Problem(
+            found.path,
+            Code.PLAINTEXT,
+            f"is not encrypted, but the rule at line {rule.line} says it must be",
+            rule.line,
+        )
+
+
+def _actual_problems(world: World, actual: Actual) -> Iterator[Problem]:
+    want = desired(world, actual)
+    if want is None:
+        message = f"is an encrypted {actual.backend} file that no rule names"
+        yield Problem(actual.path, Code.UNMANAGED, message)
+        return
+    if actual.refusal is not None:
+        yield Problem(actual.path, Code.REFUSED, actual.refusal)
+    if want.unclaimed is not None:
+        message = f"the map has no name {want.unclaimed}; only `always` may read it"
+        yield Problem(actual.path, Code.NO_SUCH_NAME, message, want.rule.line)
+    yield from _unusable(world, want)
+
+
+def _unusable(world: World, want: Desired) -> Iterator[Problem]:
+    """Yield readers that the file's backend cannot serve."""
+    for reader in want.readers:
+        owner = "user" if reader.name in world.users else "host"
+        why = usable(reader.recipient, want.backend, owner)
+        if why is not None:
+            message = f"{reader.name} cannot read it: {why}"
+            yield Problem(want.path, Code.UNUSABLE, message, want.rule.line)
+    kinds = {r.recipient.post_quantum for r in want.readers}
+    if want.backend is Backend.AGE and len(kinds) > 1:
+        message = "age cannot mix post-quantum and classic recipients in one file"
+        yield Problem(want.path, Code.UNUSABLE, message, want.rule.line)
+
+
+def _rule_problems(world: World) -> Iterator[Problem]:
+    used = {
+        winning[0].index
+        for path in world.files
+        if (winning := world.policy.winning(path)) is not None
+    }
+    for rule in world.map.rules:
+        if rule.index not in used:
+            yield Problem(
+                MAP_NAME, Code.RULE_MATCHES_NOTHING, _matches_nothing(rule), rule.line
+            )
+
+
+def _matches_nothing(rule: Rule) -> str:
+    return f"the rule for {rule.pattern} at line {rule.line} wins no file"
+
+
+def _winner_problems(world: World) -> Iterator[Problem]:
+    """Yield the sops files of ours that a foreign creation rule wins."""
+    config = world.map.sops_config
+    text = world.texts.get(config) if config is not None else None
+    if config is None or text is None:
+        return
+    winners = _winners(world, config, text)
+    for path, rule in winners.items():
+        if rule is not None and not rule.ours:
+            message = f"stock sops takes the foreign rule at {config}:{rule.line} for it"
+            yield Problem(path, Code.FOREIGN_RULE, message, rule.line)
+
+
+def _winners(world: World, config: str, text: str) -> dict[str, ConfigRule | None]:
+    """Return, for each managed sops file, the creation rule that stock sops takes."""
+    decide = sopsconfig.Winners(text, config)
+    folder = posixpath.dirname(config)
+    return {
+        path: decide.winner(posixpath.relpath(path, folder or "."))
+        for path, actual in world.secrets.items()
+        if actual.backend is Backend.SOPS and world.policy.winning(path)
+    }
+
+
+def winner_changes(world: World, plan: Plan) -> list[str]:
+    """Return the sops files for which the plan takes over from a foreign rule."""
+    config = world.map.sops_config
+    for step in plan.steps:
+        if step.path == config and step.text is not None:
+            before = _winners(world, config, world.texts.get(config) or "")
+            after = _winners(world, config, step.text)
+            return [
+                f"{path}: was decided by the rule at {config}:{rule.line}"
+                for path, rule in before.items()
+                if rule is not None and not rule.ours and after[path] != rule
+            ]
+    return []
+
+
+def _sha(text: str | None) -> str | None:
+    return None if text is None else hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,183 @@
+"""Load: everything a plan is made of, read from the disk once.
+
+A `World` is a value: the map, the lock, the generated files as they are, and what
+every secret file tells without a private key.  Nothing here judges or writes.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from nixsecrets.errors import MapError, SecretFileError
+from nixsecrets.keys.book import KeyBook
+from nixsecrets.keys.recipients import Recipient
+from nixsecrets.policy.load import load
+from nixsecrets.policy.model import RecipientMap
+from nixsecrets.policy.resolve import LOCK_NAME, Policy
+from nixsecrets.render.lock import Lock
+from nixsecrets.repo.files import sha256
+from nixsecrets.repo.tree import MAP_NAME, Repo
+from nixsecrets.secretfiles.agefile import looks_like_age
+from nixsecrets.secretfiles.agestate import read_actual as read_age
+from nixsecrets.secretfiles.sopsmeta import looks_like_sops
+from nixsecrets.secretfiles.sopsstate import read_actual as read_sops
+from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret
+
+Found = Actual | Damaged | NotSecret
+
+
+@dataclass(frozen=True)
+class World:
+    """One repository at one moment.
+
+    `files` holds every file that a rule of the map claims and every other file that is
+    encrypted, by path relative to the map's folder.  `texts` are the generated files
+    as they lie there, None where there is none.
+    """
+
+    repo: Repo
+    map_text: str = field(repr=False)
+    map: RecipientMap
+    lock: Lock = field(repr=False)
+    files: Mapping[str, Found] = field(repr=False)
+    texts: Mapping[str, str | None] = field(repr=False)
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The map, ready to say who may read a path."""
+        return Policy(self.map)
+
+    @cached_property
+    def book(self) -> KeyBook:
+        """Every key that has a name: the map's first, then retired and recorded ones."""
+        return key_book(self.map, self.lock)
+
+    @property
+    def secrets(self) -> dict[str, Actual]:
+        """The files that are encrypted and whole."""
+        return {p: f for p, f in self.files.items() if isinstance(f, Actual)}
+
+    @cached_property
+    def users(self) -> frozenset[str]:
+        """The names of the map's users."""
+        return frozenset(user.name for user in self.map.users)
+
+    def with_map(self, text: str) -> "World":
+        """Return the same files under another map.
+
+        Files that only the new map claims are read now.
+        """
+        recipient_map = load(text, MAP_NAME)
+        after = replace(self, map_text=text, map=recipient_map, files=self.files)
+        missing = [p for p in self.repo.list_files() if p not in self.files]
+        more = dict(_read_all(self.repo, after.policy, after.book, self.lock, missing))
+        return replace(after, files={**self.files, **more}, texts=_texts(after))
+
+
+def key_book(recipient_map: RecipientMap, lock: Lock) -> KeyBook:
+    """Return the names of all keys that the map and the lock know."""
+    return KeyBook([*named_keys(recipient_map), *lock.named_recipients()])
+
+
+def named_keys(recipient_map: RecipientMap) -> Iterator[tuple[str, Recipient]]:
+    """Yield every key of the map with its owner's name, retired ones last."""
+    for owner in (*recipient_map.users, *recipient_map.hosts):
+        for key in owner.keys:
+            yield owner.name, key
+    for retired in recipient_map.retired:
+        yield f"{retired.name} (retired)", retired.key
+
+
+def fresh_world(repo: Repo, map_text: str) -> World:
+    """Return a repository that has a map, `map_text`, and nothing else of ours yet."""
+    world = World(repo, map_text, load(map_text, MAP_NAME), Lock(), files={}, texts={})
+    return replace(world, texts=_texts(world))
+
+
+def encrypted_files(repo: Repo) -> list[str]:
+    """Return the files that are age or sops files, whether or not a map names them."""
+    found = ((path, repo.read(path)) for path in repo.list_files())
+    return [p for p, data in found if looks_like_age(data) or looks_like_sops(p, data)]
+
+
+def read_world(repo: Repo) -> World:
+    """Read the repository.
+
+    Raises:
+        MapError: the map or the lock cannot be read.
+        ConflictError: a file vanished while it was read.
+    """
+    map_text = read_text(repo, MAP_NAME)
+    recipient_map = load(map_text, MAP_NAME)
+    lock_text = text_if_there(repo, LOCK_NAME)
+    lock = Lock.parse(lock_text or "", LOCK_NAME)
+    world = World(repo, map_text, recipient_map, lock, files={}, texts={})
+    files = _read_all(repo, world.policy, world.book, lock, repo.list_files())
+    return replace(world, files=dict(files), texts=_texts(world))
+
+
+def read_text(repo: Repo, path: str) -> str:
+    """Return a public text file of the repository.
+
+    Raises:
+        MapError: it is not UTF-8.
+        NixsecretsError: it is not there or cannot be read.
+    """
+    try:
+        return repo.read(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise MapError(f"{path}:{line}: is not UTF-8", "save it as UTF-8") from None
+
+
+def text_if_there(repo: Repo, path: str) -> str | None:
+    """Return a public text file, None where there is none; else as `read_text`."""
+    return None if repo.read_if_there(path) is None else read_text(repo, path)
+
+
+def _texts(world: World) -> dict[str, str | None]:
+    names = [LOCK_NAME, world.map.sops_config, world.map.agenix_rules]
+    return {n: text_if_there(world.repo, n) for n in names if n is not None}
+
+
+def _read_all(
+    repo: Repo, policy: Policy, book: KeyBook, lock: Lock, paths: list[str]
+) -> Iterator[tuple[str, Found]]:
+    for path in paths:
+        if policy.never_secret(path):
+            continue
+        found = read_file(repo, path, book, lock)
+        if not isinstance(found, NotSecret) or policy.winning(path) is not None:
+            yield path, found
+
+
+def read_file(repo: Repo, path: str, book: KeyBook, lock: Lock) -> Found:
+    """Read one file and tell what it says about its readers."""
+    return examine(path, repo.read(path), book, lock)
+
+
+def examine(path: str, data: bytes, book: KeyBook, lock: Lock) -> Found:
+    """Tell what the bytes of a file say about its readers."""
+    if looks_like_age(data):
+        return read_age(path, data, book, lock.record(path, sha256(data)))
+    if looks_like_sops(path, data):
+        return read_sops(path, data, book)
+    return NotSecret(path, sha256(data), empty=not data)
+
+
+def require_actual(world: World, path: str) -> Actual:
+    """Return a secret file of the world.
+
+    Raises:
+        SecretFileError: there is no such file, or it is no whole secret.
+    """
+    found = world.files.get(path)
+    match found:
+        case Actual():
+            return found
+        case Damaged():
+            raise SecretFileError(f"{path}: {found.reason}", "restore it from git")
+        case NotSecret():
+            raise SecretFileError(f"{path}: is not encrypted")
+        case None:
+            raise SecretFileError(f"{path}: no such secret", "nixsecrets status")
