@@ -1,0 +1,114 @@
+"""What the readers of sops metadata share: nodes with spans, and a block of metadata.
+
+One `Block` is the sops metadata of one document, read by `sopsyaml`, `sopsjson` or
+`sopsflat`.  It says where its age entries stand in the text and which edits change
+them; it applies none, and it does not know what the fields mean (`sopsmeta` does).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, NoReturn
+
+from nixsecrets.errors import SecretFileError
+
+Edit = tuple[int, int, str]
+"""A span `[start, end)` of the text, in characters, and what replaces it."""
+
+
+class Node(NamedTuple):
+    """A value and the span of the text that spells it."""
+
+    value: "Value"
+    start: int
+    end: int
+
+
+Value = str | bool | None | list[Node] | dict[str, Node]
+"""Numbers are kept as the text that spells them."""
+
+
+class Slot(NamedTuple):
+    """One age entry of a block: its label (`recipient`) and its `enc`."""
+
+    label: Node
+    enc: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Block(ABC):
+    """The sops metadata of one document, with the text that it was read from."""
+
+    text: str = field(repr=False)
+    fields: Mapping[str, Node] = field(repr=False)
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        """The age entries in the order of the file.
+
+        Raises:
+            SecretFileError: an entry lacks its label or its `enc`.
+
+        """
+        return tuple(slot_of(item) for item in items(self.fields, "age"))
+
+    def replace(self, index: int, label: str, enc: str) -> list[Edit]:
+        """Return the edits that give entry `index` another recipient, in its place."""
+        slot = self.slots[index]
+        return [
+            (slot.label.start, slot.label.end, self._label(label)),
+            (slot.enc.start, slot.enc.end, self._enc(slot, enc)),
+        ]
+
+    @abstractmethod
+    def append(self, entries: Sequence[tuple[str, str]]) -> list[Edit]:
+        """Return the edits that add (label, enc) entries after the last one.
+
+        The block has at least one entry: whoever appends has opened one of them.
+        """
+
+    @abstractmethod
+    def only(self, label: str, enc: str) -> list[Edit]:
+        """Return the edits that leave this one entry in the place of all."""
+
+    @abstractmethod
+    def _label(self, label: str) -> str:
+        """Return how this text spells a label."""
+
+    @abstractmethod
+    def _enc(self, slot: Slot, enc: str) -> str:
+        """Return how this text spells an `enc` where that of `slot` stands."""
+
+
+def items(fields: Mapping[str, Node], name: str) -> list[Mapping[str, Node]]:
+    """Return the mappings in the list called `name`; none where it is null or absent.
+
+    Raises:
+        SecretFileError: the field is no list of mappings.
+
+    """
+    value = fields[name].value if name in fields else None
+    if value is None or value == {}:
+        return []
+    if not isinstance(value, list):
+        refuse(f"has sops metadata whose field {name} is not a list")
+    found = [item.value for item in value]
+    mappings = [item for item in found if isinstance(item, dict)]
+    if len(mappings) != len(found):
+        refuse(f"has sops metadata whose field {name} is not a list of mappings")
+    return list(mappings)
+
+
+def slot_of(item: Mapping[str, Node]) -> Slot:
+    """Return the label and the `enc` of one age entry."""
+    label, enc = item.get("recipient"), item.get("enc")
+    if label is None or enc is None:
+        refuse("has sops metadata with an age entry that is not whole")
+    if not isinstance(label.value, str) or not isinstance(enc.value, str):
+        refuse("has sops metadata with an age entry that is not text")
+    return Slot(label, enc)
+
+
+def refuse(predicate: str, hint: str | None = None) -> NoReturn:
+    """Raise the error for a file whose sops metadata cannot be used."""
+    raise SecretFileError(f"the file {predicate}", hint or "restore it from git")

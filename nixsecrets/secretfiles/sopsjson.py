@@ -1,0 +1,149 @@
+"""sops metadata in JSON: files of the json format, and the envelope of binary ones.
+
+Every value is read by the JSON scanner of the standard library; this module only walks
+the few levels above it to know where things stand.  Order and white space are free.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+
+from nixsecrets.secretfiles.sopsblock import Block, Edit, Node, Slot, refuse
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+_scan = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
+
+
+class JsonBlock(Block):
+    """The `sops` object of a JSON document."""
+
+    __slots__ = ()
+
+    def append(self, entries: Sequence[tuple[str, str]]) -> list[Edit]:
+        """Add entries that look like the last one."""
+        array = self._array()
+        before = array[-2].end if len(array) > 1 else self.fields["age"].start + 1
+        gap = self.text[before : array[-1].start].lstrip(",")
+        texts = ["," + gap + self._entry(label, enc) for label, enc in entries]
+        return [(array[-1].end, array[-1].end, "".join(texts))]
+
+    def only(self, label: str, enc: str) -> list[Edit]:
+        """Put one entry in the place of all."""
+        array = self._array()
+        return [(array[0].start, array[-1].end, self._entry(label, enc))]
+
+    @property
+    def indent(self) -> str:
+        """The white space of one level, empty where all is on one line."""
+        first = min(self.fields, key=lambda name: self.fields[name].start)
+        key = self.text.rfind(f'"{first}"', 0, self.fields[first].start)
+        lead = self.text[self.text.rfind("\n", 0, key) + 1 : key]
+        return lead[: len(lead) // 2] if lead.strip() == "" else ""
+
+    def _array(self) -> list[Node]:
+        value = self.fields["age"].value
+        if not isinstance(value, list) or not value:
+            refuse("has no age entry in its sops metadata")
+        return value
+
+    def _entry(self, label: str, enc: str) -> str:
+        """Return the text of the last entry with another label and `enc`."""
+        last, slot = self._array()[-1], self.slots[-1]
+        spelled = [(slot.label, self._label(label)), (slot.enc, self._enc(slot, enc))]
+        text, end = "", last.start
+        for node, value in sorted(spelled, key=lambda pair: pair[0].start):
+            text += self.text[end : node.start] + value
+            end = node.end
+        return text + self.text[end : last.end]
+
+    def _label(self, label: str) -> str:
+        return json.dumps(label, ensure_ascii=False)
+
+    def _enc(self, slot: Slot, enc: str) -> str:
+        del slot
+        return json.dumps(enc)
+
+
+def read(text: str) -> tuple[JsonBlock, ...]:
+    """Read the `sops` object of the document.
+
+    Raises:
+        SecretFileError: the text is not one JSON object, or has no `sops` object.
+
+    """
+    try:
+        root = _tree(text, _skip(text, 0), only="sops")
+    except (ValueError, RecursionError, IndexError):
+        refuse("is not valid JSON")
+    if _skip(text, root.end) != len(text):
+        refuse("has something after the end of its JSON")
+    sops = root.value.get("sops") if isinstance(root.value, dict) else None
+    if sops is None:
+        refuse("has no sops metadata")
+    if not isinstance(sops.value, dict) or not sops.value:
+        refuse("has a sops key that is not sops metadata")
+    return (JsonBlock(text, sops.value),)
+
+
+def _skip(text: str, at: int) -> int:
+    space = _SPACE.match(text, at)
+    return space.end() if space else at
+
+
+def _tree(text: str, at: int, *, only: str | None = None) -> Node:
+    """Read the value at `at`; of an object only the member `only`, if that is given.
+
+    Raises:
+        ValueError, IndexError: as the JSON scanner does.
+
+    """
+    match text[at]:
+        case "{":
+            return _object(text, at, only)
+        case "[":
+            return _array(text, at)
+        case _:
+            value, end = _scan(text, at)
+            return Node(value, at, end)
+
+
+def _object(text: str, start: int, only: str | None) -> Node:
+    found: dict[str, Node] = {}
+    at = _skip(text, start + 1)
+    if text[at] == "}":
+        return Node(found, start, at + 1)
+    while True:
+        key, at = _scan(text, at)
+        if not isinstance(key, str):
+            raise ValueError("a key is not a string")
+        at = _skip(text, _expect(text, _skip(text, at), ":"))
+        if only not in (None, key):
+            _, at = _scan(text, at)
+        elif key in found:
+            raise ValueError("duplicate key")
+        else:
+            found[key] = _tree(text, at)
+            at = found[key].end
+        at = _skip(text, at)
+        if text[at] == "}":
+            return Node(found, start, at + 1)
+        at = _skip(text, _expect(text, at, ","))
+
+
+def _array(text: str, start: int) -> Node:
+    found: list[Node] = []
+    at = _skip(text, start + 1)
+    if text[at] == "]":
+        return Node(found, start, at + 1)
+    while True:
+        found.append(_tree(text, at))
+        at = _skip(text, found[-1].end)
+        if text[at] == "]":
+            return Node(found, start, at + 1)
+        at = _skip(text, _expect(text, at, ","))
+
+
+def _expect(text: str, at: int, char: str) -> int:
+    if text[at] != char:
+        raise ValueError(f"{char} expected")
+    return at + 1

@@ -1,0 +1,279 @@
+"""sops metadata: what an encrypted file says about itself, in all five formats.
+
+Pure: bytes in, values out.  Knows where metadata stands (`sopsyaml`, `sopsjson`,
+`sopsflat` read it) and what its fields mean (getsops/sops stores/stores.go); it opens
+nothing and trusts no order of keys, which changed between sops 3.7 and 3.13.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import lru_cache
+from typing import assert_never
+
+from nixsecrets.errors import KeyFormatError, SecretFileError
+from nixsecrets.keys.recipients import Recipient, parse_recipient
+from nixsecrets.secretfiles import sopsflat, sopsjson, sopsyaml
+from nixsecrets.secretfiles.sopsblock import Block, Node, items, refuse
+
+Options = tuple[tuple[str, str | bool], ...]
+
+SELECTION = (
+    "unencrypted_suffix",
+    "encrypted_suffix",
+    "unencrypted_regex",
+    "encrypted_regex",
+    "unencrypted_comment_regex",
+    "encrypted_comment_regex",
+)
+"""The options that select which values are encrypted; a file has at most one."""
+
+_DEFAULT_OPTION = ("unencrypted_suffix", "_unencrypted")
+_OTHER_KEYS = {
+    "pgp": ("fp",),
+    "kms": ("arn",),
+    "gcp_kms": ("resource_id",),
+    "hckms": ("key_id",),
+    "azure_kv": ("vault_url", "name"),
+    "hc_vault": ("vault_address", "engine_path", "key_name"),
+}
+_ENCRYPTED = re.compile(rb"ENC\[AES256_GCM,data:[A-Za-z0-9+/=]*,iv:")
+_YAML_KEY = re.compile(rb"^(?:sops|\"sops\"|'sops')[ \t]*:", re.MULTILINE)
+_JSON_KEY = re.compile(rb'"sops"\s*:\s*\{')
+_INI_SECTION = re.compile(rb"^[ \t]*\[[ \t]*sops[ \t]*\]", re.MULTILINE)
+_DOTENV_NAME = re.compile(rb"^sops_(?:mac|age__|lastmodified)", re.MULTILINE)
+
+
+class SopsFormat(StrEnum):
+    """The formats of sops, by the names of its `--input-type`."""
+
+    YAML = "yaml"
+    JSON = "json"
+    DOTENV = "dotenv"
+    INI = "ini"
+    BINARY = "binary"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One age recipient of a sops file.
+
+    `label` is the text of its `recipient` field, `recipient` the key it spells (None
+    where it spells none), `enc` the armored age file that holds the data key.
+    """
+
+    label: str
+    recipient: Recipient | None
+    enc: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SopsFile:
+    """What the metadata of one file says; with several documents, the first one.
+
+    `blocks` has the metadata of every document; `agree` tells whether all name the
+    same entries.  `groups` counts key groups: with more than one, an `enc` holds only
+    a share of the data key.  `others` describes entries that are not age
+    (`pgp:85D7…`).  `options` are in the canonical form of `canonical_options`.
+    """
+
+    format: SopsFormat
+    text: str = field(repr=False)
+    blocks: tuple[Block, ...] = field(repr=False)
+    entries: tuple[Entry, ...]
+    agree: bool
+    groups: int
+    others: tuple[str, ...]
+    mac: str = field(repr=False)
+    lastmodified: str
+    version: str
+    options: Options
+
+
+def format_for(path: str) -> SopsFormat:
+    """Return the format that sops takes a file for: by suffix, else binary."""
+    if path.endswith((".yaml", ".yml")):
+        return SopsFormat.YAML
+    if path.endswith(".json"):
+        return SopsFormat.JSON
+    if path.endswith(".env"):
+        return SopsFormat.DOTENV
+    if path.endswith(".ini"):
+        return SopsFormat.INI
+    return SopsFormat.BINARY
+
+
+def canonical_options(options: Iterable[tuple[str, str | bool]]) -> Options:
+    """Return selection options so that equal meanings compare equal.
+
+    Sorted; what is empty, false or sops' own default (`unencrypted_suffix:
+    _unencrypted`) is left out.
+    """
+    kept = (o for o in options if o[1] and tuple(o) != _DEFAULT_OPTION)
+    return tuple(sorted(kept, key=lambda option: option[0]))
+
+
+def looks_like_sops(path: str, data: bytes) -> bool:
+    """Tell whether a file is, or was meant to be, a sops file (cheap, no parsing).
+
+    True also for a damaged one: metadata without its end, encrypted values without
+    metadata.  `parse` says what is wrong with it.
+    """
+    if b"sops" not in data and b"ENC[" not in data:
+        return False
+    named: re.Match[bytes] | None
+    match format_for(path):
+        case SopsFormat.BINARY:
+            return _sniffed(data) is not None
+        case SopsFormat.YAML:
+            named = _YAML_KEY.search(data) or _JSON_KEY.search(data)
+        case SopsFormat.JSON:
+            named = _JSON_KEY.search(data)
+        case SopsFormat.DOTENV:
+            named = _DOTENV_NAME.search(data)
+        case SopsFormat.INI:
+            named = _INI_SECTION.search(data)
+        case _ as never:
+            assert_never(never)
+    return bool(named and _is_metadata(data)) or bool(_ENCRYPTED.search(data))
+
+
+def _is_metadata(data: bytes) -> bool:
+    return (b"mac" in data and b"lastmodified" in data) or b"BEGIN AGE ENC" in data
+
+
+def _sniffed(data: bytes) -> SopsFormat | None:
+    """Return the format of a sops file whose name has no suffix that sops knows.
+
+    sops takes such a file for binary unless it is told otherwise (`--input-type`,
+    `format` of sops-nix), so the other formats occur under any name.
+    """
+    if not _is_metadata(data) or not _ENCRYPTED.search(data):
+        return None
+    if data.lstrip()[:1] == b"{":
+        if not _JSON_KEY.search(data):
+            return None
+        binary = re.match(rb'\s*\{\s*"(?:data"\s*:\s*"|sops")', data)
+        return SopsFormat.BINARY if binary else SopsFormat.JSON
+    if _YAML_KEY.search(data):
+        return SopsFormat.YAML
+    if _INI_SECTION.search(data):
+        return SopsFormat.INI
+    return SopsFormat.DOTENV if _DOTENV_NAME.search(data) else None
+
+
+def parse(path: str, data: bytes) -> SopsFile:
+    """Read the metadata of a file.
+
+    Raises:
+        SecretFileError: it is not whole, or not spelled as sops and formatters do.
+            The message says what is wrong in words that need no file name.
+
+    """
+    kind = format_for(path)
+    if kind is SopsFormat.BINARY:
+        kind = _sniffed(data) or kind
+    text = data.decode("utf-8", "surrogateescape")
+    return _interpret(kind, text, _blocks(kind, text))
+
+
+def _blocks(kind: SopsFormat, text: str) -> tuple[Block, ...]:
+    match kind:
+        case SopsFormat.YAML if text.lstrip().startswith("{"):
+            return sopsjson.read(text)
+        case SopsFormat.YAML:
+            return sopsyaml.read(text)
+        case SopsFormat.JSON | SopsFormat.BINARY:
+            return sopsjson.read(text)
+        case SopsFormat.DOTENV:
+            return sopsflat.read_dotenv(text)
+        case SopsFormat.INI:
+            return sopsflat.read_ini(text)
+        case _ as never:
+            assert_never(never)
+
+
+def _interpret(kind: SopsFormat, text: str, blocks: tuple[Block, ...]) -> SopsFile:
+    fields = blocks[0].fields
+    slots = blocks[0].slots
+    others = tuple(_others(fields))
+    groups = 1 if slots or others else len(items(fields, "key_groups"))
+    if not groups:
+        refuse("has sops metadata without any recipient")
+    mac, lastmodified = _text(fields, "mac"), _text(fields, "lastmodified")
+    if not mac or not lastmodified:
+        refuse("has sops metadata without its MAC")
+    seen = [(slot.label.value, slot.enc.value) for slot in slots]
+    return SopsFile(
+        format=kind,
+        text=text,
+        blocks=blocks,
+        entries=tuple(_entry(str(label), str(enc)) for label, enc in seen),
+        agree=all(
+            [(slot.label.value, slot.enc.value) for slot in block.slots] == seen
+            and tuple(_others(block.fields)) == others
+            for block in blocks[1:]
+        ),
+        groups=groups,
+        others=others,
+        mac=mac,
+        lastmodified=lastmodified,
+        version=_text(fields, "version"),
+        options=_options(fields),
+    )
+
+
+def _entry(label: str, enc: str) -> Entry:
+    return Entry(label, recipient_of(label), enc.strip() + "\n")
+
+
+@lru_cache(maxsize=4096)
+def recipient_of(label: str) -> Recipient | None:
+    """Return the key that a label spells, None where it spells none."""
+    try:
+        return parse_recipient(label)
+    except KeyFormatError:
+        return None
+
+
+def _text(fields: Mapping[str, Node], name: str) -> str:
+    """Return a text field, empty where it is absent or null."""
+    value = fields[name].value if name in fields else None
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        refuse(f"has sops metadata whose field {name} is not text")
+    return value.strip()
+
+
+def _others(fields: Mapping[str, Node]) -> Iterator[str]:
+    """Describe each entry that is not age: its kind and the names of its key."""
+    for kind, names in _OTHER_KEYS.items():
+        for item in items(fields, kind):
+            yield f"{kind}:" + "/".join(_text(item, name) for name in names)
+
+
+def _options(fields: Mapping[str, Node]) -> Options:
+    named = [(name, _text(fields, name)) for name in SELECTION if name in fields]
+    chosen: list[tuple[str, str | bool]] = [option for option in named if option[1]]
+    if len(chosen) > 1:
+        refuse("has sops metadata with two selection options")
+    flag = fields["mac_only_encrypted"].value if "mac_only_encrypted" in fields else ""
+    if flag is True or str(flag).lower() in ("true", "1"):
+        chosen.append(("mac_only_encrypted", True))
+    return canonical_options(chosen)
+
+
+def require_one_group(file: SopsFile) -> None:
+    """Refuse a file whose data key is split over several key groups.
+
+    Raises:
+        SecretFileError: it is.
+
+    """
+    if file.groups > 1 or not (file.entries or file.others):
+        raise SecretFileError(
+            f"the file splits its data key over {file.groups} key groups",
+            'change its recipients with "sops updatekeys", or put all into one group',
+        )

@@ -1,0 +1,288 @@
+"""sops metadata in YAML: the block that sops writes, read without a YAML library.
+
+Understands the block style that sops and formatters write (any indentation and order,
+comments, quotes, CRLF, sequences that are not indented, several documents) and refuses
+the rest: anchors, flow collections with content, tags.  The values of the file outside
+of the `sops` key are never looked at.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import NoReturn
+
+from nixsecrets.secretfiles.sopsblock import Block, Edit, Node, Slot, Value, refuse
+
+_HINT = 'let sops write its metadata again: "sops updatekeys FILE"'
+
+_BREAK = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r\n]|\Z)[^\n]*\n?", re.MULTILINE)
+_SOPS_KEY = re.compile(r"^(?:sops|\"sops\"|'sops')[ \t]*:", re.MULTILINE)
+_CONTENT = re.compile(r"^[^#%\s]", re.MULTILINE)
+_KEY = re.compile(
+    r"(?:([A-Za-z_][\w.-]*)|\"([\w.-]+)\"|'([\w.-]+)')[ \t]*:(?=[ \t\r\n]|\Z)[ \t]*"
+)
+_DASH = re.compile(r"-(?=[ \r\n]|\Z) *")
+_SKIPPED = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*")
+_INDENT = re.compile(r" *")
+_REST = re.compile(r"[ \t]*(?:(?<=\s)#[^\n]*)?(?:\r?\n|\r?\Z)")
+_BLOCK_SCALAR = re.compile(r"([|>])([-+]?)[ \t]*(?:#[^\n]*)?\r?\n")
+_DOUBLE = re.compile(r'"(?:[^"\\\r\n]|\\[^\r\n])*"')
+_SINGLE = re.compile(r"'(?:[^'\r\n]|'')*'")
+_PLAIN = re.compile(r"[^\s\-?:,\[\]{}#&*!|>'\"%@`](?:(?!:[ \t\r\n]|[ \t]+#)[^\r\n])*")
+_EMPTY: dict[str, Value] = {"[]": [], "{}": {}}
+_NULLS = ("null", "~", "Null", "NULL")
+
+
+class YamlBlock(Block):
+    """A `sops:` block of a YAML document."""
+
+    __slots__ = ()
+
+    def append(self, entries: Sequence[tuple[str, str]]) -> list[Edit]:
+        """Add entries that look like the last one."""
+        last = self._sequence()[-1]
+        newline = self._newline()
+        text = "".join(self._entry(label, enc) for label, enc in entries)
+        if self.text[last.end - 1] != "\n":
+            text = newline + text.removesuffix(newline)
+        return [(last.end, last.end, text)]
+
+    def only(self, label: str, enc: str) -> list[Edit]:
+        """Put one entry in the place of the first to the last."""
+        sequence = self._sequence()
+        start = self._line_start(sequence[0].start)
+        return [(start, sequence[-1].end, self._entry(label, enc))]
+
+    @property
+    def indent(self) -> int:
+        """How many blanks the fields of the block are indented by."""
+        first = min(node.start for node in self.fields.values())
+        line = self.text[self._line_start(first) : first]
+        return len(line) - len(line.lstrip(" "))
+
+    def _sequence(self) -> list[Node]:
+        value = self.fields["age"].value
+        if not isinstance(value, list) or not value:
+            refuse("has no age entry in its sops metadata")
+        return value
+
+    def _line_start(self, at: int) -> int:
+        return self.text.rfind("\n", 0, at) + 1
+
+    def _newline(self) -> str:
+        end = self.text.find("\n", self._sequence()[-1].start)
+        return "\r\n" if end > 0 and self.text[end - 1] == "\r" else "\n"
+
+    def _entry(self, label: str, enc: str) -> str:
+        """Return the lines of an entry with the last one's indentation and order."""
+        last = self._sequence()[-1]
+        newline = self._newline()
+        lead = self.text[self._line_start(last.start) : last.start]
+        gap = _INDENT.match(self.text, last.start + 1)
+        dash = "-" + ((gap and gap[0]) or " ")
+        spelled = {
+            "recipient": self._label(label),
+            "enc": self._enc(self.slots[-1], enc).removesuffix(newline),
+        }
+        order = last.value if isinstance(last.value, dict) else ()
+        lines = [f"{key}: {spelled[key]}{newline}" for key in order if key in spelled]
+        return lead + dash + (lead + " " * len(dash)).join(lines)
+
+    def _label(self, label: str) -> str:
+        plain = _PLAIN.fullmatch(label) and label not in _NULLS
+        return label if plain else json.dumps(label, ensure_ascii=False)
+
+    def _enc(self, slot: Slot, enc: str) -> str:
+        """Return a literal block, or a quoted scalar where one stands there."""
+        if not self.text.startswith("|", slot.enc.start):
+            return json.dumps(enc)
+        newline = self._newline()
+        pad = _INDENT.match(self.text, self.text.find("\n", slot.enc.start) + 1)
+        indent = pad[0] if pad else ""
+        lines = enc.removesuffix("\n").split("\n")
+        return "|" + newline + "".join(f"{indent}{line}{newline}" for line in lines)
+
+
+def read(text: str) -> tuple[YamlBlock, ...]:
+    """Read the sops block of every document that holds anything.
+
+    Raises:
+        SecretFileError: there is none, a document lacks it, or it is not readable.
+
+    """
+    blocks: list[YamlBlock] = []
+    missing = 0
+    for start, end in _documents(text):
+        at = _sops_key(text, start, end)
+        if at is not None:
+            blocks.append(YamlBlock(text, _Reader(text, at, end).fields()))
+        elif _CONTENT.search(text, start, end):
+            missing += 1
+    if not blocks:
+        refuse("has no sops metadata")
+    if missing:
+        refuse("has a document without sops metadata")
+    return tuple(blocks)
+
+
+def _documents(text: str) -> list[tuple[int, int]]:
+    """Return the spans between document markers (which no scalar can contain)."""
+    if not text.startswith(("---", "...")) and not ("\n---" in text or "\n..." in text):
+        return [(0, len(text))]
+    marks = [(mark.start(), mark.end()) for mark in _BREAK.finditer(text)]
+    starts = [0, *(end for _, end in marks)]
+    ends = [*(start for start, _ in marks), len(text)]
+    return list(zip(starts, ends, strict=True))
+
+
+def _sops_key(text: str, start: int, end: int) -> int | None:
+    """Return where the value of the document's `sops` key begins."""
+    found = text.find("\nsops:", max(start - 1, 0), end)
+    first = text.find("sops", start, end)
+    if found >= 0 and first == found + 1 and text.find("sops", first + 4, end) < 0:
+        return found + len("\nsops:")
+    keys = list(_SOPS_KEY.finditer(text, start, end))
+    if len(keys) > 1:
+        refuse("has two sops keys in one document")
+    return keys[0].end() if keys else None
+
+
+class _Reader:
+    """A recursive reader of block YAML, at `at`, up to `end` of the document."""
+
+    __slots__ = ("at", "done", "end", "text")
+
+    def __init__(self, text: str, at: int, end: int) -> None:
+        self.text, self.at, self.end = text, at, end
+        self.done = at  # end of the last line that held content
+
+    def fields(self) -> dict[str, Node]:
+        """Read the mapping below the `sops` key."""
+        value = self._nested(0).value
+        if not isinstance(value, dict) or not value:
+            refuse("has a sops key that is not sops metadata", _HINT)
+        if self._next_indent() > 0:
+            self._fail()
+        return value
+
+    def _fail(self) -> NoReturn:
+        line = self.text.count("\n", 0, self.at) + 1
+        refuse(f"has sops metadata that is not as sops writes it at line {line}", _HINT)
+
+    def _next_indent(self) -> int:
+        """Go to the next line with content; return its indentation, -1 at the end."""
+        skipped = _SKIPPED.match(self.text, self.at, self.end)
+        self.at = skipped.end() if skipped else self.at
+        indent = _INDENT.match(self.text, self.at, self.end)
+        width = len(indent[0]) if indent else 0
+        return -1 if self.at + width >= self.end else width
+
+    def _nested(self, parent: int) -> Node:
+        """Read what follows a key or dash: on this line, or deeper on the next ones."""
+        rest = _REST.match(self.text, self.at, self.end)
+        if not rest:
+            return self._scalar(parent)
+        here, self.at = self.at, rest.end()
+        self.done = self.at
+        indent = self._next_indent()
+        start = self.at + max(indent, 0)
+        if indent >= parent and _DASH.match(self.text, start, self.end):
+            return self._sequence(indent)
+        if indent <= parent:
+            return Node(None, here, here)
+        self.at = start
+        if _KEY.match(self.text, start, self.end):
+            return self._mapping(indent)
+        return self._scalar(parent)
+
+    def _mapping(self, column: int) -> Node:
+        """Read the mapping whose first key stands at `self.at`, in `column`."""
+        start, found = self.at, dict[str, Node]()
+        while True:
+            key = _KEY.match(self.text, self.at, self.end)
+            if not key:
+                self._fail()
+            name = key[key.lastindex or 1]
+            if name in found:
+                self._fail()
+            self.at = key.end()
+            found[name] = self._nested(column)
+            indent = self._next_indent()
+            if indent < column:
+                return Node(found, start, self.done)
+            if indent > column:
+                self._fail()
+            self.at += indent
+
+    def _sequence(self, column: int) -> Node:
+        """Read the sequence whose first line starts at `self.at`."""
+        start, found = self.at + column, list[Node]()
+        while True:
+            begin = self.at + column
+            dash = _DASH.match(self.text, begin, self.end)
+            if not dash:
+                self._fail()
+            self.at = dash.end()
+            if _KEY.match(self.text, self.at, self.end):
+                item = self._mapping(column + dash.end() - begin)
+            else:
+                item = self._nested(column)
+            found.append(Node(item.value, begin, self.done))
+            indent = self._next_indent()
+            more = _DASH.match(self.text, self.at + column, self.end)
+            if indent != column or not more:
+                return Node(found, start, self.done)
+
+    def _scalar(self, parent: int) -> Node:
+        """Read the scalar at `self.at` up to and with the end of its last line."""
+        block = _BLOCK_SCALAR.match(self.text, self.at, self.end)
+        if block:
+            return self._block_scalar(block, parent)
+        start = self.at
+        if self.text[start : start + 2] in _EMPTY:
+            value, stop = _EMPTY[self.text[start : start + 2]], start + 2
+        elif quoted := _DOUBLE.match(self.text, start, self.end):
+            value, stop = self._unescaped(quoted[0]), quoted.end()
+        elif quoted := _SINGLE.match(self.text, start, self.end):
+            value, stop = quoted[0][1:-1].replace("''", "'"), quoted.end()
+        elif plain := _PLAIN.match(self.text, start, self.end):
+            value, stop = plain[0].rstrip(" \t"), plain.end()
+            stop -= len(plain[0]) - len(value)
+            value = None if value in _NULLS else value
+        elif self.text.startswith("~", start):
+            value, stop = None, start + 1
+        else:
+            self._fail()
+        self.at = stop
+        rest = _REST.match(self.text, stop, self.end)
+        if not rest:
+            self._fail()
+        self.at = self.done = rest.end()
+        return Node(value, start, stop)
+
+    def _block_scalar(self, head: "re.Match[str]", parent: int) -> Node:
+        """Read a literal (`|`) or folded (`>`) block scalar."""
+        self.at = head.end()
+        first = _INDENT.match(self.text, self.at, self.end)
+        width = len(first[0]) if first else 0
+        if width <= parent:
+            self._fail()
+        pad = " " * width
+        lines = list[str]()
+        stop = self.at
+        while self.text.startswith(pad, stop) and stop < self.end:
+            line_end = self.text.find("\n", stop, self.end)
+            line_end = self.end if line_end < 0 else line_end
+            lines.append(self.text[stop + width : line_end].removesuffix("\r"))
+            stop = min(line_end + 1, self.end)
+        self.at = self.done = stop
+        joined = ("\n" if head[1] == "|" else " ").join(lines)
+        tail = "" if head[2] == "-" else "\n"
+        return Node(joined.rstrip("\n") + tail, head.start(), stop)
+
+    def _unescaped(self, quoted: str) -> str:
+        try:
+            value = json.loads(quoted)
+        except ValueError:
+            self._fail()
+        return str(value)
