@@ -167,10 +167,12 @@ def verify(job: Job, sealed: Sealed, new: bytes, bench: Bench) -> None:
     """Check the staged bytes, read back, in all three senses of the design.
 
     Raises:
-        SecretFileError: the staged file is not what it must be; nothing may be replaced.
+        SecretFileError: it is not what it must be; nothing may be replaced.
     """
-    granted = job.step.action in {Action.GRANT, Action.FORM_CHANGE}
-    if job.step.backend is Backend.AGE:
-        _verify_age(job, sealed, new, bench, granted=granted)
-    else:
-        _verify_sops(job, sealed, new, bench, granted=granted)
+    match sealed:
+        case ageops.Sealed():
+            _verify_age(job, sealed, new, bench)
+        case sopsops.SopsSealed():
+            _verify_sops(job, sealed, new, bench)
+        case _ as never:
+            assert_never(never)

@@ -8,7 +8,7 @@ import posixpath
 from collections.abc import Collection, Iterator, Mapping
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.keys.forms import Backend, usable
+from nixsecrets.keys.forms import Backend, Owner, usable
 from nixsecrets.keys.recipients import KeyId
 from nixsecrets.plan import (
     Action,
@@ -27,14 +27,13 @@ from nixsecrets.render import secretsnix, sopsconfig
 from nixsecrets.render.sopsconfig import ConfigRule
 from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret, Record
 from nixsecrets.world import (
+    ATTRIBUTES,
     LOCK_NAME,
     MAP_NAME,
     World,
     named_keys,
-    text_if_there,
 )
 
-ATTRIBUTES = ".gitattributes"
 ATTRIBUTE_LINES = ("nixsecrets.lock merge=union", "*.age -text")
 
 
@@ -85,9 +84,7 @@ def change_plan(before: World, after: World, ctx: Context | None = None) -> Plan
         step
         for actual in after.secrets.values()
         if (
-            step := change(
-                actual, desired(before, actual), desired(after, actual), ctx
-            )
+            step := change(actual, desired(before, actual), desired(after, actual), ctx)
         )
         is not None
     ]
@@ -103,7 +100,7 @@ def generated_plan(world: World) -> Plan:
 def fresh_plan(world: World) -> Plan:
     """Return what `init` writes: the map, the generated files, `.gitattributes`."""
     steps = [_write(MAP_NAME, None, world.map_text), *generated_steps(world)]
-    present = text_if_there(world.repo, ATTRIBUTES)
+    present = world.texts.get(ATTRIBUTES)
     text = with_attributes(present or "")
     if text != present:
         steps.append(_write(ATTRIBUTES, present, text))
@@ -129,7 +126,9 @@ def content_plan(world: World, path: str) -> Plan:
     """
     want = desired_for_path(world, path)
     found = world.files.get(path)
-    step = _content_step(world, path, found if isinstance(found, Actual) else None, want)
+    step = _content_step(
+        world, path, found if isinstance(found, Actual) else None, want
+    )
     return Plan.of([step, *generated_steps_for(world, step)])
 
 
@@ -211,9 +210,7 @@ def age_paths(world: World, steps: Collection[Step] = ()) -> list[str]:
     return sorted(p for p in (paths - gone) | new if world.policy.winning(p))
 
 
-def lock_step(
-    world: World, changes: Mapping[str, Record | None]
-) -> Iterator[Step]:
+def lock_step(world: World, changes: Mapping[str, Record | None]) -> Iterator[Step]:
     """Yield the step that writes the lock with `changes`, where that differs."""
     text = lock_text(world, changes)
     if text != world.texts.get(LOCK_NAME):
@@ -290,7 +287,7 @@ def _actual_problems(world: World, actual: Actual) -> Iterator[Problem]:
 def _unusable(world: World, want: Desired) -> Iterator[Problem]:
     """Yield readers that the file's backend cannot serve."""
     for reader in want.readers:
-        owner = "user" if reader.name in world.users else "host"
+        owner: Owner = "user" if reader.name in world.users else "host"
         why = usable(reader.recipient, want.backend, owner)
         if why is not None:
             message = f"{reader.name} cannot read it: {why}"
@@ -327,7 +324,9 @@ def _winner_problems(world: World) -> Iterator[Problem]:
     winners = _winners(world, config, text)
     for path, rule in winners.items():
         if rule is not None and not rule.ours:
-            message = f"stock sops takes the foreign rule at {config}:{rule.line} for it"
+            message = (
+                f"stock sops takes the foreign rule at {config}:{rule.line} for it"
+            )
             yield Problem(path, Code.FOREIGN_RULE, message, rule.line)
 
 

@@ -139,9 +139,7 @@ class Plan:
         """Return, for each reader that gains a file, the steps that give it."""
         return _by_reader((r, step) for step in self.steps for r in step.add)
 
-    def revocations(
-        self, named: Collection[KeyId] = ()
-    ) -> dict[Reader, list[Step]]:
+    def revocations(self, named: Collection[KeyId] = ()) -> dict[Reader, list[Step]]:
         """Return who loses access that the command's arguments did not name."""
         lost = ((r, step) for step in self.steps for r in step.remove)
         return _by_reader((r, s) for r, s in lost if r.recipient.key_id not in named)
@@ -236,7 +234,9 @@ def _moved(
     new: Sequence[Reader],
     book: KeyBook,
 ) -> tuple[Reader, ...]:
-    """Return `have` + (new − old) − (old − new), in the order they are written.
+    """Return `have`, plus `new` without `old`, minus `old` without `new`.
+
+    In the order they are written.
 
     Keys compare whatever their form; a form that the change itself alters follows it.
     """
@@ -347,7 +347,7 @@ def _granting(
 def _written_order(
     actual: Actual, target: Sequence[Reader], action: Action
 ) -> tuple[Reader, ...]:
-    """Return `target` as it is written: a grant appends, a re-encryption orders anew."""
+    """Return `target` as written: a grant appends, a re-encryption orders anew."""
     if action is Action.REENCRYPT:
         return tuple(_ids(target).values())
     want = _ids(target)

@@ -12,16 +12,20 @@ from nixsecrets.errors import MapError, SecretFileError
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.policy.load import load
-from nixsecrets.policy.model import RecipientMap
-from nixsecrets.policy.resolve import LOCK_NAME, Policy
+from nixsecrets.policy.model import Host, RecipientMap, User
+from nixsecrets.policy.resolve import LOCK_NAME as LOCK_NAME
+from nixsecrets.policy.resolve import Policy
 from nixsecrets.render.lock import Lock
 from nixsecrets.repo.files import sha256
-from nixsecrets.repo.tree import MAP_NAME, Repo
+from nixsecrets.repo.tree import MAP_NAME as MAP_NAME
+from nixsecrets.repo.tree import Repo
 from nixsecrets.secretfiles.agefile import looks_like_age
 from nixsecrets.secretfiles.agestate import read_actual as read_age
 from nixsecrets.secretfiles.sopsmeta import looks_like_sops
 from nixsecrets.secretfiles.sopsstate import read_actual as read_sops
 from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret
+
+ATTRIBUTES = ".gitattributes"
 
 Found = Actual | Damaged | NotSecret
 
@@ -49,7 +53,7 @@ class World:
 
     @cached_property
     def book(self) -> KeyBook:
-        """Every key that has a name: the map's first, then retired and recorded ones."""
+        """Every key that has a name: the map's first, then retired, recorded ones."""
         return key_book(self.map, self.lock)
 
     @property
@@ -81,7 +85,8 @@ def key_book(recipient_map: RecipientMap, lock: Lock) -> KeyBook:
 
 def named_keys(recipient_map: RecipientMap) -> Iterator[tuple[str, Recipient]]:
     """Yield every key of the map with its owner's name, retired ones last."""
-    for owner in (*recipient_map.users, *recipient_map.hosts):
+    owners: tuple[User | Host, ...] = (*recipient_map.users, *recipient_map.hosts)
+    for owner in owners:
         for key in owner.keys:
             yield owner.name, key
     for retired in recipient_map.retired:
@@ -91,7 +96,8 @@ def named_keys(recipient_map: RecipientMap) -> Iterator[tuple[str, Recipient]]:
 def fresh_world(repo: Repo, map_text: str) -> World:
     """Return a repository that has a map, `map_text`, and nothing else of ours yet."""
     world = World(repo, map_text, load(map_text, MAP_NAME), Lock(), files={}, texts={})
-    return replace(world, texts=_texts(world))
+    attributes = text_if_there(repo, ATTRIBUTES)
+    return replace(world, texts={**_texts(world), ATTRIBUTES: attributes})
 
 
 def encrypted_files(repo: Repo) -> list[str]:

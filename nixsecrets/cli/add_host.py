@@ -106,7 +106,8 @@ def _given(key: str | None, key_file: Path | None) -> Recipient:
 
 
 def _collect(address: str, timeout: float) -> Recipient:
-    from nixsecrets.hosts.collect import collect, parse_address
+    from nixsecrets.hosts.address import parse_address
+    from nixsecrets.hosts.collect import collect
 
     where = parse_address(address)
     return collect(where.host, port=where.port, timeout=timeout)

@@ -21,7 +21,5 @@ def command(ctx: click.Context, shell: str) -> None:
     found = get_completion_class(shell)
     if found is None:
         raise click.UsageError(f"no completion for {shell}")
-    script = found(
-        ctx.find_root().command, {}, "nixsecrets", "_NIXSECRETS_COMPLETE"
-    )
+    script = found(ctx.find_root().command, {}, "nixsecrets", "_NIXSECRETS_COMPLETE")
     ui.answer(script.source())

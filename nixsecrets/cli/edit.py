@@ -118,4 +118,3 @@ def save(
         return walk(
             session, world, plan, ring, options, contents={name: content}, agreed=True
         )
-

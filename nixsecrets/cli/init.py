@@ -1,5 +1,6 @@
 """`nixsecrets init`: the fresh start of a fleet."""
 
+import datetime
 import getpass
 import os
 import re
@@ -14,8 +15,9 @@ from nixsecrets.cli.road import git_add
 from nixsecrets.cli.session import Session, keyring, unlock
 from nixsecrets.diff import fresh_plan
 from nixsecrets.errors import DeclinedError, IdentityError, NixsecretsError, quoted
-from nixsecrets.keys.find import create_age_identity, identity_file_text
+from nixsecrets.keys.find import create_age_identity
 from nixsecrets.keys.identities import Keyring
+from nixsecrets.keys.identityfile import identity_file_text
 from nixsecrets.keys.recipients import Kind, Recipient
 from nixsecrets.policy.fresh import fresh_map
 from nixsecrets.repo.files import write_durably
@@ -24,7 +26,13 @@ from nixsecrets.world import MAP_NAME, encrypted_files, fresh_world
 
 SOPS_CONFIG = ".sops.yaml"
 AGENIX_RULES = "secrets/secrets.nix"
-ELSEWHERE = (SOPS_CONFIG, ".sops.yml", AGENIX_RULES, "secrets.nix", "secrets/.sops.yaml")
+ELSEWHERE = (
+    SOPS_CONFIG,
+    ".sops.yml",
+    AGENIX_RULES,
+    "secrets.nix",
+    "secrets/.sops.yaml",
+)
 PREFERRED = (Kind.X25519, Kind.SSH_ED25519, Kind.SSH_RSA)
 
 
@@ -127,6 +135,8 @@ def _create_key(*, agreed: bool) -> Recipient:
             raise DeclinedError(error.message, hint) from None
     secret, recipient = create_age_identity()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_durably(str(path), identity_file_text(secret, recipient).encode())
+    now = datetime.datetime.now(datetime.UTC)
+    text = identity_file_text(secret, recipient.text, now)
+    write_durably(str(path), text.encode())
     ui.say(f"created {path}; keep a copy in a safe place")
     return recipient

@@ -57,7 +57,7 @@ def _only(plan: Plan, paths: set[str]) -> Plan:
 
 def _files_of(name: str, world: World, plan: Plan) -> set[str]:
     """Return the planned files that `name` reads, or would no longer read."""
-    known = {o.name for o in (*world.map.hosts, *world.map.users)}
+    known = {h.name for h in world.map.hosts} | world.users
     lost = {r.name for step in plan.steps for r in step.remove}
     if name not in known | lost:
         raise UsageError(f"the map has no host or user {name!r}", "nixsecrets status")

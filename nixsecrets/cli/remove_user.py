@@ -14,9 +14,7 @@ from nixsecrets.policy import edit
 @click.option("--reason", metavar="TEXT", help="Kept in the map beside the old key.")
 @road_options(map_changes=True)
 @click.pass_obj
-def command(
-    start: Path, name: str, reason: str | None, options: RoadOptions
-) -> int:
+def command(start: Path, name: str, reason: str | None, options: RoadOptions) -> int:
     """Remove the person and re-encrypt everything it could read.
 
     Every file gets a fresh symmetric key; the values themselves are still known to

@@ -71,4 +71,3 @@ def unlock(locked: Locked) -> tuple[Identity, ...]:
         except IdentityError as error:
             ui.warn(error.message)
     raise IdentityError(f"{locked.source} was not unlocked")
-

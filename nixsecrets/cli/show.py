@@ -26,13 +26,10 @@ def plan_lines(plan: Plan, *, limit: int | None = None) -> Iterator[str]:
     shown = plan.steps if limit is None else plan.steps[:limit]
     width = max((len(path_text(step.path)) for step in shown), default=0)
     for step in shown:
-        yield f"  {_action(step):<12}{path_text(step.path):<{width}}  {_why(step)}".rstrip()
+        line = f"  {step.action:<12}{path_text(step.path):<{width}}  {_why(step)}"
+        yield line.rstrip()
     if len(shown) < len(plan.steps):
         yield f"  … and {len(plan.steps) - len(shown)} more"
-
-
-def _action(step: Step) -> str:
-    return "delete" if step.action is Action.DELETE else step.action.value
 
 
 def _why(step: Step) -> str:
@@ -83,4 +80,4 @@ def drift_lines(plan: Plan) -> Iterator[str]:
     """Yield each step as `status` tells it."""
     for step in plan.steps:
         text = describe(step)
-        yield f"  {_action(step):<12}{path_text(step.path)}  {text}".rstrip()
+        yield f"  {step.action:<12}{path_text(step.path)}  {text}".rstrip()

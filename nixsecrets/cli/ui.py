@@ -71,9 +71,7 @@ def confirm(question: str, *, hint: str) -> None:
             which flag answers instead).
     """
     if not has_terminal():
-        raise DeclinedError(
-            "nothing was changed: there is no terminal to ask on", hint
-        )
+        raise DeclinedError("nothing was changed: there is no terminal to ask on", hint)
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:

@@ -20,8 +20,8 @@ from nixsecrets.secretfiles.state import (
     Exact,
     NotSecret,
     Recorded,
-    Stated,
     State,
+    Stated,
     Unknown,
 )
 from nixsecrets.world import MAP_NAME, Found, World

@@ -9,6 +9,10 @@ from typing import Literal
 from nixsecrets.keys.recipients import Kind, Recipient
 
 
+Owner = Literal["host", "user"]
+"""Whose key it is: their tools differ."""
+
+
 class Backend(StrEnum):
     """How one secret file is encrypted."""
 
@@ -20,7 +24,7 @@ def form_for(
     recipient: Recipient,
     backend: Backend,
     *,
-    owner: Literal["host", "user"],
+    owner: Owner,
     sops_form: Literal["age", "ssh"] = "age",
 ) -> Recipient:
     """Return `recipient` in the form that its owner's tools open in `backend`.
@@ -36,7 +40,7 @@ def form_for(
 
 
 def usable(
-    recipient: Recipient, backend: Backend, owner: Literal["host", "user"]
+    recipient: Recipient, backend: Backend, owner: Owner
 ) -> str | None:
     """Say why `recipient` cannot serve its owner in `backend`; None when it can."""
     if backend is Backend.SOPS and owner == "host" and recipient.kind is Kind.SSH_RSA:
