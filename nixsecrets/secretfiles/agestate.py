@@ -1,0 +1,155 @@
+"""Who may read an age file, as far as it can be told without any private key.
+
+Pure, and quick enough for ten thousand files: tags are compared, hashes are compared,
+nothing is decrypted and no cryptographic library is loaded.  What cannot be told is
+`Unknown`, never a guess; nothing here protects against somebody who can write to the
+repository (docs/threat-model.md).
+"""
+
+import hashlib
+
+from nixsecrets.errors import SecretFileError
+from nixsecrets.keys.book import KeyBook
+from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.recipients import Kind, Recipient
+from nixsecrets.keys.tags import SHARE_TAGGED, share_tag, stanza_tag
+from nixsecrets.secretfiles import agefile
+from nixsecrets.secretfiles.agefile import AgeFile, Stanza
+from nixsecrets.secretfiles.state import (
+    Actual,
+    Damaged,
+    Exact,
+    Record,
+    Recorded,
+    State,
+    Unknown,
+)
+
+# Stanza types whose first argument is a tag, and how many arguments they have.
+_TAGGED = {"ssh-ed25519": 2, "ssh-rsa": 1, "piv-p256": 2, "tpm-ecc": 2}
+_TAGGED |= dict.fromkeys(SHARE_TAGGED, 2)
+
+
+def read_actual(
+    path: str, data: bytes, book: KeyBook, record: Record | None
+) -> Actual | Damaged:
+    """Return what the age file `data` tells about its readers.
+
+    `book` holds the keys whose tags are recognised, `record` is the lock's line whose
+    hash fits this file, or its latest one, or None where the lock has none.
+    """
+    sha256 = hashlib.sha256(data).hexdigest()
+    try:
+        file = agefile.parse(data)
+    except SecretFileError as error:
+        return Damaged(path, Backend.AGE, sha256, error.message)
+    fault = agefile.payload_fault(len(file.payload))
+    if fault:
+        return Damaged(path, Backend.AGE, sha256, f"the age file is damaged: {fault}")
+    return Actual(
+        path=path,
+        backend=Backend.AGE,
+        sha256=sha256,
+        state=_state(file, sha256, book, record),
+        key_prints=(hashlib.sha256(file.header).hexdigest(),),
+        armored=file.armored,
+        refusal="it is encrypted with a passphrase" if file.passphrase else None,
+    )
+
+
+def fits(stanza: Stanza, recipient: Recipient) -> bool:
+    """Tell whether `stanza` can be that of `recipient`, by its type and its tag.
+
+    Plugins choose their types; where one is known to write tags, those must agree.
+    """
+    match recipient.kind:
+        case Kind.X25519:
+            return stanza.type == "X25519" and len(stanza.args) == 1
+        case Kind.PQ:
+            return stanza.type == "mlkem768x25519"
+        case Kind.PLUGIN:
+            usual = stanza_tag(recipient)
+            return not usual or usual[0] != stanza.type or _carries(stanza, recipient)
+        case Kind.SSH_ED25519 | Kind.SSH_RSA | Kind.TAG | Kind.TAG_PQ:
+            return _carries(stanza, recipient)
+
+
+def describe(stanza: Stanza) -> str:
+    """Return what a stanza shows of its reader: its type, and its tag if any."""
+    if _has_tag(stanza):
+        return f"{stanza.type}:{stanza.args[0]}"
+    return stanza.type
+
+
+def _state(file: AgeFile, sha256: str, book: KeyBook, record: Record | None) -> State:
+    entries = file.entries
+    if file.passphrase:
+        return _unknown("it is encrypted with a passphrase", entries)
+    if not entries or len(file.stanzas) - len(entries) > 1:
+        # rage and pyrage add one; a second one may hide what somebody put there.
+        return _unknown("it holds more noise than age programs write", file.stanzas)
+    tagged = [_owner(stanza, book) for stanza in entries]
+    exact = tuple(recipient for recipient in tagged if recipient)
+    if len(exact) == len(entries):
+        return Exact(exact)
+    if record and record.sha256 == sha256:
+        if _agrees(entries, record):
+            return Recorded(record.recipients, record.how)
+        return _unknown("nixsecrets.lock names other readers than it shows", entries)
+    return _unknown(_why_unknown(entries, book, record), entries)
+
+
+def _owner(stanza: Stanza, book: KeyBook) -> Recipient | None:
+    """Return the one known key whose tag the stanza carries."""
+    if not _has_tag(stanza):
+        return None
+    known = book.by_tag(stanza.type, stanza.args[0], _share(stanza))
+    return known[0] if len(known) == 1 else None
+
+
+def _agrees(entries: tuple[Stanza, ...], record: Record) -> bool:
+    return len(entries) == len(record.recipients) and all(
+        fits(stanza, recipient)
+        for stanza, recipient in zip(entries, record.recipients, strict=True)
+    )
+
+
+def _why_unknown(
+    entries: tuple[Stanza, ...], book: KeyBook, record: Record | None
+) -> str:
+    """Name the first obstacle: an unknown tag where all have one, else the lock."""
+    strangers = [stanza for stanza in entries if not _owner(stanza, book)]
+    if all(_has_tag(stanza) for stanza in entries):
+        return f"no single known key has the tag of {describe(strangers[0])}"
+    if record:
+        return "it changed after nixsecrets.lock recorded its readers"
+    return "nixsecrets.lock does not record its readers"
+
+
+def _unknown(reason: str, stanzas: tuple[Stanza, ...]) -> Unknown:
+    return Unknown(reason, tuple(describe(stanza) for stanza in stanzas))
+
+
+def _carries(stanza: Stanza, recipient: Recipient) -> bool:
+    """Tell whether the stanza carries the tag of the recipient."""
+    if not _has_tag(stanza):
+        return False
+    if stanza.type in SHARE_TAGGED:
+        tag = share_tag(recipient, stanza.type, _share(stanza))
+        return tag == stanza.args[0]
+    return (stanza.type, stanza.args[0]) == stanza_tag(recipient)
+
+
+def _has_tag(stanza: Stanza) -> bool:
+    """Tell whether the stanza is of a type with a tag, and of that type's shape."""
+    return len(stanza.args) == _TAGGED.get(stanza.type)
+
+
+def _share(stanza: Stanza) -> bytes:
+    """Return the HPKE share of a stanza whose tag depends on it, else nothing."""
+    if stanza.type not in SHARE_TAGGED:
+        return b""
+    try:
+        return agefile.decode_base64(stanza.args[1].encode("ascii"))
+    except ValueError:
+        return b""

@@ -1,0 +1,94 @@
+"""Proof, on bytes read back, that a staged age file is what it was meant to be.
+
+Decides nothing and repairs nothing: any deviation is an error, and the caller then
+throws the staged file away.  Every stanza that we wrote has to open to the file key
+for its reader; for one whose private key we lack there is no other proof.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import NoReturn
+
+from nixsecrets.errors import SecretFileError
+from nixsecrets.keys.identities import Identity
+from nixsecrets.secretfiles import agefile, rage
+from nixsecrets.secretfiles.agefile import AgeFile
+from nixsecrets.secretfiles.ageops import Sealed, check_mac, decrypt, decrypt_with_key
+from nixsecrets.secretfiles.agestate import fits
+from nixsecrets.secretfiles.wrap import opens_to
+
+
+def verify_grant(old: bytes, new: bytes, sealed: Sealed) -> None:
+    """Check a granted file: the new stanzas are right, and nothing else changed.
+
+    Raises:
+        SecretFileError: with what is wrong.
+    """
+    before, after = agefile.parse(old), agefile.parse(new)
+    expected = list(before.stanzas)
+    grown = sum(place >= len(expected) for place in sealed.places)
+    if len(after.stanzas) != len(expected) + grown:
+        _deviates("it does not have the number of readers that was planned")
+    untouched = set(range(len(expected))).difference(sealed.places)
+    if any(after.stanzas[at] != expected[at] for at in untouched):
+        _deviates("an entry changed that was to stay")
+    if after.payload != before.payload or after.armored != before.armored:
+        _deviates("its payload changed")
+    _check_stanzas(after, sealed)
+
+
+def verify_reencrypted(
+    new: bytes, sealed: Sealed, identities: Sequence[Identity] = ()
+) -> None:
+    """Check a sealed file: its readers are those planned, its plaintext is the old one.
+
+    An identity that is one of the readers opens the file through pyrage, which shares
+    no code with what wrote the header; where there is none, the file key opens it.
+
+    Raises:
+        SecretFileError: with what is wrong.
+    """
+    file = agefile.parse(new)
+    if len(file.entries) != len(sealed.recipients):
+        _deviates("it does not have the number of readers that was planned")
+    _check_stanzas(file, sealed)
+    if hashlib.sha256(_open(file, sealed, identities)).digest() != sealed.digest:
+        _deviates("its plaintext is not the one that was to be encrypted")
+
+
+def _check_stanzas(file: AgeFile, sealed: Sealed) -> None:
+    """Check type and tag of each stanza written, and open those that are ours."""
+    for place, recipient in zip(sealed.places, sealed.recipients, strict=True):
+        if not fits(file.stanzas[place], recipient):
+            _deviates("an entry does not fit its reader")
+    if sealed.file_key is None:
+        return
+    check_mac(file, sealed.file_key)
+    ours = [
+        place
+        for place, recipient in zip(sealed.places, sealed.recipients, strict=True)
+        if recipient.ours
+    ]
+    for place, proof in zip(ours, sealed.proofs, strict=True):
+        if not opens_to(file.stanzas[place], proof, sealed.file_key):
+            _deviates("a reader would not be able to open it")
+
+
+def _open(file: AgeFile, sealed: Sealed, identities: Sequence[Identity]) -> bytes:
+    wanted = set(sealed.recipients)
+    readers = [one for one in identities if wanted.intersection(one.recipients)]
+    plaintext = rage.decrypt(file.binary, readers) if readers else None
+    if plaintext is not None:
+        return plaintext
+    if readers:
+        _deviates("the identity that should open it does not")
+    if sealed.file_key is None:
+        return decrypt(file.binary, identities)
+    return decrypt_with_key(file, sealed.file_key)
+
+
+def _deviates(reason: str) -> NoReturn:
+    raise SecretFileError(
+        f"the staged age file is not as planned: {reason}",
+        "nothing was replaced; try again, and report it if it happens twice",
+    )
