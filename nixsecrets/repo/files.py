@@ -12,6 +12,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import secrets
 import stat
 from collections.abc import Collection, Iterable
@@ -23,6 +24,8 @@ _CHUNK = 1 << 20
 # Up to here single fsyncs are cheaper than a syncfs, which also waits for the dirty
 # pages of every other program.
 _SINGLE_FSYNCS = 8
+
+STAGED_NAME = re.compile(r"\.nixsecrets-[0-9a-f]{32}")
 
 _HINTS = {
     errno.ENOSPC: "free some space on that disk and run the command again",
@@ -109,7 +112,7 @@ def write_durably(path: str, data: bytes, *, mode: int = 0o600) -> None:
     nothing else.  Made by root, the file belongs to the owner of its folder.
     """
     folder = os.path.dirname(path)
-    staged = os.path.join(folder, f".{unpredictable_name()}")
+    staged = os.path.join(folder, staged_name())
     try:
         descriptor = fsops.ops.create(staged, mode)
         try:
@@ -126,9 +129,9 @@ def write_durably(path: str, data: bytes, *, mode: int = 0o600) -> None:
     fsync_path(folder)
 
 
-def unpredictable_name() -> str:
-    """Return `nixsecrets-` and 128 random bits in hex."""
-    return f"nixsecrets-{secrets.token_hex(16)}"
+def staged_name() -> str:
+    """Return a name for a file that waits: a dot, `nixsecrets-`, 128 random bits."""
+    return f".nixsecrets-{secrets.token_hex(16)}"
 
 
 def give_to_folder_owner(descriptor: int, path: str) -> None:

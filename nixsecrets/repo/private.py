@@ -7,6 +7,7 @@ swap is the system's part.
 import contextlib
 import fcntl
 import os
+import secrets
 import stat
 import subprocess
 import sys
@@ -67,7 +68,7 @@ def _made_in(parent: Path) -> Iterator[Path]:
 def _make_locked(parent: Path) -> tuple[Path, int]:
     """Make and lock a folder, again if somebody's tidying was faster than our lock."""
     while True:
-        folder = parent / files.unpredictable_name().replace("nixsecrets-", _PREFIX)
+        folder = parent / (_PREFIX + secrets.token_hex(16))
         try:
             fsops.ops.mkdir(str(folder), 0o700)
             descriptor = os.open(folder, _FOLDER)

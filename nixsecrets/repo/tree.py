@@ -9,7 +9,6 @@ It reads only; what is replaced goes through `staging`.
 
 import errno
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +20,6 @@ from nixsecrets.repo.git import Git
 
 MAP_NAME = "nixsecrets.toml"
 BARE_STAGING_NAME = ".nixsecrets"
-
-_STAGED_BESIDE = re.compile(r"\.nixsecrets-[0-9a-f]{32}")
 
 
 def find_root(start: Path) -> Path:
@@ -159,7 +156,7 @@ def _with_slash(folder: str) -> str:
 
 def _ours(name: str) -> bool:
     """Tell whether an entry is a staged file or the staging folder of no git."""
-    return name == BARE_STAGING_NAME or _STAGED_BESIDE.fullmatch(name) is not None
+    return name == BARE_STAGING_NAME or files.STAGED_NAME.fullmatch(name) is not None
 
 
 def _walk(root: str, below: str) -> Iterator[str]:

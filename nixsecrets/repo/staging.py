@@ -1,0 +1,373 @@
+"""A batch of files that are replaced together or not at all.
+
+    with exclusive(repo), Batch(repo) as batch:
+        batch.stage("secrets/wifi.age", data, before=sha256_of_the_old_file)
+        batch.flush()
+        ...  # verify what `read_staged` gives
+        batch.commit()
+
+A block that ends without `commit` leaves the tree as it was.  The batch does not look
+at content: verifying is the caller's part, and so is holding the lock.
+"""
+
+# ruff: noqa: PTH114, PTH116, PTH118, PTH120 (strings, as in `files`)
+
+import contextlib
+import errno
+import os
+import stat
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from nixsecrets.errors import (
+    ConflictError,
+    NixsecretsError,
+    SecretFileError,
+    quoted,
+)
+from nixsecrets.repo import files, fsops, journal
+from nixsecrets.repo.journal import Entry, Journal, Standing
+from nixsecrets.repo.locking import prepare_staging
+from nixsecrets.repo.signals import deferred, termination_raises
+from nixsecrets.repo.tree import BARE_STAGING_NAME, Repo
+
+_EFFECTIVE_IDS = os.access in os.supports_effective_ids
+_O_PATH = getattr(os, "O_PATH", os.O_RDONLY)  # Linux: needs no read permission
+_NEW_FILE_MODE = 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class _Home:
+    """Where the new files of one folder wait.
+
+    `nearest` is the folder itself or, where it is still to be made, the nearest above
+    it.  `beside` is `waiting` relative to the top, None for the staging folder.
+    """
+
+    nearest: os.stat_result
+    waiting: str
+    beside: str | None
+
+
+class Batch:
+    """What one run will write and remove; paths are relative to the map's folder."""
+
+    def __init__(self, repo: Repo) -> None:
+        """Start an empty batch."""
+        self._repo = repo
+        self._entries: dict[str, Entry] = {}
+        self._paths: dict[str, str] = {}
+        self._homes: dict[str, _Home] = {}
+        self._hard_links: list[str] = []
+        self._flushed = True
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        """Make the staging folder; from here on SIGTERM unwinds instead of killing.
+
+        Raises `ConflictError` where an earlier run is unfinished (`recovery` first).
+        """
+        prepare_staging(self._repo)
+        if journal.unfinished(self._repo) is not None:
+            raise ConflictError(
+                "an interrupted run is not completed yet",
+                "complete it with `nixsecrets recover --finish`",
+            )
+        self._staging_mount = _mount_of(str(self._repo.staging))
+        self._stack.enter_context(termination_raises())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Drop what was staged and not committed."""
+        with self._stack:
+            self.abort()
+
+    @property
+    def hard_links(self) -> tuple[str, ...]:
+        """Paths with other names (hard links), which keep the old content: say so."""
+        return tuple(self._hard_links)
+
+    def stage(self, path: str, data: bytes, *, before: str | None) -> None:
+        """Write `data` as the new content of `path`; nothing is replaced yet.
+
+        `before` is the SHA-256 of the content it was made from, None for a new file.
+        Mode, owner and group are those of the old file.  Raises `SecretFileError` for a
+        link that leaves the tree, `ConflictError` for two names of one file,
+        `NixsecretsError` where it cannot be written now or could not be replaced later.
+        """
+        target = self._claim(path)
+        home = self._home(os.path.dirname(target), path)
+        name = files.staged_name()
+        try:
+            old = self._old(target, path)
+            _write(os.path.join(home.waiting, name), data, old, home.nearest)
+        except OSError as error:
+            raise _unchanged(files.explained(error, "stage", path)) from error
+        self._add(path, target, before, (files.sha256(data), name, home.beside))
+
+    def stage_file(self, path: str, staged: Path, *, before: str | None) -> None:
+        """Stage the content of the file `staged`, which stays; else as `stage`."""
+        try:
+            data = files.read_bytes_nofollow(str(staged))
+        except OSError as error:
+            raise _unchanged(files.explained(error, "read", str(staged))) from error
+        self.stage(path, data, before=before)
+
+    def delete(self, path: str, before: str) -> None:
+        """Plan to remove the file `path`, whose SHA-256 is `before`.
+
+        Raises `SecretFileError` for a link, else as `stage`.
+        """
+        target = self._claim(path)
+        if os.path.islink(os.path.join(self._repo.root, path)):
+            raise SecretFileError(
+                f"{quoted(path)} is a symbolic link", "name the file it leads to"
+            )
+        self._home(os.path.dirname(target), path)
+        self._add(path, target, before, (None, None, None))
+
+    def staged_path(self, path: str) -> Path:
+        """Return where the new content of `path` waits."""
+        waiting = self._entries[path].waiting(self._repo)
+        if waiting is None:
+            raise ValueError(f"{path} is to be removed")
+        return Path(waiting)
+
+    def read_staged(self, path: str) -> bytes:
+        """Return the new content of `path` as it is on the disk.
+
+        Raises `SecretFileError` where that is not what was staged.
+        """
+        try:
+            data = files.read_bytes_nofollow(str(self.staged_path(path)))
+        except OSError as error:
+            raise _unchanged(files.explained(error, "read back", path)) from error
+        if files.sha256(data) != self._entries[path].after:
+            raise SecretFileError(
+                f"{quoted(path)} reads back other than it was written",
+                "nothing was replaced; look at the system's log for disk errors",
+            )
+        return data
+
+    def flush(self) -> None:
+        """Make the staged files durable."""
+        waiting = [
+            place
+            for entry in self._entries.values()
+            if (place := entry.waiting(self._repo)) is not None
+        ]
+        try:
+            files.flush(waiting, {os.path.dirname(place) for place in waiting})
+        except OSError as error:
+            raise _unchanged(
+                files.explained(error, "flush", str(self._repo.staging))
+            ) from error
+        self._flushed = True
+
+    def commit(self) -> None:
+        """Replace everything: journal, look that no path changed meanwhile, rename.
+
+        Raises `ConflictError` where a path is no longer what it was (nothing is
+        replaced then), or where the disk refuses half-way (the next run completes it),
+        and `NixsecretsError` where it refuses before the first.
+        """
+        if not self._flushed:
+            self.flush()
+        self._refuse_case_clashes()
+        plan = Journal.of(e for e in self._entries.values() if e.before != e.after)
+        if plan.entries:
+            with deferred():
+                self._replace_all(plan)
+        journal.drop_staged(self._repo)
+
+    def abort(self) -> None:
+        """Drop everything staged, unless the replacing has begun: then only forward.
+
+        Where the journal cannot be dropped, all is left to the next run.
+        """
+        with deferred(), contextlib.suppress(OSError, NixsecretsError):
+            plan = journal.unfinished(self._repo)
+            if plan is not None and plan.untouched(self._repo):
+                journal.withdraw(self._repo)
+                plan = None
+            if plan is None:
+                journal.drop_staged(self._repo)
+
+    def _replace_all(self, plan: Journal) -> None:
+        try:
+            journal.publish(self._repo, plan)
+            self._refuse_changed(plan)
+            journal.carry_out(self._repo, plan)
+        except journal.Stopped as stop:
+            self.abort()
+            if journal.unfinished(self._repo) is None:
+                raise _unchanged(stop.cause) from stop
+            raise
+        except OSError as error:
+            self.abort()
+            place = str(self._repo.staging)
+            raise _unchanged(
+                files.explained(error, "keep a journal in", place)
+            ) from error
+
+    def _refuse_changed(self, plan: Journal) -> None:
+        """Compare every path once more with what the run started from."""
+        for entry in plan.entries:
+            if entry.standing(self._repo) is Standing.NEITHER:
+                raise ConflictError(
+                    f"{quoted(self._repo.shown(entry.path))} changed while the run was"
+                    " at work; nothing was replaced",
+                    "look at the change and run the command again",
+                )
+
+    def _refuse_case_clashes(self) -> None:
+        """Refuse two paths that a case-insensitive file system takes for one file."""
+        seen: dict[str, str] = {}
+        for path, entry in self._entries.items():
+            folded = unicodedata.normalize("NFD", entry.path).casefold()
+            other = seen.setdefault(folded, path)
+            if other != path and _ignores_case(self._repo):
+                raise ConflictError(
+                    f"{quoted(other)} and {quoted(path)} are one file"
+                    " on this file system",
+                    "go by way of a third name",
+                )
+
+    def _claim(self, path: str) -> str:
+        """Return the real place of `path`, which no other member of the batch has."""
+        target = self._repo.locate(path)
+        other = self._paths.setdefault(target, path)
+        if path in self._entries:
+            raise ValueError(f"{path} is staged already")
+        if other != path:
+            raise ConflictError(
+                f"{quoted(other)} and {quoted(path)} are one file",
+                "name it once; one of them is a link",
+            )
+        return target
+
+    def _add(
+        self,
+        path: str,
+        target: str,
+        before: str | None,
+        new: tuple[str | None, str | None, str | None],
+    ) -> None:
+        below_top = self._repo.relative_to_top(target)
+        self._entries[path] = Entry(below_top, before, *new)
+        self._flushed = False
+
+    def _old(self, target: str, path: str) -> os.stat_result | None:
+        """Return what is known of the file to be replaced; note other names of it."""
+        try:
+            old = os.lstat(target)
+        except FileNotFoundError:
+            return None
+        if not stat.S_ISREG(old.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        if old.st_nlink > 1:
+            self._hard_links.append(path)
+        return old
+
+    def _home(self, folder: str, path: str) -> _Home:
+        home = self._homes.get(folder)
+        if home is None:
+            try:
+                home = self._homes[folder] = self._find_home(folder)
+            except OSError as error:
+                raise _unchanged(files.explained(error, "write", path)) from error
+        return home
+
+    def _find_home(self, folder: str) -> _Home:
+        while not os.path.lexists(folder):
+            folder = os.path.dirname(folder)
+        found = os.stat(folder)
+        if not stat.S_ISDIR(found.st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, "not a folder")
+        if os.statvfs(folder).f_flag & os.ST_RDONLY:
+            raise OSError(errno.EROFS, "read-only file system")
+        if not os.access(folder, os.W_OK | os.X_OK, effective_ids=_EFFECTIVE_IDS):
+            raise PermissionError(errno.EACCES, "read-only folder")
+        if _mount_of(folder) == self._staging_mount:
+            return _Home(found, str(self._repo.staging), None)
+        beside = self._repo.relative_to_top(folder)
+        known = {
+            home.beside for home in self._homes.values() if home.beside is not None
+        }
+        journal.note_beside(self._repo, known | {beside})
+        return _Home(found, folder, beside)
+
+
+def _write(
+    place: str, data: bytes, old: os.stat_result | None, folder: os.stat_result
+) -> None:
+    """Write a staged file with the mode and owner that it is to have in the end."""
+    descriptor = fsops.ops.create(place, _NEW_FILE_MODE if old is None else 0o600)
+    try:
+        _give(descriptor, *_owner(old, folder))
+        if old is not None:
+            fsops.ops.chmod(descriptor, stat.S_IMODE(old.st_mode))
+        files.write_all(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+
+def _owner(
+    old: os.stat_result | None, folder: os.stat_result
+) -> tuple[int | None, int | None]:
+    """Return the owner and group wanted, None where any will do.
+
+    A new file that root makes belongs to whom its folder belongs to: with `sudo` in
+    somebody's repository, to them.
+    """
+    if old is not None:
+        return old.st_uid, old.st_gid
+    if os.geteuid() == 0:
+        return folder.st_uid, folder.st_gid
+    return None, folder.st_gid if folder.st_mode & stat.S_ISGID else None
+
+
+def _give(descriptor: int, owner: int | None, group: int | None) -> None:
+    made = os.fstat(descriptor)
+    new_owner = -1 if owner in {None, made.st_uid} else owner
+    new_group = -1 if group in {None, made.st_gid} else group
+    if (new_owner, new_group) != (-1, -1):
+        fsops.ops.chown(descriptor, new_owner, new_group)
+
+
+def _mount_of(folder: str) -> tuple[int, str]:
+    """Return what two folders share if a file can be renamed from one to the other.
+
+    The device is not enough: a bind mount of the same file system refuses renames too.
+    Linux tells the mount's number.
+    """
+    descriptor = os.open(folder, _O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        device = os.fstat(descriptor).st_dev
+        lines = Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines()
+    except FileNotFoundError:
+        lines = []
+    finally:
+        os.close(descriptor)
+    return device, next((line for line in lines if line.startswith("mnt_id:")), "")
+
+
+def _ignores_case(repo: Repo) -> bool:
+    """Tell whether the tree's file system takes `.GIT` for `.git`."""
+    name = BARE_STAGING_NAME if repo.git is None else ".git"
+    try:
+        return (repo.top / name).samefile(repo.top / name.upper())
+    except FileNotFoundError:
+        return False
+
+
+def _unchanged(error: NixsecretsError) -> NixsecretsError:
+    return NixsecretsError(f"{error.message}; nothing was changed", error.hint)
