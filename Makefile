@@ -16,14 +16,13 @@ PYTHON = $(shell for name in $(PYTHON_NAMES); do \
   "$$name" -c "$(USABLE)" 2>/dev/null && echo "$$name" && break; done)
 endif
 
-.PHONY: help test lint format demo bench fuzz constraints venv clean
+.PHONY: help test lint format demo fuzz constraints venv clean
 
 help:
 	@echo "make test         run every test, on all cores (PYTEST_ARGS=… adds options)"
 	@echo "make lint         formatting, ruff, mypy, import arrows, README against --help"
 	@echo "make format       let ruff format the sources, bring the README block up to date"
 	@echo "make demo         the whole job on a throw-away fleet, in under a minute"
-	@echo "make bench        timings on repositories of realistic size"
 	@echo "make fuzz         the property tests, with many more examples"
 	@echo "make constraints  resolve the dependencies anew and write constraints.txt"
 
@@ -44,9 +43,6 @@ format: venv
 
 demo: venv
 	$(PY) -m tests.demo
-
-bench: venv
-	$(PY) -m benchmarks
 
 fuzz: venv
 	HYPOTHESIS_PROFILE=fuzz $(PY) -m pytest -n auto -m hypothesis $(PYTEST_ARGS)
