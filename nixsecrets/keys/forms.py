@@ -8,7 +8,6 @@ from typing import Literal
 
 from nixsecrets.keys.recipients import Kind, Recipient
 
-
 Owner = Literal["host", "user"]
 """Whose key it is: their tools differ."""
 
@@ -39,9 +38,7 @@ def form_for(
     return recipient.converted()
 
 
-def usable(
-    recipient: Recipient, backend: Backend, owner: Owner
-) -> str | None:
+def usable(recipient: Recipient, backend: Backend, owner: Owner) -> str | None:
     """Say why `recipient` cannot serve its owner in `backend`; None when it can."""
     if backend is Backend.SOPS and owner == "host" and recipient.kind is Kind.SSH_RSA:
         return (

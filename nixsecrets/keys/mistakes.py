@@ -43,7 +43,7 @@ _UNSUPPORTED_NAMES = {
     "dss": "a dsa ssh key",
 }
 _PLACEHOLDER = re.compile(
-    r"[<>…]|\.\.\.|\b(?:replace|changeme|placeholder|todo|your|example)\b"
+    r"[<>…]|\.\.\.|(?<![a-z])(?:replace|changeme|placeholder|todo|your|example)(?![a-z])"
     r"|(?:x{6}|0{10}|\?{3})",
     re.IGNORECASE,
 )
@@ -114,7 +114,7 @@ def explain(text: str) -> KeyFormatError:
         return KeyFormatError(
             "the ssh key lacks its kind", "write ssh-ed25519 or ssh-rsa before it"
         )
-    if re.fullmatch(r"(?:0x)?(?:[0-9A-Fa-f]{4}\s?){10}", text):
+    if re.fullmatch(r"(?:0x)?(?:[0-9A-Fa-f]{4}\s*){10}", text):
         return KeyFormatError(
             "this is a PGP fingerprint, which age cannot encrypt to",
             "give an age1 or ssh-ed25519 public key",
