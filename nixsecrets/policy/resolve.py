@@ -100,11 +100,11 @@ class Policy:
         """
         key = rule.index, match, backend
         if key not in self._readers:
-            always = self._members(self.map.always)
+            always = self.members(self.map.always)
             others: set[str] = set()
             if match is not None and not self._unclaimed(match):
-                others = self._members(_filled(rule.readers, match))
-                others -= self._members(_filled(rule.except_, match))
+                others = self.members(_filled(rule.readers, match))
+                others -= self.members(_filled(rule.except_, match))
             readers = (
                 *self._keys(always, backend),
                 *self._keys(others - always, backend),
@@ -142,7 +142,7 @@ class Policy:
                 return text
         return None
 
-    def _members(self, names: Iterable[str]) -> set[str]:
+    def members(self, names: Iterable[str]) -> set[str]:
         """Return the hosts and users that `names` stand for, groups resolved."""
         return set(self._resolved(names, set()))
 
