@@ -39,9 +39,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "world": {"errors", "keys", "policy", "secretfiles", "render", "repo"},
     "diff": {"errors", "keys", "policy", "secretfiles", "render", "plan", "world"},
     "carryout": {"errors", "keys", "secretfiles", "plan"},
-    "apply": {"errors", "keys", "secretfiles", "plan", "repo", "world", "carryout"},
 }
 MAY_IMPORT["vouch"] = MAY_IMPORT["diff"] | {"diff"}
+MAY_IMPORT["apply"] = MAY_IMPORT["carryout"] | {"diff", "repo", "world", "carryout"}
 MAY_IMPORT["cli"] = {*MAY_IMPORT, "click", "rich"}
 
 # Text in, values out: no clock, no environment, no disk, no other program.
