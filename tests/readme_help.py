@@ -105,10 +105,13 @@ def complaints(readme: str) -> list[str]:
 def main() -> None:
     """Check the README, or write its block where `--write` is given."""
     readme = README.read_text(encoding="utf-8")
-    if "--write" in sys.argv[1:]:
-        readme = with_block(readme)
-        README.write_text(readme, encoding="utf-8")
-    wrong = complaints(readme)
+    try:
+        if "--write" in sys.argv[1:]:
+            readme = with_block(readme)
+            README.write_text(readme, encoding="utf-8")
+        wrong = complaints(readme)
+    except LookupError as error:
+        sys.exit(str(error))
     if wrong:
         sys.exit("\n".join(["README.md: `make format` mends the block", *wrong]))
 
