@@ -23,7 +23,13 @@ from nixsecrets.keys.recipients import (
     parse_recipient,
 )
 from tests.fleet import program, rsa_key, run_program, ssh_key
-from tests.keys.vectors import PQ_IDENTITY, TAG_RECIPIENT, VECTORS, Vector
+from tests.keys.vectors import (
+    PQ_IDENTITY,
+    TAG_PQ_RECIPIENT,
+    TAG_RECIPIENT,
+    VECTORS,
+    Vector,
+)
 
 each_vector = pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.tag)
 SSH = VECTORS[0].ssh
@@ -113,11 +119,6 @@ def test_real_public_keys_of_ssh_keygen_are_read(tmp_path: Path) -> None:
 def test_every_kind_is_told_apart() -> None:
     yubikey = bech32.encode("age1yubikey", P256_POINT)
     post_quantum = bech32.encode("age1pq", bytes(1216))
-    point = b"\4" + bytes.fromhex(  # the base point of P-256
-        "6b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
-        "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
-    )
-    tag_pq = bech32.encode("age1tagpq", bytes(1184) + point)
     kinds = {
         AGE: (Kind.X25519, False),
         SSH: (Kind.SSH_ED25519, False),
@@ -125,7 +126,7 @@ def test_every_kind_is_told_apart() -> None:
         TAG_RECIPIENT: (Kind.TAG, False),
         yubikey: (Kind.PLUGIN, False),
         post_quantum: (Kind.PQ, True),
-        tag_pq: (Kind.TAG_PQ, True),
+        TAG_PQ_RECIPIENT: (Kind.TAG_PQ, True),
     }
     for text, (kind, hard) in kinds.items():
         recipient = parse_recipient(text)

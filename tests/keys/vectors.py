@@ -7,6 +7,8 @@ checked with `age-keygen -y`; the tagged and post-quantum keys are C2SP age.md's
 import hashlib
 from dataclasses import dataclass
 
+from nixsecrets.keys import bech32
+
 
 @dataclass(frozen=True)
 class Vector:
@@ -65,11 +67,12 @@ VECTORS = (
 TAG_RECIPIENT = "age1tag1qt8lw0ual6avlwmwatk888yqnmdamm7xfd0wak53ut6elz5c4swx2yqdj4e"
 """A `p256tag` recipient (C2SP age.md)."""
 
-P256TAG_STANZA = (
-    "CXBuUw",
-    "BOqTylUtZFwkMTxd6UENg8kopiMhRJBOUXMv5w2xVOmJu7eezoALGXiNtq5Vka+UQvaYbQvAdwjIJEDaoBaq7So",
+P256_BASE_POINT = bytes.fromhex(
+    "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296"
+    "4fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5"
 )
-"""Tag and share of a stanza for `TAG_RECIPIENT` (C2SP age.md)."""
+TAG_PQ_RECIPIENT = bech32.encode("age1tagpq", bytes(1184) + P256_BASE_POINT)
+"""An `mlkem768p256tag` recipient that nobody can open, of the right shape."""
 
 PQ_IDENTITY = (
     "AGE-SECRET-KEY-PQ-1XX76JRALNLXDMEW0CRK45QMCCH4X06SE84UN3VPM33W6HWDX0H3SK3ZQFR"
