@@ -160,12 +160,12 @@ def _stage_secrets(
         step = job.step
         try:
             if step.action is Action.DELETE:
-                batch.delete(step.path, before=step.before)
+                batch.delete(step.path, step.before or "")
                 continue
             sealed[step.path] = carry_out(job, bench)
             batch.stage(step.path, sealed[step.path].data, before=step.before)
             if step.origin is not None:
-                batch.delete(step.origin, before=step.before)
+                batch.delete(step.origin, step.before or "")
         except (IdentityError, SecretFileError) as error:
             failed.append(Failure(step, error))
         tools.tick()

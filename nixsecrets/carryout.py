@@ -15,10 +15,11 @@ from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Identity
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.plan import Action, Reason, Step
-from nixsecrets.secretfiles import ageops, sopsops
+from nixsecrets.secretfiles import ageops, ageverify, sopsops, sopsverify
 from nixsecrets.secretfiles.program import SopsProgram
 
 Sealed = ageops.Sealed | sopsops.SopsSealed
+KEEPS_KEY = (Action.GRANT, Action.FORM_CHANGE)
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def _age(job: Job, bench: Bench) -> ageops.Sealed:
     if job.content is not None:
         return ageops.seal(job.content, job.recipients, armored=step.armored)
     old = _old(job)
-    if step.action is Action.GRANT or step.action is Action.FORM_CHANGE:
+    if step.action in KEEPS_KEY:
         add, replace = entries(job)
         return ageops.grant(old, bench.identities, add=add, replace=replace)
     return ageops.reencrypt(old, bench.identities, job.recipients)
@@ -93,44 +94,37 @@ def _age(job: Job, bench: Bench) -> ageops.Sealed:
 
 def _sops(job: Job, bench: Bench) -> sopsops.SopsSealed:
     step, path = job.step, job.step.path
-    if step.action is Action.GRANT or step.action is Action.FORM_CHANGE:
+    if step.action in KEEPS_KEY:
         add, replace = entries(job)
         return sopsops.grant(
             path, _old(job), bench.identities, add=add, replace=replace
         )
-    if job.content is None and step.reason is not Reason.OPTIONS_CHANGED:
+    if job.content is None:
+        anew = step.reason is Reason.OPTIONS_CHANGED
         return sopsops.reencrypt(
             path,
             _old(job),
             bench.identities,
             job.recipients,
+            options=step.options if anew else None,
             sops=bench.sops,
             workdir=bench.workdir,
         )
-    if job.old is not None and step.reason is not Reason.OPTIONS_CHANGED:
-        return sopsops.replace_content(
+    if job.old is None:
+        return sopsops.create(
             path,
-            job.old,
-            bench.identities,
-            job.content or b"",
-            recipients=job.recipients,
+            job.content,
+            job.recipients,
             options=step.options,
             sops=bench.sops,
             workdir=bench.workdir,
         )
-    return _sops_anew(job, bench)
-
-
-def _sops_anew(job: Job, bench: Bench) -> sopsops.SopsSealed:
-    """Encrypt from scratch: a new file, or one whose selection options changed."""
-    content = job.content
-    if content is None:
-        content = decrypt(job.step.path, Backend.SOPS, _old(job), bench)
-    return sopsops.create(
-        job.step.path,
-        content,
-        job.recipients,
-        options=job.step.options,
+    return sopsops.replace_content(
+        path,
+        job.old,
+        bench.identities,
+        job.content,
+        recipients=job.recipients,
         sops=bench.sops,
         workdir=bench.workdir,
     )
@@ -176,3 +170,26 @@ def verify(job: Job, sealed: Sealed, new: bytes, bench: Bench) -> None:
             _verify_sops(job, sealed, new, bench)
         case _ as never:
             assert_never(never)
+
+
+def _verify_age(job: Job, sealed: ageops.Sealed, new: bytes, bench: Bench) -> None:
+    if job.step.action in KEEPS_KEY:
+        ageverify.verify_grant(_old(job), new, sealed)
+    else:
+        ageverify.verify_reencrypted(new, sealed, bench.identities)
+
+
+def _verify_sops(
+    job: Job, sealed: sopsops.SopsSealed, new: bytes, bench: Bench
+) -> None:
+    if job.step.action in KEEPS_KEY:
+        sopsverify.verify_grant(job.step.path, _old(job), new, sealed)
+        return
+    sopsverify.verify_reencrypted(
+        job.step.path,
+        new,
+        sealed,
+        bench.identities,
+        sops=bench.sops,
+        workdir=bench.workdir,
+    )

@@ -152,7 +152,7 @@ def _content_step(
         Reason.NEW if actual is None else Reason.CONTENT,
         target=readers,
         before=actual.sha256 if actual else None,
-        options=actual.options if actual else (want.rule.sops if want else ()),
+        options=want.rule.sops if want and not actual else (),
         armored=actual.armored if actual else bool(want and want.rule.armor),
     )
 

@@ -4,21 +4,24 @@ Pure.  Builds the lock's records for `accept`; refuses where types, tags or numb
 the stanzas contradict what the map says.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 from nixsecrets.diff import lock_step
 from nixsecrets.errors import SecretFileError
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.plan import Plan
+from nixsecrets.secretfiles import agefile
+from nixsecrets.secretfiles.agefile import Stanza
+from nixsecrets.secretfiles.agestate import describe, fits
 from nixsecrets.secretfiles.state import Actual, Record, Unknown
 from nixsecrets.world import World, require_actual
 
 ADOPTED = "adopted"
 
 
-def accept_plan(world: World, paths: Iterable[str]) -> Plan:
-    """Return the plan that enters the files in the lock as `adopted`.
+def accept_plan(world: World, files: Mapping[str, bytes]) -> Plan:
+    """Return the plan that enters `files` (path, bytes) in the lock as `adopted`.
 
     Files whose readers are known already are left out.
 
@@ -27,14 +30,14 @@ def accept_plan(world: World, paths: Iterable[str]) -> Plan:
             show contradicts the map.
     """
     records: dict[str, Record | None] = {}
-    for path in paths:
+    for path, data in files.items():
         actual = require_actual(world, path)
         if isinstance(actual.state, Unknown):
-            records[path] = _record(world, actual, actual.state)
+            records[path] = _record(world, actual, data)
     return Plan.of(lock_step(world, records) if records else ())
 
 
-def _record(world: World, actual: Actual, state: Unknown) -> Record:
+def _record(world: World, actual: Actual, data: bytes) -> Record:
     if actual.backend is not Backend.AGE:
         raise SecretFileError(
             f"{actual.path}: a sops file states its readers itself",
@@ -45,36 +48,31 @@ def _record(world: World, actual: Actual, state: Unknown) -> Record:
         raise SecretFileError(
             f"{actual.path}: no rule of the map names it", "add a [[secrets]] rule"
         )
-    ordered = in_stanza_order([r.recipient for r in want.readers], state.seen)
+    stanzas = agefile.parse(data).entries
+    ordered = in_stanza_order([r.recipient for r in want.readers], stanzas)
     if ordered is None:
+        shown = ", ".join(describe(stanza) for stanza in stanzas)
+        names = ", ".join(dict.fromkeys(reader.name for reader in want.readers))
         raise SecretFileError(
-            f"{actual.path}: its stanzas ({', '.join(state.seen) or 'none'}) are not "
-            f"those of {', '.join(dict.fromkeys(r.name for r in want.readers))}",
+            f"{actual.path}: its stanzas ({shown}) are not those of {names}",
             f"nixsecrets rekey {actual.path}",
         )
     return Record(ordered, actual.sha256, ADOPTED)
 
 
 def in_stanza_order(
-    wanted: Sequence[Recipient], seen: Sequence[str]
+    wanted: Sequence[Recipient], stanzas: Sequence[Stanza]
 ) -> tuple[Recipient, ...] | None:
     """Return `wanted` in the order of a file's stanzas, None where they disagree.
 
-    `seen` describes each stanza: its type, for tagged ones `type:tag`.  Anonymous
-    stanzas of one type are taken in the order of `wanted`.
+    Anonymous stanzas are taken in the order of `wanted`, tagged ones by their tag.
     """
     left = list(wanted)
     ordered: list[Recipient] = []
-    for stanza in seen:
-        fits = (r for r in left if stanza in {_shape(r), f"{r.kind}:{r.tag}"})
-        found = next(fits, None)
+    for stanza in stanzas:
+        found = next((r for r in left if fits(stanza, r)), None)
         if found is None:
             return None
         left.remove(found)
         ordered.append(found)
     return None if left else tuple(ordered)
-
-
-def _shape(recipient: Recipient) -> str | None:
-    """Return the type of an untagged stanza for `recipient`."""
-    return None if recipient.tag else recipient.stanza_type

@@ -9,6 +9,7 @@ from nixsecrets.cli.options import RoadOptions, road_options
 from nixsecrets.cli.paths import chosen
 from nixsecrets.cli.road import walk
 from nixsecrets.cli.session import Session, keyring
+from nixsecrets.diff import desired_for_path
 from nixsecrets.vouch import accept_plan
 from nixsecrets.world import World
 
@@ -35,7 +36,7 @@ def command(start: Path, paths: tuple[Path, ...], options: RoadOptions) -> int:
     with session.writing(dry_run=options.dry_run):
         world = session.world()
         names = sorted(chosen(session.repo, start, paths, world.files))
-        plan = accept_plan(world, names)
+        plan = accept_plan(world, {n: session.repo.read(n) for n in names})
         if plan.steps and not options.dry_run and not options.yes:
             _ask(world, names)
         return walk(session, world, plan, keyring(()), options)
@@ -43,8 +44,7 @@ def command(start: Path, paths: tuple[Path, ...], options: RoadOptions) -> int:
 
 def _ask(world: World, names: list[str]) -> None:
     for name in names:
-        found = world.files[name]
-        want = world.policy.desired(name, found.backend)  # type: ignore[union-attr]
+        want = desired_for_path(world, name)
         readers = dict.fromkeys(r.name for r in want.readers) if want else {}
         ui.say(f"  {show.path_text(name)}: {', '.join(readers)}")
     ui.confirm(

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from nixsecrets.cli import ui
+from nixsecrets.cli import show, ui
 from nixsecrets.cli.session import Session
 from nixsecrets.errors import UsageError
-from nixsecrets.repo import locking, staging
+from nixsecrets.repo import locking, recovery
 
 
 @click.command("recover")
@@ -31,10 +31,11 @@ def command(start: Path, *, finish: bool, discard: bool) -> None:
     session = Session.open(start)
     with locking.exclusive(session.repo, ui.say):
         if finish:
-            lines = staging.finish(session.repo)
+            done = recovery.finish(session.repo)
         elif discard:
-            lines = staging.discard(session.repo)
+            done = recovery.discard(session.repo)
         else:
-            lines = staging.recover(session.repo)
-    for line in lines or ["nothing to recover"]:
-        ui.say(line)
+            done = recovery.recover(session.repo)
+    ui.say("nothing to recover" if done is None else done.message)
+    for path, kept in done.kept if done else ():
+        ui.say(f"the content of {show.path_text(path)} was kept in {kept}")

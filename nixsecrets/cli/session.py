@@ -10,7 +10,7 @@ from nixsecrets.cli import ui
 from nixsecrets.errors import IdentityError
 from nixsecrets.keys.find import find_identities
 from nixsecrets.keys.identities import Identity, Keyring, Locked
-from nixsecrets.repo import locking, private, staging
+from nixsecrets.repo import journal, locking, private, recovery
 from nixsecrets.repo.tree import Repo
 from nixsecrets.world import World, read_world
 
@@ -28,7 +28,7 @@ class Session:
 
     def world(self) -> World:
         """Read the repository; report, but do not touch, an unfinished run."""
-        if staging.unfinished(self.repo) is not None:
+        if journal.unfinished(self.repo) is not None:
             ui.warn(
                 "an earlier run was cut short while it replaced files",
                 "the next command that writes completes it; or: nixsecrets recover",
@@ -44,8 +44,9 @@ class Session:
         """Hold the repository's lock; complete or drop what an earlier run left."""
         private.remove_leftovers(os.environ)
         with locking.exclusive(self.repo, ui.say):
-            for line in staging.recover(self.repo):
-                ui.say(f"nixsecrets: {line}")
+            recovered = recovery.recover(self.repo)
+            if recovered is not None:
+                ui.say(f"nixsecrets: {recovered.message}")
             yield
 
 
