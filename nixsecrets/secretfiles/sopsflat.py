@@ -17,8 +17,8 @@ _SECTION = re.compile(r"^[ \t]*\[[ \t]*([^\]\n]*?)[ \t]*\]", re.MULTILINE)
 _INI_LINE = re.compile(
     r"^[ \t]*(([A-Za-z_][\w.-]*))[ \t]*[=:][ \t]*"
     # 3.13.0 and 3.13.1 quoted three times and broke lines instead of spelling \n
-    r"(\"\"\"(?:(?!\"\"\").)*\"\"\"|`[^`\n]*`|\"[^\"\n]*\"|'[^'\n]*'|[^\r\n#;]*?)"
-    r"[ \t]*(?:[#;][^\n]*)?\r?(?:\n|\Z)",
+    r"(\"\"\"(?:(?!\"\"\").)*\"\"\"|`[^`\n]*`|\"[^\"\n]*\"|'[^'\n]*'|[^\r\n#;]*+)"
+    r"[ \t]*(?:[#;][^\n]*+)?\r?(?:\n|\Z)",
     re.MULTILINE | re.DOTALL,
 )
 _SEPARATOR = re.compile(r"__(map|list)_")
@@ -134,13 +134,13 @@ def _lines(
     pattern: "re.Pattern[str]", text: str, start: int, end: int
 ) -> Iterator[_Line]:
     for found in pattern.finditer(text, start, end):
-        spelled, at = found[3], found.start(3)
-        value = spelled.rstrip("\r")
+        value, at = found[3].rstrip(), found.start(3)
+        end = at + len(value)
         for quote in _QUOTES:
             if len(value) >= 2 * len(quote) and value.startswith(quote):
                 value = value.removeprefix(quote).removesuffix(quote)
                 break
-        node = Node(value.replace("\\n", "\n"), at, at + len(spelled))
+        node = Node(value.replace("\\n", "\n"), at, end)
         yield _Line(found[2], node, found.start(), found.end(), found.end(1))
 
 

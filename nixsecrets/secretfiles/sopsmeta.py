@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import assert_never
 
-from nixsecrets.errors import KeyFormatError, SecretFileError
+from nixsecrets.errors import KeyFormatError
 from nixsecrets.keys.recipients import Recipient, parse_recipient
 from nixsecrets.secretfiles import sopsflat, sopsjson, sopsyaml
 from nixsecrets.secretfiles.sopsblock import Block, Node, items, refuse
@@ -263,17 +263,3 @@ def _options(fields: Mapping[str, Node]) -> Options:
     if flag is True or str(flag).lower() in ("true", "1"):
         chosen.append(("mac_only_encrypted", True))
     return canonical_options(chosen)
-
-
-def require_one_group(file: SopsFile) -> None:
-    """Refuse a file whose data key is split over several key groups.
-
-    Raises:
-        SecretFileError: it is.
-
-    """
-    if file.groups > 1 or not (file.entries or file.others):
-        raise SecretFileError(
-            f"the file splits its data key over {file.groups} key groups",
-            'change its recipients with "sops updatekeys", or put all into one group',
-        )

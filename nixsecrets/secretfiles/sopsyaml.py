@@ -29,6 +29,16 @@ _BLOCK_SCALAR = re.compile(r"([|>])([-+]?)[ \t]*(?:#[^\n]*)?\r?\n")
 _DOUBLE = re.compile(r'"(?:[^"\\\r\n]|\\[^\r\n])*"')
 _SINGLE = re.compile(r"'(?:[^'\r\n]|'')*'")
 _PLAIN = re.compile(r"[^\s\-?:,\[\]{}#&*!|>'\"%@`](?:(?!:[ \t\r\n]|[ \t]+#)[^\r\n])*")
+_LABEL = r"recipient: (?P<label>age1[0-9a-z]++|ssh-[a-z0-9]++(?: [\w.@+/=-]++){1,2})\n"
+_ENC = (
+    r"enc: (?P<enc>\|\n(?P<pad> ++)-----BEGIN AGE ENCRYPTED FILE-----\n"
+    r"(?:(?P=pad)[A-Za-z0-9+/=]++\n)++(?P=pad)-----END AGE ENCRYPTED FILE-----\n)"
+)
+# What sops itself writes, read in one step: before 3.13 and since.
+_USUAL_ENTRIES = tuple(
+    re.compile(rf"(?P<lead> *+)- {first}(?P=lead)  {second}")
+    for first, second in ((_LABEL, _ENC), (_ENC, _LABEL))
+)
 _EMPTY: dict[str, Value] = {"[]": [], "{}": {}}
 _NULLS = ("null", "~", "Null", "NULL")
 
@@ -217,21 +227,43 @@ class _Reader:
     def _sequence(self, column: int) -> Node:
         """Read the sequence whose first line starts at `self.at`."""
         start, found = self.at + column, list[Node]()
-        while True:
-            begin = self.at + column
-            dash = _DASH.match(self.text, begin, self.end)
-            if not dash:
-                self._fail()
-            self.at = dash.end()
-            if _KEY.match(self.text, self.at, self.end):
-                item = self._mapping(column + dash.end() - begin)
-            else:
-                item = self._nested(column)
-            found.append(Node(item.value, begin, self.done))
+        more = True
+        while more:
+            found.append(self._usual_entry(column) or self._item(column))
             indent = self._next_indent()
-            more = _DASH.match(self.text, self.at + column, self.end)
-            if indent != column or not more:
-                return Node(found, start, self.done)
+            dash = _DASH.match(self.text, self.at + column, self.end)
+            more = indent == column and dash is not None
+        return Node(found, start, self.done)
+
+    def _item(self, column: int) -> Node:
+        """Read one item of a sequence whose dashes stand in `column`."""
+        begin = self.at + column
+        dash = _DASH.match(self.text, begin, self.end)
+        if not dash:
+            self._fail()
+        self.at = dash.end()
+        if _KEY.match(self.text, self.at, self.end):
+            value = self._mapping(column + dash.end() - begin).value
+        else:
+            value = self._nested(column).value
+        return Node(value, begin, self.done)
+
+    def _usual_entry(self, column: int) -> Node | None:
+        """Read an age entry spelled exactly as sops does; nearly all of them are."""
+        for pattern in _USUAL_ENTRIES:
+            entry = pattern.match(self.text, self.at, self.end)
+            if entry and len(entry["pad"]) > column + len("- "):
+                break
+        else:
+            return None
+        begin, self.at = self.at + column, entry.end()
+        self.done = self.at
+        lines = entry["enc"].replace("\n" + entry["pad"], "\n").removeprefix("|\n")
+        label = Node(entry["label"], *entry.span("label"))
+        enc = Node(lines, *entry.span("enc"))
+        if label.start < enc.start:
+            return Node({"recipient": label, "enc": enc}, begin, self.done)
+        return Node({"enc": enc, "recipient": label}, begin, self.done)
 
     def _scalar(self, parent: int) -> Node:
         """Read the scalar at `self.at` up to and with the end of its last line."""

@@ -1,0 +1,177 @@
+"""What sops made of the content: is every value encrypted, did every value survive?
+
+Reads what sops wrote and what it prints; a value that sops would leave open against
+the selection options, or change on its way, is an error before anything is replaced.
+Comments are not looked at: sops encrypts them, and its MAC leaves them out.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import assert_never
+
+from nixsecrets.errors import SecretFileError
+from nixsecrets.secretfiles.sopsmeta import Options, SopsFormat
+
+_ENCRYPTED = re.compile(r"ENC\[AES256_GCM,data:.*,iv:.*,tag:.*,type:\w+\]", re.DOTALL)
+_INI_VALUE = re.compile(r"^\s*[^\s;#\[=:][^=:\n]*[=:][ \t]*([^\n]*)$", re.MULTILINE)
+_CUT_SHORT = re.compile(r"[^\s#;][#;]")
+
+Leaf = tuple[tuple[str, ...], object]
+"""The path of a value (keys only, as sops counts it) and the value."""
+
+
+def require_encrypted(
+    path: str, kind: SopsFormat, data: bytes, options: Options
+) -> None:
+    """Check that every value that `options` select is encrypted, and at least one is.
+
+    With options that go by comments only the latter can be checked.
+
+    Raises:
+        SecretFileError: a value lies open that should not.
+
+    """
+    selects = _selector(options)
+    leaves = [leaf for leaf in _leaves(kind, data) if leaf[1] not in (None, "")]
+    open_leaves = [leaf for leaf in leaves if not _is_encrypted(leaf[1])]
+    if selects is not None and any(selects(path) for path, _ in open_leaves):
+        raise SecretFileError(
+            f"{path}: sops left a value open that its options want encrypted",
+            "check the sops options of the file's rule",
+        )
+    if leaves and len(open_leaves) == len(leaves):
+        raise SecretFileError(
+            f"{path}: its sops options select no value: nothing would be encrypted",
+            "check the sops options of the file's rule",
+        )
+
+
+def require_kept(path: str, kind: SopsFormat, plaintext: bytes, kept: bytes) -> None:
+    """Check that sops prints the values that it was given, where it is known not to.
+
+    Raises:
+        SecretFileError: a number of a json file lost digits, a value of an ini file
+            was cut short, a binary file is not the same.
+
+    """
+    if kind is SopsFormat.JSON and _numbers(plaintext) != _numbers(kept):
+        raise SecretFileError(
+            f"{path}: sops would change a number in the content",
+            "write numbers of more than 15 digits as strings",
+        )
+    if kind is SopsFormat.INI and _cut_short(plaintext):
+        raise SecretFileError(
+            f'{path}: sops would cut a value short at its "#" or ";"',
+            "put values that hold these characters into double quotes",
+        )
+    if kind is SopsFormat.BINARY and plaintext != kept:
+        raise SecretFileError(f"{path}: sops did not keep the content")
+
+
+def _is_encrypted(value: object) -> bool:
+    return isinstance(value, str) and _ENCRYPTED.fullmatch(value) is not None
+
+
+def _selector(options: Options) -> Callable[[tuple[str, ...]], bool] | None:
+    """Return what tells from a path whether its value is to be encrypted.
+
+    None where that depends on comments, or on a regular expression only Go reads.
+    """
+    chosen = dict(options)
+    chosen.pop("mac_only_encrypted", None)
+    (name, pattern), *_ = [*chosen.items(), ("unencrypted_suffix", "_unencrypted")]
+    text = str(pattern)
+    if name.endswith("_comment_regex"):
+        return None
+    try:
+        suffix = name.endswith("_suffix")
+        found = re.compile(re.escape(text) + r"\Z" if suffix else text, re.ASCII)
+    except re.error:
+        return None
+    wanted = not name.startswith("unencrypted_")
+    return lambda path: wanted is any(found.search(key) for key in path)
+
+
+def _leaves(kind: SopsFormat, data: bytes) -> Iterator[Leaf]:
+    """Yield the values of a sops file, without those of its metadata."""
+    text = data.decode("utf-8", "surrogateescape")
+    match kind:
+        case SopsFormat.JSON | SopsFormat.BINARY:
+            yield from _members(json.loads(text))
+        case SopsFormat.YAML:
+            for document in _yaml_documents(text):
+                yield from _members(document)
+        case SopsFormat.DOTENV:
+            pairs = (line.partition("=") for line in text.split("\n"))
+            for key, _, value in pairs:
+                if not key.startswith(("#", "sops_")):
+                    yield (key,), value
+        case SopsFormat.INI:
+            yield from _ini_leaves(text)
+        case _ as never:
+            assert_never(never)
+
+
+def _members(root: object) -> Iterator[Leaf]:
+    if isinstance(root, dict):
+        for key, value in root.items():
+            if key != "sops":
+                yield from _below((str(key),), value)
+
+
+def _below(path: tuple[str, ...], value: object) -> Iterator[Leaf]:
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _below((*path, str(key)), inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _below(path, inner)
+    else:
+        yield path, value
+
+
+def _ini_leaves(text: str) -> Iterator[Leaf]:
+    section = "DEFAULT"
+    for line in text.split("\n"):
+        line = line.strip()
+        if line.startswith("["):
+            section = line.strip("[] \t")
+        elif line and not line.startswith(("#", ";")) and section != "sops":
+            key, _, value = line.partition("=")
+            yield (section, key.strip()), value.strip().strip('`"')
+
+
+def _yaml_documents(text: str) -> list[object]:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return list(YAML(typ="safe").load_all(text))
+    except YAMLError as error:
+        raise SecretFileError("sops wrote YAML that cannot be read back") from error
+
+
+def _numbers(data: bytes) -> list[Decimal] | None:
+    """Return the numbers of a JSON text in order, None where it is no JSON."""
+    found: list[Decimal] = []
+
+    def note(digits: str) -> None:
+        found.append(Decimal(digits))
+
+    try:
+        json.loads(data, parse_int=note, parse_float=note)
+    except (ValueError, RecursionError):
+        return None
+    return found
+
+
+def _cut_short(plaintext: bytes) -> bool:
+    text = plaintext.decode("utf-8", "surrogateescape")
+    values = (found[1] for found in _INI_VALUE.finditer(text))
+    return any(
+        _CUT_SHORT.search(value)
+        for value in values
+        if not value.startswith(('"', "'", "`"))
+    )

@@ -1,0 +1,549 @@
+"""Granting, re-encrypting, creating and opening sops files.
+
+A grant is ours alone: the data key is unwrapped, wrapped once more, and inserted as
+text.  Whatever touches values is the work of the real sops program, on a staged copy
+whose only age recipient is a throw-away identity; the data key is then taken out with
+that identity and the real entries are written by the code of the grant.  So sops never
+sees a person's identity.  Bytes in, bytes out; nothing is believed to be right before
+`sopsverify` has read it back.
+"""
+
+import binascii
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nixsecrets.errors import IdentityError, SecretFileError
+from nixsecrets.keys.identities import Identity, PluginIdentity, X25519Identity
+from nixsecrets.keys.recipients import Kind, Recipient
+from nixsecrets.secretfiles import ageops, sopscontent, sopsmeta
+from nixsecrets.secretfiles.program import Layout, SopsProgram
+from nixsecrets.secretfiles.sopsblock import Edit
+from nixsecrets.secretfiles.sopsjson import JsonBlock
+from nixsecrets.secretfiles.sopsmeta import Entry, Options, SopsFile, SopsFormat
+from nixsecrets.secretfiles.sopsyaml import YamlBlock
+from nixsecrets.secretfiles.wrap import Proof
+from nixsecrets.splice import splice
+
+_DATA_KEY_SIZE = 32
+_ENC = re.compile(
+    r"ENC\[AES256_GCM,data:([A-Za-z0-9+/=]+),iv:([A-Za-z0-9+/=]+),"
+    r"tag:([A-Za-z0-9+/=]+),type:str\]"
+)
+_ANY_PLUGIN = (Kind.PLUGIN, Kind.TAG, Kind.TAG_PQ, Kind.PQ)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenEntry:
+    """An age entry that we wrote, with what proves that its reader can open it.
+
+    `proof` and `file_key` (of the `enc`) are None for kinds that only pyrage writes.
+    """
+
+    recipient: Recipient
+    enc: str = field(repr=False)
+    proof: Proof | None = field(repr=False)
+    file_key: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SopsSealed:
+    """A sops file that we wrote, with what is needed to check it once it is staged.
+
+    `entries` are the age entries of the whole file as (label, enc), `written` those of
+    them that are new, `inserted` the edits that made a grant out of the old text (empty
+    for a file that sops wrote anew).  `digest` is the SHA-256 of the plaintext as sops
+    prints it, None after a grant, which never sees it.
+    """
+
+    data: bytes = field(repr=False)
+    entries: tuple[tuple[str, str], ...] = field(repr=False)
+    written: tuple[WrittenEntry, ...]
+    inserted: tuple[Edit, ...] = field(repr=False)
+    data_key: bytes = field(repr=False)
+    digest: bytes | None = field(repr=False)
+
+    @property
+    def recipients(self) -> tuple[Recipient, ...]:
+        """The readers whose entries are new."""
+        return tuple(entry.recipient for entry in self.written)
+
+
+def grant(
+    path: str,
+    data: bytes,
+    identities: Sequence[Identity],
+    *,
+    add: Sequence[Recipient] = (),
+    replace: Sequence[tuple[int, Recipient]] = (),
+) -> SopsSealed:
+    """Give more readers the data key; every other byte of the file stays.
+
+    `add` is appended in order; each pair of `replace` puts another recipient in the
+    place of an age entry, counted in file order.
+
+    Raises:
+        IdentityError: no identity opens an age entry.
+        SecretFileError: the file is damaged, has several key groups, or its documents
+            name different recipients.
+        KeyFormatError: a recipient cannot be written.
+
+    """
+    file = _parse(path, data)
+    if not file.agree:
+        raise SecretFileError(
+            f"{path}: its documents name different recipients",
+            "re-encrypt it: nixsecrets rekey",
+        )
+    key = data_key(path, file, identities)
+    swapped = [(at, _wrapped(key, recipient)) for at, recipient in replace]
+    added = [_wrapped(key, recipient) for recipient in add]
+    entries = [(entry.label, entry.enc) for entry in file.entries]
+    for at, entry in swapped:
+        entries[at] = _pair(entry)
+    entries += map(_pair, added)
+    edits = tuple(
+        edit
+        for block in file.blocks
+        for edit in (
+            *(e for at, entry in swapped for e in block.replace(at, *_pair(entry))),
+            *(block.append([_pair(entry) for entry in added]) if added else ()),
+        )
+    )
+    return SopsSealed(
+        data=_edited(path, file, edits, entries),
+        entries=tuple(entries),
+        written=(*(entry for _, entry in swapped), *added),
+        inserted=edits,
+        data_key=key,
+        digest=None,
+    )
+
+
+def reencrypt(
+    path: str,
+    data: bytes,
+    identities: Sequence[Identity],
+    recipients: Sequence[Recipient],
+    *,
+    options: Iterable[tuple[str, str | bool]] | None = None,
+    sops: SopsProgram,
+    workdir: Path,
+) -> SopsSealed:
+    """Encrypt the same values under a fresh data key, for exactly `recipients`.
+
+    PGP, KMS and Vault entries stay, wrapped anew by sops.  `options` None keeps the
+    selection options of the file; with others it is encrypted from scratch.
+
+    Raises:
+        IdentityError: no identity opens an age entry.
+        SecretFileError: the file is damaged (its MAC included) or has key groups.
+        KeyFormatError: a recipient cannot be written.
+        ProgramError: sops failed; so it does where such an entry cannot be wrapped.
+
+    """
+    file = _parse(path, data)
+    staged, throw_away = _staged(path, file, data_key(path, file, identities))
+    identity = throw_away.secret_text()
+    plaintext = sops.decrypt(
+        staged, kind=file.format, identity=identity, workdir=workdir
+    )
+    if _chooses_others(file, options):
+        return _anew(path, file, plaintext, recipients, options, sops, workdir)
+    rotated = sops.rotate(
+        staged,
+        kind=file.format,
+        identity=identity,
+        layout=_layout(file),
+        services=bool(file.others),
+        workdir=workdir,
+    )
+    return _finished(path, rotated, throw_away, recipients, plaintext)
+
+
+def create(
+    path: str,
+    plaintext: bytes,
+    recipients: Sequence[Recipient],
+    *,
+    options: Iterable[tuple[str, str | bool]] = (),
+    sops: SopsProgram,
+    workdir: Path,
+) -> SopsSealed:
+    """Encrypt a new file; its format follows from `path`.
+
+    Raises:
+        SecretFileError: sops cannot read the content in that format, would change or
+            leave open a value of it, or there is no recipient.
+        KeyFormatError: a recipient cannot be written.
+        ProgramError: sops failed.
+
+    """
+    kind = sopsmeta.format_for(path)
+    chosen = _options_for(kind, options)
+    return _create(path, kind, plaintext, recipients, chosen, Layout(), sops, workdir)
+
+
+def replace_content(
+    path: str,
+    data: bytes,
+    identities: Sequence[Identity],
+    plaintext: bytes,
+    *,
+    recipients: Sequence[Recipient] | None = None,
+    options: Iterable[tuple[str, str | bool]] | None = None,
+    sops: SopsProgram,
+    workdir: Path,
+) -> SopsSealed:
+    """Give a file other content; values that stay the same keep their ciphertext.
+
+    Where `recipients` is None or names the readers that the file has, its entries stay
+    byte for byte; with other readers the data key is rotated.  `options` None keeps the
+    file's; others encrypt it from scratch.  Content that is what the file holds already
+    leaves the file as it is.
+
+    Raises what `create` and `reencrypt` raise.
+    """
+    file = _parse(path, data)
+    if _chooses_others(file, options):
+        readers = _labelled(path, file) if recipients is None else recipients
+        return _anew(path, file, plaintext, readers, options, sops, workdir)
+    key = data_key(path, file, identities)
+    staged, throw_away = _staged(path, file, key)
+    identity = throw_away.secret_text()
+    edited = sops.edit(
+        staged,
+        plaintext,
+        kind=file.format,
+        identity=identity,
+        layout=_layout(file),
+        workdir=workdir,
+    )
+    entries = [(entry.label, entry.enc) for entry in file.entries]
+    other_readers = recipients is not None and not _same(file, recipients)
+    if edited is None and not other_readers:
+        return SopsSealed(data, tuple(entries), (), (), key, None)
+    current = staged if edited is None else edited
+    sopscontent.require_encrypted(path, file.format, current, file.options)
+    kept = sops.decrypt(current, kind=file.format, identity=identity, workdir=workdir)
+    sopscontent.require_kept(path, file.format, plaintext, kept)
+    if recipients is None or not other_readers:
+        again = _parse(path, current)
+        return _with_entries(path, again, entries, (), key, kept)
+    rotated = sops.rotate(
+        current,
+        kind=file.format,
+        identity=identity,
+        layout=_layout(file),
+        services=bool(file.others),
+        workdir=workdir,
+    )
+    return _finished(path, rotated, throw_away, recipients, kept)
+
+
+def decrypt(
+    path: str,
+    data: bytes,
+    identities: Sequence[Identity],
+    *,
+    sops: SopsProgram,
+    workdir: Path,
+) -> bytes:
+    """Return the plaintext as sops prints it, after it checked the MAC.
+
+    Raises:
+        IdentityError: no identity opens an age entry.
+        SecretFileError: the file is damaged, its MAC is wrong, or it has key groups.
+        ProgramError: sops failed.
+
+    """
+    file = _parse(path, data)
+    key = data_key(path, file, identities)
+    return decrypt_with_key(path, file, key, sops=sops, workdir=workdir)
+
+
+def decrypt_with_key(
+    path: str, file: SopsFile, key: bytes, *, sops: SopsProgram, workdir: Path
+) -> bytes:
+    """Return the plaintext of a file whose data key is known; raises as `decrypt`."""
+    staged, throw_away = _staged(path, file, key)
+    return sops.decrypt(
+        staged,
+        kind=file.format,
+        identity=throw_away.secret_text(),
+        workdir=workdir,
+    )
+
+
+def data_key(path: str, file: SopsFile, identities: Sequence[Identity]) -> bytes:
+    """Return the data key (32 bytes), after it was found to open the file's MAC.
+
+    Raises:
+        IdentityError: no identity opens an age entry.
+        SecretFileError: the key does not open the MAC, or there are several groups.
+
+    """
+    if file.groups > 1 or not (file.entries or file.others):
+        raise SecretFileError(
+            f"{path}: it splits its data key over {file.groups} key groups",
+            'change it with "sops updatekeys", or put all keys into one group',
+        )
+    for entry, candidates in _attempts(file, identities):
+        key = _opened(entry, candidates)
+        if key is None:
+            continue
+        if len(key) != _DATA_KEY_SIZE or not _opens_mac(file, key):
+            raise SecretFileError(
+                f"{path}: its data key does not open its MAC",
+                "it was changed without sops, or merged; restore it from git",
+            )
+        return key
+    raise IdentityError(
+        f"no identity opens {path}",
+        "pass the private key of one of its readers with --identity",
+    )
+
+
+def opens_with(file: SopsFile, identity: Identity) -> bool:
+    """Tell whether an age entry is labelled with a key of `identity`, in any form."""
+    ours = {recipient.key_id for recipient in identity.recipients}
+    labelled = (entry.recipient for entry in file.entries)
+    return any(one is not None and one.key_id in ours for one in labelled)
+
+
+def _parse(path: str, data: bytes) -> SopsFile:
+    try:
+        return sopsmeta.parse(path, data)
+    except SecretFileError as error:
+        what = error.message.removeprefix("the file ")
+        raise SecretFileError(f"{path}: it {what}", error.hint) from error
+
+
+def _attempts(
+    file: SopsFile, identities: Sequence[Identity]
+) -> Iterator[tuple[Entry, Sequence[Identity]]]:
+    """Yield entries with the identities to try on them, in the order of their promise.
+
+    First those labelled with a key we have, then the rest, whose labels may be wrong;
+    plugins last, for they may want to be touched.
+    """
+    known = [one for one in identities if not isinstance(one, PluginIdentity)]
+    by_key = {r.key_id: one for one in known for r in one.recipients}
+    unlabelled: list[Entry] = []
+    for entry in file.entries:
+        key = entry.recipient and entry.recipient.key_id
+        if key in by_key:
+            yield entry, [by_key[key]]
+        else:
+            unlabelled.append(entry)
+    if known:
+        yield from ((entry, known) for entry in unlabelled)
+    plugins = [one for one in identities if isinstance(one, PluginIdentity)]
+    for entry in unlabelled if plugins else ():
+        if entry.recipient is None or entry.recipient.kind in _ANY_PLUGIN:
+            yield entry, plugins
+
+
+def _opened(entry: Entry, identities: Sequence[Identity]) -> bytes | None:
+    """Return the data key, None where the entry is not for them, or not whole."""
+    try:
+        return ageops.decrypt(entry.enc.encode("ascii", "replace"), identities)
+    except (IdentityError, SecretFileError):
+        return None
+
+
+def _opens_mac(file: SopsFile, key: bytes) -> bool:
+    """Tell whether `key` decrypts the file's MAC (AES-256-GCM, AAD lastmodified)."""
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    found = _ENC.fullmatch(file.mac)
+    if found is None:
+        return False
+    try:
+        data, iv, tag = (binascii.a2b_base64(part) for part in found.groups())
+        AESGCM(key).decrypt(iv, data + tag, _as_go_prints(file.lastmodified))
+    except (InvalidTag, ValueError):
+        return False
+    return True
+
+
+def _as_go_prints(time: str) -> bytes:
+    """Return an RFC 3339 time as sops prints it when it computes the MAC's AAD."""
+    return re.sub(r"\.\d+|\+00:00$", "", time).encode()
+
+
+def _wrapped(key: bytes, recipient: Recipient) -> WrittenEntry:
+    sealed = ageops.seal(key, [recipient], armored=True)
+    proof = sealed.proofs[0] if sealed.proofs else None
+    return WrittenEntry(recipient, sealed.data.decode(), proof, sealed.file_key)
+
+
+def _pair(entry: WrittenEntry) -> tuple[str, str]:
+    return entry.recipient.text, entry.enc
+
+
+def _edited(
+    path: str,
+    file: SopsFile,
+    edits: Iterable[Edit],
+    intended: Sequence[tuple[str, str]],
+) -> bytes:
+    """Return the file with the edits applied, once it reads as intended everywhere."""
+
+    def reread(text: str) -> tuple[list[tuple[str, str]], bool]:
+        again = _parse(path, _bytes(text))
+        return [(entry.label, entry.enc) for entry in again.entries], again.agree
+
+    return _bytes(splice(file.text, edits, reread=reread, intended=([*intended], True)))
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _create(
+    path: str,
+    kind: SopsFormat,
+    plaintext: bytes,
+    recipients: Sequence[Recipient],
+    options: Options,
+    layout: Layout,
+    sops: SopsProgram,
+    workdir: Path,
+) -> SopsSealed:
+    throw_away = X25519Identity.generate("throw-away identity")
+    encrypted = sops.encrypt(
+        plaintext,
+        kind=kind,
+        recipient=throw_away.recipients[0].text,
+        options=options,
+        layout=layout,
+        workdir=workdir,
+    )
+    sopscontent.require_encrypted(path, kind, encrypted, options)
+    kept = sops.decrypt(
+        encrypted, kind=kind, identity=throw_away.secret_text(), workdir=workdir
+    )
+    sopscontent.require_kept(path, kind, plaintext, kept)
+    return _finished(path, encrypted, throw_away, recipients, kept)
+
+
+def _anew(
+    path: str,
+    file: SopsFile,
+    plaintext: bytes,
+    recipients: Sequence[Recipient],
+    options: Iterable[tuple[str, str | bool]] | None,
+    sops: SopsProgram,
+    workdir: Path,
+) -> SopsSealed:
+    """Encrypt from scratch, because sops cannot change a file's selection options."""
+    if file.others:
+        raise SecretFileError(
+            f"{path}: its sops options cannot change while it has entries "
+            f"that are not age ({file.others[0]})",
+            "drop the sops options from its rule, or encrypt it anew with sops",
+        )
+    chosen, layout = _options_for(file.format, options or ()), _layout(file)
+    return _create(
+        path, file.format, plaintext, recipients, chosen, layout, sops, workdir
+    )
+
+
+def _chooses_others(
+    file: SopsFile, options: Iterable[tuple[str, str | bool]] | None
+) -> bool:
+    """Tell whether `options` are other than those that the file follows."""
+    if options is None:
+        return False
+    return _options_for(file.format, options) != _options_for(file.format, file.options)
+
+
+def _same(file: SopsFile, recipients: Sequence[Recipient]) -> bool:
+    """Tell whether exactly these are the file's readers, in these forms."""
+    return file.agree and {e.recipient for e in file.entries} == set(recipients)
+
+
+def _staged(path: str, file: SopsFile, key: bytes) -> tuple[bytes, X25519Identity]:
+    """Return the file with one throw-away age recipient, and its identity."""
+    throw_away = X25519Identity.generate("throw-away identity")
+    pair = _pair(_wrapped(key, throw_away.recipients[0]))
+    edits = [edit for block in file.blocks for edit in block.only(*pair)]
+    return _edited(path, file, edits, [pair]), throw_away
+
+
+def _finished(
+    path: str,
+    encrypted: bytes,
+    throw_away: X25519Identity,
+    recipients: Sequence[Recipient],
+    plaintext: bytes,
+) -> SopsSealed:
+    """Write the readers' entries in the place of the throw-away one."""
+    if not recipients:
+        raise SecretFileError(
+            f"{path}: a secret without readers could never be opened again",
+            "give the rule readers, or name somebody in `always`",
+        )
+    file = _parse(path, encrypted)
+    key = data_key(path, file, [throw_away])
+    written = tuple(_wrapped(key, recipient) for recipient in recipients)
+    return _with_entries(path, file, list(map(_pair, written)), written, key, plaintext)
+
+
+def _with_entries(
+    path: str,
+    file: SopsFile,
+    pairs: list[tuple[str, str]],
+    written: tuple[WrittenEntry, ...],
+    key: bytes,
+    plaintext: bytes,
+) -> SopsSealed:
+    """Put `pairs` in the place of the only entry, in every document."""
+    first, *rest = pairs
+    edits = [
+        edit
+        for block in file.blocks
+        for edit in (*block.replace(0, *first), *(block.append(rest) if rest else ()))
+    ]
+    return SopsSealed(
+        data=_edited(path, file, edits, pairs),
+        entries=tuple(pairs),
+        written=written,
+        inserted=(),
+        data_key=key,
+        digest=hashlib.sha256(plaintext).digest(),
+    )
+
+
+def _labelled(path: str, file: SopsFile) -> list[Recipient]:
+    """Return the readers that the file has now."""
+    found = [entry.recipient for entry in file.entries]
+    named = [recipient for recipient in found if recipient is not None]
+    if len(named) != len(found):
+        raise SecretFileError(
+            f"{path}: it has an age entry whose label is not a recipient",
+            "say who shall read it: nixsecrets rekey",
+        )
+    return named
+
+
+def _options_for(
+    kind: SopsFormat, options: Iterable[tuple[str, str | bool]]
+) -> Options:
+    """Return the options that sops follows for this format (binary: none)."""
+    return () if kind is SopsFormat.BINARY else sopsmeta.canonical_options(options)
+
+
+def _layout(file: SopsFile) -> Layout:
+    """Return the indentation that the file has, so that it keeps it."""
+    match file.blocks[0]:
+        case YamlBlock() as block:
+            return Layout(yaml=block.indent)
+        case JsonBlock() as block if block.indent and not block.indent.strip(" "):
+            return Layout(json=len(block.indent))
+        case _:
+            return Layout()
