@@ -24,6 +24,7 @@ from nixsecrets.policy.source import Source, Table, quotable
 VERSION = 1
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}", re.ASCII)
 """What hosts, users, groups may be called: safe in YAML anchors, Nix, shells, paths."""
+NAME_HINT = "names have up to 63 letters, digits or . _ @ -, a letter or digit first"
 
 _TOP_LEVEL = (
     "version",
@@ -147,7 +148,7 @@ def _name(table: Table, name: str) -> str:
         raise table.error(
             name,
             f"{quotable(name)} cannot be a name",
-            "names have up to 63 letters, digits or . _ @ -, a letter or digit first",
+            NAME_HINT,
         )
     return name
 
@@ -179,7 +180,7 @@ def _joined(table: Table) -> tuple[str, ...]:
             raise table.source.error(
                 (*table.at("groups"), index),
                 f"{quotable(group)} cannot be the name of a group",
-                "names have up to 63 letters, digits or . _ @ -",
+                NAME_HINT,
             )
     return _distinct(groups)
 
@@ -259,7 +260,7 @@ def _retired(table: Table) -> Retired:
     table.require("key", "a retired entry is about one public key")
     name, key = str(table.string("name")), str(table.string("key"))
     if not NAME.fullmatch(name):
-        raise table.error("name", f"{quotable(name)} cannot be a name")
+        raise table.error("name", f"{quotable(name)} cannot be a name", NAME_HINT)
     return Retired(
         name=name,
         key=_recipient(table, table.at("key"), key),

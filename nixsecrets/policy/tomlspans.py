@@ -130,12 +130,13 @@ class Document:
             if isinstance(statement, Entry):
                 yield from _inside(statement.value)
 
-    def value(self, path: Path) -> Value | None:
-        """Return the value at `path`, None for tables made by headers and dots."""
-        for node in self.nodes():
-            if not isinstance(node, Header | Entry) and node.path == path:
-                return node
-        return None
+    def values(self) -> dict[Path, Value]:
+        """Return the values by path; tables made by headers and dots are not there."""
+        return {
+            node.path: node
+            for node in self.nodes()
+            if not isinstance(node, Header | Entry)
+        }
 
     def starts(self) -> dict[Path, int]:
         """Return where each path is first named; a table's is its first mention."""
