@@ -116,7 +116,13 @@ class SopsProgram:
             return room.call("encrypt", kind, plaintext)
 
     def decrypt(
-        self, data: bytes, *, kind: SopsFormat, identity: str, workdir: Path
+        self,
+        data: bytes,
+        *,
+        kind: SopsFormat,
+        identity: str,
+        layout: Layout,
+        workdir: Path,
     ) -> bytes:
         """Return the plaintext of a file that `identity` (AGE-SECRET-KEY-1…) opens.
 
@@ -125,7 +131,7 @@ class SopsProgram:
             ProgramError: sops failed otherwise.
 
         """
-        with self._room(workdir, Layout()) as room:
+        with self._room(workdir, layout) as room:
             return room.call("decrypt", kind, data, identity=identity)
 
     def rotate(

@@ -147,8 +147,9 @@ def reencrypt(
     file = _parse(path, data)
     staged, throw_away = _staged(path, file, data_key(path, file, identities))
     identity = throw_away.secret_text()
+    layout = _layout(file)
     plaintext = sops.decrypt(
-        staged, kind=file.format, identity=identity, workdir=workdir
+        staged, kind=file.format, identity=identity, layout=layout, workdir=workdir
     )
     if _chooses_others(file, options):
         return _anew(path, file, plaintext, recipients, options, sops, workdir)
@@ -156,7 +157,7 @@ def reencrypt(
         staged,
         kind=file.format,
         identity=identity,
-        layout=_layout(file),
+        layout=layout,
         services=bool(file.others),
         workdir=workdir,
     )
@@ -212,13 +213,13 @@ def replace_content(
         return _anew(path, file, plaintext, readers, options, sops, workdir)
     key = data_key(path, file, identities)
     staged, throw_away = _staged(path, file, key)
-    identity = throw_away.secret_text()
+    identity, layout = throw_away.secret_text(), _layout(file)
     edited = sops.edit(
         staged,
         plaintext,
         kind=file.format,
         identity=identity,
-        layout=_layout(file),
+        layout=layout,
         workdir=workdir,
     )
     entries = [(entry.label, entry.enc) for entry in file.entries]
@@ -227,7 +228,9 @@ def replace_content(
         return SopsSealed(data, tuple(entries), (), (), key, None)
     current = staged if edited is None else edited
     sopscontent.require_encrypted(path, file.format, current, file.options)
-    kept = sops.decrypt(current, kind=file.format, identity=identity, workdir=workdir)
+    kept = sops.decrypt(
+        current, kind=file.format, identity=identity, layout=layout, workdir=workdir
+    )
     sopscontent.require_kept(path, file.format, plaintext, kept)
     if recipients is None or not other_readers:
         again = _parse(path, current)
@@ -236,7 +239,7 @@ def replace_content(
         current,
         kind=file.format,
         identity=identity,
-        layout=_layout(file),
+        layout=layout,
         services=bool(file.others),
         workdir=workdir,
     )
@@ -273,6 +276,7 @@ def decrypt_with_key(
         staged,
         kind=file.format,
         identity=throw_away.secret_text(),
+        layout=_layout(file),
         workdir=workdir,
     )
 
@@ -425,7 +429,11 @@ def _create(
     )
     sopscontent.require_encrypted(path, kind, encrypted, options)
     kept = sops.decrypt(
-        encrypted, kind=kind, identity=throw_away.secret_text(), workdir=workdir
+        encrypted,
+        kind=kind,
+        identity=throw_away.secret_text(),
+        layout=layout,
+        workdir=workdir,
     )
     sopscontent.require_kept(path, kind, plaintext, kept)
     return _finished(path, encrypted, throw_away, recipients, kept)

@@ -66,9 +66,9 @@ class YamlBlock(Block):
     @property
     def indent(self) -> int:
         """How many blanks the fields of the block are indented by."""
-        first = min(node.start for node in self.fields.values())
-        line = self.text[self._line_start(first) : first]
-        return len(line) - len(line.lstrip(" "))
+        starts = [n.start for n in self.fields.values() if isinstance(n.value, str)]
+        leads = (_INDENT.match(self.text, self._line_start(at)) for at in starts)
+        return min(len(lead[0]) for lead in leads if lead)
 
     def _sequence(self) -> list[Node]:
         value = self.fields["age"].value
