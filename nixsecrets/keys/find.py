@@ -46,7 +46,7 @@ def find_identities(
         *(_named(path) for path in explicit),
         *(_named(path) for path in _listed(env, home)),
         *_variables(env),
-        *(_read(path) for path in _usual_places(env, home) if _exists(path)),
+        *(_read(path, absent=Keyring()) for path in _usual_places(env, home)),
     ]
     return reduce(Keyring.merge, rings, Keyring())
 
@@ -104,19 +104,15 @@ def _usual_places(env: Mapping[str, str], home: Path) -> Iterator[Path]:
     yield home / ".ssh" / "id_rsa"
 
 
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:
-        return False
-
-
-def _read(path: Path) -> Keyring:
+def _read(path: Path, *, absent: Keyring | None = None) -> Keyring:
+    """Read one file; `absent`, if given, is the answer where there is no such file."""
     try:
         # Not the whole file at once: the name may lead to an endless device.
         with path.open("rb") as file:
             data = file.read(_LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
+        if absent is not None and isinstance(error, FileNotFoundError):
+            return absent
         # A ValueError is a NUL byte in the name.
         reason = (getattr(error, "strerror", None) or "no such name").lower()
         return Keyring(broken=(Broken(str(path), reason),))

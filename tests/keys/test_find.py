@@ -171,6 +171,12 @@ def test_a_named_file_with_one_good_and_one_bad_line_is_taken(tmp_path: Path) ->
     assert keyring.broken[0].reason.startswith("line 1: ")
 
 
+def test_a_place_that_cannot_even_be_looked_at_is_told(tmp_path: Path) -> None:
+    (tmp_path / ".ssh").write_text("a file where a folder belongs")
+    broken = find(tmp_path).broken
+    assert [one.reason for one in broken] == ["not a directory"] * 2
+
+
 def test_odd_files_are_broken_and_nothing_hangs(tmp_path: Path) -> None:
     folder = tmp_path / ".ssh" / "id_ed25519"
     folder.mkdir(parents=True)
@@ -232,6 +238,9 @@ def test_a_locked_key_that_hides_its_public_half_has_it_in_the_pub_file(
     assert [one.text for one in locked.recipients] == [
         " ".join(public.read_text().split()[:2])
     ]
+    ssh_key("alice", passphrase="secret").write(tmp_path / ".ssh" / "id_ed25519")
+    assert [len(one.recipients) for one in find(tmp_path).locked] == [2, 1]
+    (tmp_path / ".ssh" / "id_ed25519").unlink()
     public.write_text("rubbish")
     assert find(tmp_path).locked[0].recipients == ()
     public.unlink()

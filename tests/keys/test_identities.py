@@ -2,7 +2,9 @@
 
 import base64
 import io
+import os
 import pickle
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixsecrets.errors import IdentityError
+from nixsecrets.keys import bech32
 from nixsecrets.keys.identities import (
     Identity,
     Keyring,
@@ -239,6 +242,8 @@ def test_one_broken_line_hides_no_good_one() -> None:
         ssh,
         "what is this",
         "and this",
+        "-----BEGIN OPENSSH PRIVATE KEY-----",
+        "b3BlbnNzaC1rZXktdjE=",
         "-----BEGIN EC PRIVATE KEY-----",
         "MHcCAQEEIA==",
         "-----END EC PRIVATE KEY-----",
@@ -254,8 +259,8 @@ def test_one_broken_line_hides_no_good_one() -> None:
         "line 5: the identity is damaged: its checksum is wrong",
         "line 6: this is a public key",
         "line 15: this is not an identity",
-        "line 17: a file of type EC PRIVATE KEY",
-        "line 20: the private key has no end",
+        "line 17: the private key has no end",
+        "line 19: a file of type EC PRIVATE KEY",
     ]
     assert len(reasons) == len(expected)
     for reason, start in zip(reasons, expected, strict=True):
@@ -272,6 +277,8 @@ BROKEN = [
     (b"AGE-SECRET-KEY-1", "damaged"),
     (VECTORS[0].secret[:40].encode(), "damaged"),
     (b"AGE-PLUGIN-YUBIKEY-1QQ", "damaged"),
+    (bech32.encode("age-secret-key-", bytes(31)).encode(), "damaged"),
+    (bech32.encode("age-plugin-../x-", bytes(31)).encode(), "damaged"),
     (b"age-encryption.org/v1\n-> X25519 abc\ndef\n--- x\n", "not with a passphrase"),
     (b"age-encryption.org/v1\n", "not with a passphrase"),
     (b"-----BEGIN AGE ENCRYPTED FILE-----\nYWdl\n", "damaged"),
@@ -358,8 +365,6 @@ def test_a_plugin_identity_is_kept_for_its_plugin() -> None:
     class Talk(Silence):
         """Somebody."""
 
-    from nixsecrets.keys import bech32
-
     text = bech32.encode("age-plugin-nobody-has-this-", b"token").upper()
     keyring = parse_identities(text.encode(), "token.txt")
     (identity,) = keyring.identities
@@ -372,6 +377,78 @@ def test_a_plugin_identity_is_kept_for_its_plugin() -> None:
     with pytest.raises(IdentityError, match="nobody-has-this") as caught:
         asking.to_pyrage()
     assert "age-plugin-nobody-has-this on PATH" in str(caught.value.hint)
+
+
+PLUGIN_PROGRAM = '''#!{python}
+"""An age plugin (C2SP age-plugin.md) whose stanzas hold the file key as it is."""
+import sys
+
+lines = iter(sys.stdin.readline, "")
+wrapping = sys.argv[1] == "--age-plugin=recipient-v1"
+stanzas, keys = [], []
+for line in lines:
+    words = line.split()
+    if words[1] == "done":
+        next(lines)
+        break
+    if words[1] == "recipient-stanza":
+        stanzas.append((words[2], words[3], next(lines)))
+    elif words[1] == "wrap-file-key":
+        keys.append(next(lines))
+    else:
+        next(lines)
+
+
+def send(command, body):
+    print("->", command, end="\\n" + body, flush=True)
+    return [next(lines), next(lines)]
+
+
+if wrapping:
+    for key in keys:
+        send("recipient-stanza 0 test-plugin", key)
+else:
+    send("msg", "dG91Y2ggaXQ\\n")
+    answer = send("request-secret", "UElO\\n")
+    for index, kind, body in stanzas:
+        if kind == "test-plugin" and answer[1] == "MTIzNA\\n":
+            send(f"file-key {{index}}", body)
+print("-> done\\n", flush=True)
+'''
+
+
+class Clerk(Silence):
+    """Somebody who reads messages and knows the PIN."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def display_message(self, message: str) -> None:
+        self.said.append(message)
+
+    def request_passphrase(self, description: str) -> str | None:
+        self.said.append(description)
+        return "1234"
+
+
+def test_a_plugin_opens_a_file_and_asks_through_the_talk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyrage
+
+    script = tmp_path / "age-plugin-test"
+    script.write_text(PLUGIN_PROGRAM.format(python=sys.executable))
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    recipient = parse_recipient(bech32.encode("age1test", b"token"))
+    theirs = pyrage.plugin.Recipient.from_str(recipient.text)
+    sealer = pyrage.plugin.RecipientPluginV1("test", [theirs], [], Silence())
+    sealed = pyrage.encrypt(b"hi", [sealer])
+    identity = bech32.encode("age-plugin-test-", b"token").upper().encode()
+    clerk = Clerk()
+    keyring = parse_identities(identity, "token.txt")
+    assert opens(keyring.with_talk(clerk).identities[0], sealed)
+    assert clerk.said == ["touch it", "PIN"]
 
 
 def test_silence_answers_nothing() -> None:
