@@ -158,7 +158,9 @@ def change(show: Show, base: Path, stack: contextlib.ExitStack) -> None:
     show.title("somebody edited the map by hand: drift is found and repaired")
     path = show.fleet.root / "nixsecrets.toml"
     path.write_text(
-        path.read_text().replace('readers = ["laptops", "itw"]', 'readers = ["laptops"]')
+        path.read_text().replace(
+            'readers = ["laptops", "itw"]', 'readers = ["laptops"]'
+        )
     )
     show.run("check", code=1)
     show.run("rekey", "--yes", "--allow-revoke")
@@ -188,7 +190,9 @@ def matrix(fleet: Fleet) -> bool:
         "secrets/home/lena.age": {"alice", "lena"},
     }
     names = ["alice", "lena", *MACHINES, "itw", "papier"]
-    print("\n── who decrypts what, with age (agenix) and sops (sops-nix) ".ljust(79, "─"))
+    print(
+        "\n── who decrypts what, with age (agenix) and sops (sops-nix) ".ljust(79, "─")
+    )
     print("".ljust(32) + "".join(name[:8].ljust(9) for name in names))
     right = True
     for path, readers in wanted.items():
