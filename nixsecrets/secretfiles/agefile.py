@@ -164,7 +164,7 @@ def decode_base64(text: bytes) -> bytes:
     """
     padded = text + b"=" * (-len(text) % 4)
     data = binascii.a2b_base64(padded, strict_mode=True)
-    if binascii.b2a_base64(data, newline=False) != padded:
+    if encode_base64(data) != text:
         raise ValueError("base64 is not canonical")
     return data
 

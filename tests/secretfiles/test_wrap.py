@@ -1,0 +1,190 @@
+"""One stanza: wrapped here and opened by age, wrapped by age and opened here."""
+
+import os
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from nixsecrets.errors import KeyFormatError, SecretFileError
+from nixsecrets.keys.recipients import Recipient, parse_recipient
+from nixsecrets.secretfiles import agefile
+from nixsecrets.secretfiles.agefile import Stanza
+from nixsecrets.secretfiles.wrap import (
+    Proof,
+    header_mac,
+    opens_to,
+    unwrap,
+    wrap,
+)
+from tests.fleet import age_key, rsa_key, ssh_key
+from tests.keys.vectors import VECTORS, Vector
+from tests.secretfiles.agekeys import (
+    Reader,
+    age_encrypts,
+    converted,
+    reader,
+    toy_reader,
+)
+
+AGE = reader(age_key())
+SSH = reader(ssh_key("wrap"))
+CONVERTED = converted(SSH)
+STRANGER = reader(age_key())
+OURS = {"X25519": AGE, "ssh-ed25519": SSH, "converted": CONVERTED}
+KEY = bytes(range(16))
+ours = pytest.mark.parametrize("one", OURS.values(), ids=OURS.keys())
+
+
+@ours
+def test_age_opens_a_stanza_of_ours(one: Reader, tmp_path: Path) -> None:
+    file = agefile.parse(age_encrypts(b"hello", AGE.recipient))
+    key = unwrap(file.stanzas[0], AGE.identity)
+    assert key is not None
+    header = agefile.encode_header([wrap(key, one.recipient).stanza])
+    mac = header_mac(key, header)
+    data = agefile.encode(header, mac, file.payload, armored=False)
+    assert one.opens_with_age(data, tmp_path) == b"hello"
+
+
+@ours
+def test_a_stanza_of_age_opens_here_to_the_key_its_mac_is_made_with(
+    one: Reader,
+) -> None:
+    file = agefile.parse(age_encrypts(b"hello", one.recipient))
+    key = unwrap(file.stanzas[0], one.identity)
+    assert key is not None
+    assert header_mac(key, file.header) == file.mac
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.tag)
+def test_known_keys_get_their_known_tag_and_open(vector: Vector) -> None:
+    stanza = wrap(KEY, parse_recipient(vector.ssh)).stanza
+    assert (stanza.type, stanza.args[0]) == ("ssh-ed25519", vector.tag)
+    other = wrap(KEY, parse_recipient(vector.age)).stanza
+    assert (other.type, len(other.args)) == ("X25519", 1)
+    owner = reader_of(vector)
+    assert [unwrap(one, owner.identity) for one in (stanza, other)] == [KEY, KEY]
+
+
+def reader_of(vector: Vector) -> Reader:
+    """Make a reader from the age secret of a vector."""
+    from tests.fleet import AgeKey
+
+    return reader(AgeKey(vector.secret, vector.age))
+
+
+@pytest.mark.parametrize("form", [SSH, CONVERTED], ids=["ssh form", "converted"])
+@pytest.mark.parametrize("key", [SSH, CONVERTED], ids=["by ssh key", "by age secret"])
+def test_either_key_of_a_pair_opens_either_form(form: Reader, key: Reader) -> None:
+    assert unwrap(wrap(KEY, form.recipient).stanza, key.identity) == KEY
+
+
+@ours
+def test_nobody_else_opens_it(one: Reader) -> None:
+    stanza = wrap(KEY, one.recipient).stanza
+    others = [STRANGER, reader(ssh_key("other")), reader(rsa_key()), toy_reader()]
+    assert all(unwrap(stanza, other.identity) is None for other in others)
+
+
+def test_a_stanza_of_another_type_is_nobodys() -> None:
+    stanza = wrap(KEY, AGE.recipient).stanza
+    assert unwrap(replace(stanza, type="x25519"), AGE.identity) is None
+    assert unwrap(Stanza("ssh-ed25519", (), b""), SSH.identity) is None
+
+
+@ours
+def test_each_wrapping_is_fresh_and_proves_itself(one: Reader) -> None:
+    first, second = wrap(KEY, one.recipient), wrap(KEY, one.recipient)
+    assert first.stanza != second.stanza
+    assert opens_to(first.stanza, first.proof, KEY)
+    assert opens_to(second.stanza, pickle.loads(pickle.dumps(second.proof)), KEY)  # noqa: S301
+    assert not opens_to(first.stanza, second.proof, KEY)
+
+
+@ours
+def test_a_proof_holds_for_one_reader_one_key_and_one_stanza_only(one: Reader) -> None:
+    wrapped = wrap(KEY, one.recipient)
+    stanza, proof = wrapped.stanza, wrapped.proof
+    flipped = bytes([stanza.body[0] ^ 1]) + stanza.body[1:]
+    assert not opens_to(stanza, proof, bytes(16))
+    assert not opens_to(stanza, replace(proof, recipient=STRANGER.recipient), KEY)
+    assert not opens_to(replace(stanza, body=flipped), proof, KEY)
+    assert not opens_to(replace(stanza, args=("a", *stanza.args)), proof, KEY)
+    assert not opens_to(replace(stanza, type="other"), proof, KEY)
+
+
+def test_a_proof_goes_by_the_text_of_the_recipient_not_by_its_parsed_key() -> None:
+    # As if memory had gone bad between parsing and wrapping.
+    wrong = Recipient(AGE.recipient.kind, STRANGER.recipient.key, AGE.recipient.text)
+    wrapped = wrap(KEY, wrong)
+    assert not opens_to(wrapped.stanza, wrapped.proof, KEY)
+
+
+def test_a_tag_of_another_key_is_passed_over() -> None:
+    stanza = wrap(KEY, SSH.recipient).stanza
+    other = replace(stanza, args=("AAAAAA", stanza.args[1]))
+    assert unwrap(other, SSH.identity) is None
+
+
+LOW_ORDER = [
+    bytes(32),
+    (1).to_bytes(32, "little"),
+    (2**255 - 20).to_bytes(32, "little"),
+    bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"),
+]
+FRESH = X25519PrivateKey.generate().public_key().public_bytes_raw()
+
+
+def base64(data: bytes) -> str:
+    return agefile.encode_base64(data).decode()
+
+
+SHARES = {
+    "low order": [(base64(share),) for share in LOW_ORDER],
+    "too short": [(base64(FRESH[:31]),)],
+    "too long": [(base64(FRESH + b"\0"),)],
+    "empty": [("",)],
+    "no base64": [("*" * 43,)],
+    "beyond ASCII": [("ä" * 43,)],
+    "padded": [(base64(FRESH) + "=",)],
+    "stray bits": [(base64(FRESH)[:-1] + "B",)],
+    "missing": [()],
+    "one too many": [(base64(FRESH), "a")],
+}
+
+
+@ours
+@pytest.mark.parametrize("arguments", SHARES.values(), ids=SHARES.keys())
+def test_a_degenerate_share_is_refused(
+    one: Reader, arguments: list[tuple[str, ...]]
+) -> None:
+    stanza = wrap(KEY, one.recipient).stanza
+    for share in arguments:
+        bad = replace(stanza, args=(*stanza.args[:-1], *share))
+        with pytest.raises(SecretFileError):
+            unwrap(bad, one.identity)
+
+
+@ours
+@pytest.mark.parametrize("size", [0, 16, 31, 33, 48])
+def test_a_body_of_the_wrong_size_is_refused_unopened(one: Reader, size: int) -> None:
+    stanza = replace(wrap(KEY, one.recipient).stanza, body=bytes(size))
+    with pytest.raises(SecretFileError):
+        unwrap(stanza, one.identity)
+
+
+def test_only_our_two_kinds_can_be_wrapped_for() -> None:
+    for other in (reader(rsa_key()), toy_reader()):
+        with pytest.raises(KeyFormatError) as caught:
+            wrap(KEY, other.recipient)
+        assert caught.value.hint
+
+
+def test_repr_shows_no_secret() -> None:
+    wrapped = wrap(KEY, AGE.recipient)
+    assert "ephemeral" not in repr(wrapped)
+    assert repr(wrapped.proof.ephemeral)[2:-1] not in repr(wrapped)
+    assert "secret" not in repr(Proof(AGE.recipient, os.urandom(32)))
