@@ -1,0 +1,131 @@
+"""Marked blocks: the lines of a foreign text that are ours.
+
+    # nixsecrets: begin
+    ...
+    # nixsecrets: end
+
+Everything outside of them is somebody else's and stays byte for byte.  What stands
+inside, and where a block belongs, is the part of `sopsconfig`.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from nixsecrets.errors import NixsecretsError
+
+BEGIN = "# nixsecrets: begin"
+END = "# nixsecrets: end"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The characters `[start, end)`: whole lines, with markers and last line end."""
+
+    start: int
+    end: int
+
+    def holds(self, offset: int) -> bool:
+        """Tell whether the character at `offset` is in the block."""
+        return self.start <= offset < self.end
+
+
+def find(text: str, filename: str) -> tuple[Block, ...]:
+    """Return the blocks of `text` in their order.
+
+    Raises:
+        NixsecretsError: a marker without its counterpart.
+    """
+    found: list[Block] = []
+    begin: int | None = None
+    for number, start, end in _lines(text):
+        line = text[start:end].strip()
+        if line not in (BEGIN, END):
+            continue
+        if (line == BEGIN) != (begin is None):
+            raise NixsecretsError(
+                f'{filename}:{number}: a "{line}" without its counterpart',
+                "put the missing marker back, or remove the block: it is written anew",
+            )
+        if line == BEGIN:
+            begin = start
+        elif begin is not None:
+            found.append(Block(begin, end))
+            begin = None
+    if begin is not None:
+        raise NixsecretsError(
+            f'{filename}: the last "{BEGIN}" has no end',
+            "put the missing marker back, or remove the block: it is written anew",
+        )
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Where a block was taken out of a text: the offset in what is left, its text."""
+
+    offset: int
+    content: str
+
+
+def take_out(text: str, filename: str) -> tuple[str, tuple[Gap, ...]]:
+    """Return `text` as it was before blocks were put in, and where they were.
+
+    Raises:
+        NixsecretsError: a marker without its counterpart.
+    """
+    gaps: list[Gap] = []
+    for block in reversed(find(text, filename)):
+        content = text[block.start : block.end]
+        # without a line end of its own it came with the one before it
+        lead = 0 if content.endswith("\n") else len(_line_end_before(text, block.start))
+        start = block.start - lead
+        text = text[:start] + text[block.end :]
+        gaps = [
+            Gap(start, content),
+            *(Gap(one.offset - len(content) - lead, one.content) for one in gaps),
+        ]
+    return text, tuple(gaps)
+
+
+def put_in(text: str, offset: int, block: str, newline: str) -> str:
+    """Return what to insert at `offset`, a line's beginning or the end of `text`."""
+    at_line_start = offset == 0 or text[offset - 1] == "\n"
+    return block + newline if at_line_start else newline + block
+
+
+def written(lines: Iterable[str], indent: str, newline: str) -> str:
+    """Return a block around `lines`, without the last line end."""
+    return newline.join(indent + line for line in (BEGIN, *lines, END))
+
+
+def newline_of(text: str) -> str:
+    """Return the line end that most lines of `text` have."""
+    windows = text.count("\r\n")
+    return "\r\n" if windows * 2 > text.count("\n") else "\n"
+
+
+def line_start(text: str, offset: int) -> int:
+    """Return where the line of the character at `offset` begins."""
+    return text.rfind("\n", 0, offset) + 1
+
+
+def after_line(text: str, offset: int) -> int:
+    """Return where the line after that of `offset` begins; at most the text's end."""
+    end = text.find("\n", offset)
+    return len(text) if end < 0 else end + 1
+
+
+def _line_end_before(text: str, start: int) -> str:
+    newline = newline_of(text)
+    if text.endswith(newline, 0, start):
+        return newline
+    return "\n" if text.endswith("\n", 0, start) else ""
+
+
+def _lines(text: str) -> Iterator[tuple[int, int, int]]:
+    """Yield number, start and end of each line, its line end included."""
+    start = 0
+    for number, line in enumerate(text.split("\n"), start=1):
+        end = min(start + len(line) + 1, len(text))
+        yield number, start, end
+        start = end

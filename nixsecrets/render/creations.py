@@ -1,0 +1,113 @@
+"""The map's rules as creation rules of sops: what they say, and their YAML.
+
+Where in a `.sops.yaml` they are put is the part of `sopsconfig`.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from nixsecrets.errors import MapError
+from nixsecrets.keys.forms import Backend, usable
+from nixsecrets.keys.recipients import Recipient
+from nixsecrets.policy.match import literal_suffix
+from nixsecrets.policy.model import Reader, Rule
+from nixsecrets.policy.resolve import Policy
+
+# what YAML reads as itself without quotes, and as no number, null or truth value
+_PLAIN = re.compile(r"(?=.*[\\^/$(])[\\^/(._A-Za-z0-9](?:[!#-9;-~]|:(?!\Z))*")
+_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """One creation rule; `rule` is the index of the map's rule that it comes from."""
+
+    rule: int
+    regex: str
+    readers: tuple[Reader, ...]
+    options: tuple[tuple[str, str | bool], ...]
+
+    @property
+    def said(self) -> tuple[object, ...]:
+        """What sops is to understand: expression, age recipients, options."""
+        age = tuple(reader.recipient.text for reader in self.readers)
+        return self.regex, age, frozenset(self.options)
+
+    @property
+    def first_line(self) -> str:
+        """The line that tells this rule from others in a block."""
+        return f"- path_regex: {_scalar(self.regex)}"
+
+    def lines(self, anchors: Mapping[Recipient, str]) -> list[str]:
+        """Return the rule as an item of a block list, by `anchors` if there are any."""
+        age = [f"        - {_age_item(reader, anchors)}" for reader in self.readers]
+        return [
+            self.first_line,
+            "  key_groups:",
+            *(["    - age:", *age] if age else ["    - age: []"]),
+            *(
+                f"  {name}: {'true' if value is True else _scalar(str(value))}"
+                for name, value in self.options
+            ),
+        ]
+
+
+def creations(policy: Policy, folder: str) -> Iterator[Creation]:
+    """Yield the creation rules for a configuration in `folder` ("": the map's).
+
+    Raises:
+        MapError: a `path_regex` cannot be restated for that folder.
+    """
+    hosts = {host.name for host in policy.map.hosts}
+    for rule in _rules_for_sops(policy.map.rules):
+        try:
+            expansions = policy.expansions(rule, below=folder)
+        except ValueError as error:
+            raise MapError(
+                f"{policy.map.filename}:{rule.line}: {error}",
+                "use path instead, or keep the sops configuration beside the map",
+            ) from error
+        for one in expansions:
+            readers = policy.readers(rule, one.match, Backend.SOPS)
+            served = tuple(one for one in readers if _served(one, hosts))
+            options = tuple(option for option in rule.sops if option[1])
+            yield Creation(rule.index, one.regex, served, options)
+
+
+def _served(reader: Reader, hosts: set[str]) -> bool:
+    owner: Literal["host", "user"] = "host" if reader.name in hosts else "user"
+    return usable(reader.recipient, Backend.SOPS, owner) is None
+
+
+def _rules_for_sops(rules: tuple[Rule, ...]) -> Iterator[Rule]:
+    """Yield the rules that sops has to know.
+
+    One that covers nothing but `*.age` is left out, unless a later rule would then win
+    such a file in its place.
+    """
+    suffixes = [literal_suffix(rule) for rule in rules]
+    for at, rule in enumerate(rules):
+        later = [one for one in suffixes[at + 1 :] if not one.endswith(".age")]
+        if not suffixes[at].endswith(".age") or any(map(".age".endswith, later)):
+            yield rule
+
+
+def _age_item(reader: Reader, anchors: Mapping[Recipient, str]) -> str:
+    if reader.recipient in anchors:
+        return f"*{anchors[reader.recipient]}"
+    return f"{reader.recipient.text} # {reader.name}"
+
+
+def _scalar(text: str) -> str:
+    """Write any text on one line: plain, or as YAML 1.2 section 7.3.1 has it."""
+    if _PLAIN.fullmatch(text):
+        return text
+    return '"' + "".join(_escaped(char) for char in text) + '"'
+
+
+def _escaped(char: str) -> str:
+    if char in _ESCAPES:
+        return _ESCAPES[char]
+    return char if char.isprintable() and char.isascii() else f"\\U{ord(char):08x}"
