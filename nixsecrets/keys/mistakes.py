@@ -21,9 +21,12 @@ class UnsupportedKeyError(KeyFormatError):
     """A sound public key of a kind that nothing can be encrypted to."""
 
 
+# A word of people's comments ("age-plugin-yubikey", "AGE-SECRET-KEY-1…") is no key: at
+# least a checksum's worth of characters has to follow.
 _PRIVATE = re.compile(
-    r"(?P<pq>AGE-SECRET-KEY-PQ-)|(?P<age>AGE-SECRET-KEY-)|(?P<plugin>AGE-PLUGIN-)"
-    r"|(?P<pem>-----BEGIN [A-Z0-9 ]*PRIVATE KEY|PuTTY-User-Key-File-)",
+    r"AGE-(?:(?P<pq>SECRET-KEY-PQ)|(?P<age>SECRET-KEY)|(?P<plugin>PLUGIN-[\w.+-]{1,64}))"
+    r"-1[02-9AC-HJ-NP-Z]{6}"
+    r"|(?P<pem>-----BEGIN [A-Z0-9 ]{0,32}PRIVATE KEY|PuTTY-User-Key-File-)",
     re.IGNORECASE,
 )
 _PRIVATE_NAMES = {
@@ -69,6 +72,7 @@ def refuse_private_key(text: str, where: str = "") -> None:
 
 
 def refuse_unsupported_ssh(word: str) -> None:
+    """Raise `UnsupportedKeyError` where `word` is an ssh key type that age lacks."""
     found = _UNSUPPORTED_SSH.fullmatch(word)
     if not found:
         return
@@ -80,6 +84,7 @@ def refuse_unsupported_ssh(word: str) -> None:
 
 
 def explain_bech32(text: str, error: Bech32Error) -> KeyFormatError:
+    """Say what is wrong with a `text` that starts like an age key but is none."""
     if _PLACEHOLDER.search(text):
         return _placeholder()
     if "," in text:
@@ -93,6 +98,7 @@ def explain_bech32(text: str, error: Bech32Error) -> KeyFormatError:
 
 
 def explain_base64(word: str, encoded: str) -> KeyFormatError:
+    """Say what is wrong with the `encoded` part of an ssh key of type `word`."""
     if _PLACEHOLDER.search(encoded):
         return _placeholder()
     return KeyFormatError(f"the {word} key is not whole base64", SSH_HINT)
@@ -105,6 +111,7 @@ def _placeholder() -> KeyFormatError:
 
 
 def explain(text: str) -> KeyFormatError:
+    """Say what a `text` is that does not even start like a public key."""
     if _SSH_WORD_INSIDE.search(text):
         return KeyFormatError(
             "there is something before the ssh key: options or a host name",

@@ -199,8 +199,12 @@ def ed25519_blob(public: bytes) -> bytes:
 
 _SSH_KINDS = (Kind.SSH_ED25519.value, Kind.SSH_RSA.value)
 _ED25519_BLOB_PREFIX = ed25519_blob(bytes(32))[:19]
-_NATIVE_SIZES = {"age1tag": (Kind.TAG, 33), "age1pq": (Kind.PQ, 1216)}
-_NATIVE_SIZES["age1tagpq"] = (Kind.TAG_PQ, 1249)
+# Bytes; ML-KEM-768 with X25519, and with an uncompressed P-256 point (C2SP age.md).
+_NATIVE_SIZES = {
+    "age1tag": (Kind.TAG, p256.COMPRESSED_SIZE),
+    "age1pq": (Kind.PQ, 1184 + 32),
+    "age1tagpq": (Kind.TAG_PQ, 1184 + p256.UNCOMPRESSED_SIZE),
+}
 _PLUGIN_NAME = re.compile(r"[a-z0-9._+-]+")
 
 
@@ -272,6 +276,10 @@ def _parse_ssh(text: str) -> Recipient:
 
 
 def ssh_string(data: bytes) -> tuple[bytes, bytes]:
+    """Return (string, rest) of ssh wire data (RFC 4251 section 5).
+
+    Raises `KeyFormatError` where the data ends before the string does.
+    """
     size = int.from_bytes(data[:4], "big")
     if len(data) < 4 + size or len(data) < 4:
         raise KeyFormatError("the ssh key is cut short", SSH_HINT)

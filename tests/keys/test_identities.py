@@ -386,22 +386,27 @@ import sys
 lines = iter(sys.stdin.readline, "")
 wrapping = sys.argv[1] == "--age-plugin=recipient-v1"
 stanzas, keys = [], []
+
+
+def body():
+    """Read up to the line that is shorter than 64 columns; rage sends noise too."""
+    text = next(lines)
+    return text + body() if len(text) > 64 else text
+
+
+def send(command, data):
+    print("->", command, end="\\n" + data, flush=True)
+    return [next(lines), body()]
+
+
 for line in lines:
-    words = line.split()
+    words, data = line.split(), body()
     if words[1] == "done":
-        next(lines)
         break
     if words[1] == "recipient-stanza":
-        stanzas.append((words[2], words[3], next(lines)))
+        stanzas.append((words[2], words[3], data))
     elif words[1] == "wrap-file-key":
-        keys.append(next(lines))
-    else:
-        next(lines)
-
-
-def send(command, body):
-    print("->", command, end="\\n" + body, flush=True)
-    return [next(lines), next(lines)]
+        keys.append(data)
 
 
 if wrapping:
@@ -410,9 +415,9 @@ if wrapping:
 else:
     send("msg", "dG91Y2ggaXQ\\n")
     answer = send("request-secret", "UElO\\n")
-    for index, kind, body in stanzas:
+    for index, kind, data in stanzas:
         if kind == "test-plugin" and answer[1] == "MTIzNA\\n":
-            send(f"file-key {{index}}", body)
+            send(f"file-key {{index}}", data)
 print("-> done\\n", flush=True)
 '''
 

@@ -34,7 +34,7 @@ ONE_KEY = {
     "quoted options": f'command="echo \\"ssh-rsa AAAA\\" x",no-pty {SSH} a "b" c\n',
     "environment": f'environment="A=ssh-ed25519 AAAA" {SSH}\n',
     "twice": f"{SSH} one\n{SSH} two\n",
-    "comments": f"# a\n\n  # b\n{SSH}\n",
+    "comments": f"# made by age-plugin-yubikey\n\n  # b\n{SSH}\n",
 }
 
 
@@ -92,7 +92,7 @@ REFUSED = [
     (VECTORS[0].secret, "age identity"),
     (f"# {VECTORS[0].secret}", "age identity"),
     (f"  {PQ_IDENTITY}", "post-quantum age identity"),
-    ("AGE-PLUGIN-TPM-1QQ", "identity of an age plugin"),
+    ("AGE-PLUGIN-TPM-1QQPQSXN9", "identity of an age plugin"),
     (ssh_key("private").private, "private key file"),
     (SSH[:-1], "not whole base64"),
     (f"brunnen {SSH}AAAA", "glued"),

@@ -165,7 +165,7 @@ PRIVATE = {
     VECTORS[0].secret.lower(): "an age identity",
     f"# {VECTORS[0].secret}": "an age identity",
     PQ_IDENTITY: "post-quantum age identity",
-    "AGE-PLUGIN-YUBIKEY-1QQPQ": "identity of an age plugin",
+    "AGE-PLUGIN-YUBIKEY-1QQPQSXN9": "identity of an age plugin",
     ssh_key("private").private: "a private key file",
     "-----BEGIN RSA PRIVATE KEY-----": "a private key file",
     "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49": "a private key file",
@@ -180,6 +180,16 @@ def test_a_private_key_is_named_refused_and_never_quoted(text: str, name: str) -
     assert "-y" in str(caught.value.hint)
     secret = max(text.split(), key=len)
     assert secret not in caught.value.message + str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    "comment",
+    ["age-plugin-yubikey serial 1", "not an AGE-SECRET-KEY-1…", "age-secret-key-pq-1"],
+)
+def test_words_about_private_keys_in_a_comment_do_no_harm(
+    comment: str,
+) -> None:
+    assert parse_recipient(f"{SSH} {comment}").comment == comment
 
 
 MODULUS = (1 << 2047) + 1
