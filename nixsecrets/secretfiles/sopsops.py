@@ -18,14 +18,14 @@ from pathlib import Path
 from nixsecrets.errors import IdentityError, SecretFileError
 from nixsecrets.keys.identities import Identity, PluginIdentity, X25519Identity
 from nixsecrets.keys.recipients import Kind, Recipient
-from nixsecrets.secretfiles import ageops, sopscontent, sopsmeta
+from nixsecrets.secretfiles import ageops, rage, sopscontent, sopsmeta
 from nixsecrets.secretfiles.program import Layout, SopsProgram
 from nixsecrets.secretfiles.sopsblock import Edit
 from nixsecrets.secretfiles.sopsjson import JsonBlock
 from nixsecrets.secretfiles.sopsmeta import Entry, Options, SopsFile, SopsFormat
 from nixsecrets.secretfiles.sopsyaml import YamlBlock
 from nixsecrets.secretfiles.wrap import Proof
-from nixsecrets.splice import splice
+from nixsecrets.splice import apply_edits
 
 _DATA_KEY_SIZE = 32
 _ENC = re.compile(
@@ -113,7 +113,7 @@ def grant(
         )
     )
     return SopsSealed(
-        data=_edited(path, file, edits, entries),
+        data=_edited(file, edits),
         entries=tuple(entries),
         written=(*(entry for _, entry in swapped), *added),
         inserted=edits,
@@ -145,7 +145,7 @@ def reencrypt(
 
     """
     file = _parse(path, data)
-    staged, throw_away = _staged(path, file, data_key(path, file, identities))
+    staged, throw_away = _staged(file, data_key(path, file, identities))
     identity = throw_away.secret_text()
     layout = _layout(file)
     plaintext = sops.decrypt(
@@ -212,7 +212,7 @@ def replace_content(
         readers = _labelled(path, file) if recipients is None else recipients
         return _anew(path, file, plaintext, readers, options, sops, workdir)
     key = data_key(path, file, identities)
-    staged, throw_away = _staged(path, file, key)
+    staged, throw_away = _staged(file, key)
     identity, layout = throw_away.secret_text(), _layout(file)
     edited = sops.edit(
         staged,
@@ -234,7 +234,7 @@ def replace_content(
     sopscontent.require_kept(path, file.format, plaintext, kept)
     if recipients is None or not other_readers:
         again = _parse(path, current)
-        return _with_entries(path, again, entries, (), key, kept)
+        return _with_entries(again, entries, (), key, kept)
     rotated = sops.rotate(
         current,
         kind=file.format,
@@ -264,14 +264,14 @@ def decrypt(
     """
     file = _parse(path, data)
     key = data_key(path, file, identities)
-    return decrypt_with_key(path, file, key, sops=sops, workdir=workdir)
+    return decrypt_with_key(file, key, sops=sops, workdir=workdir)
 
 
 def decrypt_with_key(
-    path: str, file: SopsFile, key: bytes, *, sops: SopsProgram, workdir: Path
+    file: SopsFile, key: bytes, *, sops: SopsProgram, workdir: Path
 ) -> bytes:
     """Return the plaintext of a file whose data key is known; raises as `decrypt`."""
-    staged, throw_away = _staged(path, file, key)
+    staged, throw_away = _staged(file, key)
     return sops.decrypt(
         staged,
         kind=file.format,
@@ -351,9 +351,15 @@ def _attempts(
 
 
 def _opened(entry: Entry, identities: Sequence[Identity]) -> bytes | None:
-    """Return the data key, None where the entry is not for them, or not whole."""
+    """Return the data key, None where the entry is not for them, or not whole.
+
+    pyrage is quick with one stanza; what it does not know is that an X25519 secret
+    also opens the ssh stanzas of the key that it was converted from.
+    """
+    enc = entry.enc.encode("ascii", "replace")
     try:
-        return ageops.decrypt(entry.enc.encode("ascii", "replace"), identities)
+        key = rage.decrypt(enc, identities)
+        return ageops.decrypt(enc, identities) if key is None else key
     except (IdentityError, SecretFileError):
         return None
 
@@ -389,23 +395,8 @@ def _pair(entry: WrittenEntry) -> tuple[str, str]:
     return entry.recipient.text, entry.enc
 
 
-def _edited(
-    path: str,
-    file: SopsFile,
-    edits: Iterable[Edit],
-    intended: Sequence[tuple[str, str]],
-) -> bytes:
-    """Return the file with the edits applied, once it reads as intended everywhere."""
-
-    def reread(text: str) -> tuple[list[tuple[str, str]], bool]:
-        again = _parse(path, _bytes(text))
-        return [(entry.label, entry.enc) for entry in again.entries], again.agree
-
-    return _bytes(splice(file.text, edits, reread=reread, intended=([*intended], True)))
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
+def _edited(file: SopsFile, edits: Iterable[Edit]) -> bytes:
+    return apply_edits(file.text, edits).encode("utf-8", "surrogateescape")
 
 
 def _create(
@@ -475,12 +466,12 @@ def _same(file: SopsFile, recipients: Sequence[Recipient]) -> bool:
     return file.agree and {e.recipient for e in file.entries} == set(recipients)
 
 
-def _staged(path: str, file: SopsFile, key: bytes) -> tuple[bytes, X25519Identity]:
+def _staged(file: SopsFile, key: bytes) -> tuple[bytes, X25519Identity]:
     """Return the file with one throw-away age recipient, and its identity."""
     throw_away = X25519Identity.generate("throw-away identity")
     pair = _pair(_wrapped(key, throw_away.recipients[0]))
     edits = [edit for block in file.blocks for edit in block.only(*pair)]
-    return _edited(path, file, edits, [pair]), throw_away
+    return _edited(file, edits), throw_away
 
 
 def _finished(
@@ -499,11 +490,10 @@ def _finished(
     file = _parse(path, encrypted)
     key = data_key(path, file, [throw_away])
     written = tuple(_wrapped(key, recipient) for recipient in recipients)
-    return _with_entries(path, file, list(map(_pair, written)), written, key, plaintext)
+    return _with_entries(file, list(map(_pair, written)), written, key, plaintext)
 
 
 def _with_entries(
-    path: str,
     file: SopsFile,
     pairs: list[tuple[str, str]],
     written: tuple[WrittenEntry, ...],
@@ -518,7 +508,7 @@ def _with_entries(
         for edit in (*block.replace(0, *first), *(block.append(rest) if rest else ()))
     ]
     return SopsSealed(
-        data=_edited(path, file, edits, pairs),
+        data=_edited(file, edits),
         entries=tuple(pairs),
         written=written,
         inserted=(),

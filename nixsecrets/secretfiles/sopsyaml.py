@@ -8,7 +8,7 @@ of the `sops` key are never looked at.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from nixsecrets.secretfiles.sopsblock import Block, Edit, Node, Slot, Value, refuse
@@ -28,7 +28,10 @@ _REST = re.compile(r"[ \t]*(?:(?<=\s)#[^\n]*)?(?:\r?\n|\r?\Z)")
 _BLOCK_SCALAR = re.compile(r"([|>])([-+]?)[ \t]*(?:#[^\n]*)?\r?\n")
 _DOUBLE = re.compile(r'"(?:[^"\\\r\n]|\\[^\r\n])*"')
 _SINGLE = re.compile(r"'(?:[^'\r\n]|'')*'")
-_PLAIN = re.compile(r"[^\s\-?:,\[\]{}#&*!|>'\"%@`](?:(?!:[ \t\r\n]|[ \t]+#)[^\r\n])*")
+_PLAIN = re.compile(
+    r"[^\s\-?:,\[\]{}#&*!|>'\"%@`]"
+    r"(?:[^\s:]++|:(?![ \t\r\n]|\Z)|[ \t]++(?![#\r\n]|\Z))*+"
+)
 _LABEL = r"recipient: (?P<label>age1[0-9a-z]++|ssh-[a-z0-9]++(?: [\w.@+/=-]++){1,2})\n"
 _ENC = (
     r"enc: (?P<enc>\|\n(?P<pad> ++)-----BEGIN AGE ENCRYPTED FILE-----\n"
@@ -85,17 +88,19 @@ class YamlBlock(Block):
 
     def _entry(self, label: str, enc: str) -> str:
         """Return the lines of an entry with the last one's indentation and order."""
-        last = self._sequence()[-1]
+        last, slot = self._sequence()[-1], self.slots[-1]
         newline = self._newline()
         lead = self.text[self._line_start(last.start) : last.start]
         gap = _INDENT.match(self.text, last.start + 1)
         dash = "-" + ((gap and gap[0]) or " ")
         spelled = {
             "recipient": self._label(label),
-            "enc": self._enc(self.slots[-1], enc).removesuffix(newline),
+            "enc": self._enc(slot, enc).removesuffix(newline),
         }
-        order = last.value if isinstance(last.value, dict) else ()
-        lines = [f"{key}: {spelled[key]}{newline}" for key in order if key in spelled]
+        order = ["recipient", "enc"]
+        if slot.enc.start < slot.label.start:
+            order.reverse()
+        lines = [f"{key}: {spelled[key]}{newline}" for key in order]
         return lead + dash + (lead + " " * len(dash)).join(lines)
 
     def _label(self, label: str) -> str:
@@ -227,18 +232,20 @@ class _Reader:
     def _sequence(self, column: int) -> Node:
         """Read the sequence whose first line starts at `self.at`."""
         start, found = self.at + column, list[Node]()
-        more = True
-        while more:
-            found.append(self._usual_entry(column) or self._item(column))
-            indent = self._next_indent()
-            dash = _DASH.match(self.text, self.at + column, self.end)
-            more = indent == column and dash is not None
-        return Node(found, start, self.done)
+        while True:
+            found += self._usual_entries(column)
+            if self._next_indent() != column or not self._dash(column):
+                return Node(found, start, self.done)
+            found.append(self._item(column))
+            self._next_indent()
+
+    def _dash(self, column: int) -> "re.Match[str] | None":
+        return _DASH.match(self.text, self.at + column, self.end)
 
     def _item(self, column: int) -> Node:
         """Read one item of a sequence whose dashes stand in `column`."""
         begin = self.at + column
-        dash = _DASH.match(self.text, begin, self.end)
+        dash = self._dash(column)
         if not dash:
             self._fail()
         self.at = dash.end()
@@ -248,22 +255,21 @@ class _Reader:
             value = self._nested(column).value
         return Node(value, begin, self.done)
 
-    def _usual_entry(self, column: int) -> Node | None:
-        """Read an age entry spelled exactly as sops does; nearly all of them are."""
+    def _usual_entries(self, column: int) -> Iterator[Node]:
+        """Read the age entries spelled exactly as sops does; nearly all of them are."""
+        lead = " " * column
         for pattern in _USUAL_ENTRIES:
-            entry = pattern.match(self.text, self.at, self.end)
-            if entry and len(entry["pad"]) > column + len("- "):
-                break
-        else:
-            return None
-        begin, self.at = self.at + column, entry.end()
-        self.done = self.at
-        lines = entry["enc"].replace("\n" + entry["pad"], "\n").removeprefix("|\n")
-        label = Node(entry["label"], *entry.span("label"))
-        enc = Node(lines, *entry.span("enc"))
-        if label.start < enc.start:
-            return Node({"recipient": label, "enc": enc}, begin, self.done)
-        return Node({"enc": enc, "recipient": label}, begin, self.done)
+            while entry := pattern.match(self.text, self.at, self.end):
+                if entry["lead"] != lead or len(entry["pad"]) <= column + len("- "):
+                    return
+                begin, self.at = self.at + column, entry.end()
+                self.done = self.at
+                enc = entry["enc"].replace("\n" + entry["pad"], "\n")
+                nodes = {
+                    "recipient": Node(entry["label"], *entry.span("label")),
+                    "enc": Node(enc.removeprefix("|\n"), *entry.span("enc")),
+                }
+                yield Node(nodes, begin, self.done)
 
     def _scalar(self, parent: int) -> Node:
         """Read the scalar at `self.at` up to and with the end of its last line."""
@@ -278,8 +284,7 @@ class _Reader:
         elif quoted := _SINGLE.match(self.text, start, self.end):
             value, stop = quoted[0][1:-1].replace("''", "'"), quoted.end()
         elif plain := _PLAIN.match(self.text, start, self.end):
-            value, stop = plain[0].rstrip(" \t"), plain.end()
-            stop -= len(plain[0]) - len(value)
+            value, stop = plain[0], plain.end()
             value = None if value in _NULLS else value
         elif self.text.startswith("~", start):
             value, stop = None, start + 1
