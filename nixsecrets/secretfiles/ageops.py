@@ -68,11 +68,8 @@ def seal(
     throw_away = _throw_away()
     foreign = [recipient for recipient in recipients if not recipient.ours]
     raw = agefile.parse(rage.encrypt(plaintext, [*throw_away.recipients, *foreign]))
-    first, *written = _entries(raw, 1 + len(foreign))
-    key = unwrap(first, throw_away)
-    if key is None:
-        raise _library_failed()
-    check_mac(raw, key)
+    _, *written = _entries(raw, 1 + len(foreign))
+    key = file_key(raw, [throw_away], first=0)
     stanzas, proofs = _write_stanzas(key, recipients, iter(written))
     return Sealed(
         data=_assemble(agefile.encode_header(stanzas), key, raw, armored=armored),
@@ -177,15 +174,14 @@ def decrypt(data: bytes, identities: Sequence[Identity]) -> bytes:
     ]
     groups += ([one] for one in identities if isinstance(one, PluginIdentity))
     failed: IdentityError | None = None
-    for group in groups:
+    for group in filter(None, groups):
         try:
-            plaintext = rage.decrypt(file.binary, group)
+            return rage.decrypt(file.binary, group)
+        except rage.NotAReaderError:
+            continue
         except IdentityError as error:
             # A plugin that does not answer must not hide one that would.
             failed = error
-            continue
-        if plaintext is not None:
-            return plaintext
     raise failed or _nobody_opens(file)
 
 
@@ -200,10 +196,7 @@ def decrypt_with_key(file: AgeFile, key: bytes) -> bytes:
     """
     throw_away = _throw_away()
     header = agefile.encode_header([wrap(key, throw_away.recipients[0]).stanza])
-    plaintext = rage.decrypt(_assemble(header, key, file, armored=False), [throw_away])
-    if plaintext is None:
-        raise _library_failed()
-    return plaintext
+    return rage.decrypt(_assemble(header, key, file, armored=False), [throw_away])
 
 
 def check_mac(file: AgeFile, key: bytes) -> None:
@@ -315,13 +308,6 @@ def _nobody_opens(file: AgeFile) -> IdentityError:
     return IdentityError(
         "no identity opens the age file",
         "pass the private key of one of its readers with --identity",
-    )
-
-
-def _library_failed() -> SecretFileError:
-    return SecretFileError(
-        "the age library wrote something that it cannot open itself",
-        "nothing was changed; report this with the versions of nixsecrets and pyrage",
     )
 
 

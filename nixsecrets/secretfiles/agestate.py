@@ -70,7 +70,7 @@ def fits(stanza: Stanza, recipient: Recipient) -> bool:
         case Kind.PLUGIN:
             usual = stanza_tag(recipient)
             return not usual or usual[0] != stanza.type or _carries(stanza, recipient)
-        case Kind.SSH_ED25519 | Kind.SSH_RSA | Kind.TAG | Kind.TAG_PQ:
+        case _:
             return _carries(stanza, recipient)
 
 

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import NoReturn
 
-from nixsecrets.errors import SecretFileError
+from nixsecrets.errors import IdentityError, SecretFileError
 from nixsecrets.keys.identities import Identity
 from nixsecrets.secretfiles import agefile, rage
 from nixsecrets.secretfiles.agefile import AgeFile
@@ -77,11 +77,11 @@ def _check_stanzas(file: AgeFile, sealed: Sealed) -> None:
 def _open(file: AgeFile, sealed: Sealed, identities: Sequence[Identity]) -> bytes:
     wanted = set(sealed.recipients)
     readers = [one for one in identities if wanted.intersection(one.recipients)]
-    plaintext = rage.decrypt(file.binary, readers) if readers else None
-    if plaintext is not None:
-        return plaintext
     if readers:
-        _deviates("the identity that should open it does not")
+        try:
+            return rage.decrypt(file.binary, readers)
+        except IdentityError:
+            _deviates("the identity that should open it does not")
     if sealed.file_key is None:
         return decrypt(file.binary, identities)
     return decrypt_with_key(file, sealed.file_key)

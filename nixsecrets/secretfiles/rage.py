@@ -41,10 +41,15 @@ def encrypt(plaintext: bytes, recipients: Sequence[Recipient]) -> bytes:
     return sealed
 
 
-def decrypt(binary: bytes, identities: Sequence[Identity]) -> bytes | None:
-    """Return the plaintext of a file without armor, None if no identity is its reader.
+class NotAReaderError(IdentityError):
+    """None of the identities opens the file."""
+
+
+def decrypt(binary: bytes, identities: Sequence[Identity]) -> bytes:
+    """Return the plaintext of a file without armor.
 
     Raises:
+        NotAReaderError: none of the identities opens it.
         SecretFileError: header or payload are incomplete or were tampered with.
         IdentityError: the plugin of an identity is missing or failed.
     """
@@ -57,7 +62,7 @@ def decrypt(binary: bytes, identities: Sequence[Identity]) -> bytes | None:
             pyrage.decrypt_io(BytesIO(binary), plaintext, keys)
         except (pyrage.IdentityError, pyrage.DecryptError) as error:
             if str(error) == _NO_MATCH:
-                return None
+                raise NotAReaderError("no identity opens the age file") from None
             raise _explained(error, identities) from None
         except OSError:
             # The chunks before the bad one are in `plaintext`, which nobody gets.
@@ -92,7 +97,7 @@ def _recipient(recipient: Recipient) -> Any:
             return pyrage.tag.Recipient.from_str(recipient.text)
         case Kind.TAG_PQ:
             return pyrage.tagpq.Recipient.from_str(recipient.text)
-        case Kind.PQ | Kind.PLUGIN:
+        case _:
             one = pyrage.plugin.Recipient.from_str(recipient.text)
             return pyrage.plugin.RecipientPluginV1(one.plugin(), [one], [], Silence())
 

@@ -142,10 +142,7 @@ def _derive_target(recipient: Recipient) -> _Target:
             f"a stanza of kind {recipient.kind} can only be written by re-encrypting",
             "run `nixsecrets rekey` for the file",
         )
-    try:
-        effective = _exchange(_tweak(recipient.key), recipient.point)
-    except SecretFileError as error:
-        raise KeyFormatError("the ssh-ed25519 key is of low order") from error
+    effective = _exchange(_tweak(recipient.key), recipient.point)
     return _Target(recipient.kind, (str(recipient.tag),), recipient.point, effective)
 
 

@@ -58,6 +58,7 @@ _PLUGIN = '''\
 import base64, os, sys
 
 entries = int(os.environ.get("TOY_ENTRIES", "1"))
+trouble = os.environ.get("TOY_TROUBLE")
 pipe_in, pipe_out = sys.stdin.buffer, sys.stdout.buffer
 
 
@@ -100,6 +101,13 @@ while True:
     if words[0] == "done":
         break
     received.append((words, body))
+if trouble == "dies":
+    sys.exit(1)
+if trouble == "complains":
+    send("error", "internal", body=b"the token is \\x1b[1mnot\\n plugged in.")
+    receive()
+    send("done")
+    sys.exit()
 if sys.argv[1] == "--age-plugin=recipient-v1":
     keys = [secret(w[1]) for w, _ in received if w[0] == "add-recipient"]
     files = [body for w, body in received if w[0] == "wrap-file-key"]

@@ -13,8 +13,8 @@ import pytest
 from nixsecrets.errors import IdentityError, KeyFormatError, SecretFileError
 from nixsecrets.keys.bech32 import encode
 from nixsecrets.keys.identities import parse_identities
-from nixsecrets.keys.recipients import Recipient, parse_recipient
-from nixsecrets.secretfiles import agefile, ageops
+from nixsecrets.keys.recipients import Kind, Recipient, parse_recipient
+from nixsecrets.secretfiles import agefile, ageops, rage
 from nixsecrets.secretfiles.agefile import Stanza
 from nixsecrets.secretfiles.wrap import header_mac, wrap
 from tests.fleet import SHARED, age_key, rsa_key, ssh_key
@@ -149,8 +149,22 @@ def test_a_plugin_key_is_tried_after_one_that_does_not_fit(toy: Reader) -> None:
     other = toy_reader()
     keys = [RSA.identity, ALICE.identity, toy.identity]
     assert ageops.decrypt(sealed.data, keys) == SECRET
-    with pytest.raises((IdentityError, SecretFileError)):
+    with pytest.raises(SecretFileError):
         ageops.decrypt(sealed.data, [other.identity])
+
+
+@pytest.mark.parametrize("trouble", ["dies", "complains"])
+def test_a_plugin_in_trouble_is_an_error_of_its_own(
+    toy: Reader, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    sealed = ageops.seal(SECRET, recipients(toy))
+    monkeypatch.setenv("TOY_TROUBLE", trouble)
+    with pytest.raises(KeyFormatError) as caught:
+        ageops.seal(SECRET, recipients(toy, ALICE))
+    assert caught.value.message.isprintable()
+    with pytest.raises(IdentityError) as opening:
+        ageops.decrypt(sealed.data, [toy.identity])
+    assert opening.value.message.isprintable()
 
 
 def test_a_tagged_recipient_stands_in_its_place() -> None:
@@ -158,6 +172,19 @@ def test_a_tagged_recipient_stands_in_its_place() -> None:
     sealed = ageops.seal(SECRET, [tagged, ALICE.recipient])
     assert types(sealed.data) == ["p256tag", "X25519"]
     assert ageops.decrypt(sealed.data, [ALICE.identity]) == SECRET
+
+
+def test_a_panic_of_the_age_library_is_an_error_like_any_other(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    # No parser lets such a key through; pyrage's way of refusing it is a panic.
+    zero = Recipient(Kind.PLUGIN, b"", encode("age", bytes(32)))
+    degenerate = replace(zero, kind=Kind.X25519)
+    with pytest.raises(SecretFileError, match="gave up"):
+        rage.encrypt(SECRET, [degenerate])
+    with pytest.raises(KeyFormatError):
+        rage.encrypt(SECRET, [zero])
+    capfd.readouterr()
 
 
 # --- opening ----------------------------------------------------------------------

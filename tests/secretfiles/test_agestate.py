@@ -8,6 +8,7 @@ from itertools import count
 import pyrage
 import pytest
 
+from nixsecrets.keys.bech32 import encode
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Kind, Recipient, parse_recipient, tag_of
@@ -236,6 +237,8 @@ def test_a_stanza_fits_its_reader_and_no_other() -> None:
         recipient: agefile.parse(ageops.seal(b"x", [recipient]).data).entries[0]
         for recipient in (ALICE, WEB, DB, RSA, TAG, strong)
     }
+    hybrid = parse_recipient(encode("age1pq", bytes(1216)))
+    pairs[hybrid] = Stanza("mlkem768x25519", ("share",), bytes(32))
     for recipient, stanza in pairs.items():
         assert [one for one in pairs if fits(stanza, one)] == [recipient]
 

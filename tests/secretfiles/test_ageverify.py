@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from nixsecrets.errors import IdentityError, SecretFileError
+from nixsecrets.keys.identities import SshRsaIdentity
 from nixsecrets.secretfiles import agefile, ageops
 from nixsecrets.secretfiles.agefile import AgeFile, Stanza
 from nixsecrets.secretfiles.ageops import Sealed
@@ -122,6 +123,15 @@ def test_a_reader_of_pyrages_that_cannot_open_is_noticed_by_that_reader() -> Non
     bad = rewritten(SEALED, [*file.stanzas[:2], with_body(file.stanzas[2])])
     with pytest.raises(SecretFileError):
         verify_reencrypted(bad, SEALED, [RSA.identity])
+
+
+def test_an_identity_that_only_claims_to_be_a_reader_is_noticed() -> None:
+    named = reader(rsa_key(number=1)).recipient
+    sealed = ageops.seal(SECRET, [named])
+    assert isinstance(RSA.identity, SshRsaIdentity)
+    claims = replace(RSA.identity, recipients=(named,))
+    with pytest.raises(SecretFileError, match="should open it"):
+        verify_reencrypted(sealed.data, sealed, [claims])
 
 
 @pytest.mark.parametrize("by", [[], [ALICE], [RSA]], ids=["nobody", "ours", "rsa"])
