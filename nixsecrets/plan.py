@@ -385,8 +385,13 @@ def wanted_options(
 
 
 def stale_problems(steps: Iterable[Step]) -> Iterator[Problem]:
-    """Yield, for `check`, each step as the finding it repairs."""
+    """Yield, for `check`, each step as the finding it repairs.
+
+    The lock's step is one of its own only where it does not follow from another.
+    """
     for step in steps:
+        if step.action is Action.WRITE and step.text is None:
+            continue
         yield Problem(step.path, _code_of(step), describe(step))
 
 

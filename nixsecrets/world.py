@@ -61,6 +61,12 @@ class World:
         """The files that are encrypted and whole."""
         return {p: f for p, f in self.files.items() if isinstance(f, Actual)}
 
+    def key_in_map(self, recipient: Recipient) -> Recipient:
+        """Return a reader's key as the map spells it (the ssh form of a host's)."""
+        keys = (key for _, key in named_keys(self.map))
+        fits = (key for key in keys if key.key_id == recipient.key_id)
+        return next(fits, recipient)
+
     @cached_property
     def users(self) -> frozenset[str]:
         """The names of the map's users."""
@@ -90,7 +96,7 @@ def named_keys(recipient_map: RecipientMap) -> Iterator[tuple[str, Recipient]]:
         for key in owner.keys:
             yield owner.name, key
     for retired in recipient_map.retired:
-        yield f"{retired.name} (retired)", retired.key
+        yield retired.name, retired.key
 
 
 def fresh_world(repo: Repo, map_text: str) -> World:

@@ -173,6 +173,7 @@ def change(show: Show, base: Path, stack: contextlib.ExitStack) -> None:
     foreign_age(show.fleet, "secrets/legacy.age", [alice, show.fleet.public("brunnen")])
     show.run("status")
     show.run("accept", "secrets/legacy.age", "--yes")
+    show.run("sync")
     show.run("check")
     show.fleet.commit("changes")
 

@@ -81,7 +81,7 @@ def walk(
     if not plan.steps:
         ui.say("nothing to do")
         return 0
-    _show(plan)
+    _show(plan, world)
     agree(plan, world, ring, options, named=named, agreed=agreed)
     with ui.progress("writing", len(plan.secret_steps)) as tick:
         tools = Tools(ring, unlock, tick, options.keep_going)
@@ -99,10 +99,10 @@ def _show_dry(plan: Plan, options: RoadOptions) -> None:
         ui.answer("nothing to do")
 
 
-def _show(plan: Plan) -> None:
+def _show(plan: Plan, world: World) -> None:
     for line in show.plan_lines(plan, limit=show.LINES):
         ui.say(line)
-    for line in show.gain_lines(plan):
+    for line in show.gain_lines(plan, world):
         ui.say(line)
 
 

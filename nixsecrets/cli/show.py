@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from nixsecrets.errors import quoted
 from nixsecrets.plan import Action, Plan, Problem, Reason, Step, describe
 from nixsecrets.policy.model import Reader
+from nixsecrets.world import World
 
 LINES = 40
 """How many steps are listed before the rest is only counted."""
@@ -48,24 +49,21 @@ def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
         yield f"  {problem.code.value}  {where}: {problem.message}"
 
 
-def gain_lines(plan: Plan) -> Iterator[str]:
+def gain_lines(plan: Plan, world: World) -> Iterator[str]:
     """Yield who will be able to read how many files more, with the fingerprint."""
+    gains: dict[str, set[str]] = {}
     for reader, steps in plan.grants().items():
-        yield (
-            f"{reader.name} ({fingerprint(reader)}) "
-            f"will be able to read {counted(len(steps), 'more file')}"
-        )
+        key = world.key_in_map(reader.recipient)
+        who = f"{reader.name} ({key.kind} {key.fingerprint})"
+        gains.setdefault(who, set()).update(step.path for step in steps)
+    for who, paths in gains.items():
+        yield f"{who} will be able to read {counted(len(paths), 'more file')}"
 
 
 def loss_lines(losses: dict[Reader, list[Step]]) -> Iterator[str]:
     """Yield who will lose how many files."""
     for reader, steps in losses.items():
         yield f"{reader.name} will lose {counted(len(steps), 'file')}"
-
-
-def fingerprint(reader: Reader) -> str:
-    """Return the reader's key as a person can compare it."""
-    return f"{reader.recipient.kind} {reader.recipient.fingerprint}"
 
 
 def exposed_lines(steps: Iterable[Step]) -> Iterator[str]:
