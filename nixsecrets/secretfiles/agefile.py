@@ -175,32 +175,34 @@ def _parse_binary(data: bytes, *, armored: bool) -> AgeFile:
     stanzas: list[Stanza] = []
     at = len(_MAGIC)
     while match := _STANZA.match(data, at):
-        stanzas.append(_stanza(*match.groups(), number=len(stanzas) + 1))
+        try:
+            stanzas.append(_stanza(*match.groups()))
+        except ValueError:
+            _refuse(f"is damaged: stanza {len(stanzas) + 1} is not canonical base64")
         at = match.end()
     end = _MAC.match(data, at)
     if not end:
         _refuse(f"has a header that is damaged or cut off at entry {len(stanzas) + 1}")
     if not stanzas:
         _refuse("has a header without any recipient")
-    mac = _decode(end[1], "the MAC of its header")
+    try:
+        mac = decode_base64(end[1])
+    except ValueError:
+        _refuse("is damaged: the MAC of its header is not canonical base64")
     if len(stanzas) > 1 and any(stanza.type == "scrypt" for stanza in stanzas):
         _refuse("mixes a passphrase with other recipients, which age forbids")
     return AgeFile(armored, tuple(stanzas), mac, data, at + len(_HEADER_END))
 
 
-def _stanza(head: bytes, full: bytes, last: bytes, *, number: int) -> Stanza:
-    """Build a stanza from its argument line, its full body lines and its last line."""
+def _stanza(head: bytes, full: bytes, last: bytes) -> Stanza:
+    """Build a stanza from its argument line, its full body lines and its last line.
+
+    Raises:
+        ValueError: the body is not canonical base64.
+    """
     kind, *args = head.decode("ascii").split(" ")
     text = full.replace(b"\n", b"") + last if full else last
-    body = _decode(text, f"stanza {number} of its header")
-    return Stanza(kind, tuple(args), body)
-
-
-def _decode(text: bytes, what: str) -> bytes:
-    try:
-        return decode_base64(text)
-    except ValueError:
-        _refuse(f"is damaged: {what} is not canonical base64")
+    return Stanza(kind, tuple(args), decode_base64(text))
 
 
 def _armor(binary: bytes) -> bytes:

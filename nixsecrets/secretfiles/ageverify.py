@@ -32,8 +32,11 @@ def verify_grant(old: bytes, new: bytes, sealed: Sealed) -> None:
     untouched = set(range(len(expected))).difference(sealed.places)
     if any(after.stanzas[at] != expected[at] for at in untouched):
         _deviates("an entry changed that was to stay")
-    if after.payload != before.payload or after.armored != before.armored:
+    # Bytes compare at once, memoryviews one byte after the other.
+    if bytes(after.payload) != bytes(before.payload):
         _deviates("its payload changed")
+    if after.armored != before.armored:
+        _deviates("its armor came or went")
     _check_stanzas(after, sealed)
 
 
