@@ -47,6 +47,10 @@ _RULE_KEYS = (
     "armor",
     "sops",
 )
+_PATTERN_HINTS = {
+    "path": "a path has * and ? within a folder, ** for any folders, {host} for a name",
+    "path_regex": "only what RE2 and Python both understand; most need only path",
+}
 _KEYS_HINT = 'write keys = ["ssh-ed25519 AAAA…"]'
 
 
@@ -220,19 +224,28 @@ def _rule(index: int, table: Table) -> Rule:
         line=table.line,
     )
     _check_backend(rule, table)
+    _check_pattern(rule, table)
+    return rule
+
+
+def _check_pattern(rule: Rule, table: Table) -> None:
+    key = "path" if rule.path_regex is None else "path_regex"
     try:
         check_rule(rule)
     except ValueError as error:
-        raise table.error("path" if path else "path_regex", str(error)) from None
-    return rule
+        raise table.error(key, f"{key}: {error}", _PATTERN_HINTS[key]) from None
 
 
 def _check_backend(rule: Rule, table: Table) -> None:
     """Raise MapError for an option that the rule's own backend does not have."""
     if rule.backend is Backend.AGE and rule.sops:
-        raise table.error("sops", "an age file has no sops options", "remove one")
+        raise table.error(
+            "sops", "an age file has no sops options", "remove sops or backend"
+        )
     if rule.backend is Backend.SOPS and rule.armor:
-        raise table.error("armor", "armor is for age files only", "remove one")
+        raise table.error(
+            "armor", "armor is for age files only", "remove armor or backend"
+        )
 
 
 def _sops_options(table: Table) -> tuple[tuple[str, str | bool], ...]:

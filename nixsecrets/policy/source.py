@@ -26,6 +26,13 @@ _TYPE_NAMES = {
     list: "a list",
     dict: "a table",
 }
+_TYPE_HINTS = {
+    "a string": "put it in double quotes",
+    "true or false": "write the word, without quotes",
+    "a list of strings": 'write it in square brackets: ["…", "…"]',
+    "a table": "write its name in square brackets on a line, its keys below",
+    "an array of tables": "write its name in [[double brackets]] above each one",
+}
 
 
 class Source:
@@ -211,7 +218,7 @@ class Table:
     def tables(self, key: str) -> tuple["Table", ...]:
         """Return the tables of the array of tables at `key`."""
         values = self.data.get(key, [])
-        wanted = f"an array of tables, [[{key}]]"
+        wanted = "an array of tables"
         if not isinstance(values, list):
             raise self._wrong_type(self.at(key), quoted(key), wanted, values)
         for index, value in enumerate(values):
@@ -240,7 +247,7 @@ class Table:
         self, path: Path, what: str, wanted: str, value: object
     ) -> MapError:
         found = _TYPE_NAMES.get(type(value))
-        hint = None
+        hint = _TYPE_HINTS[wanted]
         if found is None:
             found = "a date"
             hint = 'put dates in quotes, "2026-11-20": Nix reads no TOML dates'
