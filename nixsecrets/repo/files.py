@@ -27,6 +27,8 @@ _SINGLE_FSYNCS = 8
 
 STAGED_NAME = re.compile(r"\.nixsecrets-[0-9a-f]{32}")
 
+MAY_NOT_GIVE = frozenset({errno.EPERM, errno.EINVAL})
+
 _HINTS = {
     errno.ENOSPC: "free some space on that disk and run the command again",
     errno.EDQUOT: "free some space in your quota and run the command again",
@@ -135,11 +137,28 @@ def staged_name() -> str:
 
 
 def give_to_folder_owner(descriptor: int, path: str) -> None:
-    """Hand what root made at `path` (under sudo) to the owner of the folder around."""
-    if os.geteuid() == 0:
-        owner = os.stat(os.path.dirname(path))
-        if (owner.st_uid, owner.st_gid) != (0, 0):
-            fsops.ops.chown(descriptor, owner.st_uid, owner.st_gid)
+    """Hand what was made at `path` to the owner of the folder around, as `give_new`."""
+    give_new(descriptor, os.stat(os.path.dirname(path)))
+
+
+def give_new(descriptor: int, folder: os.stat_result) -> None:
+    """Make what is new belong to whom its folder belongs to, where we are root.
+
+    With `sudo` in somebody's repository that is them.  For others than root the group
+    of a folder with the setgid bit counts, as it would for a file made in it.  What the
+    system does not allow (root of a user namespace) stays as it is.
+    """
+    root = os.geteuid() == 0
+    made = os.fstat(descriptor)
+    owner = folder.st_uid if root else made.st_uid
+    group = folder.st_gid if root or folder.st_mode & stat.S_ISGID else made.st_gid
+    if (owner, group) == (made.st_uid, made.st_gid):
+        return
+    try:
+        fsops.ops.chown(descriptor, owner, group)
+    except OSError as error:
+        if error.errno not in MAY_NOT_GIVE:
+            raise
 
 
 def make_folder(path: str, mode: int) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from functools import cache
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: a FIFO that stands where a file should must not make us wait for a writer
 _OLD = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -33,6 +34,17 @@ class FileOps:
         """Make the new file `path` (mode less the umask) and open it for writing."""
         self.step("create", path)
         return os.open(path, _NEW, mode)
+
+    def open_lock(self, path: str) -> int:
+        """Open `path` for reading and writing; make it, empty, where it is missing."""
+        self.step("open_lock", path)
+        return os.open(path, _LOCK, 0o600)
+
+    def overwrite(self, descriptor: int, data: bytes) -> None:
+        """Make a few bytes the whole content of a file that is never renamed."""
+        self.step("overwrite", descriptor)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, data, 0)
 
     def write(self, descriptor: int, data: bytes | memoryview) -> int:
         """Write some of `data`; return how many bytes were taken."""

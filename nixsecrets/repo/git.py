@@ -82,15 +82,16 @@ class Git:
             if b"not a git repository" in result.stderr and not _has_git_folder(folder):
                 return None
             raise _failure("rev-parse", result)
-        # the last one may hold any byte but NUL, the first two cannot hold a newline
-        inside, up, staging = (
-            os.fsdecode(result.stdout).removesuffix("\n").split("\n", 2)
+        inside, _, answers = (
+            os.fsdecode(result.stdout).removesuffix("\n").partition("\n")
         )
         if inside != "true":
             raise ProgramError(
                 "this folder lies inside a .git folder or a bare repository",
                 "go to a work tree of the repository (or -C DIR)",
             )
+        # `..` steps only in the first, any byte but NUL in the second
+        up, _, staging = answers.partition("\n")
         return cls((folder / up).resolve(), (folder / staging).resolve(), index_file)
 
     def ls_files(self, folder: Path) -> list[str]:

@@ -12,7 +12,7 @@ import errno
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
@@ -63,15 +63,15 @@ class Entry:
 
     def target(self, repo: Repo) -> str:
         """Return the absolute path."""
-        return os.path.join(repo.top, self.path)
+        return f"{repo.top}/{self.path}"
 
     def waiting(self, repo: Repo) -> str | None:
         """Return the absolute path of the staged file, None for a removal."""
         if self.staged is None:
             return None
         if self.beside is None:
-            return os.path.join(repo.staging, self.staged)
-        return os.path.join(repo.top, self.beside, self.staged)
+            return f"{repo.staging}/{self.staged}"
+        return f"{repo.top}/{self.beside}/{self.staged}"
 
     def standing(self, repo: Repo) -> Standing:
         """Compare the disk with this entry.  Raises `OSError` if it cannot be read."""
@@ -84,6 +84,10 @@ class Entry:
         if found == self.after:
             return Standing.AFTER
         return Standing.BEFORE if found == self.before else Standing.NEITHER
+
+    def fields(self) -> dict[str, str | None]:
+        """Return what `parse` reads (`asdict` copies deeply: 30 µs for each entry)."""
+        return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def parse(cls, fields: dict[str, Any]) -> Self:
@@ -116,7 +120,7 @@ class Journal:
     def render(self) -> bytes:
         """Return the text: JSON Lines, the first with version and number of lines."""
         head = _VERSION | {"entries": len(self.entries)}
-        lines = (head, *(asdict(entry) for entry in self.entries))
+        lines = (head, *(entry.fields() for entry in self.entries))
         return "".join(json.dumps(line) + "\n" for line in lines).encode()
 
     @classmethod
@@ -177,45 +181,42 @@ def carry_out(repo: Repo, journal: Journal) -> None:
 
     Raises `Stopped` where the disk refuses; the journal then stays.
     """
-    folders: set[str] = set()
-    done = 0
-    path = JOURNAL_NAME
+    changed: set[str] = set()
+    total = len(journal.entries)
+    for done, entry in enumerate(journal.entries):
+        try:
+            _ready_folder(os.path.dirname(entry.target(repo)), changed)
+            _replace(repo, entry)
+        except OSError as error:
+            cause = files.explained(error, "replace", repo.shown(entry.path))
+            raise Stopped(done, total, cause) from error
     try:
-        for entry in journal.entries:
-            path = repo.shown(entry.path)
-            folders |= _replace(repo, entry)
-            done += 1
-        files.flush((), folders)
+        files.flush((), changed)
         withdraw(repo)
     except OSError as error:
-        cause = files.explained(error, "replace", path)
-        raise Stopped(done, len(journal.entries), cause) from error
+        cause = files.explained(error, "flush", str(repo.root))
+        raise Stopped(total, total, cause) from error
 
 
-def _replace(repo: Repo, entry: Entry) -> set[str]:
-    """Carry out one entry; return the folders whose entries changed."""
-    target = entry.target(repo)
-    folder = os.path.dirname(target)
-    changed = _make_folders(folder) | {folder}
-    if os.path.realpath(folder) != folder:
-        raise OSError(errno.ELOOP, "a folder has become a link")
+def _replace(repo: Repo, entry: Entry) -> None:
     waiting = entry.waiting(repo)
-    if waiting is None:
-        with contextlib.suppress(FileNotFoundError):
-            fsops.ops.unlink(target)
-    else:
-        fsops.ops.replace(waiting, target)
-    return changed
+    if waiting is not None:
+        fsops.ops.replace(waiting, entry.target(repo))
+        return
+    with contextlib.suppress(FileNotFoundError):
+        fsops.ops.unlink(entry.target(repo))
 
 
-def _make_folders(folder: str) -> set[str]:
-    """Make `folder` and what is missing above it; return those that got an entry."""
-    if os.path.lexists(folder):
-        return set()
-    above = os.path.dirname(folder)
-    changed = _make_folders(above) | {above}
-    files.make_folder(folder, 0o777)
-    return changed
+def _ready_folder(folder: str, changed: set[str]) -> None:
+    """Make `folder` where it is missing; add to `changed` what gets an entry."""
+    if folder in changed:
+        return
+    if not os.path.lexists(folder):
+        _ready_folder(os.path.dirname(folder), changed)
+        files.make_folder(folder, 0o777)
+    elif os.path.realpath(folder) != folder:
+        raise OSError(errno.ELOOP, "a folder has become a link")
+    changed.add(folder)
 
 
 def note_beside(repo: Repo, folders: Iterable[str]) -> None:

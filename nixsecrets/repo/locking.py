@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from nixsecrets.errors import ConflictError
-from nixsecrets.repo import files
+from nixsecrets.repo import files, fsops
 from nixsecrets.repo.tree import Repo
 
 LOCK_NAME = "lock"
@@ -52,14 +52,18 @@ def exclusive(
     prepare_staging(repo)
     path = str(repo.staging / LOCK_NAME)
     try:
-        descriptor = _open_lock(path)
+        descriptor = fsops.ops.open_lock(path)
     except OSError as error:
         raise files.explained(error, "lock", path) from error
     try:
         with held(descriptor):
-            _acquire(descriptor, on_wait, wait=wait)
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+            try:
+                files.give_to_folder_owner(descriptor, path)
+                _acquire(descriptor, on_wait, wait=wait)
+            except OSError as error:
+                raise files.explained(error, "lock", path) from error
+            with contextlib.suppress(OSError):  # only for the message to others
+                fsops.ops.overwrite(descriptor, b"%d\n" % os.getpid())
             yield
     finally:
         os.close(descriptor)
@@ -79,13 +83,6 @@ def prepare_staging(repo: Repo) -> None:
             "the staging folder's name is taken by a file or a link",
             f"look at {path} and remove it",
         )
-
-
-def _open_lock(path: str) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path, flags, 0o600)
-    files.give_to_folder_owner(descriptor, path)
-    return descriptor
 
 
 def _acquire(

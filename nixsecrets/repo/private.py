@@ -60,8 +60,13 @@ def _made_in(parent: Path) -> Iterator[Path]:
         with held(descriptor):
             yield folder
     finally:
-        with deferred():
-            _remove_tree(str(folder))
+        try:
+            with deferred():
+                _remove_tree(str(folder))
+        except OSError as error:
+            name = str(folder)
+            raise files.explained(error, "remove the private folder", name) from error
+        finally:
             os.close(descriptor)
 
 
@@ -177,8 +182,13 @@ def _type_from_mount(place: Path) -> str | None:
         )
     except OSError:
         return None
+    return type_in_mount_list(result.stdout, folder)
+
+
+def type_in_mount_list(text: str, folder: Path) -> str | None:
+    """Return the type that the output of `mount` gives for the mount at `folder`."""
     marker = f" on {folder} ("
-    for line in result.stdout.splitlines():
+    for line in text.splitlines():
         if marker in line:
-            return line.split(marker)[1].split(",")[0].rstrip(")")
+            return line.rpartition(marker)[2].split(",")[0].rstrip(")")
     return None

@@ -52,6 +52,10 @@ class _Home:
     beside: str | None
 
 
+class _OwnerNotKeptError(Exception):
+    """The file belongs to somebody else, and we may not make another one that does."""
+
+
 class Batch:
     """What one run will write and remove; paths are relative to the map's folder."""
 
@@ -109,6 +113,11 @@ class Batch:
         try:
             old = self._old(target, path)
             _write(os.path.join(home.waiting, name), data, old, home.nearest)
+        except _OwnerNotKeptError as error:
+            raise NixsecretsError(
+                f"cannot keep owner and group of {quoted(path)}; nothing was changed",
+                "run the command as the file's owner, or with sudo",
+            ) from error
         except OSError as error:
             raise _unchanged(files.explained(error, "stage", path)) from error
         self._add(path, target, before, (files.sha256(data), name, home.beside))
@@ -207,8 +216,9 @@ class Batch:
             self._refuse_changed(plan)
             journal.carry_out(self._repo, plan)
         except journal.Stopped as stop:
+            untouched = plan.untouched(self._repo)
             self.abort()
-            if journal.unfinished(self._repo) is None:
+            if untouched:
                 raise _unchanged(stop.cause) from stop
             raise
         except OSError as error:
@@ -312,35 +322,28 @@ def _write(
     """Write a staged file with the mode and owner that it is to have in the end."""
     descriptor = fsops.ops.create(place, _NEW_FILE_MODE if old is None else 0o600)
     try:
-        _give(descriptor, *_owner(old, folder))
-        if old is not None:
-            fsops.ops.chmod(descriptor, stat.S_IMODE(old.st_mode))
+        if old is None:
+            files.give_new(descriptor, folder)
+        else:
+            _make_like(descriptor, old)
         files.write_all(descriptor, data)
     finally:
         os.close(descriptor)
 
 
-def _owner(
-    old: os.stat_result | None, folder: os.stat_result
-) -> tuple[int | None, int | None]:
-    """Return the owner and group wanted, None where any will do.
-
-    A new file that root makes belongs to whom its folder belongs to: with `sudo` in
-    somebody's repository, to them.
-    """
-    if old is not None:
-        return old.st_uid, old.st_gid
-    if os.geteuid() == 0:
-        return folder.st_uid, folder.st_gid
-    return None, folder.st_gid if folder.st_mode & stat.S_ISGID else None
-
-
-def _give(descriptor: int, owner: int | None, group: int | None) -> None:
+def _make_like(descriptor: int, old: os.stat_result) -> None:
+    """Give a staged file the owner, group and mode of the file it will replace."""
     made = os.fstat(descriptor)
-    new_owner = -1 if owner in {None, made.st_uid} else owner
-    new_group = -1 if group in {None, made.st_gid} else group
-    if (new_owner, new_group) != (-1, -1):
-        fsops.ops.chown(descriptor, new_owner, new_group)
+    owner = -1 if old.st_uid == made.st_uid else old.st_uid
+    group = -1 if old.st_gid == made.st_gid else old.st_gid
+    if (owner, group) != (-1, -1):
+        try:
+            fsops.ops.chown(descriptor, owner, group)
+        except OSError as error:
+            if error.errno not in files.MAY_NOT_GIVE:
+                raise
+            raise _OwnerNotKeptError from error
+    fsops.ops.chmod(descriptor, stat.S_IMODE(old.st_mode))
 
 
 def _mount_of(folder: str) -> tuple[int, str]:

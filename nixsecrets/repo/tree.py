@@ -5,7 +5,7 @@ It reads only; what is replaced goes through `staging`.
 """
 
 # thousands of names pass through here, and a Path costs more than the call it wraps
-# ruff: noqa: PTH114, PTH118, PTH119
+# ruff: noqa: PTH113, PTH114, PTH118, PTH119
 
 import errno
 import os
@@ -27,9 +27,12 @@ def find_root(start: Path) -> Path:
 
     Raises `NixsecretsError` where there is none.
     """
-    start = start.resolve()
+    try:
+        start = start.resolve()
+    except OSError as error:  # the current folder was removed
+        raise files.explained(error, "look for the map from", str(start)) from error
     for folder in (start, *start.parents):
-        if (folder / MAP_NAME).is_file():
+        if os.path.isfile(folder / MAP_NAME):  # False, no error, where we may not look
             return folder
     raise NixsecretsError(
         f"no {MAP_NAME} in {quoted(str(start))} or above it",
@@ -74,11 +77,13 @@ class Repo:
         Left out: links, submodules, folders with a map of their own, our own staged
         files.  Without git: every file, found by a walk that follows no link.
         """
-        if self.git is None:
-            found = _walk(str(self.root), "")
-        else:
-            found = _on_disk(str(self.root), self.git.ls_files(self.root))
-        return sorted(found)
+        root = str(self.root)
+        try:
+            if self.git is None:
+                return sorted(_walk(root, ""))
+            return sorted(_on_disk(root, self.git.ls_files(self.root)))
+        except OSError as error:
+            raise files.explained(error, "list", str(error.filename)) from error
 
     def read(self, path: str) -> bytes:
         """Return the content of `path`.
@@ -86,20 +91,27 @@ class Repo:
         Raises `SecretFileError` where a link leaves the tree, `NixsecretsError` where
         the file is missing or cannot be read.
         """
-        place = self._place(path)
         try:
-            return files.read_bytes_nofollow(place)
-        except OSError as error:
-            if error.errno != errno.ELOOP:
-                raise files.explained(error, "read", path) from error
-        try:
-            return files.read_bytes_nofollow(self.locate(path))
+            return self._read(path)
         except OSError as error:
             raise files.explained(error, "read", path) from error
 
     def read_if_there(self, path: str) -> bytes | None:
         """Return the content of `path`, None where nothing is there; else as `read`."""
-        return self.read(path) if os.path.lexists(self._place(path)) else None
+        try:
+            return self._read(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise files.explained(error, "read", path) from error
+
+    def _read(self, path: str) -> bytes:
+        try:
+            return files.read_bytes_nofollow(self._place(path))
+        except OSError as error:
+            if error.errno != errno.ELOOP:
+                raise
+        return files.read_bytes_nofollow(self.locate(path))
 
     def locate(self, path: str) -> str:
         """Return the real, absolute place that `path` stands for, links followed.
