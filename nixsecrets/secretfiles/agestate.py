@@ -45,7 +45,7 @@ def read_actual(
         return Damaged(path, Backend.AGE, sha256, error.message)
     fault = agefile.payload_fault(len(file.payload))
     if fault:
-        return Damaged(path, Backend.AGE, sha256, f"the age file is damaged: {fault}")
+        return Damaged(path, Backend.AGE, sha256, fault)
     return Actual(
         path=path,
         backend=Backend.AGE,

@@ -173,7 +173,7 @@ def test_a_file_of_an_unknown_type_is_unknown() -> None:
 
 
 def test_a_passphrase_file_is_refused() -> None:
-    data = pyrage.passphrase.encrypt(b"x", "hunter2")
+    data = with_stanzas(Stanza("scrypt", ("c2FsdA", "18"), bytes(32)))
     actual = read_actual("a.age", data, BOOK, record(data, ALICE))
     assert isinstance(actual, Actual)
     assert isinstance(actual.state, Unknown)
