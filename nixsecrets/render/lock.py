@@ -27,6 +27,7 @@ Members = tuple[Recipient, ...]
 
 _SEPARATORS = (",", ":")
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=_SEPARATORS).encode
+_ENCODE_ASCII = json.JSONEncoder(separators=_SEPARATORS).encode
 _SHAPES: dict[str, dict[str, type]] = {
     "nixsecrets": {"nixsecrets": int},
     "recipient": {"recipient": str, "key": str},
@@ -126,15 +127,8 @@ class Lock:
     def _file_lines(self, set_ids: Mapping[Members, str]) -> Iterator[str]:
         for path in self.paths():
             records = self._records[path]
-            for record in sorted(records, key=lambda one: (one.sha256, one.how)):
-                yield _line(
-                    {
-                        "file": path,
-                        "set": set_ids[record.recipients],
-                        "sha256": record.sha256,
-                        "how": record.how,
-                    }
-                )
+            lines = (_file_line(path, set_ids[one.recipients], one) for one in records)
+            yield from sorted(lines) if len(records) > 1 else lines
 
 
 def _fitting(found: tuple[Record, ...], sha256: str | None) -> tuple[Record, ...]:
@@ -143,16 +137,13 @@ def _fitting(found: tuple[Record, ...], sha256: str | None) -> tuple[Record, ...
 
 def _line(value: Mapping[str, object]) -> str:
     text = _ENCODE(value)
-    # a path that is no UTF-8 holds lone surrogates, which only an escape can write
-    return (
-        text
-        if text.isascii() or _is_utf8(text)
-        else json.dumps(value, separators=_SEPARATORS)
-    )
+    # names that no line of a diff can show, or that are no UTF-8, are escaped
+    return text if text.isprintable() else _ENCODE_ASCII(value)
 
 
-def _is_utf8(text: str) -> bool:
-    return not any("\ud800" <= char <= "\udfff" for char in text)
+def _file_line(path: str, set_id: str, record: Record) -> str:
+    sha256, how = record.sha256, record.how
+    return _line({"file": path, "set": set_id, "sha256": sha256, "how": how})
 
 
 def _set_line(ids: tuple[str, ...]) -> str:
