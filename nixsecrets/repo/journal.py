@@ -94,7 +94,7 @@ class Entry:
         """Check the fields of one line.  Raises `ValueError` or `TypeError`."""
         entry = cls(**fields)
         for folder in (entry.path, entry.beside or "x"):
-            parts = folder.split("/")
+            parts = folder.lower().split("/")
             if {"", ".", "..", ".git"} & set(parts):
                 raise ValueError(folder)
         if entry.staged is not None and not files.STAGED_NAME.fullmatch(entry.staged):

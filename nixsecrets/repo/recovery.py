@@ -40,7 +40,10 @@ class Recovered:
         """One line for a person: what was found and what was done about it."""
         if self.completed:
             number = _files(len(self.replaced))
-            return f"completed an interrupted run: {number} put in place"
+            kept = [
+                f"; {quoted(path)} as it was is kept in {p}" for path, p in self.kept
+            ]
+            return f"completed an interrupted run: {number} put in place{''.join(kept)}"
         number = _files(self.dropped)
         return f"dropped what an interrupted run had staged ({number})"
 
@@ -146,7 +149,7 @@ def _still_to_do(repo: Repo, entry: Entry) -> bool:
 def _keep(repo: Repo, entry: Entry) -> Path:
     """Save the content of a path that is about to be overwritten; return where."""
     target = Path(entry.target(repo))
-    place = repo.staging / f"kept-{secrets.token_hex(4)}-{target.name}"
+    place = repo.staging / f"kept-{secrets.token_hex(4)}-{target.name[-40:]}"
     try:
         files.write_durably(str(place), files.read_bytes_nofollow(str(target)))
     except OSError as error:

@@ -137,7 +137,7 @@ class Repo:
     def _place(self, path: str) -> str:
         """Return the absolute path with the folders' links followed, not the last."""
         folder, _, name = path.rpartition("/")
-        if name in {"", ".", "..", ".git"} or "\0" in path:
+        if name.lower() in {"", ".", "..", ".git"} or "\0" in path:
             raise SecretFileError(
                 f"{quoted(path)} cannot be a file of this repository",
                 "name a file below the map's folder",
@@ -155,7 +155,7 @@ class Repo:
                 f"{quoted(path)} lies, or its links lead, outside of the repository",
                 "replace the link by the file itself, or name the file it leads to",
             )
-        if ".git" in self.relative_to_top(real).split("/"):
+        if ".git" in self.relative_to_top(real).lower().split("/"):
             raise SecretFileError(
                 f"{quoted(path)} lies inside a .git folder", "name a file of the tree"
             )

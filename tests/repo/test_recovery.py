@@ -137,6 +137,7 @@ def test_finish_puts_the_runs_files_in_place_and_keeps_what_it_overwrites(
     assert found is not None
     [(path, place)] = found.kept
     assert path == "secrets/dns/key.yaml"
+    assert str(place) in found.message
     assert place.read_bytes() == b"somebody's"
     assert place.parent == any_repo.staging
     place.unlink()
@@ -229,6 +230,7 @@ def test_a_damaged_journal_is_an_error_and_discard_helps(
         {"path": "../x"},
         {"path": "/etc/x"},
         {"path": ".git/config"},
+        {"path": "x/.GIT/config"},
         {"path": "a//b"},
         {"path": ""},
         {"path": 3},

@@ -202,7 +202,9 @@ def test_a_folder_whose_name_only_starts_like_ours_is_outside(any_repo: Repo) ->
         any_repo.read(f"../{twin.name}/x.age")
 
 
-@pytest.mark.parametrize("path", [".git", ".git/config", "secrets/../.git/config"])
+@pytest.mark.parametrize(
+    "path", [".git", ".git/config", "secrets/../.git/config", ".GIT"]
+)
 def test_the_git_folder_is_refused(repo: Repo, path: str) -> None:
     with pytest.raises(SecretFileError):
         repo.read(path)
