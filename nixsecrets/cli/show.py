@@ -62,8 +62,11 @@ def gain_lines(plan: Plan, world: World) -> Iterator[str]:
 
 def loss_lines(losses: dict[Reader, list[Step]]) -> Iterator[str]:
     """Yield who will lose how many files."""
+    paths: dict[str, set[str]] = {}
     for reader, steps in losses.items():
-        yield f"{reader.name} will lose {counted(len(steps), 'file')}"
+        paths.setdefault(reader.name, set()).update(step.path for step in steps)
+    for name, lost in paths.items():
+        yield f"{name} will lose {counted(len(lost), 'file')}"
 
 
 def exposed_lines(steps: Iterable[Step]) -> Iterator[str]:

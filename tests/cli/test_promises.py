@@ -1,0 +1,242 @@
+"""A command changes what was asked for and nothing else; and it asks first."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from nixsecrets.keys.recipients import parse_recipient
+from tests import fleet as kit
+from tests.cli.conftest import CONTENTS, changed, set_editor
+from tests.fleet import Fleet
+
+MISSING, EXTRA, UNKNOWN = (
+    "secrets/drift-missing.yaml",
+    "secrets/drift-extra.yaml",
+    "secrets/drift-unknown.age",
+)
+GENERATED = {".sops.yaml", "nixsecrets.lock", "nixsecrets.toml", "secrets/secrets.nix"}
+
+
+@pytest.fixture
+def drifted(ready: Fleet) -> Fleet:
+    """Files that miss a reader, have one too many, or cannot be told."""
+    alice, brunnen, stein = (
+        ready.public("alice"),
+        converted(ready, "brunnen"),
+        converted(ready, "stein"),
+    )
+    ready.sops_encrypt(MISSING, "a: b\n", [alice])
+    ready.sops_encrypt(EXTRA, "a: b\n", [alice, brunnen, stein])
+    ready.age_encrypt(UNKNOWN, "u", "alice", kit.age_key().public)
+    ready.commit("drift")
+    return ready
+
+
+def converted(fleet: Fleet, name: str) -> str:
+    return parse_recipient(fleet.public(name)).converted().text
+
+
+def add_host(fleet: Fleet) -> tuple[str, ...]:
+    key = fleet.add_host("neu")
+    return ("add-host", "neu", "--key", key.public, "--group", "server", "--yes")
+
+
+def add_user(fleet: Fleet) -> tuple[str, ...]:
+    fleet.add_user("bob")
+    return ("add-user", "bob", "--key", fleet.public("bob"), "--group", "dns", "--yes")
+
+
+def remove_host(fleet: Fleet) -> tuple[str, ...]:
+    return ("remove-host", "stein", "--yes")
+
+
+def edit(fleet: Fleet) -> tuple[str, ...]:
+    fleet.env["EDITOR"] = set_editor(fleet, "new")
+    return ("edit", "secrets/wifi.age")
+
+
+def edit_new(fleet: Fleet) -> tuple[str, ...]:
+    fleet.env["EDITOR"] = set_editor(fleet, "new")
+    return ("edit", "secrets/new.age")
+
+
+def rekey_path(fleet: Fleet) -> tuple[str, ...]:
+    fleet.age_encrypt("secrets/wifi.age", "w", kit.age_key().public, "alice")
+    return ("rekey", "secrets/wifi.age", "--yes", "--allow-revoke")
+
+
+def accept(fleet: Fleet) -> tuple[str, ...]:
+    fleet.age_encrypt("secrets/wifi.age", "w", "alice", "brunnen")
+    return ("accept", "secrets/wifi.age", "--yes")
+
+
+def sync(fleet: Fleet) -> tuple[str, ...]:
+    (fleet.root / ".sops.yaml").unlink()
+    return ("sync",)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "touched"),
+    [
+        (
+            add_host,
+            {"secrets/wifi.age", "secrets/app.yaml", MISSING, EXTRA, UNKNOWN},
+        ),
+        (add_user, {"secrets/dns.age", "secrets/dns.yaml"}),
+        (remove_host, {"secrets/dns.age", "secrets/dns.yaml"}),
+        (edit, {"secrets/wifi.age"}),
+        (edit_new, {"secrets/new.age"}),
+        (rekey_path, {"secrets/wifi.age"}),
+        (accept, set()),
+        (sync, set()),
+    ],
+)
+def test_a_command_touches_what_it_is_about_and_leaves_other_drift(
+    drifted: Fleet,
+    prepare: Callable[[Fleet], tuple[str, ...]],
+    touched: set[str],
+) -> None:
+    arguments = prepare(drifted)
+    before = drifted.snapshot()
+    drifted.ok(*arguments)
+    assert changed(drifted, before) - GENERATED == touched
+    plan = json.loads(drifted.ok("status", "--json"))
+    left = {step["path"]: step for step in plan["steps"]}
+    assert EXTRA in left
+    assert "stein" in left[EXTRA]["remove"]
+
+
+def test_a_grant_to_drifted_files_repairs_nothing_else_in_them(drifted: Fleet) -> None:
+    drifted.ok(*add_host(drifted))
+    assert drifted.age_opens("secrets/wifi.age", "neu")
+    plan = json.loads(drifted.ok("status", "--json"))
+    left = {s["path"]: (s["add"], s["remove"]) for s in plan["steps"] if s["backend"]}
+    assert left == {EXTRA: ([], ["stein"]), MISSING: (["brunnen"], [])}
+
+
+@pytest.mark.parametrize(
+    "prepare", [add_host, add_user, remove_host, rekey_path, accept, sync, edit]
+)
+def test_a_second_run_changes_no_byte(
+    ready: Fleet, prepare: Callable[[Fleet], tuple[str, ...]]
+) -> None:
+    arguments = prepare(ready)
+    ready.ok(*arguments)
+    before = ready.snapshot()
+    again = ready.run(*arguments)
+    assert changed(ready, before) == set()
+    known = {"add-host", "add-user", "remove-host"}
+    assert again.returncode == (0 if arguments[0] not in known else again.returncode)
+
+
+@pytest.mark.parametrize("prepare", [add_host, add_user, remove_host, rekey_path])
+@pytest.mark.parametrize("flags", [("--dry-run",), ("--dry-run", "--json")])
+def test_a_dry_run_shows_the_plan_and_changes_nothing(
+    ready: Fleet,
+    prepare: Callable[[Fleet], tuple[str, ...]],
+    flags: tuple[str, ...],
+) -> None:
+    arguments = prepare(ready)
+    before = ready.snapshot()
+    answer = ready.ok(*arguments, *flags)
+    assert changed(ready, before) == set()
+    assert "secrets/" in answer
+    if "--json" in flags:
+        assert json.loads(answer)["version"] == 1
+
+
+@pytest.mark.parametrize("prepare", [add_host, add_user, remove_host, rekey_path])
+def test_without_a_terminal_and_without_yes_nothing_happens(
+    ready: Fleet, prepare: Callable[[Fleet], tuple[str, ...]]
+) -> None:
+    arguments = [a for a in prepare(ready) if a not in {"--yes", "--allow-revoke"}]
+    before = ready.snapshot()
+    done = ready.run(*arguments, stdin="y\ny\ny\n")
+    assert done.returncode == 1
+    assert "nothing was changed: there is no terminal to ask on" in done.stderr
+    assert "nixsecrets: hint: agree" in done.stderr
+    assert changed(ready, before) == set()
+
+
+def test_no_rekey_changes_the_map_and_the_configs_only(ready: Fleet) -> None:
+    before = ready.snapshot()
+    ready.ok(*add_host(ready), "--no-rekey")
+    assert changed(ready, before) == GENERATED - {"nixsecrets.lock"}
+    assert not ready.age_opens("secrets/wifi.age", "neu")
+
+
+def test_taking_access_that_was_not_named_needs_its_own_flag(ready: Fleet) -> None:
+    path = ready.root / "nixsecrets.toml"
+    path.write_text(path.read_text().replace('"schere", "stein"', '"schere"'))
+    before = ready.snapshot()
+    done = ready.run("rekey", "--yes")
+    assert done.returncode == 1
+    assert "stein will lose 2 files" in done.stderr
+    assert "agree with --allow-revoke" in done.stderr
+    assert changed(ready, before) == set()
+    ready.ok("rekey", "--yes", "--allow-revoke")
+    assert not ready.age_opens("secrets/dns.age", "stein")
+
+
+def test_locking_oneself_out_needs_its_own_flag(ready: Fleet) -> None:
+    ready.add_user("bob")
+    ready.ok("add-user", "bob", "--key", ready.public("bob"), "--yes")
+    path = ready.root / "nixsecrets.toml"
+    path.write_text(path.read_text().replace('always = ["alice"]', 'always = ["bob"]'))
+    before = ready.snapshot()
+    done = ready.run("rekey", "--yes", "--allow-revoke")
+    assert done.returncode == 1
+    assert "you yourself will no longer open 5 files" in done.stderr
+    assert "agree with --allow-lockout" in done.stderr
+    assert changed(ready, before) == set()
+    ready.ok("rekey", "--yes", "--allow-revoke", "--allow-lockout")
+    assert ready.age_opens("secrets/wifi.age", "bob")
+    assert not ready.age_opens("secrets/wifi.age", "alice")
+
+
+def test_a_file_that_cannot_be_opened_stops_the_run_and_is_named(ready: Fleet) -> None:
+    for path in ("secrets/foreign-a.age", "secrets/foreign-b.age"):
+        ready.age_encrypt(path, "x", "brunnen")
+    key = ready.add_host("neu")
+    before = ready.snapshot()
+    arguments = ("add-host", "neu", "--key", key.public, "--group", "server", "--yes")
+    done = ready.run(*arguments)
+    assert done.returncode == 1
+    assert "nothing was changed: 2 files cannot be carried out" in done.stderr
+    assert "secrets/foreign-a.age can be opened by brunnen" in done.stderr
+    assert "secrets/foreign-b.age can be opened by brunnen" in done.stderr
+    assert changed(ready, before) == set()
+    done = ready.run(*arguments, "--keep-going")
+    assert done.returncode == 1
+    assert "left out secrets/foreign-a.age" in done.stderr
+    assert ready.age_opens("secrets/wifi.age", "neu")
+    assert ready.read("secrets/foreign-a.age") == before["secrets/foreign-a.age"]
+
+
+def test_removing_a_host_says_what_it_still_knows(ready: Fleet) -> None:
+    done = ready.run("remove-host", "stein", "--yes")
+    assert done.returncode == 0
+    assert "these values are still known to whoever lost access" in done.stderr
+    assert "secrets/dns.yaml  (known to stein)" in done.stderr
+    assert not ready.age_opens("secrets/dns.age", "stein")
+    assert ready.age_opens("secrets/dns.age", "schere")
+    text = ready.read("nixsecrets.toml").decode()
+    assert "[[retired]]" in text
+    assert ready.public("stein").split()[1] in text
+
+
+def test_no_command_lets_a_canary_out(ready: Fleet) -> None:
+    canaries = ("dns-canary", "wifi-canary", "app-canary", "tls-canary")
+    for arguments in (
+        ("status",),
+        ("check",),
+        ("why", "secrets/dns.yaml"),
+        ("rekey", "--dry-run", "--json"),
+        ("remove-host", "stein", "--yes"),
+        add_host(ready),
+    ):
+        done = ready.run(*arguments)
+        for canary in canaries:
+            assert canary not in done.stdout + done.stderr
+            assert any(canary in content for content in CONTENTS.values())
