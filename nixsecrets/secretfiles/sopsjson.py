@@ -22,8 +22,8 @@ class JsonBlock(Block):
     def append(self, entries: Sequence[tuple[str, str]]) -> list[Edit]:
         """Add entries that look like the last one."""
         array = self._array()
-        before = array[-2].end if len(array) > 1 else self.fields["age"].start + 1
-        gap = self.text[before : array[-1].start].lstrip(",")
+        before = array[-2].end if len(array) > 1 else self.fields["age"].start
+        gap = self.text[before : array[-1].start].lstrip(" \t\r\n")[1:]
         texts = ["," + gap + self._entry(label, enc) for label, enc in entries]
         return [(array[-1].end, array[-1].end, "".join(texts))]
 

@@ -173,6 +173,8 @@ class _Reader:
 
     def fields(self) -> dict[str, Node]:
         """Read the mapping below the `sops` key."""
+        blanks = _INDENT.match(self.text, self.at, self.end)
+        self.at = blanks.end() if blanks else self.at
         value = self._nested(0).value
         if not isinstance(value, dict) or not value:
             refuse("has a sops key that is not sops metadata", _HINT)
@@ -304,18 +306,21 @@ class _Reader:
         width = len(first[0]) if first else 0
         if width <= parent:
             self._fail()
-        pad = " " * width
         lines = list[str]()
-        stop = self.at
-        while self.text.startswith(pad, stop) and stop < self.end:
-            line_end = self.text.find("\n", stop, self.end)
-            line_end = self.end if line_end < 0 else line_end
-            lines.append(self.text[stop + width : line_end].removesuffix("\r"))
-            stop = min(line_end + 1, self.end)
-        self.at = self.done = stop
+        at, pad = self.at, " " * width
+        while at < self.end:
+            stop = self.text.find("\n", at, self.end)
+            stop = self.end if stop < 0 else stop
+            line = self.text[at:stop].removesuffix("\r")
+            if not line.startswith(pad) and line.strip(" "):
+                break
+            lines.append(line[width:])
+            at = min(stop + 1, self.end)
+            if line.strip(" "):  # blank lines at the end belong to nobody
+                self.at = self.done = at
         joined = ("\n" if head[1] == "|" else " ").join(lines)
         tail = "" if head[2] == "-" else "\n"
-        return Node(joined.rstrip("\n") + tail, head.start(), stop)
+        return Node(joined.rstrip("\n ") + tail, head.start(), self.done)
 
     def _unescaped(self, quoted: str) -> str:
         try:
