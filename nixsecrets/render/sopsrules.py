@@ -215,17 +215,18 @@ class _Reader:
         )
 
     def grouped(self, groups: tuple[Node, ...]) -> tuple[list[str], list[str]]:
+        """Return age and other keys of key groups, those merged into one first."""
         age: list[str] = []
         others: list[str] = []
         for group in groups:
             fields = self.fields(group)
-            if isinstance(resolved(fields.get("age", group)), Scalar):
-                self.items(fields.get("age"))  # sops takes no lone text here
-            age += dict.fromkeys(self.texts(fields.get("age")))
-            others += dict.fromkeys(self.others(fields, _GROUP_FIELDS))
+            own = fields.get("age")
+            if own is not None:
+                self.items(own)  # in a group sops takes no lone text
             more_age, more_others = self.grouped(self.items(fields.get("merge")))
-            age += [one for one in more_age if one not in age]
-            others += [one for one in more_others if one not in others]
+            age += dict.fromkeys((*more_age, *self.texts(own)))
+            own_others = self.others(fields, _GROUP_FIELDS)
+            others += dict.fromkeys((*more_others, *own_others))
         return age, others
 
     def others(self, fields: dict[str, Node], known: dict[str, str]) -> list[str]:
