@@ -1,0 +1,88 @@
+"""What sops made of content: no value left open, none changed."""
+
+import pytest
+
+from nixsecrets.errors import SecretFileError
+from nixsecrets.secretfiles.sopscontent import require_encrypted, require_kept
+from nixsecrets.secretfiles.sopsmeta import Options, SopsFormat
+
+E = "ENC[AES256_GCM,data:eA==,iv:eA==,tag:eA==,type:str]"
+YAML, JSON, ENV, INI = (
+    SopsFormat.YAML,
+    SopsFormat.JSON,
+    SopsFormat.DOTENV,
+    SopsFormat.INI,
+)
+REGEX: Options = (("encrypted_regex", "^(data|stringData)$"),)
+SUFFIX: Options = (("encrypted_suffix", "_secret"),)
+UNREGEX: Options = (("unencrypted_regex", "^meta"),)
+COMMENT: Options = (("encrypted_comment_regex", "secret"),)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "options", "fault"),
+    [
+        (YAML, f"a: {E}\nsops:\n    mac: x\n", (), None),
+        (YAML, f"a: {E}\nb: x\nsops:\n    mac: x\n", (), "left a value open"),
+        (YAML, f"a: {E}\nb_unencrypted: x\nc: ''\nd: null\ne: {{}}\n", (), None),
+        (YAML, f"a: {E}\nb_unencrypted:\n    - c: x\n", (), None),
+        (YAML, f"a: {E}\n---\nb:\n    - x\n", (), "left a value open"),
+        (YAML, f"kind: Secret\ndata:\n    a: {E}\n", REGEX, None),
+        (YAML, f"kind: Secret\ndata:\n    a: {E}\n    b: 1\n", REGEX, "left a value"),
+        (YAML, "kind: Secret\ndatum:\n    a: b\n", REGEX, "select no value"),
+        (YAML, f"a_secret: {E}\nb: x\n", SUFFIX, None),
+        (YAML, f"a_secret: x\nb: {E}\n", SUFFIX, "left a value open"),
+        (YAML, f"metadata: x\nb: {E}\n", UNREGEX, None),
+        (YAML, f"# secret\na: {E}\nb: x\n", COMMENT, None),
+        (YAML, "a: x\nb: x\n", COMMENT, "select no value"),
+        (YAML, "{}\n", (), None),
+        (JSON, f'{{"a": ["{E}", ""], "sops": {{"mac": "x"}}}}', (), None),
+        (JSON, f'{{"a": ["{E}", 1], "sops": {{"mac": "x"}}}}', (), "left a value"),
+        (JSON, f'{{"a": {{"sops": "x", "b": "{E}"}}}}', (), "left a value open"),
+        (SopsFormat.BINARY, f'{{"data": "{E}", "sops": {{"mac": "x"}}}}', (), None),
+        (SopsFormat.BINARY, '{"data": "x", "sops": {}}', (), "left a value open"),
+        (ENV, f"A={E}\n#{E}\nsops_mac=x\n", (), None),
+        (ENV, f"A={E}\nB=x\nsops_mac=x\n", (), "left a value open"),
+        (ENV, f"A={E}\nB_unencrypted=x\nsops_mac=x\n", (), None),
+        (INI, f"top = {E}\n[one]\na = {E}\n; {E}\n[sops]\nmac = x\n", (), None),
+        (INI, f"[one]\na = {E}\nb = x\n[sops]\nmac = x\n", (), "left a value open"),
+        (INI, f"[a_unencrypted]\nb = x\n[c]\nd = {E}\n", (), None),
+        (YAML, f"a: {E}\nb: x\n", (("unencrypted_regex", "(?<!"),), None),
+    ],
+)
+def test_values_that_the_options_select_must_be_encrypted(
+    kind: SopsFormat, text: str, options: Options, fault: str | None
+) -> None:
+    if fault is None:
+        require_encrypted("f", kind, text.encode(), options)
+        return
+    with pytest.raises(SecretFileError, match=fault) as caught:
+        require_encrypted("f", kind, text.encode(), options)
+    assert "f: " in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after", "fault"),
+    [
+        (JSON, '{"a": 1, "b": 2.50}', '{\n\t"a": 1,\n\t"b": 2.5\n}', None),
+        (JSON, '{"a": 1e3}', '{"a": 1000}', None),
+        (JSON, '{"a": 9007199254740993}', '{"a": 9007199254740992}', "a number"),
+        (INI, "[a]\nb = c\n", "[a]\nb = c\n", None),
+        (INI, "[a]\nb = c ; a comment\n# x#y\n; k = x#y\n", "", None),
+        (INI, '[a]\nb = "c#d"\ne = `f;g`\n', "", None),
+        (INI, "[a]\nb = c#d\n", "[a]\n# d\nb = c\n", "cut a value short"),
+        (INI, "[a]\nb = c;d\n", "", "cut a value short"),
+        (SopsFormat.BINARY, "x\n", "x\n", None),
+        (SopsFormat.BINARY, "x\n", "x", "did not keep"),
+        (YAML, "a: 1.10\n", "a: 1.1\n", None),
+    ],
+)
+def test_values_that_sops_would_change_are_refused(
+    kind: SopsFormat, before: str, after: str, fault: str | None
+) -> None:
+    if fault is None:
+        require_kept("f", kind, before.encode(), after.encode())
+        return
+    with pytest.raises(SecretFileError, match=fault) as caught:
+        require_kept("f", kind, before.encode(), after.encode())
+    assert caught.value.hint or kind is SopsFormat.BINARY
