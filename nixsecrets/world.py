@@ -177,13 +177,25 @@ def examine(path: str, data: bytes, book: KeyBook, lock: Lock) -> Found:
     return NotSecret(path, sha256(data), empty=not data)
 
 
+def find_file(world: World, path: str) -> Found | None:
+    """Return the file at `path`, also one that git ignores or that a link leads to.
+
+    Raises:
+        SecretFileError: a link leads out of the tree.
+    """
+    if path in world.files:
+        return world.files[path]
+    data = world.repo.read_if_there(path)
+    return None if data is None else examine(path, data, world.book, world.lock)
+
+
 def require_actual(world: World, path: str) -> Actual:
     """Return a secret file of the world.
 
     Raises:
         SecretFileError: there is no such file, or it is no whole secret.
     """
-    found = world.files.get(path)
+    found = find_file(world, path)
     match found:
         case Actual():
             return found

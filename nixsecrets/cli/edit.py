@@ -17,7 +17,7 @@ from nixsecrets.errors import ConflictError, NixsecretsError
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.repo import editor, private
 from nixsecrets.secretfiles.state import Actual, NotSecret
-from nixsecrets.world import World, require_actual
+from nixsecrets.world import World, find_file, require_actual
 
 
 @click.command("edit")
@@ -40,7 +40,7 @@ def command(start: Path, path: Path, options: RoadOptions) -> int:
     private.remove_leftovers(os.environ)
     world = session.world()
     name = relative(session.repo, start, path)
-    found = world.files.get(name)
+    found = find_file(world, name)
     if isinstance(found, NotSecret):
         raise NixsecretsError(
             f"{show.path_text(name)} is not encrypted",
@@ -108,7 +108,7 @@ def save(
     """
     with session.writing(dry_run=options.dry_run):
         world = session.world()
-        now = world.files.get(name)
+        now = find_file(world, name)
         if (now and now.sha256) != (actual and actual.sha256):
             raise ConflictError(
                 f"{show.path_text(name)} changed on the disk while it was edited",

@@ -12,7 +12,7 @@ import click
 
 from nixsecrets import __version__
 from nixsecrets.cli import ui
-from nixsecrets.errors import NixsecretsError
+from nixsecrets.errors import NixsecretsError, UsageError
 
 BUG, INTERRUPTED = 3, 130
 
@@ -113,6 +113,8 @@ def _guarded(args: list[str] | None) -> int:
         result = cli.main(args, prog_name="nixsecrets", standalone_mode=False)
         sys.stdout.flush()
     except NixsecretsError as error:
+        if isinstance(error, UsageError) and error.hint is None:
+            error.hint = "nixsecrets COMMAND --help"
         ui.report_error(error)
         return error.exit_code
     except click.exceptions.Exit as done:

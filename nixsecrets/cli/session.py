@@ -30,8 +30,8 @@ class Session:
         """Read the repository; report, but do not touch, an unfinished run."""
         if journal.unfinished(self.repo) is not None:
             ui.warn(
-                "an earlier run was cut short while it replaced files",
-                "the next command that writes completes it; or: nixsecrets recover",
+                "another run is at work, or was cut short, while it replaces files",
+                "if none is running, the next command that writes completes it",
             )
         return read_world(self.repo)
 

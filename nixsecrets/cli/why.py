@@ -68,7 +68,7 @@ def _what(found: Found | None) -> str:
         case Damaged():
             return f"damaged: {found.reason}"
         case Actual():
-            return f"a {found.backend} file"
+            return "an age file" if found.backend is Backend.AGE else "a sops file"
 
 
 def _rule(want: Desired | None) -> Iterator[str]:
