@@ -124,8 +124,8 @@ def _line_end_before(text: str, start: int) -> str:
 
 def _lines(text: str) -> Iterator[tuple[int, int, int]]:
     """Yield number, start and end of each line, its line end included."""
-    start = 0
-    for number, line in enumerate(text.split("\n"), start=1):
+    start = 1 if text.startswith("\ufeff") else 0
+    for number, line in enumerate(text[start:].split("\n"), start=1):
         end = min(start + len(line) + 1, len(text))
         yield number, start, end
         start = end

@@ -50,8 +50,10 @@ def render(
         NixsecretsError: the file cannot be read, or not be extended without damage.
     """
     text = existing if existing is not None and existing.strip() else _NEW_FILE
+    mark = "\ufeff" if text.startswith("\ufeff") else ""
     filename = recipient_map.sops_config or ".sops.yaml"
-    return _Editor(Policy(recipient_map), text, filename).rendered(adopted or {})
+    editor = _Editor(Policy(recipient_map), text.removeprefix(mark), filename)
+    return mark + editor.rendered(adopted or {})
 
 
 def without_blocks(text: str, filename: str = ".sops.yaml") -> str:
@@ -156,10 +158,11 @@ class _Editor:
 
     def section(self, name: SectionName) -> _Section | None:
         pairs = self.root.pairs if self.root else ()
-        limits = [key.start for key, _ in pairs[1:]] + [len(self.base)]
-        for (key, value), limit in zip(pairs, limits, strict=True):
+        limit = len(self.base)
+        for key, value in reversed(pairs):
             if isinstance(key, yamltree.Scalar) and key.text == name:
                 return self.section_at(key, value, limit)
+            limit = key.start
         return None
 
     def section_at(
@@ -277,14 +280,13 @@ class _Editor:
 
     def above(self, start: int) -> int:
         """Return where the comment above a field begins, if it is not the file's."""
-        top = 1 if self.base.startswith("\ufeff") else 0
-        offset = at = max(blocks.line_start(self.base, start), top)
-        while at > top:
-            at = blocks.line_start(self.base, at - 1)
-            if not self.base[at:].lstrip(" \t").startswith("#"):
+        field = offset = blocks.line_start(self.base, start)
+        while offset > 0:
+            line = blocks.line_start(self.base, offset - 1)
+            if not self.base[line:offset].lstrip().startswith("#"):
                 return offset
-            offset = at
-        return max(blocks.line_start(self.base, start), top)
+            offset = line
+        return field
 
     # Rules
 
