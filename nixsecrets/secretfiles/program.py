@@ -315,7 +315,7 @@ def _error(command: str, kind: SopsFormat, code: int, stderr: bytes) -> Nixsecre
             "the MAC of the sops file does not fit its values",
             "it was changed without sops, or merged; restore it from git",
         )
-    if code == _NO_DATA_KEY and command == "rotate":
+    if command == "rotate" and (code == _NO_DATA_KEY or b"data key" in stderr):
         return ProgramError(
             "sops cannot wrap the data key for all recipients of the file",
             "its PGP, KMS or Vault entries need their programs and credentials",

@@ -17,6 +17,11 @@ from nixsecrets.secretfiles.sopsmeta import Options, SopsFormat
 _ENCRYPTED = re.compile(r"ENC\[AES256_GCM,data:.*,iv:.*,tag:.*,type:\w+\]", re.DOTALL)
 _INI_VALUE = re.compile(r"^\s*[^\s;#\[=:][^=:\n]*[=:][ \t]*([^\n]*)$", re.MULTILINE)
 _CUT_SHORT = re.compile(r"[^\s#;][#;]")
+_RESERVED = {
+    SopsFormat.YAML: re.compile(rb"^(?:sops|\"sops\"|'sops')[ \t]*:", re.MULTILINE),
+    SopsFormat.DOTENV: re.compile(rb"^sops_", re.MULTILINE),
+    SopsFormat.INI: re.compile(rb"^[ \t]*\[[ \t]*sops[ \t]*\]", re.MULTILINE),
+}
 
 Leaf = tuple[tuple[str, ...], object]
 """The path of a value (keys only, as sops counts it) and the value."""
@@ -68,6 +73,36 @@ def require_kept(path: str, kind: SopsFormat, plaintext: bytes, kept: bytes) -> 
         )
     if kind is SopsFormat.BINARY and plaintext != kept:
         raise SecretFileError(f"{path}: sops did not keep the content")
+
+
+def require_no_metadata(path: str, kind: SopsFormat, plaintext: bytes) -> None:
+    """Check that no key of the content has a name that sops keeps for itself.
+
+    Before 3.12 `sops edit` wrote such a file, and could not read it again.
+
+    Raises:
+        SecretFileError: one has.
+
+    """
+    reserved = _RESERVED.get(kind)
+    if kind is SopsFormat.JSON:
+        found = _members_named_sops(plaintext)
+    else:
+        found = reserved is not None and reserved.search(plaintext) is not None
+    if found:
+        raise SecretFileError(
+            f"{path}: sops cannot take the content: "
+            "it has a key whose name sops keeps for itself",
+            'rename the keys or sections that start with "sops"',
+        )
+
+
+def _members_named_sops(plaintext: bytes) -> bool:
+    try:
+        value = json.loads(plaintext)
+    except (ValueError, RecursionError):
+        return False  # sops will say what is wrong with it
+    return isinstance(value, dict) and "sops" in value
 
 
 def _is_encrypted(value: object) -> bool:

@@ -9,9 +9,11 @@ sees a person's identity.  Bytes in, bytes out; nothing is believed to be right 
 """
 
 import binascii
+import contextlib
 import hashlib
+import itertools
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +34,7 @@ _ENC = re.compile(
     r"ENC\[AES256_GCM,data:([A-Za-z0-9+/=]+),iv:([A-Za-z0-9+/=]+),"
     r"tag:([A-Za-z0-9+/=]+),type:str\]"
 )
-_ANY_PLUGIN = (Kind.PLUGIN, Kind.TAG, Kind.TAG_PQ, Kind.PQ)
+_PLUGIN_KINDS = (Kind.PLUGIN, Kind.TAG, Kind.TAG_PQ, Kind.PQ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +216,7 @@ def replace_content(
     key = data_key(path, file, identities)
     staged, throw_away = _staged(file, key)
     identity, layout = throw_away.secret_text(), _layout(file)
+    sopscontent.require_no_metadata(path, file.format, plaintext)
     edited = sops.edit(
         staged,
         plaintext,
@@ -294,20 +297,15 @@ def data_key(path: str, file: SopsFile, identities: Sequence[Identity]) -> bytes
             f"{path}: it splits its data key over {file.groups} key groups",
             'change it with "sops updatekeys", or put all keys into one group',
         )
-    for entry, candidates in _attempts(file, identities):
-        key = _opened(entry, candidates)
-        if key is None:
-            continue
-        if len(key) != _DATA_KEY_SIZE or not _opens_mac(file, key):
-            raise SecretFileError(
-                f"{path}: its data key does not open its MAC",
-                "it was changed without sops, or merged; restore it from git",
-            )
-        return key
-    raise IdentityError(
-        f"no identity opens {path}",
-        "pass the private key of one of its readers with --identity",
-    )
+    key = _native_key(file, identities)
+    if key is None:
+        key = _plugin_key(path, file, identities)
+    if len(key) != _DATA_KEY_SIZE or not _opens_mac(file, key):
+        raise SecretFileError(
+            f"{path}: its data key does not open its MAC",
+            "it was changed without sops, or merged; restore it from git",
+        )
+    return key
 
 
 def opens_with(file: SopsFile, identity: Identity) -> bool:
@@ -325,43 +323,66 @@ def _parse(path: str, data: bytes) -> SopsFile:
         raise SecretFileError(f"{path}: it {what}", error.hint) from error
 
 
-def _attempts(
-    file: SopsFile, identities: Sequence[Identity]
-) -> Iterator[tuple[Entry, Sequence[Identity]]]:
-    """Yield entries with the identities to try on them, in the order of their promise.
+def _native_key(file: SopsFile, identities: Sequence[Identity]) -> bytes | None:
+    """Return the data key if an identity that is no plugin finds it.
 
-    First those labelled with a key we have, then the rest, whose labels may be wrong;
-    plugins last, for they may want to be touched.
+    Entries labelled with a key that we have come first, then the rest, whose labels
+    may be wrong.
     """
     known = [one for one in identities if not isinstance(one, PluginIdentity)]
+    if not known:
+        return None
     by_key = {r.key_id: one for one in known for r in one.recipients}
-    unlabelled: list[Entry] = []
+    likely: list[tuple[Entry, list[Identity]]] = []
+    others: list[tuple[Entry, list[Identity]]] = []
     for entry in file.entries:
-        key = entry.recipient and entry.recipient.key_id
-        if key in by_key:
-            yield entry, [by_key[key]]
+        owner = entry.recipient and by_key.get(entry.recipient.key_id)
+        if owner:
+            likely.append((entry, [owner]))
         else:
-            unlabelled.append(entry)
-    if known:
-        yield from ((entry, known) for entry in unlabelled)
+            others.append((entry, [*known]))
+    for entry, candidates in (*likely, *others):
+        with contextlib.suppress(IdentityError, SecretFileError):
+            return _opened(entry, candidates)
+    return None
+
+
+def _plugin_key(path: str, file: SopsFile, identities: Sequence[Identity]) -> bytes:
+    """Return the data key that a plugin finds, each asked by itself.
+
+    Only for entries that can be a plugin's: it may want its token to be touched.
+    """
+    failed = IdentityError(
+        f"no identity opens {path}",
+        "pass the private key of one of its readers with --identity",
+    )
     plugins = [one for one in identities if isinstance(one, PluginIdentity)]
-    for entry in unlabelled if plugins else ():
-        if entry.recipient is None or entry.recipient.kind in _ANY_PLUGIN:
-            yield entry, plugins
+    for entry, plugin in itertools.product(file.entries, plugins):
+        if entry.recipient and entry.recipient.kind not in _PLUGIN_KINDS:
+            continue
+        try:
+            return _opened(entry, [plugin])
+        except (rage.NotAReaderError, SecretFileError):
+            continue
+        except IdentityError as error:
+            failed = IdentityError(f"{path}: {error.message}", error.hint)
+    raise failed
 
 
-def _opened(entry: Entry, identities: Sequence[Identity]) -> bytes | None:
-    """Return the data key, None where the entry is not for them, or not whole.
+def _opened(entry: Entry, identities: Sequence[Identity]) -> bytes:
+    """Return the data key in an entry; raises as `rage.decrypt`.
 
-    pyrage is quick with one stanza; what it does not know is that an X25519 secret
+    pyrage is quick with one stanza.  What it does not know is that an X25519 secret
     also opens the ssh stanzas of the key that it was converted from.
     """
     enc = entry.enc.encode("ascii", "replace")
     try:
-        key = rage.decrypt(enc, identities)
-        return ageops.decrypt(enc, identities) if key is None else key
-    except (IdentityError, SecretFileError):
-        return None
+        return rage.decrypt(enc, identities)
+    except rage.NotAReaderError:
+        secrets = [one for one in identities if isinstance(one, X25519Identity)]
+        if not secrets:
+            raise
+    return ageops.decrypt(enc, secrets)
 
 
 def _opens_mac(file: SopsFile, key: bytes) -> bool:
@@ -409,6 +430,7 @@ def _create(
     sops: SopsProgram,
     workdir: Path,
 ) -> SopsSealed:
+    sopscontent.require_no_metadata(path, kind, plaintext)
     throw_away = X25519Identity.generate("throw-away identity")
     encrypted = sops.encrypt(
         plaintext,

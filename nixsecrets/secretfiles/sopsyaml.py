@@ -42,6 +42,16 @@ _USUAL_ENTRIES = tuple(
     re.compile(rf"(?P<lead> *+)- {first}(?P=lead)  {second}")
     for first, second in ((_LABEL, _ENC), (_ENC, _LABEL))
 )
+_ESCAPE = re.compile(
+    r"\\(?:(x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8})|(.))", re.DOTALL
+)
+_ESCAPES = dict(
+    zip(
+        '0abtnvfre "/\\N_LP',
+        '\0\a\b\t\n\v\f\r\x1b "/\\\x85\xa0\u2028\u2029',
+        strict=True,
+    )
+)
 _EMPTY: dict[str, Value] = {"[]": [], "{}": {}}
 _NULLS = ("null", "~", "Null", "NULL")
 
@@ -323,8 +333,16 @@ class _Reader:
         return Node(joined.rstrip("\n ") + tail, head.start(), self.done)
 
     def _unescaped(self, quoted: str) -> str:
+        """Return what a double-quoted scalar on one line stands for (YAML 1.2, 5.7)."""
+
+        def char(escape: "re.Match[str]") -> str:
+            if escape[1]:
+                return chr(int(escape[1][1:], 16))
+            if escape[2] not in _ESCAPES:
+                self._fail()
+            return _ESCAPES[escape[2]]
+
         try:
-            value = json.loads(quoted)
-        except ValueError:
+            return _ESCAPE.sub(char, quoted[1:-1])
+        except (ValueError, OverflowError):
             self._fail()
-        return str(value)
