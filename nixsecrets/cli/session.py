@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nixsecrets.cli import ui
+from nixsecrets.cli.talk import TerminalTalk
 from nixsecrets.errors import IdentityError
 from nixsecrets.keys.find import find_identities
 from nixsecrets.keys.identities import Identity, Keyring, Locked
@@ -52,7 +53,8 @@ class Session:
 
 def keyring(explicit: Sequence[Path]) -> Keyring:
     """Return every identity this person has at hand."""
-    return find_identities(os.environ, Path.home(), explicit)
+    found = find_identities(os.environ, Path.home(), explicit)
+    return found.with_talk(TerminalTalk())
 
 
 def unlock(locked: Locked) -> tuple[Identity, ...]:
