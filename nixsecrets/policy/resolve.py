@@ -105,11 +105,11 @@ class Policy:
             if match is not None and not self._unclaimed(match):
                 others = self.members(_filled(rule.readers, match))
                 others -= self.members(_filled(rule.except_, match))
-            readers = (
-                *self._keys(always, backend),
-                *self._keys(others - always, backend),
-            )
-            self._readers[key] = tuple(dict.fromkeys(readers))
+            readers: dict[Recipient, Reader] = {}
+            for names in (always, others - always):
+                for reader in self._keys(names, backend):
+                    readers.setdefault(reader.recipient, reader)
+            self._readers[key] = tuple(readers.values())
         return self._readers[key]
 
     def expansions(self, rule: Rule, *, below: str = "") -> tuple[Expansion, ...]:

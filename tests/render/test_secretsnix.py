@@ -105,7 +105,8 @@ def test_the_text_reads_well() -> None:
 
 
 def test_many_readers_get_a_line_each() -> None:
-    hosts = tuple(Host(f"a-rather-long-name-{at}", HOSTS[0].keys) for at in range(9))
+    names = [f"a-rather-long-name-{at}" for at in range(9)]
+    hosts = tuple(Host(name, (recipient(name),)) for name in names)
     rules = (Rule(0, "x.age", None, tuple(host.name for host in hosts)),)
     text = render(replace(FLEET, hosts=hosts, groups=(), always=(), rules=rules), [])
     assert all(len(line) < 100 or '= [ "' in line for line in text.splitlines())
