@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from nixsecrets.errors import MapError, SecretFileError
+from nixsecrets.errors import SecretFileError
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.recipients import Recipient
-from nixsecrets.policy.load import load
+from nixsecrets.policy.load import decode, load
 from nixsecrets.policy.model import Host, RecipientMap, User
 from nixsecrets.policy.resolve import LOCK_NAME as LOCK_NAME
 from nixsecrets.policy.resolve import Policy
@@ -135,16 +135,13 @@ def read_text(repo: Repo, path: str) -> str:
         MapError: it is not UTF-8.
         NixsecretsError: it is not there or cannot be read.
     """
-    try:
-        return repo.read(path).decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise MapError(f"{path}:{line}: is not UTF-8", "save it as UTF-8") from None
+    return decode(repo.read(path), path)
 
 
 def text_if_there(repo: Repo, path: str) -> str | None:
     """Return a public text file, None where there is none; else as `read_text`."""
-    return None if repo.read_if_there(path) is None else read_text(repo, path)
+    data = repo.read_if_there(path)
+    return None if data is None else decode(data, path)
 
 
 def _texts(world: World) -> dict[str, str | None]:
