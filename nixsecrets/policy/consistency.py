@@ -165,7 +165,7 @@ def _check_somebody_reads(rule: Rule, groups: Groups, source: Source) -> None:
     if not readers:
         raise source.error(
             ("secrets", rule.index, "readers"),
-            "nobody could read the files of this rule",
+            f"nobody could read the files of the rule {quotable(rule.pattern)}",
             'name a reader, or somebody who reads every secret: always = ["…"]',
         )
 

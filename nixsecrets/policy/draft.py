@@ -99,14 +99,15 @@ class Draft:
         New strings are appended; what stays keeps its place and comments.
         """
         present = self._strings(path)
-        for text in wanted:
-            if text not in present:
-                array = self._array(path)
-                item = toml_string(text)
-                self.apply(tomledit.append_item(self.document, array, item))
-        for text in present:
-            if text not in wanted:
-                self._drop_item(path, text)
+        dropped = [text for text in present if text not in wanted]
+        fresh = [toml_string(text) for text in wanted if text not in present]
+        replaces_all = dropped == present
+        if not replaces_all:
+            self._drop_items(path, dropped, replaced=False)
+        for item in fresh:
+            self.apply(tomledit.append_item(self.document, self._array(path), item))
+        if replaces_all:  # at last, so that the new strings take over the layout
+            self._drop_items(path, dropped, replaced=True)
 
     def drop_name(self, name: str) -> None:
         """Take `name` out of every list of names."""
@@ -164,9 +165,15 @@ class Draft:
             raise TypeError(f"no list at {path}")
         return value
 
-    def _drop_item(self, path: Path, text: str) -> None:
-        index = self._strings(path).index(text)
-        self.apply(tomledit.remove_item(self.document, self._array(path), index))
+    def _drop_items(self, path: Path, texts: Sequence[str], *, replaced: bool) -> None:
+        for text in texts:
+            index = self._strings(path).index(text)
+            array = self._array(path)
+            self.apply(
+                tomledit.remove_item(
+                    self.document, array, index, heads_no_others=replaced
+                )
+            )
 
 
 def name_lists(data: Data) -> Iterator[tuple[Path, list[str]]]:

@@ -3,11 +3,11 @@
 Every function reads a scanned Document and returns edits for `splice.apply_edits`;
 nothing but the named thing changes.  What the result means is for the caller to check.
 
-Comments go with what they describe: one behind a thing on its line, always; comment
-lines straight above a table, with the table; comment lines straight above a list
-item or a `key = value` line, with it unless another one follows it directly (then
-they are the heading of both); comment lines straight below a table's last line and
-followed by an empty line, with that table.
+Comments go with what they describe: a comment behind a thing that has its line for
+itself, with that thing; comment lines straight above a table, with the table; comment
+lines straight above a list item or a `key = value` line, with it, unless another one
+follows it directly (then they are the heading of both); comment lines straight below a
+table's last line and followed by an empty line, with that table.
 """
 
 import json
@@ -86,9 +86,16 @@ def append_item(document: Document, array: Array, item: str) -> list[Edit]:
 
 
 def remove_item(
-    document: Document, container: Array | InlineTable, index: int
+    document: Document,
+    container: Array | InlineTable,
+    index: int,
+    *,
+    heads_no_others: bool = False,
 ) -> list[Edit]:
-    """Return edits that take one item, or entry, out of `container`."""
+    """Return edits that take one item, or entry, out of `container`.
+
+    `heads_no_others`: comment lines above are about this item, whatever follows it.
+    """
     text = document.text
     items = container.items if isinstance(container, Array) else container.entries
     item = items[index]
@@ -102,7 +109,7 @@ def remove_item(
         start, end = lines
         if len(items) == 1 and not (text[before:start] + text[end:after]).strip():
             return [(before, after, "")]
-        if not has_next or _line_start(text, after) != end:
+        if heads_no_others or not has_next or _line_start(text, after) != end:
             start = _comments_above(text, start)
         edits = [(start, end, "")]
         comma = _COMMA.match(text, before) if index else None

@@ -1,5 +1,7 @@
 """Public keys and small maps for the tests of the recipient map."""
 
+import re
+
 from nixsecrets.keys.recipients import Recipient, parse_recipient
 from tests.fleet import ssh_key
 
@@ -34,3 +36,8 @@ path = "secrets/**"
 readers = ["web"]
 """
 """A valid map of one user, one host and one rule."""
+
+
+def with_keys(text: str) -> str:
+    """Return `text` with each `<name>` replaced by the public line of that name."""
+    return re.sub(r"<(\w+)>", lambda found: public(found[1]), text)
