@@ -145,12 +145,17 @@ class Plan:
         return _by_reader((r, s) for r, s in lost if r.recipient.key_id not in named)
 
     def lockouts(self, operator: Collection[KeyId]) -> list[Step]:
-        """Return the steps after which `operator` opens a file no more."""
+        """Return the steps after which `operator` opens a file no more.
+
+        A file whose readers cannot be told counts: to carry its step out, the operator
+        has to open it first.
+        """
         return [
             step
             for step in self.secret_steps
-            if any(r.recipient.key_id in operator for r in step.remove)
-            and not any(r.recipient.key_id in operator for r in step.target)
+            if step.action is Action.REENCRYPT
+            and (step.reason is Reason.UNKNOWN or _any_of(step.remove, operator))
+            and not _any_of(step.target, operator)
         ]
 
     def as_json(self) -> dict[str, object]:
@@ -167,6 +172,10 @@ class Plan:
     def to_json(self) -> str:
         """Return `as_json` as text: sorted, one trailing newline."""
         return json.dumps(self.as_json(), indent=2, ensure_ascii=True) + "\n"
+
+
+def _any_of(readers: Iterable[Reader], keys: Collection[KeyId]) -> bool:
+    return any(reader.recipient.key_id in keys for reader in readers)
 
 
 def _by_reader(pairs: Iterable[tuple[Reader, Step]]) -> dict[Reader, list[Step]]:
@@ -223,9 +232,16 @@ def change(
     if {r.recipient for r in old} == {r.recipient for r in new} and options is None:
         return None
     if isinstance(actual.state, Unknown):
-        return _step(actual, new, options, context)
+        gained, lost = _without(new, old), _without(old, new)
+        return _step(actual, new, options, context, gained=gained, lost=lost)
     target = _moved(actual.recipients, old, new, context.book)
     return _step(actual, target, options, context)
+
+
+def _without(readers: Iterable[Reader], others: Iterable[Reader]) -> tuple[Reader, ...]:
+    """Return the readers whose key none of the others has."""
+    taken = _ids(others)
+    return tuple(r for i, r in _ids(readers).items() if i not in taken)
 
 
 def _moved(
@@ -268,17 +284,28 @@ def _step(
     target: Sequence[Reader],
     options: tuple[tuple[str, str | bool], ...] | None,
     context: Context,
+    *,
+    gained: tuple[Reader, ...] | None = None,
+    lost: tuple[Reader, ...] = (),
 ) -> Step | None:
-    """Return the step from `actual` to `target`, None where they are equal."""
+    """Return the step from `actual` to `target`, None where they are equal.
+
+    Where nobody can tell who reads the file, `gained` and `lost` are what the change
+    of the map says; without a change, all of `target` gain it.
+    """
     if actual.refusal is not None:
         return None
     have, want = _have(actual), _ids(target)
-    add = tuple(r for i, r in want.items() if i not in have)
-    remove = tuple(
-        Reader(context.book.label(found[0]), found[0])
-        for i, found in have.items()
-        if i not in want
-    )
+    if isinstance(actual.state, Unknown):
+        add = tuple(want.values()) if gained is None else gained
+        remove = lost
+    else:
+        add = tuple(r for i, r in want.items() if i not in have)
+        remove = tuple(
+            Reader(context.book.label(found[0]), found[0])
+            for i, found in have.items()
+            if i not in want
+        )
     reformed = any(
         have[i] != [reader.recipient] for i, reader in want.items() if i in have
     )
@@ -291,7 +318,7 @@ def _step(
         backend=actual.backend,
         action=action,
         reason=reason,
-        add=add if not isinstance(actual.state, Unknown) else (),
+        add=add,
         remove=remove,
         target=_written_order(actual, target, action),
         before=actual.sha256,
@@ -403,14 +430,14 @@ def _code_of(step: Step) -> Code:
 
 def describe(step: Step) -> str:
     """Return one line on what differs from the map (no path, no full stop)."""
+    if step.reason is Reason.UNKNOWN:
+        return "its readers cannot be told"
     parts: list[str] = []
     if step.add:
         parts.append("missing " + ", ".join(r.name for r in step.add))
     if step.remove:
         parts.append("still readable by " + ", ".join(r.name for r in step.remove))
     match step.reason:
-        case Reason.UNKNOWN:
-            parts.append("its readers cannot be told")
         case Reason.FORM:
             parts.append("a key is there in the wrong form")
         case Reason.OPTIONS_CHANGED:

@@ -158,7 +158,25 @@ def test_unknown_readers_are_replaced_by_those_of_the_map() -> None:
     step = converge(file, desired(AGE, "alice", "stein"), CONTEXT)
     assert step is not None
     assert (step.action, step.reason) == (Action.REENCRYPT, Reason.UNKNOWN)
-    assert names(step.target) == ["alice", "stein"]
+    assert names(step.target) == names(step.add) == ["alice", "stein"]
+
+
+def test_a_change_names_who_it_gives_a_file_whose_readers_cannot_be_told() -> None:
+    file = actual(AGE, state=Unknown("anonymous stanzas", ("X25519", "X25519")))
+    step = change(
+        file, desired(AGE, "alice", "stein"), desired(AGE, "alice", "schere"), CONTEXT
+    )
+    assert step is not None
+    assert (names(step.add), names(step.remove)) == (["schere"], ["stein"])
+    assert names(step.target) == ["alice", "schere"]
+
+
+def test_re_encrypting_what_one_must_open_first_can_lock_its_operator_out() -> None:
+    file = actual(AGE, state=Unknown("anonymous stanzas", ("X25519",)))
+    step = converge(file, desired(AGE, "stein"), CONTEXT)
+    assert step is not None
+    assert Plan.of([step]).lockouts({KEY["alice"].key_id}) == [step]
+    assert Plan.of([step]).lockouts({KEY["stein"].key_id}) == []
 
 
 def test_a_copy_is_written_anew_because_a_grant_would_open_its_original() -> None:

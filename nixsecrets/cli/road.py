@@ -40,6 +40,8 @@ def change_map(
         plan = change_plan(before, after, ctx)
         if options.no_rekey:
             plan = without_secrets(plan)
+        if not options.dry_run and not options.allow_lockout:
+            _ask_last_reader(before, after)
         code = walk(session, after, plan, ring, options, named=named(before))
         if not options.dry_run:
             _also_differs(after, plan)
@@ -150,6 +152,13 @@ def _no_reader_left(plan: Plan) -> bool:
         not step.target and step.action is not Action.DELETE
         for step in plan.secret_steps
     )
+
+
+def _ask_last_reader(before: World, after: World) -> None:
+    """Ask where the change takes the last reader of `always`."""
+    if before.policy.always_readers and not after.policy.always_readers:
+        ui.say("nobody is left in `always`: no key will open every secret")
+        ui.confirm("leave it empty?", hint="agree with --allow-lockout")
 
 
 def _ask_lockout(plan: Plan, paths: list[str]) -> None:

@@ -58,6 +58,11 @@ class Policy:
                 return matcher.rule, match
         return None
 
+    @property
+    def always_readers(self) -> frozenset[str]:
+        """The hosts and users who read every secret, groups resolved."""
+        return frozenset(self.members(self.map.always))
+
     def never_secret(self, path: str) -> bool:
         """Tell whether `path` is no secret, whatever the wildcards of a rule cover.
 

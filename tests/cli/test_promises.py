@@ -195,6 +195,22 @@ def test_locking_oneself_out_needs_its_own_flag(ready: Fleet) -> None:
     assert not ready.age_opens("secrets/wifi.age", "alice")
 
 
+def test_taking_the_last_reader_of_always_needs_its_own_flag(ready: Fleet) -> None:
+    path = ready.root / "nixsecrets.toml"
+    text = path.read_text().replace('always = ["alice"]', 'always = ["admins"]')
+    path.write_text(text.replace("[groups]\n", '[groups]\nadmins = ["alice"]\n'))
+    ready.add_user("bob")
+    ready.ok("add-user", "bob", "--key", ready.public("bob"), "--group", "dns", "--yes")
+    before = ready.snapshot()
+    done = ready.run("remove-user", "alice", "--yes")
+    assert done.returncode == 1
+    assert "nobody is left in `always`" in done.stderr
+    assert "agree with --allow-lockout" in done.stderr
+    assert changed(ready, before) == set()
+    ready.ok("remove-user", "alice", "--yes", "--allow-lockout")
+    assert not ready.age_opens("secrets/dns.age", "alice")
+
+
 def test_a_file_that_cannot_be_opened_stops_the_run_and_is_named(ready: Fleet) -> None:
     for path in ("secrets/foreign-a.age", "secrets/foreign-b.age"):
         ready.age_encrypt(path, "x", "brunnen")
