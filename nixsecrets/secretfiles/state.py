@@ -30,7 +30,7 @@ class Stated:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Readers cannot be told; `seen` describes each stanza (`X25519`, `ssh-rsa:tag`)."""
+    """Readers cannot be told; `seen` describes each stanza (`ssh-rsa:tag`)."""
 
     reason: str
     seen: tuple[str, ...] = ()

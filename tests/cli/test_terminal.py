@@ -19,7 +19,7 @@ def spawn(fleet: Fleet, *args: str, **env: str) -> "pexpect.spawn[str]":
     return pexpect.spawn(
         sys.executable,
         ["-m", "nixsecrets", *args],
-        env=merged,  # type: ignore[arg-type]
+        env=merged,
         cwd=str(fleet.root),
         timeout=60,
         encoding="utf-8",
