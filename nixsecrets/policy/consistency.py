@@ -38,7 +38,7 @@ def _namespace(recipient_map: RecipientMap, source: Source) -> dict[str, Path]:
     places: list[tuple[str, Path]] = []
     places += [(user.name, _owner_path(user)) for user in recipient_map.users]
     places += [(host.name, _owner_path(host)) for host in recipient_map.hosts]
-    places += [(name, _group_path(name, source)) for name, _ in recipient_map.groups]
+    places += list(_group_paths(source).items())
     defined: dict[str, Path] = {}
     for name, path in sorted(places, key=lambda place: source.line(place[1])):
         if name in defined:
@@ -56,19 +56,19 @@ def _owner_path(owner: Host | User) -> Path:
     return ("hosts" if isinstance(owner, Host) else "users", owner.name)
 
 
-def _group_path(name: str, source: Source) -> Path:
-    """Return where a group is defined: in [groups], else where it is first joined."""
+def _group_paths(source: Source) -> dict[str, Path]:
+    """Return where each group is defined: in [groups], else where first joined."""
     root = source.root()
-    if name in root.table("groups"):
-        return ("groups", name)
+    paths: dict[str, Path] = {}
     joins = (
-        path
+        (path, group)
         for kind in ("users", "hosts")
         for owner in root.table(kind).data
         for path, group in _listed(root.table(kind).table(owner), "groups")
-        if group == name
     )
-    return min(joins, key=source.line)
+    for path, group in sorted(joins, key=lambda join: source.line(join[0])):
+        paths.setdefault(group, path)
+    return paths | {name: ("groups", name) for name in root.table("groups").data}
 
 
 def _what(path: Path) -> str:
@@ -123,7 +123,7 @@ def _check_acyclic(start: str, groups: Groups, source: Source) -> None:
         name = waiting.pop()
         if name == start:
             raise source.error(
-                _group_path(start, source),
+                _group_paths(source)[start],
                 f"the group {quoted(start)} contains itself",
                 "take one of the groups on the way out of the other",
             )

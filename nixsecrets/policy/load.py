@@ -57,7 +57,7 @@ _KEYS_HINT = 'write keys = ["ssh-ed25519 AAAA…"]'
 def load(text: str, filename: str = "nixsecrets.toml") -> RecipientMap:
     """Return the recipient map that `text` describes.
 
-    `filename` is for messages only.  Format: docs of the map, version 1.
+    `filename` is the map's path for messages.
 
     Raises:
         MapError: `filename:line: …`, for the first mistake found.
@@ -296,7 +296,12 @@ def _agenix_rules(root: Table) -> str | None:
     table = root.table("agenix")
     table.only(("rules",))
     table.require("rules", 'say where, rules = "secrets/secrets.nix"')
-    return _generated(table, "rules")
+    rules = _generated(table, "rules")
+    if rules == _sops_config(root):
+        raise table.error(
+            "rules", "this is the file of [sops] config", "choose another name"
+        )
+    return rules
 
 
 def _generated(table: Table, key: str) -> str | None:

@@ -6,6 +6,7 @@ that may be a private key.
 
 import re
 import tomllib
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -57,7 +58,7 @@ class Source:
         """Return the line of `path`, or of the nearest thing around it."""
         for length in range(len(path), 0, -1):
             if (start := self._starts.get(path[:length])) is not None:
-                return line_at(self.text, start)
+                return bisect_left(self._newlines, start) + 1
         return 1
 
     def error(self, path: Path, message: str, hint: str | None = None) -> MapError:
@@ -71,6 +72,10 @@ class Source:
     @cached_property
     def _starts(self) -> dict[Path, int]:
         return scan(self.text).starts()
+
+    @cached_property
+    def _newlines(self) -> list[int]:
+        return [newline.start() for newline in re.finditer("\n", self.text)]
 
     def _parse(self) -> dict[str, object]:
         if self.text.startswith("\ufeff"):
@@ -174,7 +179,7 @@ class Table:
         """Return the string at `key`, None if there is none; never empty."""
         if key not in self.data:
             return None
-        return self._one_string(self.at(key), self.data[key], quoted(key))
+        return self._one_string(self.at(key), self.data[key])
 
     def boolean(self, key: str) -> bool | None:
         """Return the boolean at `key`, None if there is none."""
@@ -202,11 +207,8 @@ class Table:
             raise self._wrong_type(
                 self.at(key), quoted(key), "a list of strings", values
             )
-        what = f"an element of {quotable(key)}"
-        return tuple(
-            self._one_string((*self.at(key), index), value, what)
-            for index, value in enumerate(values)
-        )
+        path = self.at(key)
+        return tuple(self._one_string((*path, i), v) for i, v in enumerate(values))
 
     def table(self, key: str) -> "Table":
         """Return the table at `key`, an empty one if there is none."""
@@ -230,15 +232,17 @@ class Table:
             for index, value in enumerate(values)
         )
 
-    def _one_string(self, path: Path, value: object, what: str) -> str:
+    def _one_string(self, path: Path, value: object) -> str:
         if not isinstance(value, str):
-            raise self._wrong_type(path, what, "a string", value)
-        if not value.strip():
-            raise self.source.error(path, f"{what} is empty", "fill it in or remove it")
-        if _CONTROL.search(value.strip()):
+            raise self._wrong_type(path, _what(path), "a string", value)
+        stripped = value.strip()
+        if not stripped:
+            message = f"{_what(path)} is empty"
+            raise self.source.error(path, message, "fill it in or remove it")
+        if _CONTROL.search(stripped):
             raise self.source.error(
                 path,
-                f"{what} holds a line break or another control character",
+                f"{_what(path)} holds a line break or another control character",
                 "write it on one line",
             )
         return value
@@ -272,6 +276,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
 
     near = difflib.get_close_matches(word, known, n=1)
     return f"did you mean {quoted(near[0])}?" if near else None
+
+
+def _what(path: Path) -> str:
+    """Return how to call the string at `path`."""
+    if isinstance(path[-1], int):
+        return f"an element of {quotable(str(path[-2]))}"
+    return quotable(path[-1])
 
 
 def _dotted(statement: Header | Entry) -> str:

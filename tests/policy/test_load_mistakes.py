@@ -84,6 +84,7 @@ APPENDED = [
     ("rules outside", "[agenix]\nrules='../x.nix'\n", 14, "not a plain path"),
     ("an absolute config", "[sops]\nconfig='/x'\n", 14, "not a plain path"),
     ("the map as config", "[sops]\nconfig='nixsecrets.toml'\n", 14, "another use"),
+    ("one generated file", "[sops]\n[agenix]\nrules='.sops.yaml'\n", 15, "[sops]"),
     ("agenix without rules", "[agenix]\n", 13, '[agenix] has no "rules"'),
     ("retired without key", "[[retired]]\nname='x'\n", 13, 'has no "key"'),
     ("retired without name", f"[[retired]]\nkey='{OTHER}'\n", 13, 'has no "name"'),
