@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nixsecrets.errors import MapError, NixsecretsError
 from nixsecrets.keys.forms import Backend
@@ -551,3 +553,84 @@ def test_sops_decides_as_the_map_does(recipients_by_sops: Encrypt, seed: int) ->
         assert "no matching creation rules" in real
     else:
         assert real == tuple(one.recipient.text for one in found.readers), path
+
+
+# --- any text ---------------------------------------------------------------------
+
+LINES = st.sampled_from(
+    [
+        *("keys:", "creation_rules:", "  - &web x", "  - &u", "  - &l:", "    - &a y"),
+        *(
+            f"  - age: {FOREIGN}",
+            "    pgp:",
+            "  - path_regex: ^f",
+            "    age: *web",
+            "-",
+        ),
+        *(
+            "  -",
+            "note: |+",
+            "  text",
+            "",
+            "# comment",
+            "  # comment",
+            "stores: {}",
+            "---",
+        ),
+        *("    - path_regex: >-", "        ^x", "- key_groups:", "  - age:", "    - z"),
+        *(
+            "keys: [a]",
+            "  <<: *a",
+            "...",
+            "? a",
+            ": b",
+            "'creation_rules':",
+            "keys: # c",
+        ),
+        *(
+            "# nixsecrets: begin",
+            "# nixsecrets: end",
+            "x: &web {a: 1}",
+            "\t",
+            "  x: 'a",
+        ),
+        *(
+            "creation_rules: # c",
+            "  b'",
+            "%YAML 1.2",
+            "!t keys: !u",
+            "- [*web, {a: b}]",
+        ),
+    ]
+)
+
+
+@given(st.lists(LINES, max_size=12), st.sampled_from(["\n", "\r\n"]), st.booleans())
+def test_any_text_is_extended_exactly_or_refused(
+    lines: list[str], newline: str, ended: bool
+) -> None:
+    text = newline.join(lines) + (newline if ended else "")
+    try:
+        rendered = render(FLEET, text)
+    except NixsecretsError as error:
+        assert error.hint
+        return
+    assert render(FLEET, rendered) == rendered
+    if not text.strip():
+        return
+    assert without_blocks(rendered) == without_blocks(text)
+    try:
+        before = Winners(text).rules
+    except NixsecretsError:
+        return  # an alias of it names an anchor of ours, which it lacked
+    if "nixsecrets:" not in text:
+        foreign = [rule for rule in Winners(rendered).rules if not rule.ours]
+        assert foreign == list(before)
+
+
+@given(st.text(max_size=60))
+def test_no_text_breaks_the_reader(text: str) -> None:
+    try:
+        Winners(text).winner("a")
+    except NixsecretsError as error:
+        assert error.hint
