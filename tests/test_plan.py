@@ -6,15 +6,14 @@ import json
 
 import pytest
 
+from nixsecrets.findings import Code, Finding
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient, parse_recipient
 from nixsecrets.plan import (
     Action,
-    Code,
     Context,
     Plan,
-    Problem,
     Reason,
     Step,
     change,
@@ -321,7 +320,7 @@ def some_steps() -> list[Step]:
 
 
 def test_the_same_steps_in_any_order_give_the_same_bytes() -> None:
-    problems = [Problem("b", Code.DAMAGED, "m"), Problem("a", Code.UNMANAGED, "m")]
+    problems = [Finding("b", Code.DAMAGED, "m"), Finding("a", Code.UNMANAGED, "m")]
     texts = {
         Plan.of(steps, found).to_json()
         for steps in itertools.permutations(some_steps())
@@ -331,7 +330,7 @@ def test_the_same_steps_in_any_order_give_the_same_bytes() -> None:
 
 
 def test_the_json_of_a_plan_is_the_documented_one() -> None:
-    plan = Plan.of(some_steps(), [Problem("b", Code.UNMANAGED, "no rule names it")])
+    plan = Plan.of(some_steps(), [Finding("b", Code.UNMANAGED, "no rule names it")])
     assert json.loads(plan.to_json()) == {
         "version": 1,
         "steps": [

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from nixsecrets.errors import quoted
-from nixsecrets.plan import Action, Plan, Problem, Reason, Step, describe
+from nixsecrets.findings import Finding
+from nixsecrets.plan import Action, Plan, Reason, Step, describe
 from nixsecrets.policy.model import Reader
 from nixsecrets.world import World
 
@@ -42,7 +43,7 @@ def _why(step: Step) -> str:
     return " ".join([*readers, f"({step.reason.value})"])
 
 
-def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
+def problem_lines(problems: Sequence[Finding]) -> Iterator[str]:
     """Yield a line for each problem."""
     for problem in problems:
         where = path_text(problem.path)

@@ -1,0 +1,396 @@
+"""The catalogue of findings: what a code means, how bad it is, and what to do.
+
+Codes are stable: CI configurations and suppressions name them.  One that is no longer
+reported stays reserved.  `docs/findings.md` is written from this table (`document`).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How bad it is: `check` fails on errors, with --strict on everything."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+class Code(StrEnum):
+    """Stable codes of what a person should look at."""
+
+    PLAINTEXT = "NS001"
+    DAMAGED = "NS002"
+    OPEN_VALUE = "NS003"
+    WEAK_OPTIONS = "NS004"
+    PRIVATE_KEY = "NS005"
+    LEFTOVER = "NS006"
+    ORDINARY_SECRET = "NS007"  # noqa: S105 - a code
+    NOT_A_FILE = "NS008"
+    STALE = "NS010"
+    UNKNOWN = "NS011"
+    REFUSED = "NS012"
+    UNUSABLE = "NS013"
+    UNMANAGED = "NS020"
+    NO_SUCH_NAME = "NS021"
+    HOST_READS_NOTHING = "NS022"
+    USER_READS_NOTHING = "NS023"
+    RULE_MATCHES_NOTHING = "NS030"
+    FOREIGN_RULE = "NS031"
+    RULE_SHADOWED = "NS032"
+    RULES_OVERLAP = "NS033"
+    OUT_OF_DATE = "NS040"
+    MISSING_ENTRY = "NS041"
+    ENTRY_WITHOUT_FILE = "NS042"
+    REGEX_UNANCHORED = "NS050"
+    FIELD_UNKNOWN = "NS051"
+    SPLIT_KEY_GROUPS = "NS052"
+    KEYS_HIDDEN = "NS053"
+    WRONG_NAME = "NS054"
+    SEVERAL_CONFIGS = "NS055"
+    KEY_UNUSABLE = "NS056"
+    KEY_TWICE = "NS057"
+    KEY_TWO_NAMES = "NS058"
+    CONFIG_UNREADABLE = "NS059"
+
+    @property
+    def severity(self) -> Severity:
+        """How bad it is."""
+        return CATALOGUE[self].severity
+
+    @property
+    def fails_check(self) -> bool:
+        """Tell whether `check` fails on it; the rest is worth a look, no more."""
+        return self.severity is Severity.ERROR
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Finding:
+    """What one place of the repository has wrong with it.
+
+    `path` is relative to the map's folder; `line` counts from 1 in that file, 0 where
+    the whole file is meant; `fix` is the command that mends it, where there is one.
+    """
+
+    path: str
+    code: Code
+    message: str
+    line: int = 0
+    fix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What all findings of one code have in common; `help` is Markdown."""
+
+    slug: str
+    title: str
+    severity: Severity
+    help: str
+
+
+_E, _W, _N = Severity.ERROR, Severity.WARNING, Severity.NOTE
+
+CATALOGUE: Mapping[Code, Kind] = {
+    Code.PLAINTEXT: Kind(
+        "plaintext",
+        "a file that must be encrypted is not",
+        _E,
+        "A rule of the map wins this path, and the file is neither an age nor a sops"
+        ' file. Or, under a rule with `plaintext = "allowed"`, it was a secret in the'
+        " last commit and is none now.\n\nEncrypt it (`sops encrypt -i FILE`, or"
+        " `nixsecrets edit` for a new file) before it is committed. If it is no secret,"
+        " narrow the rule. If it was committed before, its values are known to whoever"
+        " has the repository: change them.",
+    ),
+    Code.DAMAGED: Kind(
+        "damaged",
+        "a secret is not whole",
+        _E,
+        "The file starts like a secret, but something is missing or broken: a header"
+        " or an armor that is cut off, metadata without its MAC, a document without"
+        " metadata, an entry that is no age file.\n\nRestore it:"
+        " `git checkout HEAD -- FILE`. What cannot be restored must be written again.",
+    ),
+    Code.OPEN_VALUE: Kind(
+        "open-value",
+        "a value in a sops file is not encrypted",
+        _E,
+        "The file has sops metadata, but a value that its own selection options, or"
+        " those of its rule, want encrypted stands there in the open. A text that only"
+        " looks like `ENC[…]` counts as open.\n\nUsually somebody edited the file"
+        " without sops. Take the value out, then put it in: `nixsecrets edit FILE`.",
+    ),
+    Code.WEAK_OPTIONS: Kind(
+        "weak-options",
+        "a sops file records weaker selection options than its rule",
+        _E,
+        "`encrypted_regex` and its relatives are recorded in each file when it is made,"
+        " and sops goes by the file, not by the rule. This file's options leave values"
+        " open that the rule wants encrypted.\n\n`nixsecrets rekey FILE` encrypts it"
+        " with the options of its rule.",
+    ),
+    Code.PRIVATE_KEY: Kind(
+        "private-key",
+        "a private key",
+        _E,
+        "The file holds a private key: an age identity (also post-quantum and plugin"
+        " ones), an OpenSSH, PEM or PGP private key, or a WireGuard key.\n\nTake it out"
+        " and keep it outside of the repository, or encrypt the file. A key that was"
+        " ever pushed is no secret any more: replace it.",
+    ),
+    Code.LEFTOVER: Kind(
+        "leftover",
+        "a decrypted or editor's copy of a secret",
+        _E,
+        "Its name says that it is a decrypted copy (`*.dec`, `*.decrypted`), a swap or"
+        " backup file of an editor that had a secret open, or the file in which sops"
+        " and age keep identities (`keys.txt`).\n\n`git rm --cached FILE`, and delete"
+        " it. `nixsecrets edit` leaves no such files.",
+    ),
+    Code.ORDINARY_SECRET: Kind(
+        "ordinary-secret",
+        "a token or password in an ordinary file",
+        _E,
+        "Found by detect-secrets, which `nixsecrets[scan]` installs. Move the value"
+        " into a secret. If it is none, end the line with the comment"
+        " `pragma: allowlist secret`.",
+    ),
+    Code.NOT_A_FILE: Kind(
+        "not-a-file",
+        "a link stands where a secret belongs",
+        _E,
+        "A rule of the map wins this path, but it is a symbolic link that does not lead"
+        " to a secret of this repository. A secret is a regular file.\n\nPut the"
+        " encrypted file itself there, or let the link lead to a path that a rule"
+        " names.",
+    ),
+    Code.STALE: Kind(
+        "stale-recipients",
+        "the readers of a file are not those of the map",
+        _E,
+        "Somebody who should read the file cannot, somebody who should not can, a key"
+        " is there in a form that its consumer does not open, or the selection options"
+        " differ from the rule's.\n\n`nixsecrets rekey FILE` makes it right;"
+        " `nixsecrets why FILE` says more.",
+    ),
+    Code.UNKNOWN: Kind(
+        "unknown-recipients",
+        "the readers of a file cannot be told",
+        _E,
+        "X25519 stanzas are anonymous. The lock has no record that fits this file, or"
+        " what the file shows contradicts its labels.\n\nIf you know who encrypted it"
+        " to whom, `nixsecrets accept FILE` vouches for it; otherwise `nixsecrets rekey"
+        " FILE`.",
+    ),
+    Code.REFUSED: Kind(
+        "refused",
+        "a secret that nixsecrets does not change",
+        _E,
+        "It is encrypted with a passphrase, or splits its data key over several key"
+        " groups. Everything can be read about it, but its readers cannot be changed"
+        " by nixsecrets: encrypt it anew to recipients.",
+    ),
+    Code.UNUSABLE: Kind(
+        "unusable-key",
+        "a reader has a key that the file's format cannot serve",
+        _E,
+        "For example an ssh-rsa host key for a sops file, or post-quantum and classic"
+        " keys together in one age file. Give that reader another key, or take it from"
+        " the rule.",
+    ),
+    Code.UNMANAGED: Kind(
+        "unmanaged",
+        "a secret that no rule names",
+        _E,
+        "The file is encrypted, and nothing says who should read it. Add a"
+        " `[[secrets]]` rule, or delete the file.",
+    ),
+    Code.NO_SUCH_NAME: Kind(
+        "no-such-name",
+        "a path names a host or user that the map does not have",
+        _E,
+        "`{host}` or `{user}` stands in the rule, and the name at that place is none of"
+        " the map. Only the readers in `always` may read the file. Add the host, or"
+        " move or delete the file.",
+    ),
+    Code.HOST_READS_NOTHING: Kind(
+        "host-reads-nothing",
+        "no rule mentions a host",
+        _N,
+        "The host may read nothing. Fine for a host without secrets; otherwise name it,"
+        " or a group of it, in a rule.",
+    ),
+    Code.USER_READS_NOTHING: Kind(
+        "user-reads-nothing",
+        "a user is in no group and no rule",
+        _N,
+        "The user may read nothing. Add the user to a group, a rule or `always`, or"
+        " remove them: `nixsecrets remove-user NAME`.",
+    ),
+    Code.RULE_MATCHES_NOTHING: Kind(
+        "rule-matches-nothing",
+        "a rule wins no file",
+        _W,
+        "No file is there yet, the path is misspelt, or rules above take all of its"
+        " files.",
+    ),
+    Code.FOREIGN_RULE: Kind(
+        "foreign-rule",
+        "a foreign creation rule decides about a managed file",
+        _E,
+        "Stock sops takes the first rule of `.sops.yaml` that matches, and that is not"
+        " one of ours. `sops updatekeys` would give the file other readers. Move the"
+        " foreign rule below our block, or make it match less.",
+    ),
+    Code.RULE_SHADOWED: Kind(
+        "rule-shadowed",
+        "rules above take everything that a rule matches",
+        _W,
+        "The first rule that matches wins, and every file that this one matches is won"
+        " by another. Its readers are not what happens. Move it up, or delete it.",
+    ),
+    Code.RULES_OVERLAP: Kind(
+        "rules-overlap",
+        "two rules with different readers match the same file",
+        _N,
+        "The order of the rules decides who may read these files. That is how the map"
+        " works, and easily overlooked when rules are moved.",
+    ),
+    Code.OUT_OF_DATE: Kind(
+        "out-of-date",
+        "a generated file is not what the map gives",
+        _E,
+        "`.sops.yaml`, `secrets.nix` or the lock differs from what follows from the"
+        " map. `nixsecrets sync` writes them.",
+    ),
+    Code.MISSING_ENTRY: Kind(
+        "missing-entry",
+        "an age file is absent from secrets.nix",
+        _E,
+        "Stock agenix cannot edit or rekey the file. `nixsecrets sync` writes the entry"
+        " where a rule of the map names the file; otherwise add a rule.",
+    ),
+    Code.ENTRY_WITHOUT_FILE: Kind(
+        "entry-without-file",
+        "secrets.nix names an age file that is not there",
+        _W,
+        "Fine for a secret that is still to be written (`nixsecrets edit FILE`);"
+        " otherwise its name is misspelt, or the file was deleted.",
+    ),
+    Code.REGEX_UNANCHORED: Kind(
+        "regex-unanchored",
+        "a foreign path_regex matches more than it seems to",
+        _W,
+        "sops searches the expression anywhere in the path: `secrets/h1` also matches"
+        " `secrets/h10.yaml` and `old-secrets/h1`, a dot matches any character. Write"
+        " `^` and `$`, and `\\.` for a dot.",
+    ),
+    Code.FIELD_UNKNOWN: Kind(
+        "field-unknown",
+        "a field of .sops.yaml that sops does not know",
+        _E,
+        "sops ignores it without a word. A misspelt `path_regex` makes a rule without"
+        " one, which matches every file.",
+    ),
+    Code.SPLIT_KEY_GROUPS: Kind(
+        "split-key-groups",
+        "a creation rule has several key groups",
+        _W,
+        "With several groups the data key is split (Shamir): without a"
+        " `shamir_threshold` a reader needs a key of each group. Usually a stray `-`"
+        " before `age:` or `pgp:` made the second group. With a threshold written down"
+        " it is taken for meant.",
+    ),
+    Code.KEYS_HIDDEN: Kind(
+        "keys-hidden",
+        "keys beside key_groups have no effect",
+        _E,
+        "Where a rule has `key_groups`, sops ignores `age`, `pgp` and the other keys"
+        " beside them. Move them into the group.",
+    ),
+    Code.WRONG_NAME: Kind(
+        "wrong-name",
+        ".sops.yml is not read by sops",
+        _W,
+        "sops looks for `.sops.yaml` only. Rename it, or merge it into that file.",
+    ),
+    Code.SEVERAL_CONFIGS: Kind(
+        "several-configs",
+        "there is another .sops.yaml",
+        _W,
+        "sops takes the first one upward from the folder in which it is started, not"
+        " from the file: the same file can get other readers from another folder."
+        " nixsecrets writes one, and leaves the others alone.",
+    ),
+    Code.KEY_UNUSABLE: Kind(
+        "key-unusable",
+        "a recipient in .sops.yaml is no usable key",
+        _E,
+        "A placeholder that was never replaced, or a key that is damaged or of a kind"
+        " that age cannot encrypt to. sops fails for every file of the rule.",
+    ),
+    Code.KEY_TWICE: Kind(
+        "key-twice",
+        "a rule names a key twice",
+        _W,
+        "One of the two was perhaps meant to be another key.",
+    ),
+    Code.KEY_TWO_NAMES: Kind(
+        "key-two-names",
+        "one key under two names",
+        _W,
+        "Two names for one key: whoever removes one of them does not take the access"
+        " away.",
+    ),
+    Code.CONFIG_UNREADABLE: Kind(
+        "config-unreadable",
+        "a .sops.yaml that sops cannot read",
+        _E,
+        "Every sops command started below it fails, decryption too.",
+    ),
+}
+
+
+def failing(findings: Iterable[Finding], *, strict: bool = False) -> list[Finding]:
+    """Return the findings that a check fails on."""
+    return [one for one in findings if strict or one.code.fails_check]
+
+
+def explain(code: Code) -> str:
+    """Return what `nixsecrets explain` prints, and the body of a documented code."""
+    kind = CATALOGUE[code]
+    return f"{code.value} {kind.slug} ({kind.severity}): {kind.title}\n\n{kind.help}\n"
+
+
+def document() -> str:
+    """Return docs/findings.md."""
+    return "\n".join(_document())
+
+
+def _document() -> Iterator[str]:
+    yield "# Findings"
+    yield ""
+    yield "<!-- written by `python -m tests.findings_doc --write`; do not edit -->"
+    yield ""
+    yield (
+        "What `nixsecrets check`, `lint` and `hook run` report. Codes are stable."
+        " `check` exits with 1 on errors, with `--strict` on everything."
+        " `nixsecrets explain NS010` prints one of these."
+    )
+    yield ""
+    yield "| code | name | severity | what |"
+    yield "|---|---|---|---|"
+    for code, kind in CATALOGUE.items():
+        anchor = f"{code.value.lower()}-{kind.slug}"
+        name = f"[{code.value}](#{anchor})"
+        yield f"| {name} | {kind.slug} | {kind.severity} | {kind.title} |"
+    for code, kind in CATALOGUE.items():
+        yield ""
+        yield f"## {code.value} {kind.slug}"
+        yield ""
+        yield f"*{kind.severity}*: {kind.title}."
+        yield ""
+        yield kind.help
+    yield ""
