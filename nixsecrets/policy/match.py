@@ -75,11 +75,6 @@ def literal_path(rule: Rule) -> str | None:
     return rule.path
 
 
-def has_placeholder(rule: Rule) -> bool:
-    """Tell whether `{host}` or `{user}` stands in the rule's path."""
-    return rule.path is not None and bool(_placeholders(_parse_glob(rule.path)))
-
-
 def reads_one_way(rule: Rule) -> bool:
     """Tell whether a path alone fixes what the rule's placeholders stand for."""
     return rule.path is None or _unambiguous(_parse_glob(rule.path))

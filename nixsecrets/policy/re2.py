@@ -129,7 +129,7 @@ class Regex:
         size = len(prefix)
         found = [atom.literal for atom in self.atoms[1 : size + 1]]
         anchored = bool(self.atoms) and self.source[0] == "^"
-        if not anchored or found != list(prefix):
+        if not anchored or found != list(prefix) or r"\Q" in self.source:
             return None
         return "^" + self.source[self.atoms[size].end :]
 
