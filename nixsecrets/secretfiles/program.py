@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
-from nixsecrets.errors import NixsecretsError, ProgramError, SecretFileError
+from nixsecrets.errors import ProgramError, SecretFileError
 from nixsecrets.secretfiles.sopsmeta import Options, SopsFormat
 
 _INSTALL = "install sops (NixOS: nixpkgs#sops), or nixsecrets[sops] to try it"
@@ -108,7 +108,7 @@ class SopsProgram:
 
         Raises:
             SecretFileError: sops cannot read it as `kind`.
-            ProgramError: sops failed otherwise.
+            ProgramError: sops does not run.
 
         """
         rule = {"age": recipient} | dict(options)
@@ -128,7 +128,7 @@ class SopsProgram:
 
         Raises:
             SecretFileError: its MAC is wrong, or sops cannot read it.
-            ProgramError: sops failed otherwise.
+            ProgramError: sops does not run.
 
         """
         with self._room(workdir, layout) as room:
@@ -150,7 +150,7 @@ class SopsProgram:
 
         Raises:
             SecretFileError: its MAC is wrong, or sops cannot read it.
-            ProgramError: an entry could not be wrapped, or sops failed otherwise.
+            ProgramError: sops does not run.
 
         """
         with self._room(workdir, layout) as room:
@@ -172,7 +172,7 @@ class SopsProgram:
 
         Raises:
             SecretFileError: sops cannot read `plaintext` as `kind`; the MAC is wrong.
-            ProgramError: sops failed otherwise.
+            ProgramError: sops does not run.
 
         """
         with self._room(workdir, layout) as room:
@@ -307,7 +307,7 @@ def _fail(command: str, kind: SopsFormat, code: int, stderr: bytes) -> NoReturn:
     raise _error(command, kind, code, stderr)
 
 
-def _error(command: str, kind: SopsFormat, code: int, stderr: bytes) -> NixsecretsError:
+def _error(command: str, kind: SopsFormat, code: int, stderr: bytes) -> SecretFileError:
     line = _LINE.search(stderr)
     where = f" (line {int(line[1])})" if line else ""
     if command != "encrypt" and code in _MAC_CODES:
@@ -316,7 +316,7 @@ def _error(command: str, kind: SopsFormat, code: int, stderr: bytes) -> Nixsecre
             "it was changed without sops, or merged; restore it from git",
         )
     if command == "rotate" and (code == _NO_DATA_KEY or b"data key" in stderr):
-        return ProgramError(
+        return SecretFileError(
             "sops cannot wrap the data key for all recipients of the file",
             "its PGP, KMS or Vault entries need their programs and credentials",
         )
@@ -326,7 +326,10 @@ def _error(command: str, kind: SopsFormat, code: int, stderr: bytes) -> Nixsecre
             f"sops cannot take the content as {kind}{where}",
             f"check that it is valid {kind} with keys and values at its top",
         )
-    return ProgramError(f"sops {command} failed with exit code {code}{where}")
+    return SecretFileError(
+        f"sops {command} failed with exit code {code}{where}",
+        f'see what the program itself says: "sops {command} FILE"',
+    )
 
 
 def _behind_wrapper(path: Path) -> Path | None:

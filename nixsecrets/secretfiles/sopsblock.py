@@ -71,6 +71,13 @@ class Block(ABC):
     def only(self, label: str, enc: str) -> list[Edit]:
         """Return the edits that leave this one entry in the place of all."""
 
+    def _age(self) -> list[Node]:
+        """Return the list of age entries as it stands in the text."""
+        value = self.fields["age"].value if "age" in self.fields else None
+        if not isinstance(value, list) or not value:
+            refuse("has sops metadata without an age entry")
+        return value
+
     @abstractmethod
     def _label(self, label: str) -> str:
         """Return how this text spells a label."""

@@ -27,9 +27,7 @@ Leaf = tuple[tuple[str, ...], object]
 """The path of a value (keys only, as sops counts it) and the value."""
 
 
-def require_encrypted(
-    path: str, kind: SopsFormat, data: bytes, options: Options
-) -> None:
+def require_encrypted(kind: SopsFormat, data: bytes, options: Options) -> None:
     """Check that every value that `options` select is encrypted, and at least one is.
 
     With options that go by comments only the latter can be checked.
@@ -43,17 +41,17 @@ def require_encrypted(
     open_leaves = [leaf for leaf in leaves if not _is_encrypted(leaf[1])]
     if selects is not None and any(selects(path) for path, _ in open_leaves):
         raise SecretFileError(
-            f"{path}: sops left a value open that its options want encrypted",
+            "sops left a value open that the options want encrypted",
             "check the sops options of the file's rule",
         )
     if leaves and len(open_leaves) == len(leaves):
         raise SecretFileError(
-            f"{path}: its sops options select no value: nothing would be encrypted",
+            "the sops options select no value: nothing would be encrypted",
             "check the sops options of the file's rule",
         )
 
 
-def require_kept(path: str, kind: SopsFormat, plaintext: bytes, kept: bytes) -> None:
+def require_kept(kind: SopsFormat, plaintext: bytes, kept: bytes) -> None:
     """Check that sops prints the values that it was given, where it is known not to.
 
     Raises:
@@ -63,19 +61,19 @@ def require_kept(path: str, kind: SopsFormat, plaintext: bytes, kept: bytes) -> 
     """
     if kind is SopsFormat.JSON and _numbers(plaintext) != _numbers(kept):
         raise SecretFileError(
-            f"{path}: sops would change a number in the content",
+            "sops would change a number in the content",
             "write numbers of more than 15 digits as strings",
         )
     if kind is SopsFormat.INI and _cut_short(plaintext):
         raise SecretFileError(
-            f'{path}: sops would cut a value short at its "#" or ";"',
+            'sops would cut a value short at its "#" or ";"',
             "put values that hold these characters into double quotes",
         )
     if kind is SopsFormat.BINARY and plaintext != kept:
-        raise SecretFileError(f"{path}: sops did not keep the content")
+        raise SecretFileError("sops did not keep the content", "encrypt it with age")
 
 
-def require_no_metadata(path: str, kind: SopsFormat, plaintext: bytes) -> None:
+def require_no_metadata(kind: SopsFormat, plaintext: bytes) -> None:
     """Check that no key of the content has a name that sops keeps for itself.
 
     Before 3.12 `sops edit` wrote such a file, and could not read it again.
@@ -91,8 +89,7 @@ def require_no_metadata(path: str, kind: SopsFormat, plaintext: bytes) -> None:
         found = reserved is not None and reserved.search(plaintext) is not None
     if found:
         raise SecretFileError(
-            f"{path}: sops cannot take the content: "
-            "it has a key whose name sops keeps for itself",
+            "the content has a key whose name sops keeps for itself",
             'rename the keys or sections that start with "sops"',
         )
 

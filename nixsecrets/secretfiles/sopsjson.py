@@ -21,7 +21,7 @@ class JsonBlock(Block):
 
     def append(self, entries: Sequence[tuple[str, str]]) -> list[Edit]:
         """Add entries that look like the last one."""
-        array = self._array()
+        array = self._age()
         before = array[-2].end if len(array) > 1 else self.fields["age"].start
         gap = self.text[before : array[-1].start].lstrip(" \t\r\n")[1:]
         texts = ["," + gap + self._entry(label, enc) for label, enc in entries]
@@ -29,7 +29,7 @@ class JsonBlock(Block):
 
     def only(self, label: str, enc: str) -> list[Edit]:
         """Put one entry in the place of all."""
-        array = self._array()
+        array = self._age()
         return [(array[0].start, array[-1].end, self._entry(label, enc))]
 
     @property
@@ -40,15 +40,9 @@ class JsonBlock(Block):
         lead = self.text[self.text.rfind("\n", 0, key) + 1 : key]
         return lead[: len(lead) // 2] if lead.strip() == "" else ""
 
-    def _array(self) -> list[Node]:
-        value = self.fields["age"].value
-        if not isinstance(value, list) or not value:
-            refuse("has no age entry in its sops metadata")
-        return value
-
     def _entry(self, label: str, enc: str) -> str:
         """Return the text of the last entry with another label and `enc`."""
-        last, slot = self._array()[-1], self.slots[-1]
+        last, slot = self._age()[-1], self.slots[-1]
         spelled = [(slot.label, self._label(label)), (slot.enc, self._enc(slot, enc))]
         text, end = "", last.start
         for node, value in sorted(spelled, key=lambda pair: pair[0].start):

@@ -174,6 +174,11 @@ def parse(path: str, data: bytes) -> SopsFile:
     kind = format_for(path)
     if kind is SopsFormat.BINARY:
         kind = _sniffed(data) or kind
+    return parse_as(kind, data)
+
+
+def parse_as(kind: SopsFormat, data: bytes) -> SopsFile:
+    """Read the metadata of a file whose format is known; raises as `parse`."""
     text = data.decode("utf-8", "surrogateescape")
     return _interpret(kind, text, _blocks(kind, text))
 

@@ -8,33 +8,23 @@ sees a person's identity.  Bytes in, bytes out; nothing is believed to be right 
 `sopsverify` has read it back.
 """
 
-import binascii
-import contextlib
 import hashlib
-import itertools
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nixsecrets.errors import IdentityError, SecretFileError
-from nixsecrets.keys.identities import Identity, PluginIdentity, X25519Identity
-from nixsecrets.keys.recipients import Kind, Recipient
-from nixsecrets.secretfiles import ageops, rage, sopscontent, sopsmeta
+from nixsecrets.errors import SecretFileError
+from nixsecrets.keys.identities import Identity, X25519Identity
+from nixsecrets.keys.recipients import Recipient
+from nixsecrets.secretfiles import ageops, sopscontent, sopsmeta
 from nixsecrets.secretfiles.program import Layout, SopsProgram
 from nixsecrets.secretfiles.sopsblock import Edit
 from nixsecrets.secretfiles.sopsjson import JsonBlock
-from nixsecrets.secretfiles.sopsmeta import Entry, Options, SopsFile, SopsFormat
+from nixsecrets.secretfiles.sopskey import data_key
+from nixsecrets.secretfiles.sopsmeta import Options, SopsFile, SopsFormat
 from nixsecrets.secretfiles.sopsyaml import YamlBlock
 from nixsecrets.secretfiles.wrap import Proof
 from nixsecrets.splice import apply_edits
-
-_DATA_KEY_SIZE = 32
-_ENC = re.compile(
-    r"ENC\[AES256_GCM,data:([A-Za-z0-9+/=]+),iv:([A-Za-z0-9+/=]+),"
-    r"tag:([A-Za-z0-9+/=]+),type:str\]"
-)
-_PLUGIN_KINDS = (Kind.PLUGIN, Kind.TAG, Kind.TAG_PQ, Kind.PQ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +83,9 @@ def grant(
         KeyFormatError: a recipient cannot be written.
 
     """
-    file = _parse(path, data)
-    if not file.agree:
-        raise SecretFileError(
-            f"{path}: its documents name different recipients",
-            "re-encrypt it: nixsecrets rekey",
-        )
-    key = data_key(path, file, identities)
+    file = sopsmeta.parse(path, data)
+    _require_agreement(file)
+    key = data_key(file, identities)
     swapped = [(at, _wrapped(key, recipient)) for at, recipient in replace]
     added = [_wrapped(key, recipient) for recipient in add]
     entries = [(entry.label, entry.enc) for entry in file.entries]
@@ -141,20 +127,21 @@ def reencrypt(
 
     Raises:
         IdentityError: no identity opens an age entry.
-        SecretFileError: the file is damaged (its MAC included) or has key groups.
+        SecretFileError: the file is damaged (its MAC included), has key groups, or
+            an entry that is not age cannot be wrapped anew.
         KeyFormatError: a recipient cannot be written.
-        ProgramError: sops failed; so it does where such an entry cannot be wrapped.
+        ProgramError: sops does not run.
 
     """
-    file = _parse(path, data)
-    staged, throw_away = _staged(file, data_key(path, file, identities))
+    file = sopsmeta.parse(path, data)
+    staged, throw_away = _staged(file, data_key(file, identities))
     identity = throw_away.secret_text()
     layout = _layout(file)
     plaintext = sops.decrypt(
         staged, kind=file.format, identity=identity, layout=layout, workdir=workdir
     )
     if _chooses_others(file, options):
-        return _anew(path, file, plaintext, recipients, options, sops, workdir)
+        return _anew(file, plaintext, recipients, options, sops, workdir)
     rotated = sops.rotate(
         staged,
         kind=file.format,
@@ -163,7 +150,7 @@ def reencrypt(
         services=bool(file.others),
         workdir=workdir,
     )
-    return _finished(path, rotated, throw_away, recipients, plaintext)
+    return _finished(file.format, rotated, throw_away, recipients, plaintext)
 
 
 def create(
@@ -181,12 +168,12 @@ def create(
         SecretFileError: sops cannot read the content in that format, would change or
             leave open a value of it, or there is no recipient.
         KeyFormatError: a recipient cannot be written.
-        ProgramError: sops failed.
+        ProgramError: sops does not run.
 
     """
     kind = sopsmeta.format_for(path)
     chosen = _options_for(kind, options)
-    return _create(path, kind, plaintext, recipients, chosen, Layout(), sops, workdir)
+    return _create(kind, plaintext, recipients, chosen, Layout(), sops, workdir)
 
 
 def replace_content(
@@ -209,14 +196,16 @@ def replace_content(
 
     Raises what `create` and `reencrypt` raise.
     """
-    file = _parse(path, data)
+    file = sopsmeta.parse(path, data)
     if _chooses_others(file, options):
-        readers = _labelled(path, file) if recipients is None else recipients
-        return _anew(path, file, plaintext, readers, options, sops, workdir)
-    key = data_key(path, file, identities)
+        readers = _labelled(file) if recipients is None else recipients
+        return _anew(file, plaintext, readers, options, sops, workdir)
+    if recipients is None:
+        _require_agreement(file)
+    key = data_key(file, identities)
     staged, throw_away = _staged(file, key)
     identity, layout = throw_away.secret_text(), _layout(file)
-    sopscontent.require_no_metadata(path, file.format, plaintext)
+    sopscontent.require_no_metadata(file.format, plaintext)
     edited = sops.edit(
         staged,
         plaintext,
@@ -230,13 +219,13 @@ def replace_content(
     if edited is None and not other_readers:
         return SopsSealed(data, tuple(entries), (), (), key, None)
     current = staged if edited is None else edited
-    sopscontent.require_encrypted(path, file.format, current, file.options)
+    sopscontent.require_encrypted(file.format, current, file.options)
     kept = sops.decrypt(
         current, kind=file.format, identity=identity, layout=layout, workdir=workdir
     )
-    sopscontent.require_kept(path, file.format, plaintext, kept)
+    sopscontent.require_kept(file.format, plaintext, kept)
     if recipients is None or not other_readers:
-        again = _parse(path, current)
+        again = sopsmeta.parse_as(file.format, current)
         return _with_entries(again, entries, (), key, kept)
     rotated = sops.rotate(
         current,
@@ -246,7 +235,7 @@ def replace_content(
         services=bool(file.others),
         workdir=workdir,
     )
-    return _finished(path, rotated, throw_away, recipients, kept)
+    return _finished(file.format, rotated, throw_away, recipients, kept)
 
 
 def decrypt(
@@ -262,11 +251,11 @@ def decrypt(
     Raises:
         IdentityError: no identity opens an age entry.
         SecretFileError: the file is damaged, its MAC is wrong, or it has key groups.
-        ProgramError: sops failed.
+        ProgramError: sops does not run.
 
     """
-    file = _parse(path, data)
-    key = data_key(path, file, identities)
+    file = sopsmeta.parse(path, data)
+    key = data_key(file, identities)
     return decrypt_with_key(file, key, sops=sops, workdir=workdir)
 
 
@@ -284,128 +273,6 @@ def decrypt_with_key(
     )
 
 
-def data_key(path: str, file: SopsFile, identities: Sequence[Identity]) -> bytes:
-    """Return the data key (32 bytes), after it was found to open the file's MAC.
-
-    Raises:
-        IdentityError: no identity opens an age entry.
-        SecretFileError: the key does not open the MAC, or there are several groups.
-
-    """
-    if file.groups > 1 or not (file.entries or file.others):
-        raise SecretFileError(
-            f"{path}: it splits its data key over {file.groups} key groups",
-            'change it with "sops updatekeys", or put all keys into one group',
-        )
-    key = _native_key(file, identities)
-    if key is None:
-        key = _plugin_key(path, file, identities)
-    if len(key) != _DATA_KEY_SIZE or not _opens_mac(file, key):
-        raise SecretFileError(
-            f"{path}: its data key does not open its MAC",
-            "it was changed without sops, or merged; restore it from git",
-        )
-    return key
-
-
-def opens_with(file: SopsFile, identity: Identity) -> bool:
-    """Tell whether an age entry is labelled with a key of `identity`, in any form."""
-    ours = {recipient.key_id for recipient in identity.recipients}
-    labelled = (entry.recipient for entry in file.entries)
-    return any(one is not None and one.key_id in ours for one in labelled)
-
-
-def _parse(path: str, data: bytes) -> SopsFile:
-    try:
-        return sopsmeta.parse(path, data)
-    except SecretFileError as error:
-        what = error.message.removeprefix("the file ")
-        raise SecretFileError(f"{path}: it {what}", error.hint) from error
-
-
-def _native_key(file: SopsFile, identities: Sequence[Identity]) -> bytes | None:
-    """Return the data key if an identity that is no plugin finds it.
-
-    Entries labelled with a key that we have come first, then the rest, whose labels
-    may be wrong.
-    """
-    known = [one for one in identities if not isinstance(one, PluginIdentity)]
-    if not known:
-        return None
-    by_key = {r.key_id: one for one in known for r in one.recipients}
-    likely: list[tuple[Entry, list[Identity]]] = []
-    others: list[tuple[Entry, list[Identity]]] = []
-    for entry in file.entries:
-        owner = entry.recipient and by_key.get(entry.recipient.key_id)
-        if owner:
-            likely.append((entry, [owner]))
-        else:
-            others.append((entry, [*known]))
-    for entry, candidates in (*likely, *others):
-        with contextlib.suppress(IdentityError, SecretFileError):
-            return _opened(entry, candidates)
-    return None
-
-
-def _plugin_key(path: str, file: SopsFile, identities: Sequence[Identity]) -> bytes:
-    """Return the data key that a plugin finds, each asked by itself.
-
-    Only for entries that can be a plugin's: it may want its token to be touched.
-    """
-    failed = IdentityError(
-        f"no identity opens {path}",
-        "pass the private key of one of its readers with --identity",
-    )
-    plugins = [one for one in identities if isinstance(one, PluginIdentity)]
-    for entry, plugin in itertools.product(file.entries, plugins):
-        if entry.recipient and entry.recipient.kind not in _PLUGIN_KINDS:
-            continue
-        try:
-            return _opened(entry, [plugin])
-        except (rage.NotAReaderError, SecretFileError):
-            continue
-        except IdentityError as error:
-            failed = IdentityError(f"{path}: {error.message}", error.hint)
-    raise failed
-
-
-def _opened(entry: Entry, identities: Sequence[Identity]) -> bytes:
-    """Return the data key in an entry; raises as `rage.decrypt`.
-
-    pyrage is quick with one stanza.  What it does not know is that an X25519 secret
-    also opens the ssh stanzas of the key that it was converted from.
-    """
-    enc = entry.enc.encode("ascii", "replace")
-    try:
-        return rage.decrypt(enc, identities)
-    except rage.NotAReaderError:
-        secrets = [one for one in identities if isinstance(one, X25519Identity)]
-        if not secrets:
-            raise
-    return ageops.decrypt(enc, secrets)
-
-
-def _opens_mac(file: SopsFile, key: bytes) -> bool:
-    """Tell whether `key` decrypts the file's MAC (AES-256-GCM, AAD lastmodified)."""
-    from cryptography.exceptions import InvalidTag
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-    found = _ENC.fullmatch(file.mac)
-    if found is None:
-        return False
-    try:
-        data, iv, tag = (binascii.a2b_base64(part) for part in found.groups())
-        AESGCM(key).decrypt(iv, data + tag, _as_go_prints(file.lastmodified))
-    except (InvalidTag, ValueError):
-        return False
-    return True
-
-
-def _as_go_prints(time: str) -> bytes:
-    """Return an RFC 3339 time as sops prints it when it computes the MAC's AAD."""
-    return re.sub(r"\.\d+|\+00:00$", "", time).encode()
-
-
 def _wrapped(key: bytes, recipient: Recipient) -> WrittenEntry:
     sealed = ageops.seal(key, [recipient], armored=True)
     proof = sealed.proofs[0] if sealed.proofs else None
@@ -421,7 +288,6 @@ def _edited(file: SopsFile, edits: Iterable[Edit]) -> bytes:
 
 
 def _create(
-    path: str,
     kind: SopsFormat,
     plaintext: bytes,
     recipients: Sequence[Recipient],
@@ -430,7 +296,7 @@ def _create(
     sops: SopsProgram,
     workdir: Path,
 ) -> SopsSealed:
-    sopscontent.require_no_metadata(path, kind, plaintext)
+    sopscontent.require_no_metadata(kind, plaintext)
     throw_away = X25519Identity.generate("throw-away identity")
     encrypted = sops.encrypt(
         plaintext,
@@ -440,7 +306,7 @@ def _create(
         layout=layout,
         workdir=workdir,
     )
-    sopscontent.require_encrypted(path, kind, encrypted, options)
+    sopscontent.require_encrypted(kind, encrypted, options)
     kept = sops.decrypt(
         encrypted,
         kind=kind,
@@ -448,12 +314,11 @@ def _create(
         layout=layout,
         workdir=workdir,
     )
-    sopscontent.require_kept(path, kind, plaintext, kept)
-    return _finished(path, encrypted, throw_away, recipients, kept)
+    sopscontent.require_kept(kind, plaintext, kept)
+    return _finished(kind, encrypted, throw_away, recipients, kept)
 
 
 def _anew(
-    path: str,
     file: SopsFile,
     plaintext: bytes,
     recipients: Sequence[Recipient],
@@ -464,14 +329,12 @@ def _anew(
     """Encrypt from scratch, because sops cannot change a file's selection options."""
     if file.others:
         raise SecretFileError(
-            f"{path}: its sops options cannot change while it has entries "
+            "the sops options of the file cannot change while it has entries "
             f"that are not age ({file.others[0]})",
             "drop the sops options from its rule, or encrypt it anew with sops",
         )
     chosen, layout = _options_for(file.format, options or ()), _layout(file)
-    return _create(
-        path, file.format, plaintext, recipients, chosen, layout, sops, workdir
-    )
+    return _create(file.format, plaintext, recipients, chosen, layout, sops, workdir)
 
 
 def _chooses_others(
@@ -481,6 +344,14 @@ def _chooses_others(
     if options is None:
         return False
     return _options_for(file.format, options) != _options_for(file.format, file.options)
+
+
+def _require_agreement(file: SopsFile) -> None:
+    if not file.agree:
+        raise SecretFileError(
+            "the documents of the file name different recipients",
+            "re-encrypt it: nixsecrets rekey",
+        )
 
 
 def _same(file: SopsFile, recipients: Sequence[Recipient]) -> bool:
@@ -497,7 +368,7 @@ def _staged(file: SopsFile, key: bytes) -> tuple[bytes, X25519Identity]:
 
 
 def _finished(
-    path: str,
+    kind: SopsFormat,
     encrypted: bytes,
     throw_away: X25519Identity,
     recipients: Sequence[Recipient],
@@ -506,11 +377,11 @@ def _finished(
     """Write the readers' entries in the place of the throw-away one."""
     if not recipients:
         raise SecretFileError(
-            f"{path}: a secret without readers could never be opened again",
+            "a secret without readers could never be opened again",
             "give the rule readers, or name somebody in `always`",
         )
-    file = _parse(path, encrypted)
-    key = data_key(path, file, [throw_away])
+    file = sopsmeta.parse_as(kind, encrypted)
+    key = data_key(file, [throw_away])
     written = tuple(_wrapped(key, recipient) for recipient in recipients)
     return _with_entries(file, list(map(_pair, written)), written, key, plaintext)
 
@@ -539,13 +410,13 @@ def _with_entries(
     )
 
 
-def _labelled(path: str, file: SopsFile) -> list[Recipient]:
+def _labelled(file: SopsFile) -> list[Recipient]:
     """Return the readers that the file has now."""
     found = [entry.recipient for entry in file.entries]
     named = [recipient for recipient in found if recipient is not None]
     if len(named) != len(found):
         raise SecretFileError(
-            f"{path}: it has an age entry whose label is not a recipient",
+            "the file has an age entry whose label is not a recipient",
             "say who shall read it: nixsecrets rekey",
         )
     return named

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.keys.identities import Identity, PluginIdentity
-from nixsecrets.secretfiles import agefile, sopsmeta, sopsops
+from nixsecrets.secretfiles import agefile, sopskey, sopsmeta, sopsops
 from nixsecrets.secretfiles.agefile import AgeFile
 from nixsecrets.secretfiles.ageops import check_mac
 from nixsecrets.secretfiles.agestate import fits
@@ -30,8 +30,8 @@ def verify_grant(path: str, old: bytes, new: bytes, sealed: SopsSealed) -> None:
         SecretFileError: with what is wrong.
 
     """
-    _check_untouched(path, _text(old), _text(new), sealed)
-    _check_entries(path, sopsmeta.parse(path, new), sealed)
+    _check_untouched(_text(old), _text(new), sealed)
+    _check_entries(sopsmeta.parse(path, new), sealed)
 
 
 def verify_reencrypted(
@@ -51,63 +51,63 @@ def verify_reencrypted(
 
     Raises:
         SecretFileError: with what is wrong.
-        ProgramError: sops failed.
+        ProgramError: sops does not run.
 
     """
     file = sopsmeta.parse(path, new)
-    _check_entries(path, file, sealed)
+    _check_entries(file, sealed)
     native = [one for one in identities if not isinstance(one, PluginIdentity)]
-    readers = [one for one in native if sopsops.opens_with(file, one)]
-    if readers and sopsops.data_key(path, file, readers) != sealed.data_key:
-        _deviates(path, "its data key is not the one that was wrapped")
+    readers = [one for one in native if sopskey.opens_with(file, one)]
+    if readers and sopskey.data_key(file, readers) != sealed.data_key:
+        _deviates("its data key is not the one that was wrapped")
     if sealed.digest is None:
         return
     plaintext = sopsops.decrypt_with_key(
         file, sealed.data_key, sops=sops, workdir=workdir
     )
     if hashlib.sha256(plaintext).digest() != sealed.digest:
-        _deviates(path, "its plaintext is not the one that was to be encrypted")
+        _deviates("its plaintext is not the one that was to be encrypted")
 
 
-def _check_untouched(path: str, old: str, new: str, sealed: SopsSealed) -> None:
+def _check_untouched(old: str, new: str, sealed: SopsSealed) -> None:
     """Walk both texts along the edits: what lies between them must be the same."""
     at, before = 0, 0
     for start, end, text in sorted(sealed.inserted, key=lambda edit: edit[:2]):
         length = start - before
         if old[before:start] != new[at : at + length]:
-            _deviates(path, "it changed outside of the new entries")
+            _deviates("it changed outside of the new entries")
         at, before = at + length, end
         if not new.startswith(text, at):
-            _deviates(path, "a new entry is not the one that was written")
+            _deviates("a new entry is not the one that was written")
         at += len(text)
     if old[before:] != new[at:]:
-        _deviates(path, "it changed outside of the new entries")
+        _deviates("it changed outside of the new entries")
 
 
-def _check_entries(path: str, file: SopsFile, sealed: SopsSealed) -> None:
+def _check_entries(file: SopsFile, sealed: SopsSealed) -> None:
     """Check all entries against the plan, and open those that we wrote."""
     found = tuple((entry.label, entry.enc) for entry in file.entries)
     if not file.agree or found != sealed.entries:
-        _deviates(path, "its entries are not those that were planned")
+        _deviates("its entries are not those that were planned")
     for entry in sealed.written:
-        _check_entry(path, entry, sealed.data_key)
+        _check_entry(entry, sealed.data_key)
 
 
-def _check_entry(path: str, entry: WrittenEntry, data_key: bytes) -> None:
+def _check_entry(entry: WrittenEntry, data_key: bytes) -> None:
     """Check type and tag of a new entry, and that its reader finds the data key."""
     (stanza, *more) = read_enc(entry.enc)
     if more or not fits(stanza, entry.recipient):
-        _deviates(path, "an entry does not fit its reader")
+        _deviates("an entry does not fit its reader")
     if entry.proof is None or entry.file_key is None:
         return
     if entry.proof.recipient != entry.recipient:
-        _deviates(path, "an entry was wrapped for somebody else")
+        _deviates("an entry was wrapped for somebody else")
     if not opens_to(stanza, entry.proof, entry.file_key):
-        _deviates(path, "a reader would not be able to open it")
+        _deviates("a reader would not be able to open it")
     enc = agefile.parse(entry.enc.encode())
     check_mac(enc, entry.file_key)
     if _payload(enc, entry.file_key) != data_key:
-        _deviates(path, "a reader would find another data key")
+        _deviates("a reader would find another data key")
 
 
 def _payload(enc: AgeFile, file_key: bytes) -> bytes | None:
@@ -132,8 +132,8 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def _deviates(path: str, reason: str) -> NoReturn:
+def _deviates(reason: str) -> NoReturn:
     raise SecretFileError(
-        f"{path}: the staged sops file is not as planned: {reason}",
+        f"the staged sops file is not as planned: {reason}",
         "nothing was replaced; try again, and report it if it happens twice",
     )

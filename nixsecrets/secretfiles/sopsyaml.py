@@ -32,7 +32,7 @@ _PLAIN = re.compile(
     r"[^\s\-?:,\[\]{}#&*!|>'\"%@`]"
     r"(?:[^\s:]++|:(?![ \t\r\n]|\Z)|[ \t]++(?![#\r\n]|\Z))*+"
 )
-_LABEL = r"recipient: (?P<label>age1[0-9a-z]++|ssh-[a-z0-9]++(?: [\w.@+/=-]++){1,2})\n"
+_LABEL = r"recipient: (?P<label>age1[0-9a-z]++|ssh-[a-z0-9]++(?: [\w.@+/=-]++)++)\n"
 _ENC = (
     r"enc: (?P<enc>\|\n(?P<pad> ++)-----BEGIN AGE ENCRYPTED FILE-----\n"
     r"(?:(?P=pad)[A-Za-z0-9+/=]++\n)++(?P=pad)-----END AGE ENCRYPTED FILE-----\n)"
@@ -63,7 +63,7 @@ class YamlBlock(Block):
 
     def append(self, entries: Sequence[tuple[str, str]]) -> list[Edit]:
         """Add entries that look like the last one."""
-        last = self._sequence()[-1]
+        last = self._age()[-1]
         newline = self._newline()
         text = "".join(self._entry(label, enc) for label, enc in entries)
         if self.text[last.end - 1] != "\n":
@@ -72,7 +72,7 @@ class YamlBlock(Block):
 
     def only(self, label: str, enc: str) -> list[Edit]:
         """Put one entry in the place of the first to the last."""
-        sequence = self._sequence()
+        sequence = self._age()
         start = self._line_start(sequence[0].start)
         return [(start, sequence[-1].end, self._entry(label, enc))]
 
@@ -83,22 +83,16 @@ class YamlBlock(Block):
         leads = (_INDENT.match(self.text, self._line_start(at)) for at in starts)
         return min(len(lead[0]) for lead in leads if lead)
 
-    def _sequence(self) -> list[Node]:
-        value = self.fields["age"].value
-        if not isinstance(value, list) or not value:
-            refuse("has no age entry in its sops metadata")
-        return value
-
     def _line_start(self, at: int) -> int:
         return self.text.rfind("\n", 0, at) + 1
 
     def _newline(self) -> str:
-        end = self.text.find("\n", self._sequence()[-1].start)
+        end = self.text.find("\n", self._age()[-1].start)
         return "\r\n" if end > 0 and self.text[end - 1] == "\r" else "\n"
 
     def _entry(self, label: str, enc: str) -> str:
         """Return the lines of an entry with the last one's indentation and order."""
-        last, slot = self._sequence()[-1], self.slots[-1]
+        last, slot = self._age()[-1], self.slots[-1]
         newline = self._newline()
         lead = self.text[self._line_start(last.start) : last.start]
         gap = _INDENT.match(self.text, last.start + 1)
@@ -285,20 +279,20 @@ class _Reader:
 
     def _scalar(self, parent: int) -> Node:
         """Read the scalar at `self.at` up to and with the end of its last line."""
-        block = _BLOCK_SCALAR.match(self.text, self.at, self.end)
-        if block:
-            return self._block_scalar(block, parent)
-        start = self.at
-        if self.text[start : start + 2] in _EMPTY:
-            value, stop = _EMPTY[self.text[start : start + 2]], start + 2
-        elif quoted := _DOUBLE.match(self.text, start, self.end):
-            value, stop = self._unescaped(quoted[0]), quoted.end()
-        elif quoted := _SINGLE.match(self.text, start, self.end):
-            value, stop = quoted[0][1:-1].replace("''", "'"), quoted.end()
-        elif plain := _PLAIN.match(self.text, start, self.end):
+        text, start, end = self.text, self.at, self.end
+        value: Value
+        if plain := _PLAIN.match(text, start, end):  # first, because most are
             value, stop = plain[0], plain.end()
             value = None if value in _NULLS else value
-        elif self.text.startswith("~", start):
+        elif block := _BLOCK_SCALAR.match(text, start, end):
+            return self._block_scalar(block, parent)
+        elif quoted := _DOUBLE.match(text, start, end):
+            value, stop = self._unescaped(quoted[0]), quoted.end()
+        elif quoted := _SINGLE.match(text, start, end):
+            value, stop = quoted[0][1:-1].replace("''", "'"), quoted.end()
+        elif text[start : start + 2] in _EMPTY:
+            value, stop = _EMPTY[text[start : start + 2]], start + 2
+        elif text.startswith("~", start):
             value, stop = None, start + 1
         else:
             self._fail()

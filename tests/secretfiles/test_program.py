@@ -163,8 +163,8 @@ def test_key_services_get_their_settings_and_the_folders_of_the_real_home(
     [
         (51, SecretFileError, "MAC of the sops file"),
         (24, SecretFileError, "MAC of the sops file"),
-        (1, ProgramError, "sops decrypt failed with exit code 1 (line 7)"),
-        (128, ProgramError, "sops decrypt failed with exit code 128"),
+        (1, SecretFileError, "sops decrypt failed with exit code 1 (line 7)"),
+        (128, SecretFileError, "sops decrypt failed with exit code 128"),
     ],
 )
 def test_failures_are_told_without_what_sops_printed(

@@ -1,0 +1,138 @@
+"""The data key of a sops file: found with an identity, and checked against the MAC.
+
+Opens one `enc` of many and decides which to try; writes nothing and runs no program,
+but for the plugins of identities that are plugins.
+"""
+
+import binascii
+import contextlib
+import itertools
+import re
+from collections.abc import Sequence
+
+from nixsecrets.errors import IdentityError, SecretFileError
+from nixsecrets.keys.identities import Identity, PluginIdentity, X25519Identity
+from nixsecrets.keys.recipients import Kind
+from nixsecrets.secretfiles import ageops, rage
+from nixsecrets.secretfiles.sopsmeta import Entry, SopsFile
+
+_DATA_KEY_SIZE = 32
+_ENC = re.compile(
+    r"ENC\[AES256_GCM,data:([A-Za-z0-9+/=]+),iv:([A-Za-z0-9+/=]+),"
+    r"tag:([A-Za-z0-9+/=]+),type:str\]"
+)
+_PLUGIN_KINDS = (Kind.PLUGIN, Kind.TAG, Kind.TAG_PQ, Kind.PQ)
+
+
+def data_key(file: SopsFile, identities: Sequence[Identity]) -> bytes:
+    """Return the data key (32 bytes), after it was found to open the file's MAC.
+
+    Raises:
+        IdentityError: no identity opens an age entry.
+        SecretFileError: the key does not open the MAC, or there are several groups.
+
+    """
+    if file.groups > 1 or not (file.entries or file.others):
+        raise SecretFileError(
+            f"the file splits its data key over {file.groups} key groups",
+            'change it with "sops updatekeys", or put all keys into one group',
+        )
+    key = _native_key(file, identities)
+    if key is None:
+        key = _plugin_key(file, identities)
+    if len(key) != _DATA_KEY_SIZE or not _opens_mac(file, key):
+        raise SecretFileError(
+            "the data key of the file does not open its MAC",
+            "it was changed without sops, or merged; restore it from git",
+        )
+    return key
+
+
+def opens_with(file: SopsFile, identity: Identity) -> bool:
+    """Tell whether an age entry is labelled with a key of `identity`, in any form."""
+    ours = {recipient.key_id for recipient in identity.recipients}
+    labelled = (entry.recipient for entry in file.entries)
+    return any(one is not None and one.key_id in ours for one in labelled)
+
+
+def _native_key(file: SopsFile, identities: Sequence[Identity]) -> bytes | None:
+    """Return the data key if an identity that is no plugin finds it.
+
+    Entries labelled with a key that we have come first, then the rest, whose labels
+    may be wrong.
+    """
+    known = [one for one in identities if not isinstance(one, PluginIdentity)]
+    if not known:
+        return None
+    by_key = {r.key_id: one for one in known for r in one.recipients}
+    likely: list[tuple[Entry, list[Identity]]] = []
+    others: list[tuple[Entry, list[Identity]]] = []
+    for entry in file.entries:
+        owner = entry.recipient and by_key.get(entry.recipient.key_id)
+        if owner:
+            likely.append((entry, [owner]))
+        else:
+            others.append((entry, [*known]))
+    for entry, candidates in (*likely, *others):
+        with contextlib.suppress(IdentityError, SecretFileError):
+            return _opened(entry, candidates)
+    return None
+
+
+def _plugin_key(file: SopsFile, identities: Sequence[Identity]) -> bytes:
+    """Return the data key that a plugin finds, each asked by itself.
+
+    Only for entries that can be a plugin's: it may want its token to be touched.
+    """
+    failed = IdentityError(
+        "no identity opens the sops file",
+        "pass the private key of one of its readers with --identity",
+    )
+    plugins = [one for one in identities if isinstance(one, PluginIdentity)]
+    for entry, plugin in itertools.product(file.entries, plugins):
+        if entry.recipient and entry.recipient.kind not in _PLUGIN_KINDS:
+            continue
+        try:
+            return _opened(entry, [plugin])
+        except (rage.NotAReaderError, SecretFileError):
+            continue
+        except IdentityError as error:
+            failed = error
+    raise failed
+
+
+def _opened(entry: Entry, identities: Sequence[Identity]) -> bytes:
+    """Return the data key in an entry; raises as `rage.decrypt`.
+
+    pyrage is quick with one stanza.  What it does not know is that an X25519 secret
+    also opens the ssh stanzas of the key that it was converted from.
+    """
+    enc = entry.enc.encode("ascii", "replace")
+    try:
+        return rage.decrypt(enc, identities)
+    except rage.NotAReaderError:
+        secrets = [one for one in identities if isinstance(one, X25519Identity)]
+        if not secrets:
+            raise
+    return ageops.decrypt(enc, secrets)
+
+
+def _opens_mac(file: SopsFile, key: bytes) -> bool:
+    """Tell whether `key` decrypts the file's MAC (AES-256-GCM, AAD lastmodified)."""
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    found = _ENC.fullmatch(file.mac)
+    if found is None:
+        return False
+    try:
+        data, iv, tag = (binascii.a2b_base64(part) for part in found.groups())
+        AESGCM(key).decrypt(iv, data + tag, _as_go_prints(file.lastmodified))
+    except (InvalidTag, ValueError):
+        return False
+    return True
+
+
+def _as_go_prints(time: str) -> bytes:
+    """Return an RFC 3339 time as sops prints it when it computes the MAC's AAD."""
+    return re.sub(r"\.\d+|\+00:00$", "", time).encode()
