@@ -20,7 +20,7 @@ _PORT = re.compile(r"[0-9]{1,5}")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A parsed address; `user` is None where the text names none."""
+    """A parsed address; `user` is None, `port` 0, where it is left to ssh_config."""
 
     host: str
     user: str | None = None
@@ -30,7 +30,7 @@ class Address:
         """Spell it so that `parse_address` reads it back."""
         user = f"{self.user}@" if self.user else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        port = f":{self.port}" if self.port != SSH_PORT else ""
+        port = f":{self.port}" if self.port not in (0, SSH_PORT) else ""
         return f"{user}{host}{port}"
 
 

@@ -5,21 +5,20 @@ private half of the key it shows (ssh-keyscan does not check that).  This does n
 that the server is the machine one meant: a man in the middle has a key of his own.
 """
 
-import contextlib
 import logging
 import socket
-from collections.abc import Iterator
-from dataclasses import replace
+import time
 from typing import TYPE_CHECKING
 
 from nixsecrets.errors import NixsecretsError, quoted
-from nixsecrets.hosts.address import SSH_PORT, Address, parse_address
+from nixsecrets.hosts import kexinit
+from nixsecrets.hosts.connect import OTHER_WAY, Line, UnreachableError, connected
+from nixsecrets.hosts.sshconfig import Endpoint
 from nixsecrets.keys.recipients import Recipient, from_ssh_blob
 
 if TYPE_CHECKING:
     from paramiko import Transport
 
-OTHER_WAY = "or give the key itself with --key or --key-file"
 NO_ED25519 = (
     "let the host make one: "
     'services.openssh.hostKeys = [ { type = "ed25519"; '
@@ -28,76 +27,62 @@ NO_ED25519 = (
 )
 
 _NOT_SSH = ("SSH protocol banner", "Indecipherable protocol version")
+_PAUSE_SECONDS = 0.3
 
 
-def collect(address: str, *, port: int = SSH_PORT, timeout: float = 5.0) -> Recipient:
-    """Return the ssh-ed25519 host key that the server at `address` proves to hold.
+class NoEd25519Error(NixsecretsError):
+    """An ssh server without an ed25519 host key; `offers` are the types it has."""
 
-    `port` counts where the address names none; `timeout` is in seconds, once for the
-    connection and once for the key exchange.  A user name in the address is ignored.
+    def __init__(self, where: Endpoint, offers: tuple[str, ...]) -> None:
+        """Name the types, and what makes the missing one."""
+        has = f", only {', '.join(offers)}" if offers else ""
+        hint = f"{_NOT_SUPPORTED}\n{NO_ED25519}"
+        super().__init__(f"{quoted(str(where))} has no ed25519 host key{has}", hint)
+        self.offers = offers
+
+
+_NOT_SUPPORTED = (
+    "other host keys will not do: sops-nix and ssh-to-age convert only ed25519 keys"
+)
+
+
+def collect(where: Endpoint, *, timeout: float = 5.0, retries: int = 0) -> Recipient:
+    """Return the ssh-ed25519 host key that the server at `where` proves to hold.
+
+    `timeout` is in seconds, once for the connection and once for the key exchange; a
+    server that was not reached or hung up is tried `retries` times more.
 
     Raises:
-        NixsecretsError: the server cannot be reached, is no ssh server, has no
-            ed25519 key, or does not prove that the key is its own.
+        UnreachableError: the server does not answer, or not as an ssh server.
+        NoEd25519Error: it has no ed25519 key.
+        NixsecretsError: it does not prove that the key is its own.
     """
-    where = replace(parse_address(address, port=port), user=None)
-    with _connected(where, timeout) as connection:
-        return from_ssh_blob(_exchange(connection, where, timeout))
+    for turn in range(retries + 1):
+        try:
+            with connected(where, timeout) as line:
+                return from_ssh_blob(_exchange(line, where, timeout))
+        except UnreachableError:
+            if turn == retries:
+                raise
+            time.sleep(_PAUSE_SECONDS * (turn + 1))
+    raise ValueError("retries are not negative")
 
 
-@contextlib.contextmanager
-def _connected(where: Address, timeout: float) -> Iterator[socket.socket]:
-    """Connect by TCP; what goes wrong inside the block is not looked at."""
-    try:
-        connection = socket.create_connection((where.host, where.port), timeout)
-    except (OSError, UnicodeError) as error:
-        raise _unreachable(where, error) from error
-    with connection:
-        yield connection
-
-
-def _unreachable(where: Address, error: OSError | UnicodeError) -> NixsecretsError:
-    shown = quoted(str(where))
-    match error:
-        case socket.gaierror() | UnicodeError():
-            return NixsecretsError(
-                f"no address is known for {quoted(where.host)}",
-                f"check the name, or pass --address; {OTHER_WAY}",
-            )
-        case ConnectionRefusedError():
-            return NixsecretsError(
-                f"nothing listens at {shown}",
-                "start sshd there (services.openssh.enable = true;), check the port, "
-                + OTHER_WAY,
-            )
-        case TimeoutError():
-            return NixsecretsError(
-                f"{shown} does not answer",
-                f"check that the host is up and no firewall is between; {OTHER_WAY}",
-            )
-        case _:
-            reason = error.strerror or type(error).__name__
-            return NixsecretsError(
-                f"cannot reach {shown}: {reason.lower()}",
-                f"check address and network; {OTHER_WAY}",
-            )
-
-
-def _exchange(connection: socket.socket, where: Address, timeout: float) -> bytes:
+def _exchange(line: Line, where: Endpoint, timeout: float) -> bytes:
     """Carry out one key exchange; return the wire blob of the server's host key."""
     import paramiko
 
     _silence_paramiko()
     try:
-        transport = paramiko.Transport(connection)
+        transport = paramiko.Transport(line.socket)
     except (paramiko.SSHException, OSError) as error:
-        raise _failed(where, error) from error
+        raise _failed(line, where, timeout, error) from error
     try:
         return _host_key(transport, timeout)
     except Exception as error:
         # Not narrower: the transport's thread hands over whatever the bytes of an
         # unknown peer made it or its libraries raise.
-        raise _failed(where, error) from error
+        raise _failed(line, where, timeout, error) from error
     finally:
         transport.close()
 
@@ -119,13 +104,15 @@ def _silence_paramiko() -> None:
         logger.addHandler(logging.NullHandler())
 
 
-def _failed(where: Address, error: Exception) -> NixsecretsError:
+def _failed(
+    line: Line, where: Endpoint, timeout: float, error: Exception
+) -> NixsecretsError:
     """Say what a failed key exchange means; paramiko tells cases apart by text only."""
     from paramiko.ssh_exception import IncompatiblePeer
 
     shown, text = quoted(str(where)), str(error)
     if isinstance(error, IncompatiblePeer) and "host key" in text:
-        return NixsecretsError(f"{shown} has no ed25519 host key", NO_ED25519)
+        return NoEd25519Error(where, _offers(where, timeout))
     if isinstance(error, IncompatiblePeer):
         return NixsecretsError(
             f"{shown} has no key exchange or cipher in common with us",
@@ -136,17 +123,32 @@ def _failed(where: Address, error: Exception) -> NixsecretsError:
             f"{shown} shows a host key that it does not hold",
             "do not use this key; find out which machine answers at that address",
         )
+    complaint = line.complaint()
+    if complaint is not None:
+        return UnreachableError(
+            f"cannot reach {shown}: {quoted(complaint)}",
+            f"see what `ssh {where.asked.host}` says; {OTHER_WAY}",
+        )
     if any(words in text for words in _NOT_SSH):
-        return NixsecretsError(
+        return UnreachableError(
             f"{shown} does not greet as an ssh server does",
             f"check the port; a busy sshd also hangs up, then try again; {OTHER_WAY}",
         )
     if "No existing session" in text:
-        return NixsecretsError(
+        return UnreachableError(
             f"{shown} accepts connections but did not finish the key exchange in time",
             f"check that sshd listens on this port; {OTHER_WAY}",
         )
-    return NixsecretsError(
+    return UnreachableError(
         f"the key exchange with {shown} failed ({type(error).__name__})",
         f"try again; {OTHER_WAY}",
     )
+
+
+def _offers(where: Endpoint, timeout: float) -> tuple[str, ...]:
+    """Return the types of host key that the server has; empty where it hangs up."""
+    try:
+        with connected(where, timeout) as line:
+            return kexinit.offered_types(line.socket)
+    except (NixsecretsError, OSError, ValueError):
+        return ()

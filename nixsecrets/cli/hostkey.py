@@ -1,0 +1,272 @@
+"""Where a command gets a host's key from, and how a collected one is believed."""
+
+import datetime
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nixsecrets.cli import ui
+from nixsecrets.cli.keyargs import key_from_file, key_from_text
+from nixsecrets.cli.options import Decorator
+from nixsecrets.errors import DeclinedError, UsageError
+from nixsecrets.keys.recipients import Recipient
+
+if TYPE_CHECKING:
+    from nixsecrets.hosts.scan import Manner
+    from nixsecrets.hosts.sshconfig import Endpoint
+    from nixsecrets.hosts.trust import Rung
+
+_SOURCES = (
+    click.option(
+        "--address",
+        metavar="[USER@]HOST[:PORT]",
+        help="Collect the key there; a Host of ssh_config will do.",
+    ),
+    click.option("--key", metavar="KEY", help="The host's public key itself."),
+    click.option(
+        "--key-file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="A file with the host's public key.",
+    ),
+    click.option("--local", is_flag=True, help="This machine: /etc/ssh."),
+    click.option(
+        "--generate",
+        is_flag=True,
+        help="Make the key pair here; the private half becomes a secret.",
+    ),
+)
+_BELIEF = (
+    click.option(
+        "--fingerprint", metavar="SHA256:…", help="What the collected key must be."
+    ),
+    click.option(
+        "--login",
+        is_flag=True,
+        help="Compare with the key file, read over an ssh session to the host.",
+    ),
+    click.option(
+        "--trust-on-first-use", is_flag=True, help="Believe the collected key unseen."
+    ),
+)
+_MANNER = (
+    click.option(
+        "--timeout",
+        type=click.FloatRange(0.1, 600),
+        default=5.0,
+        show_default=True,
+        help="Seconds to wait.",
+    ),
+    click.option(
+        "--retries",
+        type=click.IntRange(0, 10),
+        default=1,
+        show_default=True,
+        help="Times to try again.",
+    ),
+    click.option(
+        "--ssh-config",
+        type=click.Path(path_type=Path, exists=True, dir_okay=False),
+        metavar="FILE",
+        help="Use this ssh_config instead of the usual ones.",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOptions:
+    """What the command line says about a host's key."""
+
+    address: str | None = None
+    key: str | None = None
+    key_file: Path | None = None
+    local: bool = False
+    generate: bool = False
+    fingerprint: str | None = None
+    login: bool = False
+    trust_on_first_use: bool = False
+    timeout: float = 5.0
+    retries: int = 1
+    ssh_config: Path | None = None
+
+    @property
+    def brought(self) -> bool:
+        """Tell whether the key is given or made here, so that nothing is collected."""
+        return self.generate or self.local or bool(self.key or self.key_file)
+
+    @property
+    def manner(self) -> "Manner":
+        """How to collect."""
+        from nixsecrets.hosts.scan import Manner
+
+        return Manner(self.timeout, self.retries, self.ssh_config)
+
+    def check(self) -> None:
+        """Refuse options that contradict each other.
+
+        Raises:
+            UsageError: more than one source, or belief asked for a key that is given.
+        """
+        sources = [self.key, self.key_file, self.local or None, self.generate or None]
+        given = [source for source in sources if source is not None]
+        if len(given) > 1:
+            raise UsageError("give one of --key, --key-file, --local and --generate")
+        belief = self.fingerprint or self.login or self.trust_on_first_use
+        if given and belief:
+            raise UsageError(
+                "--fingerprint, --login and --trust-on-first-use are about a key that "
+                "is collected, not about one that is given"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Obtained:
+    """A host's key, how it was believed, and the private half if it was made here."""
+
+    key: Recipient
+    rung: "Rung"
+    private: bytes | None = None
+
+    @property
+    def verified(self) -> str:
+        """What the map records."""
+        return f"{self.rung} {datetime.date.today().isoformat()}"
+
+
+def key_options(*, collecting_only: bool = False) -> Decorator:
+    """Add the options of a command that needs host keys; it gets `keys`."""
+    chosen = _MANNER if collecting_only else (*_SOURCES, *_BELIEF, *_MANNER)
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def packed(**values: Any) -> Any:
+            fields = KeyOptions.__dataclass_fields__
+            picked = {n: values.pop(n) for n in list(values) if n in fields}
+            return function(keys=KeyOptions(**picked), **values)
+
+        wrapped: Callable[..., Any] = packed
+        for option in reversed(chosen):
+            wrapped = option(wrapped)
+        return wrapped
+
+    return decorate
+
+
+def obtain(
+    name: str,
+    keys: KeyOptions,
+    *,
+    address: str | None = None,
+    replaces: Recipient | None = None,
+    dry_run: bool,
+) -> Obtained:
+    """Return the key for `name`: given, made, or collected and believed.
+
+    `address` counts where the options name none; `replaces` is the key that the new
+    one is to replace.
+
+    Raises:
+        NixsecretsError: there is no key to be had, or it is not to be believed.
+        DeclinedError: nobody said that this is the host's key.
+    """
+    from nixsecrets.hosts.trust import Rung
+
+    keys.check()
+    if keys.generate:
+        from nixsecrets.keys.newkey import new_ssh_key
+
+        pair = new_ssh_key(f"root@{name}")
+        return Obtained(pair.public, Rung.GENERATED, pair.private)
+    if keys.brought:
+        return Obtained(_given(keys), Rung.GIVEN)
+    return _collected(name, keys, keys.address or address or name, replaces, dry_run)
+
+
+def _given(keys: KeyOptions) -> Recipient:
+    if keys.key is not None:
+        return key_from_text(keys.key, "--key")
+    if keys.key_file is not None:
+        return key_from_file(keys.key_file)
+    from nixsecrets.hosts.local import local_key
+
+    return local_key()
+
+
+def _collected(
+    name: str,
+    keys: KeyOptions,
+    address: str,
+    replaces: Recipient | None,
+    dry_run: bool,  # noqa: FBT001
+) -> Obtained:
+    from nixsecrets.hosts import knownhosts, trust
+    from nixsecrets.hosts.collect import collect
+    from nixsecrets.hosts.sshconfig import resolve
+
+    wanted = keys.fingerprint and trust.parse_fingerprint(keys.fingerprint)
+    where = resolve(address, config=keys.ssh_config)
+    key = collect(where, timeout=keys.timeout, retries=keys.retries)
+    known = knownhosts.standing(where, key)
+    rung = trust.climb(name, key, known, fingerprint=wanted, replaces=replaces)
+    if rung is trust.Rung.FINGERPRINT and known.others:
+        ui.warn(
+            f"{known.others[0][0]} has another key for {name}",
+            f"ssh-keygen -R {knownhosts.lookup_names(where)[0]!r}",
+        )
+    if rung is None and keys.login:
+        rung = _logged_in(name, key, where, keys.timeout)
+    return Obtained(key, rung or asked(name, key, keys, dry_run=dry_run))
+
+
+def _logged_in(name: str, key: Recipient, where: "Endpoint", timeout: float) -> "Rung":
+    """Compare with what the host's own file says.
+
+    Raises:
+        KeyAlarmError: the file holds another key than the server showed.
+    """
+    from nixsecrets.hosts.login import KEY_PATH, key_over_login
+    from nixsecrets.hosts.trust import KeyAlarmError, Rung
+
+    file = key_over_login(where, timeout=timeout)
+    if file != key:
+        raise KeyAlarmError(
+            f"{name} shows {key.fingerprint}, but its {KEY_PATH} is {file.fingerprint}",
+            "nothing was changed; restart sshd there, or find out which machine "
+            "answered",
+        )
+    return Rung.LOGIN
+
+
+def asked(name: str, key: Recipient, keys: KeyOptions, *, dry_run: bool) -> "Rung":
+    """Have a person compare the fingerprint.
+
+    Raises:
+        DeclinedError: the answer was no, or nobody is there.
+    """
+    from nixsecrets.hosts.trust import Rung
+
+    ui.say(f"{name} shows {key.kind} {key.fingerprint}")
+    if keys.trust_on_first_use:
+        return Rung.FIRST_USE
+    if dry_run:
+        return Rung.ASKED
+    require_terminal()
+    ui.confirm(f"is this the key of {name}?", hint="give --fingerprint")
+    return Rung.ASKED
+
+
+def require_terminal() -> None:
+    """Refuse where nobody can compare a fingerprint.
+
+    Raises:
+        DeclinedError: there is no terminal.
+    """
+    if not ui.has_terminal():
+        raise DeclinedError(
+            "nothing was changed: nobody is here to compare the fingerprint",
+            "give --fingerprint, or --trust-on-first-use",
+        )

@@ -1,0 +1,96 @@
+"""A host's public key read over an ssh session whose server known_hosts authenticates.
+
+The ssh program logs in; options on its command line come before ssh_config, so that no
+setting there can make the session accept an unknown server.
+"""
+
+import subprocess
+
+from nixsecrets.errors import KeyFormatError, NixsecretsError, quoted
+from nixsecrets.hosts.sshconfig import Endpoint
+from nixsecrets.keys.publickeys import read_public_keys
+from nixsecrets.keys.recipients import Kind, Recipient
+
+KEY_PATH = "/etc/ssh/ssh_host_ed25519_key.pub"
+_SECONDS = 60  # beyond the connection: a login may ask a hardware key for a touch
+
+# IgnoreUnknown comes first: not every OpenSSH knows all of these.
+_STRICT = (
+    "IgnoreUnknown=GSSAPIKeyExchange,KnownHostsCommand",
+    "StrictHostKeyChecking=yes",
+    "BatchMode=yes",
+    "NoHostAuthenticationForLocalhost=no",
+    "VerifyHostKeyDNS=no",
+    "KnownHostsCommand=none",
+    "GSSAPIKeyExchange=no",
+    "UpdateHostKeys=no",
+    "ControlMaster=no",
+    "ControlPath=none",
+    "PermitLocalCommand=no",
+    "ClearAllForwardings=yes",
+    "ForwardAgent=no",
+    "ForwardX11=no",
+    "RemoteCommand=none",
+    "RequestTTY=no",
+)
+
+
+def key_over_login(where: Endpoint, *, timeout: float = 5.0) -> Recipient:
+    """Log in and return the ssh-ed25519 key that the host's own file holds.
+
+    Raises:
+        NixsecretsError: known_hosts does not authenticate the server, nobody is let in,
+            or there is no such file.
+        KeyFormatError: the file holds something else than one such key.
+    """
+    shown = quoted(str(where))
+    try:
+        done = subprocess.run(
+            command(where, timeout),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=timeout + _SECONDS,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise NixsecretsError(
+            "ssh cannot be started", "install the OpenSSH client"
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise NixsecretsError(
+            f"the login to {shown} took too long", f"see what `ssh {where.asked}` does"
+        ) from error
+    if done.returncode != 0:
+        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no word"]
+        raise NixsecretsError(
+            f"could not read the key over ssh from {shown}: {quoted(lines[-1])}",
+            "--login needs a server that known_hosts has, and a login without a "
+            f"question: see what `ssh {where.asked.host} cat {KEY_PATH}` says",
+        )
+    return _one_key(done.stdout.decode(errors="replace"), where)
+
+
+def command(where: Endpoint, timeout: float) -> list[str]:
+    """Return the ssh call that prints the host's public key."""
+    argv = ["ssh", "-T", "-x", "-a"]
+    for option in (*_STRICT, f"ConnectTimeout={max(1, round(timeout))}"):
+        argv += ["-o", option]
+    if where.config is not None:
+        argv += ["-F", str(where.config)]
+    if where.asked.port:
+        argv += ["-p", str(where.asked.port)]
+    if where.asked.user:
+        argv += ["-l", where.asked.user]
+    return [*argv, "--", where.asked.host, f"cat {KEY_PATH}"]
+
+
+def _one_key(text: str, where: Endpoint) -> Recipient:
+    found = read_public_keys(text, f"{where.asked.host}:{KEY_PATH}").recipients
+    match found:
+        case (key,) if key.kind is Kind.SSH_ED25519:
+            return key
+        case _:
+            raise KeyFormatError(
+                f"{where.asked.host}:{KEY_PATH} is not one ssh-ed25519 public key",
+                "look at the file on the host",
+            )

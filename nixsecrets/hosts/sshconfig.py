@@ -1,0 +1,140 @@
+"""Where a host is and how to get there, as OpenSSH sees it (`ssh -G`).
+
+OpenSSH itself evaluates ssh_config: nothing else follows Include, Match and tokens as
+it does.  Opens no connection.
+"""
+
+import subprocess
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from nixsecrets.errors import NixsecretsError, quoted
+from nixsecrets.hosts.address import SSH_PORT, Address, parse_address
+
+_SECONDS = 20
+_GLOBAL_KNOWN_HOSTS = (
+    "/etc/ssh/ssh_known_hosts",
+    "/etc/ssh/ssh_known_hosts2",
+)
+_USER_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One machine as ssh would reach it.
+
+    `asked` is the name or address that was given, `address` what ssh_config makes of
+    it; `alias` is its HostKeyAlias, `jump` its ProxyJump, `proxy` its ProxyCommand,
+    None where there is none.  `config` is the ssh_config file to use instead of the
+    usual ones.
+    """
+
+    asked: Address
+    address: Address
+    alias: str | None = None
+    jump: str | None = None
+    proxy: str | None = None
+    known_hosts: tuple[Path, ...] = ()
+    config: Path | None = None
+
+    def __str__(self) -> str:
+        """Return where it is, for a message."""
+        through = self.jump or ("a ProxyCommand" if self.proxy else None)
+        where = str(replace(self.address, user=None))
+        return where if through is None else f"{where} through {through}"
+
+    @property
+    def machine(self) -> str:
+        """What must not get many connections at once: the jump host, or itself."""
+        return self.jump or str(replace(self.address, user=None))
+
+
+def resolve(text: str, *, config: Path | None = None) -> Endpoint:
+    """Return the endpoint of `[user@]host[:port]`, also of a Host of ssh_config.
+
+    Without the ssh program, what the text says counts, and the usual known_hosts.
+
+    Raises:
+        NixsecretsError: the text is no address, or ssh_config cannot be read.
+    """
+    asked = parse_address(text, port=0)
+    try:
+        done = subprocess.run(
+            _command(asked, config),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except FileNotFoundError:
+        return direct(asked)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NixsecretsError(
+            f"ssh did not say where {quoted(asked.host)} is",
+            f"see what `ssh -G {asked.host}` does",
+        ) from error
+    if done.returncode != 0:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        said = f": {quoted(lines[-1])}" if lines else ""
+        raise NixsecretsError(
+            f"ssh does not say where {quoted(asked.host)} is{said}",
+            f"mend ssh_config; see what `ssh -G {asked.host}` says",
+        )
+    settings = _settings(done.stdout.decode(errors="surrogateescape"))
+    return _endpoint(asked, settings, config)
+
+
+def direct(asked: Address) -> Endpoint:
+    """Return the endpoint of an address that no ssh_config has a say in."""
+    files = (*_USER_KNOWN_HOSTS, *_GLOBAL_KNOWN_HOSTS)
+    return Endpoint(
+        asked,
+        replace(asked, port=asked.port or SSH_PORT),
+        known_hosts=tuple(Path(file).expanduser() for file in files),
+    )
+
+
+def _command(asked: Address, config: Path | None) -> list[str]:
+    command = ["ssh", "-G", "-T"]
+    if config is not None:
+        command += ["-F", str(config)]
+    if asked.port:
+        command += ["-p", str(asked.port)]
+    if asked.user:
+        command += ["-l", asked.user]
+    return [*command, "--", asked.host]
+
+
+def _settings(text: str) -> dict[str, str]:
+    """Return the first value of each keyword that `ssh -G` prints."""
+    settings: dict[str, str] = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(" ")
+        settings.setdefault(key.lower(), value)
+    return settings
+
+
+def _endpoint(
+    asked: Address, settings: dict[str, str], config: Path | None
+) -> Endpoint:
+    user = asked.user or settings.get("user")
+    port = asked.port or int(settings.get("port", SSH_PORT))
+    files = [
+        Path(name).expanduser()
+        for key in ("userknownhostsfile", "globalknownhostsfile")
+        for name in settings.get(key, "none").split()
+        if name != "none"
+    ]
+    return Endpoint(
+        asked,
+        Address(settings.get("hostname", asked.host), user, port),
+        alias=settings.get("hostkeyalias"),
+        jump=_unless_none(settings.get("proxyjump")),
+        proxy=_unless_none(settings.get("proxycommand")),
+        known_hosts=tuple(files),
+        config=config,
+    )
+
+
+def _unless_none(value: str | None) -> str | None:
+    return None if value in (None, "", "none") else value
