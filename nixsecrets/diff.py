@@ -76,17 +76,28 @@ def converge_plan(world: World, ctx: Context | None = None) -> Plan:
     return Plan.of([*steps, *generated_steps(world, steps)], problems(world))
 
 
-def change_plan(before: World, after: World, ctx: Context | None = None) -> Plan:
-    """Return what a change of the map asks for, and nothing else."""
+def change_plan(
+    before: World,
+    after: World,
+    ctx: Context | None = None,
+    *,
+    given: Collection[str] = (),
+) -> Plan:
+    """Return what a change of the map asks for, and nothing else.
+
+    `given` are secrets that get new content with it (a host's private key).
+    """
     ctx = ctx or context(after)
     steps = [
         step
         for actual in after.secrets.values()
-        if (
+        if actual.path not in given
+        and (
             step := change(actual, desired(before, actual), desired(after, actual), ctx)
         )
         is not None
     ]
+    steps += [_given_step(after, path) for path in given]
     written = [*generated_steps(after, steps), *map_step(before, after)]
     return Plan.of([*steps, *written], problems(after))
 
@@ -123,17 +134,15 @@ def content_plan(world: World, path: str) -> Plan:
     Raises:
         SecretFileError: no rule names a path whose readers are not known.
     """
-    want = desired_for_path(world, path)
-    found = world.files.get(path)
-    step = _content_step(
-        world, path, found if isinstance(found, Actual) else None, want
-    )
+    step = _given_step(world, path)
     return Plan.of([step, *generated_steps_for(world, step)])
 
 
-def _content_step(
-    world: World, path: str, actual: Actual | None, want: Desired | None
-) -> Step:
+def _given_step(world: World, path: str) -> Step:
+    """Return the step that writes given content to `path`."""
+    want = desired_for_path(world, path)
+    found = world.files.get(path)
+    actual = found if isinstance(found, Actual) else None
     if actual is not None and actual.recipients:
         readers = tuple(Reader(world.book.label(r), r) for r in actual.recipients)
     elif want is not None:

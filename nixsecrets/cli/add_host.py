@@ -1,148 +1,149 @@
 """`nixsecrets add-host`: a machine joins the fleet."""
 
-import datetime
 from pathlib import Path
 
 import click
 
 from nixsecrets.cli import ui
-from nixsecrets.cli.keyargs import key_from_file, key_from_text
+from nixsecrets.cli.discover import add_discovered
+from nixsecrets.cli.hostkey import KeyOptions, Obtained, key_options, obtain, shown_key
 from nixsecrets.cli.options import RoadOptions, road_options
 from nixsecrets.cli.road import change_map
-from nixsecrets.errors import DeclinedError, NixsecretsError, UsageError
-from nixsecrets.keys.recipients import Recipient
-from nixsecrets.policy import edit
+from nixsecrets.cli.session import Session
+from nixsecrets.errors import NixsecretsError, UsageError
+from nixsecrets.policy import edit, hostkeys
+from nixsecrets.policy.model import Host, RecipientMap
 from nixsecrets.world import World
 
 
 @click.command("add-host")
-@click.argument("name")
-@click.option("--address", metavar="[USER@]HOST[:PORT]", help="Collect the key there.")
-@click.option("--key", metavar="KEY", help="The host's public key itself.")
+@click.argument("name", required=False)
+@click.option("--discover", is_flag=True, help="Every folder of --hosts-dir, at once.")
 @click.option(
-    "--key-file",
+    "--hosts-dir",
     type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="A file with the host's public key.",
+    default=Path("hosts"),
+    show_default=True,
+    metavar="DIR",
+    help="Where --discover looks, beside the map.",
 )
-@click.option("--local", is_flag=True, help="This machine: /etc/ssh.")
-@click.option(
-    "--fingerprint", metavar="SHA256:…", help="What the collected key must be."
-)
-@click.option(
-    "--trust-on-first-use", is_flag=True, help="Believe the collected key unseen."
-)
-@click.option("--timeout", default=5.0, show_default=True, help="Seconds to wait.")
 @click.option("--group", "groups", multiple=True, help="Group to join (repeatable).")
+@key_options()
 @road_options(map_changes=True)
 @click.pass_obj
 def command(
     start: Path,
-    name: str,
-    address: str | None,
-    key: str | None,
-    key_file: Path | None,
-    fingerprint: str | None,
-    timeout: float,
+    name: str | None,
+    hosts_dir: Path,
     groups: tuple[str, ...],
+    keys: KeyOptions,
     options: RoadOptions,
     *,
-    local: bool,
-    trust_on_first_use: bool,
+    discover: bool,
 ) -> int:
     """Add a host to the map and give it what it may now read.
 
-    The host's ssh-ed25519 key is collected from --address (shown and asked about),
-    or given by --key, --key-file or --local.
+    The host's ssh-ed25519 key is collected from --address (else its name, as
+    ssh_config knows it), and the server has to prove that it holds it.  It is believed
+    for a matching --fingerprint, if known_hosts has it, or with --login; else its
+    fingerprint is shown and asked about.
 
     \b
     Examples:
       nixsecrets add-host brunnen --address 192.0.2.7 --group server
-      nixsecrets add-host brunnen --address 192.0.2.7 --fingerprint SHA256:…
+      nixsecrets add-host brunnen --address root@brunnen.lan:2222 --fingerprint SHA256:…
+      nixsecrets add-host brunnen --login
       nixsecrets add-host itw --key "ssh-ed25519 AAAA…"
       nixsecrets add-host laptop --local
+      nixsecrets add-host neu --generate
+      nixsecrets add-host --discover --group server
     """
-    given = [s for s in (key, key_file, local or None) if s is not None]
-    if len(given) > 1 or (given and address is not None and fingerprint is not None):
-        raise UsageError("give one of --address, --key, --key-file and --local")
-
-    def changed(world: World) -> str:
-        _refuse_known(world, name)
-        if given:
-            recipient = _given(key, key_file)
-            how = "given"
-        else:
-            recipient = _collect(address or name, timeout)
-            how = _believe(
-                name, recipient, fingerprint, unseen=trust_on_first_use, options=options
-            )
-        return edit.add_host(
-            world.map_text,
-            name,
-            [recipient],
-            groups=groups,
-            address=address,
-            verified=f"{how} {datetime.date.today().isoformat()}",
-        )
-
-    return change_map(start, options, changed)
+    if discover == (name is not None):
+        raise UsageError("give the name of one host, or --discover")
+    keys.check()
+    session = Session.open(start)
+    if name is None:
+        return add_discovered(start, session, hosts_dir, groups, keys, options)
+    known = find_host(session.map(), name)
+    if known is not None:
+        return _compare(known, keys, groups)
+    refuse_loss_of_private_key(keys, options)
+    found = obtain(name, keys, dry_run=options.dry_run)
+    return _add(start, name, found, groups, keys, options)
 
 
-def _refuse_known(world: World, name: str) -> None:
-    if any(host.name == name for host in world.map.hosts):
-        raise NixsecretsError(
-            f"the map already has a host {name}", f"nixsecrets remove-host {name}"
-        )
-
-
-def _given(key: str | None, key_file: Path | None) -> Recipient:
-    if key is not None:
-        return key_from_text(key, "--key")
-    if key_file is not None:
-        return key_from_file(key_file)
-    from nixsecrets.hosts.local import local_key
-
-    return local_key()
-
-
-def _collect(address: str, timeout: float) -> Recipient:
-    from nixsecrets.hosts.address import parse_address
-    from nixsecrets.hosts.collect import collect
-
-    where = parse_address(address)
-    return collect(where.host, port=where.port, timeout=timeout)
-
-
-def _believe(
+def _add(
+    start: Path,
     name: str,
-    recipient: Recipient,
-    fingerprint: str | None,
-    *,
-    unseen: bool,
+    found: Obtained,
+    groups: tuple[str, ...],
+    keys: KeyOptions,
     options: RoadOptions,
-) -> str:
-    """Return how the collected key was believed.
+) -> int:
+    def changed(world: World) -> str:
+        text = world.map_text
+        if found.private is not None:
+            text = hostkeys.with_rule(text, name, world.files)
+        return edit.add_host(
+            text,
+            name,
+            [found.key],
+            groups=groups,
+            address=keys.address,
+            verified=found.verified,
+        )
+
+    return change_map(start, options, changed, contents=private_half(name, found))
+
+
+def private_half(name: str, found: Obtained) -> dict[str, bytes]:
+    """Return the secret that a key made here becomes, by path."""
+    if found.private is None:
+        return {}
+    return {hostkeys.key_path(name): found.private}
+
+
+def refuse_loss_of_private_key(keys: KeyOptions, options: RoadOptions) -> None:
+    """Refuse options under which a new private key would not be kept.
 
     Raises:
-        NixsecretsError: the fingerprint given is another one.
-        DeclinedError: nobody said that this is the host's key.
+        UsageError: the map would name a key that nobody has.
     """
-    if fingerprint is not None:
-        if fingerprint != recipient.fingerprint:
-            raise NixsecretsError(
-                f"{name} shows another key: {recipient.fingerprint}, not {fingerprint}",
-                "nothing was changed; find out which machine answered",
-            )
-        return "fingerprint"
-    ui.say(f"{name} shows {recipient.kind} {recipient.fingerprint}")
-    if unseen:
-        return "first-use"
-    if options.dry_run:
-        return "asked"
-    if not ui.has_terminal():
-        raise DeclinedError(
-            "nothing was changed: nobody is here to compare the fingerprint",
-            "give --fingerprint, or --trust-on-first-use",
+    if keys.generate and (options.no_rekey or options.keep_going):
+        raise UsageError(
+            "--generate writes a secret: not with --no-rekey, --keep-going"
         )
-    ui.confirm(f"is this the key of {name}?", hint="give --fingerprint")
-    return "asked"
+
+
+def find_host(recipient_map: RecipientMap, name: str) -> Host | None:
+    """Return the host of that name, None where the map has none."""
+    return next((host for host in recipient_map.hosts if host.name == name), None)
+
+
+def _compare(known: Host, keys: KeyOptions, groups: tuple[str, ...]) -> int:
+    """Say whether a host that the map has still shows its key; change nothing.
+
+    Raises:
+        NixsecretsError: it shows another one, or was to get something new.
+    """
+    hint = f"nixsecrets rotate-host {known.name}"
+    if keys.generate:
+        raise NixsecretsError(f"the map already has a host {known.name}", hint)
+    now = shown_key(known.name, keys, known.address)
+    if now not in known.keys:
+        had = ", ".join(key.fingerprint for key in known.keys)
+        raise NixsecretsError(
+            f"{known.name} is in the map with another key; nothing was changed\n"
+            f"  in the map:  {had}\n"
+            f"  shown now:   {now.fingerprint}",
+            f"find out why; if the host was reinstalled: {hint}",
+        )
+    missing = [group for group in groups if group not in known.groups]
+    if missing:
+        raise NixsecretsError(
+            f"the map already has a host {known.name}, not in {', '.join(missing)}",
+            "add the group in nixsecrets.toml, then: nixsecrets rekey",
+        )
+    ui.say(f"{known.name} is in the map with this key ({now.fingerprint})")
+    ui.say("nothing to do")
+    return 0

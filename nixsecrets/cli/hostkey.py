@@ -186,6 +186,22 @@ def obtain(
     return _collected(name, keys, keys.address or address or name, replaces, dry_run)
 
 
+def shown_key(name: str, keys: KeyOptions, address: str | None) -> Recipient:
+    """Return the key that a host shows now, or that was given; not yet believed.
+
+    Raises:
+        NixsecretsError: there is no key to be had.
+    """
+    keys.check()
+    if keys.brought:
+        return _given(keys)
+    from nixsecrets.hosts.collect import collect
+    from nixsecrets.hosts.sshconfig import resolve
+
+    where = resolve(keys.address or address or name, config=keys.ssh_config)
+    return collect(where, timeout=keys.timeout, retries=keys.retries)
+
+
 def _given(keys: KeyOptions) -> Recipient:
     if keys.key is not None:
         return key_from_text(keys.key, "--key")

@@ -22,6 +22,8 @@ COMMANDS = {
     "add-host": "add a machine to the map and give what it may now read",
     "remove-user": "remove a person and re-encrypt everything they could read",
     "remove-host": "remove a machine and re-encrypt everything it could read",
+    "rotate-host": "replace the key of a machine that was reinstalled",
+    "scan": "ask all machines for their keys and compare them with the map",
     "edit": "edit a secret in your editor",
     "status": "show what differs from the map, and why",
     "rekey": "make the secrets readable by exactly whom the map says",

@@ -8,7 +8,7 @@ from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.road import change_map
 from nixsecrets.errors import UsageError
 from nixsecrets.keys.recipients import KeyId
-from nixsecrets.policy.model import Host, Retired, User
+from nixsecrets.policy.model import Host, RecipientMap, Retired, User
 from nixsecrets.world import World
 
 Edit = Callable[..., str]
@@ -28,25 +28,26 @@ def remove_owner(
     def changed(world: World) -> str:
         today = datetime.date.today().isoformat()
         retired = [
-            Retired(name, key, today, reason) for key in owner(world, name, kind).keys
+            Retired(name, key, today, reason)
+            for key in owner(world.map, name, kind).keys
         ]
         return edit(world.map_text, name, retired=retired)
 
     def named(world: World) -> set[KeyId]:
-        return {key.key_id for key in owner(world, name, kind).keys}
+        return {key.key_id for key in owner(world.map, name, kind).keys}
 
     return change_map(start, options, changed, named=named)
 
 
-def owner(world: World, name: str, kind: str) -> Host | User:
+def owner(recipient_map: RecipientMap, name: str, kind: str) -> Host | User:
     """Return the host or user of that name.
 
     Raises:
         UsageError: the map has none.
     """
-    owners: tuple[Host | User, ...] = world.map.hosts
+    owners: tuple[Host | User, ...] = recipient_map.hosts
     if kind == "user":
-        owners = world.map.users
+        owners = recipient_map.users
     for item in owners:
         if item.name == name:
             return item

@@ -23,11 +23,13 @@ def change_map(
     edit: Callable[[World], str],
     *,
     named: Callable[[World], Collection[KeyId]] = lambda _: (),
+    contents: Mapping[str, bytes] | None = None,
 ) -> int:
     """Edit the map and carry out what that asks for, and nothing else.
 
     `edit` returns the new map text; `named` the keys whose loss of access the
-    command's arguments asked for.  Returns the exit code.
+    command's arguments asked for; `contents` are secrets written with it, by path.
+    Returns the exit code.
     """
     session = Session.open(start)
     with session.writing(dry_run=options.dry_run):
@@ -37,12 +39,20 @@ def change_map(
         ctx = context(
             after, native=native_keys(ring), keep_data_key=options.keep_data_key
         )
-        plan = change_plan(before, after, ctx)
+        plan = change_plan(before, after, ctx, given=tuple(contents or ()))
         if options.no_rekey:
             plan = without_secrets(plan)
         if not options.dry_run and not options.allow_lockout:
             _ask_last_reader(before, after)
-        code = walk(session, after, plan, ring, options, named=named(before))
+        code = walk(
+            session,
+            after,
+            plan,
+            ring,
+            options,
+            named=named(before),
+            contents=contents,
+        )
         if not options.dry_run:
             _also_differs(after, plan)
     return code

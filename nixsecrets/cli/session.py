@@ -11,9 +11,11 @@ from nixsecrets.cli.talk import TerminalTalk
 from nixsecrets.errors import IdentityError
 from nixsecrets.keys.find import find_identities
 from nixsecrets.keys.identities import Identity, Keyring, Locked
+from nixsecrets.policy.load import load
+from nixsecrets.policy.model import RecipientMap
 from nixsecrets.repo import journal, locking, private, recovery
 from nixsecrets.repo.tree import Repo
-from nixsecrets.world import World, read_world
+from nixsecrets.world import MAP_NAME, World, read_text, read_world
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,10 @@ class Session:
                 "if none is running, the next command that writes completes it",
             )
         return read_world(self.repo)
+
+    def map(self) -> RecipientMap:
+        """Read the map alone: for what is asked before the work begins."""
+        return load(read_text(self.repo, MAP_NAME), MAP_NAME)
 
     def writing(self, *, dry_run: bool) -> AbstractContextManager[None]:
         """Hold the repository's lock, but for a dry run, which only reads."""

@@ -6,7 +6,6 @@ that the server is the machine one meant: a man in the middle has a key of his o
 """
 
 import logging
-import socket
 import time
 from typing import TYPE_CHECKING
 

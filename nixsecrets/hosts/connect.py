@@ -110,7 +110,10 @@ def _through(command: Sequence[str], timeout: float) -> Iterator[Line]:
         with theirs:
             try:
                 program = subprocess.Popen(
-                    command, stdin=theirs, stdout=theirs, stderr=subprocess.PIPE
+                    command,
+                    stdin=theirs.fileno(),
+                    stdout=theirs.fileno(),
+                    stderr=subprocess.PIPE,
                 )
             except OSError as error:
                 raise UnreachableError(

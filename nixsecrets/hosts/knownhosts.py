@@ -86,9 +86,7 @@ def lookup_names(where: Endpoint) -> tuple[str, ...]:
     return f"[{host}]:{where.address.port}", host
 
 
-def judge(
-    entries: Sequence[Entry], names: Sequence[str], key: Recipient
-) -> Standing:
+def judge(entries: Sequence[Entry], names: Sequence[str], key: Recipient) -> Standing:
     """Return the standing of `key` under `names`, as `lookup_names` gives them."""
     about = [e for e in entries if any(e.names(name) for name in names)]
     revoked = (e.where for e in about if e.marker == REVOKED and e.blob == key.key)
@@ -126,7 +124,9 @@ def _entry(words: list[str], where: str) -> Entry | None:
             from_ssh_blob(blob)
     except (binascii.Error, ValueError, NixsecretsError):
         return None
-    return Entry(where, marker, patterns, kind, blob) if named == kind.encode() else None
+    return (
+        Entry(where, marker, patterns, kind, blob) if named == kind.encode() else None
+    )
 
 
 def _hashed(pattern: str, name: str) -> bool:

@@ -12,8 +12,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from nixsecrets.errors import NixsecretsError
-from nixsecrets.hosts.collect import collect
-from nixsecrets.keys.recipients import Kind, parse_recipient
+from nixsecrets.hosts.address import parse_address
+from nixsecrets.hosts.collect import collect as collect_from
+from nixsecrets.hosts.sshconfig import direct
+from nixsecrets.keys.recipients import Kind, Recipient, parse_recipient
 from tests.fleet import (
     SshKey,
     clean_env,
@@ -24,6 +26,11 @@ from tests.fleet import (
     start_sshd,
 )
 from tests.fleet import ssh_key as make_key
+
+
+def collect(address: str, *, timeout: float = 5.0) -> Recipient:
+    """Collect from an address that no ssh_config has a say in."""
+    return collect_from(direct(parse_address(address, port=0)), timeout=timeout)
 
 
 @contextmanager
@@ -61,7 +68,7 @@ def test_the_key_a_real_server_holds_is_returned(tmp_path: Path) -> None:
     with start_sshd(tmp_path, rsa_key(), key) as port:
         for address in (f"127.0.0.1:{port}", f"root@127.0.0.1:{port}"):
             assert collect(address) == parse_recipient(key.public)
-        assert collect("127.0.0.1", port=port).kind is Kind.SSH_ED25519
+        assert collect(f"127.0.0.1:{port}").kind is Kind.SSH_ED25519
 
 
 def test_the_fingerprint_is_the_one_ssh_keygen_prints(tmp_path: Path) -> None:
@@ -79,7 +86,7 @@ def test_a_server_without_ed25519_key_gets_the_nixos_option_as_hint(
 ) -> None:
     with start_sshd(tmp_path, rsa_key()) as port:
         error = failure(f"127.0.0.1:{port}")
-    assert error.message == f'"127.0.0.1:{port}" has no ed25519 host key'
+    assert error.message == f'"127.0.0.1:{port}" has no ed25519 host key, only ssh-rsa'
     assert "services.openssh.hostKeys" in str(error.hint)
 
 
