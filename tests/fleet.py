@@ -443,14 +443,19 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def start_sshd(folder: Path, *keys: SshKey) -> Iterator[int]:
-    """Run the real sshd on loopback with these host keys; yield its port."""
+def start_sshd(
+    folder: Path, *keys: SshKey, options: Sequence[str] = ()
+) -> Iterator[int]:
+    """Run the real sshd on loopback with these host keys; yield its port.
+
+    `options` are further lines of its sshd_config.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if os.geteuid() == 0:  # sshd insists on it; Debian makes it when the service starts
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     names = [key.write(folder / f"host_key_{n}") for n, key in enumerate(keys)]
     config = folder / "sshd_config"
-    lines = ["PidFile none", "UsePAM no", "StrictModes no", "MaxStartups 100"]
+    lines = ["PidFile none", "UsePAM no", "StrictModes no", "MaxStartups 100", *options]
     config.write_text("\n".join([*lines, *(f"HostKey {name}" for name in names), ""]))
     port = free_port()
     listen = ["-o", f"ListenAddress=127.0.0.1:{port}"]

@@ -168,19 +168,23 @@ class Impostor(paramiko.Ed25519Key):  # type: ignore[misc] # paramiko is untyped
         return bytes(self.victim.asbytes())
 
 
+def serve_as(key: paramiko.PKey) -> Callable[[socket.socket], None]:
+    """What a server with this host key does with a connection."""
+
+    def serve(connection: socket.socket) -> None:
+        transport = paramiko.Transport(connection)
+        transport.add_server_key(key)
+        transport.start_server(event=threading.Event())
+        transport.join(10)
+
+    return serve
+
+
 def test_a_server_that_does_not_hold_the_key_it_shows_is_refused(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     own = make_key("impostor").write(tmp_path / "own")
-    impostor = Impostor(make_key("victim"), own)
-
-    def serve(connection: socket.socket) -> None:
-        transport = paramiko.Transport(connection)
-        transport.add_server_key(impostor)
-        transport.start_server(event=threading.Event())
-        transport.join(10)
-
-    with server(serve) as address:
+    with server(serve_as(Impostor(make_key("victim"), own))) as address:
         error = failure(address)
     assert error.message == f'"{address}" shows a host key that it does not hold'
     assert capfd.readouterr() == ("", "")
