@@ -63,6 +63,7 @@ class ApplyError(NixsecretsError):
 
     def __init__(self, failed: Sequence[Failure], world: World) -> None:
         """Name every file, why, and who can open it."""
+        self.failed = tuple(failed)
         what = "1 file" if len(failed) == 1 else f"{len(failed)} files"
         lines = [f"  {f.step.path}: {f.error.message}" for f in failed]
         message = f"nothing was changed: {what} cannot be carried out"

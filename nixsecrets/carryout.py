@@ -125,6 +125,7 @@ def _sops(job: Job, bench: Bench) -> sopsops.SopsSealed:
         bench.identities,
         job.content,
         recipients=job.recipients,
+        options=step.options,
         sops=bench.sops,
         workdir=bench.workdir,
     )

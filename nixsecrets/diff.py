@@ -20,6 +20,7 @@ from nixsecrets.plan import (
     change,
     converge,
     shared_prints,
+    wanted_options,
 )
 from nixsecrets.policy.model import Desired, Reader, Rule
 from nixsecrets.render import secretsnix, sopsconfig
@@ -97,7 +98,7 @@ def change_plan(
         )
         is not None
     ]
-    steps += [_given_step(after, path) for path in given]
+    steps += [_content_step(after, path, after.secrets.get(path)) for path in given]
     written = [*generated_steps(after, steps), *map_step(before, after)]
     return Plan.of([*steps, *written], problems(after))
 
@@ -126,43 +127,65 @@ def with_attributes(text: str) -> str:
     return text + "".join(line + "\n" for line in missing)
 
 
-def content_plan(world: World, path: str) -> Plan:
+def content_plan(
+    world: World, path: str, actual: Actual | None, *, as_mapped: bool = False
+) -> Plan:
     """Return the plan that gives a secret new content, to the readers it has.
 
-    A new secret, and one whose readers cannot be told, goes to whom its rule says.
+    A new secret, one whose readers cannot be told, and with `as_mapped` any other,
+    goes to whom its rule says.  `actual` is the file as it is, None for a new one.
 
     Raises:
         SecretFileError: no rule names a path whose readers are not known.
     """
-    step = _given_step(world, path)
+    step = _content_step(world, path, actual, as_mapped=as_mapped)
     return Plan.of([step, *generated_steps_for(world, step)])
 
 
-def _given_step(world: World, path: str) -> Step:
-    """Return the step that writes given content to `path`."""
-    want = desired_for_path(world, path)
-    found = world.files.get(path)
-    actual = found if isinstance(found, Actual) else None
-    if actual is not None and actual.recipients:
-        readers = tuple(Reader(world.book.label(r), r) for r in actual.recipients)
+def _content_step(
+    world: World, path: str, actual: Actual | None, *, as_mapped: bool = False
+) -> Step:
+    backend = actual.backend if actual else world.policy.backend_for_new(path)
+    want = world.policy.desired(path, backend)
+    have = actual.recipients if actual else ()
+    if have and not (as_mapped and want):
+        readers = tuple(Reader(world.book.label(r), r) for r in have)
     elif want is not None:
         readers = want.readers
     else:
         raise SecretFileError(
             f"{path}: no rule of the map names it", "add a [[secrets]] rule for it"
         )
-    action = Action.CREATE if actual is None else Action.REENCRYPT
-    backend = actual.backend if actual else world.policy.backend_for_new(path)
+    wanted = {reader.recipient.key_id for reader in readers}
+    had = {recipient.key_id for recipient in have}
     return Step(
         path,
         backend,
-        action,
+        Action.CREATE if actual is None else Action.REENCRYPT,
         Reason.NEW if actual is None else Reason.CONTENT,
+        add=tuple(r for r in readers if have and r.recipient.key_id not in had),
+        remove=tuple(
+            Reader(world.book.label(r), r) for r in have if r.key_id not in wanted
+        ),
         target=readers,
         before=actual.sha256 if actual else None,
-        options=want.rule.sops if want and not actual else (),
+        options=_content_options(actual, want),
         armored=actual.armored if actual else bool(want and want.rule.armor),
     )
+
+
+def _content_options(
+    actual: Actual | None, want: Desired | None
+) -> tuple[tuple[str, str | bool], ...]:
+    """Return the selection options to write with.
+
+    Those of the rule where they changed since: new values must not be written open
+    that the rule wants encrypted.
+    """
+    if actual is None:
+        return want.rule.sops if want else ()
+    changed = wanted_options(actual, want) if want else None
+    return actual.options if changed is None else changed
 
 
 def generated_steps_for(world: World, step: Step) -> Iterator[Step]:

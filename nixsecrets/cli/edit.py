@@ -1,120 +1,233 @@
 """`nixsecrets edit`: a secret in your editor."""
 
+import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from nixsecrets.apply import unlocked
+from nixsecrets.apply import ApplyError, unlocked
 from nixsecrets.carryout import Bench, decrypt
-from nixsecrets.cli import show, ui
+from nixsecrets.cli import drafts, save, show, ui
+from nixsecrets.cli.drafts import Desk, Draft
 from nixsecrets.cli.options import RoadOptions, road_options
 from nixsecrets.cli.paths import relative
-from nixsecrets.cli.road import walk
+from nixsecrets.cli.save import ChangedError, Target
 from nixsecrets.cli.session import Session, keyring, unlock
-from nixsecrets.diff import content_plan, desired_for_path
-from nixsecrets.errors import ConflictError, NixsecretsError
+from nixsecrets.errors import (
+    NixsecretsError,
+    SecretFileError,
+    UsageError,
+)
+from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Keyring
-from nixsecrets.repo import editor, private
-from nixsecrets.secretfiles.state import Actual, NotSecret
-from nixsecrets.world import World, find_file, require_actual
+from nixsecrets.repo import private, rescue
+from nixsecrets.repo.git import merge_texts
+from nixsecrets.secretfiles import sopsdamage, sopsmeta
+from nixsecrets.secretfiles.state import Actual
+from nixsecrets.world import World
+
+MINE, THEIRS = "what you typed", "what is on the disk"
 
 
 @click.command("edit")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=click.Path(path_type=Path), required=False)
+@click.option("--resume", is_flag=True, help="Go on with a text that was not saved.")
+@click.option("--discard", is_flag=True, help="Drop a text that was not saved.")
+@click.option(
+    "--rekey",
+    "as_mapped",
+    is_flag=True,
+    help="Save it for the readers that the map says, where it has others.",
+)
 @road_options(map_changes=False)
 @click.pass_obj
-def command(start: Path, path: Path, options: RoadOptions) -> int:
+def command(
+    start: Path,
+    path: Path | None,
+    options: RoadOptions,
+    *,
+    resume: bool,
+    discard: bool,
+    as_mapped: bool,
+) -> int:
     """Edit a secret, or make a new one, in your editor.
 
     The editor is $SOPS_EDITOR, $VISUAL or $EDITOR, else vi or nano.  The plaintext
     lies in a private folder in memory and nowhere else.  A new secret goes to the
-    readers of the rule that names its path.
+    readers of the rule that names its path; any other keeps the readers it has.
+
+    What was typed and could not be saved is kept, encrypted to your own key, and
+    --resume goes on with it.
 
     \b
     Examples:
       nixsecrets edit secrets/powerdns.yaml
       EDITOR="code --wait" nixsecrets edit secrets/wifi.age
+      nixsecrets edit --resume
     """
     session = Session.open(start)
     private.remove_leftovers(os.environ)
-    world = session.world()
-    name = relative(session.repo, start, path)
-    found = find_file(world, name)
-    if isinstance(found, NotSecret):
-        raise NixsecretsError(
-            f"{show.path_text(name)} is not encrypted",
-            f"encrypt it with sops or age first, or: git rm --cached {name}",
-        )
-    actual = None if found is None else require_actual(world, name)
-    _say_readers(world, name, actual)
-    ring = keyring(options.identity)
-    content = _edited(world, name, actual, ring)
-    if content is None:
-        ui.say(f"{show.path_text(name)}: unchanged")
+    name = None if path is None else relative(session.repo, start, path)
+    if discard:
+        drafts.discard(session, name, agreed=options.yes)
         return 0
-    return save(session, name, actual, content, ring, options)
+    ring = keyring(options.identity)
+    editing = Editing(session, ring, options, as_mapped=as_mapped)
+    if resume:
+        return editing.resume(drafts.chosen_kept(session, name))
+    if name is None:
+        raise UsageError("no file to edit was named")
+    return editing.begin(name)
 
 
-def _say_readers(world: World, name: str, actual: Actual | None) -> None:
-    """Say who reads the secret, before it is opened.
+@dataclasses.dataclass
+class Editing:
+    """One secret on its way from the disk through the editor and back."""
 
-    Raises:
-        NixsecretsError: no rule names a new secret's path.
-    """
-    want = desired_for_path(world, name)
-    if want is None and actual is None:
-        raise NixsecretsError(
-            f"no rule of the map names {show.path_text(name)}",
-            f'add to nixsecrets.toml:\n[[secrets]]\npath = "{name}"\nreaders = []',
-        )
-    if actual is None and want is not None:
-        names = ", ".join(dict.fromkeys(r.name for r in want.readers))
-        ui.say(f"{show.path_text(name)} is new; its readers will be: {names}")
+    session: Session
+    ring: Keyring
+    options: RoadOptions
+    as_mapped: bool = False
 
-
-def _edited(
-    world: World, name: str, actual: Actual | None, ring: Keyring
-) -> bytes | None:
-    """Return what the editor left, None where it is what it was."""
-    terminal = ui.has_terminal()
-    command = editor.editor_command(os.environ, terminal=terminal)
-    with private.private_folder(os.environ) as folder:
-        old = b""
-        if actual is not None:
-            bench = Bench(unlocked([actual.recipients], ring, unlock), folder)
-            data = world.repo.read(name)
-            old = decrypt(name, actual.backend, data, bench)
-        path = folder / Path(name).name
-        path.touch(mode=0o600)
-        path.write_bytes(old)
-        editor.run_editor(command, path, terminal=terminal)
-        new = path.read_bytes()
-    return None if new == old else new
-
-
-def save(
-    session: Session,
-    name: str,
-    actual: Actual | None,
-    content: bytes,
-    ring: Keyring,
-    options: RoadOptions,
-) -> int:
-    """Write `content` as the secret `name`, to the readers it has (new: its rule's).
-
-    Raises:
-        ConflictError: the file is not what it was when it was opened.
-    """
-    with session.writing(dry_run=options.dry_run):
-        world = session.world()
-        now = find_file(world, name)
-        if (now and now.sha256) != (actual and actual.sha256):
-            raise ConflictError(
-                f"{show.path_text(name)} changed on the disk while it was edited",
-                "nothing was written; run the command again",
+    def begin(self, name: str) -> int:
+        """Edit a secret as it lies on the disk, or a new one."""
+        world = self.session.world()
+        target = save.target(world, name)
+        target = save.with_rule(world, target)
+        self._report(world, target)
+        if rescue.kept(self.session.repo, os.environ, name):
+            ui.warn(
+                f"an earlier text of {show.path_text(name)} was not saved",
+                f"nixsecrets edit --resume {name}, or --discard {name}",
             )
-        plan = content_plan(world, name)
-        return walk(
-            session, world, plan, ring, options, contents={name: content}, agreed=True
+        with drafts.desk() as desk:
+            base = self._plaintext(world, target.actual, desk.folder)
+            before = target.actual.sha256 if target.actual else None
+            return self._work(desk, target, Draft(name, before, base, base))
+
+    def resume(self, kept: rescue.Kept) -> int:
+        """Go on with a text that could not be saved."""
+        world = self.session.world()
+        target = save.with_rule(world, save.target(world, kept.path))
+        self._report(world, target)
+        draft = drafts.kept_draft(self.ring, kept)
+        with drafts.desk() as desk:
+            code = self._work(desk, target, draft)
+        rescue.drop(kept)
+        return code
+
+    def _report(self, world: World, target: Target) -> None:
+        """Say who reads the secret, before it is opened."""
+        save.report(world, target, as_mapped=self.as_mapped)
+        if target.actual is None:
+            odd = sopsdamage.name_warning(target.name)
+            if odd is not None and self._format(world, target) is not None:
+                ui.warn(f"{show.path_text(target.name)}: {odd}")
+        elif not self.as_mapped and save.differs(world, target.actual):
+            self.as_mapped = ui.asked(
+                "save it for the readers that the map says, instead of those it has?"
+            )
+
+    def _plaintext(self, world: World, actual: Actual | None, folder: Path) -> bytes:
+        if actual is None:
+            return b""
+        bench = Bench(unlocked([actual.recipients], self.ring, unlock), folder)
+        data = world.repo.read(actual.path)
+        return decrypt(actual.path, actual.backend, data, bench)
+
+    def _work(self, desk: Desk, target: Target, draft: Draft) -> int:
+        """Let the person edit until the text is saved, or given up and kept."""
+        while True:
+            with drafts.keep_safe(self.session, self.ring, draft, desk):
+                text = desk.edit(draft)
+                if text == draft.base:
+                    ui.say(f"{show.path_text(draft.name)}: unchanged")
+                    return 0
+                try:
+                    return self._save(target, draft, text)
+                except ChangedError as changed:
+                    if not _asked_after(changed, "open both in the editor?"):
+                        raise
+                    target, draft = self._both(desk, draft, text)
+                except (SecretFileError, ApplyError) as error:
+                    again = "edit it again?"
+                    if not (_about_content(error) and _asked_after(error, again)):
+                        raise
+                    line = self._line(target, text, error)
+                    draft = dataclasses.replace(draft, text=text, line=line)
+
+    def _save(self, target: Target, draft: Draft, text: bytes) -> int:
+        """Write the text, after what a person should think about was asked."""
+        if not text and draft.base and not self.options.yes:
+            ui.confirm(
+                f"{show.path_text(draft.name)} would be empty; save it so?",
+                hint="agree beforehand with --yes",
+            )
+        if any(
+            line.startswith(b"<<<<<<< " + MINE.encode()) for line in text.split(b"\n")
+        ):
+            raise SecretFileError(
+                f"{draft.name}: the marks around both versions are still there",
+                "keep what you want of each and delete the marks",
+            )
+        kind = self._format(self.session.world(), target)
+        for warning in sopsdamage.warnings(kind, text) if kind else ():
+            ui.warn(warning)
+        return save.save(
+            self.session,
+            target,
+            text,
+            before=draft.before,
+            ring=self.ring,
+            options=self.options,
+            as_mapped=self.as_mapped,
         )
+
+    def _both(self, desk: Desk, draft: Draft, text: bytes) -> tuple[Target, Draft]:
+        """Return a text that shows both versions where they differ.
+
+        Raises:
+            NixsecretsError: the other version is gone, or cannot be opened.
+        """
+        world = self.session.world()
+        target = save.target(world, draft.name)
+        theirs = self._plaintext(world, target.actual, desk.folder)
+        both = merge_texts(
+            desk.folder, (MINE, text), ("before", draft.base), (THEIRS, theirs)
+        )
+        before = target.actual.sha256 if target.actual else None
+        return target, Draft(draft.name, before, theirs, both)
+
+    def _format(self, world: World, target: Target) -> sopsmeta.SopsFormat | None:
+        """Return the sops format of the secret, None for an age file."""
+        actual = target.actual
+        backend = actual.backend if actual else target.backend_for_new(world)
+        if backend is Backend.AGE:
+            return None
+        if actual is None:
+            return sopsmeta.format_for(target.name)
+        return sopsmeta.parse(target.name, world.repo.read(target.name)).format
+
+    def _line(self, target: Target, text: bytes, error: NixsecretsError) -> int:
+        line = drafts.line_of(error.message)
+        kind = self._format(self.session.world(), target)
+        return line or (sopsdamage.broken_line(kind, text) if kind else 0)
+
+
+def _asked_after(error: NixsecretsError, question: str) -> bool:
+    """Report an error and ask what to do; without a terminal the answer is no."""
+    if not ui.has_terminal():
+        return False
+    ui.report_error(error)
+    error.hint = None  # said already, if this ends the command
+    return ui.asked(question, default=True)
+
+
+def _about_content(error: NixsecretsError) -> bool:
+    """Tell whether other text could be saved where this could not."""
+    if isinstance(error, ApplyError):
+        errors: Sequence[NixsecretsError] = [f.error for f in error.failed]
+        return all(isinstance(one, SecretFileError) for one in errors)
+    return True

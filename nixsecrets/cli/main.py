@@ -5,6 +5,7 @@ hook start fast.  `run` is the only place that turns an error into an exit code.
 """
 
 import importlib
+import resource
 import sys
 from pathlib import Path
 
@@ -112,6 +113,7 @@ def run(args: list[str] | None = None) -> None:
 
 
 def _guarded(args: list[str] | None) -> int:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump holds plaintext
     try:
         result = cli.main(args, prog_name="nixsecrets", standalone_mode=False)
         sys.stdout.flush()

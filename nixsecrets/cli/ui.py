@@ -78,6 +78,26 @@ def confirm(question: str, *, hint: str) -> None:
         raise DeclinedError("nothing was changed: declined")
 
 
+def asked(question: str, *, default: bool = False) -> bool:
+    """Ask a yes/no question; where no terminal can answer, the answer is no."""
+    if not has_terminal():
+        return False
+    sys.stderr.write(f"{question} [{'Y/n' if default else 'y/N'}] ")
+    sys.stderr.flush()
+    line = sys.stdin.readline()
+    word = line.strip().lower()
+    return word in {"y", "yes"} or (default and line != "" and word == "")
+
+
+def ask_text(question: str) -> str:
+    """Ask for a line of text; empty where no terminal can answer."""
+    if not has_terminal():
+        return ""
+    sys.stderr.write(f"{question}: ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip()
+
+
 def ask_passphrase(source: str) -> str | None:
     """Ask for the passphrase of an identity; None where no terminal can answer."""
     if not has_terminal():

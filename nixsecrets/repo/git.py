@@ -14,6 +14,7 @@ from typing import Self
 from nixsecrets.errors import ProgramError
 
 STAGING_NAME = "nixsecrets"
+_MOST_CONFLICTS = 127  # `git merge-file` ends with their number, above it failed
 
 # git exports GIT_DIR, GIT_INDEX_FILE, GIT_PREFIX and more to its hooks, where they
 # would point our calls at another repository.  These few are a person's or a CI's.
@@ -129,6 +130,37 @@ class Git:
         if result.returncode != 0:
             raise _failure(arguments[0], result)
         return result.stdout
+
+
+def merge_texts(
+    folder: Path,
+    mine: tuple[str, bytes],
+    base: tuple[str, bytes],
+    theirs: tuple[str, bytes],
+) -> bytes:
+    """Return two versions of a text as one, marks around what both changed.
+
+    Each is a label and its bytes; they lie in `folder`, which is private, for a moment.
+
+    Raises:
+        ProgramError: git cannot merge them (they are not text).
+    """
+    sides = (mine, base, theirs)
+    places = [folder / f"merge-{number}" for number in range(len(sides))]
+    labels = [word for label, _ in sides for word in ("-L", label)]
+    try:
+        for place, (_, text) in zip(places, sides, strict=True):
+            place.touch(mode=0o600)
+            place.write_bytes(text)
+        result = _run(("merge-file", "-p", *labels, *map(str, places)), folder)
+    finally:
+        for place in places:
+            place.unlink(missing_ok=True)
+    if result.returncode > _MOST_CONFLICTS:
+        raise ProgramError(
+            "both versions cannot be shown together", "they are not text"
+        )
+    return result.stdout
 
 
 def _run(

@@ -117,10 +117,30 @@ def _remove_tree(folder: str) -> None:
     fsops.ops.rmdir(folder)
 
 
-def _memory_folder(env: Mapping[str, str]) -> Path:
+def memory_folders(env: Mapping[str, str]) -> Iterator[Path]:
+    """Yield the folders on a memory file system that we may write to, best first."""
     for place in _candidates(env):
         if _file_system(place) in _MEMORY and os.access(place, os.W_OK | os.X_OK):
-            return place
+            yield place
+
+
+def lasting_folder(env: Mapping[str, str], name: str) -> Path:
+    """Make a private folder in memory that stays until somebody removes it.
+
+    Raises:
+        NixsecretsError: no memory file system can be written to.
+    """
+    folder = _memory_folder(env) / name
+    try:
+        fsops.ops.mkdir(str(folder), 0o700)
+    except OSError as error:
+        raise files.explained(error, "make a private folder", str(folder)) from error
+    return folder
+
+
+def _memory_folder(env: Mapping[str, str]) -> Path:
+    for place in memory_folders(env):
+        return place
     raise NixsecretsError(
         "no memory file system for plaintext: XDG_RUNTIME_DIR"
         " is none that can be written to, nor is /dev/shm",

@@ -1,0 +1,153 @@
+"""New content for one secret: who will read it, and the walk down the road."""
+
+from dataclasses import dataclass, replace
+
+from nixsecrets.cli import show, ui
+from nixsecrets.cli.options import RoadOptions
+from nixsecrets.cli.road import walk
+from nixsecrets.cli.session import Session
+from nixsecrets.diff import (
+    change_plan,
+    content_plan,
+    context,
+    desired,
+    desired_for_path,
+)
+from nixsecrets.errors import ConflictError, NixsecretsError
+from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.identities import Keyring
+from nixsecrets.plan import converge, describe
+from nixsecrets.policy import edit as policy_edit
+from nixsecrets.policy.model import Rule
+from nixsecrets.secretfiles.state import Actual, NotSecret
+from nixsecrets.world import World, find_file, require_actual
+
+
+class ChangedError(ConflictError):
+    """The file is not what it was when it was opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The secret to write: as it is (None: new), and a rule to add for it, if any."""
+
+    name: str
+    actual: Actual | None
+    rule: Rule | None = None
+
+    def world(self, world: World) -> World:
+        """Return the world with the rule added."""
+        if self.rule is None:
+            return world
+        return world.with_map(policy_edit.add_rule(world.map_text, self.rule))
+
+    def backend_for_new(self, world: World) -> Backend:
+        """Return how a new file is encrypted."""
+        return world.policy.backend_for_new(self.name)
+
+
+def target(world: World, name: str) -> Target:
+    """Look at the secret that is to be written.
+
+    Raises:
+        NixsecretsError: it is no secret and no place for one.
+    """
+    found = find_file(world, name)
+    if isinstance(found, NotSecret):
+        raise NixsecretsError(
+            f"{show.path_text(name)} is not encrypted",
+            f"encrypt it with sops or age first, or: git rm --cached {name}",
+        )
+    if world.policy.never_secret(name):
+        raise NixsecretsError(
+            f"{show.path_text(name)} cannot be a secret: of that name are the map, "
+            "generated files, Nix code, documentation and public keys",
+            "choose another name, or name the file in a rule without wildcards",
+        )
+    return Target(name, None if found is None else require_actual(world, name))
+
+
+def with_rule(world: World, wanted: Target) -> Target:
+    """Offer a rule for a new secret that none names.
+
+    Raises:
+        NixsecretsError: no rule names it, and nobody said who shall read it.
+    """
+    if wanted.actual is not None or desired_for_path(world, wanted.name) is not None:
+        return wanted
+    missing = f"no rule of the map names {show.path_text(wanted.name)}"
+    if not ui.has_terminal():
+        raise NixsecretsError(
+            missing,
+            "add to nixsecrets.toml:\n[[secrets]]\n"
+            f'path = "{wanted.name}"\nreaders = []',
+        )
+    ui.say(f"{missing}; nixsecrets can add one")
+    always = ", ".join(world.map.always) or "nobody"
+    answer = ui.ask_text(f"who reads it besides `always` ({always})? names, or Ctrl-C")
+    readers = tuple(answer.replace(",", " ").split())
+    rule = Rule(index=0, path=wanted.name, path_regex=None, readers=readers)
+    found = replace(wanted, rule=rule)
+    found.world(world)  # a name that is unknown is an error now, not after the editing
+    return found
+
+
+def differs(world: World, actual: Actual) -> str | None:
+    """Say how a file's readers differ from its rule, None where they do not."""
+    want = desired(world, actual)
+    if want is None:
+        return None
+    step = converge(actual, want, context(world))
+    return None if step is None else describe(step)
+
+
+def report(world: World, wanted: Target, *, as_mapped: bool = False) -> None:
+    """Say who will read the secret, or how its readers differ from its rule."""
+    name = show.path_text(wanted.name)
+    if wanted.actual is None:
+        want = desired_for_path(wanted.world(world), wanted.name)
+        readers = want.readers if want else ()
+        names = ", ".join(dict.fromkeys(r.name for r in readers))
+        ui.say(f"{name} is new; its readers will be: {names}")
+        return
+    difference = differs(world, wanted.actual)
+    if difference is not None:
+        kept = "the map's will be" if as_mapped else "it keeps those it has"
+        ui.say(f"{name} differs from its rule: {difference}; {kept}")
+
+
+def save(
+    session: Session,
+    wanted: Target,
+    content: bytes,
+    *,
+    before: str | None,
+    ring: Keyring,
+    options: RoadOptions,
+    as_mapped: bool = False,
+) -> int:
+    """Write `content`, to the readers the secret has (new: its rule's).
+
+    `before` is the SHA-256 of the version that the content was made from.
+
+    Raises:
+        ChangedError: the file is not that version any more.
+    """
+    name = wanted.name
+    with session.writing(dry_run=options.dry_run):
+        world = session.world()
+        now = find_file(world, name)
+        if (now and now.sha256) != before:
+            raise ChangedError(
+                f"{show.path_text(name)} changed on the disk while it was edited",
+                "nothing was written",
+            )
+        if wanted.rule is not None:
+            after = wanted.world(world)
+            plan = change_plan(world, after, given=(name,))
+        else:
+            after, actual = world, now if isinstance(now, Actual) else None
+            plan = content_plan(world, name, actual, as_mapped=as_mapped)
+        return walk(
+            session, after, plan, ring, options, contents={name: content}, agreed=True
+        )

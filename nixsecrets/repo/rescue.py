@@ -1,0 +1,119 @@
+"""Texts that were typed and could not be saved: kept until they can be.
+
+One file each: a line of JSON (which secret, which version of it, when), then the
+payload.  They wait in the staging folder; where that cannot be written to (a full
+disk), in memory.  What the payload is, and to whom it is encrypted, is the caller's.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from nixsecrets.errors import NixsecretsError
+from nixsecrets.repo import files, fsops, private
+from nixsecrets.repo.locking import prepare_staging
+from nixsecrets.repo.tree import Repo
+
+_FOLDER = "kept"
+_PREFIX = "nixsecrets-kept-"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A kept text: of which secret, the SHA-256 of the version it was made from.
+
+    `when` is for people.  `sealed` tells whether the payload is encrypted; where it is
+    not, the file is in memory.
+    """
+
+    place: Path
+    path: str
+    before: str | None
+    when: str
+    sealed: bool = True
+
+
+def keep(
+    repo: Repo,
+    env: Mapping[str, str],
+    payload: bytes,
+    *,
+    path: str,
+    before: str | None,
+    when: str,
+    sealed: bool,
+) -> Kept:
+    """Keep a payload; one that is not sealed goes to memory and nowhere else.
+
+    Raises:
+        NixsecretsError: there is no place at all.
+    """
+    head = {"before": before, "path": path, "root": str(repo.root), "when": when}
+    data = json.dumps(head | {"sealed": sealed}).encode() + b"\n" + payload
+    if sealed:
+        with contextlib.suppress(OSError, NixsecretsError):
+            place = _in_staging(repo)
+            files.write_durably(str(place), data)
+            return Kept(place, path, before, when, sealed)
+    place = private.lasting_folder(env, _PREFIX + secrets.token_hex(16)) / "text"
+    try:
+        files.write_durably(str(place), data)
+    except OSError as error:
+        raise files.explained(error, "keep what was typed in", str(place)) from error
+    return Kept(place, path, before, when, sealed)
+
+
+def _in_staging(repo: Repo) -> Path:
+    prepare_staging(repo)
+    folder = repo.staging / _FOLDER
+    with contextlib.suppress(FileExistsError):
+        files.make_folder(str(folder), 0o700)
+    return folder / secrets.token_hex(8)
+
+
+def kept(repo: Repo, env: Mapping[str, str], path: str | None = None) -> list[Kept]:
+    """Return the kept texts of this repository (of one secret), the oldest first."""
+    places = [*(repo.staging / _FOLDER).glob("*")]
+    for parent in private.memory_folders(env):
+        places += parent.glob(_PREFIX + "*/text")
+    found = (_read_head(repo, place) for place in places)
+    wanted = [one for one in found if one and path in {None, one.path}]
+    return sorted(wanted, key=lambda one: (one.when, one.place))
+
+
+def _read_head(repo: Repo, place: Path) -> Kept | None:
+    try:
+        head, _, _ = files.read_bytes_nofollow(str(place)).partition(b"\n")
+        said = json.loads(head)
+        if said["root"] != str(repo.root) and _PREFIX in place.parent.name:
+            return None
+        if place.stat().st_uid != os.geteuid():
+            return None
+        return Kept(place, said["path"], said["before"], said["when"], said["sealed"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # another person's, or half-written when the power went
+
+
+def payload(one: Kept) -> bytes:
+    """Return the payload of a kept text.
+
+    Raises:
+        NixsecretsError: it cannot be read.
+    """
+    try:
+        return files.read_bytes_nofollow(str(one.place)).partition(b"\n")[2]
+    except OSError as error:
+        raise files.explained(error, "read", str(one.place)) from error
+
+
+def drop(one: Kept) -> None:
+    """Remove a kept text."""
+    with contextlib.suppress(FileNotFoundError):
+        fsops.ops.unlink(str(one.place))
+    if _PREFIX in one.place.parent.name:
+        with contextlib.suppress(OSError):
+            fsops.ops.rmdir(str(one.place.parent))

@@ -1,0 +1,73 @@
+"""Editors that are scripts, a terminal to type on, and a look at what is left."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pexpect
+
+from tests.fleet import PROJECT, Fleet
+
+CANARY = "c4n4ry-7f3e"
+
+
+def script(fleet: Fleet, body: str, name: str = "editor") -> str:
+    """Make a shell script, give its file as $EDITOR; return its name."""
+    path = fleet.home / name
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    fleet.env["EDITOR"] = str(path)
+    return str(path)
+
+
+def left_in(memory: Path) -> list[str]:
+    """Return the files below a folder."""
+    return sorted(
+        path.relative_to(memory).as_posix()
+        for path in memory.rglob("*")
+        if path.is_file()
+    )
+
+
+def kept(fleet: Fleet) -> list[Path]:
+    """Return the files of texts that were kept."""
+    return sorted((fleet.root / ".git" / "nixsecrets" / "kept").glob("*"))
+
+
+def plaintext_below(folder: Path, canary: str = CANARY) -> list[Path]:
+    """Return the files below a folder that hold the canary, `.git` included."""
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+        and not path.is_symlink()
+        and canary.encode() in path.read_bytes()
+    ]
+
+
+@contextmanager
+def terminal(fleet: Fleet, *args: str) -> Iterator["pexpect.spawn[str]"]:
+    """Run nixsecrets on a pseudo-terminal of its own."""
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "nixsecrets", *args],
+        cwd=str(fleet.root),
+        env={**fleet.env, "PYTHONPATH": str(PROJECT), "TERM": "xterm"},
+        encoding="utf-8",
+        timeout=60,
+        dimensions=(24, 100),
+    )
+    try:
+        yield child
+    finally:
+        child.close(force=True)
+
+
+def ended(child: "pexpect.spawn[str]") -> int:
+    """Wait for the end; return the exit code."""
+    child.expect(pexpect.EOF)
+    child.wait()
+    return int(
+        child.exitstatus if child.exitstatus is not None else -child.signalstatus
+    )
