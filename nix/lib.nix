@@ -1,0 +1,350 @@
+# What a flake can know of a fleet from the files that nixsecrets writes.  Builtins only.
+#
+#   fleet = nixsecrets.lib.fleet ./.;          # the folder of nixsecrets.toml
+#   programs.ssh.knownHosts = fleet.knownHosts;
+#   users.users.root.openssh.authorizedKeys.keys = fleet.authorizedKeys "admins";
+#   age.secrets = fleet.ageSecretsFor "brunnen";
+#
+# Who can read an age file is the lock's word, and only while the file has the hash that
+# the lock recorded; who can read a sops file stands in its text.  A path is never
+# interpolated: that would copy it to the store a second time.
+rec {
+  fleet =
+    root:
+    let
+      inherit (builtins)
+        attrNames
+        attrValues
+        concatLists
+        concatMap
+        elem
+        elemAt
+        filter
+        fromJSON
+        fromTOML
+        genList
+        hashFile
+        head
+        isString
+        length
+        listToAttrs
+        map
+        match
+        pathExists
+        readDir
+        readFile
+        split
+        stringLength
+        substring
+        ;
+
+      at = path: root + "/${path}";
+      rootText = toString root;
+      lines = text: filter (line: isString line && line != "") (split "[\r\n]+" text);
+      hasPrefix = prefix: text: substring 0 (stringLength prefix) text == prefix;
+      contains = part: text: length (split (literal part) text) > 1;
+      literal = builtins.replaceStrings [ "." "+" "*" "?" "(" "[" "{" "|" "^" "$" "\\" ] [
+        "\\."
+        "\\+"
+        "\\*"
+        "\\?"
+        "\\("
+        "\\["
+        "\\{"
+        "\\|"
+        "\\^"
+        "\\$"
+        "\\\\"
+      ];
+      unique = list: attrNames (listToAttrs (map (name: { inherit name; value = null; }) list));
+
+      theMap = fromTOML (readFile (at "nixsecrets.toml"));
+
+      # --- names and keys
+
+      # the comment of an ssh key is no part of it
+      keyOf =
+        text:
+        let
+          words = filter (word: isString word && word != "") (split "[ \t]+" text);
+        in
+        if length words > 1 && isSsh text then "${head words} ${elemAt words 1}" else head words;
+      hosts = builtins.mapAttrs (_: keysOf) (theMap.hosts or { });
+      users = builtins.mapAttrs (_: keysOf) (theMap.users or { });
+      keysOf = owner: map keyOf owner.keys;
+      owners = hosts // users;
+
+      joined = group: filter (name: elem group ((theMap.hosts.${name} or theMap.users.${name}).groups or [ ])) (
+        attrNames owners
+      );
+      # A group's hosts and users.  The program refuses circles; `seen` keeps one from
+      # hanging an evaluation all the same.
+      membersOf =
+        seen: name:
+        if owners ? ${name} then
+          [ name ]
+        else if elem name seen then
+          [ ]
+        else
+          concatMap (membersOf (seen ++ [ name ])) ((theMap.groups.${name} or [ ]) ++ joined name);
+      known = name: owners ? ${name} || (theMap.groups or { }) ? ${name} || joined name != [ ];
+      members =
+        name:
+        if known name then
+          unique (membersOf [ ] name)
+        else
+          throw "nixsecrets: nixsecrets.toml has no host, user or group ${name}";
+      isSsh = hasPrefix "ssh-";
+
+      # --- the lock
+
+      lockText = if pathExists (at "nixsecrets.lock") then readFile (at "nixsecrets.lock") else "";
+      entries = map fromJSON (lines lockText);
+      recipients = listToAttrs (
+        map (entry: { name = entry.recipient; value = entry; }) (filter (entry: entry ? recipient) entries)
+      );
+      sets = listToAttrs (
+        map (entry: {
+          name = entry.set;
+          value = map (id: recipients.${id}) entry.recipients;
+        }) (filter (entry: entry ? set) entries)
+      );
+      records = filter (entry: entry ? file) entries;
+      recordsByHash = listToAttrs (map (entry: { name = entry.sha256; value = entry; }) records);
+      recordsOf = builtins.groupBy (entry: entry.file) records;
+
+      # --- forms: the X25519 form of an ssh key stands in the lock and in .sops.yaml
+
+      converted = listToAttrs (
+        map (entry: { name = entry.key; value = entry.age; }) (
+          filter (entry: entry ? age) (attrValues recipients)
+        )
+      );
+      anchors =
+        let
+          config = (theMap.sops or { }).config or null;
+          text = if config != null && pathExists (at config) then readFile (at config) else "";
+          found = map (match "[ ]*-[ ]+&([A-Za-z0-9_-]+)[ ]+(age1[0-9a-z]+).*") (lines text);
+        in
+        listToAttrs (
+          map (one: { name = elemAt one 0; value = elemAt one 1; }) (filter (one: one != null) found)
+        );
+      anchorOf =
+        name: number:
+        builtins.concatStringsSep "_" (filter isString (split "[^A-Za-z0-9_-]" name))
+        + (if number == 0 then "" else "-${toString (number + 1)}");
+      # The recipients by which sops-nix opens a file for `name`; a key whose X25519
+      # form is written nowhere is left out.
+      sopsKeysOf =
+        name:
+        let
+          keys = owners.${name} or [ ];
+          form =
+            number:
+            let
+              key = elemAt keys number;
+            in
+            if !isSsh key then
+              [ key ]
+            else if converted ? ${key} then
+              [ converted.${key} ]
+            else
+              let
+                anchor = anchorOf name number;
+              in
+              if anchors ? ${anchor} then [ anchors.${anchor} ] else [ ];
+        in
+        concatLists (genList form (length keys));
+
+      # --- files
+
+      ageFiles = filter (path: pathExists (at path)) (attrNames recordsOf);
+      recordOf =
+        path:
+        let
+          fits = filter (entry: entry.sha256 == hashFile "sha256" (at path)) recordsOf.${path};
+        in
+        if fits == [ ] then null else head fits;
+      readBy = name: record: builtins.any (one: elem one.key (owners.${name} or [ ])) sets.${record.set};
+      ageFilesFor =
+        name:
+        filter (
+          path:
+          let
+            record = recordOf path;
+          in
+          record != null && readBy name record
+        ) ageFiles;
+
+      # NUL bytes end an evaluation, so only names that promise text are read
+      textual = path: match ".*\\.(yaml|yml|json|env|ini)" path != null;
+      below =
+        folder:
+        let
+          inside = readDir (if folder == "" then root else at folder);
+          path = name: if folder == "" then name else "${folder}/${name}";
+          foreign = folder != "" && inside ? "nixsecrets.toml"; # has a map of its own
+          visit =
+            name:
+            if inside.${name} == "directory" && name != ".git" then
+              below (path name)
+            else if inside.${name} == "regular" && textual name then
+              [ (path name) ]
+            else
+              [ ];
+        in
+        if foreign then [ ] else concatMap visit (attrNames inside);
+      isSops = text: contains "lastmodified" text && contains "ENC[" text;
+      sopsFiles = filter (path: isSops (readFile (at path))) (below "");
+      sopsReadBy = name: text: builtins.any (key: contains key text) (sopsKeysOf name);
+      sopsFilesFor = name: filter (path: sopsReadBy name (readFile (at path))) sopsFiles;
+
+      baseName =
+        path:
+        let
+          base = baseNameOf path;
+          found = match "(.*)\\.age" base;
+        in
+        if found == null then base else head found;
+      longName =
+        path:
+        let
+          found = match "(.*)\\.age" path;
+        in
+        builtins.replaceStrings [ "/" ] [ "-" ] (if found == null then path else head found);
+      ageSecretsFor =
+        name:
+        let
+          paths = ageFilesFor name;
+          byName = builtins.groupBy baseName paths;
+          nameOf = path: if length byName.${baseName path} == 1 then baseName path else longName path;
+        in
+        listToAttrs (map (path: { name = nameOf path; value.file = at path; }) paths);
+
+      # --- what is wrong with a declared secret: null, or a sentence
+
+      # The path below `root`; null for a file from elsewhere (another flake's input).
+      relative =
+        file:
+        let
+          text = toString file;
+          prefix = rootText + "/";
+        in
+        if hasPrefix prefix text then
+          substring (stringLength prefix) (stringLength text) text
+        else
+          null;
+      who = name: "${if hosts ? ${name} then "host" else "user"} ${name}";
+      notThere = option: path: "${option} names ${path}, which is not there; if it is, git does not track it: git add ${path}";
+      noReader = name: path: "${who name} is not a recipient of ${path}; run `nixsecrets rekey ${path}`";
+      unknownName = name: "nixsecrets.toml has no ${name}; run `nixsecrets add-host ${name}` (or add-user)";
+
+      ageProblem =
+        name: option: file:
+        let
+          path = relative file;
+          record = if path == null then null else recordOf path;
+          byHash = recordsByHash.${hashFile "sha256" file} or null;
+        in
+        if path == null then
+          # interpolated ("${./x.age}"): known by its content, or not ours to judge
+          if !pathExists file || byHash == null || readBy name byHash then null else noReader name byHash.file
+        else if !pathExists file then
+          notThere option path
+        else if !(owners ? ${name}) then
+          unknownName name
+        else if !(recordsOf ? ${path}) then
+          "nixsecrets.lock knows no readers of ${path}; run `nixsecrets rekey ${path}`"
+        else if record == null then
+          "${path} changed since nixsecrets.lock was written; run `nixsecrets rekey ${path}`"
+        else if readBy name record then
+          null
+        else
+          noReader name path;
+
+      sopsProblem =
+        name: option: file:
+        let
+          path = relative file;
+          text = readFile file;
+        in
+        if path == null then
+          null
+        else if !pathExists file then
+          notThere option path
+        else if !(owners ? ${name}) then
+          unknownName name
+        else if recordsOf ? ${path} then
+          "${option} names ${path}, which is an age file"
+        else if !isSops text then
+          "${path} is not encrypted by sops; run `nixsecrets check`"
+        else if sopsKeysOf name == [ ] || sopsReadBy name text then
+          null # no X25519 form of the key is written anywhere: `nixsecrets check` can tell
+        else
+          noReader name path;
+
+      # What stands in the way of a configuration: `name` is whose keys it will have,
+      # `config` its `age` and `sops`, as the modules of agenix and sops-nix fill them.
+      problemsOf =
+        name: config:
+        let
+          judge =
+            option: problem: fileOf: secrets:
+            map (secret: problem name "${option}.${secret}" (fileOf secrets.${secret})) (attrNames secrets);
+          found =
+            judge "age.secrets" ageProblem (secret: secret.file) ((config.age or { }).secrets or { })
+            ++ judge "sops.secrets" sopsProblem (secret: secret.sopsFile) ((config.sops or { }).secrets or { });
+        in
+        unique (filter (problem: problem != null) found);
+    in
+    {
+      inherit
+        hosts
+        users
+        members
+        ageSecretsFor
+        problemsOf
+        ;
+
+      # the map as it stands
+      map = theMap;
+
+      # name -> { hostNames; publicKey; }: ready for programs.ssh.knownHosts
+      knownHosts = builtins.mapAttrs (
+        name: host:
+        let
+          keys = filter isSsh hosts.${name};
+          address = host.address or name;
+          # `user@name:port`, `ssh://…` and jumps are for the program; known_hosts wants a name
+          found = match "([^@]*@)?([A-Za-z0-9._-]+|\\[?[0-9a-fA-F:]+]?)(:[0-9]+)?" address;
+          bare = if found == null then address else elemAt found 1;
+        in
+        {
+          hostNames = unique [
+            name
+            bare
+          ];
+          publicKey = head keys;
+        }
+      ) (removeAttrs (theMap.hosts or { }) (filter (name: filter isSsh hosts.${name} == [ ]) (attrNames hosts)));
+
+      # the ssh keys of a user, or of the users of a group
+      authorizedKeys =
+        name: filter isSsh (concatMap (member: users.${member} or [ ]) (members name));
+
+      # every file of ours that a host or user can read today
+      filesFor = name: builtins.sort builtins.lessThan (ageFilesFor name ++ sopsFilesFor name);
+    };
+
+  # A derivation that fails where `nixsecrets check` does: for `checks` of a flake.
+  checkWith =
+    {
+      pkgs,
+      package,
+      root,
+    }:
+    pkgs.runCommand "nixsecrets-check" { nativeBuildInputs = [ package ]; } ''
+      nixsecrets -C ${root} check
+      touch $out
+    '';
+}

@@ -1,0 +1,19 @@
+# `nix develop`: what `make test` needs besides the package's own dependencies.
+{ pkgs, package }:
+
+pkgs.mkShell {
+  inputsFrom = [ package ];
+  packages = [
+    pkgs.age
+    pkgs.git
+    pkgs.gnumake
+    pkgs.jq
+    pkgs.nano
+    pkgs.nix
+    pkgs.openssh
+    pkgs.python3
+    pkgs.sops
+    pkgs.tmux
+    pkgs.vim
+  ];
+}

@@ -1,0 +1,69 @@
+# nixosSystem, darwinSystem and homeManagerConfiguration with the few options that the
+# fixtures set.
+{ lib }:
+let
+  inherit (lib) mkOption types;
+  value = type: default: mkOption { inherit type default; };
+
+  common.options.assertions = value (types.listOf types.raw) [ ];
+
+  host.options = {
+    networking.hostName = value types.str "nixos";
+    environment.persistence = value (types.attrsOf types.raw) { };
+    home-manager.users = value (types.attrsOf (types.submodule [ common home ])) { };
+  };
+
+  home =
+    { name, ... }:
+    {
+      options.home.username = value types.str name;
+      options.home.homeDirectory = value types.str "/home/${name}";
+    };
+
+  nixos.options = {
+    services.openssh.hostKeys = value (types.listOf types.raw) [
+      {
+        type = "rsa";
+        path = "/etc/ssh/ssh_host_rsa_key";
+      }
+      {
+        type = "ed25519";
+        path = "/etc/ssh/ssh_host_ed25519_key";
+      }
+    ];
+    boot.isContainer = value types.bool false;
+  };
+
+  evaluate = modules: (lib.evalModules { inherit modules; specialArgs.name = "home"; });
+
+  nixosSystem =
+    { modules }:
+    let
+      base = [
+        common
+        host
+        nixos
+      ] ++ modules;
+      nested = {
+        # a specialisation is the whole system once more, with something added
+        options.specialisation = value (types.attrsOf (types.submodule {
+          options.configuration = mkOption {
+            type = types.raw;
+            apply = module: (evaluate (base ++ [ { options.specialisation = value types.raw { }; options.containers = value types.raw { }; } module ])).config;
+          };
+        })) { };
+        options.containers = value (types.attrsOf (types.submodule {
+          options.config = mkOption {
+            type = types.raw;
+            apply = module: (nixosSystem { modules = [ module ]; }).config;
+          };
+        })) { };
+      };
+    in
+    evaluate (base ++ [ nested ]);
+in
+{
+  inherit nixosSystem;
+  darwinSystem = { modules }: evaluate ([ common host ] ++ modules);
+  homeManagerConfiguration = { modules }: evaluate ([ common home ] ++ modules);
+}

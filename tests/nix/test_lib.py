@@ -1,0 +1,306 @@
+"""nix/lib.nix and the modules, evaluated by real Nix over real repositories."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import fleet as kit
+from tests.cli.conftest import write_secret
+from tests.fleet import PROJECT, Fleet
+from tests.nix.nixkit import evaluate, evaluated, lib
+
+
+def test_hosts_and_users_have_the_keys_of_the_map_without_comments(
+    ready: Fleet,
+) -> None:
+    seen = lib(ready, "{ inherit (fleet) hosts users; }")
+    assert seen["hosts"]["brunnen"] == [" ".join(ready.public("brunnen").split()[:2])]
+    assert seen["users"] == {"alice": [ready.public("alice")]}
+
+
+def test_known_hosts_are_ready_for_programs_ssh(ready: Fleet) -> None:
+    path = ready.root / "nixsecrets.toml"
+    text = path.read_text()
+    address = '[hosts."brunnen"]\naddress = "root@brunnen.lan:2222"'
+    path.write_text(text.replace('[hosts."brunnen"]', address))
+    seen = lib(ready, "fleet.knownHosts")
+    key = " ".join(ready.public("brunnen").split()[:2])
+    assert seen["brunnen"] == {
+        "hostNames": ["brunnen", "brunnen.lan"],
+        "publicKey": key,
+    }
+    assert seen["stein"]["hostNames"] == ["stein"]
+
+
+def test_authorized_keys_are_the_ssh_keys_of_a_user_or_of_a_groups_users(
+    fleet: Fleet,
+) -> None:
+    bob = kit.ssh_key("bob")
+    fleet.add_user("bob", bob)
+    fleet.write_map('[groups]\nops = ["bob", "dev"]\ndev = ["alice", "bob"]\n')
+    assert lib(fleet, 'fleet.authorizedKeys "bob"') == [bob.public]
+    assert lib(fleet, 'fleet.authorizedKeys "ops"') == [bob.public]
+    assert lib(fleet, 'fleet.authorizedKeys "alice"') == []
+    done = evaluated(
+        f'((import {PROJECT}/nix/lib.nix).fleet {fleet.root}).members "nobody"',
+        fleet.root,
+    )
+    assert "has no host, user or group nobody" in done.stderr
+
+
+def test_a_host_gets_every_file_it_can_read_and_no_other(ready: Fleet) -> None:
+    expression = """builtins.mapAttrs (name: _: {
+      files = fleet.filesFor name;
+      age = builtins.mapAttrs (_: s: toString s.file) (fleet.ageSecretsFor name);
+    }) fleet.hosts"""
+    seen = lib(ready, expression)
+    root = ready.root
+    assert seen == {
+        "brunnen": {
+            "files": [
+                "secrets/app.yaml",
+                "secrets/hosts/brunnen/tls.json",
+                "secrets/wifi.age",
+            ],
+            "age": {"wifi": f"{root}/secrets/wifi.age"},
+        },
+        "schere": {
+            "files": ["secrets/dns.age", "secrets/dns.yaml"],
+            "age": {"dns": f"{root}/secrets/dns.age"},
+        },
+        "stein": {
+            "files": ["secrets/dns.age", "secrets/dns.yaml"],
+            "age": {"dns": f"{root}/secrets/dns.age"},
+        },
+    }
+
+
+def test_files_with_one_base_name_get_names_with_their_folders(ready: Fleet) -> None:
+    write_secret(ready, "secrets/hosts/brunnen/wifi.age", "x")
+    seen = lib(ready, 'builtins.attrNames (fleet.ageSecretsFor "brunnen")')
+    assert seen == ["secrets-hosts-brunnen-wifi", "secrets-wifi"]
+
+
+def config(**secrets: str) -> str:
+    """A configuration that declares age (`a_…`) and sops (`s_…`) files."""
+    age = "".join(
+        f"{name}.file = ./{path};"
+        for name, path in secrets.items()
+        if name.startswith("a")
+    )
+    sops = "".join(
+        f"{name}.sopsFile = ./{path};"
+        for name, path in secrets.items()
+        if name.startswith("s")
+    )
+    return f"{{ age.secrets = {{ {age} }}; sops.secrets = {{ {sops} }}; }}"
+
+
+def rewritten(fleet: Fleet) -> None:
+    fleet.age_encrypt("secrets/wifi.age", "new", "alice", "brunnen")
+
+
+def unlocked(fleet: Fleet) -> None:
+    path = fleet.root / "nixsecrets.lock"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(line for line in lines if "wifi" not in line) + "\n")
+
+
+def removed(fleet: Fleet) -> None:
+    (fleet.root / "secrets/wifi.age").unlink()
+
+
+def plain(fleet: Fleet) -> None:
+    fleet.write("secrets/app.yaml", "app: plain\n")
+
+
+def nothing(fleet: Fleet) -> None:
+    return
+
+
+GONE = (
+    "age.secrets.a names secrets/wifi.age, which is not there; if it is, git does"
+    " not track it: git add secrets/wifi.age"
+)
+CASES = [
+    (nothing, "brunnen", {"a": "secrets/wifi.age", "s": "secrets/app.yaml"}, []),
+    (
+        nothing,
+        "stein",
+        {"a": "secrets/wifi.age", "s": "secrets/app.yaml"},
+        [
+            "host stein is not a recipient of secrets/app.yaml;"
+            " run `nixsecrets rekey secrets/app.yaml`",
+            "host stein is not a recipient of secrets/wifi.age;"
+            " run `nixsecrets rekey secrets/wifi.age`",
+        ],
+    ),
+    (
+        rewritten,
+        "brunnen",
+        {"a": "secrets/wifi.age"},
+        [
+            "secrets/wifi.age changed since nixsecrets.lock was written;"
+            " run `nixsecrets rekey secrets/wifi.age`"
+        ],
+    ),
+    (
+        unlocked,
+        "brunnen",
+        {"a": "secrets/wifi.age"},
+        [
+            "nixsecrets.lock knows no readers of secrets/wifi.age;"
+            " run `nixsecrets rekey secrets/wifi.age`"
+        ],
+    ),
+    (removed, "brunnen", {"a": "secrets/wifi.age"}, [GONE]),
+    (
+        plain,
+        "brunnen",
+        {"s": "secrets/app.yaml"},
+        ["secrets/app.yaml is not encrypted by sops; run `nixsecrets check`"],
+    ),
+    (
+        nothing,
+        "brunnen",
+        {"s": "secrets/wifi.age"},
+        ["sops.secrets.s names secrets/wifi.age, which is an age file"],
+    ),
+    (
+        nothing,
+        "fremd",
+        {"a": "secrets/wifi.age"},
+        ["nixsecrets.toml has no fremd; run `nixsecrets add-host fremd` (or add-user)"],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "host", "secrets", "problems"),
+    CASES,
+    ids=[f"{case[0].__name__}-{case[1]}-{'-'.join(case[2])}" for case in CASES],
+)
+def test_a_declared_secret_has_a_problem_or_none(
+    ready: Fleet,
+    spoil: Callable[[Fleet], None],
+    host: str,
+    secrets: dict[str, str],
+    problems: list[str],
+) -> None:
+    spoil(ready)
+    seen = lib(ready, f'fleet.problemsOf "{host}" {config(**secrets)}')
+    assert seen == problems
+
+
+def test_a_removed_host_is_no_recipient_any_more(ready: Fleet) -> None:
+    ready.ok("remove-host", "stein", "--yes")
+    ready.add_host("stein", kit.ssh_key("another stein"))
+    ready.ok("add-host", "stein", "--key", ready.public("stein"), "--yes", "--no-rekey")
+    seen = lib(ready, f'fleet.problemsOf "stein" {config(a="secrets/dns.age")}')
+    assert [line.split(";")[0] for line in seen] == [
+        "host stein is not a recipient of secrets/dns.age"
+    ]
+
+
+MODULES = f"""
+let
+  lib = (import {PROJECT}/tests/nix/stub).lib;
+  agenix = home: import {PROJECT}/tests/nix/fixtures/agenix.nix {{ inherit home; }};
+  sops = home: import {PROJECT}/tests/nix/fixtures/sops.nix {{ inherit home; }};
+  nixsecrets = import {PROJECT}/nix/modules.nix;
+  messages = system: map (one: one.message) (
+    builtins.filter (one: !one.assertion) system.config.assertions);
+in
+"""
+
+
+@pytest.mark.parametrize(
+    ("imports", "declared"),
+    [
+        ("(agenix false)", "age.secrets.db.file = ./secrets/dns.age;"),
+        ("(sops false)", "sops.secrets.db.sopsFile = ./secrets/dns.yaml;"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["nixos", "darwin"])
+def test_the_module_fails_a_configuration_that_could_not_open_its_secret(
+    ready: Fleet, kind: str, imports: str, declared: str
+) -> None:
+    expression = f"""{MODULES}
+    let on = name: messages (lib.{kind}System {{ modules = [
+      nixsecrets.{kind} {imports}
+      {{ nixsecrets.root = ./.; networking.hostName = name; {declared} }}
+    ]; }}); in {{ good = on "stein"; bad = on "brunnen"; }}"""
+    path = declared.split("./")[1].rstrip(";")
+    assert evaluate(expression, ready.root) == {
+        "good": [],
+        "bad": [
+            f"nixsecrets: host brunnen is not a recipient of {path};"
+            f" run `nixsecrets rekey {path}`"
+        ],
+    }
+
+
+def test_the_module_works_beside_both_and_beside_neither(ready: Fleet) -> None:
+    expression = f"""{MODULES}
+    let with_ = imports: more: messages (lib.nixosSystem {{ modules = imports ++ [
+      nixsecrets.nixos {{ networking.hostName = "stein"; }} more ]; }});
+    in {{
+      neither = with_ [ ] {{ nixsecrets.root = ./.; }};
+      both = with_ [ (agenix false) (sops false) ] {{
+        nixsecrets.root = ./.;
+        age.secrets.a.file = ./secrets/wifi.age;
+        sops.secrets.b.sopsFile = ./secrets/app.yaml;
+      }};
+      off = with_ [ (agenix false) ] {{ age.secrets.a.file = ./secrets/wifi.age; }};
+    }}"""
+    seen = evaluate(expression, ready.root)
+    assert (seen["neither"], len(seen["both"]), seen["off"]) == ([], 2, [])
+
+
+def test_a_home_is_judged_by_the_keys_of_its_user(ready: Fleet) -> None:
+    expression = f"""{MODULES}
+    let of = name: messages (lib.homeManagerConfiguration {{ modules = [
+      nixsecrets.home (agenix true)
+      {{ nixsecrets.root = ./.; home.username = name;
+        age.secrets.a.file = ./secrets/wifi.age; }}
+    ]; }}); in {{ good = of "alice"; bad = of "bob"; }}"""
+    seen = evaluate(expression, ready.root)
+    assert seen["good"] == []
+    assert seen["bad"] == [
+        "nixsecrets: nixsecrets.toml has no bob; run `nixsecrets add-host bob`"
+        " (or add-user)"
+    ]
+
+
+def test_the_flake_parts_module_adds_the_view_and_a_check(ready: Fleet) -> None:
+    expression = f"""
+    let
+      pkgs = (import {PROJECT}/tests/nix/stub).legacyPackages.x86_64-linux;
+      self = {{
+        lib = import {PROJECT}/nix/lib.nix;
+        packages.x86_64-linux.default = "/package";
+      }};
+      parts = pkgs.lib.evalModules {{ modules = [
+        (import {PROJECT}/nix/flake-module.nix self)
+        {{ nixsecrets.root = {ready.root}; }}
+        {{ options.perSystem = pkgs.lib.mkOption {{ type = pkgs.lib.types.raw; }}; }}
+      ]; }};
+      system = parts.config.perSystem {{ inherit pkgs; system = "x86_64-linux"; }};
+    in {{
+      hosts = builtins.attrNames parts.config.nixsecrets.fleet.hosts;
+      check = system.checks.nixsecrets.name;
+    }}"""
+    assert evaluate(expression, ready.root) == {
+        "hosts": ["brunnen", "schere", "stein"],
+        "check": "nixsecrets-check",
+    }
+
+
+def test_the_sample_fleet_can_be_read(tmp_path: Path) -> None:
+    root = tmp_path / "secrets"
+    shutil.copytree(PROJECT / "secrets", root)
+    expression = f'((import {PROJECT}/nix/lib.nix).fleet {root}).filesFor "schere"'
+    assert json.loads(evaluated(expression, root).stdout) == ["powerdns.yaml"]
