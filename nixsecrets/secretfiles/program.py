@@ -41,6 +41,10 @@ _UNCHANGED = 200  # getsops/sops cmd/sops/codes/codes.go
 _NO_EDITOR = 201
 _MAC_CODES = (24, 25, 51, 52)
 _NO_DATA_KEY = 128
+_SOPS_2243 = (
+    "it was changed without sops, or merged: restore it from git; "
+    "or this is sops 3.13.2, which cannot read comments in lists: use another version"
+)
 _LINE = re.compile(rb"\bline (\d+)\b")
 
 
@@ -260,7 +264,7 @@ class _Room:
             env = self.program._services() | env
         done = self._run(args, stdin, env)
         if done.returncode != 0:
-            _fail(command, kind, done.returncode, done.stderr)
+            _fail(command, kind, done, stdin)
         return done.stdout
 
     def edit(
@@ -284,7 +288,7 @@ class _Room:
         if done.returncode == _UNCHANGED:
             return None
         if done.returncode != 0:
-            _fail("edit", kind, done.returncode, done.stderr)
+            _fail("edit", kind, done, data)
         return file.read_bytes()
 
     def _env(self, identity: str) -> dict[str, str]:
@@ -302,31 +306,40 @@ def _types(kind: SopsFormat) -> list[str]:
     return ["--input-type", kind.value, "--output-type", kind.value]
 
 
-def _fail(command: str, kind: SopsFormat, code: int, stderr: bytes) -> NoReturn:
-    """Raise the error for a failed call, with nothing of what sops printed."""
-    raise _error(command, kind, code, stderr)
+def _fail(
+    command: str,
+    kind: SopsFormat,
+    done: "subprocess.CompletedProcess[bytes]",
+    data: bytes,
+) -> NoReturn:
+    """Raise the error for a failed call on `data`, with nothing of what sops printed.
 
+    Raises:
+        SecretFileError: always; a sops that runs fails because of the file.
 
-def _error(command: str, kind: SopsFormat, code: int, stderr: bytes) -> SecretFileError:
+    """
+    code, stderr = done.returncode, done.stderr
     line = _LINE.search(stderr)
     where = f" (line {int(line[1])})" if line else ""
-    if command != "encrypt" and code in _MAC_CODES:
-        return SecretFileError(
-            "the MAC of the sops file does not fit its values",
-            "it was changed without sops, or merged; restore it from git",
-        )
-    if command == "rotate" and (code == _NO_DATA_KEY or b"data key" in stderr):
-        return SecretFileError(
-            "sops cannot wrap the data key for all recipients of the file",
-            "its PGP, KMS or Vault entries need their programs and credentials",
-        )
     unreadable = code == _NO_EDITOR and b"oad tree" in stderr
     if command == "encrypt" or unreadable or b"not valid for encryption" in stderr:
-        return SecretFileError(
+        raise SecretFileError(
             f"sops cannot take the content as {kind}{where}",
             f"check that it is valid {kind} with keys and values at its top",
         )
-    return SecretFileError(
+    if code in _MAC_CODES:
+        raise SecretFileError(
+            "the MAC of the sops file does not fit its values",
+            _SOPS_2243
+            if b",type:comment]" in data
+            else "it was changed without sops, or merged; restore it from git",
+        )
+    if command == "rotate" and (code == _NO_DATA_KEY or b"data key" in stderr):
+        raise SecretFileError(
+            "sops cannot wrap the data key for all recipients of the file",
+            "its PGP, KMS or Vault entries need their programs and credentials",
+        )
+    raise SecretFileError(
         f"sops {command} failed with exit code {code}{where}",
         f'see what the program itself says: "sops {command} FILE"',
     )

@@ -17,6 +17,7 @@ from nixsecrets.secretfiles.sopsmeta import Options, SopsFormat
 _ENCRYPTED = re.compile(r"ENC\[AES256_GCM,data:.*,iv:.*,tag:.*,type:\w+\]", re.DOTALL)
 _INI_VALUE = re.compile(r"^\s*[^\s;#\[=:][^=:\n]*[=:][ \t]*([^\n]*)$", re.MULTILINE)
 _CUT_SHORT = re.compile(r"[^\s#;][#;]")
+_LOST_COMMENT = b",type:comment]"
 _RESERVED = {
     SopsFormat.YAML: re.compile(rb"^(?:sops|\"sops\"|'sops')[ \t]*:", re.MULTILINE),
     SopsFormat.DOTENV: re.compile(rb"^sops_", re.MULTILINE),
@@ -56,7 +57,7 @@ def require_kept(kind: SopsFormat, plaintext: bytes, kept: bytes) -> None:
 
     Raises:
         SecretFileError: a number of a json file lost digits, a value of an ini file
-            was cut short, a binary file is not the same.
+            was cut short, a comment was lost, a binary file is not the same.
 
     """
     if kind is SopsFormat.JSON and _numbers(plaintext) != _numbers(kept):
@@ -69,8 +70,42 @@ def require_kept(kind: SopsFormat, plaintext: bytes, kept: bytes) -> None:
             'sops would cut a value short at its "#" or ";"',
             "put values that hold these characters into double quotes",
         )
+    _require_comments(plaintext, kept)
     if kind is SopsFormat.BINARY and plaintext != kept:
         raise SecretFileError("sops did not keep the content", "encrypt it with age")
+
+
+def require_same(kind: SopsFormat, before: bytes, after: bytes) -> None:
+    """Check that two texts printed by sops hold the same values and comments.
+
+    The text itself may differ: sops moves comments, and more so each time.
+
+    Raises:
+        SecretFileError: a value or a comment was lost.
+
+    """
+    if before == after:
+        return
+    _require_comments(before, after)
+    yaml = kind is SopsFormat.YAML
+    if not yaml or _yaml_documents(before) != _yaml_documents(after):
+        raise SecretFileError(
+            "sops did not keep the values of the file", "try another version of sops"
+        )
+
+
+def _require_comments(before: bytes, after: bytes) -> None:
+    """Check that sops could decrypt every comment that it encrypted.
+
+    A comment is bound to the key below which it stands, and sops itself moves comments
+    to other keys; such a one stays encrypted forever.
+    """
+    if after.count(_LOST_COMMENT) > before.count(_LOST_COMMENT):
+        raise SecretFileError(
+            "sops would lose a comment of the file",
+            "move the comments at the end of lists and mappings above a key, "
+            "or remove them: nixsecrets edit",
+        )
 
 
 def require_no_metadata(kind: SopsFormat, plaintext: bytes) -> None:
@@ -175,7 +210,7 @@ def _ini_leaves(text: str) -> Iterator[Leaf]:
             yield (section, key.strip()), value.strip().strip('`"')
 
 
-def _yaml_documents(text: str) -> list[object]:
+def _yaml_documents(text: str | bytes) -> list[object]:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 

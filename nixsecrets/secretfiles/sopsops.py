@@ -135,22 +135,13 @@ def reencrypt(
     """
     file = sopsmeta.parse(path, data)
     staged, throw_away = _staged(file, data_key(file, identities))
-    identity = throw_away.secret_text()
-    layout = _layout(file)
+    identity, layout = throw_away.secret_text(), _layout(file)
     plaintext = sops.decrypt(
         staged, kind=file.format, identity=identity, layout=layout, workdir=workdir
     )
     if _chooses_others(file, options):
         return _anew(file, plaintext, recipients, options, sops, workdir)
-    rotated = sops.rotate(
-        staged,
-        kind=file.format,
-        identity=identity,
-        layout=layout,
-        services=bool(file.others),
-        workdir=workdir,
-    )
-    return _finished(file.format, rotated, throw_away, recipients, plaintext)
+    return _rotated(file, staged, throw_away, recipients, plaintext, sops, workdir)
 
 
 def create(
@@ -227,15 +218,7 @@ def replace_content(
     if recipients is None or not other_readers:
         again = sopsmeta.parse_as(file.format, current)
         return _with_entries(again, entries, (), key, kept)
-    rotated = sops.rotate(
-        current,
-        kind=file.format,
-        identity=identity,
-        layout=layout,
-        services=bool(file.others),
-        workdir=workdir,
-    )
-    return _finished(file.format, rotated, throw_away, recipients, kept)
+    return _rotated(file, current, throw_away, recipients, kept, sops, workdir)
 
 
 def decrypt(
@@ -365,6 +348,34 @@ def _staged(file: SopsFile, key: bytes) -> tuple[bytes, X25519Identity]:
     pair = _pair(_wrapped(key, throw_away.recipients[0]))
     edits = [edit for block in file.blocks for edit in block.only(*pair)]
     return _edited(file, edits), throw_away
+
+
+def _rotated(
+    file: SopsFile,
+    staged: bytes,
+    throw_away: X25519Identity,
+    recipients: Sequence[Recipient],
+    plaintext: bytes,
+    sops: SopsProgram,
+    workdir: Path,
+) -> SopsSealed:
+    """Let sops make a new data key, then write the readers' entries."""
+    identity, layout = throw_away.secret_text(), _layout(file)
+    rotated = sops.rotate(
+        staged,
+        kind=file.format,
+        identity=identity,
+        layout=layout,
+        services=bool(file.others),
+        workdir=workdir,
+    )
+    kept = plaintext
+    if b",type:comment]" in rotated:  # which sops may have moved, or lost
+        kept = sops.decrypt(
+            rotated, kind=file.format, identity=identity, layout=layout, workdir=workdir
+        )
+        sopscontent.require_same(file.format, plaintext, kept)
+    return _finished(file.format, rotated, throw_away, recipients, kept)
 
 
 def _finished(

@@ -3,7 +3,11 @@
 import pytest
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.secretfiles.sopscontent import require_encrypted, require_kept
+from nixsecrets.secretfiles.sopscontent import (
+    require_encrypted,
+    require_kept,
+    require_same,
+)
 from nixsecrets.secretfiles.sopsmeta import Options, SopsFormat
 
 E = "ENC[AES256_GCM,data:eA==,iv:eA==,tag:eA==,type:str]"
@@ -85,4 +89,30 @@ def test_values_that_sops_would_change_are_refused(
         return
     with pytest.raises(SecretFileError, match=fault) as caught:
         require_kept(kind, before.encode(), after.encode())
+    assert caught.value.hint
+
+
+LOST = "#ENC[AES256_GCM,data:eA==,iv:eA==,tag:eA==,type:comment]\n"
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after", "fault"),
+    [
+        (YAML, "a: b\n", "a: b\n", None),
+        (YAML, "a: b # c\n", "# c\na: b\n", None),
+        (YAML, LOST + "a: b\n", "a: b\n" + LOST, None),
+        (YAML, "# c\na: b\n", LOST + "a: b\n", "lose a comment"),
+        (YAML, "a: b\n", "a: c\n", "did not keep the values"),
+        (YAML, "a: b\n---\na: b\n", "a: b\n", "did not keep the values"),
+        (ENV, "A=b\n", "A=c\n", "did not keep the values"),
+    ],
+)
+def test_comments_may_move_but_nothing_may_be_lost(
+    kind: SopsFormat, before: str, after: str, fault: str | None
+) -> None:
+    if fault is None:
+        require_same(kind, before.encode(), after.encode())
+        return
+    with pytest.raises(SecretFileError, match=fault) as caught:
+        require_same(kind, before.encode(), after.encode())
     assert caught.value.hint
