@@ -64,7 +64,8 @@ class FlatBlock(Block):
 
     @property
     def _newline(self) -> str:
-        return "\r\n" if "\r\n" in self.text else "\n"
+        end = self.lines[-1].end
+        return "\r\n" if self.text[end - 2 : end] == "\r\n" else "\n"
 
     def _entry(self, number: int, label: str, enc: str) -> str:
         """Return the two lines of an entry, aligned like the last one's."""

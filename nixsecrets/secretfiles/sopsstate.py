@@ -38,12 +38,12 @@ def read_actual(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | D
     `book` gives keys their names in what is said about an unknown state.
     """
     sha256 = hashlib.sha256(data).hexdigest()
-    if not sopsmeta.looks_like_sops(path, data):
-        return NotSecret(path, sha256, empty=not data)
     try:
         file = sopsmeta.parse(path, data)
         stanzas = [read_enc(entry.enc) for entry in file.entries]
     except SecretFileError as error:
+        if not sopsmeta.looks_like_sops(path, data):
+            return NotSecret(path, sha256, empty=not data)
         return Damaged(path, Backend.SOPS, sha256, error.message)
     return Actual(
         path=path,
