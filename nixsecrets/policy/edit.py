@@ -156,7 +156,7 @@ def add_rule(
     """
     draft = Draft(text, filename)
     fields = _rule_fields(rule)
-    block = "[[secrets]]\n" + _lines(fields)
+    block = "[[secrets]]\n" + rule_block(rule)
     rules = draft.intended.setdefault("secrets", [])
     top = next((s for s in draft.document.statements if s.path == ("secrets", 0)), None)
     if first and isinstance(top, Header):
@@ -291,6 +291,11 @@ def _renames(draft: Draft, old: str, new: str) -> list[Edit]:
     return edits + [
         (values[path].start, values[path].end, toml_string(new)) for path in mentions
     ]
+
+
+def rule_block(rule: Rule) -> str:
+    """Return the lines of a rule's table, without its header."""
+    return _lines(_rule_fields(rule))
 
 
 def _rule_fields(rule: Rule) -> dict[str, Any]:

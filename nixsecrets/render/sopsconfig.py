@@ -212,8 +212,8 @@ class _Editor:
         """Choose an anchor for each key in use; the second part has to be defined.
 
         None at all where `keys` takes no more items or follows the rules, since an
-        anchor stands before its aliases.  A name that foreign anchors have is only
-        used where it stands for the same key already.
+        anchor stands before its aliases.  A key that has a foreign anchor keeps that
+        one; a name that foreign anchors have is not used for another key.
         """
         if keys is not None and not keys.open:
             return {}, {}
@@ -224,8 +224,8 @@ class _Editor:
         own: dict[Recipient, str] = {}
         taken = {anchor.name for anchor in self.document.anchors}
         for name, recipient in self.named_keys():
-            if self.stands_for(name, recipient, before):
-                chosen[recipient] = name
+            if there := self.standing_for(name, recipient, before):
+                chosen[recipient] = there
                 continue
             while name in taken:
                 name += "_"
@@ -251,14 +251,24 @@ class _Editor:
             name = _ANCHOR_UNSAFE.sub("_", reader.name)
             yield (name if count == 1 else f"{name}-{count}"), reader.recipient
 
-    def stands_for(self, name: str, recipient: Recipient, before: int) -> bool:
-        """Tell whether a foreign anchor can be used for a recipient's key."""
-        nodes = [one.node for one in self.document.anchors if one.name == name]
-        match nodes:
-            case [yamltree.Scalar(text=text, start=start)]:
-                return text == recipient.text and start < before
-            case _:
-                return False
+    def standing_for(
+        self, wished: str, recipient: Recipient, before: int
+    ) -> str | None:
+        """Return the foreign anchor for a recipient's key, the wished one if it can be.
+
+        It stands before the rules, and no other anchor has its name.
+        """
+        names = [anchor.name for anchor in self.document.anchors]
+        found = [
+            one.name
+            for one in self.document.anchors
+            if isinstance(one.node, yamltree.Scalar)
+            and one.node.text == recipient.text
+            and one.node.start < before
+            and names.count(one.name) == 1
+            and not _ANCHOR_UNSAFE.search(one.name)
+        ]
+        return wished if wished in found else next(iter(found), None)
 
     def key_edits(
         self,

@@ -1,0 +1,182 @@
+"""Agenix rules, evaluated by the real `nix-instantiate`; the one impure module here.
+
+The file is a program of its owner, so it runs boxed in: it sees its repository and
+nothing else (restrict-eval), no network, no store, no environment, little time and
+little output.  The exit status is believed, never the output of a run that failed:
+Nix prints valid JSON with empty lists before it fails.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nixsecrets.errors import NixsecretsError, ProgramError, quoted
+
+SECONDS = 30.0
+"""How long one evaluation may take, and all those of one file in the fallback."""
+LONGEST_OUTPUT = 8 * 1024 * 1024
+_MOST_ENTRIES = 2000
+
+_PICK = "(v: { publicKeys = v.publicKeys; armor = v.armor or false; })"
+_FILE = '(import (./. + ("/" + file)))'  # a name in an argument is text, never code
+_ALL = f"{{ file }}: builtins.mapAttrs (n: {_PICK}) {_FILE}"
+_NAMES = f"{{ file }}: builtins.attrNames {_FILE}"
+_ONE = f"{{ file, name }}: {_PICK} (builtins.getAttr name {_FILE})"
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """One entry as Nix sees it; `problem` says why it has none, if it has none."""
+
+    name: str
+    public_keys: tuple[Any, ...] = ()
+    armor: bool = False
+    problem: str | None = None
+
+
+class NoNixError(ProgramError):
+    """The program that evaluates rules is not installed."""
+
+
+def evaluate_rules(path: Path, root: Path, env: Mapping[str, str]) -> list[Evaluated]:
+    """Return the entries of the rules file `path`, which may import below `root`.
+
+    Raises:
+        NoNixError: there is no nix-instantiate.
+        NixsecretsError: the file does not evaluate to a set, or takes too long.
+    """
+    program = shutil.which("nix-instantiate", path=env.get("PATH", ""))
+    if program is None:
+        raise NoNixError(
+            "nix-instantiate is not installed, so agenix rules cannot be read",
+            "install nix, or adopt the sops side only: --sops-only",
+        )
+    box = _Box(program, path, root)
+    whole = box.run(_ALL, {})
+    if isinstance(whole, dict):
+        return [_entry(name, value) for name, value in sorted(whole.items())]
+    names = box.run(_NAMES, {})
+    if not isinstance(names, list) or len(names) > _MOST_ENTRIES:
+        raise NixsecretsError(
+            f"{path.name}: not a file of agenix rules ({box.said})",
+            "name the rules file with --rules FILE",
+        )
+    return [box.one(str(name)) for name in names]
+
+
+def _entry(name: str, value: dict[str, Any]) -> Evaluated:
+    keys = value["publicKeys"]
+    if not isinstance(keys, list):
+        return Evaluated(name, problem="its publicKeys are no list")
+    return Evaluated(name, tuple(keys), value["armor"] is True)
+
+
+class _Box:
+    """Runs expressions against one rules file."""
+
+    def __init__(self, program: str, path: Path, root: Path) -> None:
+        self.path = path
+        self.until = time.monotonic() + SECONDS
+        self.said = "no message"
+        self.command = (
+            program, "--store", "dummy://", "--eval", "--strict", "--json",
+            "--readonly-mode", "--option", "restrict-eval", "true",
+            "--option", "allow-import-from-derivation", "false",
+            "-I", ".", "-I", f"r={root}",
+        )  # fmt: skip
+        self.env = {"PATH": os.path.dirname(program), "LC_ALL": "C", "HOME": "/"}  # noqa: PTH120
+
+    def one(self, name: str) -> Evaluated:
+        """Evaluate one entry; agenix too evaluates file by file."""
+        value = self.run(_ONE, {"name": name})
+        if isinstance(value, dict):
+            return _entry(name, value)
+        return Evaluated(name, problem=f"it does not evaluate ({self.said})")
+
+    def run(self, expression: str, arguments: Mapping[str, str]) -> Any:
+        """Return what `expression` evaluates to, None where it fails."""
+        given = {"file": self.path.name, **arguments}
+        flags = [part for pair in given.items() for part in ("--argstr", *pair)]
+        code, output = self._call([*self.command, *flags, "-E", expression])
+        if code != 0:
+            return None
+        try:
+            return json.loads(output)
+        except ValueError:
+            self.said = "its output is cut short"
+            return None
+
+    def _call(self, command: Sequence[str]) -> tuple[int, bytes]:
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise self._endless()
+        with tempfile.TemporaryFile() as errors:
+            with subprocess.Popen(
+                command,
+                cwd=self.path.parent,
+                env=self.env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                start_new_session=True,
+                preexec_fn=_limit_memory,  # noqa: PLW1509 - no threads here
+            ) as process:
+                output = self._collect(process)
+            errors.seek(0)
+            self.said = _reason(errors.read(64 * 1024))
+        return process.returncode, output
+
+    def _collect(self, process: subprocess.Popen[bytes]) -> bytes:
+        """Read the output until its end, the cap, or the time; then end the process."""
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
+        import selectors
+
+        chunks: list[bytes] = []
+        size = 0
+        with selectors.DefaultSelector() as waiting:
+            waiting.register(process.stdout, selectors.EVENT_READ)
+            while waiting.select(max(self.until - time.monotonic(), 0)):
+                chunk = os.read(process.stdout.fileno(), 64 * 1024)
+                if not chunk:
+                    process.wait()
+                    return b"".join(chunks)
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > LONGEST_OUTPUT:
+                    break
+        os.killpg(process.pid, signal.SIGKILL)
+        raise self._endless()
+
+    def _endless(self) -> NixsecretsError:
+        return NixsecretsError(
+            f"{quoted(self.path.name)}: evaluating it takes too long or says too much",
+            "name another rules file with --rules FILE, or use --sops-only",
+        )
+
+
+def _limit_memory() -> None:
+    import resource
+
+    size = 4 * 1024**3
+    resource.setrlimit(resource.RLIMIT_AS, (size, size))
+
+
+def _reason(output: bytes) -> str:
+    """Return the line in which Nix says what is wrong, without its colours.
+
+    It can quote what the file holds, so only the text up to the first quote is kept.
+    """
+    import re
+
+    text = re.sub(r"\x1b\[[0-9;]*m", "", output.decode("utf-8", "replace"))
+    lines = [one.strip() for one in text.splitlines() if "error:" in one]
+    said = lines[-1].rpartition("error:")[2].strip() if lines else "no message"
+    return re.split(r"[\"'‘«]", said)[0].strip(" :,.") or "no message"

@@ -1,0 +1,161 @@
+"""Who is named how: `always`, groups, and the readers of each rule in few words."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from nixsecrets.adopt.hints import NamedSet, safe_name
+from nixsecrets.adopt.naming import Owner
+from nixsecrets.adopt.planned import Planned
+
+_ADMINS = ("admins", "all-admins", "admin-group")
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """What the map says instead of lists of owners.
+
+    `readers` holds, for each rule, the names to write; `origins` where groups' names
+    come from.
+    """
+
+    always: tuple[str, ...]
+    groups: Mapping[str, tuple[str, ...]]
+    readers: tuple[tuple[str, ...], ...]
+    origins: Mapping[str, str]
+
+
+def naming(
+    owners: Sequence[Owner], rules: Sequence[Planned], sets: Iterable[NamedSet]
+) -> Naming:
+    """Return groups and readers: what recurs gets a name, its own where it has one."""
+    return _Grouper(owners, rules, sets).naming()
+
+
+class _Grouper:
+    def __init__(
+        self, owners: Sequence[Owner], rules: Sequence[Planned], sets: Iterable[NamedSet]
+    ) -> None:
+        self.rules = rules
+        self.order = {owner.name: at for at, owner in enumerate(owners)}
+        self.hosts = frozenset(o.name for o in owners if o.kind == "host")
+        self.users = frozenset(o.name for o in owners if o.kind == "user")
+        self.candidates = dict(self.named(owners, sets))
+        self.origins: dict[str, str] = {}
+        self.groups: dict[str, frozenset[str]] = {}
+
+    def naming(self) -> Naming:
+        everywhere = self.everywhere()
+        always = self.always(everywhere)
+        self.propose(everywhere)
+        readers = tuple(
+            self.expressed(rule.access - everywhere, rule.access | everywhere)
+            for rule in self.rules
+        )
+        used = {name for names in readers for name in names} | set(always)
+        groups = {
+            name: self.sorted(members)
+            for name, members in self.groups.items()
+            if name in used
+        }
+        return Naming(always, groups, readers, self.origins)
+
+    def named(
+        self, owners: Sequence[Owner], sets: Iterable[NamedSet]
+    ) -> Iterable[tuple[str, tuple[frozenset[str], str]]]:
+        """Yield the sets that somebody named, as sets of owners."""
+        taken = set(self.order)
+        for one in sets:
+            members = frozenset(o.name for o in owners if o.key_ids <= one.keys)
+            keys = frozenset(k for o in owners if o.name in members for k in o.key_ids)
+            name = safe_name(one.name)
+            if name and name not in taken and len(members) > 1 and keys == one.keys:
+                taken.add(name)
+                yield name, (members, one.origin)
+
+    def everywhere(self) -> frozenset[str]:
+        """Return the users who read whatever a rule covers."""
+        if not self.rules:
+            return frozenset()
+        return self.users.intersection(*(rule.access for rule in self.rules))
+
+    def always(self, everywhere: frozenset[str]) -> tuple[str, ...]:
+        if len(everywhere) < 2:
+            return tuple(everywhere)
+        for name, (members, origin) in self.candidates.items():
+            if members == everywhere:
+                return (self.define(name, members, origin),)
+        name = next(one for one in (*_ADMINS, "admins-of-all") if self.free(one))
+        return (self.define(name, everywhere, "proposed: they read everything"),)
+
+    def propose(self, everywhere: frozenset[str]) -> None:
+        """Define the named sets that are of use, and name what else recurs."""
+        rests = [rule.access - everywhere for rule in self.rules]
+        fullest = sorted(self.candidates.items(), key=lambda item: -len(item[1][0]))
+        for name, (members, origin) in fullest:
+            wanted = members - everywhere
+            if len(wanted) > 1 and any(wanted <= rest for rest in rests):
+                self.define(name, members, origin)
+        left = Counter(
+            frozenset(self.singles(rest, rest | everywhere)) for rest in rests
+        )
+        for members, times in left.items():
+            if (len(members) > 2 and times > 1) or (len(members) == 2 and times > 2):
+                name = self.proposed(members, everywhere)
+                self.define(name, members, "proposed: they recur together")
+
+    def define(self, name: str, members: frozenset[str], origin: str) -> str:
+        self.groups[name] = members
+        self.origins[name] = origin
+        return name
+
+    def free(self, name: str) -> bool:
+        return name not in self.order and name not in self.groups
+
+    def proposed(self, members: frozenset[str], everywhere: frozenset[str]) -> str:
+        """Return a name for a set that has none: what it is, or what it reads."""
+        wishes = ["hosts", "all-hosts"] if members == self.hosts else []
+        for rule in self.rules:
+            if members <= rule.access - everywhere:
+                text = rule.path or rule.path_regex or ""
+                words = [w for w in re.findall(r"[A-Za-z][A-Za-z0-9_-]*", text)]
+                generic = {"secrets", "yaml", "json", "age", "env", "ini", "yml", "s"}
+                wishes += [f"{w}-readers" for w in reversed(words) if w not in generic]
+                break
+        for wish in (*wishes, *(f"group-{n}" for n in range(1, 1000))):
+            if self.free(wish) and safe_name(wish) == wish:
+                return wish
+        raise AssertionError("a thousand groups")
+
+    def expressed(
+        self, rest: frozenset[str], allowed: frozenset[str]
+    ) -> tuple[str, ...]:
+        """Return groups, and names where no group fits, that are exactly `rest`."""
+        groups, left = self.covered(rest, allowed)
+        return (*groups, *self.sorted(left))
+
+    def singles(
+        self, rest: frozenset[str], allowed: frozenset[str]
+    ) -> frozenset[str]:
+        return self.covered(rest, allowed)[1]
+
+    def covered(
+        self, rest: frozenset[str], allowed: frozenset[str]
+    ) -> tuple[list[str], frozenset[str]]:
+        chosen: list[str] = []
+        left = rest
+        while True:
+            gains = [
+                (len(members & left), -len(members), name)
+                for name, members in self.groups.items()
+                if members <= allowed and len(members & left) > 1
+            ]
+            if not gains:
+                return chosen, left
+            name = max(gains)[2]
+            chosen.append(name)
+            left -= self.groups[name]
+
+    def sorted(self, names: Iterable[str]) -> tuple[str, ...]:
+        return tuple(sorted(names, key=lambda name: self.order[name]))

@@ -1,0 +1,121 @@
+"""Where a name for a key was seen, and what it tells about whose key it is."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from nixsecrets.errors import KeyFormatError
+from nixsecrets.keys.recipients import KeyId, Recipient, parse_recipient
+from nixsecrets.policy.load import NAME
+
+OwnerKind = Literal["user", "host"]
+
+_HOST_WORDS = frozenset(
+    "host hosts machine machines server servers system systems node nodes device "
+    "devices desktop desktops laptop laptops workstation workstations router routers "
+    "vm vms nixos darwin nixoshosts hostkeys systemkeys vps".split()
+)
+_USER_WORDS = frozenset(
+    "user users admin admins people person persons developer developers operator "
+    "operators personal personals home homes human humans maintainer maintainers me "
+    "team userkeys master backup recovery yubikey".split()
+)
+_PREFIX = re.compile(
+    r"(?P<word>hosts?|machine|server|system|device|users?|admin|home)[_-](?P<name>.+)"
+)
+_UNSAFE = re.compile(r"[^A-Za-z0-9._@-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """One place where a key stands.
+
+    `name` is what it is called there, None where nothing names it; `comment` are words
+    about it that a person wrote, `full` the name before its role was cut off.
+    """
+
+    key: Recipient
+    name: str | None
+    origin: str
+    kind: OwnerKind | None = None
+    comment: str = ""
+    full: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NamedSet:
+    """Keys that somebody gave a name together."""
+
+    name: str
+    keys: frozenset[KeyId]
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """Everything that the old files tell about names; the earlier the better."""
+
+    sightings: tuple[Sighting, ...] = ()
+    sets: tuple[NamedSet, ...] = ()
+
+    def __add__(self, other: "Hints") -> "Hints":
+        """Return both, those of `self` first."""
+        return Hints(self.sightings + other.sightings, self.sets + other.sets)
+
+
+def kind_of_words(words: Iterable[str]) -> OwnerKind | None:
+    """Return whose keys stand under these headings, the last ones first."""
+    for word in reversed(list(words)):
+        parts = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", word).lower())
+        if _HOST_WORDS & set(parts):
+            return "host"
+        if _USER_WORDS & set(parts):
+            return "user"
+    return None
+
+
+def is_heading(word: str) -> bool:
+    """Tell whether a name is that of a kind of keys, not of one owner."""
+    lower = word.lower()
+    generic = {"keys", "all", "everyone", "everything", "publickeys", "allkeys"}
+    plural = lower.endswith("s") and kind_of_words([word]) is not None
+    return lower in generic or plural or kind_of_words([word]) is not None and (
+        lower.endswith("keys")
+    )
+
+
+def split_prefix(name: str) -> tuple[OwnerKind | None, str]:
+    """Return the role in front of a name, as in `host_web`, and the name without it."""
+    found = _PREFIX.fullmatch(name)
+    if found is None:
+        return None, name
+    return kind_of_words([found["word"]]), found["name"]
+
+
+def safe_name(text: str) -> str | None:
+    """Return `text` as a name of the map, None where nothing of it is left."""
+    name = _UNSAFE.sub("-", text).strip("-._@")[:63]
+    return name if NAME.fullmatch(name) else None
+
+
+def keys_in(text: str) -> list[Recipient]:
+    """Return the keys that a text consists of: separated by commas or line ends."""
+    found: list[Recipient] = []
+    for part in re.split(r"[,\n]", text):
+        try:
+            found.append(parse_recipient(part))
+        except KeyFormatError:
+            continue
+    return found
+
+
+def from_comment(key: Recipient) -> tuple[str | None, OwnerKind | None]:
+    """Return the name and the kind that an ssh key's comment suggests."""
+    words = key.comment.split()
+    user, at, host = (words[0] if words else "").partition("@")
+    if not at:
+        return safe_name(user), None
+    if user == "root":
+        return safe_name(host.partition(".")[0]), "host"
+    return safe_name(user), "user"

@@ -1,0 +1,74 @@
+"""The text of the map that adoption proposes: as a person would have written it."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from nixsecrets.adopt.grouping import Naming
+from nixsecrets.adopt.naming import Owner
+from nixsecrets.adopt.oldrules import Old
+from nixsecrets.adopt.planned import Planned
+from nixsecrets.policy.edit import rule_block
+from nixsecrets.policy.load import VERSION
+from nixsecrets.policy.tomledit import toml_key, toml_string, toml_strings
+
+_WIDTH = 88
+_HEAD = f"""\
+# Who may read which secret.  Adopted from what was here; `nixsecrets status` shows what
+# differs from it, `nixsecrets rekey` carries that out.
+version = {VERSION}
+"""
+_ALWAYS = """
+# These read every secret, so that nobody is locked out.
+"""
+
+
+def map_text(
+    old: Old,
+    owners: Sequence[Owner],
+    rules: Sequence[Planned],
+    naming: Naming,
+    loose: Sequence[str] = (),
+) -> str:
+    """Return the map; `loose` are comments of the old files that no rule explains."""
+    parts = [_HEAD]
+    if naming.always:
+        parts[0] += f"{_ALWAYS}always = {toml_strings(naming.always)}\n"
+    for kind in ("user", "host"):
+        parts += [_owner(one) for one in owners if one.kind == kind]
+    if naming.groups:
+        parts.append("[groups]\n" + "".join(_groups(naming)))
+    if old.config is not None:
+        parts.append(f"[sops]\nconfig = {toml_string(old.config)}\n")
+    if old.rules is not None:
+        parts.append(f"[agenix]\nrules = {toml_string(old.rules)}\n")
+    if loose:
+        heading = f"What {old.rules} said besides:" if old.rules else "Said besides:"
+        parts.append("".join(_comment([heading, *loose])))
+    for at, (rule, readers) in enumerate(zip(rules, naming.readers, strict=True)):
+        block = "[[secrets]]\n" + rule_block(rule.rule(at, readers))
+        parts.append("".join(_comment(rule.comments)) + block)
+    return "\n".join(parts)
+
+
+def _owner(owner: Owner) -> str:
+    keys = [f"{key.text} {key.comment}".rstrip() for key in owner.keys]
+    listed = toml_strings(keys, one_per_line=True)
+    lines = [*_comment([owner.comment] if owner.comment else [])]
+    lines.append(f"[{owner.kind}s.{toml_key(owner.name)}]\nkeys = {listed}\n")
+    if owner.ssh_in_sops and owner.kind == "user":
+        lines.append('sops_form = "ssh"\n')
+    return "".join(lines)
+
+
+def _groups(naming: Naming) -> Iterator[str]:
+    for name, members in naming.groups.items():
+        line = f"{toml_key(name)} = {toml_strings(members)}\n"
+        if len(line) > _WIDTH:
+            listed = toml_strings(members, one_per_line=True)
+            line = f"{toml_key(name)} = {listed}\n"
+        yield line
+
+
+def _comment(lines: Iterable[str]) -> Iterator[str]:
+    for line in lines:
+        clean = "".join(char if char.isprintable() else " " for char in line)
+        yield f"# {clean}".rstrip() + "\n"

@@ -1,0 +1,207 @@
+"""Whose key is whose: one entry for each owner, from every hint that there is.
+
+Keys are joined by their bytes, whatever their form and wherever they stand.  Keys that
+share a name become one entry only where they read the same files: else one entry would
+give each key what only the other had.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from nixsecrets.adopt.hints import (
+    Hints,
+    OwnerKind,
+    Sighting,
+    from_comment,
+    safe_name,
+)
+from nixsecrets.adopt.oldrules import Old
+from nixsecrets.keys.recipients import KeyId, Kind, Recipient
+
+_HOST_FOLDERS = "hosts|host|machines|systems|nodes|servers|nixos|darwin|clusters"
+_USER_FOLDERS = "users|user|home|homes|people"
+_SSH = (Kind.SSH_ED25519, Kind.SSH_RSA)
+_PERSONAL = (Kind.PLUGIN, Kind.TAG, Kind.TAG_PQ, Kind.PQ)
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A host or user of the new map, and where its name comes from.
+
+    `also` are other names that its keys had; `ssh_in_sops` says that sops files name it
+    in its ssh form; `guessed` that nothing told whether it is a host or a user.
+    """
+
+    name: str
+    kind: OwnerKind
+    keys: tuple[Recipient, ...]
+    origin: str
+    also: tuple[str, ...] = ()
+    comment: str = ""
+    ssh_in_sops: bool = False
+    guessed: bool = False
+
+    @property
+    def key_ids(self) -> frozenset[KeyId]:
+        """What its keys are."""
+        return frozenset(key.key_id for key in self.keys)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """One key with everything that was seen of it."""
+
+    key: Recipient
+    seen: tuple[Sighting, ...]
+    column: frozenset[int]
+
+    def names(self, *, full: bool = False) -> list[str]:
+        said = [(one.full if full else None) or one.name for one in self.seen]
+        return list(dict.fromkeys(name for name in said if name))
+
+
+def owners(old: Old, hints: Hints, paths: Collection[str]) -> tuple[Owner, ...]:
+    """Return an owner for every key that the old configurations name.
+
+    `paths` are the repository's files: folders are often called like hosts.
+    """
+    evidence = _Evidence(old, paths)
+    named = _named(_known(old, hints))
+    return tuple(
+        _owner(name, members, evidence)
+        for name, members in _unique(named).items()
+    )
+
+
+def _known(old: Old, hints: Hints) -> list[_Known]:
+    """Return the keys in the order in which they were first seen."""
+    sets = _accesses(old)
+    seen: dict[KeyId, list[Sighting]] = {}
+    best: dict[KeyId, Recipient] = {}
+    written = [key for rule in (*old.sops, *old.age) for key in rule.readers]
+    for one in (*hints.sightings, *(Sighting(key, None, "") for key in written)):
+        key = one.key.key_id
+        seen.setdefault(key, []).append(one)
+        held = best.setdefault(key, one.key)
+        better = one.key.kind in _SSH and held.kind not in _SSH
+        if better or (one.key.kind is held.kind and not held.comment):
+            best[key] = one.key
+    return [
+        _Known(best[key], tuple(found), frozenset(
+            number for number, access in enumerate(sets) if key in access
+        ))
+        for key, found in seen.items()
+    ]
+
+
+def _accesses(old: Old) -> list[frozenset[KeyId]]:
+    rules = [rule.access for rule in old.sops if rule.foreign is None]
+    return list(dict.fromkeys([*rules, *(entry.access for entry in old.age)]))
+
+
+def _named(known: Iterable[_Known]) -> dict[str, list[_Known]]:
+    """Give each key a name; several keys can have the same."""
+    known = list(known)
+    plain: dict[str, set[str]] = {}
+    for one in known:
+        full = one.names(full=True)
+        for name in one.names()[:1]:
+            plain.setdefault(name, set()).update(full[:1])
+    found: dict[str, list[_Known]] = {}
+    for one in known:
+        name = next(iter(one.names()), None)
+        if name is not None and len(plain[name]) > 1:
+            name = one.names(full=True)[0]  # `host_x` and `user_x`: both stay whole
+        found.setdefault(name or _from_key(one.key), []).append(one)
+    return found
+
+
+def _from_key(key: Recipient) -> str:
+    name, _ = from_comment(key)
+    user, _, host = key.comment.partition("@")
+    if name is not None and host and user != "root":
+        return safe_name(f"{user}-{host.partition('.')[0]}") or name
+    return name or f"key-{key.id[:6]}"
+
+
+def _unique(named: Mapping[str, list[_Known]]) -> dict[str, list[_Known]]:
+    """Part the keys that share a name and not their readers' lists."""
+    found: dict[str, list[_Known]] = {}
+    for name, members in named.items():
+        columns = dict.fromkeys(one.column for one in members)
+        parts = [[m for m in members if m.column == c] for c in columns]
+        for number, part in enumerate(parts, start=1):
+            form = "ssh" if part[0].key.kind in _SSH else "age"
+            wanted = name if number == 1 else f"{name[:56]}-{form}"
+            while wanted in found or (number > 1 and wanted in named):
+                wanted = f"{name[:56]}-{number}"
+                number += 1
+            found[wanted] = part
+    return found
+
+
+def _owner(name: str, members: list[_Known], evidence: "_Evidence") -> Owner:
+    keys = tuple(_without_noise(one.key) for one in members)
+    seen = [sighting for one in members for sighting in one.seen]
+    first = next((one for one in seen if one.name), None)
+    if first is not None:
+        origin = first.origin
+    elif any(one.key.comment for one in members):
+        origin = "comment of the key"
+    else:
+        origin = "no name was found"
+    others = (n for one in members for n in (*one.names(full=True), *one.names()))
+    own = {name, *(one.name for one in seen if one.full == name)}
+    own |= {one.full for one in seen if one.name == name}
+    in_ssh = any(key in evidence.ssh_in_sops for key in keys)
+    kind = "user" if in_ssh else evidence.kind(name, members)
+    comments = dict.fromkeys(one.comment for one in seen if one.comment)
+    return Owner(
+        name,
+        kind or "user",
+        keys,
+        origin,
+        tuple(dict.fromkeys(n for n in others if n not in own)),
+        "; ".join(comments),
+        in_ssh,
+        kind is None,
+    )
+
+
+def _without_noise(key: Recipient) -> Recipient:
+    """Return the key with a comment that is safe to write on one line."""
+    comment = key.comment if key.comment.isprintable() else ""
+    return replace(key, comment=comment)
+
+
+class _Evidence:
+    """What tells hosts from users where no heading and no prefix does."""
+
+    def __init__(self, old: Old, paths: Collection[str]) -> None:
+        regexes = [rule.rule.path_regex.replace("\\", "") for rule in old.sops]
+        self.text = "\n".join(f"/{path}" for path in (*paths, *regexes))
+        adopted = [rule for rule in old.sops if rule.foreign is None]
+        self.ssh_in_sops = {
+            key for rule in adopted for key in rule.readers if key.kind in _SSH
+        }
+        self.everywhere = len(_accesses(old))
+
+    def kind(self, name: str, members: list[_Known]) -> OwnerKind | None:
+        """Return what the keys are; None where nothing tells."""
+        told = [one.kind for known in members for one in known.seen if one.kind]
+        if told:
+            return told[0]
+        if any(known.key.kind in _PERSONAL for known in members):
+            return "user"
+        word = re.escape(name)
+        if re.search(rf"/(?:{_USER_FOLDERS})/{word}[/.]", self.text):
+            return "user"
+        if re.search(rf"/(?:{_HOST_FOLDERS})/(?:[^/\n]+/)?{word}[/.]", self.text):
+            return "host"
+        said = [from_comment(known.key)[1] for known in members]
+        if any(said):
+            return next(one for one in said if one)
+        if self.everywhere > 1 and len(members[0].column) == self.everywhere:
+            return "user"
+        return None

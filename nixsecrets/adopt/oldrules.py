@@ -1,0 +1,259 @@
+"""What the old configurations say, rule by rule: who may read which path.
+
+Pure: text and evaluated entries in, values out.  A rule that nixsecrets does not manage
+(PGP, KMS, Vault, key groups) is `foreign`: it stays where it is, and says why.
+"""
+
+import posixpath
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal
+
+from nixsecrets.adopt import patterns
+from nixsecrets.adopt.evaluate import Evaluated
+from nixsecrets.errors import KeyFormatError, NixsecretsError, quoted
+from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.recipients import KeyId, Recipient, parse_recipient
+from nixsecrets.policy import re2
+from nixsecrets.policy.model import SELECTION_OPTIONS
+from nixsecrets.render.sopsrules import ConfigRule, read_rules
+
+Access = frozenset[KeyId]
+Decision = Access | Literal["foreign"] | None
+"""Who reads a path: some keys; whom a foreign rule says; nobody, no rule matches."""
+
+# Configuration that somebody put a `#` in front of.
+_ASIDE = re.compile(
+    r"- |[*&]|(?:\w+_(?:regex|suffix|encrypted|threshold)|age|pgp|key_groups|keys):"
+)
+_SERVICES = {
+    "pgp": "PGP",
+    "kms": "AWS KMS",
+    "gcp_kms": "GCP KMS",
+    "azure_kv": "Azure Key Vault",
+    "hc_vault": "Vault",
+    "hckms": "Huawei KMS",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SopsRule:
+    """A creation rule, its keys parsed; `foreign` says why it is not adopted."""
+
+    rule: ConfigRule
+    readers: tuple[Recipient, ...]
+    foreign: str | None = None
+    comments: tuple[str, ...] = ()
+
+    @property
+    def access(self) -> Access:
+        """The keys that it gives access to."""
+        return frozenset(key.key_id for key in self.readers)
+
+
+@dataclass(frozen=True, slots=True)
+class AgeEntry:
+    """An entry of agenix rules; `path` is relative to the map's folder."""
+
+    name: str
+    path: str
+    readers: tuple[Recipient, ...]
+    armor: bool = False
+    comments: tuple[str, ...] = ()
+
+    @property
+    def access(self) -> Access:
+        """The keys that it gives access to."""
+        return frozenset(key.key_id for key in self.readers)
+
+
+@dataclass(frozen=True)
+class Old:
+    """The old configurations of one map's folder.
+
+    `config` and `rules` are where they lie, relative to it; None: there is none.
+    """
+
+    sops: tuple[SopsRule, ...] = ()
+    age: tuple[AgeEntry, ...] = ()
+    config: str | None = None
+    rules: str | None = None
+    _memo: dict[str, Decision] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def entries(self) -> Mapping[str, AgeEntry]:
+        """The agenix entries by path."""
+        return {entry.path: entry for entry in self.age}
+
+    @cached_property
+    def below(self) -> str:
+        """The folder of the sops configuration: "" or with a `/` at its end."""
+        folder = posixpath.dirname(self.config or "")
+        return folder + "/" if folder else ""
+
+    @cached_property
+    def _searches(self) -> list[tuple[Callable[[str], bool], SopsRule]]:
+        return [(_finder(one.rule, self.config or ""), one) for one in self.sops]
+
+    def sops_rule(self, path: str) -> SopsRule | None:
+        """Return the creation rule that decides a path, as sops decides it."""
+        if not path.startswith(self.below):
+            return None
+        subject = path[len(self.below) :]
+        return next((rule for found, rule in self._searches if found(subject)), None)
+
+    def first_adopted(self, path: str) -> SopsRule | None:
+        """Return the first rule to be adopted whose expression is found in a path."""
+        if not path.startswith(self.below):
+            return None
+        subject = path[len(self.below) :]
+        mine = ((f, rule) for f, rule in self._searches if rule.foreign is None)
+        return next((rule for found, rule in mine if found(subject)), None)
+
+    def decision(self, path: str) -> Decision:
+        """Return who reads a path: by its agenix entry, else by its creation rule."""
+        if path not in self._memo:
+            self._memo[path] = self._decide(path)
+        return self._memo[path]
+
+    def _decide(self, path: str) -> Decision:
+        if path in self.entries:
+            return self.entries[path].access
+        rule = self.sops_rule(path)
+        if rule is None:
+            return None
+        return rule.access if rule.foreign is None else "foreign"
+
+    def samples(self, rule: SopsRule) -> tuple[str, ...]:
+        """Return paths that a rule's expression is found in, and such close by."""
+        near = patterns.nearby(patterns.samples(rule.rule.path_regex))
+        return tuple(self.below + path for path in near)
+
+
+def _finder(rule: ConfigRule, filename: str) -> Callable[[str], bool]:
+    if not rule.path_regex:
+        return lambda _: True
+    try:
+        return re2.parse(rule.path_regex).found_in
+    except ValueError as error:
+        raise NixsecretsError(
+            f"{filename}:{rule.line}: cannot judge this path_regex: {error}",
+            "write it in a simpler way; sops takes RE2 expressions",
+        ) from error
+
+
+def read_sops(text: str, filename: str) -> tuple[SopsRule, ...]:
+    """Return the creation rules of a `.sops.yaml`.
+
+    Raises:
+        NixsecretsError: sops could not read it either, or it holds blocks of ours.
+    """
+    rules = read_rules(text, filename)
+    if any(rule.ours for rule in rules):
+        raise NixsecretsError(
+            f"{filename} holds rules that nixsecrets wrote, but their map is gone",
+            "bring nixsecrets.toml back from git, or take the marked blocks out",
+        )
+    return tuple(_sops_rule(rule, text) for rule in rules)
+
+
+def _sops_rule(rule: ConfigRule, text: str) -> SopsRule:
+    readers: dict[Recipient, None] = {}
+    why = _foreign(rule)
+    for one in rule.age:
+        try:
+            readers[parse_recipient(one)] = None
+        except KeyFormatError as error:
+            why = why or f"one of its keys is no key: {error.message}"
+    if not readers and why is None:
+        why = "it names no key"
+    comments = tuple(_comments(text, rule.span))
+    return SopsRule(rule, tuple(readers), why, comments)
+
+
+def _foreign(rule: ConfigRule) -> str | None:
+    """Say which part of a rule nixsecrets does not manage."""
+    if rule.groups > 1:
+        return f"it splits its data key over {rule.groups} key groups (Shamir)"
+    if rule.others:
+        kinds = dict.fromkeys(one.partition(":")[0] for one in rule.others)
+        return "it names " + ", ".join(_SERVICES.get(kind, kind) for kind in kinds)
+    if sum(name in SELECTION_OPTIONS for name, _ in rule.options) > 1:
+        return "it has two selection options, which sops refuses"
+    return None
+
+
+def _comments(text: str, span: tuple[int, int]) -> Iterator[str]:
+    """Yield the comments that belong to a rule: right above it, and inside of it."""
+    lines = text[: span[0]].split("\n")[:-1]
+    above: list[str] = []
+    while lines and lines[-1].lstrip().startswith("#"):
+        above.append(lines.pop())
+    inside = text[slice(*span)].split("\n")
+    for line in [*reversed(above), *inside]:
+        stripped = line.strip()
+        if stripped.startswith("#") and prose(stripped):
+            yield stripped.lstrip("#").strip()
+
+
+def prose(comment: str) -> bool:
+    """Tell whether a comment line is words, not configuration that was put aside."""
+    words = comment.lstrip("#").strip()
+    return bool(words) and not _ASIDE.match(words)
+
+
+def read_age(
+    found: Sequence[Evaluated], rules: str, comments: Mapping[str, tuple[str, ...]]
+) -> tuple[AgeEntry, ...]:
+    """Return the entries of the agenix rules in the file `rules`.
+
+    Raises:
+        NixsecretsError: an entry that the map cannot say; every one is named.
+    """
+    folder = posixpath.dirname(rules)
+    entries: dict[str, AgeEntry] = {}
+    faults: list[str] = []
+    for one in found:
+        try:
+            entry = _age_entry(one, folder, comments.get(one.name, ()))
+        except ValueError as error:
+            faults.append(f"  {quoted(one.name)}: {error}")
+            continue
+        twin = entries.setdefault(entry.path, entry)
+        if twin.access != entry.access:
+            faults.append(f"  {quoted(one.name)}: {quoted(twin.name)} is the same file")
+    if faults:
+        count = "1 entry" if len(faults) == 1 else f"{len(faults)} entries"
+        raise NixsecretsError(
+            "\n".join([f"{rules}: {count} cannot be adopted", *faults]),
+            f"correct {rules} (agenix fails on them too), or adopt with --sops-only",
+        )
+    return tuple(entries.values())
+
+
+def _age_entry(one: Evaluated, folder: str, comments: tuple[str, ...]) -> AgeEntry:
+    if one.problem is not None:
+        raise ValueError(one.problem)
+    path = posixpath.normpath(posixpath.join(folder, one.name))
+    if path.startswith(("../", "/")) or path in (".", ".."):
+        raise ValueError("it lies outside of the map's folder")
+    if not patterns.possible(path):
+        raise ValueError("its name cannot be that of a file in a map")
+    readers = {key: None for text in one.public_keys for key in _keys(text)}
+    if not readers:
+        raise ValueError("it names no key at all")
+    return AgeEntry(one.name, path, tuple(readers), one.armor, comments)
+
+
+def _keys(text: object) -> Iterator[Recipient]:
+    """Yield the keys of one list element: agenix hands it to age line by line."""
+    if not isinstance(text, str):
+        raise ValueError("an element of its publicKeys is no text")  # noqa: TRY004
+    for line in text.splitlines():
+        if line.strip():
+            try:
+                yield parse_recipient(line)
+            except KeyFormatError as error:
+                raise ValueError(f"one of its keys is no key: {error.message}") from None

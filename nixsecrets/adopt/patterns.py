@@ -1,0 +1,265 @@
+"""Regular expressions of sops as globs of the map, and paths to try them on.
+
+A glob is taken only where it covers exactly the same paths.  "The same" is said of
+paths that can exist: relative, without empty, `.` and `..` segments.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from nixsecrets.policy import re2
+from nixsecrets.policy.match import compile_rule
+from nixsecrets.policy.model import Rule
+
+_ANYWHERE = {
+    "(^|/)", "(?:^|/)", "(/|^)", "^(.*/)?", "^(?:.*/)?", "^(.+/)?", "^(?:.+/)?",
+    "^(.+/|)", "^(.*/|)", "^(|.+/)", "^(|.*/)",
+}  # fmt: skip
+_WILD = {"[^/]+": "?*", "[^/]*": "*", "[^/]": "?"}
+_ENDS = ("$", r"\z")
+_STARTS = ("^", r"\A")
+_SPECIAL = frozenset("*?[]{}\\")
+_TRIED = "a0.-_A/x~ Z9@+=,:"
+_DRAWS = 14
+_REPEAT = re.compile(r"([*+?]|\{(\d+)(?:,(\d*))?\})\??")
+_GROUP_HEAD = re.compile(r"\?(?:P<\w+>|[is-]*:|[is-]+\))")
+
+
+@dataclass(frozen=True, slots=True)
+class Glob:
+    """A glob; `open` if a name may have more text before its first segment's own."""
+
+    text: str
+    open: bool = False
+
+
+def glob_text(path: str) -> str:
+    """Return the glob that matches just `path`."""
+    return "".join(f"[{char}]" if char in _SPECIAL else char for char in path)
+
+
+def glob_of(source: str) -> Glob | None:
+    """Return the glob that covers exactly what `source` is found in, None if none does.
+
+    ValueError where the expression is none that sops and nixsecrets share.
+    """
+    if not source:
+        return Glob("**")
+    pieces = _pieces(re2.parse(source))
+    found = _translated(pieces) if pieces else None
+    if found is None or not _agree(source, found.text):
+        return None
+    return found
+
+
+def _pieces(regex: re2.Regex) -> list[str]:
+    """Return the source of each atom; literal ones as `=c`; none if there are `|`."""
+    pieces: list[str] = []
+    for atom in regex.atoms:
+        text = regex.source[atom.start : atom.end]
+        pieces.append(f"={atom.literal}" if atom.literal is not None else text)
+    if pieces[:1] and pieces[0] in _STARTS and "".join(pieces[:2]) in _ANYWHERE:
+        pieces[:2] = ["".join(pieces[:2])]
+    return pieces
+
+
+def _translated(pieces: list[str]) -> Glob | None:
+    """Return the glob for pieces that are literals, `[^/]` and one `.*` or `.+`."""
+    closed = pieces[-1] in _ENDS
+    body = pieces[: -1 if closed else None]
+    head, is_open = "", False
+    if body[:1] and body[0] in _ANYWHERE:
+        head, body = "**/", body[1:]
+    elif body[:1] and body[0] in _STARTS:
+        body = body[1:]
+    elif body[:1] and body[0].startswith("=") and body[0] != "=/":
+        head, is_open = "**/*", True
+    elif body[:1] != [".*"]:
+        return None
+    text = _segments(body, closed=closed)
+    return None if text is None else Glob(head + text, is_open)
+
+
+def _segments(body: list[str], *, closed: bool) -> str | None:
+    if not closed and body[-1:] not in ([".*"], [".+"]):
+        if body[-1:] != ["=/"]:
+            return None
+        body = [*body, ".+"]
+    text = ""
+    for at, piece in enumerate(body):
+        if piece.startswith("="):
+            text += glob_text(piece[1:])
+        elif piece in _WILD:
+            text += _WILD[piece]
+        elif piece in (".*", ".+") and (not text or text.endswith("/")):
+            return _deep(text, piece, body[at + 1 :])
+        else:
+            return None
+    return "/".join("*" if one == "?*" else one for one in text.split("/"))
+
+
+def _deep(text: str, piece: str, tail: list[str]) -> str | None:
+    """Return the glob for `.*` or `.+` at the start of a segment, and what follows."""
+    if not tail:
+        return text + "**"
+    if piece == ".+" or "=/" in tail:
+        return None
+    rest = _segments(tail, closed=True)
+    return None if rest is None or "**" in rest else f"{text}**/*{rest}"
+
+
+def _agree(source: str, glob: str) -> bool:
+    regex = re2.parse(source)
+    try:
+        matcher = compile_rule(Rule(0, glob, None, ()))
+    except ValueError:
+        return False
+    paths = nearby(samples(source))
+    return all(
+        regex.found_in(path) == (matcher.match(path) is not None) for path in paths
+    )
+
+
+def samples(source: str) -> tuple[str, ...]:
+    """Return some paths that `source` is found in; none where none can be drawn."""
+    if not source:
+        return ("x", "secrets/x.yaml")
+    regex = re2.parse(source)
+    drawn = (_Draw(source, number).text() for number in range(_DRAWS))
+    found = (
+        path
+        for text in drawn
+        for path in (text, "d/" + text.lstrip("/"), "x" + text, text + "x")
+        if possible(path) and regex.found_in(path)
+    )
+    return tuple(dict.fromkeys(found))[:_DRAWS]
+
+
+def nearby(paths: Iterable[str]) -> tuple[str, ...]:
+    """Return `paths` with such that differ at one of their ends, or in a dot."""
+    every: dict[str, None] = {}
+    for path in paths:
+        changed = (path, "d/" + path, "x" + path, path + "x", path + "/x")
+        every |= dict.fromkeys(changed)
+        every[path.replace(".", "x")] = None
+        every[path.replace(".", "/")] = None
+    return tuple(path for path in every if possible(path))
+
+
+def possible(path: str) -> bool:
+    """Tell whether a file of a repository can be called `path`."""
+    return not {"", ".", ".."} & set(path.split("/")) and path.isprintable()
+
+
+class _Draw:
+    """Draws one text that an expression matches; the same for the same number.
+
+    The expression is one that `re2.parse` took, so that nothing is checked again.
+    """
+
+    def __init__(self, source: str, number: int) -> None:
+        self.source = source
+        self.number = self.state = number
+        self.pos = 0
+
+    def text(self) -> str:
+        return self.branches()
+
+    def pick(self, count: int) -> int:
+        if self.number == 0 or count < 2:
+            return 0
+        self.state = (self.state * 1103515245 + 12345) & 0x7FFFFFFF
+        return (self.state >> 8) % count
+
+    def branches(self) -> str:
+        texts = [self.sequence()]
+        while self.pos < len(self.source) and self.source[self.pos] == "|":
+            self.pos += 1
+            texts.append(self.sequence())
+        return texts[self.pick(len(texts))]
+
+    def sequence(self) -> str:
+        text = ""
+        while self.pos < len(self.source) and self.source[self.pos] not in "|)":
+            start = self.pos
+            first = self.atom()
+            for number in range(self.count()):
+                text += first if number == 0 else self.again(start)
+        return text
+
+    def again(self, start: int) -> str:
+        """Draw the atom that begins at `start` once more."""
+        end, self.pos = self.pos, start
+        text = self.atom()
+        self.pos = end
+        return text
+
+    def count(self) -> int:
+        """Read a repetition and say how often it is drawn."""
+        found = _REPEAT.match(self.source, self.pos)
+        if found is None:
+            return 1
+        self.pos = found.end()
+        if found[2] is not None:
+            return min(int(found[2]), 50)
+        return {"*": (1, 0, 3), "+": (1, 2, 3), "?": (0, 1)}[found[1]][
+            self.pick(2 if found[1] == "?" else 3)
+        ]
+
+    def atom(self) -> str:
+        char = self.source[self.pos]
+        self.pos += 1
+        match char:
+            case "(":
+                return self.group()
+            case "[":
+                return self.one_of(self.class_end())
+            case ".":
+                return ("x", ".", "/")[self.pick(3)]
+            case "^" | "$":
+                return ""
+            case "\\":
+                return self.escape()
+            case _:
+                return char
+
+    def group(self) -> str:
+        head = _GROUP_HEAD.match(self.source, self.pos)
+        if head:
+            self.pos = head.end()
+            if head[0].endswith(")"):
+                return ""
+        text = self.branches()
+        self.pos += 1  # the closing parenthesis
+        return text
+
+    def class_end(self) -> int:
+        """Return where the class whose `[` was read ends, and go there."""
+        start, at = self.pos - 1, self.pos
+        at += self.source.startswith("^", at)
+        at += self.source.startswith("]", at)
+        while self.source[at] != "]":
+            if self.source.startswith("[:", at):
+                at = self.source.index(":]", at) + 2
+            else:
+                at += 2 if self.source[at] == "\\" else 1
+        self.pos = at + 1
+        return start
+
+    def one_of(self, start: int) -> str:
+        pattern = re2.parse(self.source[start : self.pos]).pattern
+        fits = [char for char in _TRIED if pattern.fullmatch(char)]
+        return fits[self.pick(len(fits))] if fits else ""
+
+    def escape(self) -> str:
+        start = self.pos - 1
+        char = self.source[self.pos]
+        self.pos += 1
+        if char in "AzbBQE":
+            return ""
+        if char in "dDsSwW":
+            return self.one_of(start)
+        if char.isalnum():
+            return ""
+        return char

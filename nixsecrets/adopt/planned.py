@@ -1,0 +1,317 @@
+"""The rules of the new map before they are text: one for each old rule, then fewer.
+
+Every simplification is tried, proved, and dropped where the proof fails.
+"""
+
+import posixpath
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from nixsecrets.adopt import patterns
+from nixsecrets.adopt.naming import Owner
+from nixsecrets.adopt.oldrules import Access, AgeEntry, Old, SopsRule
+from nixsecrets.adopt.proof import Prover
+from nixsecrets.errors import NixsecretsError, quoted
+from nixsecrets.keys.forms import Backend
+from nixsecrets.policy import re2
+from nixsecrets.policy.model import Host, RecipientMap, Rule, User
+from nixsecrets.policy.resolve import Policy
+
+Tree = Mapping[str, Backend | None]
+"""The repository's files; how they are encrypted, None where they are not."""
+
+_FEWEST_FOR_A_FOLDER = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A rule to be: its readers by owner's name; `host` adds `{host}` to them.
+
+    `glob` is a path that covers the same where the rule itself is a `path_regex`;
+    `indices` are the creation rules that it takes the place of.
+    """
+
+    path: str | None
+    path_regex: str | None
+    access: frozenset[str]
+    glob: str | None = None
+    host: bool = False
+    backend: Backend | None = None
+    armor: bool = False
+    plaintext: bool = False
+    options: tuple[tuple[str, str | bool], ...] = ()
+    comments: tuple[str, ...] = ()
+    indices: frozenset[int] = frozenset()
+
+    @property
+    def sameness(self) -> tuple[object, ...]:
+        """What rules must share, besides readers, to become one."""
+        sops = bool(self.indices)
+        return sops, self.backend, self.armor, self.plaintext, self.options
+
+    def rule(self, index: int, readers: Iterable[str]) -> Rule:
+        """Return the rule as the map's model has it."""
+        return Rule(
+            index, self.path, self.path_regex,
+            (*readers, *(["{host}"] if self.host else [])),
+            plaintext_allowed=self.plaintext, backend=self.backend, armor=self.armor,
+            sops=self.options,
+        )  # fmt: skip
+
+
+class Planner:
+    """Turns old rules into planned ones for a settled set of owners."""
+
+    def __init__(
+        self, old: Old, owners: Sequence[Owner], tree: Tree, prover: Prover
+    ) -> None:
+        self.old = old
+        self.owners = owners
+        self.tree = tree
+        self.prover = prover
+        self.hosts = [one.name for one in owners if one.kind == "host"]
+
+    def planned(self) -> list[Planned]:
+        """Return the rules, as few as are exactly equivalent."""
+        sops = [one for rule in self.old.sops for one in self.from_sops(rule)]
+        age = [self.from_age(entry) for entry in self.old.age]
+        taken = any(self.old.sops_rule(entry.path) for entry in self.old.age)
+        rules = [*age, *sops] if taken else [*sops, *age]
+        rules = self.with_plaintext(rules)
+        for simpler in (self.by_host, self.by_folder):
+            for candidate in simpler(rules):
+                merged = _merged(rules, candidate)
+                if self.holds(merged):
+                    rules = merged
+        return rules
+
+    def policy(self, rules: Sequence[Planned]) -> Policy:
+        """Return a policy of these rules, each naming its readers one by one."""
+        users = tuple(
+            User(one.name, one.keys, sops_form="ssh" if one.ssh_in_sops else "age")
+            for one in self.owners
+            if one.kind == "user"
+        )
+        hosts = tuple(Host(o.name, o.keys) for o in self.owners if o.kind == "host")
+        made = (one.rule(at, sorted(one.access)) for at, one in enumerate(rules))
+        return Policy(
+            RecipientMap(
+                (), users, hosts, (), tuple(made),
+                sops_config=self.old.config, agenix_rules=self.old.rules,
+            )  # fmt: skip
+        )
+
+    def holds(self, rules: Sequence[Planned]) -> bool:
+        """Tell whether the rules give just the access that the old ones gave."""
+        policy = self.policy(rules)
+        if self.prover.prove(policy).differences:
+            return False
+        return age_names(policy, self.tree) == age_names(
+            self.policy(rules_as_they_are(self)), self.tree
+        )
+
+    def names(self, access: Access) -> frozenset[str]:
+        return frozenset(o.name for o in self.owners if o.key_ids <= access)
+
+    def from_sops(self, rule: SopsRule) -> Iterator[Planned]:
+        """Yield the rule for a creation rule, after those for files it alone claims."""
+        if rule.foreign is not None:
+            return
+        said = dict(
+            access=self.names(rule.access),
+            options=rule.rule.options,
+        )
+        source = rule.rule.path_regex
+        glob = patterns.glob_of(source)
+        text = None if glob is None else self.old.below + glob.text
+        named = glob is not None and not glob.open
+        yield from (
+            Planned(patterns.glob_text(path), None, **said)  # type: ignore[arg-type]
+            for path in self.hidden(rule)
+        )
+        yield Planned(
+            text if named else None,
+            None if named else restated(source, self.old.below),
+            glob=text,
+            comments=rule.comments,
+            indices=frozenset([rule.rule.index]),
+            **said,  # type: ignore[arg-type]
+        )
+
+    def hidden(self, rule: SopsRule) -> list[str]:
+        """Return the sops files that only a rule which names them can claim."""
+        empty = self.policy([])
+        return [
+            path
+            for path, backend in self.tree.items()
+            if backend is Backend.SOPS
+            and empty.never_secret(path)
+            and path not in (self.old.config, self.old.rules)
+            and self.old.sops_rule(path) is rule
+        ]
+
+    def from_age(self, entry: AgeEntry) -> Planned:
+        glob = patterns.glob_text(entry.path)
+        if glob != entry.path and entry.path not in self.tree:
+            raise NixsecretsError(
+                f"{quoted(entry.name)}: has no file, and its name is like a pattern",
+                f"take it out of {self.old.rules}, or create the file with agenix",
+            )
+        return Planned(
+            glob,
+            None,
+            self.names(entry.access),
+            glob=glob,
+            backend=None if entry.path.endswith(".age") else Backend.AGE,
+            armor=entry.armor,
+            comments=entry.comments,
+        )
+
+    def with_plaintext(self, rules: Sequence[Planned]) -> list[Planned]:
+        """Return the rules; those of sops that match plain files allow them."""
+        policy = self.policy(rules)
+        plain = [path for path, backend in self.tree.items() if backend is None]
+        hit = {
+            found[0].index
+            for path in plain
+            if not policy.never_secret(path)
+            and (found := policy.winning(path)) is not None
+        }
+        return [
+            replace(one, plaintext=True) if at in hit and one.indices else one
+            for at, one in enumerate(rules)
+        ]
+
+    def by_host(self, rules: Sequence[Planned]) -> Iterator[tuple[list[Planned], Planned]]:
+        """Yield rules that differ in one host's name only, and what they become."""
+        alike: dict[object, list[tuple[str, Planned]]] = {}
+        for one in rules:
+            for name in self.hosts:
+                template = _template(one.glob, name)
+                if template is not None and name in one.access:
+                    key = template, one.access - {name}, one.sameness
+                    alike.setdefault(key, []).append((name, one))
+        for (template, access, _), found in alike.items():  # type: ignore[misc]
+            if len({name for name, _ in found}) > 1:
+                members = [one for _, one in found]
+                yield members, replace(
+                    members[0],
+                    path=template,
+                    path_regex=None,
+                    glob=template,
+                    access=access,
+                    host=True,
+                    comments=_joined(members),
+                    indices=frozenset().union(*(one.indices for one in members)),
+                )
+
+    def by_folder(self, rules: Sequence[Planned]) -> Iterator[tuple[list[Planned], Planned]]:
+        """Yield the age files of a folder, where all have the same readers."""
+        folders: dict[str, list[Planned]] = {}
+        for one in rules:
+            path = one.path or ""
+            if not one.indices and not one.host and path.endswith(".age"):
+                folders.setdefault(posixpath.dirname(path), []).append(one)
+        for folder, members in folders.items():
+            kinds = {(one.access, one.sameness) for one in members}
+            if len(kinds) == 1 and len(members) >= _FEWEST_FOR_A_FOLDER:
+                glob = f"{folder}/*.age" if folder else "*.age"
+                whole = replace(
+                    members[0], path=glob, glob=glob, comments=_joined(members)
+                )
+                yield members, whole
+
+
+def rules_as_they_are(planner: Planner) -> list[Planned]:
+    """Return a rule for each agenix entry, none of them merged."""
+    return [planner.from_age(entry) for entry in planner.old.age]
+
+
+def age_names(policy: Policy, tree: Tree) -> set[str]:
+    """Return the age files that the regenerated rules file will name."""
+    present = {
+        path
+        for path, backend in tree.items()
+        if backend is Backend.AGE and policy.desired(path, Backend.AGE) is not None
+    }
+    return present | set(policy.named_paths(Backend.AGE))
+
+
+def settled(old: Old, files: Collection[str]) -> Old:
+    """Return the old side with every rule foreign that would claim foreign files.
+
+    The map has no way to leave a path out of a rule, so a rule that also covers what a
+    foreign rule above it decides has to stay foreign itself.
+    """
+    while True:
+        policy_free = Policy(RecipientMap((), (), (), (), ()))
+        prover = Prover(old, files)
+        guilty: dict[int, int] = {}
+        for path in (*files, *prover.samples):
+            if old.decision(path) != "foreign":
+                continue
+            if path not in files and policy_free.never_secret(path):
+                continue
+            claiming = old.first_adopted(path)
+            decided = old.sops_rule(path)
+            if claiming is not None and decided is not None:
+                guilty[claiming.rule.index] = decided.rule.line
+        if not guilty:
+            return old
+        why = "it also covers what the foreign rule at line {} decides"
+        old = Old(
+            tuple(
+                replace(one, foreign=why.format(guilty[one.rule.index]))
+                if one.rule.index in guilty
+                else one
+                for one in old.sops
+            ),
+            old.age,
+            old.config,
+            old.rules,
+        )
+
+
+def restated(source: str, below: str) -> str:
+    """Return an expression for paths below `below` as one for the map's folder.
+
+    Raises:
+        NixsecretsError: it has an anchor that is not at its start.
+    """
+    if not below:
+        return source
+    regex = re2.parse(source)
+    if regex.atoms and source.startswith("^"):
+        return f"^{re2.quote(below)}{source[1:]}"
+    if "^" in re.sub(r"\[\^|\\.", "", source) or r"\A" in source:
+        raise NixsecretsError(
+            f"a path_regex cannot be restated for the folder above {below}",
+            f"run nixsecrets init in {below} instead",
+        )
+    inner = source if regex.atoms else f"(?:{source})"
+    return f"^{re2.quote(below)}(?s:.*){inner}"
+
+
+def _merged(
+    rules: Sequence[Planned], candidate: tuple[list[Planned], Planned]
+) -> list[Planned]:
+    """Return the rules with the members of a candidate replaced by the one of it."""
+    members, whole = candidate
+    if not all(member in rules for member in members):
+        return list(rules)
+    first = rules.index(members[0])
+    kept = [whole if at == first else one for at, one in enumerate(rules)]
+    return [one for one in kept if one not in members[1:] and one != members[0]]
+
+
+def _template(glob: str | None, name: str) -> str | None:
+    """Return the glob with `{host}` where the name stands, once, as a word."""
+    if glob is None or "{host}" in glob:
+        return None
+    parts = re.split(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", glob)
+    return "{host}".join(parts) if len(parts) == 2 else None
+
+
+def _joined(members: Iterable[Planned]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(line for one in members for line in one.comments))

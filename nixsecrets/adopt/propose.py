@@ -1,0 +1,91 @@
+"""The proposal: a map for old configurations, with its proof and what is to be told."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from nixsecrets.adopt.grouping import Naming, naming
+from nixsecrets.adopt.hints import Hints
+from nixsecrets.adopt.mapwriter import map_text
+from nixsecrets.adopt.naming import Owner, owners
+from nixsecrets.adopt.oldrules import Old, SopsRule
+from nixsecrets.adopt.planned import Planned, Planner, Tree, settled
+from nixsecrets.adopt.proof import Difference, Proof, Prover
+from nixsecrets.errors import NixsecretsError, quoted
+from nixsecrets.policy.load import load
+from nixsecrets.policy.resolve import Policy
+from nixsecrets.render import sopsconfig
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A map that is proved to give the access that the old configurations gave.
+
+    `config` is the text of `.sops.yaml` with the adopted rules replaced where they
+    stood, None where there is none; `foreign` the rules that stay as they are.
+    """
+
+    old: Old
+    map_text: str = field(repr=False)
+    owners: tuple[Owner, ...]
+    rules: tuple[Planned, ...]
+    naming: Naming
+    foreign: tuple[SopsRule, ...]
+    proof: Proof
+    config: str | None = field(repr=False, default=None)
+
+
+def propose(
+    old: Old,
+    tree: Tree,
+    hints: Hints,
+    *,
+    config_text: str | None = None,
+    loose: Sequence[str] = (),
+) -> Proposal:
+    """Return the map for `old`, where `tree` are the files of the map's folder.
+
+    Raises:
+        NixsecretsError: nothing of it can be adopted, or not with equal access.
+    """
+    files = [path for path, backend in tree.items() if backend is not None]
+    old = settled(old, files)
+    foreign = tuple(rule for rule in old.sops if rule.foreign is not None)
+    _require_something(old, foreign)
+    who = owners(old, hints, tree)
+    prover = Prover(old, files)
+    rules = tuple(Planner(old, who, tree, prover).planned())
+    words = naming(who, rules, hints.sets)
+    text = map_text(old, who, rules, words, loose)
+    policy = Policy(load(text))
+    proof = prover.prove(policy)
+    _require_equal(proof.differences, "the new map")
+    config = None
+    if old.config is not None:
+        config = sopsconfig.render(policy.map, config_text, adopted=_places(rules))
+        _require_equal(prover.prove_config(config), old.config)
+    return Proposal(old, text, who, rules, words, foreign, proof, config)
+
+
+def _places(rules: Sequence[Planned]) -> Mapping[int, int]:
+    """Return which rule of the map takes the place of which creation rule."""
+    return {index: at for at, rule in enumerate(rules) for index in rule.indices}
+
+
+def _require_something(old: Old, foreign: Sequence[SopsRule]) -> None:
+    """Raise where every rule is one that nixsecrets does not manage."""
+    if not old.sops or len(foreign) < len(old.sops) or old.rules is not None:
+        return
+    reasons = dict.fromkeys(f"  line {r.rule.line}: {r.foreign}" for r in foreign)
+    raise NixsecretsError(
+        "\n".join([f"{old.config}: no rule of it can be adopted", *reasons]),
+        "nixsecrets manages age recipients; bring the readers over to age keys first",
+    )
+
+
+def _require_equal(differences: Sequence[Difference], where: str) -> None:
+    if differences:
+        paths = ", ".join(quoted(one.path) for one in differences[:3])
+        raise NixsecretsError(
+            f"{where} would not give exactly the access that there is: {paths}",
+            "nothing was written; write the rules that cover these in a simpler way",
+        )
