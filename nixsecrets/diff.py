@@ -118,6 +118,18 @@ def fresh_plan(world: World) -> Plan:
     return Plan.of(steps)
 
 
+def switch_plan(
+    before: Mapping[str, str | None], after: Mapping[str, str | None]
+) -> Plan:
+    """Return what writes the texts of `after` where `before` has others."""
+    changed = {p: text for p, text in after.items() if text != before.get(p)}
+    return Plan.of(
+        _write(path, before.get(path), text)
+        for path, text in changed.items()
+        if text is not None
+    )
+
+
 def with_attributes(text: str) -> str:
     """Return `.gitattributes` with the two lines that our files need."""
     have = {line.strip() for line in text.splitlines()}

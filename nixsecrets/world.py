@@ -4,7 +4,7 @@ A `World` is a value: the map, the lock, the generated files as they are, and wh
 every secret file tells without a private key.  Nothing here judges or writes.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -104,6 +104,20 @@ def fresh_world(repo: Repo, map_text: str) -> World:
     world = World(repo, map_text, load(map_text, MAP_NAME), Lock(), files={}, texts={})
     attributes = text_if_there(repo, ATTRIBUTES)
     return replace(world, texts={**_texts(world), ATTRIBUTES: attributes})
+
+
+def adopting_world(
+    repo: Repo, map_text: str, lock: Lock, *, without: Collection[str] = ()
+) -> World:
+    """Return a repository as it is, under a map and a lock that it has not yet.
+
+    `without` are folders that will have a map of their own.
+    """
+    world = replace(fresh_world(repo, map_text), lock=lock)
+    folders = tuple(f"{folder}/" for folder in without)
+    paths = [p for p in repo.list_files() if not p.startswith(folders)]
+    files = _read_all(repo, world.policy, world.book, lock, paths)
+    return replace(world, files=dict(files))
 
 
 def encrypted_files(repo: Repo) -> list[str]:

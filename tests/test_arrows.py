@@ -39,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 MAY_IMPORT["diff"].add("findings")
 MAY_IMPORT["lint"] = MAY_IMPORT["diff"] | {"diff"}
 MAY_IMPORT["vouch"] = MAY_IMPORT["diff"] | {"diff"}
+MAY_IMPORT["adopt"] = MAY_IMPORT["vouch"] | {"vouch", "repo", "ruamel"}
 MAY_IMPORT["apply"] = MAY_IMPORT["carryout"] | {"diff", "repo", "world", "carryout"}
 MAY_IMPORT["cli"] = {*MAY_IMPORT, "click", "rich"}
 

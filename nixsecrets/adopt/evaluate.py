@@ -127,7 +127,7 @@ class _Box:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 start_new_session=True,
-                preexec_fn=_limit_memory,  # noqa: PLW1509 - no threads here
+                preexec_fn=_limit_memory,
             ) as process:
                 output = self._collect(process)
             errors.seek(0)
@@ -172,11 +172,11 @@ def _limit_memory() -> None:
 def _reason(output: bytes) -> str:
     """Return the line in which Nix says what is wrong, without its colours.
 
-    It can quote what the file holds, so only the text up to the first quote is kept.
+    It can quote what the file holds, so only the text up to a quotation mark is kept.
     """
     import re
 
     text = re.sub(r"\x1b\[[0-9;]*m", "", output.decode("utf-8", "replace"))
     lines = [one.strip() for one in text.splitlines() if "error:" in one]
     said = lines[-1].rpartition("error:")[2].strip() if lines else "no message"
-    return re.split(r"[\"'‘«]", said)[0].strip(" :,.") or "no message"
+    return re.split("[\"'\u2018\u00ab]", said)[0].strip(" :,.") or "no message"

@@ -35,7 +35,10 @@ def naming(
 
 class _Grouper:
     def __init__(
-        self, owners: Sequence[Owner], rules: Sequence[Planned], sets: Iterable[NamedSet]
+        self,
+        owners: Sequence[Owner],
+        rules: Sequence[Planned],
+        sets: Iterable[NamedSet],
     ) -> None:
         self.rules = rules
         self.order = {owner.name: at for at, owner in enumerate(owners)}
@@ -119,7 +122,7 @@ class _Grouper:
         for rule in self.rules:
             if members <= rule.access - everywhere:
                 text = rule.path or rule.path_regex or ""
-                words = [w for w in re.findall(r"[A-Za-z][A-Za-z0-9_-]*", text)]
+                words = re.findall(r"[A-Za-z][A-Za-z0-9_-]*", text)
                 generic = {"secrets", "yaml", "json", "age", "env", "ini", "yml", "s"}
                 wishes += [f"{w}-readers" for w in reversed(words) if w not in generic]
                 break
@@ -135,9 +138,7 @@ class _Grouper:
         groups, left = self.covered(rest, allowed)
         return (*groups, *self.sorted(left))
 
-    def singles(
-        self, rest: frozenset[str], allowed: frozenset[str]
-    ) -> frozenset[str]:
+    def singles(self, rest: frozenset[str], allowed: frozenset[str]) -> frozenset[str]:
         return self.covered(rest, allowed)[1]
 
     def covered(

@@ -12,14 +12,20 @@ from nixsecrets.policy.load import NAME
 OwnerKind = Literal["user", "host"]
 
 _HOST_WORDS = frozenset(
-    "host hosts machine machines server servers system systems node nodes device "
-    "devices desktop desktops laptop laptops workstation workstations router routers "
-    "vm vms nixos darwin nixoshosts hostkeys systemkeys vps".split()
+    (
+        *("host", "machine", "server", "system", "node", "device", "desktop"),
+        *("hosts", "machines", "servers", "systems", "nodes", "devices", "desktops"),
+        *("laptop", "workstation", "router", "vm", "vps", "nixos", "darwin"),
+        *("laptops", "workstations", "routers", "vms", "hostkeys", "systemkeys"),
+    )
 )
 _USER_WORDS = frozenset(
-    "user users admin admins people person persons developer developers operator "
-    "operators personal personals home homes human humans maintainer maintainers me "
-    "team userkeys master backup recovery yubikey".split()
+    (
+        *("user", "admin", "people", "person", "developer", "operator", "personal"),
+        *("users", "admins", "persons", "developers", "operators", "personals"),
+        *("home", "human", "maintainer", "me", "team", "master", "backup", "yubikey"),
+        *("homes", "humans", "maintainers", "recovery", "userkeys"),
+    )
 )
 _PREFIX = re.compile(
     r"(?P<word>hosts?|machine|server|system|device|users?|admin|home)[_-](?P<name>.+)"
@@ -78,11 +84,9 @@ def kind_of_words(words: Iterable[str]) -> OwnerKind | None:
 def is_heading(word: str) -> bool:
     """Tell whether a name is that of a kind of keys, not of one owner."""
     lower = word.lower()
-    generic = {"keys", "all", "everyone", "everything", "publickeys", "allkeys"}
-    plural = lower.endswith("s") and kind_of_words([word]) is not None
-    return lower in generic or plural or kind_of_words([word]) is not None and (
-        lower.endswith("keys")
-    )
+    if lower in {"keys", "all", "everyone", "everything", "publickeys", "allkeys"}:
+        return True
+    return lower.endswith("s") and kind_of_words([word]) is not None
 
 
 def split_prefix(name: str) -> tuple[OwnerKind | None, str]:

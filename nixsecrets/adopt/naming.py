@@ -69,8 +69,7 @@ def owners(old: Old, hints: Hints, paths: Collection[str]) -> tuple[Owner, ...]:
     evidence = _Evidence(old, paths)
     named = _named(_known(old, hints))
     return tuple(
-        _owner(name, members, evidence)
-        for name, members in _unique(named).items()
+        _owner(name, members, evidence) for name, members in _unique(named).items()
     )
 
 
@@ -79,7 +78,8 @@ def _known(old: Old, hints: Hints) -> list[_Known]:
     sets = _accesses(old)
     seen: dict[KeyId, list[Sighting]] = {}
     best: dict[KeyId, Recipient] = {}
-    written = [key for rule in (*old.sops, *old.age) for key in rule.readers]
+    written = [key for rule in old.sops for key in rule.readers]
+    written += [key for entry in old.age for key in entry.readers]
     for one in (*hints.sightings, *(Sighting(key, None, "") for key in written)):
         key = one.key.key_id
         seen.setdefault(key, []).append(one)
@@ -88,9 +88,11 @@ def _known(old: Old, hints: Hints) -> list[_Known]:
         if better or (one.key.kind is held.kind and not held.comment):
             best[key] = one.key
     return [
-        _Known(best[key], tuple(found), frozenset(
-            number for number, access in enumerate(sets) if key in access
-        ))
+        _Known(
+            best[key],
+            tuple(found),
+            frozenset(number for number, access in enumerate(sets) if key in access),
+        )
         for key, found in seen.items()
     ]
 
@@ -110,10 +112,11 @@ def _named(known: Iterable[_Known]) -> dict[str, list[_Known]]:
             plain.setdefault(name, set()).update(full[:1])
     found: dict[str, list[_Known]] = {}
     for one in known:
-        name = next(iter(one.names()), None)
-        if name is not None and len(plain[name]) > 1:
+        said = one.names()
+        name = said[0] if said else _from_key(one.key)
+        if said and len(plain[name]) > 1:
             name = one.names(full=True)[0]  # `host_x` and `user_x`: both stay whole
-        found.setdefault(name or _from_key(one.key), []).append(one)
+        found.setdefault(name, []).append(one)
     return found
 
 
@@ -152,8 +155,8 @@ def _owner(name: str, members: list[_Known], evidence: "_Evidence") -> Owner:
     else:
         origin = "no name was found"
     others = (n for one in members for n in (*one.names(full=True), *one.names()))
-    own = {name, *(one.name for one in seen if one.full == name)}
-    own |= {one.full for one in seen if one.name == name}
+    same = [one for one in seen if name in (one.name, one.full)]
+    own = {name, *(one.name for one in same), *(one.full for one in same)}
     in_ssh = any(key in evidence.ssh_in_sops for key in keys)
     kind = "user" if in_ssh else evidence.kind(name, members)
     comments = dict.fromkeys(one.comment for one in seen if one.comment)

@@ -35,8 +35,10 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _NOT_NAMES = frozenset(
-    "publicKeys armor let in with rec inherit if then else import builtins map "
-    "readFile attrValues concatLists".split()
+    (
+        *("publicKeys", "armor", "inherit", "import", "builtins", "map", "readFile"),
+        *("attrValues", "concatLists"),
+    )
 )
 _KEYWORDS = frozenset(("let", "in", "rec", "with", "if", "then", "else"))
 _COMPUTED = re.compile(r"\b(readDir|getEnv|pathExists|currentTime|currentSystem)\b")
@@ -111,9 +113,7 @@ def read_public_key(text: str, path: str) -> Hints:
     keys = keys_in(text)
     many = len(keys) > 1
     return Hints(
-        tuple(
-            Sighting(key, name, path, kind or from_comment(key)[1]) for key in keys
-        ),
+        tuple(Sighting(key, name, path, kind or from_comment(key)[1]) for key in keys),
         (NamedSet(name, frozenset(k.key_id for k in keys), path),)
         if many and name
         else (),
@@ -128,7 +128,9 @@ def _tokens(text: str) -> Iterator[_Token]:
 
 def _without_comments(text: str) -> str:
     return "".join(
-        one.text + " " for one in _tokens(text) if one.kind in ("word", "relative", "sign")
+        one.text + " "
+        for one in _tokens(text)
+        if one.kind in ("word", "relative", "sign")
     )
 
 
@@ -180,9 +182,7 @@ class _Scan:
         ]
         lines = [line for line in lines if line and not private_key_in(line)]
         before = self.text[self.text.rfind("\n", 0, token.start) + 1 : token.start]
-        line_keys = [
-            at for at, _ in self.seen if at >= token.start - len(before)
-        ]
+        line_keys = [at for at, _ in self.seen if at >= token.start - len(before)]
         if before.strip() and line_keys and lines:
             self.comments[line_keys[-1]] = " ".join(lines)
         else:

@@ -14,7 +14,6 @@ from typing import Literal
 from nixsecrets.adopt import patterns
 from nixsecrets.adopt.evaluate import Evaluated
 from nixsecrets.errors import KeyFormatError, NixsecretsError, quoted
-from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import KeyId, Recipient, parse_recipient
 from nixsecrets.policy import re2
 from nixsecrets.policy.model import SELECTION_OPTIONS
@@ -250,10 +249,12 @@ def _age_entry(one: Evaluated, folder: str, comments: tuple[str, ...]) -> AgeEnt
 def _keys(text: object) -> Iterator[Recipient]:
     """Yield the keys of one list element: agenix hands it to age line by line."""
     if not isinstance(text, str):
-        raise ValueError("an element of its publicKeys is no text")  # noqa: TRY004
+        raise ValueError("an element of its publicKeys is no text")
     for line in text.splitlines():
         if line.strip():
             try:
                 yield parse_recipient(line)
             except KeyFormatError as error:
-                raise ValueError(f"one of its keys is no key: {error.message}") from None
+                raise ValueError(
+                    f"one of its keys is no key: {error.message}"
+                ) from None

@@ -21,6 +21,8 @@ from nixsecrets.policy.resolve import Policy
 Tree = Mapping[str, Backend | None]
 """The repository's files; how they are encrypted, None where they are not."""
 
+_Alike = tuple[str, frozenset[str], tuple[object, ...]]
+
 _FEWEST_FOR_A_FOLDER = 3
 
 
@@ -97,9 +99,14 @@ class Planner:
         made = (one.rule(at, sorted(one.access)) for at, one in enumerate(rules))
         return Policy(
             RecipientMap(
-                (), users, hosts, (), tuple(made),
-                sops_config=self.old.config, agenix_rules=self.old.rules,
-            )  # fmt: skip
+                (),
+                users,
+                hosts,
+                (),
+                tuple(made),
+                sops_config=self.old.config,
+                agenix_rules=self.old.rules,
+            )
         )
 
     def holds(self, rules: Sequence[Planned]) -> bool:
@@ -118,25 +125,23 @@ class Planner:
         """Yield the rule for a creation rule, after those for files it alone claims."""
         if rule.foreign is not None:
             return
-        said = dict(
-            access=self.names(rule.access),
-            options=rule.rule.options,
-        )
+        access, options = self.names(rule.access), rule.rule.options
         source = rule.rule.path_regex
         glob = patterns.glob_of(source)
         text = None if glob is None else self.old.below + glob.text
         named = glob is not None and not glob.open
         yield from (
-            Planned(patterns.glob_text(path), None, **said)  # type: ignore[arg-type]
+            Planned(patterns.glob_text(path), None, access, options=options)
             for path in self.hidden(rule)
         )
         yield Planned(
             text if named else None,
             None if named else restated(source, self.old.below),
+            access,
             glob=text,
+            options=options,
             comments=rule.comments,
             indices=frozenset([rule.rule.index]),
-            **said,  # type: ignore[arg-type]
         )
 
     def hidden(self, rule: SopsRule) -> list[str]:
@@ -183,30 +188,37 @@ class Planner:
             for at, one in enumerate(rules)
         ]
 
-    def by_host(self, rules: Sequence[Planned]) -> Iterator[tuple[list[Planned], Planned]]:
+    def by_host(
+        self, rules: Sequence[Planned]
+    ) -> Iterator[tuple[list[Planned], Planned]]:
         """Yield rules that differ in one host's name only, and what they become."""
-        alike: dict[object, list[tuple[str, Planned]]] = {}
+        alike: dict[_Alike, list[tuple[str, Planned]]] = {}
         for one in rules:
             for name in self.hosts:
                 template = _template(one.glob, name)
                 if template is not None and name in one.access:
                     key = template, one.access - {name}, one.sameness
                     alike.setdefault(key, []).append((name, one))
-        for (template, access, _), found in alike.items():  # type: ignore[misc]
+        for (template, access, _), found in alike.items():
             if len({name for name, _ in found}) > 1:
                 members = [one for _, one in found]
-                yield members, replace(
-                    members[0],
-                    path=template,
-                    path_regex=None,
-                    glob=template,
-                    access=access,
-                    host=True,
-                    comments=_joined(members),
-                    indices=frozenset().union(*(one.indices for one in members)),
+                yield (
+                    members,
+                    replace(
+                        members[0],
+                        path=template,
+                        path_regex=None,
+                        glob=template,
+                        access=access,
+                        host=True,
+                        comments=_joined(members),
+                        indices=frozenset().union(*(one.indices for one in members)),
+                    ),
                 )
 
-    def by_folder(self, rules: Sequence[Planned]) -> Iterator[tuple[list[Planned], Planned]]:
+    def by_folder(
+        self, rules: Sequence[Planned]
+    ) -> Iterator[tuple[list[Planned], Planned]]:
         """Yield the age files of a folder, where all have the same readers."""
         folders: dict[str, list[Planned]] = {}
         for one in rules:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from nixsecrets.adopt.oldrules import Old
 from nixsecrets.keys.forms import Backend
-from nixsecrets.policy.match import has_placeholder
+from nixsecrets.policy.model import Rule
 from nixsecrets.policy.resolve import Policy
 from nixsecrets.render.sopsconfig import Winners
 
@@ -74,10 +74,12 @@ class Prover:
         backend = Backend.AGE if path in self.old.entries else Backend.SOPS
         want = policy.desired(path, backend)
         if was is None or was == "foreign":
-            claimed = want is not None and (exist or not has_placeholder(want.rule))
-            return Difference(path, 1, 0) if want is not None and (
-                claimed or was == "foreign"
-            ) else None
+            claimed = want is not None and (exist or not for_hosts(want.rule))
+            return (
+                Difference(path, 1, 0)
+                if want is not None and (claimed or was == "foreign")
+                else None
+            )
         now = frozenset(
             reader.recipient.key_id for reader in (want.readers if want else ())
         )
@@ -114,11 +116,16 @@ class Prover:
         return None if same else Difference(path, 1, 1)
 
 
+def for_hosts(rule: Rule) -> bool:
+    """Tell whether a rule of an adopted map stands for one rule for each host."""
+    return "{host}" in rule.readers
+
+
 def strangers(policy: Policy) -> Iterator[str]:
     """Yield, for each `{host}` rule, a path of every host and of nobody in the map."""
     names = [host.name for host in policy.map.hosts]
     for rule in policy.map.rules:
-        if has_placeholder(rule):
+        if for_hosts(rule):
             for name in (*names, STRANGER):
                 path = str(rule.path).replace("{host}", name)
                 yield path.replace("**", "x").replace("*", "x").replace("?", "x")

@@ -59,6 +59,17 @@ class Sources:
     warnings: tuple[str, ...] = ()
 
 
+def discovered(repo: Repo) -> list[Fleet]:
+    """Return the folders of the repository with old configurations, deepest first.
+
+    Many a NixOS module is called `secrets.nix`: only what speaks of public keys counts.
+    """
+    paths = repo.list_files()
+    rules = (p for p in paths if posixpath.basename(p) == RULES_NAME)
+    modules = {path for path in rules if b"publicKeys" not in repo.read(path)}
+    return fleets([path for path in paths if path not in modules])
+
+
 def fleets(paths: Collection[str]) -> list[Fleet]:
     """Return the folders with old configurations, the deepest first.
 
@@ -76,9 +87,7 @@ def fleets(paths: Collection[str]) -> list[Fleet]:
         mine = sorted(rules.get(folder, []), key=lambda p: (p.count("/"), p))
         config = SOPS_NAME if folder in found else None
         every.append(Fleet(folder, config, _below(folder, mine[0]) if mine else None))
-        every += [
-            Fleet(posixpath.dirname(path), None, RULES_NAME) for path in mine[1:]
-        ]
+        every += [Fleet(posixpath.dirname(path), None, RULES_NAME) for path in mine[1:]]
     return sorted(every, key=lambda one: (-_depth(one.folder), one.folder))
 
 
@@ -128,7 +137,7 @@ def read_sources(
         more, comments, loose, warnings = _source_hints(repo, fleet.rules)
         found = evaluate_rules(repo.root / fleet.rules, repo.top, env)
         age = read_age(found, fleet.rules, comments)
-        hints += more
+        hints += more + _key_files(repo, paths, age)
     tree = {path: _kind(repo, path) for path in paths}
     if fleet.rules is not None:
         _require_place(age, fleet.rules, tree)
@@ -157,9 +166,7 @@ def _kind(repo: Repo, path: str) -> Backend | None:
     return Backend.SOPS if looks_like_sops(path, data) else None
 
 
-def _refuse_generated(
-    repo: Repo, path: str, text: str, paths: Collection[str]
-) -> None:
+def _refuse_generated(repo: Repo, path: str, text: str, paths: Collection[str]) -> None:
     """Raise where a program writes the file: its next run would undo ours."""
     head = [one for one in text.splitlines()[:_HEAD_LINES] if one.lstrip()[:1] == "#"]
     by_header = any(_GENERATED.search(line) for line in head)
@@ -181,9 +188,9 @@ def _generators(repo: Repo, path: str, paths: Collection[str]) -> Iterator[str]:
     folder = posixpath.dirname(path)
     near = {folder, posixpath.join(folder, "dev"), posixpath.join(folder, "nix")}
     for other in paths:
-        if posixpath.basename(other) in names and posixpath.dirname(other) in near:
-            if b"creation_rules" in repo.read(other):
-                yield other
+        place, name = posixpath.split(other)
+        if name in names and place in near and b"creation_rules" in repo.read(other):
+            yield other
 
 
 def _source_hints(
@@ -194,9 +201,10 @@ def _source_hints(
     hints, seen, waiting = first.hints, {rules}, [rules]
     computed: dict[str, None] = {}
     while waiting:
-        text = _text(repo, waiting.pop(0))
+        current = waiting.pop(0)
+        text = _text(repo, current)
         computed |= dict.fromkeys(nixsource.computed(text))
-        for path in nixsource.imports(text, rules if len(seen) == 1 else rules):
+        for path in nixsource.imports(text, current):
             if path in seen or len(seen) > 200:
                 continue
             seen.add(path)
@@ -212,6 +220,14 @@ def _source_hints(
             " it was adopted as it evaluates today"
         )
     return hints, first.comments, first.loose, warnings
+
+
+def _key_files(repo: Repo, paths: Collection[str], age: Sequence[AgeEntry]) -> Hints:
+    """Return the names of the `.pub` files whose keys the entries use."""
+    used = {key.key_id for entry in age for key in entry.readers}
+    found = (_read_hints(repo, path) for path in paths if path.endswith(".pub"))
+    seen = (one for hints in found if hints for one in hints.sightings)
+    return Hints(tuple(one for one in seen if one.key.key_id in used))
 
 
 def _read_hints(repo: Repo, path: str) -> Hints | None:

@@ -42,8 +42,7 @@ class _Reader:
         self.text = text
         self.filename = filename
         self.anchors = {
-            one.node.start: one.name.rstrip(":")
-            for one in document.anchors
+            one.node.start: one.name.rstrip(":") for one in document.anchors
         }
 
     def walk(self, node: Node, above: tuple[str, ...]) -> Iterator[Sighting]:
@@ -113,7 +112,9 @@ class _Reader:
     def names_above(self, node: Node, count: int) -> list[str]:
         """Return the names above a comma list of keys, if there is one for each."""
         names = [safe_name(one) for one in self.comment_above(node).split(",")]
-        return [one for one in names if one] if len(names) == count and all(names) else []
+        return (
+            [one for one in names if one] if len(names) == count and all(names) else []
+        )
 
     def sets(self) -> Iterator[NamedSet]:
         """Yield the lists that have an anchor, or stand under an anchored null key."""
@@ -125,9 +126,7 @@ class _Reader:
                 if key.start in self.anchors and isinstance(key, Scalar) and key.null:
                     yield self.named(self.anchors[key.start], value)
 
-    def mappings(
-        self, node: Node | None
-    ) -> Iterator[tuple[tuple[Node, Node], ...]]:
+    def mappings(self, node: Node | None) -> Iterator[tuple[tuple[Node, Node], ...]]:
         match node:
             case Mapping(pairs=pairs):
                 yield pairs
@@ -162,4 +161,3 @@ def _as_name(comment: str) -> str | None:
     """Return a short comment as a name."""
     words = comment.split()
     return safe_name("-".join(words)) if len(words) <= _MOST_WORDS else None
-

@@ -1,4 +1,4 @@
-"""`nixsecrets init`: the fresh start of a fleet."""
+"""`nixsecrets init`: the fresh start of a fleet, or the adoption of one."""
 
 import datetime
 import getpass
@@ -10,6 +10,7 @@ import click
 
 from nixsecrets.apply import Tools, apply
 from nixsecrets.cli import ui
+from nixsecrets.cli.adoption import Wish, adopt, found
 from nixsecrets.cli.keyargs import keys_from_file
 from nixsecrets.cli.road import git_add
 from nixsecrets.cli.session import Session, keyring, unlock
@@ -46,33 +47,85 @@ PREFERRED = (Kind.X25519, Kind.SSH_ED25519, Kind.SSH_RSA)
 )
 @click.option("--create-key", is_flag=True, help="Create an age key if there is none.")
 @click.option("--git-add", "stage", is_flag=True, help="Stage the files written.")
+@click.option(
+    "--rules",
+    type=click.Path(path_type=Path, exists=True),
+    metavar="FILE",
+    help="The agenix rules to adopt, where they are not found.",
+)
+@click.option(
+    "--sops-config",
+    type=click.Path(path_type=Path, exists=True),
+    metavar="FILE",
+    help="The .sops.yaml to adopt, where it is not found.",
+)
+@click.option("--sops-only", is_flag=True, help="Leave agenix rules alone.")
+@click.option(
+    "--keep-rules", is_flag=True, help="Keep the old rules as secrets.nix.orig."
+)
+@click.option("--dry-run", is_flag=True, help="Show the map and the proof only.")
+@click.option("--yes", "-y", is_flag=True, help="Adopt without asking.")
+@click.option("--git-add", "stage", is_flag=True, help="Stage the files written.")
 @click.pass_obj
 def command(
     start: Path,
     name: str | None,
     key_file: Path | None,
+    rules: Path | None,
+    sops_config: Path | None,
     *,
     create_key: bool,
+    sops_only: bool,
+    keep_rules: bool,
+    dry_run: bool,
+    yes: bool,
     stage: bool,
 ) -> None:
-    """Start a fleet in this folder.
+    """Start a fleet in this folder, or adopt the secrets it has.
 
-    Writes nixsecrets.toml, .sops.yaml, secrets/secrets.nix, nixsecrets.lock and two
-    lines of .gitattributes.  You, with the age or ssh key you have, become the first
-    reader of everything.
+    Where there is a .sops.yaml or a file of agenix rules, the map is made from them:
+    who reads what stays as it is, which is proved, and no secret file is touched.
+
+    Elsewhere, writes nixsecrets.toml, .sops.yaml, secrets/secrets.nix,
+    nixsecrets.lock and two lines of .gitattributes.  You, with the age or ssh key you
+    have, become the first reader of everything.
 
     \b
     Examples:
       nixsecrets init
       nixsecrets init --user alice --key-file ~/.ssh/id_ed25519.pub
+      nixsecrets init --dry-run
+      nixsecrets init --rules nix/secrets.nix --sops-config infra/.sops.yaml
     """
     repo = Repo.at(start)
+    if (repo.root / MAP_NAME).exists():
+        raise NixsecretsError(f"{MAP_NAME} is already here", "nixsecrets status")
+    wish = Wish(rules, sops_config, sops_only, keep_rules, dry_run, yes, stage)
+    if fleets := found(repo, wish):
+        adopt(repo, fleets, wish)
+        return
     _refuse_existing(repo)
+    _start(repo, name, key_file, create_key=create_key, dry_run=dry_run, stage=stage)
+
+
+def _start(
+    repo: Repo,
+    name: str | None,
+    key_file: Path | None,
+    *,
+    create_key: bool,
+    dry_run: bool,
+    stage: bool,
+) -> None:
+    """Write a first map and what is generated from it."""
     keys = keys_from_file(key_file) if key_file else _operator(create=create_key)
     user = name or _user_name()
     text = fresh_map(
         users={user: keys}, sops_config=SOPS_CONFIG, agenix_rules=AGENIX_RULES
     )
+    if dry_run:
+        ui.answer(text)
+        return
     world = fresh_world(repo, text)
     plan = fresh_plan(world)
     session = Session(repo)
@@ -86,15 +139,13 @@ def command(
 
 def _refuse_existing(repo: Repo) -> None:
     """Raise where there is something that a fresh start would overwrite or hide."""
-    if (repo.root / MAP_NAME).exists():
-        raise NixsecretsError(f"{MAP_NAME} is already here", "nixsecrets status")
-    found = [n for n in ELSEWHERE if os.path.lexists(repo.root / n)]
-    found += encrypted_files(repo)[:3]
-    if found:
-        names = ", ".join(quoted(n) for n in found)
+    there = [n for n in ELSEWHERE if os.path.lexists(repo.root / n)]
+    there += encrypted_files(repo)[:3]
+    if there:
+        names = ", ".join(quoted(n) for n in there)
         raise NixsecretsError(
             f"this repository has secrets already: {names}",
-            "a fresh start would not know who may read them; nothing was written",
+            "name what says who may read them: --rules FILE, --sops-config FILE",
         )
 
 
