@@ -130,6 +130,20 @@ class Old:
         near = patterns.nearby(patterns.samples(rule.rule.path_regex))
         return tuple(self.below + path for path in near)
 
+    def dead(self) -> list[tuple[SopsRule, SopsRule]]:
+        """Return the rules that never decide, each with the one that takes its place.
+
+        Judged by paths drawn from each expression.
+        """
+        found: list[tuple[SopsRule, SopsRule]] = []
+        for rule in self.sops:
+            drawn = patterns.samples(rule.rule.path_regex)
+            winners = [self.sops_rule(self.below + path) for path in drawn]
+            above = next((one for one in winners if one is not rule), None)
+            if above is not None and all(one is not rule for one in winners):
+                found.append((rule, above))
+        return found
+
 
 def _finder(rule: ConfigRule, filename: str) -> Callable[[str], bool]:
     if not rule.path_regex:

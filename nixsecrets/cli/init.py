@@ -46,7 +46,6 @@ PREFERRED = (Kind.X25519, Kind.SSH_ED25519, Kind.SSH_RSA)
     help="Your public key, instead of the one that is found.",
 )
 @click.option("--create-key", is_flag=True, help="Create an age key if there is none.")
-@click.option("--git-add", "stage", is_flag=True, help="Stage the files written.")
 @click.option(
     "--rules",
     type=click.Path(path_type=Path, exists=True),

@@ -79,7 +79,9 @@ def exposed_lines(steps: Iterable[Step]) -> Iterator[str]:
 
 
 def drift_lines(plan: Plan) -> Iterator[str]:
-    """Yield each step as `status` tells it."""
+    """Yield each step as `status` tells it, but for what follows from another."""
     for step in plan.steps:
+        if step.action is Action.WRITE and step.text is None:
+            continue  # the lock, after the age files that it is about
         text = describe(step)
         yield f"  {step.action:<12}{path_text(step.path)}  {text}".rstrip()

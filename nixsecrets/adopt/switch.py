@@ -1,0 +1,107 @@
+"""The switch: what adoption writes, and what `status` will say afterwards.
+
+Touches no secret file.  The findings are those of the ordinary plan, made on the
+repository as it will be, so `status` cannot say anything else.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+
+from nixsecrets.adopt.propose import Proposal
+from nixsecrets.diff import (
+    converge_plan,
+    lock_text,
+    rendered,
+    switch_plan,
+    with_attributes,
+)
+from nixsecrets.keys.forms import Backend
+from nixsecrets.plan import Plan
+from nixsecrets.render.lock import Lock
+from nixsecrets.repo.tree import Repo
+from nixsecrets.secretfiles import agefile
+from nixsecrets.secretfiles.state import Actual, Record, Recorded, Unknown
+from nixsecrets.vouch import ADOPTED, in_stanza_order
+from nixsecrets.world import (
+    ATTRIBUTES,
+    LOCK_NAME,
+    MAP_NAME,
+    World,
+    adopting_world,
+    text_if_there,
+)
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """One folder's adoption: what to write, and what then differs from the map.
+
+    `vouched` are the age files whose anonymous readers were taken from the old rules.
+    """
+
+    world: World
+    plan: Plan
+    findings: Plan
+    vouched: tuple[str, ...]
+
+
+def adoption(
+    repo: Repo,
+    proposal: Proposal,
+    *,
+    keep_rules: bool = False,
+    others: Collection[str] = (),
+) -> Adoption:
+    """Return what switching to the proposed map writes, and what it finds."""
+    text = proposal.map_text
+    world = adopting_world(repo, text, Lock(), without=others)
+    records = _records(world)
+    lock = lock_text(world, records)
+    world = adopting_world(repo, text, Lock.parse(lock), without=others)
+    vouched = [p for p, actual in world.secrets.items() if _vouched(actual)]
+    if len(vouched) < len(records):
+        kept = {path: records[path] for path in vouched}
+        lock = lock_text(replace(world, lock=Lock()), kept)
+        world = adopting_world(repo, text, Lock.parse(lock), without=others)
+    config = world.map.sops_config
+    held = {} if config is None else {config: proposal.config}
+    world = replace(world, texts={**world.texts, **held})
+    after = _after(world, lock)
+    before = {path: text_if_there(repo, path) for path in after}
+    if keep_rules and (rules := world.map.agenix_rules) is not None:
+        after |= {f"{rules}.orig": before[rules]}
+    world = replace(world, texts={**world.texts, **after})
+    return Adoption(
+        world, switch_plan(before, after), converge_plan(world), tuple(vouched)
+    )
+
+
+def _after(world: World, lock: str) -> dict[str, str | None]:
+    attributes = with_attributes(world.texts.get(ATTRIBUTES) or "")
+    return {
+        MAP_NAME: world.map_text,
+        LOCK_NAME: lock,
+        ATTRIBUTES: attributes,
+        **rendered(world),
+    }
+
+
+def _records(world: World) -> Mapping[str, Record]:
+    """Return a record for each age file whose stanzas can be those of its readers."""
+    found = ((path, _record(world, actual)) for path, actual in world.secrets.items())
+    return {path: record for path, record in found if record is not None}
+
+
+def _record(world: World, actual: Actual) -> Record | None:
+    if actual.backend is not Backend.AGE or not isinstance(actual.state, Unknown):
+        return None
+    want = world.policy.desired(actual.path, Backend.AGE)
+    if want is None or actual.refusal is not None:
+        return None
+    stanzas = agefile.parse(world.repo.read(actual.path)).entries
+    ordered = in_stanza_order([r.recipient for r in want.readers], stanzas)
+    return None if ordered is None else Record(ordered, actual.sha256, ADOPTED)
+
+
+def _vouched(actual: Actual) -> bool:
+    return isinstance(actual.state, Recorded) and actual.state.how == ADOPTED
