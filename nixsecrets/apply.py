@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from nixsecrets.carryout import Bench, Job, Sealed, carry_out, verify
+from nixsecrets.carryout import Bench, Job, Moved, Sealed, carry_out, verify
 from nixsecrets.diff import lock_text
 from nixsecrets.errors import (
     ConflictError,
@@ -121,13 +121,14 @@ def _job(step: Step, world: World, contents: Mapping[str, bytes]) -> Job:
     Raises:
         ConflictError: the file is not what it was when the plan was made.
     """
-    old = None if step.before is None else world.repo.read(step.path)
+    source = step.origin or step.path
+    old = None if step.before is None else world.repo.read(source)
     if old is not None and sha256(old) != step.before:
         raise ConflictError(
-            f"{step.path}: changed on the disk since the plan was made",
+            f"{source}: changed on the disk since the plan was made",
             "nothing was changed; run the command again",
         )
-    found = world.files.get(step.path)
+    found = world.files.get(source)
     have = found.recipients if isinstance(found, Actual) else ()
     return Job(step, have, old, contents.get(step.path))
 
@@ -164,7 +165,8 @@ def _stage_secrets(
                 batch.delete(step.path, step.before or "")
                 continue
             sealed[step.path] = carry_out(job, bench)
-            batch.stage(step.path, sealed[step.path].data, before=step.before)
+            before = step.before if step.origin is None else None
+            batch.stage(step.path, sealed[step.path].data, before=before)
             if step.origin is not None:
                 batch.delete(step.origin, step.before or "")
         except (IdentityError, SecretFileError) as error:
@@ -182,12 +184,12 @@ def _stage_generated(
             continue
         text = step.text
         if text is None:
-            text = lock_text(world, _records(done, sealed))
+            text = lock_text(world, _records(done, sealed, world))
         batch.stage(step.path, text.encode(), before=step.before)
 
 
 def _records(
-    done: Sequence[Step], sealed: Mapping[str, Sealed]
+    done: Sequence[Step], sealed: Mapping[str, Sealed], world: World
 ) -> dict[str, Record | None]:
     """Return what the lock has to say of the files just staged."""
     changes: dict[str, Record | None] = {}
@@ -197,10 +199,13 @@ def _records(
         if step.action is Action.DELETE:
             changes[step.path] = None
         elif step.backend is Backend.AGE and step.path in sealed:
-            changes[step.path] = _record(step, sealed[step.path].data)
+            changes[step.path] = _record(step, sealed[step.path], world)
     return changes
 
 
-def _record(step: Step, data: bytes) -> Record:
+def _record(step: Step, sealed: Sealed, world: World) -> Record | None:
+    data = sealed.data
+    if isinstance(sealed, Moved):
+        return world.lock.record(step.origin or step.path, sha256(data))
     recipients = tuple(reader.recipient for reader in step.target)
     return Record(recipients, sha256(data), "written")

@@ -47,6 +47,7 @@ class Reason(StrEnum):
     FORM = "form"
     OPTIONS_CHANGED = "options-changed"
     CONTENT = "content"
+    RENAMED = "renamed"
 
 
 @dataclass(frozen=True, slots=True)
