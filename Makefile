@@ -16,13 +16,14 @@ PYTHON = $(shell for name in $(PYTHON_NAMES); do \
   "$$name" -c "$(USABLE)" 2>/dev/null && echo "$$name" && break; done)
 endif
 
-.PHONY: help test lint format demo fuzz constraints venv clean
+.PHONY: help test lint format demo bench fuzz constraints venv clean
 
 help:
 	@echo "make test         run every test, on all cores (PYTEST_ARGS=… adds options)"
 	@echo "make lint         formatting, ruff, mypy, import arrows, README against --help"
 	@echo "make format       let ruff format the sources, bring the README block up to date"
 	@echo "make demo         the whole job on a throw-away fleet, in under a minute"
+	@echo "make bench        measure against age, sops and git, print a table (minutes)"
 	@echo "make fuzz         the property tests, with many more examples"
 	@echo "make constraints  resolve the dependencies anew and write constraints.txt"
 
@@ -43,6 +44,11 @@ format: venv
 
 demo: venv
 	$(PY) -m tests.demo
+
+# Ratios of one run on one machine; BENCH_ARGS="age sops" chooses parts.
+bench: venv
+	@mkdir -p benchmarks/results
+	$(PY) -m benchmarks --json benchmarks/results/latest.json $(BENCH_ARGS)
 
 fuzz: venv
 	HYPOTHESIS_PROFILE=fuzz $(PY) -m pytest -n auto -m hypothesis $(PYTEST_ARGS)

@@ -4,29 +4,42 @@ Takes the very plan that was shown.  Before the journal is durable nothing in th
 has changed; after it, a run that is cut short is completed by the next command.
 """
 
+import contextlib
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from nixsecrets.carryout import Bench, Job, Moved, Sealed, carry_out, verify
+from nixsecrets.carryout import Bench, Job
 from nixsecrets.diff import lock_text
 from nixsecrets.errors import (
-    ConflictError,
     IdentityError,
+    KeyFormatError,
     NixsecretsError,
+    ProgramError,
     SecretFileError,
 )
 from nixsecrets.keys.forms import Backend
-from nixsecrets.keys.identities import Identity, Keyring, Locked
+from nixsecrets.keys.identities import (
+    Identity,
+    Keyring,
+    Locked,
+    PluginIdentity,
+)
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.plan import Action, Plan, Step
 from nixsecrets.repo import private
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.staging import Batch
+from nixsecrets.secretfiles.program import SopsProgram
 from nixsecrets.secretfiles.state import Actual, Record
+from nixsecrets.workers import Maker, hired
 from nixsecrets.world import World
 
 Unlock = Callable[[Locked], tuple[Identity, ...]]
+
+
+_OF_ONE_FILE = IdentityError | SecretFileError | KeyFormatError | ProgramError
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +52,14 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was written, and what was left out (`keep_going` only)."""
+    """What was written, and what was left out (`keep_going` only).
+
+    `hard_links` are the written files whose other names keep the old content.
+    """
 
     done: tuple[Step, ...]
     failed: tuple[Failure, ...] = ()
+    hard_links: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,41 +113,36 @@ def apply(
         ApplyError: a file cannot be carried out, and nothing was changed.
         ConflictError: a file changed since the plan was made; nothing was changed.
     """
-    with private.private_folder(os.environ) as workdir, Batch(world.repo) as batch:
-        jobs = [_job(step, world, contents or {}) for step in plan.secret_steps]
-        opened = [job.have for job in jobs if job.must_open]
-        bench = Bench(unlocked(opened, tools.keyring, tools.unlock), workdir)
-        sealed, failed = _stage_secrets(jobs, bench, tools, batch)
+    jobs = [_job(step, world, contents or {}) for step in plan.secret_steps]
+    with contextlib.ExitStack() as stack:
+        bench = _bench(jobs, tools, stack)
+        batch = stack.enter_context(Batch(world.repo))
+        maker = Maker(world.repo, jobs, bench)
+        hashes, failed = _stage_secrets(maker, tools, batch)
         if failed and not tools.keep_going:
             raise ApplyError(failed, world)
         lost = {failure.step.path for failure in failed}
         done = tuple(step for step in plan.steps if step.path not in lost)
-        _stage_generated(done, world, sealed, batch)
-        batch.flush()
-        for job in jobs:
-            if job.step.path in sealed:
-                new = batch.read_staged(job.step.path)
-                verify(job, sealed[job.step.path], new, bench)
+        _stage_generated(done, world, hashes, batch)
         batch.commit()
-    return Outcome(done, tuple(failed))
+        return Outcome(done, tuple(failed), batch.hard_links)
 
 
 def _job(step: Step, world: World, contents: Mapping[str, bytes]) -> Job:
-    """Return the step with the bytes that it was planned on.
-
-    Raises:
-        ConflictError: the file is not what it was when the plan was made.
-    """
-    source = step.origin or step.path
-    old = None if step.before is None else world.repo.read(source)
-    if old is not None and sha256(old) != step.before:
-        raise ConflictError(
-            f"{source}: changed on the disk since the plan was made",
-            "nothing was changed; run the command again",
-        )
-    found = world.files.get(source)
+    found = world.files.get(step.origin or step.path)
     have = found.recipients if isinstance(found, Actual) else ()
-    return Job(step, have, old, contents.get(step.path))
+    return Job(step, have, contents.get(step.path))
+
+
+def _bench(jobs: Iterable[Job], tools: Tools, stack: contextlib.ExitStack) -> Bench:
+    """Return the bench for the jobs; a private folder is made where sops needs one."""
+    opened = [job.have for job in jobs if job.must_open]
+    identities = unlocked(opened, tools.keyring, tools.unlock)
+    if not any(job.runs_sops for job in jobs):
+        return Bench(identities)
+    sops = SopsProgram.find(os.environ)
+    folder = stack.enter_context(private.private_folder(os.environ))
+    return Bench(identities, folder, sops)
 
 
 def unlocked(
@@ -154,29 +166,76 @@ def unlocked(
 
 
 def _stage_secrets(
-    jobs: Sequence[Job], bench: Bench, tools: Tools, batch: Batch
-) -> tuple[dict[str, Sealed], list[Failure]]:
-    sealed: dict[str, Sealed] = {}
+    maker: Maker, tools: Tools, batch: Batch
+) -> tuple[dict[str, str], list[Failure]]:
+    """Make, stage, flush and prove every job, a wave of them at a time.
+
+    Returns the SHA-256 of each new file, and what could not be made.
+    """
+    hashes: dict[str, str] = {}
     failed: list[Failure] = []
-    for job in jobs:
-        step = job.step
-        try:
-            if step.action is Action.DELETE:
-                batch.delete(step.path, step.before or "")
-                continue
-            sealed[step.path] = carry_out(job, bench)
-            before = step.before if step.origin is None else None
-            batch.stage(step.path, sealed[step.path].data, before=before)
-            if step.origin is not None:
-                batch.delete(step.origin, step.before or "")
-        except (IdentityError, SecretFileError) as error:
-            failed.append(Failure(step, error))
-        tools.tick()
-    return sealed, failed
+    for numbers in _shares(maker):
+        with hired(maker, numbers) as crew:
+            queue = deque(numbers)
+            while queue:
+                places: dict[int, str] = {}
+                for number, made in crew.make(queue):
+                    step = maker.jobs[number].step
+                    if isinstance(made, bytes):
+                        places[number] = _stage(step, made, batch)
+                        hashes[step.path] = sha256(made)
+                    else:
+                        failed.append(_failure(step, made))
+                    tools.tick()
+                if not failed or tools.keep_going:
+                    batch.flush()
+                    crew.prove(places)
+    for job in maker.jobs:
+        if job.step.action is Action.DELETE:
+            batch.delete(job.step.path, job.step.before or "")
+    return hashes, sorted(failed, key=lambda failure: failure.step.path)
+
+
+def _shares(maker: Maker) -> tuple[list[int], list[int]]:
+    """Return the jobs that a plugin may have to open, and the others.
+
+    A plugin may talk to a person, who is at the terminal of this very process.
+    """
+    plain = {
+        recipient.key_id
+        for identity in maker.bench.identities
+        if not isinstance(identity, PluginIdentity)
+        for recipient in identity.recipients
+    }
+    personal: list[int] = []
+    others: list[int] = []
+    plugins = any(isinstance(i, PluginIdentity) for i in maker.bench.identities)
+    for number, job in enumerate(maker.jobs):
+        if job.step.action is Action.DELETE:
+            continue
+        sure = not plugins or any(reader.key_id in plain for reader in job.have)
+        (others if sure or not job.must_open else personal).append(number)
+    return personal, others
+
+
+def _stage(step: Step, made: bytes, batch: Batch) -> str:
+    """Stage a step's new bytes; return where they wait."""
+    moved = step.origin is not None
+    batch.stage(step.path, made, before=None if moved else step.before)
+    if step.origin is not None:
+        batch.delete(step.origin, step.before or "")
+    return str(batch.staged_path(step.path))
+
+
+def _failure(step: Step, error: NixsecretsError) -> Failure:
+    """Return the failure of one file; what is wrong with the run is raised."""
+    if isinstance(error, _OF_ONE_FILE):
+        return Failure(step, error)
+    raise error
 
 
 def _stage_generated(
-    done: Sequence[Step], world: World, sealed: Mapping[str, Sealed], batch: Batch
+    done: Sequence[Step], world: World, hashes: Mapping[str, str], batch: Batch
 ) -> None:
     """Stage map, configurations and lock; the lock gets the hashes just made."""
     for step in done:
@@ -184,12 +243,16 @@ def _stage_generated(
             continue
         text = step.text
         if text is None:
-            text = lock_text(world, _records(done, sealed, world))
+            text = lock_text(world, _records(done, hashes))
         batch.stage(step.path, text.encode(), before=step.before)
+    batch.flush()
+    for step in done:
+        if step.action is Action.WRITE:
+            batch.read_staged(step.path)
 
 
 def _records(
-    done: Sequence[Step], sealed: Mapping[str, Sealed], world: World
+    done: Sequence[Step], hashes: Mapping[str, str]
 ) -> dict[str, Record | None]:
     """Return what the lock has to say of the files just staged."""
     changes: dict[str, Record | None] = {}
@@ -198,14 +261,7 @@ def _records(
             changes[step.origin] = None
         if step.action is Action.DELETE:
             changes[step.path] = None
-        elif step.backend is Backend.AGE and step.path in sealed:
-            changes[step.path] = _record(step, sealed[step.path], world)
+        elif step.backend is Backend.AGE and step.path in hashes:
+            recipients = tuple(reader.recipient for reader in step.target)
+            changes[step.path] = Record(recipients, hashes[step.path], "written")
     return changes
-
-
-def _record(step: Step, sealed: Sealed, world: World) -> Record | None:
-    data = sealed.data
-    if isinstance(sealed, Moved):
-        return world.lock.record(step.origin or step.path, sha256(data))
-    recipients = tuple(reader.recipient for reader in step.target)
-    return Record(recipients, sha256(data), "written")

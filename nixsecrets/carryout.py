@@ -13,29 +13,24 @@ from typing import assert_never
 from nixsecrets.errors import SecretFileError
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Identity
-from nixsecrets.keys.recipients import Recipient
+from nixsecrets.keys.recipients import KeyId, Recipient
 from nixsecrets.plan import Action, Reason, Step
 from nixsecrets.secretfiles import ageops, ageverify, sopsops, sopsverify
 from nixsecrets.secretfiles.program import SopsProgram
 
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """The bytes of a file that only changes its place."""
-
-    data: bytes = field(repr=False)
-
-
-Sealed = Moved | ageops.Sealed | sopsops.SopsSealed
+Sealed = ageops.Sealed | sopsops.SopsSealed
 KEEPS_KEY = (Action.GRANT, Action.FORM_CHANGE)
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What the work needs besides the file: identities, sops, a private folder."""
+    """What the work needs besides the file: identities, sops, a private folder.
+
+    `private` is the folder for sops, None where no job runs it.
+    """
 
     identities: Sequence[Identity] = field(repr=False)
-    workdir: Path
+    private: Path | None = None
     sops_program: SopsProgram | None = None
 
     @cached_property
@@ -45,30 +40,46 @@ class Bench:
 
         return self.sops_program or SopsProgram.find(os.environ)
 
+    @property
+    def workdir(self) -> Path:
+        """The private folder, for a job that runs sops."""
+        if self.private is None:
+            raise RuntimeError("sops is run without a private folder")
+        return self.private
+
+    @cached_property
+    def key_ids(self) -> frozenset[KeyId]:
+        """The keys of the identities."""
+        return frozenset(r.key_id for one in self.identities for r in one.recipients)
+
 
 @dataclass(frozen=True)
 class Job:
-    """A step with the file as it is now, and the content where one is given.
+    """A step, the content where one is given, and the file as it was once read.
 
     `have` are the file's readers as the plan saw them (empty: unknown).
     """
 
     step: Step
-    have: tuple[Recipient, ...]
-    old: bytes | None = field(repr=False)
+    have: tuple[Recipient, ...] = ()
     content: bytes | None = field(default=None, repr=False)
+    old: bytes | None = field(default=None, repr=False)
+
+    @property
+    def source(self) -> str:
+        """The path of the file that the new one is made from."""
+        return self.step.origin or self.step.path
 
     @property
     def must_open(self) -> bool:
         """Tell whether an identity is needed (not for an age file written anew)."""
         given = self.content is not None and self.step.backend is Backend.AGE
-        closed = self.keeps_bytes or self.step.action is Action.DELETE
-        return self.old is not None and not given and not closed
+        return self.step.before is not None and not given
 
     @property
-    def keeps_bytes(self) -> bool:
-        """Tell whether the file only changes its place."""
-        return self.step.action is Action.MOVE and self.step.reason is Reason.RENAMED
+    def runs_sops(self) -> bool:
+        """Tell whether the sops program is needed, and a private folder for it."""
+        return self.step.backend is Backend.SOPS and self.step.action not in KEEPS_KEY
 
     @property
     def recipients(self) -> list[Recipient]:
@@ -84,8 +95,6 @@ def carry_out(job: Job, bench: Bench) -> Sealed:
         SecretFileError: the file is damaged, or cannot be changed.
         ProgramError: sops is missing or failed.
     """
-    if job.keeps_bytes:
-        return Moved(_old(job))
     match job.step.backend:
         case Backend.AGE:
             return _age(job, bench)
@@ -102,10 +111,19 @@ def _age(job: Job, bench: Bench) -> ageops.Sealed:
     if job.content is not None:
         return ageops.seal(job.content, job.recipients, armored=step.armored)
     old = _old(job)
+    first = _own_place(job, bench)
     if step.action in KEEPS_KEY:
         add, replace = entries(job)
-        return ageops.grant(old, bench.identities, add=add, replace=replace)
-    return ageops.reencrypt(old, bench.identities, job.recipients)
+        return ageops.grant(
+            old, bench.identities, add=add, replace=replace, first=first
+        )
+    return ageops.reencrypt(old, bench.identities, job.recipients, first=first)
+
+
+def _own_place(job: Job, bench: Bench) -> int | None:
+    """Return which entry is ours, so that it need not be looked for."""
+    places = (n for n, reader in enumerate(job.have) if reader.key_id in bench.key_ids)
+    return next(places, None)
 
 
 def _sops(job: Job, bench: Bench) -> sopsops.SopsSealed:
@@ -181,9 +199,6 @@ def verify(job: Job, sealed: Sealed, new: bytes, bench: Bench) -> None:
         SecretFileError: it is not what it must be; nothing may be replaced.
     """
     match sealed:
-        case Moved():
-            if new != _old(job):
-                raise SecretFileError(f"{job.step.path}: was not moved as it was")
         case ageops.Sealed():
             _verify_age(job, sealed, new, bench)
         case sopsops.SopsSealed():

@@ -29,7 +29,6 @@ _PACKAGES = {
     "age": "age",
     "age-keygen": "age",
     "git": "git",
-    "gpg": "gnupg",
     "nix-instantiate": "nix-bin",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",

@@ -40,14 +40,15 @@ MAY_IMPORT["diff"].add("findings")
 MAY_IMPORT["lint"] = MAY_IMPORT["diff"] | {"diff"}
 MAY_IMPORT["vouch"] = MAY_IMPORT["diff"] | {"diff"}
 MAY_IMPORT["adopt"] = MAY_IMPORT["vouch"] | {"vouch", "repo", "ruamel"}
-MAY_IMPORT["apply"] = MAY_IMPORT["carryout"] | {"diff", "repo", "world", "carryout"}
+MAY_IMPORT["workers"] = MAY_IMPORT["carryout"] | {"carryout", "repo"}
+MAY_IMPORT["apply"] = MAY_IMPORT["workers"] | {"diff", "world", "workers"}
 MAY_IMPORT["cli"] = {*MAY_IMPORT, "click", "rich"}
 
 # Text in, values out: no clock, no environment, no disk, no other program.
 PURE_LAYERS = {"errors", "splice", "findings", "reports", "policy", "render"}
 PURE_LAYERS |= {"plan", "diff", "vouch", "lint"}
 # Parsing of secret files is judgement too; these modules seal, open or run sops.
-DOING = {"ageops", "program", "rage", "sopsops", "sopsverify", "wrap"}
+DOING = {"ageops", "chunk", "program", "rage", "sopsops", "sopsverify", "wrap"}
 IMPURE = {
     "getpass",
     "io.open",

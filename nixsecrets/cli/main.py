@@ -23,9 +23,6 @@ COMMANDS = {
     "add-host": "add a machine to the map and give what it may now read",
     "remove-user": "remove a person and re-encrypt everything they could read",
     "remove-host": "remove a machine and re-encrypt everything it could read",
-    "hosts": "list the machines: key, groups, how it was verified, what they read",
-    "rename-host": "give a machine another name, and move its files",
-    "rotate-user": "replace the keys of a person",
     "rotate-host": "replace the key of a machine that was reinstalled",
     "scan": "ask all machines for their keys and compare them with the map",
     "edit": "edit a secret in your editor",
@@ -164,6 +161,8 @@ def _report_bug(error: Exception) -> None:
     import traceback
 
     ui.say(f"nixsecrets: error: this is a bug in nixsecrets ({type(error).__name__})")
-    for frame in traceback.extract_tb(error.__traceback__):
-        ui.say(f"  {Path(frame.filename).name}:{frame.lineno} in {frame.name}")
+    frames = traceback.extract_tb(error.__traceback__)
+    where = [(frame.filename, frame.lineno, frame.name) for frame in frames]
+    for file, line, function in (*where, *getattr(error, "frames", ())):
+        ui.say(f"  {Path(file).name}:{line} in {function}")
     ui.say("nixsecrets: hint: please report it with the lines above")

@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-Decorated = Callable[..., Any]
-Decorator = Callable[[Decorated], Decorated]
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +41,7 @@ _ROAD = (
     identity_option,
     click.option("-n", "--dry-run", is_flag=True, help="Show the plan, do nothing."),
     click.option(
-        "--json",
-        "as_json",
-        is_flag=True,
-        help="The plan (--dry-run), or the values that are exposed, as JSON.",
+        "--json", "as_json", is_flag=True, help="With --dry-run: the plan as JSON."
     ),
     click.option("-y", "--yes", is_flag=True, help="Agree to the plan beforehand."),
     click.option(

@@ -5,11 +5,14 @@ Colours and progress only on a terminal; nothing here decides anything.
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 from nixsecrets.errors import DeclinedError, NixsecretsError
+
+REFRESH_SECONDS = 0.1
 
 
 class Tick(Protocol):
@@ -78,23 +81,6 @@ def confirm(question: str, *, hint: str) -> None:
         raise DeclinedError("nothing was changed: declined")
 
 
-def choose(question: str, answers: Sequence[str], default: str) -> str:
-    """Ask for one of a few words; the default where nothing or no terminal answers.
-
-    Raises:
-        DeclinedError: the answer was none of them.
-    """
-    if not has_terminal():
-        return default
-    sys.stderr.write(f"{question} [{'/'.join(answers)}] ({default}) ")
-    sys.stderr.flush()
-    said = sys.stdin.readline().strip().lower() or default
-    found = [answer for answer in answers if answer.startswith(said)]
-    if len(found) != 1:
-        raise DeclinedError(f"nothing was changed: {said!r} is none of the answers")
-    return found[0]
-
-
 def asked(question: str, *, default: bool = False) -> bool:
     """Ask a yes/no question; where no terminal can answer, the answer is no."""
     if not has_terminal():
@@ -139,13 +125,20 @@ def progress(label: str, total: int) -> Iterator[Tick]:
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    # No refreshing thread: worker processes are forked while the bar is there.
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, auto_refresh=False) as bar:
         task = bar.add_task(label, total=total, rate="")
+        shown = 0.0
 
         def tick() -> None:
+            nonlocal shown
             bar.advance(task)
-            speed = bar.tasks[0].speed
-            bar.update(task, rate=f"{speed:.0f}/s" if speed else "")
+            now = time.monotonic()
+            if now - shown >= REFRESH_SECONDS or bar.finished:
+                shown = now
+                speed = bar.tasks[0].speed
+                bar.update(task, rate=f"{speed:.0f}/s" if speed else "", refresh=True)
 
         yield tick
 

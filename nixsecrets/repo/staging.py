@@ -66,7 +66,7 @@ class Batch:
         self._paths: dict[str, str] = {}
         self._homes: dict[str, _Home] = {}
         self._hard_links: list[str] = []
-        self._flushed = True
+        self._unflushed: list[str] = []
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -151,35 +151,22 @@ class Batch:
         return Path(waiting)
 
     def read_staged(self, path: str) -> bytes:
-        """Return the new content of `path` as it is on the disk.
-
-        Raises `SecretFileError` where that is not what was staged.
-        """
-        try:
-            data = files.read_bytes_nofollow(str(self.staged_path(path)))
-        except OSError as error:
-            raise _unchanged(files.explained(error, "read back", path)) from error
-        if files.sha256(data) != self._entries[path].after:
-            raise SecretFileError(
-                f"{quoted(path)} reads back other than it was written",
-                "nothing was replaced; look at the system's log for disk errors",
-            )
-        return data
+        """Return the new content of `path`; raises as `read_back`."""
+        after = self._entries[path].after or ""
+        return read_back(str(self.staged_path(path)), after, path)
 
     def flush(self) -> None:
-        """Make the staged files durable."""
-        waiting = [
-            place
-            for entry in self._entries.values()
-            if (place := entry.waiting(self._repo)) is not None
-        ]
+        """Make the files durable that were staged since the last time."""
+        waiting = self._unflushed
+        if not waiting:
+            return
         try:
             files.flush(waiting, {os.path.dirname(place) for place in waiting})
         except OSError as error:
             raise _unchanged(
                 files.explained(error, "flush", str(self._repo.staging))
             ) from error
-        self._flushed = True
+        self._unflushed = []
 
     def commit(self) -> None:
         """Replace everything: journal, look that no path changed meanwhile, rename.
@@ -188,8 +175,7 @@ class Batch:
         replaced then), or where the disk refuses half-way (the next run completes it),
         and `NixsecretsError` where it refuses before the first.
         """
-        if not self._flushed:
-            self.flush()
+        self.flush()
         self._refuse_case_clashes()
         plan = Journal.of(e for e in self._entries.values() if e.before != e.after)
         if plan.entries:
@@ -272,8 +258,9 @@ class Batch:
         new: tuple[str | None, str | None, str | None],
     ) -> None:
         below_top = self._repo.relative_to_top(target)
-        self._entries[path] = Entry(below_top, before, *new)
-        self._flushed = False
+        entry = self._entries[path] = Entry(below_top, before, *new)
+        if (place := entry.waiting(self._repo)) is not None:
+            self._unflushed.append(place)
 
     def _old(self, target: str, path: str) -> os.stat_result | None:
         """Return what is known of the file to be replaced; note other names of it."""
@@ -370,6 +357,23 @@ def _ignores_case(repo: Repo) -> bool:
         return (repo.top / name).samefile(repo.top / name.upper())
     except FileNotFoundError:
         return False
+
+
+def read_back(place: str, after: str, path: str) -> bytes:
+    """Return what was staged at `place` for `path`, whose SHA-256 is to be `after`.
+
+    Raises `SecretFileError` where the disk gives something else.
+    """
+    try:
+        data = files.read_bytes_nofollow(place)
+    except OSError as error:
+        raise _unchanged(files.explained(error, "read back", path)) from error
+    if files.sha256(data) != after:
+        raise SecretFileError(
+            f"{quoted(path)} reads back other than it was written",
+            "nothing was replaced; look at the system's log for disk errors",
+        )
+    return data
 
 
 def _unchanged(error: NixsecretsError) -> NixsecretsError:

@@ -82,14 +82,19 @@ def seal(
 
 
 def reencrypt(
-    data: bytes, identities: Sequence[Identity], recipients: Sequence[Recipient]
+    data: bytes,
+    identities: Sequence[Identity],
+    recipients: Sequence[Recipient],
+    *,
+    first: int | None = None,
 ) -> Sealed:
     """Encrypt the same plaintext anew, to exactly `recipients`; armor stays armor.
 
-    Raises what `decrypt` and `seal` raise.
+    `first` is as for `grant`.  Raises what `decrypt` and `seal` raise.
     """
-    armored = agefile.parse(data).armored
-    return seal(decrypt(data, identities), recipients, armored=armored)
+    file = agefile.parse(data)
+    plaintext = _decrypted(file, identities, first)
+    return seal(plaintext, recipients, armored=file.armored)
 
 
 def grant(
@@ -165,8 +170,13 @@ def decrypt(data: bytes, identities: Sequence[Identity]) -> bytes:
         IdentityError: none of the identities is a reader.
         SecretFileError: the file is damaged or was tampered with anywhere.
     """
-    file = agefile.parse(data)
-    key = _find_key(file, identities, None)
+    return _decrypted(agefile.parse(data), identities, None)
+
+
+def _decrypted(
+    file: AgeFile, identities: Sequence[Identity], first: int | None
+) -> bytes:
+    key = _find_key(file, identities, first)
     if key is not None:
         return decrypt_with_key(file, key)
     groups: list[list[Identity]] = [

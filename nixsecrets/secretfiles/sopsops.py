@@ -9,6 +9,7 @@ sees a person's identity.  Bytes in, bytes out; nothing is believed to be right 
 """
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,14 +17,15 @@ from pathlib import Path
 from nixsecrets.errors import SecretFileError
 from nixsecrets.keys.identities import Identity, X25519Identity
 from nixsecrets.keys.recipients import Recipient
-from nixsecrets.secretfiles import ageops, sopscontent, sopsmeta
+from nixsecrets.secretfiles import agefile, ageops, sopscontent, sopsmeta
+from nixsecrets.secretfiles.chunk import seal_chunk
 from nixsecrets.secretfiles.program import Layout, SopsProgram
 from nixsecrets.secretfiles.sopsblock import Edit
 from nixsecrets.secretfiles.sopsjson import JsonBlock
 from nixsecrets.secretfiles.sopskey import data_key
 from nixsecrets.secretfiles.sopsmeta import Options, SopsFile, SopsFormat
 from nixsecrets.secretfiles.sopsyaml import YamlBlock
-from nixsecrets.secretfiles.wrap import Proof
+from nixsecrets.secretfiles.wrap import FILE_KEY_SIZE, Proof, header_mac, wrap
 from nixsecrets.splice import apply_edits
 
 
@@ -257,6 +259,15 @@ def decrypt_with_key(
 
 
 def _wrapped(key: bytes, recipient: Recipient) -> WrittenEntry:
+    """Return a new entry: a small age file for one reader, with its own file key."""
+    if recipient.ours:
+        file_key = os.urandom(FILE_KEY_SIZE)
+        wrapped = wrap(file_key, recipient)
+        header = agefile.encode_header([wrapped.stanza])
+        mac = header_mac(file_key, header)
+        payload = seal_chunk(file_key, key)
+        enc = agefile.encode(header, mac, payload, armored=True)
+        return WrittenEntry(recipient, enc.decode(), wrapped.proof, file_key)
     sealed = ageops.seal(key, [recipient], armored=True)
     proof = sealed.proofs[0] if sealed.proofs else None
     return WrittenEntry(recipient, sealed.data.decode(), proof, sealed.file_key)

@@ -5,7 +5,6 @@ throws the staged file away.
 """
 
 import hashlib
-import hmac
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -13,9 +12,9 @@ from typing import NoReturn
 from nixsecrets.errors import SecretFileError
 from nixsecrets.keys.identities import Identity, PluginIdentity
 from nixsecrets.secretfiles import agefile, sopskey, sopsmeta, sopsops
-from nixsecrets.secretfiles.agefile import AgeFile
 from nixsecrets.secretfiles.ageops import check_mac
 from nixsecrets.secretfiles.agestate import fits
+from nixsecrets.secretfiles.chunk import open_chunk
 from nixsecrets.secretfiles.program import SopsProgram
 from nixsecrets.secretfiles.sopsmeta import SopsFile
 from nixsecrets.secretfiles.sopsops import SopsSealed, WrittenEntry
@@ -106,26 +105,8 @@ def _check_entry(entry: WrittenEntry, data_key: bytes) -> None:
         _deviates("a reader would not be able to open it")
     enc = agefile.parse(entry.enc.encode())
     check_mac(enc, entry.file_key)
-    if _payload(enc, entry.file_key) != data_key:
+    if open_chunk(entry.file_key, bytes(enc.payload)) != data_key:
         _deviates("a reader would find another data key")
-
-
-def _payload(enc: AgeFile, file_key: bytes) -> bytes | None:
-    """Return the plaintext of a payload of one chunk (C2SP age.md, Payload).
-
-    Computed here, because pyrage wrote it and takes no file key.
-    """
-    from cryptography.exceptions import InvalidTag
-    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-
-    nonce, chunk = bytes(enc.payload[:16]), bytes(enc.payload[16:])
-    extracted = hmac.digest(nonce, file_key, "sha256")
-    key = hmac.digest(extracted, b"payload\x01", "sha256")
-    only_chunk = bytes(11) + b"\x01"
-    try:
-        return ChaCha20Poly1305(key).decrypt(only_chunk, chunk, None)
-    except InvalidTag:
-        return None
 
 
 def _text(data: bytes) -> str:

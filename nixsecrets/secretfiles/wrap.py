@@ -34,11 +34,12 @@ _NONCE = bytes(12)
 class Proof:
     """What shows later that a stanza opens for `recipient`: its ephemeral secret.
 
-    Whoever holds it can open that stanza; it never leaves the process that wrapped.
+    Whoever holds it can open that stanza; it never leaves the process that wrapped.  It
+    is kept as a key and not as bytes, which would have to be multiplied once more.
     """
 
     recipient: Recipient
-    ephemeral: bytes = field(repr=False)
+    ephemeral: "X25519PrivateKey" = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def wrap(file_key: bytes, recipient: Recipient) -> Wrapped:
     Raises:
         KeyFormatError: the recipient is of another kind, or its key is degenerate.
     """
-    ephemeral = os.urandom(_SHARE_SIZE)
+    ephemeral = _private_key(os.urandom(_SHARE_SIZE))
     stanza = _stanza(file_key, ephemeral, _target(recipient))
     return Wrapped(stanza, Proof(recipient, ephemeral))
 
@@ -186,12 +187,11 @@ def _exchange(private: "X25519PrivateKey", public: bytes) -> bytes:
         ) from None
 
 
-def _stanza(file_key: bytes, ephemeral: bytes, target: _Target) -> Stanza:
+def _stanza(file_key: bytes, ephemeral: "X25519PrivateKey", target: _Target) -> Stanza:
     from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-    private = _private_key(ephemeral)
-    share = private.public_key().public_bytes_raw()
-    shared = _exchange(private, target.effective)
+    share = ephemeral.public_key().public_bytes_raw()
+    shared = _exchange(ephemeral, target.effective)
     key = _hkdf(shared, share + target.point, _LABELS[target.kind])
     body = ChaCha20Poly1305(key).encrypt(_NONCE, file_key, None)
     args = (*target.args, encode_base64(share).decode())

@@ -1,0 +1,1 @@
+"""Benchmarks: nixsecrets against the programs people use today, on one machine."""

@@ -1,0 +1,353 @@
+"""Workers: jobs made and proved on every core.
+
+pyrage holds the interpreter's lock, so threads would not help: these are processes,
+forked when everything is known, so that no key goes over a pipe or a command line.
+What a worker made it also proves; the ephemeral secrets stay with it.  A worker writes
+nothing into the tree: its bytes come back to the process that holds the lock.
+"""
+
+import os
+import signal
+import sys
+import traceback
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from nixsecrets.carryout import Bench, Job, Sealed, carry_out, verify
+from nixsecrets.errors import ConflictError, NixsecretsError
+from nixsecrets.repo.files import sha256
+from nixsecrets.repo.signals import deferred
+from nixsecrets.repo.staging import read_back
+from nixsecrets.repo.tree import Repo
+
+if TYPE_CHECKING:  # loading multiprocessing takes 15 ms
+    from multiprocessing.connection import Connection
+
+Made = bytes | NixsecretsError
+"""A file's new bytes, or why there are none."""
+
+_WAVE_FILES = 512
+_WAVE_BYTES = 32 << 20
+_CHUNK = 8
+_WORTH_FORKING = 48  # jobs that only wrap a key; a fork costs as much as about ten
+_SOPS_WEIGHT = 24  # one job that runs sops, in the same unit
+
+
+Frame = tuple[str, int | None, str]
+"""File, line and function."""
+
+
+class WorkerBugError(Exception):
+    """A worker met an exception that is nobody's fault but ours.
+
+    `frames` are those of the worker: file, line and function, never any value.
+    """
+
+    def __init__(self, kind: str, frames: Sequence[Frame] = ()) -> None:
+        """Keep the exception's class name and where it was raised."""
+        super().__init__(kind)
+        self.frames = tuple(frames)
+
+
+@dataclass
+class Maker:
+    """Makes jobs, by their number, and keeps of each what proves it until then."""
+
+    repo: Repo
+    jobs: Sequence[Job] = field(repr=False)
+    bench: Bench
+    _unproved: dict[int, tuple[Job, Sealed]] = field(default_factory=dict, repr=False)
+
+    def make(self, number: int) -> bytes:
+        """Return the new bytes of a job's file.
+
+        Raises:
+            ConflictError: the file is not what it was when the plan was made.
+            NixsecretsError: as `carry_out`.
+        """
+        job = self._loaded(self.jobs[number])
+        sealed = carry_out(job, self.bench)
+        self._unproved[number] = job, sealed
+        return sealed.data
+
+    def prove(self, number: int, place: str) -> None:
+        """Check what was staged at `place`, read back from there.
+
+        Raises:
+            SecretFileError: it is not what it must be; nothing may be replaced.
+        """
+        job, sealed = self._unproved.pop(number)
+        new = read_back(place, sha256(sealed.data), job.step.path)
+        verify(job, sealed, new, self.bench)
+
+    def _loaded(self, job: Job) -> Job:
+        if job.step.before is None:
+            return job
+        old = self.repo.read(job.source)
+        if sha256(old) != job.step.before:
+            raise ConflictError(
+                f"{job.source}: changed on the disk since the plan was made",
+                "nothing was changed; run the command again",
+            )
+        return replace(job, old=old)
+
+
+class Crew(ABC):
+    """Whoever makes and proves jobs, a wave of them at a time."""
+
+    @abstractmethod
+    def make(self, queue: deque[int]) -> Iterator[tuple[int, Made]]:
+        """Take jobs from the queue until a wave is full; yield what becomes of each.
+
+        Bounded in number and bytes: all of a wave waits in memory for its proof.
+        """
+
+    @abstractmethod
+    def prove(self, places: Mapping[int, str]) -> None:
+        """Check the staged files of jobs that were made; raises as `Maker.prove`."""
+
+
+@dataclass
+class Alone(Crew):
+    """This very process: for a few jobs, and for those that may talk to a person."""
+
+    maker: Maker
+
+    def make(self, queue: deque[int]) -> Iterator[tuple[int, Made]]:
+        """Make them one after the other."""
+        wave = _Wave()
+        while queue and not wave.full:
+            number = queue.popleft()
+            made = _guarded(self.maker, number)
+            wave.count(made)
+            yield number, made
+
+    def prove(self, places: Mapping[int, str]) -> None:
+        """Check them one after the other."""
+        for number, place in places.items():
+            self.maker.prove(number, place)
+
+
+@dataclass
+class _Wave:
+    files: int = 0
+    size: int = 0
+
+    @property
+    def full(self) -> bool:
+        return self.files >= _WAVE_FILES or self.size >= _WAVE_BYTES
+
+    def count(self, made: Made) -> None:
+        self.files += 1
+        self.size += len(made) if isinstance(made, bytes) else 0
+
+
+@dataclass
+class _Worker:
+    """One child process; `waiting` are the jobs it was given and has not answered."""
+
+    pid: int
+    pipe: "Connection" = field(repr=False)
+    waiting: int = 0
+    made: set[int] = field(default_factory=set)
+
+
+@dataclass
+class Gang(Crew):
+    """Several processes; each proves what it made."""
+
+    workers: Sequence[_Worker]
+
+    def make(self, queue: deque[int]) -> Iterator[tuple[int, Made]]:
+        """Hand out small chunks, so that a slow file keeps nobody else waiting."""
+        wave = _Wave()
+        self._feed(queue)
+        for worker, answer in self._answers():
+            number, made = answer
+            wave.count(made)
+            if isinstance(made, bytes):
+                worker.made.add(number)
+            if not wave.full:
+                self._feed(queue)
+            yield number, made
+
+    def prove(self, places: Mapping[int, str]) -> None:
+        """Ask each for the proofs of what it made."""
+        for worker in self.workers:
+            mine = worker.made & places.keys()
+            worker.made.clear()
+            if mine:
+                worker.waiting = len(mine)
+                _send(worker, ("prove", [(n, places[n]) for n in sorted(mine)]))
+        for _, answer in self._answers():
+            if isinstance(answer, NixsecretsError):
+                raise answer
+
+    def _feed(self, queue: deque[int]) -> None:
+        for worker in self.workers:
+            if queue and worker.waiting <= _CHUNK // 2:
+                chunk = [queue.popleft() for _ in range(min(_CHUNK, len(queue)))]
+                worker.waiting += len(chunk)
+                _send(worker, ("make", [(number,) for number in chunk]))
+
+    def _answers(self) -> Iterator[tuple[_Worker, Any]]:
+        from multiprocessing.connection import wait
+
+        by_pipe = {id(worker.pipe): worker for worker in self.workers}
+        while busy := [worker.pipe for worker in self.workers if worker.waiting]:
+            for pipe in wait(busy):
+                worker = by_pipe[id(pipe)]
+                answer = _received(worker)
+                worker.waiting -= 1
+                if isinstance(answer, WorkerBugError):
+                    raise answer
+                yield worker, answer
+
+
+@contextmanager
+def hired(maker: Maker, numbers: Sequence[int]) -> Iterator[Crew]:
+    """Give a crew that fits the jobs `numbers`; its processes end with the block."""
+    load = sum(map(_weight, (maker.jobs[n] for n in numbers)))
+    processes = min(_cores(), len(numbers)) if load >= _WORTH_FORKING else 1
+    if processes < 2:
+        yield Alone(maker)
+        return
+    workers: list[_Worker] = []
+    try:
+        with deferred():
+            for _ in range(processes):
+                workers.append(_fork(maker, workers))
+        yield Gang(workers)
+    except BaseException:
+        for worker in workers:
+            _kill(worker)
+        raise
+    finally:
+        for worker in workers:
+            worker.pipe.close()
+            os.waitpid(worker.pid, 0)
+
+
+def _weight(job: Job) -> int:
+    return _SOPS_WEIGHT if job.runs_sops else 1
+
+
+def _cores() -> int:
+    """Return the number of cores that this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux, some BSDs
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
+def _fork(maker: Maker, others: Sequence[_Worker]) -> _Worker:
+    from multiprocessing.connection import Pipe
+
+    ours, theirs = Pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        theirs.close()
+        with suppress(OSError):  # the child does it too: whoever is first
+            os.setpgid(pid, pid)
+        return _Worker(pid, ours)
+    try:
+        for other in others:
+            other.pipe.close()
+        ours.close()
+        _settle(parent)
+        _serve(maker, theirs, parent)
+    finally:
+        os._exit(0)  # nothing of what the parent holds is ours to unwind
+
+
+def _settle(parent: int) -> None:
+    """Become a process that the parent alone ends, along with what it started.
+
+    In a process group of its own it gets no Ctrl-C: the parent does, and kills it with
+    its sops.  Where the parent is killed, Linux kills the worker.
+    """
+    with suppress(OSError):
+        os.setpgid(0, 0)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    if sys.platform == "linux":
+        import ctypes
+
+        set_parent_death_signal = 1  # PR_SET_PDEATHSIG, <linux/prctl.h>
+        ctypes.CDLL(None).prctl(set_parent_death_signal, int(signal.SIGKILL))
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def _serve(maker: Maker, pipe: "Connection", parent: int) -> None:
+    """Answer until the parent closes its end, or is gone."""
+    tasks: dict[str, Callable[..., object]] = {
+        "make": lambda number: (number, _guarded(maker, number)),
+        "prove": lambda number, place: _proved(maker, number, place),
+    }
+    with suppress(EOFError, OSError):
+        while True:
+            task, arguments = pipe.recv()
+            for each in arguments:
+                if os.getppid() != parent:
+                    return
+                try:
+                    answer = tasks[task](*each)
+                except Exception as error:  # noqa: BLE001 (the parent reports it)
+                    answer = _bug(error)
+                pipe.send(answer)
+
+
+def _guarded(maker: Maker, number: int) -> Made:
+    try:
+        return maker.make(number)
+    except NixsecretsError as error:
+        return error
+
+
+def _proved(maker: Maker, number: int, place: str) -> NixsecretsError | None:
+    try:
+        maker.prove(number, place)
+    except NixsecretsError as error:
+        return error
+    return None
+
+
+def _bug(error: Exception) -> WorkerBugError:
+    found = traceback.extract_tb(error.__traceback__)
+    frames = [(frame.filename, frame.lineno, frame.name) for frame in found]
+    return WorkerBugError(type(error).__name__, frames)
+
+
+def _send(worker: _Worker, message: object) -> None:
+    try:
+        worker.pipe.send(message)
+    except OSError:
+        _died()
+
+
+def _received(worker: _Worker) -> Any:
+    try:
+        return worker.pipe.recv()
+    except (EOFError, OSError):
+        _died()
+
+
+def _died() -> NoReturn:
+    raise NixsecretsError(
+        "a worker process ended without an answer; nothing was changed",
+        "look at the system's log (was it out of memory?) and run the command again",
+    )
+
+
+def _kill(worker: _Worker) -> None:
+    """End a worker and the sops it may be waiting for."""
+    for kill in (os.killpg, os.kill):
+        with suppress(ProcessLookupError, PermissionError):
+            kill(worker.pid, signal.SIGKILL)
