@@ -27,7 +27,7 @@ from nixsecrets.keys.identities import (
     PluginIdentity,
 )
 from nixsecrets.keys.recipients import Recipient
-from nixsecrets.plan import Action, Plan, Step
+from nixsecrets.plan import Action, Plan, Reason, Step
 from nixsecrets.repo import private
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.staging import Batch
@@ -243,7 +243,7 @@ def _stage_generated(
             continue
         text = step.text
         if text is None:
-            text = lock_text(world, _records(done, hashes))
+            text = lock_text(world, _records(done, hashes, world))
         batch.stage(step.path, text.encode(), before=step.before)
     batch.flush()
     for step in done:
@@ -252,7 +252,7 @@ def _stage_generated(
 
 
 def _records(
-    done: Sequence[Step], hashes: Mapping[str, str]
+    done: Sequence[Step], hashes: Mapping[str, str], world: World
 ) -> dict[str, Record | None]:
     """Return what the lock has to say of the files just staged."""
     changes: dict[str, Record | None] = {}
@@ -262,6 +262,13 @@ def _records(
         if step.action is Action.DELETE:
             changes[step.path] = None
         elif step.backend is Backend.AGE and step.path in hashes:
-            recipients = tuple(reader.recipient for reader in step.target)
-            changes[step.path] = Record(recipients, hashes[step.path], "written")
+            changes[step.path] = _record(step, hashes[step.path], world)
     return changes
+
+
+def _record(step: Step, digest: str, world: World) -> Record | None:
+    """Return the lock's word on a new file; one that only moved keeps its own."""
+    if step.action is Action.MOVE and step.reason is Reason.RENAMED:
+        return world.lock.record(step.origin or step.path, digest)
+    recipients = tuple(reader.recipient for reader in step.target)
+    return Record(recipients, digest, "written")

@@ -18,7 +18,15 @@ from nixsecrets.plan import Action, Reason, Step
 from nixsecrets.secretfiles import ageops, ageverify, sopsops, sopsverify
 from nixsecrets.secretfiles.program import SopsProgram
 
-Sealed = ageops.Sealed | sopsops.SopsSealed
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The bytes of a file that only changes its place."""
+
+    data: bytes = field(repr=False)
+
+
+Sealed = Moved | ageops.Sealed | sopsops.SopsSealed
 KEEPS_KEY = (Action.GRANT, Action.FORM_CHANGE)
 
 
@@ -74,12 +82,19 @@ class Job:
     def must_open(self) -> bool:
         """Tell whether an identity is needed (not for an age file written anew)."""
         given = self.content is not None and self.step.backend is Backend.AGE
-        return self.step.before is not None and not given
+        closed = self.keeps_bytes or self.step.action is Action.DELETE
+        return self.step.before is not None and not given and not closed
+
+    @property
+    def keeps_bytes(self) -> bool:
+        """Tell whether the file only changes its place."""
+        return self.step.action is Action.MOVE and self.step.reason is Reason.RENAMED
 
     @property
     def runs_sops(self) -> bool:
         """Tell whether the sops program is needed, and a private folder for it."""
-        return self.step.backend is Backend.SOPS and self.step.action not in KEEPS_KEY
+        kept = self.keeps_bytes or self.step.action in (*KEEPS_KEY, Action.DELETE)
+        return self.step.backend is Backend.SOPS and not kept
 
     @property
     def recipients(self) -> list[Recipient]:
@@ -95,6 +110,8 @@ def carry_out(job: Job, bench: Bench) -> Sealed:
         SecretFileError: the file is damaged, or cannot be changed.
         ProgramError: sops is missing or failed.
     """
+    if job.keeps_bytes:
+        return Moved(_old(job))
     match job.step.backend:
         case Backend.AGE:
             return _age(job, bench)
@@ -199,6 +216,9 @@ def verify(job: Job, sealed: Sealed, new: bytes, bench: Bench) -> None:
         SecretFileError: it is not what it must be; nothing may be replaced.
     """
     match sealed:
+        case Moved():
+            if new != _old(job):
+                raise SecretFileError(f"{job.step.path}: was not moved as it was")
         case ageops.Sealed():
             _verify_age(job, sealed, new, bench)
         case sopsops.SopsSealed():

@@ -6,6 +6,7 @@ Pure composition of `policy`, `plan` and `render`; reads nothing and asks nobody
 import hashlib
 import posixpath
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.findings import Code, Finding
@@ -25,6 +26,7 @@ from nixsecrets.plan import (
 from nixsecrets.policy.model import Desired, Reader, Rule
 from nixsecrets.render import secretsnix, sopsconfig
 from nixsecrets.render.sopsconfig import ConfigRule
+from nixsecrets.secretfiles.sopsmeta import format_for
 from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret, Record
 from nixsecrets.world import (
     ATTRIBUTES,
@@ -82,23 +84,25 @@ def change_plan(
     after: World,
     ctx: Context | None = None,
     *,
-    given: Collection[str] = (),
+    instead: Collection[Step] = (),
 ) -> Plan:
     """Return what a change of the map asks for, and nothing else.
 
-    `given` are secrets that get new content with it (a host's private key).
+    `instead` are steps that the command itself asks for (a private key to write, files
+    to move): they replace what the change of the map means for their files.
     """
     ctx = ctx or context(after)
+    decided = {s.path for s in instead} | {s.origin for s in instead}
     steps = [
         step
         for actual in after.secrets.values()
-        if actual.path not in given
+        if actual.path not in decided
         and (
             step := change(actual, desired(before, actual), desired(after, actual), ctx)
         )
         is not None
     ]
-    steps += [_content_step(after, path, after.secrets.get(path)) for path in given]
+    steps += instead
     written = [*generated_steps(after, steps), *map_step(before, after)]
     return Plan.of([*steps, *written], problems(after))
 
@@ -150,13 +154,14 @@ def content_plan(
     Raises:
         SecretFileError: no rule names a path whose readers are not known.
     """
-    step = _content_step(world, path, actual, as_mapped=as_mapped)
+    step = content_step(world, path, actual, as_mapped=as_mapped)
     return Plan.of([step, *generated_steps_for(world, step)])
 
 
-def _content_step(
+def content_step(
     world: World, path: str, actual: Actual | None, *, as_mapped: bool = False
 ) -> Step:
+    """Return the step of `content_plan`."""
     backend = actual.backend if actual else world.policy.backend_for_new(path)
     want = world.policy.desired(path, backend)
     have = actual.recipients if actual else ()
@@ -198,6 +203,54 @@ def _content_options(
         return want.rule.sops if want else ()
     changed = wanted_options(actual, want) if want else None
     return actual.options if changed is None else changed
+
+
+def delete_step(actual: Actual) -> Step:
+    """Return the step that removes a secret file."""
+    return Step(
+        actual.path,
+        actual.backend,
+        Action.DELETE,
+        Reason.REVOKED,
+        before=actual.sha256,
+    )
+
+
+def rename_step(world: World, actual: Actual, path: str) -> Step:
+    """Return the step that moves a secret file as it is, whoever reads it."""
+    readers = tuple(Reader(world.book.label(r), r) for r in actual.recipients)
+    return Step(
+        path,
+        actual.backend,
+        Action.MOVE,
+        Reason.RENAMED,
+        target=readers,
+        before=actual.sha256,
+        options=actual.options,
+        armored=actual.armored,
+        origin=actual.path,
+    )
+
+
+def move_step(world: World, actual: Actual, path: str, ctx: Context) -> Step:
+    """Return the step that moves a secret file to the readers of another path.
+
+    Raises:
+        SecretFileError: no rule names the path, or sops would take the file for one of
+            another format there.
+    """
+    want = world.policy.desired(path, actual.backend)
+    if want is None:
+        raise SecretFileError(
+            f"{path}: no rule of the map names it", "choose another folder"
+        )
+    sops = actual.backend is Backend.SOPS
+    if sops and format_for(path) is not format_for(actual.path):
+        raise SecretFileError(f"{path}: its name stands for another sops format")
+    step = converge(actual, want, ctx)
+    if step is None:
+        return rename_step(world, actual, path)
+    return replace(step, path=path, action=Action.MOVE, origin=actual.path)
 
 
 def generated_steps_for(world: World, step: Step) -> Iterator[Step]:

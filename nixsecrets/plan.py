@@ -15,7 +15,12 @@ from nixsecrets.findings import Code, Finding
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import KeyId, Recipient
-from nixsecrets.policy.model import SELECTION_OPTIONS, Desired, Reader
+from nixsecrets.policy.model import Desired, Reader
+from nixsecrets.secretfiles.sopsmeta import (
+    SopsFormat,
+    canonical_options,
+    format_for,
+)
 from nixsecrets.secretfiles.state import Actual, Unknown
 
 
@@ -42,6 +47,7 @@ class Reason(StrEnum):
     FORM = "form"
     OPTIONS_CHANGED = "options-changed"
     CONTENT = "content"
+    RENAMED = "renamed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,14 +377,15 @@ def wanted_options(
     """Return the rule's sops selection options where the file records others.
 
     None means: nothing to change (also where the rule names none: then a file keeps
-    what it was written with).
+    what it was written with; and for a binary file, which has no values to select).
     """
-    if actual.backend is not Backend.SOPS or not desired.rule.sops:
+    rule = desired.rule.sops
+    if actual.backend is not Backend.SOPS or not rule:
         return None
-    relevant = (*SELECTION_OPTIONS, "mac_only_encrypted")
-    recorded = {k: v for k, v in actual.options if k in relevant and v}
-    wanted = {k: v for k, v in desired.rule.sops if k in relevant and v}
-    return None if recorded == wanted else desired.rule.sops
+    if format_for(actual.path) is SopsFormat.BINARY:
+        return None
+    same = canonical_options(rule) == canonical_options(actual.options)
+    return None if same else rule
 
 
 def stale_problems(steps: Iterable[Step]) -> Iterator[Finding]:

@@ -29,6 +29,7 @@ _PACKAGES = {
     "age": "age",
     "age-keygen": "age",
     "git": "git",
+    "gpg": "gnupg",
     "nix-instantiate": "nix-bin",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",

@@ -202,6 +202,7 @@ OPTIONS = {"encrypted_regex": "^(data|stringData)$"}
         ({"unencrypted_suffix": "_unencrypted"}, {}, False),
         (OPTIONS, OPTIONS, False),
         ({"unencrypted_suffix": "_unencrypted"}, OPTIONS, True),
+        ({}, {"unencrypted_suffix": "_unencrypted"}, False),
         ({**OPTIONS, "mac_only_encrypted": False}, OPTIONS, False),
         (OPTIONS, {**OPTIONS, "mac_only_encrypted": True}, True),
     ],
@@ -209,7 +210,8 @@ OPTIONS = {"encrypted_regex": "^(data|stringData)$"}
 def test_options_of_a_rule_reach_the_files_that_record_others(
     recorded: dict[str, str | bool], rule: dict[str, str | bool], *, differs: bool
 ) -> None:
-    file = actual(SOPS, "alice", options=tuple(recorded.items()))
+    options = tuple(recorded.items())
+    file = actual(SOPS, "alice", options=options, path="secrets/x.yaml")
     want = desired(
         SOPS, "alice", rule=dataclasses.replace(RULE, sops=tuple(rule.items()))
     )
@@ -217,6 +219,12 @@ def test_options_of_a_rule_reach_the_files_that_record_others(
     assert (step is not None) is differs
     if step is not None:
         assert (step.action, step.reason) == (Action.REENCRYPT, Reason.OPTIONS_CHANGED)
+
+
+def test_options_of_a_rule_mean_nothing_to_a_binary_file() -> None:
+    rule = dataclasses.replace(RULE, sops=tuple(OPTIONS.items()))
+    file = actual(SOPS, "alice", path="secrets/x.bin")
+    assert converge(file, desired(SOPS, "alice", rule=rule), CONTEXT) is None
 
 
 def words(text: str) -> list[str]:

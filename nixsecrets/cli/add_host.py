@@ -83,7 +83,7 @@ def _add(
     def changed(world: World) -> str:
         text = world.map_text
         if found.private is not None:
-            text = hostkeys.with_rule(text, name, world.files)
+            text = hostkeys.with_rule(text, name, world.secrets)
         return edit.add_host(
             text,
             name,

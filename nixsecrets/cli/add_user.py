@@ -6,10 +6,10 @@ from typing import cast
 import click
 
 from nixsecrets.cli import ui
-from nixsecrets.cli.keyargs import key_from_text, keys_from_file
+from nixsecrets.cli.keyargs import key_options, keys_from_options
 from nixsecrets.cli.options import RoadOptions, road_options
 from nixsecrets.cli.road import change_map
-from nixsecrets.errors import NixsecretsError, UsageError
+from nixsecrets.errors import NixsecretsError
 from nixsecrets.keys.recipients import Kind, Recipient
 from nixsecrets.policy import edit
 from nixsecrets.policy.model import SopsForm
@@ -18,15 +18,7 @@ from nixsecrets.world import World
 
 @click.command("add-user")
 @click.argument("name")
-@click.option("--key", "keys", multiple=True, metavar="KEY", help="A public key.")
-@click.option(
-    "--key-file",
-    "key_files",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    metavar="FILE",
-    help="A file of public keys (.pub, authorized_keys, recipients).",
-)
+@key_options
 @click.option("--group", "groups", multiple=True, help="Group to join (repeatable).")
 @click.option(
     "--sops-form",
@@ -50,11 +42,9 @@ def command(
     Examples:
       nixsecrets add-user alice --key-file ~/.ssh/id_ed25519.pub --group admins
       nixsecrets add-user bob --key age1… --group dns
+      nixsecrets add-user carol --github-keys-file carol.keys
     """
-    found = [key_from_text(key, "--key") for key in keys]
-    found += [key for path in key_files for key in keys_from_file(path)]
-    if not found:
-        raise UsageError("give at least one --key or --key-file")
+    found = keys_from_options(keys, key_files)
 
     def changed(world: World) -> str:
         if any(user.name == name for user in world.map.users):

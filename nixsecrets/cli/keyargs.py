@@ -1,10 +1,48 @@
 """Public keys as arguments: in the command line itself, or in a file."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import click
+
+from nixsecrets.cli import ui
+from nixsecrets.cli.options import Decorated
 from nixsecrets.errors import KeyFormatError, UsageError, quoted
 from nixsecrets.keys.publickeys import read_public_keys
 from nixsecrets.keys.recipients import Recipient, parse_recipient
+
+
+def key_options(function: Decorated) -> Decorated:
+    """Add `keys` and `key_files`, both repeatable, to a command."""
+    by_file = click.option(
+        "--key-file",
+        "--github-keys-file",
+        "key_files",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        metavar="FILE",
+        help="A file of public keys (.pub, authorized_keys, .keys, recipients).",
+    )
+    by_text = click.option(
+        "--key", "keys", multiple=True, metavar="KEY", help="A public key."
+    )
+    return by_text(by_file(function))
+
+
+def keys_from_options(
+    keys: Sequence[str], key_files: Sequence[Path]
+) -> list[Recipient]:
+    """Return every key that the options give, each once.
+
+    Raises:
+        UsageError: they give none.
+        KeyFormatError: one is no usable public key.
+    """
+    found = [key_from_text(key, "--key") for key in keys]
+    found += [key for path in key_files for key in keys_from_file(path)]
+    if not found:
+        raise UsageError("give at least one --key or --key-file")
+    return list(dict.fromkeys(found))
 
 
 def key_from_text(text: str, where: str) -> Recipient:
@@ -37,6 +75,8 @@ def keys_from_file(path: Path) -> tuple[Recipient, ...]:
         raise KeyFormatError(
             f"{path}: no usable public key", "\n".join(reasons) or "the file is empty"
         )
+    for left_out in found.skipped:
+        ui.warn(f"{path}:{left_out.line}: left out: {left_out.reason}")
     return found.recipients
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+Decorated = Callable[..., Any]
+Decorator = Callable[[Decorated], Decorated]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,10 @@ _ROAD = (
     identity_option,
     click.option("-n", "--dry-run", is_flag=True, help="Show the plan, do nothing."),
     click.option(
-        "--json", "as_json", is_flag=True, help="With --dry-run: the plan as JSON."
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="The plan (--dry-run), or the values that are exposed, as JSON.",
     ),
     click.option("-y", "--yes", is_flag=True, help="Agree to the plan beforehand."),
     click.option(

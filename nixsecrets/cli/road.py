@@ -4,14 +4,20 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from nixsecrets.apply import Failure, Outcome, Tools, apply
-from nixsecrets.cli import show, ui
+from nixsecrets.cli import checklist, show, ui
 from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.session import Session, keyring, unlock
-from nixsecrets.diff import change_plan, context, converge_plan, winner_changes
+from nixsecrets.diff import (
+    change_plan,
+    content_step,
+    context,
+    converge_plan,
+    winner_changes,
+)
 from nixsecrets.errors import DeclinedError, NixsecretsError
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.keys.recipients import KeyId
-from nixsecrets.plan import Action, Plan, Step
+from nixsecrets.plan import Action, Context, Plan, Step
 from nixsecrets.world import World
 
 PARTIAL = 1
@@ -23,13 +29,15 @@ def change_map(
     edit: Callable[[World], str],
     *,
     named: Callable[[World], Collection[KeyId]] = lambda _: (),
+    instead: Callable[[World, World, Context], Collection[Step]] = lambda *_: (),
     contents: Mapping[str, bytes] | None = None,
 ) -> int:
     """Edit the map and carry out what that asks for, and nothing else.
 
     `edit` returns the new map text; `named` the keys whose loss of access the
-    command's arguments asked for; `contents` are secrets written with it, by path.
-    Returns the exit code.
+    command's arguments asked for; `instead` the steps for files (worlds before and
+    after) about which the command decides otherwise; `contents` are secrets written
+    with it, by path.  Returns the exit code.
     """
     session = Session.open(start)
     with session.writing(dry_run=options.dry_run):
@@ -39,7 +47,12 @@ def change_map(
         ctx = context(
             after, native=native_keys(ring), keep_data_key=options.keep_data_key
         )
-        plan = change_plan(before, after, ctx, given=tuple(contents or ()))
+        steps = [*instead(before, after, ctx)]
+        steps += [
+            content_step(after, path, after.secrets.get(path))
+            for path in contents or ()
+        ]
+        plan = change_plan(before, after, ctx, instead=steps)
         if options.no_rekey:
             plan = without_secrets(plan)
         if not options.dry_run and not options.allow_lockout:
@@ -185,10 +198,12 @@ def _ask_lockout(plan: Plan, paths: list[str]) -> None:
 
 def finish(session: Session, outcome: Outcome, options: RoadOptions) -> int:
     """Tell what was done, what is exposed, and what to add to git."""
-    exposed = list(show.exposed_lines(outcome.done))
-    if exposed:
+    exposed = checklist.items(session.repo, outcome.done)
+    if options.as_json:
+        ui.answer(checklist.to_json(exposed))
+    elif exposed:
         ui.say("these values are still known to whoever lost access; change them:")
-        for line in exposed:
+        for line in checklist.lines(exposed):
             ui.say(line)
     for path in outcome.hard_links:
         ui.warn(
@@ -219,7 +234,8 @@ def git_add(session: Session, steps: Collection[Step], *, stage: bool) -> None:
     if stage and written:
         git.add(session.repo.root, written)
         return
-    new = [s.path for s in steps if s.path in written and s.before is None]
+    fresh = [s for s in steps if s.before is None or s.origin is not None]
+    new = [s.path for s in fresh if s.path in written]
     if new:
         import shlex
 
@@ -229,6 +245,7 @@ def git_add(session: Session, steps: Collection[Step], *, stage: bool) -> None:
 def _also_differs(world: World, plan: Plan) -> None:
     """Say what other drift there is; it was left alone."""
     planned = {step.path for step in plan.steps}
+    planned |= {step.origin for step in plan.steps if step.origin is not None}
     others = [s for s in converge_plan(world).secret_steps if s.path not in planned]
     if others:
         files = show.counted(len(others), "file")

@@ -75,7 +75,7 @@ def _replace(
     def changed(world: World) -> str:
         text = world.map_text
         if found.private is not None:
-            text = hostkeys.with_rule(text, name, world.files)
+            text = hostkeys.with_rule(text, name, world.secrets)
         kept = [key for key in owner(world.map, name, "host").keys if key != old]
         return edit.replace_keys(
             text,

@@ -9,6 +9,7 @@ from nixsecrets.cli.session import Session
 from nixsecrets.diff import (
     change_plan,
     content_plan,
+    content_step,
     context,
     desired,
     desired_for_path,
@@ -144,7 +145,8 @@ def save(
             )
         if wanted.rule is not None:
             after = wanted.world(world)
-            plan = change_plan(world, after, given=(name,))
+            step = content_step(after, name, after.secrets.get(name))
+            plan = change_plan(world, after, instead=[step])
         else:
             after, actual = world, now if isinstance(now, Actual) else None
             plan = content_plan(world, name, actual, as_mapped=as_mapped)

@@ -1,6 +1,6 @@
 """How a plan, its grants and its problems read on a terminal."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from nixsecrets.errors import quoted
 from nixsecrets.findings import Finding
@@ -68,14 +68,6 @@ def loss_lines(losses: dict[Reader, list[Step]]) -> Iterator[str]:
         paths.setdefault(reader.name, set()).update(step.path for step in steps)
     for name, lost in paths.items():
         yield f"{name} will lose {counted(len(lost), 'file')}"
-
-
-def exposed_lines(steps: Iterable[Step]) -> Iterator[str]:
-    """Yield the files whose values a reader that lost access may still know."""
-    for step in steps:
-        if step.remove:
-            names = ", ".join(reader.name for reader in step.remove)
-            yield f"  {path_text(step.path)}  (known to {names})"
 
 
 def drift_lines(plan: Plan) -> Iterator[str]:

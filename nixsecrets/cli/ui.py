@@ -6,7 +6,7 @@ Colours and progress only on a terminal; nothing here decides anything.
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -79,6 +79,23 @@ def confirm(question: str, *, hint: str) -> None:
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
         raise DeclinedError("nothing was changed: declined")
+
+
+def choose(question: str, answers: Sequence[str], default: str) -> str:
+    """Ask for one of a few words; the default where nothing or no terminal answers.
+
+    Raises:
+        DeclinedError: the answer was none of them.
+    """
+    if not has_terminal():
+        return default
+    sys.stderr.write(f"{question} [{'/'.join(answers)}] ({default}) ")
+    sys.stderr.flush()
+    said = sys.stdin.readline().strip().lower() or default
+    found = [answer for answer in answers if answer.startswith(said)]
+    if len(found) != 1:
+        raise DeclinedError(f"nothing was changed: {said!r} is none of the answers")
+    return found[0]
 
 
 def asked(question: str, *, default: bool = False) -> bool:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import assert_never
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.secretfiles.sopsmeta import Options, SopsFormat
+from nixsecrets.secretfiles.sopsmeta import Options, SopsFormat, format_for
 
 _ENCRYPTED = re.compile(r"ENC\[AES256_GCM,data:.*,iv:.*,tag:.*,type:\w+\]", re.DOTALL)
 _INI_VALUE = re.compile(r"^\s*[^\s;#\[=:][^=:\n]*[=:][ \t]*([^\n]*)$", re.MULTILINE)
@@ -135,6 +135,25 @@ def _members_named_sops(plaintext: bytes) -> bool:
     except (ValueError, RecursionError):
         return False  # sops will say what is wrong with it
     return isinstance(value, dict) and "sops" in value
+
+
+def key_paths(path: str, data: bytes) -> list[tuple[str, ...]]:
+    """Return the paths of the encrypted values of a sops file, each once, in order.
+
+    Empty for a binary file, which is one value.
+
+    Raises:
+        SecretFileError: the file cannot be read.
+
+    """
+    kind = format_for(path)
+    if kind is SopsFormat.BINARY:
+        return []
+    try:
+        leaves = list(_leaves(kind, data))
+    except (ValueError, RecursionError) as error:
+        raise SecretFileError(f"{path}: is not a whole {kind} file") from error
+    return list(dict.fromkeys(where for where, leaf in leaves if _is_encrypted(leaf)))
 
 
 def _is_encrypted(value: object) -> bool:

@@ -1,0 +1,73 @@
+"""`nixsecrets rotate-user`: a person has other keys than before."""
+
+import datetime
+from pathlib import Path
+
+import click
+
+from nixsecrets.cli import ui
+from nixsecrets.cli.add_user import stock_sops_advice
+from nixsecrets.cli.keyargs import key_options, keys_from_options
+from nixsecrets.cli.options import RoadOptions, road_options
+from nixsecrets.cli.removal import owner
+from nixsecrets.cli.road import change_map
+from nixsecrets.cli.session import Session
+from nixsecrets.keys.recipients import KeyId, Recipient
+from nixsecrets.policy import edit
+from nixsecrets.policy.model import Retired, User
+from nixsecrets.world import World
+
+
+@click.command("rotate-user")
+@click.argument("name")
+@key_options
+@click.option(
+    "--reason", default="rotated", show_default=True, help="Kept beside the old key."
+)
+@road_options(map_changes=True)
+@click.pass_obj
+def command(
+    start: Path,
+    name: str,
+    keys: tuple[str, ...],
+    key_files: tuple[Path, ...],
+    reason: str,
+    options: RoadOptions,
+) -> int:
+    """Replace a person's keys: the given ones become the only ones, at once.
+
+    Give a key that stays, too.  Those that go stay in the map as retired, so that
+    files in the git history can be told.
+
+    \b
+    Examples:
+      nixsecrets rotate-user bob --key age1…
+      nixsecrets rotate-user bob --key-file new.pub --key-file yubikey.txt
+    """
+    found = keys_from_options(keys, key_files)
+    user = owner(Session.open(start).map(), name, "user")
+    if set(found) == set(user.keys):
+        ui.say(f"{name} has exactly these keys already")
+        ui.say("nothing to do")
+        return 0
+
+    def changed(world: World) -> str:
+        today = datetime.date.today().isoformat()
+        gone = _gone(world, name, found)
+        retired = [Retired(name, key, today, reason) for key in gone]
+        return edit.replace_keys(world.map_text, name, found, retired=retired)
+
+    def named(world: World) -> set[KeyId]:
+        return {key.key_id for key in _gone(world, name, found)}
+
+    code = change_map(start, options, changed, named=named)
+    if isinstance(user, User) and user.sops_form != "ssh":
+        for line in stock_sops_advice(found):
+            ui.say(line)
+    return code
+
+
+def _gone(world: World, name: str, found: list[Recipient]) -> list[Recipient]:
+    kept = {key.key_id for key in found}
+    owned = owner(world.map, name, "user").keys
+    return [key for key in owned if key.key_id not in kept]
