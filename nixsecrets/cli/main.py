@@ -27,6 +27,8 @@ COMMANDS = {
     "rename-host": "give a machine another name, and move its files",
     "rotate-user": "replace the keys of a person",
     "rotate-host": "replace the key of a machine that was reinstalled",
+    "provision": "write the files of a generated host key for nixos-anywhere",
+    "known-hosts": "print the map's host keys as known_hosts lines or for Nix",
     "scan": "ask all machines for their keys and compare them with the map",
     "edit": "edit a secret in your editor",
     "status": "show what differs from the map, and why",

@@ -8,7 +8,7 @@ import base64
 import binascii
 import hmac
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -159,8 +159,3 @@ def _matches(pattern: str, name: str) -> bool:
     if "*" not in pattern and "?" not in pattern:
         return pattern == name
     return _compiled(pattern).fullmatch(name) is not None
-
-
-def line(names: Iterable[str], key: Recipient) -> str:
-    """Return the known_hosts line of a key, without newline."""
-    return f"{','.join(dict.fromkeys(names))} {key.text}"

@@ -113,6 +113,22 @@ class Git:
         answer = self._output(("rev-parse", "--git-path", name), self.top)
         return self.top / os.fsdecode(answer.removesuffix(b"\n"))
 
+    def ignores(self, path: Path) -> bool:
+        """Tell whether git would leave a (perhaps future) file out of the repository.
+
+        Files outside of the work tree are left out, too.
+        """
+        if not path.is_relative_to(self.top):
+            return True
+        # it refuses literal path specifications; `./` keeps a leading `:` ordinary
+        flags = ("-q", "-z", "--no-index", "--stdin")
+        arguments = ("--no-literal-pathspecs", "check-ignore", *flags)
+        name = b"./" + os.fsencode(path.relative_to(self.top)) + b"\0"
+        result = _run(arguments, self.top, name, self.index_file)
+        if result.returncode not in (0, 1):
+            raise _failure("check-ignore", result)
+        return result.returncode == 0
+
     def add(self, folder: Path, paths: Iterable[str]) -> None:
         """Run `git add` on `paths`, which are relative to `folder`."""
         names = b"\0".join(os.fsencode(path) for path in paths)
