@@ -215,6 +215,7 @@ def verify(job: Job, sealed: Sealed, new: bytes, bench: Bench) -> None:
     Raises:
         SecretFileError: it is not what it must be; nothing may be replaced.
     """
+    _require_planned(job, sealed)
     match sealed:
         case Moved():
             if new != _old(job):
@@ -225,6 +226,24 @@ def verify(job: Job, sealed: Sealed, new: bytes, bench: Bench) -> None:
             _verify_sops(job, sealed, new, bench)
         case _ as never:
             assert_never(never)
+
+
+def _require_planned(job: Job, sealed: Sealed) -> None:
+    """Check that the readers written are the plan's, whatever else proves them."""
+    if isinstance(sealed, Moved):
+        return
+    if job.step.action in KEEPS_KEY:
+        add, replace = entries(job)
+        planned = [*(recipient for _, recipient in replace), *add]
+    else:
+        planned = job.recipients
+    unchanged = isinstance(sealed, sopsops.SopsSealed) and job.content is not None
+    if list(sealed.recipients) == planned or (unchanged and not sealed.recipients):
+        return
+    raise SecretFileError(
+        "it was written for other readers than planned",
+        "nothing was replaced; please report it",
+    )
 
 
 def _verify_age(job: Job, sealed: ageops.Sealed, new: bytes, bench: Bench) -> None:

@@ -68,11 +68,13 @@ def _check_stanzas(file: AgeFile, sealed: Sealed) -> None:
         return
     check_mac(file, sealed.file_key)
     ours = [
-        place
+        (place, recipient)
         for place, recipient in zip(sealed.places, sealed.recipients, strict=True)
         if recipient.ours
     ]
-    for place, proof in zip(ours, sealed.proofs, strict=True):
+    for (place, recipient), proof in zip(ours, sealed.proofs, strict=True):
+        if proof.recipient != recipient:
+            _deviates("an entry was wrapped for somebody else")
         if not opens_to(file.stanzas[place], proof, sealed.file_key):
             _deviates("a reader would not be able to open it")
 

@@ -136,14 +136,15 @@ def reencrypt(
 
     """
     file = sopsmeta.parse(path, data)
-    staged, throw_away = _staged(file, data_key(file, identities))
+    key = data_key(file, identities)
+    staged, throw_away = _staged(file, key)
     identity, layout = throw_away.secret_text(), _layout(file)
     plaintext = sops.decrypt(
         staged, kind=file.format, identity=identity, layout=layout, workdir=workdir
     )
     if _chooses_others(file, options):
         return _anew(file, plaintext, recipients, options, sops, workdir)
-    return _rotated(file, staged, throw_away, recipients, plaintext, sops, workdir)
+    return _rotated(file, staged, throw_away, recipients, plaintext, key, sops, workdir)
 
 
 def create(
@@ -220,7 +221,7 @@ def replace_content(
     if recipients is None or not other_readers:
         again = sopsmeta.parse_as(file.format, current)
         return _with_entries(again, entries, (), key, kept)
-    return _rotated(file, current, throw_away, recipients, kept, sops, workdir)
+    return _rotated(file, current, throw_away, recipients, kept, key, sops, workdir)
 
 
 def decrypt(
@@ -367,6 +368,7 @@ def _rotated(
     throw_away: X25519Identity,
     recipients: Sequence[Recipient],
     plaintext: bytes,
+    old_key: bytes,
     sops: SopsProgram,
     workdir: Path,
 ) -> SopsSealed:
@@ -386,7 +388,13 @@ def _rotated(
             rotated, kind=file.format, identity=identity, layout=layout, workdir=workdir
         )
         sopscontent.require_same(file.format, plaintext, kept)
-    return _finished(file.format, rotated, throw_away, recipients, kept)
+    sealed = _finished(file.format, rotated, throw_away, recipients, kept)
+    if sealed.data_key == old_key:
+        raise SecretFileError(
+            "sops kept the data key that it was to replace",
+            "nothing was replaced; is it the real sops?",
+        )
+    return sealed
 
 
 def _finished(

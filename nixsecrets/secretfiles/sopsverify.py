@@ -88,8 +88,11 @@ def _check_entries(file: SopsFile, sealed: SopsSealed) -> None:
     found = tuple((entry.label, entry.enc) for entry in file.entries)
     if not file.agree or found != sealed.entries:
         _deviates("its entries are not those that were planned")
+    labels = {enc: label for label, enc in found}
     for entry in sealed.written:
         _check_entry(entry, sealed.data_key)
+        if labels.get(entry.enc) != entry.recipient.text:
+            _deviates("an entry is labelled with somebody else's key")
 
 
 def _check_entry(entry: WrittenEntry, data_key: bytes) -> None:

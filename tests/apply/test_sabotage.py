@@ -1,0 +1,484 @@
+"""A writing step that does wrong is caught by the proof, before anything is replaced.
+
+Each case breaks one function of the writing side, in one way; the file is then made,
+staged and proved exactly as a command does it.  Every format, granted and re-encrypted.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nixsecrets.carryout import Bench, Job
+from nixsecrets.errors import NixsecretsError, SecretFileError
+from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.recipients import Recipient
+from nixsecrets.plan import Action, Reason, Step
+from nixsecrets.policy.model import Reader
+from nixsecrets.repo.files import sha256
+from nixsecrets.repo.tree import Repo
+from nixsecrets.secretfiles import agefile, ageops, rage, sopsops
+from nixsecrets.secretfiles.agefile import AgeFile, Stanza
+from nixsecrets.secretfiles.program import SopsProgram
+from nixsecrets.secretfiles.sopsblock import Block
+from nixsecrets.secretfiles.sopsops import SopsSealed, WrittenEntry
+from nixsecrets.secretfiles.wrap import Wrapped, header_mac, wrap
+from nixsecrets.workers import Maker
+from tests.fleet import age_key, ssh_key
+from tests.secretfiles.agekeys import reader
+from tests.secretfiles.sopsfiles import MANY, PLAIN, encrypt, old_sops
+
+ALICE, BOB, MALLORY = (reader(age_key()) for _ in range(3))
+WEB = reader(ssh_key("host web"))
+AGE = {"s.age": False, "armored.age": True}
+SOPS = {**PLAIN, "many.yaml": MANY}
+GRANT, REENCRYPT = Action.GRANT, Action.REENCRYPT
+ACTIONS = (GRANT, REENCRYPT)
+Patch = pytest.MonkeyPatch
+Sabotage = Callable[[Patch], None]
+
+
+@pytest.fixture(scope="module")
+def memory() -> Iterator[Path]:
+    """A private folder for sops."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def files(memory: Path) -> dict[str, bytes]:
+    """One file of each kind, for alice and web."""
+    readers = [ALICE.recipient, WEB.recipient]
+    found = {
+        name: ageops.seal(b"secret\n", readers, armored=armored).data
+        for name, armored in AGE.items()
+    }
+    labels = [ALICE.recipient.text, WEB.recipient.converted().text]
+    for name, plaintext in SOPS.items():
+        plain = name if name in PLAIN else "s.yaml"
+        found[name] = encrypt(old_sops(), plain, plaintext, labels, memory)
+    return found
+
+
+def job(name: str, data: bytes, action: Action) -> Job:
+    """Return the grant to bob, or the re-encryption for alice and bob."""
+    backend = Backend.AGE if name in AGE else Backend.SOPS
+    web = WEB.recipient if backend is Backend.AGE else WEB.recipient.converted()
+    have = (ALICE.recipient, web)
+    target = (*have, BOB.recipient) if action is GRANT else (have[0], BOB.recipient)
+    readers = tuple(Reader(r.text[-6:], r) for r in target)
+    reason = Reason.GRANTED if action is GRANT else Reason.REVOKED
+    step = Step(name, backend, action, reason, target=readers, before=sha256(data))
+    return Job(step, have)
+
+
+def make_and_prove(
+    name: str, files: dict[str, bytes], action: Action, tmp_path: Path, memory: Path
+) -> None:
+    """Make a file, stage it, prove it."""
+    root = tmp_path / "repo"
+    root.mkdir()
+    (root / name).write_bytes(files[name])
+    sops = SopsProgram.find(os.environ)
+    bench = Bench((ALICE.identity,), memory, sops)
+    maker = Maker(Repo(root, None), [job(name, files[name], action)], bench)
+    staged = tmp_path / "staged"
+    staged.write_bytes(maker.make(0))
+    maker.prove(0, str(staged))
+
+
+def cases(names: Sequence[str], *actions: Action) -> pytest.MarkDecorator:
+    """Run a test for each file name and action."""
+    pairs = [(name, action) for name in names for action in actions]
+    ids = [f"{action}-{name}" for name, action in pairs]
+    return pytest.mark.parametrize(("name", "action"), pairs, ids=ids)
+
+
+@cases([*AGE, *SOPS], *ACTIONS)
+def test_without_sabotage_the_proof_succeeds(
+    name: str, action: Action, files: dict[str, bytes], tmp_path: Path, memory: Path
+) -> None:
+    make_and_prove(name, files, action, tmp_path, memory)
+
+
+# --- what is done wrong ---------------------------------------------------------------
+
+
+def both(patch: Patch, change: Callable[[bytes, Recipient], Wrapped]) -> None:
+    """Break `wrap` where age files and where sops entries are written."""
+    patch.setattr(ageops, "wrap", change)
+    patch.setattr(sopsops, "wrap", change)
+
+
+def stanza_for_somebody_else(patch: Patch) -> None:
+    """Wrap for mallory and say, in the proof too, that it was for bob."""
+
+    def wrong(key: bytes, recipient: Recipient) -> Wrapped:
+        if recipient != BOB.recipient:
+            return wrap(key, recipient)
+        made = wrap(key, MALLORY.recipient)
+        return replace(made, proof=replace(made.proof, recipient=recipient))
+
+    both(patch, wrong)
+
+
+def proof_for_somebody_else(patch: Patch) -> None:
+    """Wrap for mallory, with an honest proof."""
+
+    def wrong(key: bytes, recipient: Recipient) -> Wrapped:
+        return wrap(key, MALLORY.recipient if recipient == BOB.recipient else recipient)
+
+    both(patch, wrong)
+
+
+def other_file_key(patch: Patch) -> None:
+    """Wrap another key than the file's."""
+
+    def wrong(key: bytes, recipient: Recipient) -> Wrapped:
+        return wrap(bytes(16) if recipient == BOB.recipient else key, recipient)
+
+    both(patch, wrong)
+
+
+def flipped_body(patch: Patch) -> None:
+    """Write a stanza with one bit turned over."""
+
+    def wrong(key: bytes, recipient: Recipient) -> Wrapped:
+        made = wrap(key, recipient)
+        if recipient != BOB.recipient:
+            return made
+        body = bytes([made.stanza.body[0] ^ 1]) + made.stanza.body[1:]
+        return replace(made, stanza=replace(made.stanza, body=body))
+
+    both(patch, wrong)
+
+
+def header_mac_of_another_header(patch: Patch) -> None:
+    """Leave the MAC that the header had before its last stanza."""
+    right = ageops._assemble
+
+    def wrong(header: bytes, key: bytes, file: AgeFile, *, armored: bool) -> bytes:
+        mac = header_mac(key, header + b"\n")
+        if header.count(b"\n-> ") < 2:  # the throw-away header is not what is tested
+            return right(header, key, file, armored=armored)
+        return agefile.encode(header, mac, file.payload, armored=armored)
+
+    patch.setattr(ageops, "_assemble", wrong)
+
+
+def a_stanza_less(patch: Patch) -> None:
+    """Drop a stanza that was to stay, or one that was to come."""
+    encode, extend = agefile.encode_header, agefile.extend_header
+
+    def fewer(stanzas: Sequence[Stanza]) -> bytes:
+        found = list(stanzas)
+        return encode(found[:-1] if len(found) > 1 else found)
+
+    def without_first(header: bytes, stanzas: Sequence[Stanza]) -> bytes:
+        first = header.index(b"\n-> ") + 1
+        second = header.index(b"\n-> ", first) + 1
+        return extend(header[:first] + header[second:], stanzas)
+
+    patch.setattr(agefile, "encode_header", fewer)
+    patch.setattr(agefile, "extend_header", without_first)
+
+
+def stanzas_in_another_order(patch: Patch) -> None:
+    """Write the stanzas in the order of another set."""
+    encode, extend = agefile.encode_header, agefile.extend_header
+
+    def turned(stanzas: Sequence[Stanza]) -> bytes:
+        return encode(list(stanzas)[::-1])
+
+    def before(header: bytes, stanzas: Sequence[Stanza]) -> bytes:
+        first = header.index(b"\n-> ") + 1
+        added = extend(b"---", stanzas).removesuffix(b"---")
+        return header[:first] + added + header[first:]
+
+    patch.setattr(agefile, "encode_header", turned)
+    patch.setattr(agefile, "extend_header", before)
+
+
+def other_plaintext(patch: Patch) -> None:
+    """Encrypt something else."""
+    right = rage.encrypt
+    patch.setattr(rage, "encrypt", lambda _, readers: right(b"other\n", readers))
+
+
+def other_payload(patch: Patch) -> None:
+    """Turn over the last byte of the payload."""
+    right = agefile.encode
+
+    def wrong(header: bytes, mac: bytes, payload: Any, *, armored: bool) -> bytes:
+        data = bytes(payload)
+        return right(header, mac, data[:-1] + bytes([data[-1] ^ 1]), armored=armored)
+
+    patch.setattr(agefile, "encode", wrong)
+
+
+def armor_lost(patch: Patch) -> None:
+    """Write binary where there was armor, and the other way round."""
+    right = agefile.encode
+
+    def wrong(header: bytes, mac: bytes, payload: Any, *, armored: bool) -> bytes:
+        return right(header, mac, payload, armored=not armored)
+
+    patch.setattr(agefile, "encode", wrong)
+
+
+AGE_BOTH = {
+    f.__name__: f
+    for f in (
+        stanza_for_somebody_else,
+        proof_for_somebody_else,
+        other_file_key,
+        flipped_body,
+        header_mac_of_another_header,
+        a_stanza_less,
+        stanzas_in_another_order,
+        other_payload,
+    )
+}
+AGE_GRANT = {"armor_lost": armor_lost}
+AGE_REENCRYPT = {"other_plaintext": other_plaintext}
+
+
+def assert_caught(
+    sabotage: Sabotage,
+    name: str,
+    action: Action,
+    files: dict[str, bytes],
+    tmp_path: Path,
+    memory: Path,
+) -> None:
+    """The sabotaged step does not pass."""
+    with pytest.MonkeyPatch.context() as patch:
+        sabotage(patch)
+        with pytest.raises(SecretFileError):
+            make_and_prove(name, files, action, tmp_path, memory)
+
+
+@pytest.mark.parametrize("what", AGE_BOTH)
+@cases([*AGE], *ACTIONS)
+def test_wrong_age_files_are_caught(
+    what: str,
+    name: str,
+    action: Action,
+    files: dict[str, bytes],
+    tmp_path: Path,
+    memory: Path,
+) -> None:
+    assert_caught(AGE_BOTH[what], name, action, files, tmp_path, memory)
+
+
+@cases([*AGE], GRANT)
+def test_armor_that_a_grant_loses_is_caught(
+    name: str, action: Action, files: dict[str, bytes], tmp_path: Path, memory: Path
+) -> None:
+    assert_caught(armor_lost, name, action, files, tmp_path, memory)
+
+
+@cases([*AGE], REENCRYPT)
+def test_another_plaintext_is_caught(
+    name: str, action: Action, files: dict[str, bytes], tmp_path: Path, memory: Path
+) -> None:
+    assert_caught(other_plaintext, name, action, files, tmp_path, memory)
+
+
+@pytest.mark.parametrize("armored", [False, True])
+def test_a_header_that_was_tampered_with_is_not_made_good_by_a_grant(
+    files: dict[str, bytes], tmp_path: Path, memory: Path, *, armored: bool
+) -> None:
+    name = "armored.age" if armored else "s.age"
+    file = agefile.parse(files[name])
+    mallory = wrap(os.urandom(16), MALLORY.recipient).stanza
+    header = agefile.encode_header([*file.stanzas, mallory])
+    bad = agefile.encode(header, file.mac, file.payload, armored=armored)
+    with pytest.raises(SecretFileError, match="changed after it was written"):
+        make_and_prove(name, {name: bad}, GRANT, tmp_path, memory)
+
+
+# --- sops -----------------------------------------------------------------------------
+
+
+def other_data_key(patch: Patch) -> None:
+    """Give the new reader another data key."""
+    right = sopsops._wrapped
+
+    def wrong(key: bytes, recipient: Recipient) -> WrittenEntry:
+        return right(bytes(32) if recipient == BOB.recipient else key, recipient)
+
+    patch.setattr(sopsops, "_wrapped", wrong)
+
+
+def stale_label(patch: Patch) -> None:
+    """Write bob's entry under mallory's name."""
+
+    def wrong(entry: WrittenEntry) -> tuple[str, str]:
+        bob = entry.recipient == BOB.recipient
+        return (MALLORY if bob else entry).recipient.text, entry.enc
+
+    patch.setattr(sopsops, "_pair", wrong)
+
+
+def another_byte(patch: Patch) -> None:
+    """Change the file outside of its entries."""
+    right = sopsops._edited
+
+    def wrong(*args: Any) -> bytes:
+        return right(*args).replace(b"AES256_GCM,data:", b"AES256_GCM,data:A", 1)
+
+    patch.setattr(sopsops, "_edited", wrong)
+
+
+SOPS_BOTH = {
+    f.__name__: f
+    for f in (
+        stanza_for_somebody_else,
+        proof_for_somebody_else,
+        other_file_key,
+        flipped_body,
+        other_data_key,
+        stale_label,
+        another_byte,
+    )
+}
+
+
+@pytest.mark.parametrize("what", SOPS_BOTH)
+@cases([*SOPS], GRANT)
+def test_wrong_grants_in_sops_files_are_caught(
+    what: str,
+    name: str,
+    action: Action,
+    files: dict[str, bytes],
+    tmp_path: Path,
+    memory: Path,
+) -> None:
+    assert_caught(SOPS_BOTH[what], name, action, files, tmp_path, memory)
+
+
+@pytest.mark.parametrize("what", SOPS_BOTH)
+@cases([*SOPS], REENCRYPT)
+def test_wrong_entries_of_reencrypted_sops_files_are_caught(
+    what: str,
+    name: str,
+    action: Action,
+    files: dict[str, bytes],
+    tmp_path: Path,
+    memory: Path,
+) -> None:
+    assert_caught(SOPS_BOTH[what], name, action, files, tmp_path, memory)
+
+
+@pytest.mark.parametrize("method", ["append", "replace"])
+@pytest.mark.parametrize("action", ACTIONS)
+def test_a_document_that_is_left_out_is_caught(
+    method: str, action: Action, files: dict[str, bytes], tmp_path: Path, memory: Path
+) -> None:
+    def first_only(patch: Patch) -> None:
+        from nixsecrets.secretfiles.sopsyaml import YamlBlock
+
+        kind: type[Block] = YamlBlock
+        right, seen = getattr(kind, method), []
+
+        def once(self: Block, *args: Any) -> Any:
+            seen.append(self)
+            return right(self, *args) if self is seen[0] else []
+
+        patch.setattr(kind, method, once)
+
+    if method == "replace" and action is GRANT:
+        pytest.skip("a grant replaces nothing")
+    assert_caught(first_only, "many.yaml", action, files, tmp_path, memory)
+
+
+def rotating(
+    patch: Patch, change: Callable[[bytes, Callable[[bytes], bytes]], bytes]
+) -> None:
+    """Let sops' rotation give something else; `change` gets its input and itself."""
+    right = SopsProgram.rotate
+
+    def wrong(self: SopsProgram, data: bytes, **options: Any) -> bytes:
+        return change(data, lambda given: right(self, given, **options))
+
+    patch.setattr(SopsProgram, "rotate", wrong)
+
+
+def _line_with(data: bytes, word: bytes) -> bytes:
+    return next(line for line in data.split(b"\n") if word in line)
+
+
+def old_mac(patch: Patch) -> None:
+    """Put the MAC of the old file into the new one."""
+
+    def change(data: bytes, rotate: Callable[[bytes], bytes]) -> bytes:
+        new = rotate(data)
+        return new.replace(_line_with(new, b"mac"), _line_with(data, b"mac"))
+
+    rotating(patch, change)
+
+
+def key_kept(patch: Patch) -> None:
+    """Rotate nothing."""
+    rotating(patch, lambda data, _: data)
+
+
+def other_values(patch: Patch) -> None:
+    """Give back a whole file with other values."""
+    right = SopsProgram.rotate
+
+    def wrong(self: SopsProgram, data: bytes, **options: Any) -> bytes:
+        place = {n: options[n] for n in ("kind", "identity", "layout", "workdir")}
+        plain = SopsProgram.decrypt(self, data, **place)
+        changed = plain.replace(b"v", b"w") if b"v" in plain else plain[:-1] + b"!"
+        edited = SopsProgram.edit(self, data, changed, **place)
+        assert edited is not None
+        return right(self, edited, **options)
+
+    patch.setattr(SopsProgram, "rotate", wrong)
+
+
+@pytest.mark.parametrize("sabotage", [old_mac, key_kept, other_values])
+@cases([*SOPS], REENCRYPT)
+def test_wrong_rotations_are_caught(
+    sabotage: Sabotage,
+    name: str,
+    action: Action,
+    files: dict[str, bytes],
+    tmp_path: Path,
+    memory: Path,
+) -> None:
+    assert_caught(sabotage, name, action, files, tmp_path, memory)
+
+
+@cases([*SOPS], *ACTIONS)
+def test_a_value_that_was_tampered_with_is_not_made_good(
+    name: str, action: Action, files: dict[str, bytes], tmp_path: Path, memory: Path
+) -> None:
+    """A grant looks at the key and the MAC, a re-encryption at every value."""
+    bad = files[name].replace(b"mac", b"mac", 1)
+    at = bad.index(b"type:str]", bad.index(b"ENC[AES256_GCM")) - 8
+    if action is GRANT:
+        at = bad.index(b"ENC[AES256_GCM,data:", bad.index(b"mac")) + 24
+    bad = bad[:at] + (b"A" if bad[at : at + 1] != b"A" else b"B") + bad[at + 1 :]
+    with pytest.raises(NixsecretsError):
+        make_and_prove(name, {name: bad}, action, tmp_path, memory)
+
+
+def test_every_sealed_sops_file_says_what_was_written(
+    files: dict[str, bytes], memory: Path
+) -> None:
+    """What the tests above break is really what is looked at."""
+    sealed: SopsSealed | None = None
+    with suppress(NixsecretsError):
+        sealed = sopsops.grant(
+            "s.yaml", files["s.yaml"], [ALICE.identity], add=[BOB.recipient]
+        )
+    assert sealed is not None
+    assert sealed.recipients == (BOB.recipient,)
