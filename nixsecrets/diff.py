@@ -158,6 +158,12 @@ def content_plan(
     return Plan.of([step, *generated_steps_for(world, step)])
 
 
+def with_texts(plan: Plan, texts: Mapping[str, tuple[str | None, str]]) -> Plan:
+    """Return the plan that also writes public files: path to text now and then."""
+    written = [_write(path, now, then) for path, (now, then) in texts.items()]
+    return Plan.of([*plan.steps, *written], plan.problems)
+
+
 def content_step(
     world: World, path: str, actual: Actual | None, *, as_mapped: bool = False
 ) -> Step:

@@ -7,14 +7,13 @@ from pathlib import Path
 
 import click
 
-from nixsecrets.apply import ApplyError, unlocked
-from nixsecrets.carryout import Bench, decrypt
+from nixsecrets.apply import ApplyError
 from nixsecrets.cli import drafts, save, show, ui
 from nixsecrets.cli.drafts import Desk, Draft
 from nixsecrets.cli.options import RoadOptions, road_options
 from nixsecrets.cli.paths import relative
 from nixsecrets.cli.save import ChangedError, Target
-from nixsecrets.cli.session import Session, keyring, unlock
+from nixsecrets.cli.session import Session, keyring
 from nixsecrets.errors import (
     NixsecretsError,
     SecretFileError,
@@ -133,9 +132,8 @@ class Editing:
     def _plaintext(self, world: World, actual: Actual | None, folder: Path) -> bytes:
         if actual is None:
             return b""
-        bench = Bench(unlocked([actual.recipients], self.ring, unlock), folder)
-        data = world.repo.read(actual.path)
-        return decrypt(actual.path, actual.backend, data, bench)
+        bench = save.opened(actual, self.ring, folder)
+        return save.plaintext(world, actual, bench)
 
     def _work(self, desk: Desk, target: Target, draft: Draft) -> int:
         """Let the person edit until the text is saved, or given up and kept."""
@@ -202,11 +200,9 @@ class Editing:
 
     def _format(self, world: World, target: Target) -> sopsmeta.SopsFormat | None:
         """Return the sops format of the secret, None for an age file."""
-        actual = target.actual
-        backend = actual.backend if actual else target.backend_for_new(world)
-        if backend is Backend.AGE:
+        if target.backend(world) is Backend.AGE:
             return None
-        if actual is None:
+        if target.actual is None:
             return sopsmeta.format_for(target.name)
         return sopsmeta.parse(target.name, world.repo.read(target.name)).format
 

@@ -1,11 +1,15 @@
 """New content for one secret: who will read it, and the walk down the road."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from nixsecrets.apply import unlocked
+from nixsecrets.carryout import Bench, decrypt
 from nixsecrets.cli import show, ui
 from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.road import walk
-from nixsecrets.cli.session import Session
+from nixsecrets.cli.session import Session, unlock
 from nixsecrets.diff import (
     change_plan,
     content_plan,
@@ -13,15 +17,16 @@ from nixsecrets.diff import (
     context,
     desired,
     desired_for_path,
+    with_texts,
 )
-from nixsecrets.errors import ConflictError, NixsecretsError
+from nixsecrets.errors import ConflictError, NixsecretsError, UsageError
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Keyring
-from nixsecrets.plan import converge, describe
+from nixsecrets.plan import converge, describe, wanted_options
 from nixsecrets.policy import edit as policy_edit
 from nixsecrets.policy.model import Rule
 from nixsecrets.secretfiles.state import Actual, NotSecret
-from nixsecrets.world import World, find_file, require_actual
+from nixsecrets.world import World, find_file, require_actual, text_if_there
 
 
 class ChangedError(ConflictError):
@@ -42,8 +47,10 @@ class Target:
             return world
         return world.with_map(policy_edit.add_rule(world.map_text, self.rule))
 
-    def backend_for_new(self, world: World) -> Backend:
-        """Return how a new file is encrypted."""
+    def backend(self, world: World) -> Backend:
+        """Return how the file is, or will be, encrypted."""
+        if self.actual is not None:
+            return self.actual.backend
         return world.policy.backend_for_new(self.name)
 
 
@@ -102,6 +109,12 @@ def differs(world: World, actual: Actual) -> str | None:
     return None if step is None else describe(step)
 
 
+def options_change(world: World, actual: Actual) -> bool:
+    """Tell whether the rule selects other values of a sops file than the file does."""
+    want = desired(world, actual)
+    return want is not None and wanted_options(actual, want) is not None
+
+
 def report(world: World, wanted: Target, *, as_mapped: bool = False) -> None:
     """Say who will read the secret, or how its readers differ from its rule."""
     name = show.path_text(wanted.name)
@@ -111,10 +124,36 @@ def report(world: World, wanted: Target, *, as_mapped: bool = False) -> None:
         names = ", ".join(dict.fromkeys(r.name for r in readers))
         ui.say(f"{name} is new; its readers will be: {names}")
         return
+    if options_change(world, wanted.actual):
+        ui.say(f"{name} will be encrypted anew: its rule selects other values now")
     difference = differs(world, wanted.actual)
     if difference is not None:
         kept = "the map's will be" if as_mapped else "it keeps those it has"
         ui.say(f"{name} differs from its rule: {difference}; {kept}")
+
+
+def require_keys(name: str, backend: Backend) -> None:
+    """Raise `UsageError` unless the file can have values with names."""
+    if backend is Backend.AGE:
+        raise UsageError(
+            f"{show.path_text(name)} is an age file: one value as a whole",
+            "leave --key out",
+        )
+
+
+def opened(actual: Actual, ring: Keyring, folder: Path) -> Bench:
+    """Return a bench with what opens a secret."""
+    return Bench(unlocked([actual.recipients], ring, unlock), folder)
+
+
+def plaintext(world: World, actual: Actual, bench: Bench) -> bytes:
+    """Return what a secret holds.
+
+    Raises:
+        IdentityError: no identity opens it.
+    """
+    data = world.repo.read(actual.path)
+    return decrypt(actual.path, actual.backend, data, bench)
 
 
 def save(
@@ -126,10 +165,12 @@ def save(
     ring: Keyring,
     options: RoadOptions,
     as_mapped: bool = False,
+    public: Mapping[str, str] | None = None,
 ) -> int:
     """Write `content`, to the readers the secret has (new: its rule's).
 
-    `before` is the SHA-256 of the version that the content was made from.
+    `before` is the SHA-256 of the version that the content was made from; `public` are
+    files that are written with it, for all to read.
 
     Raises:
         ChangedError: the file is not that version any more.
@@ -150,6 +191,10 @@ def save(
         else:
             after, actual = world, now if isinstance(now, Actual) else None
             plan = content_plan(world, name, actual, as_mapped=as_mapped)
+        texts = {
+            p: (text_if_there(world.repo, p), t) for p, t in (public or {}).items()
+        }
+        plan = with_texts(plan, texts)
         return walk(
             session, after, plan, ring, options, contents={name: content}, agreed=True
         )

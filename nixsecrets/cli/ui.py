@@ -27,6 +27,40 @@ def answer(text: str) -> None:
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
 
 
+def answer_bytes(data: bytes) -> None:
+    """Write an answer to stdout exactly as it is.
+
+    On a terminal that leaves the cursor behind it, so the prompt gets a line of its
+    own by way of stderr.
+    """
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+    if sys.stdout.isatty() and data and not data.endswith(b"\n"):
+        say()
+
+
+def given_bytes() -> bytes | None:
+    """Return all of stdin, None where it is a terminal."""
+    return None if sys.stdin.isatty() else sys.stdin.buffer.read()
+
+
+def ask_secret(question: str) -> bytes:
+    """Ask for a value that is not shown, twice.
+
+    Raises:
+        DeclinedError: no terminal can answer, or the answers differ.
+    """
+    import getpass
+
+    if not has_terminal():
+        raise DeclinedError("there is no terminal to ask on", "give it on stdin")
+    first = getpass.getpass(f"{question}: ", sys.stderr)
+    if getpass.getpass("once more: ", sys.stderr) != first:
+        raise DeclinedError("nothing was changed: both are not the same")
+    return first.encode("utf-8", "surrogateescape")
+
+
 def say(text: str = "") -> None:
     """Write talk (what a person should see) to stderr."""
     sys.stderr.write(text + "\n")

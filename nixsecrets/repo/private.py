@@ -76,11 +76,14 @@ def _make_locked(parent: Path) -> tuple[Path, int]:
         folder = parent / (_PREFIX + secrets.token_hex(16))
         try:
             fsops.ops.mkdir(str(folder), 0o700)
-            descriptor = os.open(folder, _FOLDER)
         except OSError as error:
             raise files.explained(
                 error, "make a private folder in", str(parent)
             ) from error
+        try:
+            descriptor = os.open(folder, _FOLDER)
+        except FileNotFoundError:
+            continue  # tidied away already
         with contextlib.suppress(BlockingIOError, FileNotFoundError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(folder.stat(), os.fstat(descriptor)):

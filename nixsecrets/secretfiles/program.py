@@ -182,6 +182,45 @@ class SopsProgram:
         with self._room(workdir, layout) as room:
             return room.edit(kind, data, plaintext, identity)
 
+    def extract(
+        self,
+        data: bytes,
+        expression: str,
+        *,
+        kind: SopsFormat,
+        identity: str,
+        workdir: Path,
+    ) -> bytes:
+        """Return one value: text as it is, anything with levels in the file's format.
+
+        Raises:
+            SecretFileError: there is no such value, or as `decrypt`.
+
+        """
+        with self._room(workdir, Layout()) as room:
+            path = ("--extract", expression)
+            return room.call("decrypt", kind, data, identity=identity, extra=path)
+
+    def set_value(
+        self,
+        data: bytes,
+        expression: str,
+        value: str,
+        *,
+        kind: SopsFormat,
+        identity: str,
+        layout: Layout,
+        workdir: Path,
+    ) -> bytes:
+        """Return the file with one value set; the value goes through a pipe.
+
+        Raises:
+            SecretFileError: the path does not fit the file, or sops is before 3.11.
+
+        """
+        with self._room(workdir, layout) as room:
+            return room.set_value(kind, data, expression, json.dumps(value), identity)
+
     @contextlib.contextmanager
     def _room(
         self,
@@ -256,9 +295,10 @@ class _Room:
         *,
         identity: str = "",
         services: bool = False,
+        extra: Sequence[str] = (),
     ) -> bytes:
         """Run a command from stdin to stdout."""
-        args = [command, *_types(kind), "/dev/stdin"]
+        args = [command, *_types(kind), *extra, "/dev/stdin"]
         env = self._env(identity)
         if services:
             env = self.program._services() | env
@@ -278,10 +318,8 @@ class _Room:
         mover = shutil.which("mv", path=self.program.env.get("PATH", ""))
         if mover is None:
             raise ProgramError("the program mv is not on PATH")
-        file, buffer = self.folder / "file", self.folder / "buffer"
-        for path, content in ((file, data), (buffer, plaintext)):
-            path.touch(mode=0o600)
-            path.write_bytes(content)
+        file = self._file("file", data)
+        buffer = self._file("buffer", plaintext)
         editor = shlex.join([mover, "-f", "--", str(buffer)])
         env = self._env(identity) | {"SOPS_EDITOR": editor}
         done = self._run(["edit", *_types(kind), str(file)], b"", env)
@@ -290,6 +328,23 @@ class _Room:
         if done.returncode != 0:
             _fail("edit", kind, done, data)
         return file.read_bytes()
+
+    def set_value(
+        self, kind: SopsFormat, data: bytes, expression: str, value: str, identity: str
+    ) -> bytes:
+        """Run `sops set` with the value, as JSON, on stdin."""
+        file = self._file("file", data)
+        args = ["set", *_types(kind), "--value-stdin", str(file), expression]
+        done = self._run(args, value.encode(), self._env(identity))
+        if done.returncode != 0:
+            _fail("set", kind, done, data)
+        return file.read_bytes()
+
+    def _file(self, name: str, content: bytes) -> Path:
+        path = self.folder / name
+        path.touch(mode=0o600)
+        path.write_bytes(content)
+        return path
 
     def _env(self, identity: str) -> dict[str, str]:
         env = self.program._base(str(self.folder)) | {"TMPDIR": str(self.folder)}
@@ -321,6 +376,11 @@ def _fail(
     code, stderr = done.returncode, done.stderr
     line = _LINE.search(stderr)
     where = f" (line {int(line[1])})" if line else ""
+    if b"value-stdin" in stderr:
+        raise SecretFileError(
+            "this sops shows values to other programs when it sets one",
+            "install sops 3.11 or later, or use `nixsecrets edit`",
+        )
     unreadable = code == _NO_EDITOR and b"oad tree" in stderr
     if command == "encrypt" or unreadable or b"not valid for encryption" in stderr:
         raise SecretFileError(
@@ -338,6 +398,11 @@ def _fail(
         raise SecretFileError(
             "sops cannot wrap the data key for all recipients of the file",
             "its PGP, KMS or Vault entries need their programs and credentials",
+        )
+    if command == "set":
+        raise SecretFileError(
+            "sops cannot set the value at that place",
+            "the file has something else there: nixsecrets edit FILE",
         )
     raise SecretFileError(
         f"sops {command} failed with exit code {code}{where}",

@@ -7,6 +7,7 @@ Comments are not looked at: sops encrypts them, and its MAC leaves them out.
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import assert_never
@@ -154,6 +155,22 @@ def key_paths(path: str, data: bytes) -> list[tuple[str, ...]]:
     except (ValueError, RecursionError) as error:
         raise SecretFileError(f"{path}: is not a whole {kind} file") from error
     return list(dict.fromkeys(where for where, leaf in leaves if _is_encrypted(leaf)))
+
+
+def require_no_less(kind: SopsFormat, before: bytes, after: bytes) -> None:
+    """Check that a text has a value wherever the one before had one.
+
+    Raises:
+        SecretFileError: a value went, because its name or one above it was given away.
+
+    """
+    had = Counter(path for path, _ in _leaves(kind, before))
+    has = Counter(path for path, _ in _leaves(kind, after))
+    if had - has:
+        raise SecretFileError(
+            "other values would be dropped: the file has something else at that place",
+            "name a value, not a branch; or change its form with `nixsecrets edit`",
+        )
 
 
 def _is_encrypted(value: object) -> bool:

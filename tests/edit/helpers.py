@@ -1,5 +1,6 @@
 """Editors that are scripts, a terminal to type on, and a look at what is left."""
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pexpect
 
-from tests.fleet import PROJECT, Fleet
+from tests.fleet import PROJECT, AgeKey, Fleet
 
 CANARY = "c4n4ry-7f3e"
 
@@ -71,3 +72,31 @@ def ended(child: "pexpect.spawn[str]") -> int:
     return int(
         child.exitstatus if child.exitstatus is not None else -child.signalstatus
     )
+
+
+def run_bytes(
+    fleet: Fleet, *args: str, stdin: bytes = b""
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run nixsecrets with bytes in and out."""
+    return subprocess.run(
+        [sys.executable, "-m", "nixsecrets", *args],
+        input=stdin,
+        env={**fleet.env, "PYTHONPATH": str(PROJECT)},
+        cwd=fleet.root,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def put(fleet: Fleet, *args: str, value: bytes) -> None:
+    """Run `nixsecrets set` to success."""
+    done = run_bytes(fleet, "set", *args, stdin=value)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def sops_text(fleet: Fleet, path: str) -> bytes:
+    """Return what the real sops decrypts with alice's key."""
+    key = fleet.users["alice"]
+    assert isinstance(key, AgeKey)
+    return fleet.sops_decrypt(path, key.private)

@@ -17,6 +17,7 @@ from tests.edit.helpers import (
     left_in,
     plaintext_below,
     script,
+    sops_text,
     terminal,
 )
 from tests.fleet import PROJECT, Fleet
@@ -181,15 +182,7 @@ def test_without_sops_the_text_is_kept(fleet: Fleet) -> None:
     broken.unlink()
     fleet.env["EDITOR"] = "true"
     fleet.ok("edit", "--resume")
-    assert CANARY.encode() in decrypted(fleet, DNS)
-
-
-def decrypted(fleet: Fleet, path: str) -> bytes:
-    from tests.fleet import AgeKey
-
-    key = fleet.users["alice"]
-    assert isinstance(key, AgeKey)
-    return fleet.sops_decrypt(path, key.private)
+    assert CANARY.encode() in sops_text(fleet, DNS)
 
 
 @pytest.mark.parametrize("path", [WIFI, DNS])
@@ -249,7 +242,7 @@ def test_on_a_terminal_both_versions_are_opened(fleet: Fleet) -> None:
         "<<<<<<< what you typed\napp: mine\n=======\napp: theirs\n"
         ">>>>>>> what is on the disk\n"
     )
-    assert decrypted(fleet, path) == b"app: both\n"
+    assert sops_text(fleet, path) == b"app: both\n"
     assert kept(fleet) == []
 
 
@@ -395,4 +388,4 @@ else : > "{fleet.home}/once"; printf "a: 1\\nb: [\\n" > "$last"; fi'''
     assert not calls[0].startswith("+")
     assert calls[1].startswith("+")
     assert (fleet.home / "seen").read_text() == "a: 1\nb: [\n"
-    assert decrypted(fleet, "secrets/new.yaml") == b"a: 1\n"
+    assert sops_text(fleet, "secrets/new.yaml") == b"a: 1\n"

@@ -1,0 +1,115 @@
+"""`nixsecrets cat`: what a secret holds."""
+
+import os
+from pathlib import Path
+
+import click
+
+from nixsecrets.carryout import Bench
+from nixsecrets.cli import save, show, ui
+from nixsecrets.cli.options import identity_option
+from nixsecrets.cli.paths import relative
+from nixsecrets.cli.session import Session, keyring
+from nixsecrets.errors import NixsecretsError, UsageError
+from nixsecrets.repo import files, private
+from nixsecrets.secretfiles import sopsops
+from nixsecrets.secretfiles.state import Actual
+from nixsecrets.world import World, require_actual
+
+
+@click.command("cat")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "-k",
+    "--key",
+    metavar="KEY",
+    help="One value of a sops file: names, / between them (powerdns/api-key).",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write it to a file, mode 0600, instead of stdout.",
+)
+@identity_option
+@click.pass_obj
+def command(
+    start: Path,
+    path: Path,
+    key: str | None,
+    output: Path | None,
+    identity: tuple[Path, ...],
+) -> None:
+    """Print what a secret holds, exactly: nothing is added, no final newline either.
+
+    \b
+    Examples:
+      nixsecrets cat secrets/wifi.age
+      nixsecrets cat secrets/powerdns.yaml --key powerdns/api-key
+      nixsecrets cat secrets/tls.age --output /run/tls.key
+    """
+    session = Session.open(start)
+    world = session.world()
+    actual = require_actual(world, relative(session.repo, start, path))
+    place = None if output is None else _free(world, session, start, output)
+    with private.private_folder(os.environ) as folder:
+        bench = save.opened(actual, keyring(identity), folder)
+        value = content(world, actual, key, bench)
+    if place is None:
+        ui.answer_bytes(value)
+        return
+    try:
+        files.write_durably(str(place), value)
+    except OSError as error:
+        raise files.explained(error, "write", str(output)) from error
+
+
+def content(world: World, actual: Actual, key: str | None, bench: Bench) -> bytes:
+    """Return what a secret holds, or one value of it.
+
+    Raises:
+        UsageError: an age file has no values of its own.
+        SecretFileError: there is no such value.
+        IdentityError: no identity opens it.
+    """
+    if key is None:
+        return save.plaintext(world, actual, bench)
+    save.require_keys(actual.path, actual.backend)
+    return sopsops.value_at(
+        actual.path,
+        world.repo.read(actual.path),
+        bench.identities,
+        key,
+        sops=bench.sops,
+        workdir=bench.workdir,
+    )
+
+
+def _free(world: World, session: Session, start: Path, output: Path) -> Path:
+    """Return the place for the plaintext, which is no file that has to be encrypted.
+
+    Raises:
+        UsageError: it is a secret, or a folder.
+        NixsecretsError: git would take it.
+    """
+    place = (start / output).resolve()
+    shown = show.path_text(os.fspath(output))
+    if place.is_dir():
+        raise UsageError(f"{shown} is a folder", "name a file in it")
+    try:
+        name = relative(session.repo, start, place)
+    except UsageError:
+        return place
+    if name in world.files or world.policy.winning(name) is not None:
+        raise UsageError(
+            f"{shown} is the place of a secret, which has to be encrypted",
+            "write the plaintext outside of the repository",
+        )
+    git = session.repo.git
+    if git is not None and not git.ignores(place):
+        raise NixsecretsError(
+            f"{shown} lies in the repository, and git would take the plaintext",
+            "write it outside of the repository, or to a name that .gitignore holds",
+        )
+    return place

@@ -1,0 +1,102 @@
+"""`nixsecrets generate`: a fresh value that nobody has seen."""
+
+import os
+from pathlib import Path
+
+import click
+
+from nixsecrets.cli import save, show, ui
+from nixsecrets.cli.cat import content
+from nixsecrets.cli.options import RoadOptions, road_options
+from nixsecrets.cli.paths import relative
+from nixsecrets.cli.save import Target
+from nixsecrets.cli.session import Session, keyring
+from nixsecrets.cli.set import give
+from nixsecrets.errors import NixsecretsError, UsageError
+from nixsecrets.keys import generate
+from nixsecrets.keys.identities import Keyring
+from nixsecrets.repo import private
+from nixsecrets.world import World
+
+
+@click.command("generate")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--kind",
+    type=click.Choice(list(generate.KINDS)),
+    default="password",
+    show_default=True,
+    help="What to make.",
+)
+@click.option(
+    "--length",
+    type=click.IntRange(1, 4096),
+    help="Characters of a password, words of a passphrase, bytes for hex and base64.",
+)
+@click.option(
+    "-k",
+    "--key",
+    metavar="KEY",
+    help="One value of a sops file: names, / between them (powerdns/api-key).",
+)
+@road_options(map_changes=False)
+@click.pass_obj
+def command(
+    start: Path,
+    path: Path,
+    kind: str,
+    length: int | None,
+    key: str | None,
+    options: RoadOptions,
+) -> int:
+    """Make a fresh value and store it; it is not shown.
+
+    Of a key pair the public half is printed, and written to FILE.pub beside the secret
+    (not with --key).  A value that is there already is replaced only after a yes.
+
+    \b
+    Examples:
+      nixsecrets generate secrets/db.age --kind password --length 32
+      nixsecrets generate secrets/app.yaml --key session/secret --kind base64
+      nixsecrets generate secrets/wg0.age --kind wireguard
+    """
+    maker, usual = generate.KINDS[kind]
+    if length is not None and not usual:
+        raise UsageError(f"the length of {kind} is fixed", "leave --length out")
+    session = Session.open(start)
+    world = session.world()
+    name = relative(session.repo, start, path)
+    target = save.with_rule(world, save.target(world, name))
+    if key is not None:
+        save.require_keys(name, target.backend(world))
+    ring = keyring(options.identity)
+    if not (options.yes or options.dry_run) and _is_there(world, target, key, ring):
+        what = show.path_text(name) + (f" {key}" if key else "")
+        ui.confirm(
+            f"{what} has a value; replace it by a fresh one?",
+            hint="agree beforehand with --yes",
+        )
+    save.report(world, target)
+    fresh = maker(length or usual)
+    public = None
+    if fresh.public is not None and key is None:
+        public = {name + ".pub": fresh.public + "\n"}
+    code = give(session, world, target, key, fresh.secret, ring, options, public=public)
+    if code == 0 and fresh.public is not None and not options.dry_run:
+        ui.answer(fresh.public)
+    return code
+
+
+def _is_there(world: World, target: Target, key: str | None, ring: Keyring) -> bool:
+    """Tell whether a value would be replaced; where we cannot know: yes."""
+    if target.actual is None:
+        return False
+    if key is None:
+        return True
+    with private.private_folder(os.environ) as folder:
+        try:
+            bench = save.opened(target.actual, ring, folder)
+            content(world, target.actual, key, bench)
+        except NixsecretsError as error:
+            return "no such value" not in error.message
+    return True

@@ -1,0 +1,184 @@
+"""`nixsecrets set`: give a secret a value, without an editor."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from nixsecrets.cli import save, show, ui
+from nixsecrets.cli.options import RoadOptions, road_options
+from nixsecrets.cli.paths import relative
+from nixsecrets.cli.save import Target
+from nixsecrets.cli.session import Session, keyring
+from nixsecrets.errors import IdentityError, NixsecretsError
+from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.identities import Keyring
+from nixsecrets.repo import files, private
+from nixsecrets.secretfiles import sopsdamage, sopsmeta, sopsops, sopsvalue
+from nixsecrets.world import World
+
+
+@click.command("set")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "-k",
+    "--key",
+    metavar="KEY",
+    help="One value of a sops file: names, / between them (powerdns/api-key).",
+)
+@click.option(
+    "--from-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Read the value from a file instead of stdin.",
+)
+@click.option("--strip-newline", is_flag=True, help="Drop one newline at the end.")
+@click.option("--allow-empty", is_flag=True, help="Let the value be empty.")
+@road_options(map_changes=False)
+@click.pass_obj
+def command(
+    start: Path,
+    path: Path,
+    key: str | None,
+    from_file: Path | None,
+    options: RoadOptions,
+    *,
+    strip_newline: bool,
+    allow_empty: bool,
+) -> int:
+    """Give a secret a value: from stdin, from a file, or typed twice and not shown.
+
+    The bytes are stored exactly as they are.  An age file can be written by who cannot
+    read it; a sops file has to be opened to be changed.
+
+    \b
+    Examples:
+      nixsecrets set secrets/wifi.age < psk
+      nixsecrets set secrets/powerdns.yaml --key powerdns/api-key --strip-newline < key
+      nixsecrets set secrets/tls.age --from-file tls.key
+      nixsecrets set secrets/wifi.age        # asks, and does not show it
+    """
+    session = Session.open(start)
+    world = session.world()
+    name = relative(session.repo, start, path)
+    target = save.with_rule(world, save.target(world, name))
+    if key is not None:
+        save.require_keys(name, target.backend(world))
+    save.report(world, target)
+    value = _value(start, from_file, f"value of {show.path_text(key or name)}")
+    if strip_newline:
+        value = value.removesuffix(b"\n").removesuffix(b"\r")
+    if not value and not allow_empty:
+        raise NixsecretsError(
+            "the value is empty; nothing was changed", "if it is meant: --allow-empty"
+        )
+    return give(session, world, target, key, value, keyring(options.identity), options)
+
+
+def _value(start: Path, from_file: Path | None, what: str) -> bytes:
+    if from_file is not None:
+        try:
+            return (start / from_file).read_bytes()
+        except OSError as error:
+            raise files.explained(error, "read", os.fspath(from_file)) from error
+    given = ui.given_bytes()
+    return ui.ask_secret(what) if given is None else given
+
+
+def give(
+    session: Session,
+    world: World,
+    target: Target,
+    key: str | None,
+    value: bytes,
+    ring: Keyring,
+    options: RoadOptions,
+    *,
+    public: dict[str, str] | None = None,
+) -> int:
+    """Save a value as the content of a secret, or as the one at `key` in it.
+
+    Raises:
+        IdentityError: a sops file that cannot be opened cannot be changed.
+        SecretFileError: its format cannot hold the value.
+    """
+    actual = target.actual
+    with private.private_folder(os.environ) as folder:
+        content = (
+            value
+            if key is None
+            else _with_value(world, target, key, value, ring, folder)
+        )
+        if actual is not None and _holds(world, target, content, ring, folder):
+            ui.say(f"{show.path_text(target.name)}: unchanged")
+            return 0
+    if target.backend(world) is Backend.SOPS and key is None:
+        kind = sopsmeta.format_for(target.name)
+        for warning in sopsdamage.warnings(kind, content):
+            ui.warn(warning)
+    before = actual.sha256 if actual else None
+    try:
+        return save.save(
+            session,
+            target,
+            content,
+            before=before,
+            ring=ring,
+            options=options,
+            public=public,
+        )
+    except NixsecretsError as error:
+        if actual is not None and target.backend(world) is Backend.SOPS:
+            _explain_unread(error)
+        raise
+
+
+def _with_value(
+    world: World, target: Target, key: str, value: bytes, ring: Keyring, folder: Path
+) -> bytes:
+    """Return the content of a sops file with one value set."""
+    text = sopsvalue.require_text(value)
+    if target.actual is None:
+        kind = sopsmeta.format_for(target.name)
+        return sopsvalue.first_text(kind, sopsvalue.levels(kind, key), text)
+    try:
+        bench = save.opened(target.actual, ring, folder)
+        return sopsops.content_with(
+            target.name,
+            world.repo.read(target.name),
+            bench.identities,
+            key,
+            text,
+            sops=bench.sops,
+            workdir=bench.workdir,
+        )
+    except IdentityError as error:
+        _explain_unread(error)
+        raise
+
+
+def _explain_unread(error: NixsecretsError) -> None:
+    """Say why age files can be written unread, and sops files cannot."""
+    error.hint = "\n".join(
+        filter(
+            None,
+            [
+                "a sops file has to be opened to be changed: its values share one key;"
+                " put the new value into an age file, or into a sops file of its own",
+                error.hint,
+            ],
+        )
+    )
+
+
+def _holds(
+    world: World, target: Target, content: bytes, ring: Keyring, folder: Path
+) -> bool:
+    """Tell whether the secret holds that already, as far as we can read it unasked."""
+    assert target.actual is not None  # noqa: S101 - the caller looked
+    bench = save.opened(target.actual, replace(ring, locked=()), folder)
+    try:
+        return save.plaintext(world, target.actual, bench) == content
+    except NixsecretsError:
+        return False

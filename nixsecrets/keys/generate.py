@@ -1,0 +1,96 @@
+"""Fresh secrets: passwords, keys, and the public half of those that have one.
+
+All randomness is the operating system's.
+"""
+
+import base64
+import secrets
+import string
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from nixsecrets.keys.identities import SshEd25519Identity, X25519Identity
+from nixsecrets.keys.sshprivate import openssh_pem
+
+_SIZE = 32
+_ALPHABET = string.ascii_letters + string.digits + "-_"
+_CONSONANTS, _VOWELS = "bdfghjklmnprstvz", "aiou"
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """A new secret; `public` is its public half, one line without its end."""
+
+    secret: bytes = field(repr=False)
+    public: str | None = None
+
+
+def password(length: int) -> Fresh:
+    """Return `length` letters, digits, dashes and underscores: 6 bits each."""
+    return _text("".join(secrets.choice(_ALPHABET) for _ in range(length)))
+
+
+def passphrase(length: int) -> Fresh:
+    """Return `length` words of five letters that can be spoken: 16 bits each.
+
+    Consonant, vowel, consonant, vowel, consonant (proquints, arXiv 0901.4016).
+    """
+    shape = (_CONSONANTS, _VOWELS, _CONSONANTS, _VOWELS, _CONSONANTS)
+    words = ("".join(map(secrets.choice, shape)) for _ in range(length))
+    return _text("-".join(words))
+
+
+def hexadecimal(length: int) -> Fresh:
+    """Return `length` random bytes as hexadecimal digits."""
+    return _text(secrets.token_hex(length))
+
+
+def base64_text(length: int) -> Fresh:
+    """Return `length` random bytes as base64."""
+    return _text(base64.b64encode(secrets.token_bytes(length)).decode())
+
+
+def ssh_ed25519(_length: int) -> Fresh:
+    """Return an OpenSSH private key without a passphrase."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    seed = secrets.token_bytes(_SIZE)
+    public = Ed25519PrivateKey.from_private_bytes(seed).public_key()
+    identity = SshEd25519Identity.from_seed(seed, public.public_bytes_raw(), "")
+    return Fresh(openssh_pem(seed), identity.recipients[0].text)
+
+
+def age(_length: int) -> Fresh:
+    """Return an age identity as age-keygen writes it."""
+    identity = X25519Identity.generate("")
+    public = identity.recipients[0].text
+    text = f"# public key: {public}\n{identity.secret_text()}\n"
+    return Fresh(text.encode(), public)
+
+
+def wireguard(_length: int) -> Fresh:
+    """Return a private key as `wg genkey` makes it (clamped), without its line end."""
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+    secret = bytearray(secrets.token_bytes(_SIZE))
+    secret[0] &= 248
+    secret[31] = (secret[31] & 127) | 64
+    public = X25519PrivateKey.from_private_bytes(bytes(secret)).public_key()
+    shown = base64.b64encode(public.public_bytes_raw()).decode()
+    return Fresh(base64.b64encode(bytes(secret)), shown)
+
+
+def _text(text: str) -> Fresh:
+    return Fresh(text.encode())
+
+
+KINDS: dict[str, tuple[Callable[[int], Fresh], int]] = {
+    "password": (password, 32),
+    "passphrase": (passphrase, 6),
+    "hex": (hexadecimal, 32),
+    "base64": (base64_text, 32),
+    "ssh-ed25519": (ssh_ed25519, 0),
+    "age": (age, 0),
+    "wireguard": (wireguard, 0),
+}
+"""Name to maker and usual length; 0: a kind whose length is fixed."""
