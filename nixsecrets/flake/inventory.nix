@@ -1,0 +1,207 @@
+# What the configurations of a flake declare under age.secrets and sops.secrets.
+#
+# Builtins only, and what Nix 2.8 knows of them.  Paths are told by toString and never
+# interpolated, which would copy the file to the store; sopsFileHash is not looked at,
+# which fails where the file is missing.  A value that throws is told as null, a secret
+# whose file throws as `error`; what no expression can catch ends the evaluation, and
+# the caller then asks for one host at a time.
+{ flake }:
+let
+  inherit (builtins)
+    attrNames
+    concatMap
+    elem
+    filter
+    hashFile
+    hashString
+    isAttrs
+    isList
+    length
+    listToAttrs
+    map
+    pathExists
+    replaceStrings
+    stringLength
+    substring
+    tryEval
+    ;
+
+  # --- values that may throw
+
+  attempt = value: let tried = tryEval value; in if tried.success then tried.value else null;
+  # null for what is absent, null or throws
+  text = value: attempt (if value == null then null else toString value);
+  texts =
+    list:
+    let
+      tried = attempt (if isList list then list else [ ]);
+    in
+    filter (one: one != null) (map text (if tried == null then [ ] else tried));
+  names = set: let tried = attempt (if isAttrs set then attrNames set else [ ]); in if tried == null then [ ] else tried;
+
+  # --- where a file is
+
+  root = toString (flake.sourceInfo.outPath or flake.outPath);
+  inputs = flake.inputs or { };
+  inputRoots = concatMap (
+    name:
+    let
+      place = attempt (toString (inputs.${name}.sourceInfo.outPath or inputs.${name}.outPath or ""));
+    in
+    if place == null || place == "" then [ ] else [ { inherit name place; } ]
+  ) (names inputs);
+  below = folder: path: substring 0 (stringLength folder + 1) path == folder + "/";
+  rest = folder: path: substring (stringLength folder + 1) (stringLength path) path;
+
+  fileOf =
+    value:
+    let
+      path = text value;
+      from = filter (one: below one.place path) inputRoots;
+      exists = pathExists value;
+      hash = if exists then { sha256 = hashFile "sha256" value; } else { };
+    in
+    if path == null then
+      { error = "its file does not evaluate"; }
+    else if below root path then
+      { file = rest root path; inherit exists; } // hash
+    else if length from > 0 then
+      { file = rest (builtins.head from).place path; input = (builtins.head from).name; inherit exists; }
+    else if below builtins.storeDir path then
+      { inherit exists; } // hash # interpolated: known by its content only
+    else
+      { outside = path; };
+
+  # --- secrets
+
+  ageSecret = secret: fileOf secret.file // {
+    owner = text (secret.owner or null);
+    mode = text (secret.mode or null);
+  };
+  sopsSecret = secret: fileOf secret.sopsFile // {
+    key = text (secret.key or null);
+    format = text (secret.format or null);
+    owner = text (secret.owner or null);
+    mode = text (secret.mode or null);
+    neededForUsers = attempt (secret.neededForUsers or false) == true;
+  };
+  listed =
+    describe: set:
+    map (
+      name:
+      let
+        tried = attempt (describe set.${name});
+      in
+      { inherit name; } // (if tried == null then { error = "it does not evaluate"; } else tried)
+    ) (names set);
+
+  contains = needle: content: replaceStrings [ needle ] [ "" ] content != content;
+  templates =
+    sops:
+    map (
+      name:
+      let
+        template = sops.templates.${name};
+        content = text (template.content or null);
+        placeholder = secret: "<SOPS:${hashString "sha256" secret}:PLACEHOLDER>";
+      in
+      {
+        inherit name;
+        owner = text (template.owner or null);
+        mode = text (template.mode or null);
+        uses =
+          if content == null then
+            null
+          else
+            filter (secret: contains (placeholder secret) content) (names (sops.secrets or { }));
+      }
+    ) (names (sops.templates or { }));
+
+  ageOf =
+    config:
+    if (config.age or { }) ? secrets then
+      {
+        identityPaths = texts (config.age.identityPaths or [ ]);
+        secrets = listed ageSecret config.age.secrets;
+      }
+    else
+      null;
+  sopsOf =
+    config:
+    if (config.sops or { }) ? secrets then
+      {
+        sshKeyPaths = texts (config.sops.age.sshKeyPaths or [ ]);
+        keyFile = text (config.sops.age.keyFile or null);
+        sshPrivateKeyFile = text (config.sops.environment.SOPS_AGE_SSH_PRIVATE_KEY_FILE or null);
+        gnupg = texts (config.sops.gnupg.sshKeyPaths or [ ]) != [ ] || text (config.sops.gnupg.home or null) != null;
+        secrets = listed sopsSecret config.sops.secrets;
+        templates = templates config.sops;
+      }
+    else
+      null;
+
+  # --- the parts of a configuration that install secrets of their own
+
+  part = at: config: {
+    inherit at;
+    user = null;
+    container = null;
+    age = ageOf config;
+    sops = sopsOf config;
+    persistent = names (config.environment.persistence or { });
+  };
+  home =
+    at: config: name:
+    let
+      inside = config.home-manager.users.${name};
+    in
+    part "${at}home-manager user ${name}" inside // { user = name; persistent = [ ]; };
+  homes = at: config: map (home at config) (names ((config.home-manager or { }).users or { }));
+  specialised =
+    config:
+    concatMap (
+      name:
+      let
+        inside = config.specialisation.${name}.configuration;
+        at = "specialisation ${name}";
+      in
+      [ (part at inside) ] ++ homes "${at}, " inside
+    ) (names (config.specialisation or { }));
+  contained =
+    config:
+    map (
+      name: part "container ${name}" config.containers.${name}.config // { container = name; }
+    ) (names (config.containers or { }));
+  used = one: one.age != null || one.sops != null;
+  system = config: filter used ([ (part "" config) ] ++ homes "" config ++ specialised config ++ contained config);
+
+  # --- configurations
+
+  configurations = {
+    nixos = flake.nixosConfigurations or { };
+    darwin = flake.darwinConfigurations or { };
+    home = flake.homeConfigurations or { };
+    # a hive is often the very nixosConfigurations: told once
+    colmena = removeAttrs ((flake.colmenaHive or { }).nodes or { }) (attrNames (flake.nixosConfigurations or { }));
+  };
+  describe =
+    { kind, name }:
+    let
+      inherit (configurations.${kind}.${name}) config;
+      user = text (config.home.username or null);
+    in
+    {
+      inherit kind name;
+      parts =
+        if kind == "home" then
+          filter used [ (part "" config // { user = if user == null then name else user; }) ]
+        else
+          system config;
+    };
+in
+{
+  hosts = concatMap (kind: map (name: { inherit kind name; }) (attrNames configurations.${kind})) (
+    attrNames configurations
+  );
+  inherit describe;
+}
