@@ -53,6 +53,21 @@ class Code(StrEnum):
     KEY_TWICE = "NS057"
     KEY_TWO_NAMES = "NS058"
     CONFIG_UNREADABLE = "NS059"
+    DECLARED_UNREADABLE = "NS070"
+    DECLARED_FORM = "NS071"
+    DECLARED_MISSING = "NS072"
+    DECLARED_UNTRACKED = "NS073"
+    DECLARED_KEY = "NS074"
+    DECLARED_NO_TEXT = "NS075"
+    DECLARED_FORMAT = "NS076"
+    NO_IDENTITY = "NS077"
+    IDENTITY_UNLIKELY = "NS078"
+    IDENTITY_LOST = "NS079"
+    NOT_IN_MAP = "NS080"
+    DOES_NOT_EVALUATE = "NS081"
+    READ_NOT_DECLARED = "NS082"
+    NOBODY_DECLARES = "NS083"
+    TEMPLATE_TOO_EARLY = "NS084"
 
     @property
     def severity(self) -> Severity:
@@ -349,6 +364,120 @@ CATALOGUE: Mapping[Code, Kind] = {
         "a .sops.yaml that sops cannot read",
         _E,
         "Every sops command started below it fails, decryption too.",
+    ),
+    Code.DECLARED_UNREADABLE: Kind(
+        "declared-unreadable",
+        "a host declares a secret that it cannot decrypt",
+        _E,
+        "The configuration names the file under `age.secrets` or `sops.secrets`, and"
+        " the host (or, in home-manager, the user) is none of its readers. The build"
+        " succeeds; activation fails, with sops-nix for every secret of the"
+        " machine.\n\nIf the map lets the host read it: `nixsecrets rekey FILE`."
+        " Otherwise name the host in the rule first.",
+    ),
+    Code.DECLARED_FORM: Kind(
+        "declared-form",
+        "a declared secret is encrypted to the other form of the host's key",
+        _E,
+        "agenix opens what is encrypted to the ssh key itself, sops-nix what is"
+        " encrypted to the converted (`age1…`) key; neither opens the other."
+        "\n\n`nixsecrets rekey FILE` writes the right one.",
+    ),
+    Code.DECLARED_MISSING: Kind(
+        "declared-missing",
+        "a declared file is not there",
+        _E,
+        "The configuration names a file that the repository does not have: its name"
+        " is misspelt, or the secret is still to be written (`nixsecrets edit FILE`).",
+    ),
+    Code.DECLARED_UNTRACKED: Kind(
+        "declared-untracked",
+        "a declared file is not tracked by git",
+        _E,
+        "Flakes see tracked files only: for Nix the file does not exist."
+        "\n\n`git add FILE`.",
+    ),
+    Code.DECLARED_KEY: Kind(
+        "declared-key",
+        "a declared key is not in its sops file",
+        _E,
+        "sops-nix looks for `key` (by default the secret's name; `/` descends) in the"
+        " first document of the file. Keys that themselves contain a `/` cannot be"
+        " reached.\n\nWrite it (`nixsecrets edit FILE`), or set `key`.",
+    ),
+    Code.DECLARED_NO_TEXT: Kind(
+        "declared-no-text",
+        "a declared value is not a text",
+        _E,
+        "sops-nix needs a string. A number, a boolean, a list or a mapping passes its"
+        " build check and fails at activation.\n\nPut the value into quotes:"
+        " `nixsecrets edit FILE`.",
+    ),
+    Code.DECLARED_FORMAT: Kind(
+        "declared-format",
+        "a secret is declared in a way its file cannot be used",
+        _E,
+        "The backend or the `format` is not that of the file; one file is declared"
+        " with two formats; a key is picked from a file that is used whole (dotenv,"
+        " ini, binary); or a nested key from a JSON file, which sops-nix refuses.",
+    ),
+    Code.NO_IDENTITY: Kind(
+        "no-identity",
+        "a configuration names no private key to decrypt with",
+        _E,
+        "`age.identityPaths` is empty, or neither `sops.age.sshKeyPaths` nor"
+        " `sops.age.keyFile` is set. Often sshd is off, whose host keys are the"
+        " default.",
+    ),
+    Code.IDENTITY_UNLIKELY: Kind(
+        "identity-unlikely",
+        "the private keys a configuration names do not look like the key in the map",
+        _W,
+        "The map has an ssh-ed25519 key and the paths look like age or RSA keys, or"
+        " the other way round. Told by the names of the files, so it may be wrong.",
+    ),
+    Code.IDENTITY_LOST: Kind(
+        "identity-lost",
+        "a private key does not lie where files outlive a reboot",
+        _W,
+        "The configuration uses impermanence, and the key is read before links and"
+        " mounts into the persistent folder exist. Name it by its path there, such as"
+        " `/persist/etc/ssh/ssh_host_ed25519_key`.",
+    ),
+    Code.NOT_IN_MAP: Kind(
+        "not-in-map",
+        "a configuration declares secrets, and the map does not know it",
+        _E,
+        "No host of the map has the configuration's name or host name (no user, for"
+        " home-manager).\n\n`nixsecrets add-host NAME`; `nixsecrets add-host"
+        " --discover --flake .` lists them all.",
+    ),
+    Code.DOES_NOT_EVALUATE: Kind(
+        "does-not-evaluate",
+        "a configuration, or a secret in it, does not evaluate",
+        _E,
+        "Nothing can be said about it. The message is Nix's own.",
+    ),
+    Code.READ_NOT_DECLARED: Kind(
+        "read-not-declared",
+        "a host can read a secret that nothing in it declares",
+        _W,
+        "Least privilege: who does not use a secret need not read it. Take the host"
+        " out of the rule, or declare the secret. Hosts in `always` are not told.",
+    ),
+    Code.NOBODY_DECLARES: Kind(
+        "nobody-declares",
+        "hosts can read a secret, and none of them declares it",
+        _W,
+        "A secret that is not used any more, or is used in a way that evaluation does"
+        " not show (a script that calls sops).",
+    ),
+    Code.TEMPLATE_TOO_EARLY: Kind(
+        "template-too-early",
+        "a template uses a secret that is needed for users",
+        _E,
+        "sops-nix installs secrets with `neededForUsers` before users exist, and"
+        " renders templates after; the placeholder is never filled in.",
     ),
 }
 

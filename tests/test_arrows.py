@@ -37,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "carryout": {"errors", "keys", "secretfiles", "plan"},
 }
 MAY_IMPORT["diff"].add("findings")
+MAY_IMPORT["flake"] = MAY_IMPORT["diff"] | {"diff", "repo"}
 MAY_IMPORT["lint"] = MAY_IMPORT["diff"] | {"diff"}
 MAY_IMPORT["vouch"] = MAY_IMPORT["diff"] | {"diff"}
 MAY_IMPORT["adopt"] = MAY_IMPORT["vouch"] | {"vouch", "repo", "ruamel"}

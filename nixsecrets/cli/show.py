@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from nixsecrets.errors import quoted
 from nixsecrets.findings import Finding
+from nixsecrets.flake.verdict import Row
 from nixsecrets.plan import Action, Plan, Reason, Step, describe
 from nixsecrets.policy.model import Reader
 from nixsecrets.world import World
@@ -48,6 +49,20 @@ def problem_lines(problems: Sequence[Finding]) -> Iterator[str]:
     for problem in problems:
         where = path_text(problem.path)
         yield f"  {problem.code.value}  {where}: {problem.message}"
+
+
+def verdict_lines(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield what each configuration declares, and the verdict on each secret."""
+    width = max((len(row.option) for row in rows), default=0)
+    path_width = max((len(path_text(row.path)) for row in rows), default=0)
+    before: tuple[str, str] | None = None
+    for row in rows:
+        if (row.host, row.at) != before:
+            before = row.host, row.at
+            yield f"{row.host}, {row.at}" if row.at else row.host
+        path = path_text(row.path) if row.path else "-"
+        code = f"{row.code.value} " if row.code else ""
+        yield f"  {row.option:<{width}}  {path:<{path_width}}  {code}{row.verdict}"
 
 
 def gain_lines(plan: Plan, world: World) -> Iterator[str]:

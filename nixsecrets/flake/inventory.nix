@@ -192,6 +192,7 @@ let
     in
     {
       inherit kind name;
+      hostName = text ((config.networking or { }).hostName or null);
       parts =
         if kind == "home" then
           filter used [ (part "" config // { user = if user == null then name else user; }) ]

@@ -95,12 +95,15 @@ let
           }) (names values)
         );
     };
-    submodule = modules: {
+    submodule = types.submoduleWith (value: value);
+    # for one that has an option called `config`: what is said of it is no module
+    valueSubmodule = types.submoduleWith (value: { config = value; });
+    submoduleWith = asModule: modules: {
       name = "submodule";
       merge =
         loc: values:
         (evalModules {
-          modules = (if isList modules then modules else [ modules ]) ++ values;
+          modules = (if isList modules then modules else [ modules ]) ++ map asModule values;
           specialArgs.name = elemAt loc (length loc - 1);
         }).config;
     };

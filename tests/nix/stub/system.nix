@@ -52,7 +52,7 @@ let
             apply = module: (evaluate (base ++ [ { options.specialisation = value types.raw { }; options.containers = value types.raw { }; } module ])).config;
           };
         })) { };
-        options.containers = value (types.attrsOf (types.submodule {
+        options.containers = value (types.attrsOf (types.valueSubmodule {
           options.config = mkOption {
             type = types.raw;
             apply = module: (nixosSystem { modules = [ module ]; }).config;

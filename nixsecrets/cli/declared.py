@@ -1,0 +1,157 @@
+"""What configurations declare, for the commands that ask: from a flake or a file."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from nixsecrets.cli import ui
+from nixsecrets.errors import NixsecretsError, UsageError, quoted
+from nixsecrets.flake.declared import Configuration, inventory, parse
+from nixsecrets.flake.gather import gather, place_of
+from nixsecrets.flake.verdict import Report, judge
+from nixsecrets.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where declarations come from, and which of them are asked for.
+
+    Both `flake` and `file` None: nobody asked.
+    """
+
+    flake: str | None
+    file: Path | None
+    hosts: tuple[str, ...] = ()
+    jobs: int = 1
+    save: Path | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether there is anything to read."""
+        return self.flake is not None or self.file is not None
+
+
+_OPTIONS = (
+    click.option(
+        "--flake",
+        is_flag=False,
+        flag_value=".",
+        metavar="[REF]",
+        help="Judge what the configurations of a flake declare (needs nix).",
+    ),
+    click.option(
+        "--declared",
+        "file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="The same, from a file that --save wrote (needs no nix).",
+    ),
+    click.option(
+        "--host",
+        "hosts",
+        multiple=True,
+        metavar="NAME",
+        help="Only this configuration (may be repeated).",
+    ),
+    click.option(
+        "--jobs",
+        type=click.IntRange(1, 64),
+        default=min(4, os.cpu_count() or 1),
+        show_default="one per core, 4 at most",
+        help="How many evaluations run at a time.",
+    ),
+    click.option(
+        "--save",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Write what the flake declares to FILE.",
+    ),
+)
+
+
+def declared_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say where declarations come from; it gets `source`."""
+    import functools
+
+    @functools.wraps(function)
+    def packed(**values: Any) -> Any:
+        names = Source.__dataclass_fields__
+        source = Source(**{name: values.pop(name) for name in names})
+        _require_sense(source)
+        return function(source=source, **values)
+
+    wrapped: Callable[..., Any] = packed
+    for option in reversed(_OPTIONS):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def _require_sense(source: Source) -> None:
+    if source.flake is not None and source.file is not None:
+        raise UsageError("--flake and --declared name two sources", "give one of them")
+    if not source.asked and (source.hosts or source.save):
+        raise UsageError(
+            "--host and --save are about what a flake declares", "add --flake"
+        )
+    if source.file is not None and source.save is not None:
+        raise UsageError("--save copies what --declared reads", "leave it out")
+
+
+def configurations(source: Source, start: Path) -> tuple[Configuration, ...]:
+    """Read what is declared.
+
+    Raises:
+        NixsecretsError: the flake or the file cannot be read, or has no such host.
+    """
+    if source.file is not None:
+        found = _from_file(source.file)
+        _require_known(source.hosts, {one.name for one in found})
+        return tuple(o for o in found if not source.hosts or o.name in source.hosts)
+    return _from_flake(source, start)
+
+
+def _from_file(file: Path) -> tuple[Configuration, ...]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise NixsecretsError(
+            f"{quoted(str(file))} cannot be read",
+            "write it with `nixsecrets check --flake . --save FILE`",
+        ) from error
+    return parse(text, file.name)
+
+
+def _from_flake(source: Source, start: Path) -> tuple[Configuration, ...]:
+    from nixsecrets.flake import program
+
+    flake = program.resolve(source.flake or ".", start)
+    every = program.configurations(flake, start)
+    _require_known(source.hosts, {one.name for one in every})
+    asked = [one for one in every if not source.hosts or one.name in source.hosts]
+    with ui.progress("evaluating", len(asked)) as tick:
+        told = program.declare(flake, asked, start, jobs=source.jobs, tick=tick)
+    text = inventory(told)
+    if source.save is not None:
+        source.save.write_text(text, encoding="utf-8")
+    return parse(text, "the flake")
+
+
+def _require_known(hosts: Sequence[str], known: set[str]) -> None:
+    for host in hosts:
+        if host not in known:
+            raise UsageError(
+                f"there is no configuration {quoted(host)}",
+                f"there are: {', '.join(sorted(known)) or 'none'}",
+            )
+
+
+def report(world: World, source: Source, start: Path) -> Report:
+    """Judge what is declared against the repository."""
+    found = configurations(source, start)
+    place = place_of(world)
+    seen = gather(world, found, place)
+    return judge(world, found, seen, place, whole=not source.hosts)

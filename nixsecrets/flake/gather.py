@@ -1,0 +1,91 @@
+"""Looks at the files that are declared: the one reader of the disk in here.
+
+What it finds is a value; `verdict` judges it.
+"""
+
+import posixpath
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from nixsecrets.errors import SecretFileError
+from nixsecrets.flake.declared import Configuration, Secret
+from nixsecrets.keys.forms import Backend
+from nixsecrets.secretfiles import sopsmeta
+from nixsecrets.secretfiles.sopskeys import Keys, keys_of
+from nixsecrets.secretfiles.sopsmeta import SopsFormat
+from nixsecrets.secretfiles.state import Actual
+from nixsecrets.world import Found, World, find_file
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One file as it lies in the work tree.
+
+    `found` is None where nothing is there; `format` and `keys` are those of a sops
+    file (`keys` only where one key can be picked from it).
+    """
+
+    path: str
+    found: Found | None
+    tracked: bool
+    format: SopsFormat | None = None
+    keys: Keys | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How declared paths, relative to the top of git, become the map's."""
+
+    below_top: str
+    by_hash: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def path_of(self, secret: Secret) -> str | None:
+        """Return the path relative to the map's folder, None for a file elsewhere."""
+        if secret.file is None:
+            return self.by_hash.get(secret.sha256 or "")
+        if not self.below_top:
+            return secret.file
+        if secret.file.startswith(self.below_top + "/"):
+            return secret.file.removeprefix(self.below_top + "/")
+        return None
+
+
+def place_of(world: World) -> Place:
+    """Return where the map lies."""
+    below = posixpath.normpath(world.repo.relative_to_top(str(world.repo.root)) or ".")
+    by_hash = {found.sha256: path for path, found in world.files.items()}
+    return Place("" if below == "." else below, by_hash)
+
+
+def gather(
+    world: World, configurations: Iterable[Configuration], place: Place
+) -> dict[str, Seen]:
+    """Look at every declared file of the repository, once."""
+    paths = {
+        path
+        for configuration in configurations
+        for part in configuration.parts
+        for secret in part.secrets
+        if (path := place.path_of(secret)) is not None
+    }
+    git = world.repo.git
+    tracked = None if git is None else git.tracked(world.repo.root)
+    return {
+        path: _look(world, path, tracked=tracked is None or path in tracked)
+        for path in sorted(paths)
+    }
+
+
+def _look(world: World, path: str, *, tracked: bool) -> Seen:
+    try:
+        found = find_file(world, path)
+    except SecretFileError:  # `..`, or a link that leads out of the repository
+        return Seen(path, None, tracked)
+    if not isinstance(found, Actual) or found.backend is not Backend.SOPS:
+        return Seen(path, found, tracked)
+    data = world.repo.read(path)
+    kind = sopsmeta.parse(path, data).format
+    keys = None
+    if kind in (SopsFormat.YAML, SopsFormat.JSON):
+        keys = keys_of(kind, data)
+    return Seen(path, found, tracked, kind, keys)

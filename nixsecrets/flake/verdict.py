@@ -1,0 +1,320 @@
+"""Judges what is declared: can each configuration decrypt what it names?
+
+From the map, the lock and the encrypted files alone.  Pure: `gather` has looked at the
+files.  Which consumer opens which form of a key: agenix the ssh form, sops-nix the
+converted one (unless SOPS_AGE_SSH_PRIVATE_KEY_FILE hands sops the ssh key itself).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from nixsecrets.findings import Code, Finding
+from nixsecrets.flake.declared import Configuration, Part, Secret, SopsSide
+from nixsecrets.flake.gather import Place, Seen
+from nixsecrets.flake.identities import identity_findings
+from nixsecrets.flake.sopsuse import use_problem
+from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.recipients import Recipient
+from nixsecrets.policy.model import Host, User
+from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret, Unknown
+from nixsecrets.world import MAP_NAME, World
+
+FLAKE = "flake.nix"
+OK, ELSEWHERE = "ok", "not judged"
+Problem = tuple[Code, str, str]
+"""Code, message, and the command that mends it (empty where there is none)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The verdict on one declared secret; `code` is None where nothing is wrong."""
+
+    host: str
+    at: str
+    option: str
+    path: str
+    verdict: str
+    code: Code | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Every declared secret, and what a person should look at."""
+
+    rows: tuple[Row, ...]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """Whose keys a part has: a host's or a user's of the map."""
+
+    name: str
+    kind: str
+    found: Host | User | None
+
+    @property
+    def keys(self) -> tuple[Recipient, ...]:
+        return () if self.found is None else self.found.keys
+
+
+def judge(
+    world: World,
+    configurations: Sequence[Configuration],
+    seen: Mapping[str, Seen],
+    place: Place,
+    *,
+    whole: bool = True,
+) -> Report:
+    """Judge what the configurations declare.
+
+    `whole` tells that they are all there are: only then can it be said that nobody
+    declares a secret.
+    """
+    judge = _Judge(world, seen, place)
+    for configuration in configurations:
+        judge.configuration(configuration)
+    if whole:
+        judge.findings += unused(world, configurations, place)
+    return Report(tuple(judge.rows), tuple(sorted(set(judge.findings))))
+
+
+class _Judge:
+    """Goes through the configurations and collects rows and findings."""
+
+    def __init__(self, world: World, seen: Mapping[str, Seen], place: Place) -> None:
+        self.world = world
+        self.seen = seen
+        self.place = place
+        self.rows: list[Row] = []
+        self.findings: list[Finding] = []
+
+    def configuration(self, configuration: Configuration) -> None:
+        if configuration.error is not None:
+            message = f"{configuration.name} does not evaluate: {configuration.error}"
+            self.findings.append(Finding(FLAKE, Code.DOES_NOT_EVALUATE, message))
+        base: set[tuple[str | None, Secret]] = set()
+        for part in configuration.parts:
+            if part.at.startswith("specialisation "):
+                # the same system once more: only what it adds is worth a line
+                part = part.without(base)
+            else:
+                base |= {(part.user, secret) for secret in part.secrets}
+            if part.secrets or not part.at:
+                self.part(configuration, part)
+
+    def part(self, configuration: Configuration, part: Part) -> None:
+        owner = owner_of(self.world, configuration, part)
+        who = " ".join(filter(None, [configuration.name, part.at]))
+        if owner.found is None and part.secrets:
+            add = f"nixsecrets add-{owner.kind} {owner.name}"
+            message = f"{who} declares secrets, and the map has no {owner.kind}"
+            finding = Finding(
+                MAP_NAME, Code.NOT_IN_MAP, f"{message} {owner.name}", fix=add
+            )
+            self.findings.append(finding)
+        formats: dict[str, str] = {}
+        for secret in part.secrets:
+            path = self.place.path_of(secret)
+            problem = self.problem(secret, part, owner, path, formats)
+            self.row(configuration, part, secret, path, problem)
+        if owner.found is not None:
+            self.findings += identity_findings(who, part, owner.keys)
+        if part.sops is not None:
+            self.findings += _templates(who, part.sops)
+
+    def row(
+        self,
+        configuration: Configuration,
+        part: Part,
+        secret: Secret,
+        path: str | None,
+        problem: Problem | str,
+    ) -> None:
+        host, shown = configuration.name, path or secret.file or ""
+        if isinstance(problem, str):
+            self.rows.append(Row(host, part.at, secret.option, shown, problem))
+            return
+        code, message, fix = problem
+        self.rows.append(Row(host, part.at, secret.option, shown, message, code))
+        if code is not Code.NOT_IN_MAP:  # said once, by `part`
+            who = " ".join(filter(None, [host, part.at]))
+            text = f"{who} declares {secret.option}: {message}"
+            self.findings.append(Finding(shown or FLAKE, code, text, fix=fix))
+
+    def problem(
+        self,
+        secret: Secret,
+        part: Part,
+        owner: _Owner,
+        path: str | None,
+        formats: dict[str, str],
+    ) -> Problem | str:
+        """Say what is wrong with one declared secret, or that nothing is."""
+        if secret.error is not None:
+            return Code.DOES_NOT_EVALUATE, secret.error, ""
+        if path is None:
+            return f"{ELSEWHERE}: {secret.elsewhere or 'no file of the map'}"
+        if wrong := _file_problem(secret, self.seen[path], path):
+            return wrong
+        seen = self.seen[path]
+        found = seen.found
+        if not isinstance(found, Actual):  # told by _file_problem
+            return OK
+        if secret.framework == "sops":
+            before = formats.setdefault(path, secret.format or "yaml")
+            if misuse := use_problem(secret, seen, before):
+                return (*misuse, "")
+        return self.reader_problem(found, part, owner)
+
+    def reader_problem(self, found: Actual, part: Part, owner: _Owner) -> Problem | str:
+        """Say whether the owner's keys are among the readers, in the right form."""
+        path, rekey = found.path, f"nixsecrets rekey {found.path}"
+        if owner.found is None:
+            return Code.NOT_IN_MAP, f"the map has no {owner.kind} {owner.name}", ""
+        if isinstance(found.state, Unknown):
+            message = f"its readers cannot be told: {found.state.reason}"
+            return Code.UNKNOWN, message, f"nixsecrets accept {path}"
+        opened = set(_opened_by(owner.keys, found.backend, part.sops))
+        if opened & set(found.recipients):
+            return OK
+        if other := _by_other_means(found, part.sops):
+            return f"{ELSEWHERE}: {other}"
+        name = f"{owner.kind} {owner.name}"
+        ids = {key.key_id for key in owner.keys}
+        if ids & {one.key_id for one in found.recipients}:
+            tool = "agenix" if found.backend is Backend.AGE else "sops-nix"
+            message = f"it is encrypted to a form of the key that {tool} does not open"
+            return Code.DECLARED_FORM, message, rekey
+        message = f"{name} is not a recipient"
+        want = self.world.policy.desired(path, found.backend)
+        allowed = want is not None and any(r.name == owner.name for r in want.readers)
+        if not allowed:
+            return Code.DECLARED_UNREADABLE, f"{message}; no rule lets it read", ""
+        return Code.DECLARED_UNREADABLE, message, rekey
+
+
+def owner_of(world: World, configuration: Configuration, part: Part) -> _Owner:
+    """Return whose keys decrypt what a part declares.
+
+    A container has keys of its own where the map knows it, else those of its host; a
+    home those of its user, whom the map may call as the configuration is called.
+    """
+    if part.user is not None:
+        users = {user.name: user for user in world.map.users}
+        name = configuration.name if configuration.name in users else part.user
+        return _Owner(name, "user", users.get(name))
+    hosts = {host.name: host for host in world.map.hosts}
+    names = [part.container, configuration.name, configuration.host_name]
+    for name in filter(None, names):
+        if name in hosts:
+            return _Owner(name, "host", hosts[name])
+    return _Owner(configuration.name, "host", None)
+
+
+def _opened_by(
+    keys: Iterable[Recipient], backend: Backend, sops: SopsSide | None
+) -> Iterator[Recipient]:
+    """Yield the recipients that the part's consumer opens with these keys."""
+    for key in keys:
+        if backend is Backend.AGE:
+            yield key
+            continue
+        yield key.converted()
+        if sops is not None and sops.ssh_private_key_file is not None:
+            yield key
+
+
+def _by_other_means(found: Actual, sops: SopsSide | None) -> str | None:
+    """Say what else may open a sops file on a machine: no key of the map can tell."""
+    for other in found.others:
+        kind = other.partition(":")[0]
+        if kind != "pgp" or (sops is not None and sops.gnupg):
+            return f"it can be opened by {kind}"
+    return None
+
+
+def _file_problem(secret: Secret, seen: Seen, path: str) -> Problem | None:
+    """Say what is wrong with the file itself."""
+    if seen.found is None:
+        return Code.DECLARED_MISSING, "it is not there", f"nixsecrets edit {path}"
+    if not seen.tracked or secret.exists is False:
+        return Code.DECLARED_UNTRACKED, "git does not track it", f"git add {path}"
+    match seen.found:
+        case NotSecret():
+            return Code.PLAINTEXT, "it is not encrypted", ""
+        case Damaged():
+            return Code.DAMAGED, seen.found.reason, f"git checkout HEAD -- {path}"
+        case Actual(backend=backend) if backend != secret.framework:
+            message = f"it is {'an' if backend == 'age' else 'a'} {backend} file"
+            return Code.DECLARED_FORMAT, message, ""
+        case Actual():
+            return None
+
+
+def _templates(who: str, sops: SopsSide) -> Iterator[Finding]:
+    early = {secret.name for secret in sops.secrets if secret.needed_for_users}
+    for template in sops.templates:
+        for name in sorted(early & set(template.uses or ())):
+            message = (
+                f"{who} declares sops.templates.{template.name}: it uses {name},"
+                " which is needed for users"
+            )
+            yield Finding(FLAKE, Code.TEMPLATE_TOO_EARLY, message)
+
+
+# --- least privilege
+
+
+def unused(
+    world: World, configurations: Sequence[Configuration], place: Place
+) -> Iterator[Finding]:
+    """Yield the secrets that are read by more than use them.
+
+    Hosts that the flake does not have, or that do not evaluate, may use anything; and
+    hosts in `always` read everything on purpose.
+    """
+    declared = declared_paths(world, configurations, place)
+    always = world.policy.always_readers
+    names = {host.name for host in world.map.hosts} - always
+    for path, actual in sorted(world.secrets.items()):
+        by = {world.book.name(one) for one in actual.recipients}
+        readers = sorted(name for name in names if name in by)
+        known = [name for name in readers if name in declared]
+        without = [name for name in known if path not in declared[name]]
+        if not without:
+            continue
+        if without == readers and not any(path in one for one in declared.values()):
+            message = f"{', '.join(readers)} can read it, and nothing declares it"
+            yield Finding(path, Code.NOBODY_DECLARES, message)
+            continue
+        for name in without:
+            message = f"{name} can read it, and nothing it declares uses it"
+            yield Finding(path, Code.READ_NOT_DECLARED, message)
+
+
+def declared_paths(
+    world: World, configurations: Sequence[Configuration], place: Place
+) -> dict[str, set[str]]:
+    """Return, for each host of the map that was told of, the files it declares."""
+    declared: dict[str, set[str]] = {}
+    broken: set[str] = set()
+    for one in configurations:
+        if one.error is not None:
+            broken.add(one.name)
+        elif one.kind != "home":
+            main = Part("", None, None, None, None)
+            declared.setdefault(owner_of(world, one, main).name, set())
+        for part in one.parts:
+            owner = owner_of(world, one, part)
+            names = {owner.name, owner_of(world, one, _without_user(part)).name}
+            paths = {path for s in part.secrets if (path := place.path_of(s))}
+            for name in names:
+                declared.setdefault(name, set()).update(paths)
+            if any(secret.error for secret in part.secrets):
+                broken |= names
+    return {name: paths for name, paths in declared.items() if name not in broken}
+
+
+def _without_user(part: Part) -> Part:
+    return Part(part.at, None, part.container, None, None)

@@ -1,0 +1,201 @@
+"""`check --flake`: real Nix evaluates fixture flakes over real repositories."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.fleet import Fleet
+from tests.nix.nixkit import write_flake
+
+SEVERAL = """
+  nixosConfigurations.brunnen = lib.nixosSystem { modules = [ agenix sops {
+    networking.hostName = "brunnen";
+    age.secrets.wifi.file = ./secrets/wifi.age;
+    age.secrets.interpolated.file = "${./secrets/wifi.age}";
+    age.secrets.copied.file =
+      builtins.path { path = ./secrets; name = "copy"; } + "/wifi.age";
+    age.secrets.dns.file = ./secrets/dns.age;
+    age.secrets.thrown.file = throw "not yet";
+    age.secrets.new.file = ./secrets/new.age;
+    sops.defaultSopsFile = ./secrets/app.yaml;
+    sops.secrets.app = { };
+    sops.secrets."db/password" = { };
+    sops.secrets.gone.sopsFile = ./secrets/gone.yaml;
+    home-manager.users.alice = {
+      imports = [ sopsHome ];
+      sops.age.keyFile = "/home/alice/.config/sops/age/keys.txt";
+      sops.secrets.app.sopsFile = ./secrets/app.yaml;
+    };
+    specialisation.office.configuration.age.secrets.office.file = ./secrets/wifi.age;
+    containers.web.config = {
+      imports = [ agenix ];
+      age.secrets.wifi.file = ./secrets/wifi.age;
+    };
+  } ]; };
+  nixosConfigurations.typo = lib.nixosSystem { modules = [ { netwroking = 1; } ]; };
+  nixosConfigurations.absent = lib.nixosSystem { modules = [ agenix {
+    age.secrets.x.file = ({ }).file; } ]; };
+  nixosConfigurations.neither = lib.nixosSystem { modules = [ ]; };
+  darwinConfigurations.schere = lib.darwinSystem { modules = [ agenix sops {
+    age.secrets.dns.file = self + "/secrets/dns.age";
+    sops.secrets.dns.sopsFile = ./secrets/dns.yaml;
+  } ]; };
+  homeConfigurations."alice@laptop" = lib.homeManagerConfiguration { modules = [
+    agenixHome { home.username = "alice"; age.identityPaths = [ "/keys.txt" ];
+      age.secrets.wifi.file = ./secrets/wifi.age; } ]; };
+  colmenaHive.nodes.stein = lib.nixosSystem { modules = [ sops {
+    networking.hostName = "stein";
+    sops.secrets.dns.sopsFile = ./secrets/dns.yaml; } ]; };
+"""
+TABLE = """\
+stein
+  sops.secrets.dns          secrets/dns.yaml   ok
+schere
+  age.secrets.dns           secrets/dns.age    ok
+  sops.secrets.dns          secrets/dns.yaml   ok
+alice@laptop
+  age.secrets.wifi          secrets/wifi.age   ok
+brunnen
+  age.secrets.copied        secrets/wifi.age   ok
+  age.secrets.dns           secrets/dns.age    NS070 host brunnen is not a recipient;\
+ no rule lets it read
+  age.secrets.interpolated  secrets/wifi.age   ok
+  age.secrets.new           secrets/new.age    NS073 git does not track it
+  age.secrets.thrown        -                  NS081 its file does not evaluate
+  age.secrets.wifi          secrets/wifi.age   ok
+  sops.secrets.app          secrets/app.yaml   ok
+  sops.secrets.db/password  secrets/app.yaml   NS074 it has no key "db/password"
+  sops.secrets.gone         secrets/gone.yaml  NS072 it is not there
+brunnen, home-manager user alice
+  sops.secrets.app          secrets/app.yaml   ok
+brunnen, specialisation office
+  age.secrets.office        secrets/wifi.age   ok
+brunnen, container web
+  age.secrets.wifi          secrets/wifi.age   ok
+"""
+CANARY = "untracked-plaintext-canary"
+
+
+@pytest.fixture
+def several(ready: Fleet, nix: dict[str, str]) -> Fleet:
+    """A repository whose flake has every kind of configuration, and mistakes."""
+    write_flake(ready, SEVERAL)
+    ready.git("add", "-A")
+    ready.age_encrypt("secrets/new.age", "x", "brunnen")
+    ready.write("notes", CANARY)
+    ready.env.update(nix, HOME=ready.env["HOME"])
+    return ready
+
+
+def test_every_declared_secret_of_every_configuration_has_a_verdict(
+    several: Fleet, nix: dict[str, str]
+) -> None:
+    done = several.run("check", "--flake")
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.startswith(TABLE)
+    findings = done.stdout.removeprefix(TABLE).splitlines()
+    assert [line for line in findings if line.startswith("NS081")] == [
+        "NS081  flake.nix: absent does not evaluate: attribute 'file' missing",
+        "NS081  flake.nix: brunnen declares age.secrets.thrown: its file does not"
+        " evaluate",
+        "NS081  flake.nix: typo does not evaluate: The option `netwroking' does not"
+        " exist",
+    ]
+    assert not (several.root / "flake.lock").exists()
+    store = Path(nix["NIX_STORE_DIR"])
+    copied = [path for path in store.rglob("*") if path.is_file()]
+    assert any(path.name == "wifi.age" for path in copied)
+    assert not [path for path in copied if CANARY.encode() in path.read_bytes()]
+    assert not [path for path in copied if path.name in {"notes", "new.age"}]
+
+
+def test_a_saved_inventory_gives_the_same_elsewhere_without_nix(
+    several: Fleet,
+) -> None:
+    file = several.root.parent / "declared.json"
+    there = several.run("check", "--flake", ".", "--jobs", "2", "--save", file)
+    without = {"PATH": str(Path(shutil.which("git") or "").parent)}
+    if shutil.which("nix", path=without["PATH"]):
+        folder = several.root.parent / "bin"
+        folder.mkdir()
+        (folder / "git").symlink_to(shutil.which("git") or "")
+        without = {"PATH": str(folder)}
+    here = several.run("check", "--declared", file, env=without)
+    assert here.stdout == there.stdout
+    done = several.run("check", "--flake", env=without)
+    assert done.stderr == (
+        "nixsecrets: error: nix cannot be started\n"
+        "nixsecrets: hint: install nix, or check what another machine wrote:"
+        " nixsecrets check --declared FILE\n"
+    )
+
+
+def test_one_host_can_be_asked_for_alone(several: Fleet) -> None:
+    done = several.run("check", "--flake", "--host", "schere", "--json")
+    assert {row["host"] for row in json.loads(done.stdout)["declared"]} == {"schere"}
+    assert done.returncode == 1  # new.age is not recorded in the lock
+    done = several.run("check", "--flake", "--host", "nobody")
+    assert done.returncode == 2
+    assert 'there is no configuration "nobody"' in done.stderr
+
+
+def test_a_bare_path_is_refused_because_it_would_copy_untracked_files(
+    several: Fleet, nix: dict[str, str]
+) -> None:
+    done = several.run("check", "--flake", f"path:{several.root}")
+    assert done.returncode == 1
+    assert "would copy untracked files to the store" in done.stderr
+    assert not Path(nix["NIX_STORE_DIR"]).exists()
+
+
+def test_a_flake_without_git_is_refused(tmp_path: Path, several: Fleet) -> None:
+    shutil.rmtree(several.root / ".git")
+    done = several.run("check", "--flake")
+    assert done.returncode == 1
+    assert "is no git repository" in done.stderr
+
+
+def test_the_code_of_a_flake_sees_nothing_of_this_machine(several: Fleet) -> None:
+    outside = several.root.parent / "outside"
+    outside.write_text("x")
+    write_flake(
+        several,
+        f"""nixosConfigurations.brunnen = lib.nixosSystem {{ modules = [ agenix {{
+          networking.hostName = "brunnen";
+          age.secrets.env.file = "/env:${{builtins.getEnv "HOME"}}";
+        }} ]; }};
+        nixosConfigurations.reader = lib.nixosSystem {{ modules = [ agenix {{
+          age.secrets.x.file = builtins.readFile {outside};
+        }} ]; }};""",
+    )
+    done = several.run("check", "--flake")
+    assert "not judged: /env: on the machine" in done.stdout
+    assert "reader does not evaluate: access to" in done.stdout
+
+
+def test_a_flake_that_does_not_evaluate_is_an_error_with_nix_own_words(
+    several: Fleet,
+) -> None:
+    several.write("flake.nix", "{ outputs = _: { nixosConfigurations = 1 + }; }")
+    done = several.run("check", "--flake")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "syntax error, unexpected" in done.stderr
+
+
+def test_a_flake_in_a_folder_finds_the_files_of_its_repository(
+    several: Fleet,
+) -> None:
+    write_flake(
+        several,
+        """nixosConfigurations.brunnen = lib.nixosSystem { modules = [ agenix {
+          networking.hostName = "brunnen";
+          age.secrets.wifi.file = ../secrets/wifi.age; } ]; };""",
+    )
+    (several.root / "infra").mkdir()
+    for name in ("flake.nix", "vendor"):
+        (several.root / name).rename(several.root / "infra" / name)
+    several.git("add", "-A", "infra")
+    done = several.run("check", "--flake", "./infra")
+    assert "age.secrets.wifi  secrets/wifi.age  ok" in done.stdout, done.stderr

@@ -1,0 +1,461 @@
+"""Verdicts on declared secrets, from a file: each bad case once, without any Nix."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nixsecrets.findings import Code
+from nixsecrets.keys.recipients import parse_recipient
+from tests import fleet as kit
+from tests.cli.conftest import changed
+from tests.fleet import Fleet
+
+HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
+
+
+def age(file: str | None, name: str = "x", **more: Any) -> dict[str, Any]:
+    secret = {"name": name, "file": file, **more}
+    return {"age": {"identityPaths": [HOST_KEY], "secrets": [secret]}}
+
+
+def sops(file: str, name: str = "app", **more: Any) -> dict[str, Any]:
+    secret = {"name": name, "file": file, "key": name, "format": "yaml", **more}
+    return {"sops": {"sshKeyPaths": [HOST_KEY], "secrets": [secret]}}
+
+
+def host(name: str, *parts: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"kind": "nixos", "name": name, "parts": list(parts), **more}
+
+
+def write(fleet: Fleet, *hosts: dict[str, Any]) -> Path:
+    path = fleet.root.parent / "declared.json"
+    path.write_text(json.dumps({"nixsecrets_declared": 1, "hosts": hosts}))
+    return path
+
+
+def verdicts(fleet: Fleet, *hosts: dict[str, Any]) -> list[str]:
+    """The findings about declarations, least privilege left out."""
+    done = fleet.run("check", "--json", "--declared", write(fleet, *hosts))
+    assert done.stdout, done.stderr
+    found = json.loads(done.stdout)["problems"]
+    errors = [one for one in found if Code(one["code"]).fails_check]
+    assert done.returncode == (1 if errors else 0)
+    return [
+        f"{one['code']} {one['path']}: {one['message']}"
+        for one in found
+        if one["code"] > "NS069" and one["code"] not in {"NS082", "NS083"}
+    ]
+
+
+def nothing(fleet: Fleet) -> None:
+    return
+
+
+def numbers(fleet: Fleet) -> None:
+    brunnen = parse_recipient(fleet.public("brunnen")).converted().text
+    to = [fleet.public("alice"), brunnen]
+    fleet.sops_encrypt("secrets/app.yaml", "port: 5432\nlist: [a]\nok: b\n", to)
+
+
+def ssh_form(fleet: Fleet) -> None:
+    to = [fleet.public("alice"), " ".join(fleet.public("brunnen").split()[:2])]
+    fleet.sops_encrypt("secrets/app.yaml", "app: x\n", to)
+
+
+def anonymous(fleet: Fleet) -> None:
+    fleet.age_encrypt("secrets/wifi.age", "x", "alice", "brunnen")
+
+
+def untracked(fleet: Fleet) -> None:
+    fleet.git("rm", "-q", "--cached", "secrets/wifi.age")
+
+
+def plain(fleet: Fleet) -> None:
+    fleet.write("secrets/app.yaml", "app: x\n")
+
+
+def cut(fleet: Fleet) -> None:
+    fleet.write("secrets/wifi.age", fleet.read("secrets/wifi.age")[:-20])
+
+
+TLS = "secrets/hosts/brunnen/tls.json"
+GOOD = [
+    ("an age file", host("brunnen", age("secrets/wifi.age"))),
+    ("a sops value", host("brunnen", sops("secrets/app.yaml"))),
+    ("a whole sops file", host("brunnen", sops("secrets/app.yaml", "all", key=""))),
+    ("a value of JSON", host("brunnen", sops(TLS, "key", format="json"))),
+    ("a host by its host name", host("b", age("secrets/wifi.age"), hostName="brunnen")),
+    (
+        "a container with the keys of its host",
+        host("brunnen", {"at": "container web", "container": "web"} | sops(TLS, "key")),
+    ),
+    (
+        "a container with keys of its own",
+        host("x", {"at": "container stein", "container": "stein"}
+             | age("secrets/dns.age")),
+    ),
+    (
+        "a file of another input",
+        host("brunnen", age("private/x.age", input="private")),
+    ),
+    ("a file on the machine", host("brunnen", age(None, outside="/var/lib/x"))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("declared", [g[1] for g in GOOD], ids=[g[0] for g in GOOD])
+def test_what_can_be_decrypted_is_no_finding(
+    ready: Fleet, declared: dict[str, Any]
+) -> None:
+    assert verdicts(ready, declared) == []
+
+
+Spoil = Callable[[Fleet], None]
+CASES: list[tuple[str, Spoil, dict[str, Any], list[str]]] = [
+    (
+        "not a recipient, and the map says so",
+        nothing,
+        host("stein", age("secrets/wifi.age")),
+        [
+            "NS070 secrets/wifi.age: stein declares age.secrets.x: host stein is not"
+            " a recipient; no rule lets it read"
+        ],
+    ),
+    (
+        "the other form of the key",
+        ssh_form,
+        host("brunnen", sops("secrets/app.yaml")),
+        [
+            "NS071 secrets/app.yaml: brunnen declares sops.secrets.app: it is"
+            " encrypted to a form of the key that sops-nix does not open"
+        ],
+    ),
+    (
+        "missing",
+        nothing,
+        host("brunnen", age("secrets/gone.age", exists=False)),
+        ["NS072 secrets/gone.age: brunnen declares age.secrets.x: it is not there"],
+    ),
+    (
+        "outside of the repository by its name",
+        nothing,
+        host("brunnen", age("../x.age")),
+        ["NS072 ../x.age: brunnen declares age.secrets.x: it is not there"],
+    ),
+    (
+        "not git-added",
+        untracked,
+        host("brunnen", age("secrets/wifi.age")),
+        [
+            "NS073 secrets/wifi.age: brunnen declares age.secrets.x:"
+            " git does not track it"
+        ],
+    ),
+    (
+        "no such key",
+        nothing,
+        host("brunnen", sops("secrets/app.yaml", "db/password")),
+        [
+            "NS074 secrets/app.yaml: brunnen declares sops.secrets.db/password:"
+            ' it has no key "db/password"'
+        ],
+    ),
+    (
+        "a number",
+        numbers,
+        host("brunnen", sops("secrets/app.yaml", "port")),
+        [
+            "NS075 secrets/app.yaml: brunnen declares sops.secrets.port: the value of"
+            ' "port" is not a text: put it into quotes'
+        ],
+    ),
+    (
+        "a list",
+        numbers,
+        host("brunnen", sops("secrets/app.yaml", "list")),
+        [
+            "NS075 secrets/app.yaml: brunnen declares sops.secrets.list: "
+            '"list" is not one value but a mapping or a list'
+        ],
+    ),
+    (
+        "a nested key of JSON",
+        nothing,
+        host("brunnen", sops(TLS, "a/b", format="json")),
+        [
+            f"NS076 {TLS}: brunnen declares sops.secrets.a/b: "
+            '"a/b" is a nested key of a JSON file, which sops-nix refuses'
+        ],
+    ),
+    (
+        "another format",
+        nothing,
+        host("brunnen", sops("secrets/app.yaml", format="dotenv")),
+        [
+            "NS076 secrets/app.yaml: brunnen declares sops.secrets.app: its format is"
+            " yaml, and it is declared as dotenv"
+        ],
+    ),
+    (
+        "the other backend",
+        nothing,
+        host("brunnen", age("secrets/app.yaml")),
+        ["NS076 secrets/app.yaml: brunnen declares age.secrets.x: it is a sops file"],
+    ),
+    (
+        "readers that cannot be told",
+        anonymous,
+        host("brunnen", age("secrets/wifi.age")),
+        [],  # NS011 says it, as `check` does without any declaration
+    ),
+    (
+        "no identity",
+        nothing,
+        host("brunnen", {"age": {"identityPaths": [], **{
+            "secrets": [{"name": "x", "file": "secrets/wifi.age"}]}}}),
+        ["NS077 flake.nix: brunnen: age.identityPaths is empty"],
+    ),
+    (
+        "an identity of another kind",
+        nothing,
+        host("brunnen", {"age": {"identityPaths": ["/var/lib/keys.txt"],
+            "secrets": [{"name": "x", "file": "secrets/wifi.age"}]}}),
+        [
+            "NS078 flake.nix: brunnen: the map has a key of kind ssh-ed25519, and"
+            " age.identityPaths names /var/lib/keys.txt"
+        ],
+    ),
+    (
+        "an identity that does not outlive a reboot",
+        nothing,
+        host("brunnen", age("secrets/wifi.age") | {"persistent": ["/persist"]}),
+        [
+            f"NS079 flake.nix: brunnen: age.identityPaths names {HOST_KEY}, which is"
+            " not below /persist"
+        ],
+    ),
+    (
+        "a host that the map does not have",
+        nothing,
+        host("fremd", age("secrets/wifi.age")),
+        [
+            "NS080 nixsecrets.toml: fremd declares secrets, and the map has no host"
+            " fremd",
+        ],
+    ),
+    (
+        "a host that does not evaluate",
+        nothing,
+        host("brunnen", error="attribute 'x' missing"),
+        ["NS081 flake.nix: brunnen does not evaluate: attribute 'x' missing"],
+    ),
+    (
+        "a secret that does not evaluate",
+        nothing,
+        host("brunnen", age(None, error="its file does not evaluate")),
+        [
+            "NS081 flake.nix: brunnen declares age.secrets.x: its file does not"
+            " evaluate"
+        ],
+    ),
+    (
+        "a template with a secret that is needed for users",
+        nothing,
+        host("brunnen", {"sops": {"sshKeyPaths": [HOST_KEY], "secrets": [
+            {"name": "app", "file": "secrets/app.yaml", "neededForUsers": True}],
+            "templates": [{"name": "env", "uses": ["app"]}]}}),
+        [
+            "NS084 flake.nix: brunnen declares sops.templates.env: it uses app, which"
+            " is needed for users"
+        ],
+    ),
+    (
+        "a user who is no reader",
+        nothing,
+        host("stein", {"at": "home-manager user bob", "user": "bob"}
+             | age("secrets/wifi.age")),
+        [
+            "NS080 nixsecrets.toml: stein home-manager user bob declares secrets, and"
+            " the map has no user bob",
+        ],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("spoil", "declared", "expected"),
+    [case[1:] for case in CASES],
+    ids=[case[0] for case in CASES],
+)
+def test_what_cannot_be_decrypted_is_a_finding(
+    ready: Fleet, spoil: Spoil, declared: dict[str, Any], expected: list[str]
+) -> None:
+    spoil(ready)
+    before = ready.snapshot()
+    assert verdicts(ready, declared) == expected
+    assert changed(ready, before) == set()
+
+
+@pytest.mark.parametrize(("spoil", "code"), [(plain, "NS001"), (cut, "NS002")])
+def test_a_declared_file_that_is_no_secret_has_its_usual_code(
+    ready: Fleet, spoil: Spoil, code: str
+) -> None:
+    spoil(ready)
+    path = "secrets/app.yaml" if spoil is plain else "secrets/wifi.age"
+    declared = sops(path) if spoil is plain else age(path)
+    done = ready.run("check", "--declared", write(ready, host("brunnen", declared)))
+    assert f"{code}  {path}: brunnen declares" in done.stdout
+
+
+def test_a_reader_that_the_map_wants_is_one_rekey_away(ready: Fleet) -> None:
+    path = ready.root / "nixsecrets.toml"
+    before, after = 'server = ["brunnen"]', 'server = ["brunnen", "stein"]'
+    path.write_text(path.read_text().replace(before, after))
+    seen = verdicts(ready, host("stein", age("secrets/wifi.age")))
+    assert seen == [
+        "NS070 secrets/wifi.age: stein declares age.secrets.x:"
+        " host stein is not a recipient"
+    ]
+    ready.ok("rekey", "--yes")
+    assert verdicts(ready, host("stein", age("secrets/wifi.age"))) == []
+
+
+def test_two_formats_for_one_file_are_refused_as_sops_nix_does(ready: Fleet) -> None:
+    first, second = (
+        {"name": name, "file": TLS, "key": "key", "format": name}
+        for name in ("json", "yaml")
+    )
+    side = {"sops": {"sshKeyPaths": [HOST_KEY], "secrets": [first, second]}}
+    assert verdicts(ready, host("brunnen", side)) == [
+        f"NS076 {TLS}: brunnen declares sops.secrets.yaml: its format is yaml here and"
+        " json in another secret"
+    ]
+
+
+def test_who_reads_more_than_it_uses_is_told_and_fails_only_strictly(
+    ready: Fleet,
+) -> None:
+    all_ = [
+        host("brunnen", age("secrets/wifi.age"), sops("secrets/app.yaml")),
+        host("stein", age("secrets/dns.age")),
+        host("schere"),
+    ]
+    done = ready.run("check", "--declared", write(ready, *all_))
+    assert done.returncode == 0
+    lines = [line for line in done.stdout.splitlines() if line.startswith("NS08")]
+    assert lines == [
+        "NS082  secrets/dns.age: schere can read it, and nothing it declares uses it",
+        "NS083  secrets/dns.yaml: schere, stein can read it, and nothing declares it",
+        f"NS083  {TLS}: brunnen can read it, and nothing declares it",
+    ]
+    strict = ready.run("check", "--strict", "--declared", write(ready, *all_))
+    assert strict.returncode == 1
+
+
+def test_least_privilege_is_silent_about_hosts_it_was_not_told_of(ready: Fleet) -> None:
+    file = write(
+        ready, host("brunnen", age("secrets/wifi.age")), host("stein", error="x")
+    )
+    done = ready.run("check", "--declared", file, "--host", "brunnen")
+    assert "NS08" not in done.stdout
+    done = ready.run("check", "--declared", file)
+    told = [line.split(":")[0] for line in done.stdout.splitlines() if "NS08" in line]
+    assert told == [
+        "NS081  flake.nix",
+        "NS083  secrets/app.yaml",
+        f"NS083  {TLS}",
+    ]
+
+
+def test_the_verdicts_are_a_table_and_are_in_the_json(ready: Fleet) -> None:
+    file = write(
+        ready,
+        host("brunnen", age("secrets/wifi.age"), sops("secrets/app.yaml", "none")),
+    )
+    done = ready.run("check", "--declared", file)
+    assert done.stdout.splitlines()[:3] == [
+        "brunnen",
+        "  age.secrets.x      secrets/wifi.age  ok",
+        '  sops.secrets.none  secrets/app.yaml  NS074 it has no key "none"',
+    ]
+    rows = json.loads(ready.run("check", "--json", "--declared", file).stdout)
+    assert rows["declared"][1] == {
+        "host": "brunnen",
+        "at": "",
+        "option": "sops.secrets.none",
+        "path": "secrets/app.yaml",
+        "verdict": 'it has no key "none"',
+        "code": "NS074",
+    }
+
+
+def test_a_specialisation_is_told_only_for_what_it_adds(ready: Fleet) -> None:
+    more = {"at": "specialisation s"} | age("secrets/dns.age", "y")
+    more["age"]["secrets"].append({"name": "x", "file": "secrets/wifi.age"})
+    file = write(ready, host("brunnen", age("secrets/wifi.age"), more))
+    done = ready.run("check", "--declared", file)
+    assert done.stdout.splitlines()[:4] == [
+        "brunnen",
+        "  age.secrets.x  secrets/wifi.age  ok",
+        "brunnen, specialisation s",
+        "  age.secrets.y  secrets/dns.age   NS070 host brunnen is not a recipient;"
+        " no rule lets it read",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("{", "declared.json: is not JSON"),
+        ("[]", 'declared.json: has no "nixsecrets_declared": 1'),
+        ('{"nixsecrets_declared": 2}', 'has no "nixsecrets_declared": 1'),
+        ('{"nixsecrets_declared": 1, "hosts": 3}', '"hosts" is not a list'),
+        ('{"nixsecrets_declared": 1, "hosts": [{}]}', 'has no "name"'),
+        (
+            '{"nixsecrets_declared": 1, "hosts": [{"name": "a", "parts":'
+            ' [{"age": {"secrets": [{"name": "x", "file": 3}]}}]}]}',
+            '"file" is not text',
+        ),
+    ],
+)
+def test_a_file_that_is_no_inventory_is_refused(
+    ready: Fleet, text: str, complaint: str
+) -> None:
+    path = ready.root.parent / "declared.json"
+    path.write_text(text)
+    done = ready.run("check", "--declared", path)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert complaint in done.stderr
+    assert "hint: write it with `nixsecrets check --flake . --save FILE`" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--flake", ".", "--declared", "x"], "--flake and --declared name two"),
+        (["--host", "brunnen"], "--host and --save are about what a flake declares"),
+    ],
+)
+def test_options_that_contradict_each_other_are_usage_errors(
+    ready: Fleet, arguments: list[str], complaint: str
+) -> None:
+    done = ready.run("check", *arguments)
+    assert done.returncode == 2
+    assert complaint in done.stderr
+
+
+def test_a_map_in_a_folder_of_the_repository_finds_its_files(
+    tmp_path: Path,
+) -> None:
+    fleet = kit.make_fleet(tmp_path, hosts=("brunnen",))
+    fleet.write_map('[[secrets]]\npath = "*.age"\nreaders = ["brunnen"]\n')
+    (fleet.root / "infra").mkdir()
+    (fleet.root / "nixsecrets.toml").rename(fleet.root / "infra/nixsecrets.toml")
+    fleet.age_encrypt("infra/a.age", "x", "brunnen")
+    fleet.git("add", "-A")
+    file = write(fleet, host("brunnen", age("infra/a.age"), age("other/b.age", "y")))
+    done = fleet.run("check", "--declared", file, cwd=fleet.root / "infra")
+    assert "age.secrets.x  a.age        ok" in done.stdout
+    assert "other/b.age  not judged: no file of the map" in done.stdout
