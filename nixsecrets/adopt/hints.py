@@ -21,8 +21,8 @@ _HOST_WORDS = frozenset(
 )
 _USER_WORDS = frozenset(
     (
-        *("user", "admin", "people", "person", "developer", "operator", "personal"),
-        *("users", "admins", "persons", "developers", "operators", "personals"),
+        *("user", "admin", "people", "person", "developer", "operator"),
+        *("users", "admins", "persons", "developers", "operators"),
         *("home", "human", "maintainer", "me", "team", "master", "backup", "yubikey"),
         *("homes", "humans", "maintainers", "recovery", "userkeys"),
     )

@@ -14,6 +14,8 @@ from nixsecrets.adopt.hints import (
     OwnerKind,
     Sighting,
     from_comment,
+    is_heading,
+    kind_of_words,
     safe_name,
 )
 from nixsecrets.adopt.oldrules import Old
@@ -66,7 +68,7 @@ def owners(old: Old, hints: Hints, paths: Collection[str]) -> tuple[Owner, ...]:
 
     `paths` are the repository's files: folders are often called like hosts.
     """
-    evidence = _Evidence(old, paths)
+    evidence = _Evidence(old, hints, paths)
     named = _named(_known(old, hints))
     return tuple(
         _owner(name, members, evidence) for name, members in _unique(named).items()
@@ -181,7 +183,7 @@ def _without_noise(key: Recipient) -> Recipient:
 class _Evidence:
     """What tells hosts from users where no heading and no prefix does."""
 
-    def __init__(self, old: Old, paths: Collection[str]) -> None:
+    def __init__(self, old: Old, hints: Hints, paths: Collection[str]) -> None:
         regexes = [rule.rule.path_regex.replace("\\", "") for rule in old.sops]
         self.text = "\n".join(f"/{path}" for path in (*paths, *regexes))
         adopted = [rule for rule in old.sops if rule.foreign is None]
@@ -189,12 +191,21 @@ class _Evidence:
             key for rule in adopted for key in rule.readers if key.kind in _SSH
         }
         self.everywhere = len(_accesses(old))
+        self.sets = [
+            (kind, one.keys)
+            for one in hints.sets
+            if is_heading(one.name) and (kind := kind_of_words([one.name]))
+        ]
 
     def kind(self, name: str, members: list[_Known]) -> OwnerKind | None:
         """Return what the keys are; None where nothing tells."""
         told = [one.kind for known in members for one in known.seen if one.kind]
         if told:
             return told[0]
+        keys = {known.key.key_id for known in members}
+        listed = {kind for kind, group in self.sets if keys <= group}
+        if len(listed) == 1:
+            return listed.pop()
         if any(known.key.kind in _PERSONAL for known in members):
             return "user"
         word = re.escape(name)

@@ -40,6 +40,14 @@ _NOT_NAMES = frozenset(
         *("attrValues", "concatLists"),
     )
 )
+# What a key is called that is named by where it stands.
+_GENERIC = frozenset(
+    (
+        *("publicKey", "publicKeys", "key", "keys", "pubkey", "pubKey", "sshKey"),
+        *("hostKey", "hostPubkey", "hostPublicKey", "sshPublicKey", "ssh", "age"),
+        *("value", "ed25519", "rsa", "public", "system", "user", "default"),
+    )
+)
 _KEYWORDS = frozenset(("let", "in", "rec", "with", "if", "then", "else"))
 _COMPUTED = re.compile(r"\b(readDir|getEnv|pathExists|currentTime|currentSystem)\b")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
@@ -82,10 +90,9 @@ def imports(text: str, path: str) -> Iterator[str]:
     for token in _tokens(text):
         if token.kind == "relative" and token.text.startswith("."):
             target = posixpath.normpath(posixpath.join(folder, token.text))
-            if not target.startswith("../"):
-                yield target
-                if "." not in posixpath.basename(target):
-                    yield target + "/default.nix"
+            yield target
+            if "." not in posixpath.basename(target):
+                yield target + "/default.nix"
 
 
 def computed(text: str) -> list[str]:
@@ -120,6 +127,15 @@ def read_public_key(text: str, path: str) -> Hints:
     )
 
 
+def _name_of_file(path: str) -> str | None:
+    """Return what a file is about, if it is one file for each host or user."""
+    folder, name = posixpath.split(path)
+    stem = name.removesuffix(".nix")
+    if stem in ("default", "configuration", "host", "meta", "keys", "secrets"):
+        folder, stem = posixpath.split(folder)
+    return safe_name(stem) if kind_of_words(folder.split("/")) else None
+
+
 def _tokens(text: str) -> Iterator[_Token]:
     for found in _TOKEN.finditer(text):
         kind = found.lastgroup or ""
@@ -151,6 +167,7 @@ class _Scan:
         self.comments: dict[int, str] = {}  # of keys, by where they stand
         self.loose: list[str] = []
         self.seen: list[tuple[int, Recipient]] = []
+        self.by_file = _name_of_file(filename)
 
     def run(self) -> None:
         for token in _tokens(self.text):
@@ -270,8 +287,11 @@ class _Scan:
 
     def named(self, binding: _Binding) -> Iterator[Sighting]:
         names = [name for name in binding.names if safe_binding(name)]
-        name = names[-1] if names else None
         outer = [*binding.outer, *binding.names[:-1]]
+        while names and names[-1] in _GENERIC:
+            names = names[:-1] or [n for n in outer[-1:] if safe_binding(n)]
+            outer = outer[:-1]
+        name = names[-1] if names else self.by_file
         group = name is not None and is_heading(name)
         for key, where in binding.keys:
             said, kind = from_comment(key)

@@ -223,11 +223,23 @@ def _source_hints(
 
 
 def _key_files(repo: Repo, paths: Collection[str], age: Sequence[AgeEntry]) -> Hints:
-    """Return the names of the `.pub` files whose keys the entries use."""
+    """Return what other files of the repository call the keys that entries use.
+
+    Rules that list a folder do not name its files, so all are looked at that could be
+    meant: `.pub` files first, then Nix files that hold such a key.
+    """
     used = {key.key_id for entry in age for key in entry.readers}
-    found = (_read_hints(repo, path) for path in paths if path.endswith(".pub"))
+    texts = {key.text.split()[-1].encode() for entry in age for key in entry.readers}
+    order = sorted(paths, key=lambda path: path.endswith(".nix"))
+    near = (path for path in order if path.endswith((".pub", ".nix")))
+    found = (_read_hints(repo, path) for path in near if _holds(repo, path, texts))
     seen = (one for hints in found if hints for one in hints.sightings)
     return Hints(tuple(one for one in seen if one.key.key_id in used))
+
+
+def _holds(repo: Repo, path: str, texts: Collection[bytes]) -> bool:
+    data = repo.read(path)
+    return len(data) <= _LONGEST_SCRIPT and any(text in data for text in texts)
 
 
 def _read_hints(repo: Repo, path: str) -> Hints | None:

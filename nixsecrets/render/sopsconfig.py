@@ -174,11 +174,19 @@ class _Editor:
             case yamltree.Sequence(flow=False) if dash:
                 opened, indent = True, dash[1]
             case yamltree.Scalar(text="", plain=True):
-                opened, indent = True, self.root_indent() + "  "
+                opened, indent = True, self.indent_of_gap(body, limit)
             case _:
                 opened, indent = False, ""
         end = max(body, self.line_after(value))
         return _Section(key.start, key.line, body, end, limit, indent, opened)
+
+    def indent_of_gap(self, body: int, limit: int) -> str:
+        """Return the indent of a list that is empty but for blocks taken out of it."""
+        for gap in self.gaps:
+            if body <= gap.offset <= limit:
+                lines = gap.content.lstrip("\r\n")
+                return lines[: len(lines) - len(lines.lstrip(" "))]
+        return self.root_indent() + "  "
 
     def root_indent(self) -> str:
         start = self.root.start if self.root else 0
