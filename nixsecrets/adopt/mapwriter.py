@@ -6,6 +6,7 @@ from nixsecrets.adopt.grouping import Naming
 from nixsecrets.adopt.naming import Owner
 from nixsecrets.adopt.oldrules import Old
 from nixsecrets.adopt.planned import Planned
+from nixsecrets.keys.recipients import private_key_in
 from nixsecrets.policy.edit import rule_block
 from nixsecrets.policy.load import VERSION
 from nixsecrets.policy.tomledit import toml_key, toml_string, toml_strings
@@ -69,6 +70,8 @@ def _groups(naming: Naming) -> Iterator[str]:
 
 
 def _comment(lines: Iterable[str]) -> Iterator[str]:
+    """Yield comment lines; one that could hold a private key is left out."""
     for line in lines:
         clean = "".join(char if char.isprintable() else " " for char in line)
-        yield f"# {clean}".rstrip() + "\n"
+        if not private_key_in(clean):
+            yield f"# {clean}".rstrip() + "\n"

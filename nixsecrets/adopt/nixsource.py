@@ -21,7 +21,6 @@ from nixsecrets.adopt.hints import (
     safe_name,
     split_prefix,
 )
-from nixsecrets.keys.mistakes import private_key_in
 from nixsecrets.keys.recipients import KeyId, Recipient
 
 _TOKEN = re.compile(
@@ -50,6 +49,7 @@ _GENERIC = frozenset(
 )
 _KEYWORDS = frozenset(("let", "in", "rec", "with", "if", "then", "else"))
 _COMPUTED = re.compile(r"\b(readDir|getEnv|pathExists|currentTime|currentSystem)\b")
+_QUOTED = '"'  # marks a name that was written as a string: that of an entry
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -189,15 +189,12 @@ class _Scan:
         self.pending = []
 
     def comment(self, token: _Token) -> None:
-        """Keep a comment: for what stands before it on its line, else for what follows.
-
-        One that could hold a private key is left out.
-        """
+        """Keep a comment: for what stands before it on its line, else what follows."""
         lines = [
             line.strip().lstrip("#*").removesuffix("*/").strip()
             for line in token.text.removeprefix("/*").split("\n")
         ]
-        lines = [line for line in lines if line and not private_key_in(line)]
+        lines = [line for line in lines if line]
         before = self.text[self.text.rfind("\n", 0, token.start) + 1 : token.start]
         line_keys = [at for at, _ in self.seen if at >= token.start - len(before)]
         if before.strip() and line_keys and lines:
@@ -221,7 +218,7 @@ class _Scan:
     def string(self, token: _Token) -> None:
         text = _ESCAPE.sub(_unescaped, token.text[1:-1])
         keys = keys_in(text)
-        self.path.append(text)
+        self.path.append(_QUOTED + text)
         for key in keys:
             self.found(key, token)
 
@@ -261,8 +258,8 @@ class _Scan:
             if self.open and self.open[-1].mentions[-1:] == [name]:
                 self.open[-1].mentions.pop()
         above, self.pending = tuple(self.pending), []
-        if above and names and not safe_binding(names[0]):
-            self.entry_comments[names[0]] = above
+        if above and names and names[0].startswith(_QUOTED):
+            self.entry_comments[names[0].removeprefix(_QUOTED)] = above
             above = ()
         outer = (*self.open[-1].outer, *self.open[-1].names) if self.open else ()
         self.open.append(_Binding(names, self.depth, outer, above))

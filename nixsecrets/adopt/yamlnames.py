@@ -22,6 +22,7 @@ from nixsecrets.render.yamltree import (
     Scalar,
     Sequence,
     parse,
+    resolved,
 )
 
 _MOST_WORDS = 3  # of a comment that can be a name
@@ -139,22 +140,28 @@ class _Reader:
                 return
 
     def named(self, name: str, node: Node) -> NamedSet:
-        keys = frozenset(key.key_id for key in _all_keys(node))
+        keys = frozenset(key.key_id for key in _all_keys(node, set()))
         return NamedSet(name.rstrip(":"), keys, f"anchor &{name} in {self.filename}")
 
 
-def _all_keys(node: Node) -> Iterator[Recipient]:
-    match node:
+def _all_keys(node: Node, seen: set[int]) -> Iterator[Recipient]:
+    """Yield the keys below a node; each place once, however often aliases lead there.
+
+    Aliases of aliases can stand for more nodes than there is memory for.
+    """
+    target = resolved(node)
+    if id(target) in seen:
+        return
+    seen.add(id(target))
+    match target:
         case Scalar(text=text):
             yield from keys_in(text)
         case Sequence(items=items):
             for item in items:
-                yield from _all_keys(item)
+                yield from _all_keys(item, seen)
         case Mapping(pairs=pairs):
             for _, value in pairs:
-                yield from _all_keys(value)
-        case Alias(target=target):
-            yield from _all_keys(target)
+                yield from _all_keys(value, seen)
 
 
 def _as_name(comment: str) -> str | None:

@@ -78,7 +78,7 @@ def adopt(repo: Repo, fleets: Sequence[Fleet], wish: Wish) -> None:
         ui.confirm("write this?", hint="agree beforehand with --yes")
     for one in ready:
         steps = _write(one)
-        git_add(one.session, steps, stage=wish.stage)
+        git_add(one.session, steps, stage=wish.stage, below=one.fleet.folder)
 
 
 def _prepare(repo: Repo, fleet: Fleet, folders: Sequence[str], wish: Wish) -> _Ready:

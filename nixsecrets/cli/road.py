@@ -1,5 +1,6 @@
 """The one road of every command that changes access: load, diff, show, apply."""
 
+import posixpath
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
@@ -222,10 +223,13 @@ def _left_out(failure: Failure) -> None:
     ui.report_error(NixsecretsError(f"left out {path}: {error.message}", error.hint))
 
 
-def git_add(session: Session, steps: Collection[Step], *, stage: bool) -> None:
+def git_add(
+    session: Session, steps: Collection[Step], *, stage: bool, below: str = ""
+) -> None:
     """Stage the written files, or print the line that stages the new ones.
 
     Flakes do not see files that git does not track; a change of a tracked file they do.
+    `below` is the map's folder as seen from where the person is.
     """
     git = session.repo.git
     if git is None:
@@ -239,7 +243,8 @@ def git_add(session: Session, steps: Collection[Step], *, stage: bool) -> None:
     if new:
         import shlex
 
-        ui.say("git add -- " + " ".join(shlex.quote(path) for path in new))
+        paths = (posixpath.join(below, path) for path in new)
+        ui.say("git add -- " + " ".join(shlex.quote(path) for path in paths))
 
 
 def _also_differs(world: World, plan: Plan) -> None:

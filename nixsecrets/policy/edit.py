@@ -19,6 +19,7 @@ from nixsecrets.policy.tomledit import Edit, toml_key, toml_string, toml_strings
 from nixsecrets.policy.tomlspans import Entry, Header, Path
 
 _MAP = "nixsecrets.toml"
+_WIDTH = 88
 _NAMING_TABLES = ("users", "hosts", "groups")
 Fields = Mapping[str, Any]
 """The keys of one table: strings, booleans, lists of strings, tables of these."""
@@ -318,7 +319,14 @@ def _written(key: Recipient) -> str:
 
 
 def _lines(fields: Fields) -> str:
-    return "".join(f"{key} = {_toml(value)}\n" for key, value in fields.items())
+    return "".join(_line(key, value) for key, value in fields.items())
+
+
+def _line(key: str, value: Any) -> str:
+    line = f"{key} = {_toml(value)}\n"
+    if isinstance(value, list) and len(line) > _WIDTH:
+        line = f"{key} = {toml_strings(value, one_per_line=True)}\n"
+    return line
 
 
 def _toml(value: Any) -> str:
