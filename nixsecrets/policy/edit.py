@@ -324,7 +324,7 @@ def _lines(fields: Fields) -> str:
 
 def _line(key: str, value: Any) -> str:
     line = f"{key} = {_toml(value)}\n"
-    if isinstance(value, list) and len(line) > _WIDTH:
+    if key in ("readers", "except") and len(line) > _WIDTH:
         line = f"{key} = {toml_strings(value, one_per_line=True)}\n"
     return line
 
