@@ -2,20 +2,18 @@
 
 Reads what sops wrote and what it prints; a value that sops would leave open against
 the selection options, or change on its way, is an error before anything is replaced.
-Comments are not looked at: sops encrypts them, and its MAC leaves them out.
 """
 
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
 from decimal import Decimal
-from typing import assert_never
 
 from nixsecrets.errors import SecretFileError
+from nixsecrets.secretfiles.selection import is_encrypted, open_values, selector
 from nixsecrets.secretfiles.sopsmeta import Options, SopsFormat, format_for
+from nixsecrets.secretfiles.sopsvalues import leaves
 
-_ENCRYPTED = re.compile(r"ENC\[AES256_GCM,data:.*,iv:.*,tag:.*,type:\w+\]", re.DOTALL)
 _INI_VALUE = re.compile(r"^\s*[^\s;#\[=:][^=:\n]*[=:][ \t]*([^\n]*)$", re.MULTILINE)
 _CUT_SHORT = re.compile(r"[^\s#;][#;]")
 _LOST_COMMENT = b",type:comment]"
@@ -25,28 +23,27 @@ _RESERVED = {
     SopsFormat.INI: re.compile(rb"^[ \t]*\[[ \t]*sops[ \t]*\]", re.MULTILINE),
 }
 
-Leaf = tuple[tuple[str, ...], object]
-"""The path of a value (keys only, as sops counts it) and the value."""
-
 
 def require_encrypted(kind: SopsFormat, data: bytes, options: Options) -> None:
     """Check that every value that `options` select is encrypted, and at least one is.
 
-    With options that go by comments only the latter can be checked.
+    Where a regular expression of theirs is one that only Go reads, only the latter is.
 
     Raises:
         SecretFileError: a value lies open that should not.
 
     """
-    selects = _selector(options)
-    leaves = [leaf for leaf in _leaves(kind, data) if leaf[1] not in (None, "")]
-    open_leaves = [leaf for leaf in leaves if not _is_encrypted(leaf[1])]
-    if selects is not None and any(selects(path) for path, _ in open_leaves):
+    values = [leaf for leaf in leaves(kind, data) if not leaf.empty]
+    try:
+        selects = selector(options)
+    except ValueError:
+        selects = None
+    if selects is not None and any(open_values(values, selects)):
         raise SecretFileError(
             "sops left a value open that the options want encrypted",
             "check the sops options of the file's rule",
         )
-    if leaves and len(open_leaves) == len(leaves):
+    if values and not any(is_encrypted(leaf.value) for leaf in values):
         raise SecretFileError(
             "the sops options select no value: nothing would be encrypted",
             "check the sops options of the file's rule",
@@ -151,10 +148,10 @@ def key_paths(path: str, data: bytes) -> list[tuple[str, ...]]:
     if kind is SopsFormat.BINARY:
         return []
     try:
-        leaves = list(_leaves(kind, data))
-    except (ValueError, RecursionError) as error:
+        values = list(leaves(kind, data))
+    except SecretFileError as error:
         raise SecretFileError(f"{path}: is not a whole {kind} file") from error
-    return list(dict.fromkeys(where for where, leaf in leaves if _is_encrypted(leaf)))
+    return list(dict.fromkeys(v.path for v in values if is_encrypted(v.value)))
 
 
 def require_no_less(kind: SopsFormat, before: bytes, after: bytes) -> None:
@@ -164,86 +161,13 @@ def require_no_less(kind: SopsFormat, before: bytes, after: bytes) -> None:
         SecretFileError: a value went, because its name or one above it was given away.
 
     """
-    had = Counter(path for path, _ in _leaves(kind, before))
-    has = Counter(path for path, _ in _leaves(kind, after))
+    had = Counter(leaf.path for leaf in leaves(kind, before, plaintext=True))
+    has = Counter(leaf.path for leaf in leaves(kind, after, plaintext=True))
     if had - has:
         raise SecretFileError(
             "other values would be dropped: the file has something else at that place",
             "name a value, not a branch; or change its form with `nixsecrets edit`",
         )
-
-
-def _is_encrypted(value: object) -> bool:
-    return isinstance(value, str) and _ENCRYPTED.fullmatch(value) is not None
-
-
-def _selector(options: Options) -> Callable[[tuple[str, ...]], bool] | None:
-    """Return what tells from a path whether its value is to be encrypted.
-
-    None where that depends on comments, or on a regular expression only Go reads.
-    """
-    chosen = dict(options)
-    chosen.pop("mac_only_encrypted", None)
-    (name, pattern), *_ = [*chosen.items(), ("unencrypted_suffix", "_unencrypted")]
-    text = str(pattern)
-    if name.endswith("_comment_regex"):
-        return None
-    try:
-        suffix = name.endswith("_suffix")
-        found = re.compile(re.escape(text) + r"\Z" if suffix else text, re.ASCII)
-    except re.error:
-        return None
-    wanted = not name.startswith("unencrypted_")
-    return lambda path: wanted is any(found.search(key) for key in path)
-
-
-def _leaves(kind: SopsFormat, data: bytes) -> Iterator[Leaf]:
-    """Yield the values of a sops file, without those of its metadata."""
-    text = data.decode("utf-8", "surrogateescape")
-    match kind:
-        case SopsFormat.JSON | SopsFormat.BINARY:
-            yield from _members(json.loads(text))
-        case SopsFormat.YAML:
-            for document in _yaml_documents(text):
-                yield from _members(document)
-        case SopsFormat.DOTENV:
-            pairs = (line.partition("=") for line in text.split("\n"))
-            for key, _, value in pairs:
-                if not key.startswith(("#", "sops_")):
-                    yield (key,), value
-        case SopsFormat.INI:
-            yield from _ini_leaves(text)
-        case _ as never:
-            assert_never(never)
-
-
-def _members(root: object) -> Iterator[Leaf]:
-    if isinstance(root, dict):
-        for key, value in root.items():
-            if key != "sops":
-                yield from _below((str(key),), value)
-
-
-def _below(path: tuple[str, ...], value: object) -> Iterator[Leaf]:
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from _below((*path, str(key)), inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _below(path, inner)
-    else:
-        yield path, value
-
-
-def _ini_leaves(text: str) -> Iterator[Leaf]:
-    section = "DEFAULT"
-    for line in text.split("\n"):
-        line = line.strip()
-        if line.startswith("["):
-            section = line.strip("[] \t")
-        elif line and not line.startswith(("#", ";")) and section != "sops":
-            key, _, value = line.partition("=")
-            yield (section, key.strip()), value.strip().strip('`"')
 
 
 def _yaml_documents(text: str | bytes) -> list[object]:

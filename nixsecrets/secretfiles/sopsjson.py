@@ -79,6 +79,22 @@ def read(text: str) -> tuple[JsonBlock, ...]:
     return (JsonBlock(text, sops.value),)
 
 
+def document(text: str) -> Node:
+    """Read the whole document, the values outside of `sops` included.
+
+    Raises:
+        SecretFileError: the text is not one JSON object, or gives a key twice.
+
+    """
+    try:
+        root = _tree(text, _skip(text, 0))
+    except (ValueError, RecursionError, IndexError):
+        refuse("is not valid JSON, or gives a key twice")
+    if _skip(text, root.end) != len(text):
+        refuse("has something after the end of its JSON")
+    return root
+
+
 def _skip(text: str, at: int) -> int:
     space = _SPACE.match(text, at)
     return space.end() if space else at

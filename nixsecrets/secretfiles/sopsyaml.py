@@ -18,8 +18,15 @@ _HINT = 'let sops write its metadata again: "sops updatekeys FILE"'
 _BREAK = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r\n]|\Z)[^\n]*\n?", re.MULTILINE)
 _SOPS_KEY = re.compile(r"^(?:sops|\"sops\"|'sops')[ \t]*:", re.MULTILINE)
 _CONTENT = re.compile(r"^[^#%\s]", re.MULTILINE)
+_INDENTED = re.compile(r"^[ \t]+[^#\s]", re.MULTILINE)
 _KEY = re.compile(
     r"(?:([A-Za-z_][\w.-]*)|\"([\w.-]+)\"|'([\w.-]+)')[ \t]*:(?=[ \t\r\n]|\Z)[ \t]*"
+)
+# A key outside of the metadata: any that is spelled on one line and without escapes.
+_DATA_KEY = re.compile(
+    r"(?:((?:[^\s\-?:,\[\]{}#&*!|>'\"%@`]|[-?:](?=\S))"
+    r"(?:[^\s:]++|:(?=\S)|[ \t]++(?=[^\s:#]))*+)"
+    r"|\"([^\"\\\r\n]*)\"|'([^'\r\n]*)')[ \t]*:(?=[ \t\r\n]|\Z)[ \t]*"
 )
 _DASH = re.compile(r"-(?=[ \r\n]|\Z) *")
 _SKIPPED = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*")
@@ -29,7 +36,7 @@ _BLOCK_SCALAR = re.compile(r"([|>])([-+]?)[ \t]*(?:#[^\n]*)?\r?\n")
 _DOUBLE = re.compile(r'"(?:[^"\\\r\n]|\\[^\r\n])*"')
 _SINGLE = re.compile(r"'(?:[^'\r\n]|'')*'")
 _PLAIN = re.compile(
-    r"[^\s\-?:,\[\]{}#&*!|>'\"%@`]"
+    r"(?:[^\s\-?:,\[\]{}#&*!|>'\"%@`]|[-?:](?=[^\s,\[\]{}]))"
     r"(?:[^\s:]++|:(?![ \t\r\n]|\Z)|[ \t]++(?![#\r\n]|\Z))*+"
 )
 _LABEL = r"recipient: (?P<label>age1[0-9a-z]++|ssh-[a-z0-9]++(?: [\w.@+/=-]++)++)\n"
@@ -144,6 +151,22 @@ def read(text: str) -> tuple[YamlBlock, ...]:
     return tuple(blocks)
 
 
+def documents(text: str) -> list[Node]:
+    """Read every document that holds anything, the values outside of `sops` included.
+
+    Raises:
+        SecretFileError: something is spelled in a way that only a YAML library reads.
+
+    """
+    if any(not _REST.match(mark[0], 3) for mark in _BREAK.finditer(text)):
+        refuse("has content beside a document marker")
+    return [
+        _Reader(text, start, end, _DATA_KEY).document()
+        for start, end in _documents(text)
+        if _CONTENT.search(text, start, end) or _INDENTED.search(text, start, end)
+    ]
+
+
 def _documents(text: str) -> list[tuple[int, int]]:
     """Return the spans between document markers (which no scalar can contain)."""
     if not text.startswith(("---", "...")) and not ("\n---" in text or "\n..." in text):
@@ -169,11 +192,24 @@ def _sops_key(text: str, start: int, end: int) -> int | None:
 class _Reader:
     """A recursive reader of block YAML, at `at`, up to `end` of the document."""
 
-    __slots__ = ("at", "done", "end", "text")
+    __slots__ = ("at", "done", "end", "key", "text")
 
-    def __init__(self, text: str, at: int, end: int) -> None:
-        self.text, self.at, self.end = text, at, end
+    def __init__(
+        self, text: str, at: int, end: int, key: "re.Pattern[str]" = _KEY
+    ) -> None:
+        self.text, self.at, self.end, self.key = text, at, end, key
         self.done = at  # end of the last line that held content
+
+    def document(self) -> Node:
+        """Read one document, which has to be a mapping."""
+        column = self._next_indent()
+        self.at += max(column, 0)
+        if not self.key.match(self.text, self.at, self.end):
+            self._fail()
+        found = self._mapping(column)
+        if self._next_indent() >= 0:
+            self._fail()
+        return found
 
     def fields(self) -> dict[str, Node]:
         """Read the mapping below the `sops` key."""
@@ -212,7 +248,7 @@ class _Reader:
         if indent <= parent:
             return Node(None, here, here)
         self.at = start
-        if _KEY.match(self.text, start, self.end):
+        if self.key.match(self.text, start, self.end):
             return self._mapping(indent)
         return self._scalar(parent)
 
@@ -220,7 +256,7 @@ class _Reader:
         """Read the mapping whose first key stands at `self.at`, in `column`."""
         start, found = self.at, dict[str, Node]()
         while True:
-            key = _KEY.match(self.text, self.at, self.end)
+            key = self.key.match(self.text, self.at, self.end)
             if not key:
                 self._fail()
             name = key[key.lastindex or 1]
@@ -255,7 +291,7 @@ class _Reader:
         if not dash:
             self._fail()
         self.at = dash.end()
-        if _KEY.match(self.text, self.at, self.end):
+        if self.key.match(self.text, self.at, self.end):
             value = self._mapping(column + dash.end() - begin).value
         else:
             value = self._nested(column).value

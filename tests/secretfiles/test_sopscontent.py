@@ -10,7 +10,9 @@ from nixsecrets.secretfiles.sopscontent import (
 )
 from nixsecrets.secretfiles.sopsmeta import Options, SopsFormat
 
-E = "ENC[AES256_GCM,data:eA==,iv:eA==,tag:eA==,type:str]"
+IV, TAG = "A" * 43 + "=", "A" * 22 + "=="
+E = f"ENC[AES256_GCM,data:eA==,iv:{IV},tag:{TAG},type:str]"
+METADATA = "sops:\n    mac: x\n"
 YAML, JSON, ENV, INI = (
     SopsFormat.YAML,
     SopsFormat.JSON,
@@ -39,7 +41,7 @@ COMMENT: Options = (("encrypted_comment_regex", "secret"),)
         (YAML, f"metadata: x\nb: {E}\n", UNREGEX, None),
         (YAML, f"# secret\na: {E}\nb: x\n", COMMENT, None),
         (YAML, "a: x\nb: x\n", COMMENT, "select no value"),
-        (YAML, "{}\n", (), None),
+        (YAML, '{"sops": {"mac": "x"}}\n', (), None),
         (JSON, f'{{"a": ["{E}", ""], "sops": {{"mac": "x"}}}}', (), None),
         (JSON, f'{{"a": ["{E}", 1], "sops": {{"mac": "x"}}}}', (), "left a value"),
         (JSON, f'{{"a": {{"sops": "x", "b": "{E}"}}}}', (), "left a value open"),
@@ -57,6 +59,8 @@ COMMENT: Options = (("encrypted_comment_regex", "secret"),)
 def test_values_that_the_options_select_must_be_encrypted(
     kind: SopsFormat, text: str, options: Options, fault: str | None
 ) -> None:
+    if kind is YAML and "sops" not in text:
+        text = "---\n".join(document + METADATA for document in text.split("---\n"))
     if fault is None:
         require_encrypted(kind, text.encode(), options)
         return

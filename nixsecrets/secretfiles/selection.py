@@ -1,0 +1,82 @@
+"""Which values of a sops file are to be encrypted, and which are.
+
+As sops decides (sops.go, shouldBeEncrypted): by one of six selection options that each
+file records, on the keys of a value's path or on the comments above it.
+"""
+
+import binascii
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+from nixsecrets.secretfiles.sopsmeta import SELECTION, Options
+from nixsecrets.secretfiles.sopsvalues import Leaf
+
+_ENCRYPTED = re.compile(
+    r"ENC\[AES256_GCM,data:([A-Za-z0-9+/]++={0,2}),iv:([A-Za-z0-9+/]++={0,2}),"
+    r"tag:([A-Za-z0-9+/]{22}==),type:(?:str|int|float|bool|bytes|time|comment)\]"
+)
+Finder = Callable[[str], Callable[[str], bool]]
+"""Compiles a regular expression of Go's; ValueError where it cannot be followed."""
+
+Selector = Callable[[Leaf], bool]
+"""Tells whether a value is to be encrypted."""
+
+
+def python_regex(pattern: str) -> Callable[[str], bool]:
+    """Compile what Go and Python read alike, but for rare corners, without looking."""
+    found = re.compile(pattern, re.ASCII)
+    return lambda text: found.search(text) is not None
+
+
+def open_values(values: Iterable[Leaf], selects: Selector) -> Iterator[Leaf]:
+    """Yield the values that are not encrypted and should be."""
+    for leaf in values:
+        if not (leaf.empty or is_encrypted(leaf.value)) and selects(leaf):
+            yield leaf
+
+
+def selector(options: Options, find: Finder = python_regex) -> Selector:
+    """Return what tells which values `options` want encrypted (sops.go, Tree.Encrypt).
+
+    Suffixes and expressions are about any key on the path.  Of a value whose comments
+    cannot be told, options that go by comments want it encrypted.
+
+    Raises:
+        ValueError: the regular expression cannot be followed.
+
+    """
+    chosen = {name: str(value) for name, value in options if name in SELECTION}
+    name, text = next(iter(chosen.items()), ("unencrypted_suffix", "_unencrypted"))
+    wanted = not name.startswith("unencrypted_")
+    if name.endswith("_suffix"):
+        return lambda leaf: wanted is any(key.endswith(text) for key in leaf.path)
+    try:
+        found = find(text)
+    except re.error as error:
+        raise ValueError("not a regular expression of Python") from error
+    if name.endswith("_comment_regex"):
+        return lambda leaf: (
+            leaf.comments is None or (wanted is any(map(found, leaf.comments)))
+        )
+    return lambda leaf: wanted is any(map(found, leaf.path))
+
+
+def is_encrypted(value: object) -> bool:
+    """Tell whether a value is what sops writes for an encrypted one, to the last byte.
+
+    The base64 is whole, the IV has the 32 bytes of sops (or the usual 12), the tag 16.
+    """
+    found = _ENCRYPTED.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        return False
+    data, iv, tag = (_decoded_length(text) for text in found.groups())
+    return data > 0 and iv in (12, 32) and tag == 16
+
+
+def _decoded_length(text: str) -> int:
+    """Return how many bytes canonical base64 stands for, 0 where it is none."""
+    try:
+        data = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        return 0
+    return len(data) if binascii.b2a_base64(data, newline=False) == text.encode() else 0

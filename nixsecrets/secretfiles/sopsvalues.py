@@ -1,0 +1,296 @@
+"""The values of a sops file, each with its path, its line and the comments above it.
+
+The five formats, as strict as a guard has to be: what is spelled twice, cannot be read
+or stands outside of the tree is an error, never left out.  Values below the `sops` key
+are metadata and not told.  A YAML library (16 ms a file) is only asked about what
+`sopsyaml` does not read, which sops does not write.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, assert_never
+
+from nixsecrets.errors import SecretFileError
+from nixsecrets.secretfiles import sopsjson, sopsyaml
+from nixsecrets.secretfiles.sopsblock import Node, refuse
+from nixsecrets.secretfiles.sopsmeta import SopsFormat
+
+_SECTION = re.compile(r"\[[ \t]*([^\]]*?)[ \t]*\]")
+_INI_KEY = re.compile(r"([^=:]*?)[ \t]*[=:][ \t]*(.*)")
+_LONG_QUOTE = '"""'
+
+
+class Leaf(NamedTuple):
+    """One value: its path (keys only, as sops counts it), and where it stands.
+
+    `value` is text, or None for null; what is no text (JSON's true and numbers) is not
+    encrypted, whatever it is.  `comments` are those that sops applies to it, in the
+    order of the file and without their marks, None where they cannot be told.
+    """
+
+    path: tuple[str, ...]
+    value: object
+    line: int = 0
+    comments: tuple[str, ...] | None = ()
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to encrypt: sops leaves null and "" as they are."""
+        return self.value is None or self.value == ""
+
+
+def leaves(kind: SopsFormat, data: bytes, *, plaintext: bool = False) -> Iterator[Leaf]:
+    """Yield the values of a sops file, without those of its metadata.
+
+    `plaintext` is for what sops prints: its documents need no metadata.
+
+    Raises:
+        SecretFileError: it cannot be read with certainty.
+
+    """
+    text = data.decode("utf-8", "surrogateescape")
+    if text.startswith("\ufeff"):
+        refuse("starts with a byte order mark, which sops does not write")
+    match kind:
+        case SopsFormat.JSON | SopsFormat.BINARY:
+            yield from _members(_Lines(text), sopsjson.document(text))
+        case SopsFormat.YAML:
+            yield from _yaml(text, plaintext=plaintext)
+        case SopsFormat.DOTENV:
+            yield from _dotenv(text)
+        case SopsFormat.INI:
+            yield from _ini(text)
+        case _ as never:
+            assert_never(never)
+
+
+class _Lines:
+    """A text, and the line of a place in it (asked for in rising order)."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._at, self._line = 0, 1
+
+    def line(self, at: int) -> int:
+        if at < self._at:
+            self._at, self._line = 0, 1
+        self._line += self.text.count("\n", self._at, at)
+        self._at = at
+        return self._line
+
+
+def _members(lines: _Lines, root: Node) -> Iterator[Leaf]:
+    """Yield the values of a JSON document."""
+    if not isinstance(root.value, dict):
+        refuse("is not a mapping at its top")
+    for key, node in root.value.items():
+        if key != "sops":
+            yield from _plain((key,), node, lines)
+
+
+def _plain(path: tuple[str, ...], node: Node, lines: _Lines) -> Iterator[Leaf]:
+    match node.value:
+        case dict() as members:
+            for key, inner in members.items():
+                yield from _plain((*path, key), inner, lines)
+        case list() as items:
+            for inner in items:
+                yield from _plain(path, inner, lines)
+        case value:
+            yield Leaf(path, value, lines.line(node.start))
+
+
+# --- YAML ---------------------------------------------------------------------------
+
+
+def _yaml(text: str, *, plaintext: bool) -> Iterator[Leaf]:
+    if text.lstrip().startswith("{"):
+        try:
+            root = sopsjson.document(text)
+        except SecretFileError:
+            yield from _yaml_by_library(text, plaintext=plaintext)
+            return
+        yield from _members(_Lines(text), root)
+        return
+    try:
+        roots = sopsyaml.documents(text)
+    except (SecretFileError, RecursionError):
+        yield from _yaml_by_library(text, plaintext=plaintext)
+        return
+    lines = _Lines(text)
+    for root in roots:
+        sops = root.value.get("sops") if isinstance(root.value, dict) else None
+        if not plaintext and (sops is None or not isinstance(sops.value, dict)):
+            refuse("has a document without sops metadata")
+        yield from _commented((), root, _line_start(text, root.start), (), lines)
+
+
+def _line_start(text: str, at: int) -> int:
+    """Return where the comments above the first line of a document begin."""
+    start = text.rfind("\n---", 0, at)
+    return 0 if start < 0 else start + 1
+
+
+def _commented(
+    path: tuple[str, ...],
+    node: Node,
+    start: int,
+    above: tuple[str, ...],
+    lines: _Lines,
+) -> Iterator[Leaf]:
+    """Yield the values of a tree; `start` is the end of what stands before it.
+
+    `above` are the comments that apply to all of it.  As sops walks: a comment applies
+    to the value that follows at its level, and to everything below that.
+    """
+    if isinstance(node.value, dict):
+        pairs = [((*path, key), inner) for key, inner in node.value.items()]
+    elif isinstance(node.value, list):
+        pairs = [(path, inner) for inner in node.value]
+    else:
+        yield Leaf(path, node.value, lines.line(node.start), above)
+        return
+    for below, inner in pairs:
+        if below == ("sops",):
+            start = inner.end
+            continue
+        found, inside = _comments_between(lines.text, start, inner)
+        yield from _commented(below, inner, inside, above + found, lines)
+        start = inner.end
+
+
+def _comments_between(text: str, start: int, node: Node) -> tuple[tuple[str, ...], int]:
+    """Return the comments of a value, and where those of its first child may begin."""
+    at = start
+    if start and text[start - 1] != "\n":  # the rest of a line belongs to what is on it
+        at = text.find("\n", start) + 1
+    found: list[tuple[int, str]] = []
+    column = 0
+    for line in text[at : node.start].split("\n"):
+        comment = line.lstrip()
+        column = len(line) - len(comment)
+        if comment and not comment.startswith("#"):
+            break
+        if comment:
+            found.append((column, comment[1:].rstrip("\r")))
+        at += len(line) + 1
+    # One that is indented otherwise belongs to what ended above it.
+    own = [comment for indent, comment in found if indent == column]
+    if not isinstance(node.value, dict | list):
+        own += _inline_comment(text, node.end)
+    key_end = text.find("\n", at)
+    return tuple(own), min(key_end if key_end >= 0 else node.start, node.start)
+
+
+def _inline_comment(text: str, end: int) -> list[str]:
+    """Return the comment behind a value that ends at `end`, if there is one."""
+    if text[end - 1] == "\n":
+        return []
+    stop = text.find("\n", end)
+    rest = text[end : stop if stop >= 0 else len(text)].strip()
+    return [rest[1:]] if rest.startswith("#") else []
+
+
+def _yaml_by_library(text: str, *, plaintext: bool) -> Iterator[Leaf]:
+    from ruamel.yaml import YAML
+
+    try:
+        roots = [node for node in YAML(typ="safe", pure=True).compose_all(text) if node]
+    except Exception as error:  # hostile text trips it in many ways
+        raise SecretFileError(
+            "the file is not valid YAML", "restore it from git"
+        ) from error
+    visits = iter(range(len(text) + 2))
+    for root in roots:
+        if root.id != "mapping" or not (plaintext or _has_metadata(root)):
+            refuse("has a document without sops metadata")
+        yield from _composed((), root, visits)
+
+
+def _has_metadata(root: Any) -> bool:
+    return any(
+        key.value == "sops" and value.id == "mapping" for key, value in root.value
+    )
+
+
+def _composed(
+    path: tuple[str, ...], node: Any, visits: Iterator[int]
+) -> Iterator[Leaf]:
+    """Yield the values of a composed node.
+
+    There are never more nodes than characters, unless aliases multiply them.
+    """
+    if next(visits, None) is None or len(path) > 200:
+        refuse("has YAML aliases, or a depth, that sops does not write")
+    if node.id == "mapping":
+        keys = [key.value for key, _ in node.value]
+        if not all(isinstance(key, str) for key in keys) or len(set(keys)) < len(keys):
+            refuse("has a key twice, or one that is no text")
+        for key, (_, value) in zip(keys, node.value, strict=True):
+            if (*path, key) != ("sops",):
+                yield from _composed((*path, key), value, visits)
+    elif node.id == "sequence":
+        for value in node.value:
+            yield from _composed(path, value, visits)
+    else:
+        null = node.tag == "tag:yaml.org,2002:null" or not node.value
+        value = None if null else str(node.value)
+        yield Leaf(path, value, node.start_mark.line + 1, None)
+
+
+# --- one line for each value --------------------------------------------------------
+
+
+def _dotenv(text: str) -> Iterator[Leaf]:
+    comments: tuple[str, ...] = ()
+    for number, line in enumerate(text.split("\n"), start=1):
+        key, equals, value = line.partition("=")
+        if line.startswith("#"):
+            comments = (*comments, line[1:])
+        elif not equals and line:
+            refuse(f"has no value at line {number}")
+        elif line and not key.startswith("sops_"):
+            yield Leaf((key,), value, number, comments)
+            comments = ()
+
+
+def _ini(text: str) -> Iterator[Leaf]:
+    section = "DEFAULT"
+    above: tuple[str, ...] = ()
+    comments: tuple[str, ...] = ()
+    for number, line in _ini_lines(text):
+        if line.startswith(("#", ";")):
+            comments = (*comments, line[1:])
+        elif line.startswith("["):
+            named = _SECTION.match(line)
+            if not named:
+                refuse(f"has a section without a name at line {number}")
+            section, above, comments = named[1], comments, ()
+        elif pair := _INI_KEY.fullmatch(line):
+            if section != "sops":
+                value = _unquoted(pair[2])
+                yield Leaf((section, pair[1]), value, number, above + comments)
+            comments = ()
+        else:
+            refuse(f"has no value at line {number}")
+
+
+def _ini_lines(text: str) -> Iterable[tuple[int, str]]:
+    """Yield the lines that hold anything; a value in long quotes is one line."""
+    numbered = enumerate(text.split("\n"), start=1)
+    for number, raw in numbered:
+        line = raw.strip()
+        if line.count(_LONG_QUOTE) == 1 and not line.startswith(("#", ";")):
+            for _, more in numbered:
+                line += " " + more.strip()
+                if _LONG_QUOTE in more:
+                    break
+        if line:
+            yield number, line
+
+
+def _unquoted(value: str) -> str:
+    for quote in (_LONG_QUOTE, "`", '"', "'"):
+        if value.startswith(quote) and value.endswith(quote) and len(value) > 1:
+            return value.removeprefix(quote).removesuffix(quote)
+    return value
