@@ -38,6 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 MAY_IMPORT["diff"].add("findings")
 MAY_IMPORT["flake"] = MAY_IMPORT["diff"] | {"diff", "repo"}
+MAY_IMPORT["secretfiles"].add("findings")
 MAY_IMPORT["lint"] = MAY_IMPORT["diff"] | {"diff"}
 MAY_IMPORT["vouch"] = MAY_IMPORT["diff"] | {"diff"}
 MAY_IMPORT["adopt"] = MAY_IMPORT["vouch"] | {"vouch", "repo", "ruamel"}

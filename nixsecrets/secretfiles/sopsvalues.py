@@ -255,22 +255,26 @@ def _dotenv(text: str) -> Iterator[Leaf]:
 
 
 def _ini(text: str) -> Iterator[Leaf]:
+    """Yield the values of an INI file.
+
+    sops puts the comment above a key behind it: it applies to the next key, that of a
+    section to its first one [seen with 3.11 and 3.13].
+    """
     section = "DEFAULT"
+    applying: tuple[str, ...] = ()
     above: tuple[str, ...] = ()
-    comments: tuple[str, ...] = ()
     for number, line in _ini_lines(text):
         if line.startswith(("#", ";")):
-            comments = (*comments, line[1:])
+            above = (*above, line[1:])
         elif line.startswith("["):
             named = _SECTION.match(line)
             if not named:
                 refuse(f"has a section without a name at line {number}")
-            section, above, comments = named[1], comments, ()
+            section, applying, above = named[1], above, ()
         elif pair := _INI_KEY.fullmatch(line):
             if section != "sops":
-                value = _unquoted(pair[2])
-                yield Leaf((section, pair[1]), value, number, above + comments)
-            comments = ()
+                yield Leaf((section, pair[1]), _unquoted(pair[2]), number, applying)
+            applying, above = above, ()
         else:
             refuse(f"has no value at line {number}")
 

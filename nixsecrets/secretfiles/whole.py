@@ -1,0 +1,236 @@
+"""Is a secret file a complete one?  As much as can be told without any private key.
+
+The guard and `check` ask here.  age: the whole header, stanzas of known types with the
+sizes they have, a payload that can be one.  sops: complete metadata in every document,
+entries that are age files, and every value encrypted that the file's own options, or
+those of its rule, want encrypted.  Whoever wrote the file is not judged: somebody with
+the public keys can write a whole one.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from nixsecrets.errors import SecretFileError
+from nixsecrets.findings import Code, Finding
+from nixsecrets.secretfiles import agefile, sopsmeta
+from nixsecrets.secretfiles.agefile import Stanza
+from nixsecrets.secretfiles.sopsblock import Node, items, refuse, slot_of
+from nixsecrets.secretfiles.sopscontent import (
+    Finder,
+    Selector,
+    is_encrypted,
+    open_values,
+    python_regex,
+    selector,
+)
+from nixsecrets.secretfiles.sopsmeta import (
+    SELECTION,
+    Options,
+    SopsFile,
+    SopsFormat,
+    canonical_options,
+)
+from nixsecrets.secretfiles.sopsstate import read_enc
+from nixsecrets.secretfiles.sopsvalues import Leaf, leaves
+
+# type -> (bytes of each argument, bytes of the body); None: any
+_SHAPES: dict[str, tuple[tuple[int | None, ...], int | None]] = {
+    "X25519": ((32,), 32),
+    "ssh-ed25519": ((4, 32), 32),
+    "ssh-rsa": ((4,), None),
+    "scrypt": ((16, None), 32),
+    "mlkem768x25519": ((1120,), 32),
+    "p256tag": ((4, 65), 32),
+    "mlkem768p256tag": ((4, 1153), 32),
+    "piv-p256": ((4, 33), 32),
+}
+_SMALLEST_RSA = 128
+# Random bytes hold no such text: the odds are 1 in 10^20 for each of its places.
+_TEXT = re.compile(rb"[\t\n\r -~]{48}")
+_TEXT_LOOKED_AT = 1 << 20
+_MAC_BYTES = 128  # a SHA-512 in hexadecimal digits, encrypted
+_MAC_DATA = re.compile(r"ENC\[AES256_GCM,data:([A-Za-z0-9+/]+={0,2}),")
+_TIME = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)"
+)
+_VERSION = re.compile(r"v?\d+\.\d+(?:\.\d+)?\S*")
+_PGP = re.compile(
+    r"-----BEGIN PGP MESSAGE-----\s.*-----END PGP MESSAGE-----", re.DOTALL
+)
+_BLOB = re.compile(r"[A-Za-z0-9+/=_:.\s-]{16,}")
+_KMS = ("kms", "gcp_kms", "hckms", "azure_kv", "hc_vault")
+
+
+def looks_secret(path: str, data: bytes) -> bool:
+    """Tell whether a file is, or was meant to be, encrypted."""
+    return agefile.looks_like_age(data) or sopsmeta.looks_like_sops(path, data)
+
+
+def faults(
+    path: str, data: bytes, *, wanted: Options = (), find: Finder = python_regex
+) -> Iterator[Finding]:
+    """Yield what keeps an encrypted file (`looks_secret`) from being a whole secret.
+
+    `wanted` are the sops options of the file's rule, none if it names none; `find`
+    compiles regular expressions as Go does.
+    """
+    try:
+        if agefile.looks_like_age(data):
+            _check_age(data)
+        else:
+            file = sopsmeta.parse(path, data)
+            _check_metadata(file)
+            yield from _values(path, data, file, wanted, find)
+            yield from _weaker(path, file, wanted)
+    except SecretFileError as error:
+        message = error.message.removeprefix("the file ")
+        yield Finding(path, Code.DAMAGED, message.removeprefix("the age file "))
+
+
+# --- age ----------------------------------------------------------------------------
+
+
+def _check_age(data: bytes) -> None:
+    file = agefile.parse(data)
+    fault = agefile.payload_fault(len(file.payload))
+    if fault is None and not file.entries:
+        fault = "it has no recipient"
+    if fault is None and not all(map(_plausible, file.entries)):
+        fault = "an entry of its header is not of the size that its kind has"
+    if fault is None and _TEXT.search(file.payload[:_TEXT_LOOKED_AT]):
+        fault = "its payload is readable text, not encrypted"
+    if fault is not None:
+        raise SecretFileError(fault)
+
+
+def _plausible(stanza: Stanza) -> bool:
+    if stanza.type not in _SHAPES:
+        return True  # of a plugin
+    sizes, body = _SHAPES[stanza.type]
+    if len(stanza.args) != len(sizes):
+        return False
+    if body is None:
+        return len(stanza.body) >= _SMALLEST_RSA
+    fit = (
+        size is None or _size(arg) == size
+        for arg, size in zip(stanza.args, sizes, strict=True)
+    )
+    return len(stanza.body) == body and all(fit)
+
+
+def _size(argument: str) -> int:
+    """Return how many bytes an argument stands for, -1 where it is no base64."""
+    try:
+        return len(agefile.decode_base64(argument.encode("ascii")))
+    except ValueError:
+        return -1
+
+
+# --- sops ---------------------------------------------------------------------------
+
+
+def _check_metadata(file: SopsFile) -> None:
+    """Check what every document of a file says about itself."""
+    seen: set[str] = set()
+    for block in file.blocks:
+        fields = block.fields
+        mac = _text(fields, "mac")
+        size = _MAC_DATA.match(mac)
+        if not is_encrypted(mac) or size is None or _bytes(size[1]) != _MAC_BYTES:
+            refuse("has sops metadata whose MAC is not whole")
+        if not _TIME.fullmatch(_text(fields, "lastmodified")):
+            refuse("has sops metadata without the time of its MAC")
+        if not _VERSION.fullmatch(_text(fields, "version")):
+            refuse("has sops metadata without a version")
+        entries = _check_entries(fields, seen)
+        for group in items(fields, "key_groups"):
+            entries += _check_entries(group, seen)
+        if not entries:
+            refuse("has sops metadata without any recipient")
+
+
+def _check_entries(fields: Mapping[str, Node], seen: set[str]) -> int:
+    """Check the entries of a block or a key group; return how many there are."""
+    age, pgp = items(fields, "age"), items(fields, "pgp")
+    for item in age:
+        enc = str(slot_of(item).enc.value).strip() + "\n"
+        if enc not in seen and not all(map(_plausible, read_enc(enc))):
+            refuse("has an enc in its sops metadata that is damaged")
+        seen.add(enc)
+    for item in pgp:
+        if not _PGP.search(_text(item, "enc")):
+            refuse("has a PGP entry in its sops metadata that is not whole")
+    others = [item for kind in _KMS for item in items(fields, kind)]
+    for item in others:
+        if not _BLOB.fullmatch(_text(item, "enc")):
+            refuse("has a KMS or Vault entry in its sops metadata that is not whole")
+    return len(age) + len(pgp) + len(others)
+
+
+def _text(fields: Mapping[str, Node], name: str) -> str:
+    value = fields[name].value if name in fields else None
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _bytes(base64: str) -> int:
+    return len(base64) // 4 * 3 - base64.count("=")
+
+
+def _values(
+    path: str, data: bytes, file: SopsFile, wanted: Options, find: Finder
+) -> Iterator[Finding]:
+    """Yield a finding for each value in the open that should not be."""
+    values = [leaf for leaf in leaves(file.format, data) if not leaf.empty]
+    lying_open = [leaf for leaf in values if not is_encrypted(leaf.value)]
+    if not lying_open:
+        return
+    if len(lying_open) == len(values):
+        line = lying_open[0].line
+        yield Finding(path, Code.OPEN_VALUE, "no value in it is encrypted", line)
+        return
+    for leaf in open_values(lying_open, _selects(file, wanted, find)):
+        yield Finding(path, Code.OPEN_VALUE, _names(leaf), leaf.line)
+
+
+def _selects(file: SopsFile, wanted: Options, find: Finder) -> Selector:
+    """Return what tells which values the file's options, or the rule's, want encrypted.
+
+    Raises:
+        SecretFileError: their regular expression cannot be judged.
+    """
+    if file.format is SopsFormat.BINARY:
+        return lambda leaf: bool(leaf)  # there is only the one, whatever the options
+    try:
+        own = selector(file.options, find)
+        rule = selector(wanted, find) if _selecting(wanted) else own
+    except ValueError as error:
+        raise SecretFileError(
+            "has selection options that cannot be judged", "write them in a simpler way"
+        ) from error
+    return lambda leaf: own(leaf) or rule(leaf)
+
+
+def _names(leaf: Leaf) -> str:
+    """Say which value it is: by its keys, which sops leaves in the open."""
+    keys = ".".join(leaf.path)
+    shown = keys if keys.isprintable() and len(keys) <= 80 else "a value"
+    return f"{shown} is not encrypted"
+
+
+def _selecting(options: Options) -> Options:
+    kept = (o for o in options if o[0] in (*SELECTION, "mac_only_encrypted"))
+    return canonical_options(kept)
+
+
+def _weaker(path: str, file: SopsFile, wanted: Options) -> Iterator[Finding]:
+    """Yield a finding where the file's options may leave open what its rule wants.
+
+    Which of two regular expressions selects more cannot be told, so any that is not
+    the rule's counts as weaker, except for the options that encrypt everything.
+    """
+    if not wanted or file.format is SopsFormat.BINARY:
+        return
+    recorded, rule = _selecting(file.options), _selecting(wanted)
+    if recorded and recorded != rule:
+        message = "its selection options are not those of its rule"
+        yield Finding(path, Code.WEAK_OPTIONS, message)
