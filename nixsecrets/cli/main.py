@@ -37,6 +37,7 @@ COMMANDS = {
     "status": "show what differs from the map, and why",
     "rekey": "make the secrets readable by exactly whom the map says",
     "check": "exit 1 on any drift; needs no private key",
+    "hook": "stop a commit that holds a secret in the open",
     "explain": "say what a finding of check, lint or the hook means",
     "sync": "write .sops.yaml, secrets.nix and the lock from the map",
     "accept": "vouch for files whose readers cannot be told",

@@ -70,7 +70,7 @@ class Policy:
         keys, documentation and any `.sops.yaml`, unless a rule names the file without
         wildcards.
         """
-        if path in self._generated:
+        if self.generated(path):
             return True
         if path in self._literals:
             return False
@@ -80,6 +80,10 @@ class Policy:
             or name.endswith(_NEVER_SECRET_ENDS)
             or name == ".sops.yaml"
         )
+
+    def generated(self, path: str) -> bool:
+        """Tell whether `path` is the map, or is written from it."""
+        return path in self._generated
 
     def desired(self, path: str, backend: Backend) -> Desired | None:
         """Return what the map wants for `path`; None where it is no secret of ours."""

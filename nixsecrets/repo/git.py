@@ -1,17 +1,20 @@
 """The only caller of git: a clean environment, NUL-separated names, explicit flags.
 
-It reads (`ls-files`, `rev-parse`) and, when asked, adds to the index; it never commits,
-checks out or writes to the work tree.
+It reads (`ls-files`, `rev-parse`, trees and blobs) and, when asked, adds to the index;
+it never commits, checks out or writes to the work tree.
 """
 
+import contextlib
 import os
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from nixsecrets.errors import ProgramError
+from nixsecrets.errors import ProgramError, quoted
+from nixsecrets.repo import changes
+from nixsecrets.repo.changes import Change, Changes, Entry
 
 STAGING_NAME = "nixsecrets"
 _MOST_CONFLICTS = 127  # `git merge-file` ends with their number, above it failed
@@ -37,6 +40,9 @@ _ALWAYS = {
     "GIT_TERMINAL_PROMPT": "0",
     "LC_ALL": "C",
 }
+
+
+_RAW = ("--raw", "-z", "--no-abbrev", "--no-renames", "--no-relative")
 
 
 def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
@@ -107,6 +113,119 @@ class Git:
     def tracked(self, folder: Path) -> frozenset[str]:
         """Return the names below `folder`, relative to it, that the index holds."""
         return frozenset(self._names(("ls-files", "-z", "--cached"), folder))
+
+    def staged(self) -> Changes:
+        """Return what a commit of the index would change (paths relative to `top`).
+
+        Everything, where there is no commit yet.
+        """
+        if self._head() is None:
+            new = tuple(Change(entry, None) for entry in self.entries())
+            return Changes(None, new, ())
+        arguments = ("diff-index", "--cached", *_RAW, "--ignore-submodules=none")
+        raw = self._names((*arguments, "HEAD", "--"), self.top)
+        return changes.of_raw(None, raw)
+
+    def entries(
+        self, paths: Sequence[str] | None = None, *, commit: str | None = None
+    ) -> list[Entry]:
+        """Return what the index, or a commit, holds: everything, or just `paths`.
+
+        The paths are relative to `top`; a folder stands for all in it.
+        """
+        if paths is not None and not paths:
+            return []
+        arguments: tuple[str, ...] = ("ls-files", "-s", "-z", "--")
+        if commit is not None:
+            arguments = ("ls-tree", "-r", "-z", "--full-tree", commit, "--")
+        found: list[Entry] = []
+        for batch in _batches(paths or ()):
+            for line in self._names((*arguments, *batch), self.top):
+                found.append(changes.of_listed(line))
+        return found
+
+    def head_entries(self, paths: Sequence[str]) -> list[Entry]:
+        """Return what the last commit holds of `paths`; nothing if there is none."""
+        head = self._head()
+        return [] if head is None else self.entries(paths, commit=head)
+
+    def commits(
+        self, tip: str, *, without: Sequence[str] = (), remote: str | None = None
+    ) -> Iterator[Changes]:
+        """Yield what each commit below `tip` changes, the oldest first.
+
+        Left out is what `without` (commits) or any branch of `remote` holds.  Of a
+        merge only what is not as in one of its parents.
+        """
+        known = [f"--remotes={remote}"] if remote is not None else []
+        wanted = (tip, "--not", *known, *without, "--")
+        ids = self._output(("rev-list", "--reverse", "--topo-order", *wanted), self.top)
+        if not ids:
+            return
+        arguments = ("diff-tree", "--stdin", "-r", "--root", "-c", *_RAW)
+        raw = self._output(arguments, self.top, ids)
+        yield from changes.of_commits(os.fsdecode(raw))
+
+    def resolve(self, revision: str) -> str:
+        """Return the id of the commit that a person calls `revision`.
+
+        Raises `ProgramError` where there is none.
+        """
+        arguments = ("rev-parse", "--verify", "--quiet", "--end-of-options")
+        result = _run((*arguments, revision + "^{commit}"), self.top)
+        if result.returncode != 0:
+            raise ProgramError(
+                f"git knows no commit {quoted(revision)}",
+                "in CI: fetch the history, too (fetch-depth: 0)",
+            )
+        return result.stdout.decode().strip()
+
+    def has(self, oid: str) -> bool:
+        """Tell whether the object is here."""
+        arguments = ("cat-file", "-e", oid)
+        return _run(arguments, self.top).returncode == 0
+
+    @contextlib.contextmanager
+    def reader(self, *, limit: int) -> Iterator[Callable[[str], bytes]]:
+        """Give a function that reads a blob by its id, at most `limit` bytes of it.
+
+        One process answers for all of them.
+
+        Raises:
+            ProgramError: git cannot be started, or (from the function) a blob is
+                missing.
+        """
+        command = ("git", "-c", "core.fsmonitor=false", "cat-file", "--batch")
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=self.top,
+                env=clean_environment(os.environ),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        except OSError as error:
+            raise _no_git() from error
+        with process:
+            try:
+                yield lambda oid: _ask(process, oid, limit)
+            finally:
+                process.kill()
+
+    def hooks_path(self) -> str | None:
+        """Return `core.hooksPath` as it is configured, None where it is not."""
+        result = _run(("config", "--type=path", "--get", "core.hooksPath"), self.top)
+        return os.fsdecode(result.stdout).removesuffix("\n") or None
+
+    def git_folder(self) -> Path:
+        """Return the folder of this work tree's `.git`."""
+        answer = self._output(("rev-parse", "--absolute-git-dir"), self.top)
+        return Path(os.fsdecode(answer.removesuffix(b"\n")))
+
+    def _head(self) -> str | None:
+        arguments = ("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
+        return _run(arguments, self.top).stdout.decode().strip() or None
 
     def git_path(self, name: str) -> Path:
         """Return where git keeps `name` (`hooks`, `index`) for this work tree."""
@@ -195,9 +314,38 @@ def _run(
             command, cwd=folder, env=env, input=stdin, capture_output=True, check=False
         )
     except OSError as error:
+        raise _no_git() from error
+
+
+def _no_git() -> ProgramError:
+    return ProgramError("git cannot be started", "install git, or put it on PATH")
+
+
+def _ask(process: "subprocess.Popen[bytes]", oid: str, limit: int) -> bytes:
+    """Ask a running `cat-file --batch` for one blob (`oid type size`, its content)."""
+    assert process.stdin is not None  # noqa: S101 - both are pipes
+    assert process.stdout is not None  # noqa: S101
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.write(oid.encode() + b"\n")
+        process.stdin.flush()
+    head = process.stdout.readline().split()
+    if len(head) != 3:
         raise ProgramError(
-            "git cannot be started", "install git, or put it on PATH"
-        ) from error
+            f"git cannot read the object {oid[:12]}",
+            "fetch it: git fetch --refetch (or leave out --filter when you clone)",
+        )
+    size = int(head[2])
+    data = process.stdout.read(min(size, limit))
+    rest = size - len(data) + 1
+    while rest > 0 and (more := process.stdout.read(min(rest, 1 << 20))):
+        rest -= len(more)
+    return data
+
+
+def _batches(paths: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Yield as many arguments as fit on a command line; once, if there are none."""
+    for start in range(0, len(paths) or 1, 500):
+        yield paths[start : start + 500]
 
 
 def _has_git_folder(folder: Path) -> bool:

@@ -1,0 +1,274 @@
+"""Judge what is about to be committed: the map says what must be encrypted.
+
+Looks at blobs, never at the work tree, and needs no private key.  Each path is judged
+by the nearest map at or above it, as that commit has it.  Nothing heavy is imported,
+and of the map's modules only what matching paths needs.
+"""
+
+import posixpath
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from nixsecrets.errors import MapError, quoted
+from nixsecrets.findings import Code, Finding
+from nixsecrets.guard import leftovers
+from nixsecrets.guard.privatekeys import private_keys
+from nixsecrets.guard.tree import Blob, Change, Tree
+from nixsecrets.policy import re2
+from nixsecrets.policy.load import decode, load
+from nixsecrets.policy.model import Rule
+from nixsecrets.policy.resolve import Policy
+from nixsecrets.secretfiles.whole import faults, looks_secret
+
+MAP_NAME = "nixsecrets.toml"
+Scanner = Callable[[str, bytes], Iterator[Finding]]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A rule that wins a path; `map` is the path of the map it stands in."""
+
+    rule: Rule
+    map: str
+
+    def __str__(self) -> str:
+        """Return the rule as a person finds it."""
+        return f"the rule {self.rule.pattern} ({self.map}:{self.rule.line})"
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Judges the changes of one commit; `tree` is what it leaves behind.
+
+    `scan` looks for other kinds of secrets in ordinary files, if it is there.
+    """
+
+    tree: Tree
+    scan: Scanner | None = None
+
+    def findings(
+        self, changed: Sequence[Change], deleted: Sequence[Blob] = ()
+    ) -> list[Finding]:
+        """Return what is wrong with the changes, in the order of their paths.
+
+        Raises:
+            MapError: a map that decides about one of them cannot be read.
+        """
+        self._learn_maps(change.new.path for change in changed)
+        blobs = [change.new for change in changed]
+        blobs += self._newly_claimed(blobs)
+        blobs = [blob for blob in blobs if blob.regular or blob.link]
+        before = _before(changed, deleted)
+        found = self._leftovers(blobs)
+        for blob, data in zip(blobs, self.tree.read(blobs), strict=True):
+            found += self._judge(blob, data, before)
+        return sorted(set(found))
+
+    # --- the maps
+
+    @cached_property
+    def _policies(self) -> dict[str, Policy | None]:
+        """The policy of each folder that was looked at, None where there is no map."""
+        return {}
+
+    def _learn_maps(self, paths: Iterable[str]) -> None:
+        folders = {folder for path in paths for folder in _above(path)}
+        wanted = [posixpath.join(f, MAP_NAME) for f in folders - set(self._policies)]
+        maps = [e for e in self.tree.lookup(sorted(wanted)).values() if e.regular]
+        for entry, data in zip(maps, self.tree.read(maps), strict=True):
+            folder = posixpath.dirname(entry.path)
+            self._policies[folder] = _policy(folder, data)
+        for folder in folders:
+            self._policies.setdefault(folder, None)
+
+    def _nearest(self, path: str) -> tuple[str, str, Policy] | None:
+        """Return the nearest map's folder, the path from there, and its policy."""
+        for folder in _above(path):
+            policy = self._policies.get(folder)
+            if policy is not None:
+                return folder, path[len(folder) + 1 :] if folder else path, policy
+        return None
+
+    def claim(self, path: str) -> Claim | None:
+        """Return the rule that makes `path` a secret, None where it is no secret."""
+        nearest = self._nearest(path)
+        if nearest is None:
+            return None
+        folder, inside, policy = nearest
+        won = None if policy.never_secret(inside) else policy.winning(inside)
+        return won and Claim(won[0], posixpath.join(folder, MAP_NAME))
+
+    def _newly_claimed(self, changed: Sequence[Blob]) -> list[Blob]:
+        """Return the unchanged files that a changed map claims."""
+        maps = [b.path for b in changed if posixpath.basename(b.path) == MAP_NAME]
+        if not maps:
+            return []
+        seen = {blob.path for blob in changed}
+        others = [blob for blob in self.tree.everything() if blob.path not in seen]
+        self._learn_maps(blob.path for blob in others)
+        claims = ((blob, self.claim(blob.path)) for blob in others)
+        return [blob for blob, claim in claims if claim and claim.map in maps]
+
+    # --- one file
+
+    def _judge(self, blob: Blob, data: bytes, before: "_Before") -> Iterator[Finding]:
+        claim = self.claim(blob.path)
+        if claim is not None and blob.link:
+            yield from self._link(blob, data, claim)
+        elif claim is not None and looks_secret(blob.path, data):
+            yield from _faults(blob.path, data, claim)
+        elif claim is not None and not claim.rule.plaintext_allowed:
+            message = f"is not encrypted; {claim} says it must be"
+            yield Finding(blob.path, Code.PLAINTEXT, message, fix=_encrypt(blob.path))
+        elif claim is not None and self._was_secret(blob, before):
+            message = f"was a secret and is none any more; {claim} keeps it one"
+            yield Finding(blob.path, Code.PLAINTEXT, message, fix=_encrypt(blob.path))
+        for sighting in private_keys(data):
+            message = f"holds {sighting.what}"
+            yield Finding(blob.path, Code.PRIVATE_KEY, message, sighting.line)
+        if self.scan and blob.regular and not looks_secret(blob.path, data):
+            yield from () if self._generated(blob.path) else self.scan(blob.path, data)
+
+    def _generated(self, path: str) -> bool:
+        """Tell whether a file is one of ours, which hold public keys by the dozen."""
+        nearest = self._nearest(path)
+        return nearest is not None and nearest[2].generated(nearest[1])
+
+    def _was_secret(self, blob: Blob, before: "_Before") -> bool:
+        """Tell whether the last commit has this file, or one moved here, as a secret.
+
+        A file that is gone counts as moved here if its name is the same: what was
+        decrypted has too little in common for git to see it.
+        """
+        name = posixpath.basename(blob.path)
+        old = [*before.get(blob.path, ()), *before.get(name, ())]
+        return any(
+            looks_secret(one.path, data)
+            for one, data in zip(old, self.tree.read(old), strict=True)
+        )
+
+    def _link(self, blob: Blob, data: bytes, claim: Claim) -> Iterator[Finding]:
+        """Judge a link that stands where a secret belongs."""
+        target = data.decode("utf-8", "surrogateescape")
+        folder = posixpath.dirname(blob.path)
+        leads_to = posixpath.normpath(posixpath.join(folder, target))
+        if not target.startswith("/") and not leads_to.startswith("../"):
+            self._learn_maps([leads_to])
+            there = self.tree.lookup([leads_to]).get(leads_to)
+            if there is not None and there.regular and self.claim(leads_to):
+                return
+        message = f"is a link that leads to no secret, where {claim} wants one"
+        yield Finding(blob.path, Code.NOT_A_FILE, message, fix=_unstage(blob.path))
+
+    # --- names
+
+    def _leftovers(self, blobs: Sequence[Blob]) -> list[Finding]:
+        suspects = {b.path: leftovers.originals(b.path) for b in blobs}
+        names = sorted({name for found in suspects.values() for name in found})
+        self._learn_maps(names)
+        there = self.tree.lookup(names)
+        found: list[Finding] = []
+        for blob in blobs:
+            path = blob.path
+            if self._leftover(path, suspects[path], there) and not self._whole(blob):
+                message = "is a decrypted or an editor's copy of a secret"
+            elif leftovers.is_identity_file(path) and not self._whole(blob):
+                message = "is where sops and age keep private keys"
+            else:
+                continue
+            found.append(Finding(path, Code.LEFTOVER, message, fix=_unstage(path)))
+        return found
+
+    def _leftover(
+        self, path: str, originals: Sequence[str], there: Mapping[str, Blob]
+    ) -> bool:
+        if leftovers.says_decrypted(path):
+            return True
+        for name in originals:
+            claim = self.claim(name)
+            if claim is not None and not claim.rule.plaintext_allowed:
+                return True
+            original = [there[name]] if name in there and there[name].regular else []
+            if any(looks_secret(name, data) for data in self.tree.read(original)):
+                return True
+        return False
+
+    def _whole(self, blob: Blob) -> bool:
+        """Tell whether a file is a whole secret, whatever its name, or public keys."""
+        for data in self.tree.read([blob]):
+            if looks_secret(blob.path, data):
+                return not any(faults(blob.path, data, find=_go_regex))
+            return leftovers.is_identity_file(blob.path) and _public_keys(data)
+        return False
+
+
+_Before = Mapping[str, Sequence[Blob]]
+"""What was there: by path the old content, by name what is gone."""
+
+
+def _before(changed: Iterable[Change], deleted: Iterable[Blob]) -> _Before:
+    found: dict[str, list[Blob]] = {}
+    for change in changed:
+        if change.old is not None and change.old.regular:
+            found.setdefault(change.old.path, []).append(change.old)
+    for blob in deleted:
+        if blob.regular:
+            found.setdefault(posixpath.basename(blob.path), []).append(blob)
+    return found
+
+
+def _policy(folder: str, data: bytes) -> Policy:
+    """Read the map of a folder.
+
+    Raises:
+        MapError: it cannot be read.
+    """
+    try:
+        return Policy(load(decode(data, MAP_NAME), MAP_NAME))
+    except MapError as error:
+        message = posixpath.join(folder, error.message)
+        raise MapError(f"{message} (as it is to be committed)", error.hint) from error
+
+
+def _faults(path: str, data: bytes, claim: Claim) -> Iterator[Finding]:
+    for fault in faults(path, data, wanted=claim.rule.sops, find=_go_regex):
+        fix = f"nixsecrets rekey {_shown(path)}"
+        if fault.code is not Code.WEAK_OPTIONS:
+            fix = f"git checkout HEAD -- {_shown(path)}"
+        message = f"{fault.message} ({claim})"
+        yield Finding(path, fault.code, message, fault.line, fix)
+
+
+def _go_regex(pattern: str) -> Callable[[str], bool]:
+    return re2.parse(pattern).found_in
+
+
+def _public_keys(data: bytes) -> bool:
+    """Tell whether a text holds public keys and comments, and nothing else."""
+    lines = (line.strip() for line in data.splitlines())
+    return all(line.startswith((b"#", b"age1", b"ssh-")) for line in lines if line)
+
+
+def _above(path: str) -> Iterator[str]:
+    """Yield the folders above a path, the nearest first; the top is empty."""
+    while path:
+        path = posixpath.dirname(path)
+        yield path
+
+
+def _encrypt(path: str) -> str:
+    if path.endswith(".age"):
+        return _unstage(path)
+    return f"sops encrypt -i {_shown(path)} && git add {_shown(path)}"
+
+
+def _unstage(path: str) -> str:
+    return f"git rm --cached {_shown(path)}"
+
+
+def _shown(path: str) -> str:
+    """Return a path as an argument in a shell, or quoted for reading."""
+    import shlex
+
+    return shlex.quote(path) if path.isprintable() else quoted(path)

@@ -1,0 +1,90 @@
+"""What git says about its index, trees and commits, as values.
+
+Reads the output of `ls-files -s`, `ls-tree` and the raw diff format, all with `-z`: a
+path is any text without a NUL, and never quoted (git-diff-tree(1), Raw output format).
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+_REGULAR_MODES = frozenset({"100644", "100755", "100664"})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A path in the index or in a tree; `mode` is git's, in octal digits."""
+
+    path: str
+    mode: str
+    oid: str
+
+    @property
+    def regular(self) -> bool:
+        """Whether it is an ordinary file."""
+        return self.mode in _REGULAR_MODES
+
+    @property
+    def link(self) -> bool:
+        """Whether it is a symbolic link; its blob is where it leads."""
+        return self.mode == "120000"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A path that is added or changed; `old` is what it was, None where it is new."""
+
+    new: Entry
+    old: Entry | None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What one commit changes.  `commit` is its id, None for what is staged."""
+
+    commit: str | None
+    changed: tuple[Change, ...]
+    deleted: tuple[Entry, ...]
+
+
+def of_listed(line: str) -> Entry:
+    """Read an entry of `ls-files -s` (mode id stage) or `ls-tree` (mode type id)."""
+    head, _, path = line.partition("\t")
+    mode, *rest = head.split(" ")
+    oid = rest[1] if rest[0] in {"blob", "commit", "tree"} else rest[0]
+    return Entry(path, mode, oid)
+
+
+def of_raw(commit: str | None, words: Iterable[str]) -> Changes:
+    """Read a raw diff: `:modes ids status`, then the path, in turn.
+
+    The entry of a merge has one more colon, mode and id for each further parent.
+    """
+    changed: list[Change] = []
+    deleted: list[Entry] = []
+    pairs = iter(words)
+    for head, path in zip(pairs, pairs, strict=True):
+        parents = len(head) - len(head.lstrip(":"))
+        fields = head[parents:].split(" ")
+        modes, oids = fields[: parents + 1], fields[parents + 1 : 2 * parents + 2]
+        old = Entry(path, modes[0], oids[0]) if modes[0] != "000000" else None
+        if modes[-1] != "000000":
+            changed.append(Change(Entry(path, modes[-1], oids[-1]), old))
+        elif old is not None:
+            deleted.append(old)
+    return Changes(commit, tuple(changed), tuple(deleted))
+
+
+def of_commits(output: str) -> Iterator[Changes]:
+    """Read `diff-tree --stdin`: each commit's id before its entries."""
+    words = iter(output.removesuffix("\0").split("\0") if output else ())
+    commit: str | None = None
+    entries: list[str] = []
+    for word in words:
+        if word.startswith(":"):
+            entries += (word, next(words))
+            continue
+        if commit is not None:
+            yield of_raw(commit, entries)
+        commit, entries = word.strip(), []
+    if commit is not None:
+        yield of_raw(commit, entries)
