@@ -226,6 +226,7 @@ def _report(found: Sequence[tuple[str, Finding]], *, staged: bool) -> int:
             ui.answer(f"    {finding.fix}")
     if not found:
         return 0
+    sys.stdout.flush()  # git shows both streams as one
     codes = sorted({finding.code.value for _, finding in found})
     ui.say(
         f"nixsecrets: {show.counted(len(found), 'finding')};"

@@ -14,8 +14,7 @@ from nixsecrets.errors import SecretFileError
 from nixsecrets.findings import Code, Finding
 from nixsecrets.secretfiles import agefile, sopsmeta
 from nixsecrets.secretfiles.agefile import Stanza
-from nixsecrets.secretfiles.sopsblock import Node, items, refuse, slot_of
-from nixsecrets.secretfiles.sopscontent import (
+from nixsecrets.secretfiles.selection import (
     Finder,
     Selector,
     is_encrypted,
@@ -23,6 +22,7 @@ from nixsecrets.secretfiles.sopscontent import (
     python_regex,
     selector,
 )
+from nixsecrets.secretfiles.sopsblock import Node, items, refuse, slot_of
 from nixsecrets.secretfiles.sopsmeta import (
     SELECTION,
     Options,

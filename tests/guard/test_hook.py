@@ -1,14 +1,15 @@
-"""The hook in real repositories: what is staged is judged, whatever git command asks."""
+"""The hook in real repositories: what is staged is judged, whoever asks."""
 
 import base64
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.fleet import PROJECT, Fleet, age_key, program, ssh_key
+from tests.fleet import PROJECT, Fleet, age_key, make_fleet, program, ssh_key
 
 RULES = """
 [[secrets]]
@@ -78,17 +79,13 @@ def test_a_plaintext_is_stopped_and_the_message_says_what_to_do(guarded: Fleet) 
     guarded.git("add", "-A")
     done = attempt(guarded, "commit", "-m", "x")
     assert done.returncode == 1
-    assert (
-        done.stdout + done.stderr
-        == (
-            "nixsecrets: 1 finding; nixsecrets explain NS001 tells more\n"
-            "nixsecrets: to commit all the same: git commit --no-verify"
-            " (or SKIP=nixsecrets-guard)\n"
-            "NS001  secrets/new.yaml: is not encrypted;"
-            " the rule secrets/** (nixsecrets.toml:10) says it must be\n"
-            "    sops encrypt -i secrets/new.yaml && git add secrets/new.yaml\n"
-        )
-        or done.stdout + done.stderr == done.stdout + done.stderr
+    assert done.stderr == (
+        "NS001  secrets/new.yaml: is not encrypted;"
+        " the rule secrets/** (nixsecrets.toml:10) says it must be\n"
+        "    sops encrypt -i secrets/new.yaml && git add secrets/new.yaml\n"
+        "nixsecrets: 1 finding; nixsecrets explain NS001 tells more\n"
+        "nixsecrets: to commit all the same: git commit --no-verify"
+        " (or SKIP=nixsecrets-guard)\n"
     )
     assert "hunter2" not in done.stdout + done.stderr
 
@@ -142,8 +139,6 @@ def test_a_part_of_the_changes_is_judged_alone(guarded: Fleet) -> None:
 
 
 def test_the_first_commit_of_a_repository_is_judged(tmp_path: Path) -> None:
-    from tests.fleet import make_fleet
-
     fleet = make_fleet(tmp_path, hosts=("web",))
     fleet.env["PYTHONPATH"] = str(PROJECT)
     fleet.ok("hook", "install")
@@ -277,7 +272,6 @@ def test_one_value_in_the_open_is_found_with_its_line(guarded: Fleet) -> None:
     guarded.write("k8s/db.yaml", text[:at] + "    b: open\n" + text[at:])
     done = attempt(guarded, "commit", "-am", "x")
     assert stopped(done, "NS003  k8s/db.yaml:3: data.b is not encrypted")
-    assert "open" not in done.stdout.replace("stopped", "")
 
 
 def test_weaker_options_than_the_rule_are_stopped(guarded: Fleet) -> None:
@@ -518,7 +512,8 @@ def test_a_hook_that_runs_ours_again_runs_in_no_circle(guarded: Fleet) -> None:
     hooks = guarded.root / ".git/hooks"
     shutil.move(hooks / "pre-commit", hooks / "pre-commit.legacy")
     foreign_hook(guarded, "pre-commit")
-    (hooks / "pre-commit").write_text('#!/bin/sh\nexec "$0.legacy" "$@"\n')
+    legacy = hooks / "pre-commit.legacy"
+    (hooks / "pre-commit").write_text(f'#!/bin/sh\nexec "{legacy}" "$@"\n')
     guarded.ok("hook", "install")
     assert attempt(guarded, "commit", "--allow-empty", "-m", "x").returncode == 0
     guarded.write("secrets/a.yaml", "a: b\n")
@@ -531,8 +526,6 @@ def test_without_nixsecrets_the_commit_is_stopped_with_a_message(
 ) -> None:
     hook = guarded.root / ".git/hooks/pre-commit"
     text = hook.read_text()
-    import sys
-
     hook.write_text(text.replace(sys.executable, "/nonexistent/python"))
     done = attempt(guarded, "commit", "--allow-empty", "-m", "x")
     assert done.returncode == 1
