@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from nixsecrets.cli import ui
-from nixsecrets.cli.discover import add_discovered
+from nixsecrets.cli.discover import add_discovered, names_in_flake, names_of_folders
 from nixsecrets.cli.hostkey import KeyOptions, Obtained, key_options, obtain, shown_key
 from nixsecrets.cli.options import RoadOptions, road_options
 from nixsecrets.cli.road import change_map
@@ -18,7 +18,18 @@ from nixsecrets.world import World
 
 @click.command("add-host")
 @click.argument("name", required=False)
-@click.option("--discover", is_flag=True, help="Every folder of --hosts-dir, at once.")
+@click.option(
+    "--discover",
+    is_flag=True,
+    help="Every folder of --hosts-dir, or every machine of --flake, at once.",
+)
+@click.option(
+    "--flake",
+    is_flag=False,
+    flag_value=".",
+    metavar="[REF]",
+    help="Where --discover looks instead (needs nix).",
+)
 @click.option(
     "--hosts-dir",
     type=click.Path(path_type=Path),
@@ -34,6 +45,7 @@ from nixsecrets.world import World
 def command(
     start: Path,
     name: str | None,
+    flake: str | None,
     hosts_dir: Path,
     groups: tuple[str, ...],
     keys: KeyOptions,
@@ -57,13 +69,21 @@ def command(
       nixsecrets add-host laptop --local
       nixsecrets add-host neu --generate
       nixsecrets add-host --discover --group server
+      nixsecrets add-host --discover --flake .
     """
     if discover == (name is not None):
         raise UsageError("give the name of one host, or --discover")
+    if flake is not None and not discover:
+        raise UsageError("--flake says where --discover looks", "add --discover")
     keys.check()
     session = Session.open(start)
     if name is None:
-        return add_discovered(start, session, hosts_dir, groups, keys, options)
+        names = (
+            names_of_folders(session.repo.root / hosts_dir)
+            if flake is None
+            else names_in_flake(flake, start)
+        )
+        return add_discovered(start, session, names, groups, keys, options)
     known = find_host(session.map(), name)
     if known is not None:
         return _compare(known, keys, groups)

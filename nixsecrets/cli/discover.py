@@ -1,4 +1,7 @@
-"""`add-host --discover`: every folder of hosts that the map does not know, at once."""
+"""`add-host --discover`: every host that the map does not know, at once.
+
+The names are those of the folders in `--hosts-dir`, or of the flake's configurations.
+"""
 
 import datetime
 from collections.abc import Iterable, Sequence
@@ -36,7 +39,7 @@ class Candidate:
 def add_discovered(
     start: Path,
     session: Session,
-    hosts_dir: Path,
+    names: Sequence[str],
     groups: tuple[str, ...],
     keys: KeyOptions,
     options: RoadOptions,
@@ -47,9 +50,9 @@ def add_discovered(
     """
     if keys.brought or keys.address or keys.fingerprint or keys.login:
         raise UsageError("--discover collects from the names; it takes no key options")
-    names = _new_names(session.repo.root / hosts_dir, session.map())
+    names = _new_names(names, session.map())
     if not names:
-        ui.say("the map knows every folder there; nothing to do")
+        ui.say("the map knows every host there; nothing to do")
         return 0
     candidates = sorted(_collect(names, keys), key=lambda found: found.name)
     for text in _table(candidates):
@@ -79,19 +82,41 @@ def add_discovered(
     return change_map(start, options, changed) or (PARTIAL if left_out else 0)
 
 
-def _new_names(folder: Path, recipient_map: RecipientMap) -> list[str]:
-    """Return the names of the folders that the map does not know, sorted."""
+def names_of_folders(folder: Path) -> list[str]:
+    """Return the names of the folders in `folder`, but for hidden and shared ones.
+
+    Raises:
+        UsageError: it cannot be listed.
+    """
     try:
         names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
     except OSError as error:
         why = (error.strerror or "cannot be read").lower()
         raise UsageError(f"{quoted(str(folder))}: {why}", "pass --hosts-dir") from None
+    return [name for name in names if not name.startswith((".", "_"))]
+
+
+def names_in_flake(reference: str, start: Path) -> list[str]:
+    """Return the names of the machines that a flake configures.
+
+    Raises:
+        NixsecretsError: it cannot be evaluated.
+    """
+    from nixsecrets.flake import program
+
+    flake = program.resolve(reference, start)
+    found = program.configurations(flake, start)
+    return sorted({host.name for host in found if host.kind != "home"})
+
+
+def _new_names(names: Iterable[str], recipient_map: RecipientMap) -> list[str]:
+    """Return the names that the map does not know."""
     taken = {
         *(host.name for host in recipient_map.hosts),
         *(user.name for user in recipient_map.users),
         *(name for name, _ in recipient_map.groups),
     }
-    fresh = [n for n in names if n not in taken and not n.startswith((".", "_"))]
+    fresh = [name for name in names if name not in taken]
     for name in fresh:
         if not NAME.fullmatch(name):
             ui.warn(f"{quoted(name)} cannot be the name of a host; left out")

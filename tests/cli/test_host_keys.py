@@ -416,7 +416,7 @@ def test_discover_asks_once_and_not_without_a_terminal(ready: Fleet, net: Net) -
     assert changed(ready, before) == set()
     ready.ok("add-host", *flags, "--trust-on-first-use")
     assert ready.run("add-host", *flags).stderr == (
-        "the map knows every folder there; nothing to do\n"
+        "the map knows every host there; nothing to do\n"
     )
 
 

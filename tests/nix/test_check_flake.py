@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import fleet as kit
 from tests.fleet import Fleet
 from tests.nix.nixkit import write_flake
 
@@ -199,3 +200,35 @@ def test_a_flake_in_a_folder_finds_the_files_of_its_repository(
     several.git("add", "-A", "infra")
     done = several.run("check", "--flake", "./infra")
     assert "age.secrets.wifi  secrets/wifi.age  ok" in done.stdout, done.stderr
+
+
+def test_discover_adds_the_machines_of_the_flake_that_the_map_does_not_know(
+    ready: Fleet, nix: dict[str, str], tmp_path: Path
+) -> None:
+    ready.env.update(nix, HOME=ready.env["HOME"])
+    key = kit.ssh_key("a new machine")
+    write_flake(
+        ready,
+        """nixosConfigurations = { brunnen = null; neu = null; };
+        darwinConfigurations.mac = throw "never evaluated";
+        homeConfigurations."alice@laptop" = null;""",
+    )
+    ready.git("add", "-A")
+    config = tmp_path / "ssh_config"
+    with kit.start_sshd(tmp_path / "sshd", key) as port:
+        closed = kit.free_port()
+        config.write_text(
+            f"Host neu\n  HostName 127.0.0.1\n  Port {port}\n"
+            f"Host mac\n  HostName 127.0.0.1\n  Port {closed}\n"
+        )
+        done = ready.run(
+            *("add-host", "--discover", "--flake", "--ssh-config", config, "--yes"),
+            *("--retries", "0", "--trust-on-first-use", "--group", "dns"),
+        )
+    lines = done.stderr.splitlines()
+    assert f"  neu  {key.fingerprint}  not verified" in lines
+    assert any(line.startswith("  mac  left out: ") for line in lines)
+    assert not any("alice@laptop" in line or "brunnen  " in line for line in lines)
+    key.write(ready.keys / "neu")
+    assert ready.age_decrypt("secrets/dns.age", "neu") == b"dns-canary"
+    assert ready.run("add-host", "x", "--flake").returncode == 2
