@@ -4,7 +4,9 @@ Pure composition of `policy`, `plan` and `render`; reads nothing and asks nobody
 """
 
 import hashlib
+import json
 import posixpath
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
@@ -36,6 +38,7 @@ from nixsecrets.world import (
     named_keys,
 )
 
+_SAME_IN_GIT = re.compile(r"(?:[A-Za-z0-9._/*?-]|\{host\}|\{user\})+")
 ATTRIBUTE_LINES = ("nixsecrets.lock merge=union", "*.age -text")
 
 
@@ -143,6 +146,44 @@ def with_attributes(text: str) -> str:
     return text + "".join(line + "\n" for line in missing)
 
 
+def diff_attributes(world: World, text: str, driver: str) -> str:
+    """Return `.gitattributes` with the lines that let git show secrets decrypted.
+
+    One line for all age files, and one for each rule's sops files where a line can
+    name them; others by their path.
+    """
+    wanted = [f"*.age diff={driver}"]
+    for path, actual in world.secrets.items():
+        winning = world.policy.winning(path)
+        if actual.backend is Backend.SOPS and winning is not None:
+            pattern = _attribute_pattern(winning[0].path) or _attribute_path(path)
+            wanted.append(f"{pattern} diff={driver}")
+    have = {line.strip() for line in text.splitlines()}
+    missing = [line for line in dict.fromkeys(wanted) if line not in have]
+    if text and not text.endswith("\n") and missing:
+        text += "\n"
+    return text + "".join(line + "\n" for line in missing)
+
+
+def _attribute_pattern(pattern: str | None) -> str | None:
+    """Return a rule's pattern as git reads it, None where the two read it differently.
+
+    A pattern without a slash would be looked for in every folder, hence the first one.
+    """
+    if pattern is None or not _SAME_IN_GIT.fullmatch(pattern):
+        return None
+    plain = pattern.replace("{host}", "*").replace("{user}", "*")
+    return "/" + plain
+
+
+def _attribute_path(path: str) -> str:
+    """Return a path as a pattern of `.gitattributes`, quoted as C does where needed."""
+    escaped = re.sub(r"([*?\[\\])", r"\\\1", "/" + path)
+    if escaped.isascii() and escaped.isprintable() and not set(escaped) & set(' "'):
+        return escaped
+    return json.dumps(escaped, ensure_ascii=False)
+
+
 def content_plan(
     world: World, path: str, actual: Actual | None, *, as_mapped: bool = False
 ) -> Plan:
@@ -211,7 +252,7 @@ def _content_options(
     return actual.options if changed is None else changed
 
 
-def delete_step(actual: Actual) -> Step:
+def delete_step(actual: Actual | Damaged) -> Step:
     """Return the step that removes a secret file."""
     return Step(
         actual.path,
@@ -259,15 +300,16 @@ def move_step(world: World, actual: Actual, path: str, ctx: Context) -> Step:
     return replace(step, path=path, action=Action.MOVE, origin=actual.path)
 
 
-def generated_steps_for(world: World, step: Step) -> Iterator[Step]:
-    """Yield the generated files that one step changes: drift of others is left."""
-    if step.backend is not Backend.AGE:
+def generated_steps_for(world: World, *steps: Step) -> Iterator[Step]:
+    """Yield the generated files that these steps change: drift of others is left."""
+    steps = tuple(step for step in steps if step.backend is Backend.AGE)
+    if not steps:
         return
     yield lock_write(world, None)
     rules = world.map.agenix_rules
-    if rules is not None and step.action is not Action.REENCRYPT:
+    if rules is not None and any(s.action is not Action.REENCRYPT for s in steps):
         present = world.texts.get(rules)
-        text = secretsnix.render(world.map, age_paths(world, [step]))
+        text = secretsnix.render(world.map, age_paths(world, steps))
         if text != present:
             yield _write(rules, present, text)
 

@@ -235,8 +235,10 @@ def git_add(
     if git is None:
         return
     written = [s.path for s in steps if s.action is not Action.DELETE]
-    if stage and written:
-        git.add(session.repo.root, written)
+    if stage:
+        gone = {s.origin or s.path for s in steps} - set(written)
+        known = gone & git.tracked(session.repo.root) if gone else set()
+        git.add(session.repo.root, [*written, *sorted(known)])
         return
     fresh = [s for s in steps if s.before is None or s.origin is not None]
     new = [s.path for s in fresh if s.path in written]

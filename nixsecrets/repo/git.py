@@ -227,6 +227,40 @@ class Git:
         arguments = ("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
         return _run(arguments, self.top).stdout.decode().strip() or None
 
+    def committed(self, folder: Path) -> frozenset[str]:
+        """Return the names below `folder`, relative to it, that HEAD holds."""
+        arguments = ("ls-tree", "-r", "-z", "--name-only", "HEAD")
+        result = _run(arguments, folder)
+        return frozenset(os.fsdecode(result.stdout).split("\0")) - {""}
+
+    def last_changed(self, folder: Path) -> dict[str, str]:
+        """Return when the files below `folder` were last committed (ISO 8601).
+
+        Files that differ from HEAD have no date.
+        """
+        flags = ("--relative", "--no-renames", "--name-only", "-z")
+        result = _run(("log", "--format=%x01%cI", *flags), folder)
+        dates: dict[str, str] = {}
+        date = ""
+        for word in os.fsdecode(result.stdout).split("\0"):
+            word = word.lstrip("\n")
+            if word.startswith("\1"):
+                date = word[1:]
+            elif word:
+                dates.setdefault(word, date)
+        differs = _run(("diff", "HEAD", *flags), folder)
+        for word in os.fsdecode(differs.stdout).split("\0"):
+            dates.pop(word, None)
+        return dates
+
+    def configure(self, name: str, value: str) -> None:
+        """Set an option of this clone."""
+        self._output(("config", "--local", name, value), self.top)
+
+    def unset_section(self, name: str) -> None:
+        """Take a section out of this clone's options, if it is there."""
+        _run(("config", "--local", "--remove-section", name), self.top)
+
     def git_path(self, name: str) -> Path:
         """Return where git keeps `name` (`hooks`, `index`) for this work tree."""
         answer = self._output(("rev-parse", "--git-path", name), self.top)
