@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from nixsecrets.adopt.propose import Proposal
 from nixsecrets.diff import (
+    age_paths,
     converge_plan,
     lock_text,
     rendered,
@@ -36,13 +37,15 @@ from nixsecrets.world import (
 class Adoption:
     """One folder's adoption: what to write, and what then differs from the map.
 
-    `vouched` are the age files whose anonymous readers were taken from the old rules.
+    `vouched` are the age files whose anonymous readers were taken from the old rules,
+    `added` those that the old rules file did not name and the new one does.
     """
 
     world: World
     plan: Plan
     findings: Plan
     vouched: tuple[str, ...]
+    added: tuple[str, ...]
 
 
 def adoption(
@@ -72,7 +75,11 @@ def adoption(
         after |= {f"{rules}.orig": before[rules]}
     world = replace(world, texts={**world.texts, **after})
     return Adoption(
-        world, switch_plan(before, after), converge_plan(world), tuple(vouched)
+        world,
+        switch_plan(before, after),
+        converge_plan(world),
+        tuple(vouched),
+        tuple(path for path in age_paths(world) if path not in proposal.old.entries),
     )
 
 

@@ -65,7 +65,10 @@ def _below(repo: Repo, path: Path) -> str:
 
 
 def adopt(repo: Repo, fleets: Sequence[Fleet], wish: Wish) -> None:
-    """Show what adopting each folder gives, have it confirmed, write it."""
+    """Show what adopting each folder gives, have it confirmed, write it.
+
+    The caller holds the repository's lock.
+    """
     folders = [fleet.folder for fleet in fleets]
     ready = [_prepare(repo, fleet, folders, wish) for fleet in fleets]
     tell = ui.answer if wish.dry_run else ui.say
@@ -102,9 +105,8 @@ def _prepare(repo: Repo, fleet: Fleet, folders: Sequence[str], wish: Wish) -> _R
 
 
 def _write(one: _Ready) -> tuple[Step, ...]:
-    with one.session.exclusive():
-        tools = Tools(Keyring(), unlock)
-        outcome = apply(one.adoption.plan, one.adoption.world, tools)
+    tools = Tools(Keyring(), unlock)
+    outcome = apply(one.adoption.plan, one.adoption.world, tools)
     for step in outcome.done:
         ui.say(f"wrote {posixpath.join(one.fleet.folder, step.path)}")
     return outcome.done
@@ -134,6 +136,8 @@ def _names(proposal: Proposal) -> Iterator[str]:
         kind = f"{owner.kind}?" if owner.guessed else owner.kind
         also = f"; also called {', '.join(owner.also)}" if owner.also else ""
         yield f"  {owner.name:<{width}}  {kind:<5}  {owner.origin}{also}"
+    if not proposal.owners:
+        yield "  none; begin with: nixsecrets add-user NAME --key KEY"
     if any(owner.guessed for owner in proposal.owners):
         yield "  (user?: nothing tells whether it is a host; correct it in the map)"
     for name in proposal.naming.groups:
@@ -156,6 +160,14 @@ def _rules(one: _Ready) -> Iterator[str]:
     if old.rules is not None:
         count = show.counted(len(old.age), "entry").replace("entrys", "entries")
         yield f"{old.rules}: {count} adopted"
+        for entry in old.age:
+            plain = posixpath.relpath(entry.path, posixpath.dirname(old.rules) or ".")
+            if entry.name != plain:
+                name, plain = show.path_text(entry.name), show.path_text(plain)
+                yield f"  {name} is written {plain} from now on"
+        for path in one.adoption.added:
+            name = show.path_text(path)
+            yield f"  {name} gets an entry: a rule of {old.config} covers it"
     for mixed in one.proposal.rules:
         if mixed.plaintext:
             pattern = mixed.path or mixed.path_regex

@@ -101,7 +101,8 @@ def command(
         raise NixsecretsError(f"{MAP_NAME} is already here", "nixsecrets status")
     wish = Wish(rules, sops_config, sops_only, keep_rules, dry_run, yes, stage)
     if fleets := found(repo, wish):
-        adopt(repo, fleets, wish)
+        with Session(repo).writing(dry_run=dry_run):
+            adopt(repo, fleets, wish)
         return
     _refuse_existing(repo)
     _start(repo, name, key_file, create_key=create_key, dry_run=dry_run, stage=stage)

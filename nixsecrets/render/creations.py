@@ -84,13 +84,19 @@ def _served(reader: Reader, hosts: set[str]) -> bool:
 def _rules_for_sops(rules: tuple[Rule, ...]) -> Iterator[Rule]:
     """Yield the rules that sops has to know.
 
-    One that covers nothing but `*.age` is left out, unless a later rule would then win
-    such a file in its place.
+    One for age files only (all it covers is `*.age`, or it says so) is left out, unless
+    a later rule would then win such a file in its place.
     """
     suffixes = [literal_suffix(rule) for rule in rules]
+    for_age = [
+        rule.backend is Backend.AGE or suffix.endswith(".age")
+        for rule, suffix in zip(rules, suffixes, strict=True)
+    ]
+    rest = list(zip(suffixes, for_age, strict=True))
     for at, rule in enumerate(rules):
-        later = [one for one in suffixes[at + 1 :] if not one.endswith(".age")]
-        if not suffixes[at].endswith(".age") or any(map(".age".endswith, later)):
+        only = suffixes[at].endswith(".age")
+        others = [s for s, age in rest[at + 1 :] if not age]
+        if not for_age[at] or any(not only or ".age".endswith(s) for s in others):
             yield rule
 
 

@@ -258,6 +258,36 @@ def test_computed_rules_are_adopted_as_they_evaluate_today(fleet: Fleet) -> None
     assert adopted(fleet)["secrets"][0]["path"] == "web.pub.age"
 
 
+def test_a_wide_creation_rule_does_not_take_the_age_files(fleet: Fleet) -> None:
+    keys = f"  - &host_web {XA}\n  - &user_me {XC}\n"
+    fleet.write(".sops.yaml", config(("secrets/.*", "*user_me, *host_web"), keys=keys))
+    me = f'let me = "{C}"; db = "{B}"; in\n'
+    fleet.write("secrets/secrets.nix", me + rules(a="[ me ]", b="[ me db ]"))
+    fleet.age_encrypt("secrets/a.age", "a", C)
+    fleet.age_encrypt("secrets/b.age", "b", C, B)
+    fleet.age_encrypt("secrets/stray.age", "s", XA, C)
+    fleet.sops_encrypt("secrets/x.yaml", "x: y\n", [XC, XA])
+    fleet.commit("old")
+    shown = fleet.ok("init", "--dry-run")
+    assert "  secrets/stray.age gets an entry: a rule of .sops.yaml covers it" in shown
+    adopted(fleet)
+    assert fleet.ok("status") == "everything is as the map says\n"
+    assert fleet.ok("check") == ""
+
+
+def test_names_with_a_dot_in_front_are_told(fleet: Fleet) -> None:
+    fleet.write("secrets.nix", f'{{ "./x.age".publicKeys = [ "{A}" ]; }}\n')
+    fleet.commit("old")
+    assert "  ./x.age is written x.age from now on\n" in fleet.ok("init", "--dry-run")
+
+
+def test_an_empty_configuration_gives_a_map_to_begin_with(fleet: Fleet) -> None:
+    fleet.write("secrets.nix", "{ } # publicKeys come here\n")
+    fleet.commit("old")
+    assert "none; begin with: nixsecrets add-user" in fleet.ok("init", "--dry-run")
+    assert adopted(fleet)["agenix"] == {"rules": "secrets.nix"}
+
+
 # Places
 
 
