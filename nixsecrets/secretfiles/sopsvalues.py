@@ -48,9 +48,12 @@ def leaves(kind: SopsFormat, data: bytes, *, plaintext: bool = False) -> Iterato
         SecretFileError: it cannot be read with certainty.
 
     """
-    text = data.decode("utf-8", "surrogateescape")
-    if text.startswith("\ufeff"):
-        refuse("starts with a byte order mark, which sops does not write")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        refuse("is not UTF-8, which all that sops writes is")
+    if text.startswith("\ufeff") or "\0" in text:
+        refuse("has a byte order mark or a NUL, which sops does not write")
     match kind:
         case SopsFormat.JSON | SopsFormat.BINARY:
             yield from _members(_Lines(text), sopsjson.document(text))

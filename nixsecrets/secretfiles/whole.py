@@ -44,7 +44,7 @@ _SHAPES: dict[str, tuple[tuple[int | None, ...], int | None]] = {
     "mlkem768p256tag": ((4, 1153), 32),
     "piv-p256": ((4, 33), 32),
 }
-_SMALLEST_RSA = 128
+_SMALLEST_RSA = 256  # age takes no key below 2048 bits
 # Random bytes hold no such text: the odds are 1 in 10^20 for each of its places.
 _TEXT = re.compile(rb"[\t\n\r -~]{48}")
 _TEXT_LOOKED_AT = 1 << 20
@@ -110,7 +110,7 @@ def _plausible(stanza: Stanza) -> bool:
     if len(stanza.args) != len(sizes):
         return False
     if body is None:
-        return len(stanza.body) >= _SMALLEST_RSA
+        return len(stanza.body) >= _SMALLEST_RSA and len(stanza.body) % 16 == 0
     fit = (
         size is None or _size(arg) == size
         for arg, size in zip(stanza.args, sizes, strict=True)
