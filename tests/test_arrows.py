@@ -48,6 +48,7 @@ MAY_IMPORT["vouch"] = MAY_IMPORT["diff"] | {"diff"}
 MAY_IMPORT["adopt"] = MAY_IMPORT["vouch"] | {"vouch", "repo", "ruamel"}
 MAY_IMPORT["workers"] = MAY_IMPORT["carryout"] | {"carryout", "repo"}
 MAY_IMPORT["apply"] = MAY_IMPORT["workers"] | {"diff", "world", "workers"}
+MAY_IMPORT["exposed"] = MAY_IMPORT["apply"] - {"diff", "plan"} | {"policy", "render"}
 MAY_IMPORT["cli"] = {*MAY_IMPORT, "click", "rich"}
 
 # Text in, values out: no clock, no environment, no disk, no other program.

@@ -11,7 +11,7 @@ from nixsecrets.plan import Step
 from nixsecrets.repo.tree import Repo
 from nixsecrets.secretfiles.sopscontent import key_paths
 
-_KEYS_SHOWN = 40
+KEYS_SHOWN = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +57,10 @@ def lines(found: Sequence[Item]) -> Iterator[str]:
     """Yield the checklist for a terminal."""
     for item in found:
         yield f"  {show.path_text(item.path)}  (known to {', '.join(item.names)})"
-        for keys in item.keys[:_KEYS_SHOWN]:
+        for keys in item.keys[:KEYS_SHOWN]:
             yield f"      {key_text(keys)}"
-        if len(item.keys) > _KEYS_SHOWN:
-            yield f"      … and {len(item.keys) - _KEYS_SHOWN} more (--json has all)"
+        if len(item.keys) > KEYS_SHOWN:
+            yield f"      … and {len(item.keys) - KEYS_SHOWN} more (--json has all)"
 
 
 def to_json(found: Sequence[Item]) -> str:

@@ -29,6 +29,7 @@ COMMANDS = {
     "rotate-host": "replace the key of a machine that was reinstalled",
     "provision": "write the files of a generated host key for nixos-anywhere",
     "known-hosts": "print the map's host keys as known_hosts lines or for Nix",
+    "exposed": "list the values that a removed key could read and that are unchanged",
     "scan": "ask all machines for their keys and compare them with the map",
     "edit": "edit a secret in your editor",
     "cat": "print a secret, or one value of it",

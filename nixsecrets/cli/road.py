@@ -206,6 +206,8 @@ def finish(session: Session, outcome: Outcome, options: RoadOptions) -> int:
         ui.say("these values are still known to whoever lost access; change them:")
         for line in checklist.lines(exposed):
             ui.say(line)
+        if session.repo.git is not None:
+            ui.say("nixsecrets exposed goes on listing them until they have changed")
     for path in outcome.hard_links:
         ui.warn(
             f"{show.path_text(path)} had other names (hard links),"

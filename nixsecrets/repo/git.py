@@ -266,6 +266,28 @@ class Git:
         answer = self._output(("rev-parse", "--git-path", name), self.top)
         return self.top / os.fsdecode(answer.removesuffix(b"\n"))
 
+    def raw_log(self, folder: Path, limit: int) -> bytes:
+        """Return the changes below `folder` of up to `limit` commits, newest first.
+
+        NUL-separated: `COMMIT SECONDS`, then for each change `:… OLD NEW STATUS` and
+        its path, relative to `folder`.  A merge is listed against each parent.  Empty
+        where there is no commit.
+        """
+        if _run(("rev-parse", "--verify", "-q", "HEAD"), folder).returncode != 0:
+            return b""
+        flags = ("-m", "--raw", "-z", "--no-abbrev", "--no-renames", "--no-color")
+        shown = ("--relative", "--no-show-signature", "--format=tformat:%H %ct")
+        count = f"--max-count={limit}"
+        # a replaced commit would show another history than the one others have
+        return self._output(
+            ("--no-replace-objects", "log", *flags, *shown, count, "HEAD", "--"), folder
+        )
+
+    def is_shallow(self) -> bool:
+        """Tell whether older commits were left out when the repository was cloned."""
+        answer = self._output(("rev-parse", "--is-shallow-repository"), self.top)
+        return answer.strip() == b"true"
+
     def ignores(self, path: Path) -> bool:
         """Tell whether git would leave a (perhaps future) file out of the repository.
 

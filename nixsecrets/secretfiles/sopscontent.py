@@ -144,14 +144,29 @@ def key_paths(path: str, data: bytes) -> list[tuple[str, ...]]:
         SecretFileError: the file cannot be read.
 
     """
-    kind = format_for(path)
-    if kind is SopsFormat.BINARY:
+    if format_for(path) is SopsFormat.BINARY:
         return []
+    found = values(path, data).items()
+    return [where for where, there in found if any(map(is_encrypted, there))]
+
+
+def values(
+    path: str, data: bytes, *, plaintext: bool = False
+) -> dict[tuple[str, ...], list[object]]:
+    """Return the values of a sops file (or of what sops prints) by path, lists as one.
+
+    Raises:
+        SecretFileError: the file cannot be read.
+
+    """
+    kind = format_for(path)
+    found: dict[tuple[str, ...], list[object]] = {}
     try:
-        values = list(leaves(kind, data))
+        for leaf in leaves(kind, data, plaintext=plaintext):
+            found.setdefault(leaf.path, []).append(leaf.value)
     except SecretFileError as error:
         raise SecretFileError(f"{path}: is not a whole {kind} file") from error
-    return list(dict.fromkeys(v.path for v in values if is_encrypted(v.value)))
+    return found
 
 
 def require_no_less(kind: SopsFormat, before: bytes, after: bytes) -> None:

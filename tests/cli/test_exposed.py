@@ -1,0 +1,242 @@
+"""What a removed key could read stays listed until the value has really changed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import fleet as kit
+from tests.cli.conftest import write_secret
+from tests.fleet import Fleet
+
+
+def exposed(fleet: Fleet, *flags: str) -> list[dict[str, Any]]:
+    done = fleet.run("exposed", "--json", *flags)
+    assert done.returncode in (0, 1), done.stderr
+    report = json.loads(done.stdout)
+    listed = report["exposed"]
+    open_ones = [e for e in listed if e["state"] in ("unchanged", "partly", "unknown")]
+    assert done.returncode == (1 if open_ones else 0)
+    return list(listed)
+
+
+def notes(fleet: Fleet, *flags: str) -> list[str]:
+    return list(json.loads(fleet.run("exposed", "--json", *flags).stdout)["notes"])
+
+
+def states(fleet: Fleet, *flags: str) -> dict[str, str]:
+    return {e["path"]: e["state"] for e in exposed(fleet, *flags)}
+
+
+def remove(fleet: Fleet, name: str) -> None:
+    fleet.ok("remove-host", name, "--yes")
+    fleet.commit(f"remove {name}")
+
+
+def test_nothing_is_exposed_while_nobody_was_removed(ready: Fleet) -> None:
+    done = ready.run("exposed")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "nothing that a retired key could read is still the same\n"
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_what_a_removed_host_read_is_exposed_until_it_changes(
+    ready: Fleet, committed: bool
+) -> None:
+    start = ready.git("rev-parse", "HEAD").strip()
+    ready.ok("remove-host", "stein", "--yes")
+    if committed:
+        ready.commit("remove stein")
+    found = exposed(ready)
+    assert [(e["path"], e["state"], e["keys"]) for e in found] == [
+        ("secrets/dns.age", "unchanged", []),
+        ("secrets/dns.yaml", "unchanged", [["dns"]]),
+    ]
+    assert {e["commit"] for e in found} == {start}
+    assert {e["known_to"] for e in found} == {"stein"}
+    assert {e["key"] for e in found} == {ready.hosts["stein"].fingerprint}
+    write_secret(ready, "secrets/dns.age", "another value")
+    assert states(ready) == {"secrets/dns.yaml": "unchanged"}
+    write_secret(ready, "secrets/dns.yaml", "dns: another\n")
+    assert states(ready) == {}
+    assert states(ready, "--all") == {
+        "secrets/dns.age": "changed",
+        "secrets/dns.yaml": "changed",
+    }
+
+
+def test_only_the_values_that_did_not_change_are_listed(ready: Fleet) -> None:
+    write_secret(ready, "secrets/dns.yaml", "a: 1\nb:\n  c: two\n  d: [x, y]\ne: f\n")
+    ready.commit("more")
+    remove(ready, "stein")
+    write_secret(ready, "secrets/dns.yaml", "a: 2\nb:\n  c: two\n  d: [x, z]\n")
+    (found,) = (e for e in exposed(ready) if e["path"] == "secrets/dns.yaml")
+    assert (found["state"], found["keys"]) == ("partly", [["b", "c"]])
+
+
+def test_the_report_for_people_names_file_host_commit_and_value(ready: Fleet) -> None:
+    commit = ready.git("rev-parse", "--short=10", "HEAD").strip()
+    day = ready.git("show", "-s", "--format=%cs", "HEAD").strip()
+    remove(ready, "stein")
+    done = ready.run("exposed")
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert lines[0] == "  secrets/dns.age"
+    assert lines[1].startswith("      known to stein, retired 20")
+    assert lines[1].endswith(f": unchanged since {commit} of {day}")
+    assert lines[2] == "  secrets/dns.yaml"
+    assert lines[4] == "        dns"
+    assert done.stderr == "2 files to change: nixsecrets edit FILE\n"
+
+
+def test_the_last_version_that_the_key_could_read_counts(ready: Fleet) -> None:
+    write_secret(ready, "secrets/dns.age", "second value")
+    ready.commit("second")
+    remove(ready, "stein")
+    write_secret(ready, "secrets/dns.age", "dns-canary")  # the value of the first one
+    assert "secrets/dns.age" not in states(ready)
+
+
+def test_a_file_that_is_gone_is_not_to_be_changed(ready: Fleet) -> None:
+    remove(ready, "stein")
+    (ready.root / "secrets/dns.age").unlink()
+    assert states(ready) == {"secrets/dns.yaml": "unchanged"}
+    assert states(ready, "--all")["secrets/dns.age"] == "gone"
+
+
+def test_a_rotated_key_is_a_removed_key(ready: Fleet) -> None:
+    new = kit.ssh_key("new brunnen").public
+    ready.ok("rotate-host", "brunnen", "--key", new, "--yes")
+    assert set(states(ready)) == {
+        "secrets/app.yaml",
+        "secrets/hosts/brunnen/tls.json",
+        "secrets/wifi.age",
+    }
+
+
+def test_a_key_that_came_back_is_not_exposed(ready: Fleet) -> None:
+    key = ready.public("stein")
+    remove(ready, "stein")
+    ready.ok("add-host", "stein", "--key", key, "--group", "dns", "--yes")
+    assert states(ready) == {}
+
+
+def test_an_anonymous_key_is_told_by_the_lock_of_its_time(ready: Fleet) -> None:
+    bob = ready.add_user("bob")
+    ready.ok("add-user", "bob", "--key", bob.public, "--group", "dns", "--yes")
+    ready.commit("bob")
+    ready.ok("remove-user", "bob", "--yes")
+    ready.commit("bob left")
+    found = {e["path"]: e["certain"] for e in exposed(ready)}
+    assert found == {"secrets/dns.age": True, "secrets/dns.yaml": True}
+
+
+def test_without_the_lock_of_its_time_an_anonymous_key_is_only_perhaps_a_reader(
+    ready: Fleet,
+) -> None:
+    bob = ready.add_user("bob")
+    ready.age_encrypt("secrets/old.age", "old", "alice", "bob")
+    ready.commit("by hand")
+    ready.ok("add-user", "bob", "--key", bob.public, "--yes")
+    ready.ok("rekey", "--yes", "--allow-revoke")
+    ready.ok("remove-user", "bob", "--yes")
+    ready.commit("bob left")
+    found = {e["path"]: e["certain"] for e in exposed(ready)}
+    assert found["secrets/old.age"] is False
+    assert "perhaps known to bob" in ready.run("exposed").stdout
+
+
+def test_a_payload_that_only_moved_to_other_readers_needs_no_identity(
+    ready: Fleet,
+) -> None:
+    remove(ready, "stein")
+    ready.git("checkout", "-q", "HEAD~", "--", "secrets/dns.age")
+    nobody = {"NIXSECRETS_IDENTITY": ""}
+    report = json.loads(ready.run("exposed", "--json", env=nobody).stdout)
+    found = {e["path"]: (e["state"], e["reason"]) for e in report["exposed"]}
+    assert found["secrets/dns.age"] == ("unchanged", None)
+    state, reason = found["secrets/dns.yaml"]
+    assert state == "unknown"
+    assert "no identity" in reason
+
+
+def test_a_shallow_clone_says_so(ready: Fleet, tmp_path: Path) -> None:
+    remove(ready, "stein")
+    kit.git(
+        tmp_path,
+        "clone",
+        "-q",
+        "--depth=1",
+        f"file://{ready.root}",
+        "shallow",
+        env=ready.env,
+    )
+    done = ready.run("-C", tmp_path / "shallow", "exposed", "--json")
+    said = json.loads(done.stdout)["notes"]
+    assert said[0].startswith("this clone is shallow")
+    assert said[1].startswith("the history never shows the key of stein")
+
+
+def test_a_rewritten_history_is_said_to_be(ready: Fleet) -> None:
+    remove(ready, "stein")
+    ready.git("checkout", "-q", "--orphan", "fresh")
+    ready.commit("squashed")
+    assert states(ready) == {}
+    (note,) = notes(ready)
+    assert note.startswith("the history never shows the key of stein (SHA256:")
+    assert "it was rewritten or begins later" in note
+
+
+def test_a_limit_is_said(ready: Fleet) -> None:
+    remove(ready, "stein")
+    assert notes(ready, "--max-commits", "1")[0] == (
+        "only the newest 1 commits were read (--max-commits)"
+    )
+
+
+def test_a_version_on_a_merged_branch_counts(ready: Fleet) -> None:
+    ready.git("checkout", "-q", "-b", "side")
+    write_secret(ready, "secrets/side.age", "side-canary")
+    ready.commit("side")
+    ready.git("checkout", "-q", "main")
+    ready.commit("on main")
+    ready.git("merge", "-q", "--no-edit", "side")
+    remove(ready, "brunnen")
+    assert states(ready)["secrets/side.age"] == "unchanged"
+
+
+@pytest.mark.parametrize("name", ["secrets/dns.json", "secrets/dns.env"])
+def test_the_values_of_other_formats_are_compared_too(ready: Fleet, name: str) -> None:
+    old = '{"a": "1", "b": "2"}\n' if name.endswith("json") else "a=1\nb=2\n"
+    write_secret(ready, name, old)
+    ready.commit("more")
+    remove(ready, "stein")
+    write_secret(ready, name, old.replace("2", "3"))
+    (found,) = (e for e in exposed(ready) if e["path"] == name)
+    assert (found["state"], found["keys"]) == ("partly", [["a"]])
+
+
+def test_a_binary_sops_file_is_one_value(ready: Fleet) -> None:
+    write_secret(ready, "secrets/dns.bin", "blob\x00\x01")
+    ready.commit("more")
+    remove(ready, "stein")
+    assert states(ready)["secrets/dns.bin"] == "unchanged"
+    write_secret(ready, "secrets/dns.bin", "other\x00\x01")
+    assert "secrets/dns.bin" not in states(ready)
+
+
+def test_no_value_is_shown(ready: Fleet) -> None:
+    remove(ready, "stein")
+    for flags in ((), ("--json",), ("--all",)):
+        done = ready.run("exposed", *flags)
+        assert "canary" not in done.stdout + done.stderr
+
+
+def test_without_git_there_is_no_answer(ready: Fleet) -> None:
+    import shutil
+
+    shutil.rmtree(ready.root / ".git")
+    done = ready.run("exposed")
+    assert done.returncode == 1
+    assert "there is no git history" in done.stderr
