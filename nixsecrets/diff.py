@@ -478,7 +478,7 @@ def _winners(world: World, config: str, text: str) -> dict[str, ConfigRule | Non
     decide = sopsconfig.Winners(text, config)
     folder = posixpath.dirname(config)
     return {
-        path: decide.winner(posixpath.relpath(path, folder or "."))
+        path: decide.winner(posixpath.relpath(path, folder) if folder else path)
         for path, actual in world.secrets.items()
         if actual.backend is Backend.SOPS and world.policy.winning(path)
     }

@@ -7,18 +7,17 @@ nothing into the tree: its bytes come back to the process that holds the lock.
 """
 
 import os
-import signal
-import sys
 import traceback
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from nixsecrets.carryout import Bench, Job, Sealed, carry_out, verify
 from nixsecrets.errors import ConflictError, NixsecretsError
+from nixsecrets.repo import processes
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.signals import deferred
 from nixsecrets.repo.staging import read_back
@@ -212,19 +211,19 @@ class Gang(Crew):
 def hired(maker: Maker, numbers: Sequence[int]) -> Iterator[Crew]:
     """Give a crew that fits the jobs `numbers`; its processes end with the block."""
     load = sum(map(_weight, (maker.jobs[n] for n in numbers)))
-    processes = min(_cores(), len(numbers)) if load >= _WORTH_FORKING else 1
-    if processes < 2:
+    number = min(processes.cores(), len(numbers)) if load >= _WORTH_FORKING else 1
+    if number < 2:
         yield Alone(maker)
         return
     workers: list[_Worker] = []
     try:
         with deferred():
-            for _ in range(processes):
-                workers.append(_fork(maker, workers))
+            for _ in range(number):
+                workers.append(_hire(maker, workers))
         yield Gang(workers)
     except BaseException:
         for worker in workers:
-            _kill(worker)
+            processes.kill(worker.pid)
         raise
     finally:
         for worker in workers:
@@ -236,53 +235,19 @@ def _weight(job: Job) -> int:
     return _SOPS_WEIGHT if job.runs_sops else 1
 
 
-def _cores() -> int:
-    """Return the number of cores that this process may use."""
-    allowed = getattr(os, "sched_getaffinity", None)  # Linux, some BSDs
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
-
-
-def _fork(maker: Maker, others: Sequence[_Worker]) -> _Worker:
+def _hire(maker: Maker, others: Sequence[_Worker]) -> _Worker:
     from multiprocessing.connection import Pipe
 
     ours, theirs = Pipe()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    parent = os.getpid()
-    pid = os.fork()
-    if pid:
-        theirs.close()
-        with suppress(OSError):  # the child does it too: whoever is first
-            os.setpgid(pid, pid)
-        return _Worker(pid, ours)
-    try:
-        for other in others:
-            other.pipe.close()
-        ours.close()
-        _settle(parent)
+
+    def body(parent: int) -> None:
+        for pipe in (ours, *(other.pipe for other in others)):
+            pipe.close()
         _serve(maker, theirs, parent)
-    finally:
-        os._exit(0)  # nothing of what the parent holds is ours to unwind
 
-
-def _settle(parent: int) -> None:
-    """Become a process that the parent alone ends, along with what it started.
-
-    In a process group of its own it gets no Ctrl-C: the parent does, and kills it with
-    its sops.  Where the parent is killed, Linux kills the worker.
-    """
-    with suppress(OSError):
-        os.setpgid(0, 0)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-    if sys.platform == "linux":
-        import ctypes
-
-        set_parent_death_signal = 1  # PR_SET_PDEATHSIG, <linux/prctl.h>
-        ctypes.CDLL(None).prctl(set_parent_death_signal, int(signal.SIGKILL))
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    if os.getppid() != parent:
-        os._exit(0)
+    pid = processes.fork(body)
+    theirs.close()
+    return _Worker(pid, ours)
 
 
 def _serve(maker: Maker, pipe: "Connection", parent: int) -> None:
@@ -329,25 +294,11 @@ def _send(worker: _Worker, message: object) -> None:
     try:
         worker.pipe.send(message)
     except OSError:
-        _died()
+        processes.died()
 
 
 def _received(worker: _Worker) -> Any:
     try:
         return worker.pipe.recv()
     except (EOFError, OSError):
-        _died()
-
-
-def _died() -> NoReturn:
-    raise NixsecretsError(
-        "a worker process ended without an answer; nothing was changed",
-        "look at the system's log (was it out of memory?) and run the command again",
-    )
-
-
-def _kill(worker: _Worker) -> None:
-    """End a worker and the sops it may be waiting for."""
-    for kill in (os.killpg, os.kill):
-        with suppress(ProcessLookupError, PermissionError):
-            kill(worker.pid, signal.SIGKILL)
+        processes.died()

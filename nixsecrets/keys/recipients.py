@@ -65,6 +65,7 @@ class Recipient:
     key: bytes = field(repr=False)
     text: str = field(compare=False)
     comment: str = field(default="", compare=False)
+    _key_id: str = field(default="", init=False, compare=False, repr=False)
 
     @property
     def ours(self) -> bool:
@@ -94,9 +95,14 @@ class Recipient:
     @property
     def key_id(self) -> KeyId:
         """What tells keys apart: the same for both forms of an ssh-ed25519 key."""
+        if not self._key_id:  # asked for each reader of each file
+            object.__setattr__(self, "_key_id", self._told_apart_by())
+        return KeyId(self._key_id)
+
+    def _told_apart_by(self) -> str:
         if self.ours:
-            return KeyId(f"{Kind.X25519}:{self.point.hex()}")
-        return KeyId(f"{self.kind}:{hashlib.sha256(self.key).hexdigest()}")
+            return f"{Kind.X25519}:{self.point.hex()}"
+        return f"{self.kind}:{hashlib.sha256(self.key).hexdigest()}"
 
     @property
     def tag(self) -> str | None:
@@ -133,6 +139,7 @@ def unpadded_base64(data: bytes) -> str:
     return base64.b64encode(data).decode().rstrip("=")
 
 
+@lru_cache(maxsize=8192)
 def tag_of(key: bytes) -> str:
     """Return the tag of `key`: unpadded base64 of 4 bytes of its SHA-256."""
     return unpadded_base64(hashlib.sha256(key).digest()[:4])

@@ -116,7 +116,7 @@ class _Writer:
                 f"{quoted(path)}: the name is not UTF-8, so secrets.nix cannot name it",
                 "rename the file",
             ) from None
-        name = nix_string(posixpath.relpath(path, self.folder or "."))
+        name = nix_string(posixpath.relpath(path, self.folder) if self.folder else path)
         keys = self.expression(desired.readers)
         if not desired.rule.armor:
             return _assigned(f"{name}.publicKeys", keys)
