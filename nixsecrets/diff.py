@@ -110,6 +110,25 @@ def change_plan(
     return Plan.of([*steps, *written], problems(after))
 
 
+def damaged(world: World, before: World | None = None) -> list[Damaged]:
+    """Return the damaged secrets of the map: nobody can make them equal to it.
+
+    With `before`, only those whose readers the change of the map alters.
+    """
+    found = [file for file in world.files.values() if isinstance(file, Damaged)]
+    return [
+        file
+        for file in found
+        if (want := world.policy.desired(file.path, file.backend)) is not None
+        and (before is None or _other_readers(before, file, want))
+    ]
+
+
+def _other_readers(before: World, file: Damaged, want: Desired) -> bool:
+    had = before.policy.desired(file.path, file.backend)
+    return had is None or set(had.readers) != set(want.readers)
+
+
 def generated_plan(world: World) -> Plan:
     """Return what `sync` writes: the generated files, and no secret."""
     return Plan.of(generated_steps(world), problems(world))

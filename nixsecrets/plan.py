@@ -7,9 +7,17 @@ Pure.  Same input, same plan, same bytes of JSON.  A plan carries its own safety
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any, TypeVar
 
 from nixsecrets.findings import Code, Finding
 from nixsecrets.keys.book import KeyBook
@@ -22,6 +30,8 @@ from nixsecrets.secretfiles.sopsmeta import (
     format_for,
 )
 from nixsecrets.secretfiles.state import Actual, Unknown
+
+T = TypeVar("T")
 
 
 class Action(StrEnum):
@@ -161,6 +171,29 @@ def _by_reader(pairs: Iterable[tuple[Reader, Step]]) -> dict[Reader, list[Step]]
     return dict(sorted(found.items(), key=lambda item: item[0].name))
 
 
+class Memory:
+    """Remembers what a pure function made of the same objects.
+
+    A thousand files of one rule share their readers: what was worked out for the first
+    holds for all.  Objects are told apart by identity, and kept alive.
+    """
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        """Remember nothing yet."""
+        self._known: dict[tuple[object, ...], tuple[object, Any]] = {}
+
+    def ask(self, function: Callable[..., T], *arguments: object) -> T:
+        """Return `function(*arguments)`, worked out once."""
+        key = (function, *map(id, arguments))
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = (arguments, function(*arguments))
+        answer: T = known[1]
+        return answer
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What `diff` has to know besides the files.
@@ -175,6 +208,7 @@ class Context:
     keep_data_key: bool = False
     native: frozenset[KeyId] | None = None
     shared: frozenset[str] = frozenset()
+    memory: Memory = field(default_factory=Memory, repr=False, compare=False)
 
 
 def shared_prints(files: Iterable[Actual]) -> frozenset[str]:
@@ -205,13 +239,17 @@ def change(
         and dict(before.rule.sops) != dict(after.rule.sops)
     )
     options = wanted_options(actual, after) if after and options_changed else None
-    if {r.recipient for r in old} == {r.recipient for r in new} and options is None:
+    if options is None and context.memory.ask(_same_readers, old, new):
         return None
     if isinstance(actual.state, Unknown):
         gained, lost = _without(new, old), _without(old, new)
         return _step(actual, new, options, context, gained=gained, lost=lost)
-    target = _moved(actual.recipients, old, new, context.book)
+    target = context.memory.ask(_moved, actual.recipients, old, new, context.book)
     return _step(actual, target, options, context)
+
+
+def _same_readers(old: Iterable[Reader], new: Iterable[Reader]) -> bool:
+    return {r.recipient for r in old} == {r.recipient for r in new}
 
 
 def _without(readers: Iterable[Reader], others: Iterable[Reader]) -> tuple[Reader, ...]:
@@ -255,6 +293,44 @@ def _follow_form(
     return Reader(book.label(recipient), recipient)
 
 
+@dataclass(frozen=True, slots=True)
+class _Apart:
+    """How a file's readers and those wanted differ, compared as keys.
+
+    `reformed` tells of a key in another form, `doubled` of one that stands there in
+    both.  `anew` is the target as a re-encryption writes it, `appended` as a grant.
+    """
+
+    add: tuple[Reader, ...]
+    remove: tuple[Reader, ...]
+    reformed: bool
+    doubled: bool
+    anew: tuple[Reader, ...]
+    appended: tuple[Reader, ...]
+
+
+def _compared(
+    recipients: Sequence[Recipient], target: Sequence[Reader], book: KeyBook
+) -> _Apart:
+    have: dict[KeyId, list[Recipient]] = {}
+    for recipient in recipients:
+        have.setdefault(recipient.key_id, []).append(recipient)
+    want = _ids(target)
+    add = tuple(r for i, r in want.items() if i not in have)
+    return _Apart(
+        add=add,
+        remove=tuple(
+            Reader(book.label(found[0]), found[0])
+            for i, found in have.items()
+            if i not in want
+        ),
+        reformed=any(have[i] != [r.recipient] for i, r in want.items() if i in have),
+        doubled=any(len(found) > 1 for found in have.values()),
+        anew=tuple(want.values()),
+        appended=(*(want[i] for i in have if i in want), *add),
+    )
+
+
 def _step(
     actual: Actual,
     target: Sequence[Reader],
@@ -271,23 +347,12 @@ def _step(
     """
     if actual.refusal is not None:
         return None
-    if options is None and _has_exactly(actual, target):
-        return None  # which is so for nearly every file, nearly always
-    have, want = _have(actual), _ids(target)
+    apart = context.memory.ask(_compared, actual.recipients, target, context.book)
+    add, remove = apart.add, apart.remove
     if isinstance(actual.state, Unknown):
-        add = tuple(want.values()) if gained is None else gained
+        add = tuple(_ids(target).values()) if gained is None else gained
         remove = lost
-    else:
-        add = tuple(r for i, r in want.items() if i not in have)
-        remove = tuple(
-            Reader(context.book.label(found[0]), found[0])
-            for i, found in have.items()
-            if i not in want
-        )
-    reformed = any(
-        have[i] != [reader.recipient] for i, reader in want.items() if i in have
-    )
-    verdict = _verdict(actual, add, remove, reformed, options is not None, context)
+    verdict = _verdict(actual, add, remove, apart, options is not None, context)
     if verdict is None:
         return None
     action, reason = verdict
@@ -298,7 +363,7 @@ def _step(
         reason=reason,
         add=add,
         remove=remove,
-        target=_written_order(actual, target, action),
+        target=apart.anew if action is Action.REENCRYPT else apart.appended,
         before=actual.sha256,
         options=options if options is not None else actual.options,
         armored=actual.armored,
@@ -309,7 +374,7 @@ def _verdict(
     actual: Actual,
     add: Sequence[Reader],
     remove: Sequence[Reader],
-    reformed: bool,  # noqa: FBT001 - one of five facts the table below weighs
+    apart: _Apart,
     options_differ: bool,  # noqa: FBT001
     context: Context,
 ) -> tuple[Action, Reason] | None:
@@ -322,9 +387,9 @@ def _verdict(
         return Action.REENCRYPT, Reason.OPTIONS_CHANGED
     if add:
         return _granting(actual, add, context)
-    if any(len(found) > 1 for found in _have(actual).values()):
+    if apart.doubled:
         return Action.REENCRYPT, Reason.FORM  # both forms of a key: one must go
-    if reformed:
+    if apart.reformed:
         return Action.FORM_CHANGE, Reason.FORM
     return None
 
@@ -347,39 +412,6 @@ def _granting(
     if not (ours and native):
         return Action.REENCRYPT, Reason.GRANTED
     return Action.GRANT, Reason.GRANTED
-
-
-def _written_order(
-    actual: Actual, target: Sequence[Reader], action: Action
-) -> tuple[Reader, ...]:
-    """Return `target` as written: a grant appends, a re-encryption orders anew."""
-    if action is Action.REENCRYPT:
-        return tuple(_ids(target).values())
-    want = _ids(target)
-    kept = [want[i] for i in _have(actual) if i in want]
-    held = {reader.recipient.key_id for reader in kept}
-    return tuple(kept + [r for i, r in want.items() if i not in held])
-
-
-def _has_exactly(actual: Actual, target: Sequence[Reader]) -> bool:
-    """Tell whether the file is known to have these readers, forms and order."""
-    have = actual.recipients
-    return (
-        bool(have) and len(have) == len(target) and all(map(_is_key_of, have, target))
-    )
-
-
-def _is_key_of(recipient: Recipient, reader: Reader) -> bool:
-    wanted = reader.recipient
-    return recipient.key == wanted.key and recipient.kind is wanted.kind
-
-
-def _have(actual: Actual) -> dict[KeyId, list[Recipient]]:
-    """Return the file's readers by key; two forms of one key share an entry."""
-    found: dict[KeyId, list[Recipient]] = {}
-    for recipient in actual.recipients:
-        found.setdefault(recipient.key_id, []).append(recipient)
-    return found
 
 
 def _ids(readers: Iterable[Reader]) -> dict[KeyId, Reader]:

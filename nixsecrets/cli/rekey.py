@@ -8,7 +8,7 @@ from nixsecrets.cli.options import RoadOptions, road_options
 from nixsecrets.cli.paths import chosen
 from nixsecrets.cli.road import native_keys, walk
 from nixsecrets.cli.session import Session, keyring
-from nixsecrets.diff import context, converge_plan
+from nixsecrets.diff import context, converge_plan, damaged
 from nixsecrets.errors import UsageError
 from nixsecrets.plan import Plan
 from nixsecrets.world import LOCK_NAME, World
@@ -42,11 +42,14 @@ def command(
             world, native=native_keys(ring), keep_data_key=options.keep_data_key
         )
         plan = converge_plan(world, ctx)
+        broken = damaged(world) if host is None else []
         if paths:
-            plan = _only(plan, chosen(session.repo, start, paths, world.files))
+            picked = chosen(session.repo, start, paths, world.files)
+            plan = _only(plan, picked)
+            broken = [file for file in broken if file.path in picked]
         if host is not None:
             plan = _only(plan, _files_of(host, world, plan))
-        return walk(session, world, plan, ring, options)
+        return walk(session, world, plan, ring, options, broken=broken)
 
 
 def _only(plan: Plan, paths: set[str]) -> Plan:

@@ -13,12 +13,14 @@ from nixsecrets.diff import (
     content_step,
     context,
     converge_plan,
+    damaged,
     winner_changes,
 )
-from nixsecrets.errors import DeclinedError, NixsecretsError
+from nixsecrets.errors import DeclinedError, NixsecretsError, SecretFileError
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.keys.recipients import KeyId
 from nixsecrets.plan import Action, Context, Plan, Step
+from nixsecrets.secretfiles.state import Damaged
 from nixsecrets.world import World
 
 PARTIAL = 1
@@ -66,6 +68,7 @@ def change_map(
             options,
             named=named(before),
             contents=contents,
+            broken=() if options.no_rekey else damaged(after, before),
         )
         if not options.dry_run:
             _also_differs(after, plan)
@@ -95,24 +98,40 @@ def walk(
     named: Collection[KeyId] = (),
     contents: Mapping[str, bytes] | None = None,
     agreed: bool = False,
+    broken: Collection[Damaged] = (),
 ) -> int:
     """Show the plan, have it confirmed, apply it, tell what was done.
 
-    `agreed` leaves out the question for what the command line itself asked for (a
+    `broken` are secrets that the command would change if they were whole.  `agreed`
+    leaves out the question for what the command line itself asked for (a
     secret that was just edited); taking access is asked about all the same.
     """
     if options.dry_run:
         _show_dry(plan, options)
         return 0
-    if not plan.steps:
+    if not plan.steps and not broken:
         ui.say("nothing to do")
         return 0
     _show(plan, world)
+    if broken and not options.keep_going:
+        raise _damage(broken)
     agree(plan, world, ring, options, named=named, agreed=agreed)
     with ui.progress("writing", len(plan.secret_steps)) as tick:
         tools = Tools(ring, unlock, tick, options.keep_going)
         outcome = apply(plan, world, tools, contents)
-    return finish(session, outcome, options)
+    code = finish(session, outcome, options)
+    for file in broken:
+        ui.report_error(SecretFileError(f"left out {file.path}: {file.reason}"))
+    return PARTIAL if broken else code
+
+
+def _damage(broken: Collection[Damaged]) -> SecretFileError:
+    lines = [f"  {show.path_text(file.path)}: {file.reason}" for file in broken]
+    what = show.counted(len(lines), "file")
+    return SecretFileError(
+        "\n".join([f"nothing was changed: {what} cannot be read", *lines]),
+        "restore them from git (git checkout -- FILE); --keep-going does the rest",
+    )
 
 
 def _show_dry(plan: Plan, options: RoadOptions) -> None:
