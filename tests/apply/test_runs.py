@@ -1,0 +1,286 @@
+"""Runs that meet: a second command, a signal, somebody's edit, a damaged file."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nixsecrets import workers
+from nixsecrets.repo.fsops import FileOps
+from nixsecrets.repo.locking import exclusive
+from nixsecrets.repo.processes import spread
+from nixsecrets.repo.tree import Repo
+from tests.apply.helpers import COMMANDS, NEW_HOST, SECRETS, Sample
+from tests.fleet import git
+from tests.repo.helpers import die
+
+
+class At(FileOps):
+    """Calls `act` before the first operation of a name, on a path that ends so."""
+
+    def __init__(self, operation: str, end: str, act: Callable[[], object]) -> None:
+        self.wanted, self.end, self.act, self.done = operation, end, act, False
+
+    def step(self, operation: str, path: str | int) -> None:
+        """Act once."""
+        if operation == self.wanted and str(path).endswith(self.end) and not self.done:
+            self.done = True
+            self.act()
+
+
+@pytest.fixture(params=["alone", "workers"])
+def processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run in one process, or with workers."""
+    if request.param == "workers":
+        monkeypatch.setattr(workers, "_WORTH_FORKING", 0)
+        monkeypatch.setattr("nixsecrets.repo.processes.cores", lambda: 2)
+    return str(request.param)
+
+
+def first_staged(act: Callable[[], object]) -> At:
+    """Act when the first secret has been staged: workers are busy with others."""
+    return At("chmod", "", act)
+
+
+def assert_nothing_left(sample: Sample) -> None:
+    """The tree is as it was, and nobody and nothing of the run is there."""
+    assert sample.snapshot() == sample.start
+    staging = sample.fleet.root / ".git/nixsecrets"
+    assert {place.name for place in staging.iterdir()} == {"lock"}
+    assert list(sample.private.glob("nixsecrets-private-*")) == []
+
+
+# --- one after the other --------------------------------------------------------------
+
+
+def test_the_second_command_says_that_it_waits_and_then_does_its_work(
+    sample: Sample,
+) -> None:
+    repo = Repo.at(sample.fleet.root)
+    with exclusive(repo):
+        pid = os.fork()
+        if pid == 0:
+            code, said = sample.run(*sample.command("add-host"))
+            waited = "another run is at work here" in said and "waiting for it" in said
+            os._exit(0 if code == 0 and waited else 1)
+        time.sleep(0.5)
+        assert os.waitpid(pid, os.WNOHANG) == (0, 0)
+        assert sample.snapshot() == sample.start
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    sample.assert_readers(sample.expected("add-host")["after"])
+
+
+@pytest.mark.parametrize(
+    "command", [("check",), ("status",), ("why", "secrets/wifi.age"), ("rekey", "-n")]
+)
+def test_who_only_reads_never_waits(sample: Sample, command: tuple[str, ...]) -> None:
+    with exclusive(Repo.at(sample.fleet.root)):
+        code, said = sample.run(*command)
+    assert code == 0
+    assert "waiting" not in said
+
+
+@pytest.mark.parametrize("command", ["check", "status"])
+def test_who_only_reads_reports_an_unfinished_run(sample: Sample, command: str) -> None:
+    at = At("replace", "secrets/wifi.age", die)
+    code, _ = sample.run(*sample.command("add-host"), ops=at)
+    assert code == -signal.SIGKILL
+    before = sample.snapshot()
+    _, said = sample.run(command)
+    assert "or was cut short" in said
+    assert sample.snapshot() == before
+
+
+def test_a_lock_is_gone_with_the_process_that_held_it(sample: Sample) -> None:
+    at = first_staged(die)
+    code, _ = sample.run(*sample.command("remove-host"), ops=at)
+    assert code == -signal.SIGKILL
+    assert "waiting" not in sample.ok("sync")
+
+
+def test_linked_work_trees_do_not_wait_for_each_other(
+    sample: Sample, tmp_path: Path
+) -> None:
+    fleet, linked = sample.fleet, tmp_path / "linked"
+    git(fleet.root, "worktree", "add", "-q", str(linked), env=fleet.env)
+    try:
+        with exclusive(Repo.at(fleet.root)), exclusive(Repo.at(linked), wait=False):
+            assert Repo.at(linked).staging != Repo.at(fleet.root).staging
+    finally:
+        git(fleet.root, "worktree", "remove", "--force", str(linked), env=fleet.env)
+
+
+# --- told to end ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+)
+def test_told_to_end_while_staging_nothing_has_happened(
+    sample: Sample, processes: str, name: str, number: int, code: int
+) -> None:
+    def tell() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        os.kill(os.getpid(), number)
+
+    found, _ = sample.run(*sample.command(name), ops=first_staged(tell))
+    assert found == code
+    assert_nothing_left(sample)
+
+
+def test_told_to_end_while_replacing_the_run_completes(sample: Sample) -> None:
+    def tell() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    at = At("replace", "secrets/dns.yaml", tell)
+    code, _ = sample.run(*sample.command("add-host"), ops=at)
+    assert code == 143
+    sample.assert_readers(sample.expected("add-host")["after"])
+
+
+def test_a_worker_that_is_killed_fails_the_run_and_changes_nothing(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_WORTH_FORKING", 0)
+    monkeypatch.setattr("nixsecrets.repo.processes.cores", lambda: 2)
+    monkeypatch.setattr(workers, "carry_out", lambda *_: die())
+    code, said = sample.run(*sample.command("add-host"))
+    assert code == 1
+    assert "a worker process ended without an answer; nothing was changed" in said
+    assert_nothing_left(sample)
+
+
+def test_a_bug_in_a_worker_is_told_with_the_worker_s_own_lines(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("canary-secret")
+
+    monkeypatch.setattr(workers, "_WORTH_FORKING", 0)
+    monkeypatch.setattr("nixsecrets.repo.processes.cores", lambda: 2)
+    monkeypatch.setattr(workers, "carry_out", broken)
+    code, said = sample.run(*sample.command("add-host"))
+    assert code == 3
+    assert "this is a bug in nixsecrets" in said
+    assert "in broken" in said
+    assert "canary-secret" not in said
+    assert_nothing_left(sample)
+
+
+def test_shares_of_a_spread_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nixsecrets.repo.processes.cores", lambda: 3)
+    items = [str(number) for number in range(100)]
+    for each in (1, 7, 33, 1000):
+        assert spread(lambda share: [*share], items, each=each) == items
+    assert spread(lambda share: [*share], [], each=5) == []
+
+
+# --- changed meanwhile ----------------------------------------------------------------
+
+
+def test_a_secret_changed_after_the_plan_stops_the_run(
+    sample: Sample, processes: str
+) -> None:
+    def change() -> None:
+        sample.fleet.write("secrets/wifi.age", b"somebody's own")
+
+    class AfterPlan(FileOps):
+        """Changes the file when the first of the others is staged."""
+
+        changed = False
+
+        def step(self, operation: str, path: str | int) -> None:
+            if operation == "create" and path and not self.changed:
+                self.changed = True
+                change()
+
+    code, said = sample.run(*sample.command("add-host"), ops=AfterPlan())
+    assert code == 1
+    assert "changed" in said
+    assert "nothing was" in said
+    after = sample.snapshot()
+    assert after.pop("secrets/wifi.age") == b"somebody's own"
+    assert after.items() <= sample.start.items()
+
+
+def test_a_secret_changed_while_others_were_staged_stops_the_run(
+    sample: Sample,
+) -> None:
+    """The last look comes when the journal is there and nothing is replaced."""
+
+    def change() -> None:
+        sample.fleet.write("secrets/armored.age", b"somebody's own")
+
+    at = At("replace", "nixsecrets/journal", change)
+    code, said = sample.run(*sample.command("add-host"), ops=at)
+    assert code == 1
+    assert "changed while the run was at work; nothing was replaced" in said
+    after = sample.snapshot()
+    assert after.pop("secrets/armored.age") == b"somebody's own"
+    assert after.items() <= sample.start.items()
+
+
+# --- damaged --------------------------------------------------------------------------
+
+
+def truncated(data: bytes) -> bytes:
+    """Cut a file in its header or metadata."""
+    return data[: len(data) // 3]
+
+
+def cut_payload(data: bytes) -> bytes:
+    """Cut the last bytes."""
+    return data[:-20]
+
+
+def tampered_value(data: bytes) -> bytes:
+    """Change a byte of the first encrypted value."""
+    at = data.index(b"data:") + 6
+    return data[:at] + (b"A" if data[at : at + 1] != b"A" else b"B") + data[at + 1 :]
+
+
+def tampered_header(data: bytes) -> bytes:
+    """Change a byte of the header's MAC."""
+    at = data.index(b"--- ") + 6
+    return data[:at] + (b"A" if data[at : at + 1] != b"A" else b"B") + data[at + 1 :]
+
+
+DAMAGE = {
+    "truncated age": ("secrets/wifi.age", truncated, "remove-host"),
+    "age without its end": ("secrets/wifi.age", cut_payload, "remove-host"),
+    "truncated armor": ("secrets/armored.age", truncated, "add-host"),
+    "tampered header": ("secrets/wifi.age", tampered_header, "add-host"),
+    "truncated sops": ("secrets/dns.yaml", truncated, "add-host"),
+    "tampered sops value": ("secrets/dns.yaml", tampered_value, "remove-host"),
+    "tampered sops json": ("secrets/web/app.json", tampered_value, "remove-host"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_a_damaged_file_is_named_and_stops_the_run_unless_told_to_go_on(
+    sample: Sample, case: str
+) -> None:
+    path, damage, name = DAMAGE[case]
+    bad = damage(sample.start[path])
+    sample.fleet.write(path, bad)
+    before = sample.snapshot()
+    code, said = sample.run(*sample.command(name))
+    assert code == 1
+    assert path in said
+    others = [other for other in SECRETS if other != path]
+    assert all(other in said for other in others), "the rest of the plan is shown"
+    assert "nothing was changed" in said
+    assert sample.snapshot() == before
+    code, said = sample.run(*sample.command(name), "--keep-going")
+    assert code == 1
+    assert f"left out {path}" in said
+    assert sample.fleet.read(path) == bad
+    readers = sample.expected(name)["after"]
+    for other in others:
+        assert {n for n in sample.readers if sample.opens(other, n)} == readers
+    assert NEW_HOST in sample.readers
