@@ -130,10 +130,16 @@ def rules_of(document: Document, text: str, filename: str) -> tuple[ConfigRule, 
 
 
 class _Reader:
-    """Reads nodes as sops unmarshals them; each refusal names the line."""
+    """Reads nodes as sops unmarshals them; each refusal names the line.
+
+    A node is read once, however many aliases lead to it: aliases of aliases can stand
+    for more nodes than there is time for.
+    """
 
     def __init__(self, filename: str) -> None:
         self.filename = filename
+        self.known_fields: dict[int, dict[str, Node]] = {}
+        self.known_groups: dict[int, tuple[list[str], list[str]]] = {}
 
     def fail(self, node: Node, problem: str) -> NixsecretsError:
         return NixsecretsError(
@@ -143,6 +149,13 @@ class _Reader:
     def fields(self, node: Node) -> dict[str, Node]:
         """Return the fields of a mapping, those merged by `<<` included."""
         found = resolved(node)
+        if id(found) not in self.known_fields:
+            self.known_fields[id(found)] = self.fields_of(node, found)
+        return self.known_fields[id(found)]
+
+    def fields_of(
+        self, node: Node, found: Scalar | Sequence | Mapping
+    ) -> dict[str, Node]:
         if isinstance(found, Scalar) and found.null:
             return {}
         if not isinstance(found, Mapping):
@@ -219,15 +232,25 @@ class _Reader:
         age: list[str] = []
         others: list[str] = []
         for group in groups:
-            fields = self.fields(group)
-            own = fields.get("age")
-            if own is not None:
-                self.items(own)  # in a group sops takes no lone text
-            more_age, more_others = self.grouped(self.items(fields.get("merge")))
-            age += dict.fromkeys((*more_age, *self.texts(own)))
-            own_others = self.others(fields, _GROUP_FIELDS)
-            others += dict.fromkeys((*more_others, *own_others))
+            known = id(resolved(group))
+            if known not in self.known_groups:
+                self.known_groups[known] = self.group(group)
+            more_age, more_others = self.known_groups[known]
+            age += more_age
+            others += more_others
         return age, others
+
+    def group(self, node: Node) -> tuple[list[str], list[str]]:
+        fields = self.fields(node)
+        own = fields.get("age")
+        if own is not None:
+            self.items(own)  # in a group sops takes no lone text
+        age, others = self.grouped(self.items(fields.get("merge")))
+        own_others = self.others(fields, _GROUP_FIELDS)
+        return (
+            list(dict.fromkeys((*age, *self.texts(own)))),
+            list(dict.fromkeys((*others, *own_others))),
+        )
 
     def others(self, fields: dict[str, Node], known: dict[str, str]) -> list[str]:
         found: list[str] = []

@@ -371,6 +371,16 @@ def test_rules_that_would_take_too_much_are_refused(fleet: Fleet, text: str) -> 
     refused(fleet)
 
 
+@pytest.mark.parametrize("field", ["<<", "merge"])
+def test_merged_merges_take_no_time(fleet: Fleet, field: str) -> None:
+    lines = [f"  - &a0 {{age: [{XA}]}}"]
+    lines += [f"  - &a{n} {{{field}: [*a{n - 1}, *a{n - 1}]}}" for n in range(1, 40)]
+    text = "keys:\n" + "\n".join(lines) + "\ncreation_rules:\n"
+    fleet.write(".sops.yaml", text + "  - path_regex: ^a$\n    key_groups: [*a39]\n")
+    (user,) = adopted(fleet)["users"].values()
+    assert user["keys"] == [XA]
+
+
 def test_aliases_of_aliases_take_no_time(fleet: Fleet) -> None:
     lines = [f"  - &a0 [{XA}]"]
     lines += [f"  - &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 30)]
