@@ -110,12 +110,13 @@ def _plausible(stanza: Stanza) -> bool:
     if len(stanza.args) != len(sizes):
         return False
     if body is None:
-        return len(stanza.body) >= _SMALLEST_RSA and len(stanza.body) % 16 == 0
-    fit = (
+        whole = len(stanza.body) >= _SMALLEST_RSA and len(stanza.body) % 16 == 0
+    else:
+        whole = len(stanza.body) == body
+    return whole and all(
         size is None or _size(arg) == size
         for arg, size in zip(stanza.args, sizes, strict=True)
     )
-    return len(stanza.body) == body and all(fit)
 
 
 def _size(argument: str) -> int:
