@@ -1,19 +1,24 @@
 """`nixsecrets check`: exit 1 on any drift, without any private key."""
 
 import json
-from dataclasses import asdict
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
 
+from nixsecrets import __version__
 from nixsecrets.cli import show, ui
+from nixsecrets.cli.closely import with_problems
 from nixsecrets.cli.declared import Source, declared_options, report
 from nixsecrets.cli.options import json_option
 from nixsecrets.cli.session import Session
 from nixsecrets.diff import converge_plan
-from nixsecrets.findings import failing
+from nixsecrets.findings import Finding, failing
 from nixsecrets.flake.verdict import Report
 from nixsecrets.plan import Plan, stale_problems
+from nixsecrets.repo.tree import Repo
+from nixsecrets.reports import gitlab, sarif
 
 FINDINGS = 1
 
@@ -21,9 +26,18 @@ FINDINGS = 1
 @click.command("check")
 @declared_options
 @click.option("--strict", is_flag=True, help="Fail on warnings and notes, too.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "sarif", "gitlab"]),
+    default="text",
+    help="How to print the findings.",
+)
 @json_option
 @click.pass_obj
-def command(start: Path, *, source: Source, strict: bool, as_json: bool) -> int:
+def command(
+    start: Path, *, source: Source, strict: bool, form: str, as_json: bool
+) -> int:
     """Exit 1 if anything differs from the map; for CI and for hooks.
 
     Needs git and nothing else: no private key, no sops, no nix, no network.  With
@@ -38,22 +52,35 @@ def command(start: Path, *, source: Source, strict: bool, as_json: bool) -> int:
       nixsecrets check --flake . --save declared.json
       nixsecrets check --declared declared.json     # elsewhere, without nix
       nixsecrets check --json | jq .problems
+      nixsecrets check --format sarif > nixsecrets.sarif
     """
     world = Session.open(start).world()
-    plan = converge_plan(world)
+    plan = with_problems(converge_plan(world), world)
     declared = report(world, source, start) if source.asked else Report((), ())
-    findings = [*stale_problems(plan.steps), *plan.problems, *declared.findings]
-    if as_json:
+    findings = sorted([*stale_problems(plan.steps), *plan.problems, *declared.findings])
+    if as_json or form == "json":
         ui.answer(_json(plan, declared, asked=source.asked))
-    else:
+    elif form == "text":
         for line in show.verdict_lines(declared.rows):
             ui.answer(line)
-        for line in show.problem_lines(sorted(findings)):
+        for line in show.problem_lines(findings):
             ui.answer(line.strip())
+    else:
+        ui.answer(_report(form, from_top(world.repo, findings)))
     bad = failing(findings, strict=strict)
     if bad:
         ui.say(f"{show.counted(len(bad), 'finding')}; nixsecrets status tells more")
     return FINDINGS if bad else 0
+
+
+def from_top(repo: Repo, findings: Iterable[Finding]) -> list[Finding]:
+    """Return findings whose paths are relative to the top of the work tree."""
+    below = repo.relative_to_top(f"{repo.root}/")
+    return [replace(one, path=below + one.path) for one in findings]
+
+
+def _report(form: str, findings: Iterable[Finding]) -> str:
+    return gitlab(findings) if form == "gitlab" else sarif(findings, __version__)
 
 
 def _json(plan: Plan, declared: Report, *, asked: bool) -> str:

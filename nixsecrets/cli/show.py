@@ -7,6 +7,7 @@ from nixsecrets.findings import Finding
 from nixsecrets.flake.verdict import Row
 from nixsecrets.plan import Action, Plan, Reason, Step, describe
 from nixsecrets.policy.model import Reader
+from nixsecrets.reports import text_line
 from nixsecrets.world import World
 
 LINES = 40
@@ -47,8 +48,7 @@ def _why(step: Step) -> str:
 def problem_lines(problems: Sequence[Finding]) -> Iterator[str]:
     """Yield a line for each problem."""
     for problem in problems:
-        where = path_text(problem.path)
-        yield f"  {problem.code.value}  {where}: {problem.message}"
+        yield f"  {text_line(problem)}"
 
 
 def verdict_lines(rows: Sequence[Row]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from nixsecrets.cli import show, ui
+from nixsecrets.cli.closely import with_problems
 from nixsecrets.cli.options import json_option
 from nixsecrets.cli.session import Session
 from nixsecrets.diff import converge_plan
@@ -24,7 +25,8 @@ def command(start: Path, *, as_json: bool) -> None:
       nixsecrets status
       nixsecrets status --json | jq .steps
     """
-    plan = converge_plan(Session.open(start).world())
+    world = Session.open(start).world()
+    plan = with_problems(converge_plan(world), world)
     if as_json:
         ui.answer(plan.to_json())
         return

@@ -198,7 +198,7 @@ class Judge:
         """Tell whether a file is a whole secret, whatever its name, or public keys."""
         for data in self.tree.read([blob]):
             if looks_secret(blob.path, data):
-                return not any(faults(blob.path, data, find=_go_regex))
+                return not any(faults(blob.path, data, find=go_regex))
             return leftovers.is_identity_file(blob.path) and _public_keys(data)
         return False
 
@@ -232,7 +232,7 @@ def _policy(folder: str, data: bytes) -> Policy:
 
 
 def _faults(path: str, data: bytes, claim: Claim) -> Iterator[Finding]:
-    for fault in faults(path, data, wanted=claim.rule.sops, find=_go_regex):
+    for fault in faults(path, data, wanted=claim.rule.sops, find=go_regex):
         fix = f"nixsecrets rekey {_shown(path)}"
         if fault.code is not Code.WEAK_OPTIONS:
             fix = f"git checkout HEAD -- {_shown(path)}"
@@ -240,7 +240,8 @@ def _faults(path: str, data: bytes, claim: Claim) -> Iterator[Finding]:
         yield Finding(path, fault.code, message, fault.line, fix)
 
 
-def _go_regex(pattern: str) -> Callable[[str], bool]:
+def go_regex(pattern: str) -> Callable[[str], bool]:
+    """Compile a regular expression as Go does; ValueError where that cannot be."""
     return re2.parse(pattern).found_in
 
 

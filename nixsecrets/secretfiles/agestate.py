@@ -13,7 +13,7 @@ from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Kind, Recipient
 from nixsecrets.keys.tags import SHARE_TAGGED, share_tag, stanza_tag
-from nixsecrets.secretfiles import agefile
+from nixsecrets.secretfiles import agefile, ageshape
 from nixsecrets.secretfiles.agefile import AgeFile, Stanza
 from nixsecrets.secretfiles.state import (
     Actual,
@@ -54,6 +54,7 @@ def read_actual(
         key_prints=(hashlib.sha256(file.header).hexdigest(),),
         armored=file.armored,
         refusal="it is encrypted with a passphrase" if file.passphrase else None,
+        plainly_whole=ageshape.fault(file) is None,
     )
 
 

@@ -17,6 +17,7 @@ from nixsecrets.secretfiles.agefile import Stanza
 from nixsecrets.secretfiles.agestate import describe, fits
 from nixsecrets.secretfiles.sopsblock import refuse
 from nixsecrets.secretfiles.sopsmeta import SopsFile
+from nixsecrets.secretfiles.sopsquick import plainly_whole
 from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret, Stated, Unknown
 
 _BEGIN = "-----BEGIN AGE ENCRYPTED FILE-----\n"
@@ -54,6 +55,7 @@ def read_actual(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | D
         others=file.others,
         options=file.options,
         refusal=_refusal(file),
+        plainly_whole=plainly_whole(file.format, file.text),
     )
 
 

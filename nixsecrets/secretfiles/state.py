@@ -1,6 +1,6 @@
 """What a secret file tells about its readers without a private key."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient
@@ -47,7 +47,8 @@ class Actual:
     share one were copied from each other and share their symmetric key.  `others` are
     the PGP, KMS and Vault entries of a sops file (`pgp:85D7…`).  `options` are the sops
     selection options that the file records.  `refusal` says why the file cannot be
-    changed by us (several key groups, scrypt), else None.
+    changed by us (several key groups, scrypt), else None.  `plainly_whole` says that a
+    quick look found it whole; where it did not, `whole.faults` looks closely.
     """
 
     path: str
@@ -59,6 +60,7 @@ class Actual:
     options: tuple[tuple[str, str | bool], ...] = ()
     armored: bool = False
     refusal: str | None = None
+    plainly_whole: bool = field(default=False, compare=False)
 
     @property
     def recipients(self) -> tuple[Recipient, ...]:

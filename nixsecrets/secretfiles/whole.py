@@ -12,8 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.findings import Code, Finding
-from nixsecrets.secretfiles import agefile, sopsmeta
-from nixsecrets.secretfiles.agefile import Stanza
+from nixsecrets.secretfiles import agefile, ageshape, sopsmeta
 from nixsecrets.secretfiles.selection import (
     Finder,
     Selector,
@@ -33,21 +32,6 @@ from nixsecrets.secretfiles.sopsmeta import (
 from nixsecrets.secretfiles.sopsstate import read_enc
 from nixsecrets.secretfiles.sopsvalues import Leaf, leaves
 
-# type -> (bytes of each argument, bytes of the body); None: any
-_SHAPES: dict[str, tuple[tuple[int | None, ...], int | None]] = {
-    "X25519": ((32,), 32),
-    "ssh-ed25519": ((4, 32), 32),
-    "ssh-rsa": ((4,), None),
-    "scrypt": ((16, None), 32),
-    "mlkem768x25519": ((1120,), 32),
-    "p256tag": ((4, 65), 32),
-    "mlkem768p256tag": ((4, 1153), 32),
-    "piv-p256": ((4, 33), 32),
-}
-_SMALLEST_RSA = 256  # age takes no key below 2048 bits
-# Random bytes hold no such text: the odds are 1 in 10^20 for each of its places.
-_TEXT = re.compile(rb"[\t\n\r -~]{48}")
-_TEXT_LOOKED_AT = 1 << 20
 _MAC_BYTES = 128  # a SHA-512 in hexadecimal digits, encrypted
 _MAC_DATA = re.compile(r"ENC\[AES256_GCM,data:([A-Za-z0-9+/]+={0,2}),")
 _TIME = re.compile(
@@ -76,7 +60,9 @@ def faults(
     """
     try:
         if agefile.looks_like_age(data):
-            _check_age(data)
+            fault = ageshape.fault(agefile.parse(data))
+            if fault is not None:
+                raise SecretFileError(fault)
         else:
             file = sopsmeta.parse(path, data)
             _check_metadata(file)
@@ -85,46 +71,6 @@ def faults(
     except SecretFileError as error:
         message = error.message.removeprefix("the file ")
         yield Finding(path, Code.DAMAGED, message.removeprefix("the age file "))
-
-
-# --- age ----------------------------------------------------------------------------
-
-
-def _check_age(data: bytes) -> None:
-    file = agefile.parse(data)
-    fault = agefile.payload_fault(len(file.payload))
-    if fault is None and not file.entries:
-        fault = "it has no recipient"
-    if fault is None and not all(map(_plausible, file.entries)):
-        fault = "an entry of its header is not of the size that its kind has"
-    if fault is None and _TEXT.search(file.payload[:_TEXT_LOOKED_AT]):
-        fault = "its payload is readable text, not encrypted"
-    if fault is not None:
-        raise SecretFileError(fault)
-
-
-def _plausible(stanza: Stanza) -> bool:
-    if stanza.type not in _SHAPES:
-        return True  # of a plugin
-    sizes, body = _SHAPES[stanza.type]
-    if len(stanza.args) != len(sizes):
-        return False
-    if body is None:
-        whole = len(stanza.body) >= _SMALLEST_RSA and len(stanza.body) % 16 == 0
-    else:
-        whole = len(stanza.body) == body
-    return whole and all(
-        size is None or _size(arg) == size
-        for arg, size in zip(stanza.args, sizes, strict=True)
-    )
-
-
-def _size(argument: str) -> int:
-    """Return how many bytes an argument stands for, -1 where it is no base64."""
-    try:
-        return len(agefile.decode_base64(argument.encode("ascii")))
-    except ValueError:
-        return -1
 
 
 # --- sops ---------------------------------------------------------------------------
@@ -155,7 +101,7 @@ def _check_entries(fields: Mapping[str, Node], seen: set[str]) -> int:
     age, pgp = items(fields, "age"), items(fields, "pgp")
     for item in age:
         enc = str(slot_of(item).enc.value).strip() + "\n"
-        if enc not in seen and not all(map(_plausible, read_enc(enc))):
+        if enc not in seen and not all(map(ageshape.plausible, read_enc(enc))):
             refuse("has an enc in its sops metadata that is damaged")
         seen.add(enc)
     for item in pgp:

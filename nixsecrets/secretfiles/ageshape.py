@@ -1,0 +1,65 @@
+"""Can an age file that parses be a real one?  Sizes and randomness, without any key.
+
+Sizes are those of the stanza types in C2SP age.md and of the plugins that are known;
+what an unknown plugin writes is taken as it is.
+"""
+
+import re
+
+from nixsecrets.secretfiles import agefile
+from nixsecrets.secretfiles.agefile import AgeFile, Stanza
+
+# type -> (bytes of each argument, bytes of the body); None: any
+_SHAPES: dict[str, tuple[tuple[int | None, ...], int | None]] = {
+    "X25519": ((32,), 32),
+    "ssh-ed25519": ((4, 32), 32),
+    "ssh-rsa": ((4,), None),
+    "scrypt": ((16, None), 32),
+    "mlkem768x25519": ((1120,), 32),
+    "p256tag": ((4, 65), 32),
+    "mlkem768p256tag": ((4, 1153), 32),
+    "piv-p256": ((4, 33), 32),
+}
+_SMALLEST_RSA = 256  # age takes no key below 2048 bits
+# Random bytes hold no such text: the odds are 1 in 10^20 for each of its places.
+_TEXT = re.compile(rb"[\t\n\r -~]{48}")
+_TEXT_LOOKED_AT = 4096
+
+
+def fault(file: AgeFile) -> str | None:
+    """Say why a file cannot be whole, None where nothing speaks against it."""
+    cut = agefile.payload_fault(len(file.payload))
+    if cut is not None:
+        return cut
+    if not file.entries:
+        return "it has no recipient"
+    if not all(map(plausible, file.entries)):
+        return "an entry of its header is not of the size that its kind has"
+    if _TEXT.search(file.payload[:_TEXT_LOOKED_AT]):
+        return "its payload is readable text, not encrypted"
+    return None
+
+
+def plausible(stanza: Stanza) -> bool:
+    """Tell whether a stanza has the sizes of its type; of an unknown one it has."""
+    if stanza.type not in _SHAPES:
+        return True  # of a plugin
+    sizes, body = _SHAPES[stanza.type]
+    if len(stanza.args) != len(sizes):
+        return False
+    if body is None:
+        whole = len(stanza.body) >= _SMALLEST_RSA and len(stanza.body) % 16 == 0
+    else:
+        whole = len(stanza.body) == body
+    return whole and all(
+        size is None or _size(arg) == size
+        for arg, size in zip(stanza.args, sizes, strict=True)
+    )
+
+
+def _size(argument: str) -> int:
+    """Return how many bytes an argument stands for, -1 where it is no base64."""
+    try:
+        return len(agefile.decode_base64(argument.encode("ascii")))
+    except ValueError:
+        return -1
