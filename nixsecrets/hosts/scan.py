@@ -6,8 +6,7 @@ wait for silent hosts.  What a result means for the map is not decided here.
 
 import queue
 import threading
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,9 +56,7 @@ def collect_all(targets: Sequence[Target], manner: Manner) -> Iterator[Found]:
     done: queue.SimpleQueue[Found | BaseException] = queue.SimpleQueue()
     for target in targets:
         todo.put(target)
-    gates: dict[str, threading.Semaphore] = defaultdict(
-        lambda: threading.Semaphore(PER_MACHINE)
-    )
+    gates = _Gates()
 
     def work() -> None:
         while True:
@@ -68,7 +65,7 @@ def collect_all(targets: Sequence[Target], manner: Manner) -> Iterator[Found]:
             except queue.Empty:
                 return
             try:
-                done.put(_found(target, manner, gates.__getitem__))
+                done.put(_found(target, manner, gates))
             except BaseException as error:  # noqa: BLE001 - raised again below
                 done.put(error)
 
@@ -81,13 +78,25 @@ def collect_all(targets: Sequence[Target], manner: Manner) -> Iterator[Found]:
         yield found
 
 
-def _found(
-    target: Target, manner: Manner, gate: Callable[[str], threading.Semaphore]
-) -> Found:
+class _Gates:
+    """One gate for each machine, that lets a few through at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._gates: dict[str, threading.Semaphore] = {}
+
+    def of(self, machine: str) -> threading.Semaphore:
+        """Return the gate of a machine, the same one to every thread."""
+        with self._lock:
+            gate = threading.Semaphore(PER_MACHINE)
+            return self._gates.setdefault(machine, gate)
+
+
+def _found(target: Target, manner: Manner, gates: _Gates) -> Found:
     endpoint = None
     try:
         endpoint = resolve(target.address, config=manner.config)
-        with gate(endpoint.machine):
+        with gates.of(endpoint.machine):
             key = collect(endpoint, timeout=manner.timeout, retries=manner.retries)
     except NixsecretsError as error:
         return Found(target, endpoint, error=error)

@@ -2,12 +2,16 @@
 
 import json
 import re
+import threading
+import time
 
 import pytest
 
 from tests import fleet as kit
 from tests.cli.conftest import changed, write_secret
+from tests.cli.test_terminal import ended, spawn
 from tests.fleet import Fleet
+from tests.hosts.test_collect import server
 
 OWN = "secrets/hosts/brunnen/tls.json"
 
@@ -169,7 +173,7 @@ def test_rotating_a_user_replaces_all_keys_at_once(ready: Fleet) -> None:
 
 
 def test_a_keys_file_gives_what_is_usable_and_says_what_is_not(
-    ready: Fleet, tmp_path: object
+    ready: Fleet,
 ) -> None:
     file = ready.home / "carol.keys"
     good, rsa = kit.ssh_key("carol"), kit.rsa_key()
@@ -184,3 +188,39 @@ def test_a_keys_file_gives_what_is_usable_and_says_what_is_not(
     text = ready.read("nixsecrets.toml").decode()
     assert good.public.split()[1] in text
     assert rsa.public.split()[1] in text
+
+
+@pytest.mark.parametrize(
+    ("answer", "left"), [("delete", False), ("d", False), ("keep", True), ("", True)]
+)
+def test_a_person_is_asked_about_the_files_of_a_removed_host(
+    ready: Fleet, answer: str, left: bool
+) -> None:
+    child = spawn(ready, "remove-host", "brunnen")
+    child.expect_exact(f"  {OWN}")
+    child.expect_exact("delete, move or keep for `always`? [keep/delete/move] (keep) ")
+    child.sendline(answer)
+    child.expect_exact("go on? [y/N] ")
+    child.sendline("y")
+    assert ended(child)[1] == 0
+    assert (ready.root / OWN).exists() is left
+
+
+def test_an_interrupted_scan_ends_at_once_and_changes_nothing(ready: Fleet) -> None:
+    released = threading.Event()
+    before = ready.snapshot()
+    with server(lambda _: released.wait(60)) as address:
+        path = ready.root / "nixsecrets.toml"
+        table = '[hosts."brunnen"]\n'
+        text = path.read_text()
+        path.write_text(text.replace(table, f'{table}address = "{address}"\n'))
+        child = spawn(ready, "scan", "brunnen", "--timeout", "60")
+        time.sleep(3)
+        child.sendintr()
+        started = time.monotonic()
+        output, code = ended(child)
+        released.set()
+    assert code == 130
+    assert "interrupted" in output
+    assert time.monotonic() - started < 30
+    assert changed(ready, before) == {"nixsecrets.toml"}
