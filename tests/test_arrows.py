@@ -96,7 +96,8 @@ def layer_of(module: str) -> str:
 def is_pure(module: str) -> bool:
     """Whether a module is judgement."""
     layer, stem = layer_of(module), module.split("/")[-1].removesuffix(".py")
-    return layer in PURE_LAYERS or (layer == "secretfiles" and stem not in DOING)
+    doing = {"secretfiles": DOING, "adopt": {"evaluate"}}
+    return layer in PURE_LAYERS or (layer in doing and stem not in doing[layer])
 
 
 def names_of(node: ast.AST) -> list[str]:

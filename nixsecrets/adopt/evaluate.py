@@ -6,6 +6,7 @@ little output.  The exit status is believed, never the output of a run that fail
 Nix prints valid JSON with empty lists before it fails.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -90,6 +91,7 @@ class _Box:
             program, "--store", "dummy://", "--eval", "--strict", "--json",
             "--readonly-mode", "--option", "restrict-eval", "true",
             "--option", "allow-import-from-derivation", "false",
+            "--option", "allowed-uris", "",
             "-I", ".", "-I", f"r={root}",
         )  # fmt: skip
         self.env = {"PATH": os.path.dirname(program), "LC_ALL": "C", "HOME": "/"}  # noqa: PTH120
@@ -163,10 +165,12 @@ class _Box:
 
 
 def _limit_memory() -> None:
+    """Limit the address space to 4 GiB, where the system has such a limit."""
     import resource
 
     size = 4 * 1024**3
-    resource.setrlimit(resource.RLIMIT_AS, (size, size))
+    with contextlib.suppress(ValueError, OSError):  # a lower one, or none (macOS)
+        resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
 
 def _reason(output: bytes) -> str:
