@@ -7,6 +7,7 @@ from nixsecrets.cli import show, ui
 from nixsecrets.diff import delete_step, move_step
 from nixsecrets.errors import ConflictError, UsageError
 from nixsecrets.plan import Context, Step
+from nixsecrets.policy import hostkeys
 from nixsecrets.secretfiles.state import Actual
 from nixsecrets.world import World
 
@@ -46,22 +47,26 @@ def steps(
 ) -> list[Step]:
     """Return the steps for the own files of a name that goes; none where they stay.
 
+    The private key of a host, if it was made here, goes with them and never moves.
+
     Raises:
         UsageError: no folder is given to move them to.
         ConflictError: a file is in the way.
         SecretFileError: no rule names the new path.
     """
     files = own_files(before, name)
-    if not files:
+    private = before.secrets.get(hostkeys.key_path(name))
+    keys = [] if private is None or private in files else [private]
+    if not files and not keys:
         return []
     choice, folder = fate.choice or (fate.folder and MOVE), fate.folder
     if choice is None and not dry_run:
-        ui.say(f"{show.counted(len(files), 'file')} of its own:")
-        for actual in files[: show.LINES]:
+        ui.say(f"{show.counted(len(files + keys), 'file')} of its own:")
+        for actual in (files + keys)[: show.LINES]:
             ui.say(f"  {show.path_text(actual.path)}")
         choice = ui.choose("delete, move or keep for `always`?", FATES, KEEP)
     if choice == DELETE:
-        return [delete_step(actual) for actual in files]
+        return [delete_step(actual) for actual in files + keys]
     if choice != MOVE:
         return []
     folder = folder or ui.ask_text("folder to move them to")

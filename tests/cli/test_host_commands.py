@@ -66,6 +66,17 @@ def test_the_files_of_a_removed_host_go_with_it_if_asked(ready: Fleet) -> None:
     ready.ok("check")
 
 
+def test_a_generated_key_goes_with_its_host_if_asked(ready: Fleet) -> None:
+    ready.ok("add-host", "neu", "--generate", "--yes")
+    path = ready.root / "secrets/host-keys/neu.age"
+    ready.commit("neu")
+    ready.ok("remove-host", "neu", "--yes", "--own-files", "delete")
+    assert not path.exists()
+    assert "host-keys/neu.age" not in ready.read("secrets/secrets.nix").decode()
+    assert b"host-keys/neu.age" not in ready.read("nixsecrets.lock")
+    ready.ok("check")
+
+
 def test_the_files_of_a_removed_host_move_to_another_if_asked(ready: Fleet) -> None:
     write_secret(ready, "secrets/hosts/brunnen/deep/x.age", "deep-canary")
     folder = "secrets/hosts/stein"

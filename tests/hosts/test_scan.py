@@ -174,3 +174,17 @@ def test_an_unknown_token_of_a_proxy_command_is_refused() -> None:
     where = Endpoint(Address("h"), Address("h", port=22))
     with pytest.raises(NixsecretsError, match="has the token %C"):
         filled_in(where, "nc %C")
+
+
+def test_a_host_is_reached_by_its_ipv6_address(tmp_path: Path) -> None:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6) as probe:
+            port = int(probe.getsockname()[1])
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+    key = ssh_key("six")
+    options = [f"ListenAddress [::1]:{port}"]
+    with start_sshd(tmp_path, key, options=options):
+        targets = [Target("six", f"[::1]:{port}"), Target("user", f"root@[::1]:{port}")]
+        found = list(collect_all(targets, Manner()))
+    assert [f.key for f in found] == [parse_recipient(key.public)] * 2
