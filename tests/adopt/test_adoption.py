@@ -14,8 +14,8 @@ FINDINGS = """\
   grant       shared/app.yaml  missing db
 problems:
   NS020  legacy/old.yaml: is an encrypted sops file that no rule names
-  NS030  nixsecrets.toml: the rule for secrets/planned.age at line 61 wins no file
-  NS030  nixsecrets.toml: the rule for shared/never.yaml at line 48 wins no file
+  NS030  nixsecrets.toml:61: the rule for secrets/planned.age at line 61 wins no file
+  NS030  nixsecrets.toml:48: the rule for shared/never.yaml at line 48 wins no file
   NS020  secrets/stray.age: is an encrypted age file that no rule names
 """
 SECRETS = (".age", "app.yaml", "tls.yaml", "old.yaml")
