@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from nixsecrets import __version__
+from nixsecrets.cli import declared as declarations
 from nixsecrets.cli import show, ui
 from nixsecrets.cli.closely import with_problems
-from nixsecrets.cli.declared import Source, declared_options, report
+from nixsecrets.cli.declared import Source, declared_options
 from nixsecrets.cli.options import json_option
 from nixsecrets.cli.session import Session
 from nixsecrets.diff import converge_plan
@@ -21,18 +22,19 @@ from nixsecrets.repo.tree import Repo
 from nixsecrets.reports import gitlab, sarif
 
 FINDINGS = 1
-
-
-@click.command("check")
-@declared_options
-@click.option("--strict", is_flag=True, help="Fail on warnings and notes, too.")
-@click.option(
+format_option = click.option(
     "--format",
     "form",
     type=click.Choice(["text", "json", "sarif", "gitlab"]),
     default="text",
     help="How to print the findings.",
 )
+
+
+@click.command("check")
+@declared_options
+@click.option("--strict", is_flag=True, help="Fail on warnings and notes, too.")
+@format_option
 @json_option
 @click.pass_obj
 def command(
@@ -56,7 +58,9 @@ def command(
     """
     world = Session.open(start).world()
     plan = with_problems(converge_plan(world), world)
-    declared = report(world, source, start) if source.asked else Report((), ())
+    declared = (
+        declarations.report(world, source, start) if source.asked else Report((), ())
+    )
     findings = sorted([*stale_problems(plan.steps), *plan.problems, *declared.findings])
     if as_json or form == "json":
         ui.answer(_json(plan, declared, asked=source.asked))
@@ -66,7 +70,7 @@ def command(
         for line in show.problem_lines(findings):
             ui.answer(line.strip())
     else:
-        ui.answer(_report(form, from_top(world.repo, findings)))
+        ui.answer(report(form, from_top(world.repo, findings)))
     bad = failing(findings, strict=strict)
     if bad:
         ui.say(f"{show.counted(len(bad), 'finding')}; nixsecrets status tells more")
@@ -79,7 +83,8 @@ def from_top(repo: Repo, findings: Iterable[Finding]) -> list[Finding]:
     return [replace(one, path=below + one.path) for one in findings]
 
 
-def _report(form: str, findings: Iterable[Finding]) -> str:
+def report(form: str, findings: Iterable[Finding]) -> str:
+    """Return findings as `sarif` or `gitlab`."""
     return gitlab(findings) if form == "gitlab" else sarif(findings, __version__)
 
 

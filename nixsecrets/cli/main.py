@@ -43,6 +43,7 @@ COMMANDS = {
     "status": "show what differs from the map, and why",
     "rekey": "make the secrets readable by exactly whom the map says",
     "check": "exit 1 on any drift; needs no private key",
+    "lint": "find what is odd in the map, .sops.yaml and secrets.nix",
     "hook": "stop a commit that holds a secret in the open",
     "explain": "say what a finding of check, lint or the hook means",
     "sync": "write .sops.yaml, secrets.nix and the lock from the map",

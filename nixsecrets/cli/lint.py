@@ -1,0 +1,61 @@
+"""`nixsecrets lint`: what is odd in the map, `.sops.yaml` and `secrets.nix`."""
+
+import json
+import posixpath
+from pathlib import Path
+
+import click
+
+from nixsecrets.cli import show, ui
+from nixsecrets.cli.check import FINDINGS, format_option, from_top, report
+from nixsecrets.cli.session import Session
+from nixsecrets.findings import Finding, failing
+from nixsecrets.lint.agenixrules import agenix_findings
+from nixsecrets.lint.maprules import map_findings
+from nixsecrets.lint.sopsfiles import config_findings, names_findings
+from nixsecrets.world import World, text_if_there
+
+
+@click.command("lint")
+@click.option("--strict", is_flag=True, help="Fail on warnings and notes, too.")
+@format_option
+@click.pass_obj
+def command(start: Path, *, strict: bool, form: str) -> int:
+    """Find what is odd in the map, .sops.yaml and secrets.nix.
+
+    Rules that never decide, names that nothing uses, expressions that match more
+    than they seem to, fields that sops ignores.  Exit code 1 on errors.
+
+    \b
+    Examples:
+      nixsecrets lint
+      nixsecrets lint --strict --format sarif > lint.sarif
+    """
+    session = Session.open(start)
+    found = sorted(set(lint(session.world())))
+    if form == "json":
+        problems = [
+            {"path": f.path, "code": f.code.value, "message": f.message, "line": f.line}
+            for f in found
+        ]
+        ui.answer(json.dumps({"version": 1, "problems": problems}, indent=2))
+    elif form == "text":
+        for line in show.problem_lines(found):
+            ui.answer(line.strip())
+    else:
+        ui.answer(report(form, from_top(session.repo, found)))
+    bad = failing(found, strict=strict)
+    if bad:
+        ui.say(f"{show.counted(len(bad), 'finding')}; nixsecrets explain CODE")
+    return FINDINGS if bad else 0
+
+
+def lint(world: World) -> list[Finding]:
+    """Return what is odd in a repository."""
+    names = world.repo.list_files()
+    found = [*map_findings(world), *agenix_findings(world)]
+    found += names_findings(world.map.sops_config, names)
+    for name in names:
+        if posixpath.basename(name) == ".sops.yaml" or name == world.map.sops_config:
+            found += config_findings(name, text_if_there(world.repo, name) or "")
+    return found
