@@ -8,7 +8,6 @@ Pure.  Same input, same plan, same bytes of JSON.  A plan carries its own safety
 import json
 from collections import Counter
 from collections.abc import (
-    Callable,
     Collection,
     Iterable,
     Iterator,
@@ -17,11 +16,11 @@ from collections.abc import (
 )
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeVar
 
 from nixsecrets.findings import Code, Finding
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.memory import Memory
 from nixsecrets.keys.recipients import KeyId, Recipient
 from nixsecrets.policy.model import Desired, Reader
 from nixsecrets.secretfiles.sopsmeta import (
@@ -30,8 +29,6 @@ from nixsecrets.secretfiles.sopsmeta import (
     format_for,
 )
 from nixsecrets.secretfiles.state import Actual, Unknown
-
-T = TypeVar("T")
 
 
 class Action(StrEnum):
@@ -169,29 +166,6 @@ def _by_reader(pairs: Iterable[tuple[Reader, Step]]) -> dict[Reader, list[Step]]
     for reader, step in pairs:
         found.setdefault(reader, []).append(step)
     return dict(sorted(found.items(), key=lambda item: item[0].name))
-
-
-class Memory:
-    """Remembers what a pure function made of the same objects.
-
-    A thousand files of one rule share their readers: what was worked out for the first
-    holds for all.  Objects are told apart by identity, and kept alive.
-    """
-
-    __slots__ = ("_known",)
-
-    def __init__(self) -> None:
-        """Remember nothing yet."""
-        self._known: dict[tuple[object, ...], tuple[object, Any]] = {}
-
-    def ask(self, function: Callable[..., T], *arguments: object) -> T:
-        """Return `function(*arguments)`, worked out once."""
-        key = (function, *map(id, arguments))
-        known = self._known.get(key)
-        if known is None:
-            known = self._known[key] = (arguments, function(*arguments))
-        answer: T = known[1]
-        return answer
 
 
 @dataclass(frozen=True, slots=True)

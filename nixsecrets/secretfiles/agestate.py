@@ -7,6 +7,10 @@ repository (docs/threat-model.md).
 """
 
 import hashlib
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, TypeVar
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.keys.book import KeyBook
@@ -25,9 +29,21 @@ from nixsecrets.secretfiles.state import (
     Unknown,
 )
 
+T = TypeVar("T")
+
 # Stanza types whose first argument is a tag, and how many arguments they have.
 _TAGGED = {"ssh-ed25519": 2, "ssh-rsa": 1, "piv-p256": 2, "tpm-ecc": 2}
 _TAGGED |= dict.fromkeys(SHARE_TAGGED, 2)
+
+
+# 32 bytes in canonical base64, and a header of nothing but the two usual stanzas.
+_32_BYTES = rb"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]"
+_USUAL_HEAD = rb"X25519|ssh-ed25519 [A-Za-z0-9+/]{6}"
+_USUAL = re.compile(
+    rb"age-encryption\.org/v1\n(?:-> (?:%b) %b\n%b\n)++---( %b\n)"
+    % (_USUAL_HEAD, _32_BYTES, _32_BYTES, _32_BYTES)
+)
+_HEADS = re.compile(rb"^-> (%b) " % _USUAL_HEAD, re.MULTILINE)
 
 
 def read_actual(
@@ -39,6 +55,9 @@ def read_actual(
     hash fits this file, or its latest one, or None where the lock has none.
     """
     sha256 = hashlib.sha256(data).hexdigest()
+    usual = _USUAL.match(data)
+    if usual:
+        return _read_usual(path, data, usual, sha256, book, record)
     try:
         file = agefile.parse(data)
     except SecretFileError as error:
@@ -56,6 +75,39 @@ def read_actual(
         refusal="it is encrypted with a passphrase" if file.passphrase else None,
         plainly_whole=ageshape.fault(file) is None,
     )
+
+
+def _read_usual(
+    path: str,
+    data: bytes,
+    found: "re.Match[bytes]",
+    sha256: str,
+    book: KeyBook,
+    record: Record | None,
+) -> Actual | Damaged:
+    """Do the same for a header without surprises: nearly every one, ten times faster.
+
+    What its stanzas show is worked out once for all files that show the same.
+    """
+    fault = agefile.payload_fault(len(data) - found.end())
+    if fault:
+        return Damaged(path, Backend.AGE, sha256, fault)
+    header = data[: found.start(1)]
+    entries = shown(tuple(_HEADS.findall(header)))
+    return Actual(
+        path=path,
+        backend=Backend.AGE,
+        sha256=sha256,
+        state=_told(entries, sha256, book, record, book.memory.ask),
+        key_prints=(hashlib.sha256(header).hexdigest(),),
+    )
+
+
+@lru_cache(maxsize=1024)
+def shown(heads: tuple[bytes, ...]) -> tuple[Stanza, ...]:
+    """Return stanzas with types and tags only: shares and bodies tell nothing here."""
+    words = (head.decode("ascii").split(" ") for head in heads)
+    return tuple(Stanza(kind, (*tag, ""), b"") for kind, *tag in words)
 
 
 def fits(stanza: Stanza, recipient: Recipient) -> bool:
@@ -89,15 +141,36 @@ def _state(file: AgeFile, sha256: str, book: KeyBook, record: Record | None) -> 
     if not entries or len(file.stanzas) - len(entries) > 1:
         # rage and pyrage add one; a second one may hide what somebody put there.
         return _unknown("it holds more noise than age programs write", file.stanzas)
-    tagged = [_owner(stanza, book) for stanza in entries]
-    exact = tuple(recipient for recipient in tagged if recipient)
-    if len(exact) == len(entries):
+    return _told(entries, sha256, book, record, _work_out)
+
+
+def _work_out(function: Callable[..., T], *arguments: object) -> T:
+    return function(*arguments)
+
+
+def _told(
+    entries: tuple[Stanza, ...],
+    sha256: str,
+    book: KeyBook,
+    record: Record | None,
+    ask: Callable[..., Any],
+) -> State:
+    """Return what entries without surprises tell; `ask` calls a pure function."""
+    exact = ask(_exact, entries, book)
+    if exact is not None:
         return Exact(exact)
     if record and record.sha256 == sha256:
-        if _agrees(entries, record):
+        if ask(_agrees, entries, record.recipients):
             return Recorded(record.recipients, record.how)
         return _unknown("nixsecrets.lock names other readers than it shows", entries)
     return _unknown(_why_unknown(entries, book, record), entries)
+
+
+def _exact(entries: tuple[Stanza, ...], book: KeyBook) -> tuple[Recipient, ...] | None:
+    """Return the owners of all entries by their tags, None where one has none."""
+    tagged = [_owner(stanza, book) for stanza in entries]
+    owners = tuple(recipient for recipient in tagged if recipient)
+    return owners if len(owners) == len(entries) else None
 
 
 def _owner(stanza: Stanza, book: KeyBook) -> Recipient | None:
@@ -108,11 +181,8 @@ def _owner(stanza: Stanza, book: KeyBook) -> Recipient | None:
     return known[0] if len(known) == 1 else None
 
 
-def _agrees(entries: tuple[Stanza, ...], record: Record) -> bool:
-    return len(entries) == len(record.recipients) and all(
-        fits(stanza, recipient)
-        for stanza, recipient in zip(entries, record.recipients, strict=True)
-    )
+def _agrees(entries: tuple[Stanza, ...], recipients: tuple[Recipient, ...]) -> bool:
+    return len(entries) == len(recipients) and all(map(fits, entries, recipients))
 
 
 def _why_unknown(

@@ -8,13 +8,15 @@ import binascii
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.recipients import Recipient
 from nixsecrets.secretfiles import agefile, sopsmeta
 from nixsecrets.secretfiles.agefile import Stanza
-from nixsecrets.secretfiles.agestate import describe, fits
+from nixsecrets.secretfiles.agestate import describe, fits, shown
 from nixsecrets.secretfiles.sopsblock import refuse
 from nixsecrets.secretfiles.sopsmeta import SopsFile
 from nixsecrets.secretfiles.sopsquick import plainly_whole
@@ -41,7 +43,7 @@ def read_actual(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | D
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         file = sopsmeta.parse(path, data)
-        stanzas = [read_enc(entry.enc) for entry in file.entries]
+        stanzas = [_shown_by(entry.enc) for entry in file.entries]
     except SecretFileError as error:
         if not sopsmeta.looks_like_sops(path, data):
             return NotSecret(path, sha256, empty=not data)
@@ -66,18 +68,31 @@ def read_enc(enc: str) -> tuple[Stanza, ...]:
         SecretFileError: it is not an age file, or its payload is not a data key.
 
     """
-    if enc.startswith(_BEGIN) and enc.endswith(_END):
-        body = enc[len(_BEGIN) : -len(_END)].replace("\n", "")
-        try:
-            binary = binascii.a2b_base64(body, strict_mode=True)
-        except ValueError:
-            refuse("has an enc in its sops metadata that is damaged")
-        usual = _USUAL.match(binary)
-        if usual and len(binary) - usual.end() == _PAYLOAD:
-            kind, *tag = usual[1].decode().split(" ")
-            wrapped = binascii.a2b_base64(usual[3] + b"=")
-            return (Stanza(kind, (*tag, usual[2].decode()), wrapped),)
-    return _read_unusual(enc)
+    usual = _usual(enc)
+    if usual is None:
+        return _read_unusual(enc)
+    kind, *tag = usual[1].decode().split(" ")
+    wrapped = binascii.a2b_base64(usual[3] + b"=")
+    return (Stanza(kind, (*tag, usual[2].decode()), wrapped),)
+
+
+def _shown_by(enc: str) -> tuple[Stanza, ...]:
+    """Return the same with types and tags only; raises as `read_enc`."""
+    usual = _usual(enc)
+    return _read_unusual(enc) if usual is None else shown((usual[1],))
+
+
+def _usual(enc: str) -> "re.Match[bytes] | None":
+    """Return the header of an `enc` if it is one of nearly all."""
+    if not (enc.startswith(_BEGIN) and enc.endswith(_END)):
+        return None
+    body = enc[len(_BEGIN) : -len(_END)].replace("\n", "")
+    try:
+        binary = binascii.a2b_base64(body, strict_mode=True)
+    except ValueError:
+        refuse("has an enc in its sops metadata that is damaged")
+    usual = _USUAL.match(binary)
+    return usual if usual and len(binary) - usual.end() == _PAYLOAD else None
 
 
 def _read_unusual(enc: str) -> tuple[Stanza, ...]:
@@ -113,8 +128,14 @@ def _state(
     if reason:
         seen = ("+".join(map(describe, found)) or "none" for found in stanzas)
         return Unknown(reason, tuple(seen))
-    labelled = (entry.recipient for entry in file.entries)
-    return Stated(tuple(recipient for recipient in labelled if recipient is not None))
+    return Stated(_labelled(tuple(entry.label for entry in file.entries)))
+
+
+@lru_cache(maxsize=1024)
+def _labelled(labels: tuple[str, ...]) -> tuple[Recipient, ...]:
+    """Return the keys that labels spell: one tuple for all files that share them."""
+    keys = map(sopsmeta.recipient_of, labels)
+    return tuple(recipient for recipient in keys if recipient is not None)
 
 
 def _contradiction(
