@@ -24,7 +24,7 @@ help:
 	@echo "make format       let ruff format the sources, bring the README block up to date"
 	@echo "make demo         the whole job on a throw-away fleet, in under a minute"
 	@echo "make bench        measure against age, sops and git, print a table (minutes)"
-	@echo "make fuzz         the property tests, with many more examples"
+	@echo "make fuzz         the property tests at length, then coverage-guided fuzzing"
 	@echo "make constraints  resolve the dependencies anew and write constraints.txt"
 
 test: venv
@@ -52,6 +52,7 @@ bench: venv
 
 fuzz: venv
 	HYPOTHESIS_PROFILE=fuzz $(PY) -m pytest -n auto -m hypothesis $(PYTEST_ARGS)
+	$(PY) -m tests.fuzz $(FUZZ_ARGS)
 
 venv: $(STAMP)
 
