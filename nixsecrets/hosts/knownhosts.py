@@ -91,12 +91,14 @@ def judge(entries: Sequence[Entry], names: Sequence[str], key: Recipient) -> Sta
     about = [e for e in entries if any(e.names(name) for name in names)]
     revoked = (e.where for e in about if e.marker == REVOKED and e.blob == key.key)
     plain = [e for e in about if e.marker is None]
-    same = next((e.where for e in plain if e.blob == key.key), None)
+    named = [e for e in plain if e.names(names[0])]
     others = [
-        (e.where, from_ssh_blob(e.blob))
-        for e in plain
-        if e.kind == Kind.SSH_ED25519 and e.names(names[0])
+        (e.where, from_ssh_blob(e.blob)) for e in named if e.kind == Kind.SSH_ED25519
     ]
+    # the other names only count where the first one has no ed25519 key at all
+    same = next((e.where for e in named if e.blob == key.key), None)
+    if not others:
+        same = next((e.where for e in plain if e.blob == key.key), None)
     return Standing(same, next(revoked, None), () if same else tuple(others))
 
 

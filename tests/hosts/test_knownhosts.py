@@ -119,3 +119,8 @@ def test_another_key_under_the_name_without_port_is_no_alarm() -> None:
     names = ("[brunnen]:2222", "brunnen")
     assert standing(f"brunnen {OTHER.public}", *names) == NOTHING
     assert standing(f"brunnen {KEY.public}", *names) == SAME
+
+
+def test_another_key_under_the_name_with_port_counts_before_the_name_alone() -> None:
+    text = f"[brunnen]:2222 {OTHER.public}\nbrunnen {KEY.public}\n"
+    assert standing(text, "[brunnen]:2222", "brunnen") == ANOTHER
