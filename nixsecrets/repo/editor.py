@@ -6,6 +6,7 @@ reports how it ended; what the file means is the caller's.
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -62,9 +63,8 @@ _VIM = frozenset({"vim", "nvim", "gvim", "vimx", "rvim"})
 _LINE_NUMBERS = frozenset({"emacs", "emacsclient", "micro", "nvi", "joe", "kak"})
 _NANO_RC = ("/etc/nanorc", ".nanorc", ".config/nano/nanorc")
 _NANO_OFF = "\nunset backup\nunset locking\nunset historylog\nunset positionlog\n"
-# On a signal that ends it, vim runs VimLeavePre with `v:dying` set.
-_VIM_DYING = "silent! autocmd VimLeavePre * if v:dying | silent! wall! | endif"
-_VIM_OFF = "silent! set noswapfile nobackup nowritebackup noundofile"
+_VIM_OFF = "silent! set nobackup nowritebackup noundofile"
+_PLAIN = re.compile(r"[A-Za-z0-9._/-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +153,15 @@ def run_editor(
         except OSError as error:
             why = (error.strerror or "cannot be started").lower()
             raise ProgramError(f"the editor {name}: {why}", "set $EDITOR") from None
-        code = _wait(child)
+        try:
+            code = _wait(child)
+        except BaseException:
+            _recover(editor, path)
+            raise
     if code in {-signal.SIGINT, 128 + signal.SIGINT}:
         raise KeyboardInterrupt
+    if code < 0 or code == 1:
+        _recover(editor, path)  # there is a swap file only if vim did not end itself
     if code < 0:
         which = signal.Signals(-code).name
         raise ProgramError(f"the editor {name} was ended by {which}")
@@ -167,13 +173,12 @@ def run_editor(
 
 
 def typed(path: Path) -> bytes:
-    """Return what was typed: the file, or what nano saved beside it when it was ended.
+    """Return what was typed: the file, or what lies beside it if the editor was ended.
 
     Raises:
         ProgramError: the editor left no file.
     """
-    emergency = path.with_name(path.name + ".save")
-    for place in (emergency, path):
+    for place in (_emergency(path), path):
         with contextlib.suppress(FileNotFoundError):
             return place.read_bytes()
     raise ProgramError("the editor removed the file", "nothing was changed")
@@ -219,13 +224,47 @@ def _options(editor: Editor, path: Path, line: int, *, keep_end: bool) -> list[s
         case "vim":
             off = _VIM_OFF + (" nofixendofline" if keep_end else "")
             front = ["-f"] if Path(editor.command[0]).name == "gvim" else []
-            quiet = ["-n", "-i", "NONE", "--cmd", _VIM_DYING, "-c", off]
-            return [*front, *quiet, *at]
+            off += _vim_swap(path.parent)
+            return [*front, "-n", "-i", "NONE", "-c", off, *at]
         case "nano":
             rc = _nano_rc(path.parent, keep_end=keep_end)
             return ["--rcfile", str(rc), *at]
         case _:
             return at if editor.kind in _LINE_NUMBERS else []
+
+
+def _vim_swap(folder: Path) -> str:
+    """Return what puts vim's swap file beside the text, in memory.
+
+    It holds what was typed and not saved when vim is ended.  No swap file is made
+    (`-n`) until this is set, whatever the person's own settings say.
+    """
+    if not _PLAIN.fullmatch(str(folder)):
+        return " noswapfile"
+    return f" directory={folder} updatecount=20 updatetime=1000 swapfile"
+
+
+def _recover(editor: Editor, path: Path) -> None:
+    """Let vim, which was ended, tell what it had not saved, as nano does by itself."""
+    swaps = sorted(path.parent.glob("*.sw?"))
+    if editor.kind != "vim" or not swaps:
+        return
+    target = _emergency(path)
+    quiet = ["-u", "NONE", "-i", "NONE", "-n", "-e", "-s", "-r", str(swaps[-1])]
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(
+            [editor.command[0], *quiet, "-c", f"silent! write! {target}", "-c", "qa!"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_GRACE_SECONDS,
+            check=False,
+        )
+
+
+def _emergency(path: Path) -> Path:
+    """Return where nano saves a text when it is ended."""
+    return path.with_name(path.name + ".save")
 
 
 def _nano_rc(folder: Path, *, keep_end: bool) -> Path:

@@ -54,7 +54,8 @@ def replace(child: "pexpect.spawn[str]", editor: str, old: str, new: str) -> Non
     time.sleep(0.3)
     if editor == "vim":
         child.send(f":%s/{old}/{new}/\r")
-        child.expect_exact(new)
+        child.expect_exact(f"{new}/")
+        time.sleep(0.5)  # what it draws then depends on what stood there
         return
     # nano draws only what differs from the line before, so no whole questions to see
     for keys, seen in (
