@@ -37,6 +37,9 @@ _SERVICE_HOMES = {
     "AZURE_CONFIG_DIR": ".azure",
     "CLOUDSDK_CONFIG": ".config/gcloud",
 }
+# sops lives for 15 ms, and one runs on each core: more threads, and collecting what it
+# is about to leave behind, cost a fifth of that.
+_SHORT_LIVED = {"GOGC": "400", "GOMAXPROCS": "1"}
 _UNCHANGED = 200  # getsops/sops cmd/sops/codes/codes.go
 _NO_EDITOR = 201
 _MAC_CODES = (24, 25, 51, 52)
@@ -247,7 +250,7 @@ class SopsProgram:
     def _base(self, home: str) -> dict[str, str]:
         """Return the environment that every call gets."""
         kept = {name: self.env[name] for name in _PASSED_ON if name in self.env}
-        return kept | {"HOME": home, "SOPS_DISABLE_VERSION_CHECK": "1"}
+        return kept | _SHORT_LIVED | {"HOME": home, "SOPS_DISABLE_VERSION_CHECK": "1"}
 
     def _services(self) -> dict[str, str]:
         """Return what key services need, with their folders in the real home."""
