@@ -153,6 +153,14 @@ def many_rows(bench: Bench) -> Iterator[Row]:
     name = f"{bench.many} secrets, nothing to do"
     yield _slower(f"check, {name}", check, floor, 2, 1, "sha256sum + git status")
     yield _slower(f"rekey, {name}", nothing, floor, 2, 1, "sha256sum + git status")
+    for number in range(5):
+        built.fleet.write(f"module-{number}.nix", "{ }\n")
+    built.fleet.git("add", "-A")
+    hook = [*python, "hook", "run"]
+    click = [sys.executable, "-c", "import click"]
+    ours, start = best(15, (hook, root, env), (click, root, env))
+    name = f"hook run, 5 staged files of {bench.many}"
+    yield _slower(name, ours, start, 2.5, 2.5, 'python -c "import click"')
     for words in (("check",), ADD):
         used = bench.ours(built, *words, watch=True)
         yield Row(

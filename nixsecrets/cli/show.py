@@ -1,14 +1,17 @@
 """How a plan, its grants and its problems read on a terminal."""
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from nixsecrets.errors import quoted
 from nixsecrets.findings import Finding
-from nixsecrets.flake.verdict import Row
 from nixsecrets.plan import Action, Plan, Reason, Step, describe
 from nixsecrets.policy.model import Reader
 from nixsecrets.reports import text_line
-from nixsecrets.world import World
+
+if TYPE_CHECKING:  # the hook shows paths, and shall not load what reads a fleet
+    from nixsecrets.flake.verdict import Row
+    from nixsecrets.world import World
 
 LINES = 40
 """How many steps are listed before the rest is only counted."""
@@ -51,7 +54,7 @@ def problem_lines(problems: Sequence[Finding]) -> Iterator[str]:
         yield f"  {text_line(problem)}"
 
 
-def verdict_lines(rows: Sequence[Row]) -> Iterator[str]:
+def verdict_lines(rows: "Sequence[Row]") -> Iterator[str]:
     """Yield what each configuration declares, and the verdict on each secret."""
     width = max((len(row.option) for row in rows), default=0)
     path_width = max((len(path_text(row.path)) for row in rows), default=0)
@@ -65,7 +68,7 @@ def verdict_lines(rows: Sequence[Row]) -> Iterator[str]:
         yield f"  {row.option:<{width}}  {path:<{path_width}}  {code}{row.verdict}"
 
 
-def gain_lines(plan: Plan, world: World) -> Iterator[str]:
+def gain_lines(plan: Plan, world: "World") -> Iterator[str]:
     """Yield who will be able to read how many files more, with the fingerprint."""
     gains: dict[str, set[str]] = {}
     for reader, steps in plan.grants().items():
