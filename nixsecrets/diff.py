@@ -34,6 +34,7 @@ from nixsecrets.world import (
     ATTRIBUTES,
     LOCK_NAME,
     MAP_NAME,
+    Found,
     World,
     named_keys,
 )
@@ -47,6 +48,7 @@ def context(
     *,
     native: frozenset[KeyId] | None = None,
     keep_data_key: bool = False,
+    gone: Collection[KeyId] = (),
 ) -> Context:
     """Return what `plan` has to know of a world besides its files."""
     return Context(
@@ -55,6 +57,7 @@ def context(
         keep_data_key=keep_data_key,
         native=native,
         shared=shared_prints(world.secrets.values()),
+        gone=frozenset(gone),
     )
 
 
@@ -365,12 +368,26 @@ def rendered(world: World, steps: Collection[Step] = ()) -> dict[str, str]:
 
 
 def age_paths(world: World, steps: Collection[Step] = ()) -> list[str]:
-    """Return the age files that are there once `steps` are done, and are managed."""
-    paths = {p for p, a in world.secrets.items() if a.backend is Backend.AGE}
+    """Return the age files that are there once `steps` are done, and are managed.
+
+    One that is damaged or in the clear keeps its line: it is to be restored.
+    """
+    paths = {p for p, found in world.files.items() if _is_age(world, p, found)}
     gone = {s.path for s in steps if s.action is Action.DELETE}
     gone |= {s.origin for s in steps if s.origin is not None}
     new = {s.path for s in steps if s.backend is Backend.AGE} - gone
     return sorted(p for p in (paths - gone) | new if world.policy.winning(p))
+
+
+def _is_age(world: World, path: str, found: Found) -> bool:
+    match found:
+        case Actual() | Damaged():
+            return found.backend is Backend.AGE
+        case NotSecret():
+            winning = world.policy.winning(path)
+            if winning is None or winning[0].plaintext_allowed:
+                return False
+            return world.policy.backend_for_new(path) is Backend.AGE
 
 
 def lock_step(world: World, changes: Mapping[str, Record | None]) -> Iterator[Step]:

@@ -21,7 +21,7 @@ from nixsecrets.findings import Code, Finding
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.memory import Memory
-from nixsecrets.keys.recipients import KeyId, Recipient
+from nixsecrets.keys.recipients import KeyId, Kind, Recipient
 from nixsecrets.policy.model import Desired, Reader
 from nixsecrets.secretfiles.sopsmeta import (
     SopsFormat,
@@ -174,7 +174,8 @@ class Context:
 
     `users` are the names whose gain of a sops file re-encrypts it (they hold the git
     history); `native` are the operator's keys whose stanzas we unwrap ourselves, None
-    where no identity is at hand (status, check).
+    where no identity is at hand (status, check); `gone` are keys that the command takes
+    out of every file, also of one that the map never gave them.
     """
 
     book: KeyBook
@@ -182,6 +183,7 @@ class Context:
     keep_data_key: bool = False
     native: frozenset[KeyId] | None = None
     shared: frozenset[str] = frozenset()
+    gone: frozenset[KeyId] = frozenset()
     memory: Memory = field(default_factory=Memory, repr=False, compare=False)
 
 
@@ -213,13 +215,44 @@ def change(
         and dict(before.rule.sops) != dict(after.rule.sops)
     )
     options = wanted_options(actual, after) if after and options_changed else None
-    if options is None and context.memory.ask(_same_readers, old, new):
+    taken = _taken(actual, new, context) if context.gone and after else ()
+    same = context.memory.ask(_same_readers, old, new)
+    if options is None and same and not taken:
         return None
     if isinstance(actual.state, Unknown):
-        gained, lost = _without(new, old), _without(old, new)
+        gained = _without(new, old)
+        lost = tuple(_ids([*_without(old, new), *taken]).values())
         return _step(actual, new, options, context, gained=gained, lost=lost)
-    target = context.memory.ask(_moved, actual.recipients, old, new, context.book)
+    target = context.memory.ask(
+        _moved, actual.recipients, (*old, *taken), new, context.book
+    )
     return _step(actual, target, options, context)
+
+
+def _taken(
+    actual: Actual, new: Iterable[Reader], context: Context
+) -> tuple[Reader, ...]:
+    """Return the readers of `context.gone` that a file has, or may have.
+
+    Where nobody can tell its readers a tag tells one; an anonymous stanza may be that
+    of any X25519 key, and a removal has to be sure.
+    """
+    found: Iterable[Recipient] = actual.recipients
+    if isinstance(actual.state, Unknown):
+        seen = actual.state.seen
+        known = (r for r in context.book.recipients if r.key_id in context.gone)
+        found = [
+            r
+            for r in known
+            if f"{r.kind}:{r.tag}" in seen
+            or (r.kind is Kind.X25519 and r.kind.value in seen)
+        ]
+    now = _ids(new)
+    return tuple(
+        Reader(context.book.label(r), r)
+        for r in found
+        if r.key_id in context.gone and r.key_id not in now
+    )
 
 
 def _same_readers(old: Iterable[Reader], new: Iterable[Reader]) -> bool:

@@ -170,6 +170,24 @@ def test_a_change_names_who_it_gives_a_file_whose_readers_cannot_be_told() -> No
     assert names(step.target) == ["alice", "schere"]
 
 
+@pytest.mark.parametrize(
+    ("state", "gone"),
+    [
+        (Exact((KEY["alice"], KEY["stein"])), ["stein"]),
+        (Unknown("two", ("X25519", f"ssh-ed25519:{KEY['stein'].tag}")), ["stein"]),
+        (Unknown("two", ("X25519", "ssh-ed25519:AAAAAA")), []),
+        (Exact((KEY["alice"],)), []),
+    ],
+)
+def test_a_removed_key_goes_from_files_the_map_never_gave_it(
+    state: Exact | Unknown, gone: list[str]
+) -> None:
+    context = dataclasses.replace(CONTEXT, gone=frozenset({KEY["stein"].key_id}))
+    want = desired(AGE, "alice")
+    step = change(actual(AGE, state=state), want, want, context)
+    assert (names(step.remove) if step else []) == gone
+
+
 def test_re_encrypting_what_one_must_open_first_can_lock_its_operator_out() -> None:
     file = actual(AGE, state=Unknown("anonymous stanzas", ("X25519",)))
     step = converge(file, desired(AGE, "stein"), CONTEXT)

@@ -49,7 +49,7 @@ def command(
     def changed(world: World) -> str:
         if any(user.name == name for user in world.map.users):
             raise NixsecretsError(
-                f"the map already has a user {name}", f"nixsecrets remove-user {name}"
+                f"the map already has a user {name}", f"nixsecrets rotate-user {name}"
             )
         return edit.add_user(
             world.map_text,

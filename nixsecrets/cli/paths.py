@@ -11,16 +11,20 @@ from nixsecrets.repo.tree import Repo
 def relative(repo: Repo, start: Path, path: Path) -> str:
     """Return `path`, typed in `start`, relative to the map's folder.
 
-    The folder part is resolved (a repository may be reached through a link), the last
-    part is not: a secret that is a link stays what the person named.
+    Links are followed, as long as they stay in the tree: a link is no secret, the file
+    that it leads to is.
 
     Raises:
         UsageError: it lies outside the map's folder.
+        SecretFileError: a link leads out of the repository.
     """
     full = start / path
     inside = full.parent.resolve() / full.name if full.name else full.resolve()
     try:
-        return inside.relative_to(repo.root).as_posix()
+        name = inside.relative_to(repo.root).as_posix()
+        if not inside.is_symlink():
+            return name
+        return Path(repo.locate(name)).relative_to(repo.root).as_posix()
     except ValueError:
         raise UsageError(
             f"{quoted(os.fspath(path))} is not below {repo.root}",

@@ -6,7 +6,7 @@ import click
 
 from nixsecrets.cli.options import RoadOptions, road_options
 from nixsecrets.cli.paths import chosen
-from nixsecrets.cli.road import native_keys, walk
+from nixsecrets.cli.road import native_keys, tell_problems, walk
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.diff import context, converge_plan, damaged
 from nixsecrets.errors import UsageError
@@ -49,7 +49,10 @@ def command(
             broken = [file for file in broken if file.path in picked]
         if host is not None:
             plan = _only(plan, _files_of(host, world, plan))
-        return walk(session, world, plan, ring, options, broken=broken)
+        code = walk(session, world, plan, ring, options, broken=broken)
+        if not options.dry_run:
+            tell_problems(plan)
+        return code
 
 
 def _only(plan: Plan, paths: set[str]) -> Plan:

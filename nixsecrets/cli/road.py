@@ -14,6 +14,7 @@ from nixsecrets.diff import (
     context,
     converge_plan,
     damaged,
+    problems,
     winner_changes,
 )
 from nixsecrets.errors import DeclinedError, NixsecretsError, SecretFileError
@@ -47,8 +48,12 @@ def change_map(
         before = session.world()
         after = before.with_map(edit(before))
         ring = keyring(options.identity)
+        gone = named(before)
         ctx = context(
-            after, native=native_keys(ring), keep_data_key=options.keep_data_key
+            after,
+            native=native_keys(ring),
+            keep_data_key=options.keep_data_key,
+            gone=gone,
         )
         steps = [*instead(before, after, ctx)]
         steps += [
@@ -58,20 +63,23 @@ def change_map(
         plan = change_plan(before, after, ctx, instead=steps)
         if options.no_rekey:
             plan = without_secrets(plan)
-        if not options.dry_run and not options.allow_lockout:
-            _ask_last_reader(before, after)
+        if not options.dry_run:
+            _warn_of_new(before, plan)
+            if not options.allow_lockout:
+                _ask_last_reader(before, after)
         code = walk(
             session,
             after,
             plan,
             ring,
             options,
-            named=named(before),
+            named=gone,
             contents=contents,
             broken=() if options.no_rekey else damaged(after, before),
         )
         if not options.dry_run:
             _also_differs(after, plan)
+            tell_problems(plan)
     return code
 
 
@@ -268,6 +276,25 @@ def git_add(
 
         paths = (posixpath.join(below, path) for path in new)
         ui.say("git add -- " + " ".join(shlex.quote(path) for path in paths))
+
+
+def _warn_of_new(before: World, plan: Plan) -> None:
+    """Say, before anything is agreed to, what the change itself would spoil."""
+    known = {(p.path, p.code, p.message) for p in problems(before)}
+    for problem in plan.problems:
+        fresh = (problem.path, problem.code, problem.message) not in known
+        if fresh and problem.code.fails_check:
+            ui.warn(f"{show.path_text(problem.path)}: {problem.message}")
+
+
+def tell_problems(plan: Plan) -> None:
+    """Say what `check` will still fail on: no step repairs it."""
+    failing = [p for p in plan.problems if p.code.fails_check]
+    if failing:
+        paths = list(dict.fromkeys(show.path_text(p.path) for p in failing))
+        rest = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+        what = ", ".join(paths[:3]) + rest
+        ui.say(f"also needs a look: {what}; nixsecrets status")
 
 
 def _also_differs(world: World, plan: Plan) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from nixsecrets.cli.options import RoadOptions, road_options
-from nixsecrets.cli.road import walk, without_secrets
+from nixsecrets.cli.road import tell_problems, walk, without_secrets
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.diff import generated_plan
 
@@ -25,4 +25,7 @@ def command(start: Path, options: RoadOptions) -> int:
     with session.writing(dry_run=options.dry_run):
         world = session.world()
         plan = without_secrets(generated_plan(world))
-        return walk(session, world, plan, keyring(()), options)
+        code = walk(session, world, plan, keyring(()), options)
+        if not options.dry_run:
+            tell_problems(plan)
+        return code
