@@ -155,3 +155,36 @@ def report(world: World, source: Source, start: Path) -> Report:
     place = place_of(world)
     seen = gather(world, found, place)
     return judge(world, found, seen, place, whole=not source.hosts)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One file: whether a host can read it, and as what its parts declare it."""
+
+    path: str
+    may_read: bool
+    declares: tuple[str, ...]
+
+
+def sides(world: World, host: str, source: Source, start: Path) -> list[Side]:
+    """Return every file that a host can read or declares, sorted."""
+    found, place = configurations(source, start), place_of(world)
+    for one in found:
+        if one.error is not None:
+            raise NixsecretsError(f"{one.name} does not evaluate: {one.error}")
+    declares: dict[str, list[str]] = {
+        path: []
+        for path, actual in world.secrets.items()
+        if host in {world.book.name(key) for key in actual.recipients}
+    }
+    may = frozenset(declares)
+    for part in (part for one in found for part in one.parts):
+        for secret in part.secrets:
+            path = place.path_of(secret) or secret.elsewhere or secret.option
+            names = declares.setdefault(path, [])
+            if secret.option not in names:
+                names.append(secret.option)
+    return [
+        Side(path, path in may, tuple(names))
+        for path, names in sorted(declares.items())
+    ]

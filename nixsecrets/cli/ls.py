@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from nixsecrets.cli import show, ui
+from nixsecrets.cli.declared import Source, sides
 from nixsecrets.cli.options import json_option
 from nixsecrets.cli.paths import chosen
 from nixsecrets.cli.session import Session
@@ -36,6 +37,14 @@ class Listed:
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--host", metavar="NAME", help="Only what this host can read.")
 @click.option("--user", metavar="NAME", help="Only what this user can read.")
+@click.option(
+    "--declared",
+    is_flag=False,
+    flag_value=".",
+    metavar="[REF|FILE]",
+    help="With --host: beside what its configuration declares, in a flake (needs nix)"
+    " or in a .json file that `check --save` wrote.",
+)
 @json_option
 @click.pass_obj
 def command(
@@ -43,6 +52,7 @@ def command(
     paths: tuple[Path, ...],
     host: str | None,
     user: str | None,
+    declared: str | None,
     *,
     as_json: bool,
 ) -> None:
@@ -55,6 +65,7 @@ def command(
     Examples:
       nixsecrets ls
       nixsecrets ls secrets/hosts --host brunnen
+      nixsecrets ls --host brunnen --declared
       nixsecrets ls --json | jq -r '.[].path'
     """
     session = Session.open(start)
@@ -69,6 +80,11 @@ def command(
     ):
         if name is not None and name not in known:
             raise UsageError(f"the map has no {kind} {name!r}", "nixsecrets ls")
+    if declared is not None:
+        if host is None or user is not None or paths:
+            raise UsageError("--declared is about one --host", "nixsecrets ls --help")
+        _answer_sides(world, host, declared, start, as_json=as_json)
+        return
     wanted = {name for name in (host, user) if name is not None}
     listed = [
         entry
@@ -80,6 +96,27 @@ def command(
         return
     for line in _table(listed):
         ui.answer(line)
+
+
+def _answer_sides(
+    world: World, host: str, declared: str, start: Path, *, as_json: bool
+) -> None:
+    """Show what a host can read beside what its configuration declares."""
+    is_file = declared.endswith(".json")
+    source = Source(
+        None if is_file else declared, Path(declared) if is_file else None, (host,)
+    )
+    found = sides(world, host, source, start)
+    if as_json:
+        ui.answer(json.dumps([asdict(side) for side in found], indent=2))
+        return
+    rows = [("path", "may read", "declares")] if found else []
+    for side in found:
+        may = "yes" if side.may_read else "no"
+        rows.append((show.path_text(side.path), may, " ".join(side.declares) or "-"))
+    width = max((len(row[0]) for row in rows), default=0)
+    for path, may, declares in rows:
+        ui.answer(f"{path:<{width}}  {may:<8}  {declares}".rstrip())
 
 
 def _entries(

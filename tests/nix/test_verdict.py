@@ -459,3 +459,25 @@ def test_a_map_in_a_folder_of_the_repository_finds_its_files(
     done = fleet.run("check", "--declared", file, cwd=fleet.root / "infra")
     assert "age.secrets.x  a.age        ok" in done.stdout
     assert "other/b.age  not judged: no file of the map" in done.stdout
+
+
+def test_ls_shows_what_a_host_may_read_beside_what_it_declares(ready: Fleet) -> None:
+    file = write(
+        ready,
+        host("brunnen", age("secrets/wifi.age"), sops("secrets/dns.yaml", "dns")),
+    )
+    done = ready.run("ls", "--host", "brunnen", "--declared", file)
+    assert done.stdout == (
+        "path                            may read  declares\n"
+        "secrets/app.yaml                yes       -\n"
+        "secrets/dns.yaml                no        sops.secrets.dns\n"
+        "secrets/hosts/brunnen/tls.json  yes       -\n"
+        "secrets/wifi.age                yes       age.secrets.x\n"
+    )
+    rows = json.loads(ready.ok("ls", "--host", "brunnen", "--declared", file, "--json"))
+    assert rows[1] == {
+        "path": "secrets/dns.yaml",
+        "may_read": False,
+        "declares": ["sops.secrets.dns"],
+    }
+    assert ready.run("ls", "--declared", file).returncode == 2
