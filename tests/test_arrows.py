@@ -36,12 +36,13 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("errors", "findings", "keys", "policy", "secretfiles", "detect_secrets"),
     },
     "world": {"errors", "keys", "policy", "secretfiles", "render", "repo"},
-    "diff": {
+    "problems": {
         *("errors", "findings", "keys", "policy", "secretfiles", "render", "plan"),
         "world",
     },
     "carryout": {"errors", "keys", "secretfiles", "plan"},
 }
+MAY_IMPORT["diff"] = MAY_IMPORT["problems"] | {"problems"}
 MAY_IMPORT["flake"] = MAY_IMPORT["diff"] | {"diff", "repo"}
 MAY_IMPORT["lint"] = MAY_IMPORT["diff"] | {"diff"}
 MAY_IMPORT["vouch"] = MAY_IMPORT["diff"] | {"diff"}
@@ -53,7 +54,7 @@ MAY_IMPORT["cli"] = {*MAY_IMPORT, "click", "rich"}
 
 # Text in, values out: no clock, no environment, no disk, no other program.
 PURE_LAYERS = {"errors", "splice", "findings", "reports", "policy", "render"}
-PURE_LAYERS |= {"plan", "diff", "vouch", "lint"}
+PURE_LAYERS |= {"plan", "problems", "diff", "vouch", "lint"}
 # Parsing of secret files is judgement too; these modules seal, open or run sops.
 DOING = {"ageops", "chunk", "program", "rage", "sopsops", "sopsverify", "wrap"}
 IMPURE = {

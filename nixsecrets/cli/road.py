@@ -14,13 +14,12 @@ from nixsecrets.diff import (
     context,
     converge_plan,
     damaged,
-    problems,
-    winner_changes,
 )
 from nixsecrets.errors import DeclinedError, NixsecretsError, SecretFileError
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.keys.recipients import KeyId
 from nixsecrets.plan import Action, Context, Plan, Step
+from nixsecrets.problems import problems, winner_changes
 from nixsecrets.secretfiles.state import Damaged
 from nixsecrets.world import World
 

@@ -3,10 +3,10 @@
 import itertools
 from collections.abc import Iterator
 
-from nixsecrets.diff import problems
 from nixsecrets.findings import Code, Finding
 from nixsecrets.policy.match import Matcher, compile_rule, literal_path
 from nixsecrets.policy.model import Rule
+from nixsecrets.problems import problems
 from nixsecrets.world import MAP_NAME, World
 
 # What `status` says about the map rather than about a file.
