@@ -13,7 +13,7 @@ from typing import NamedTuple
 from nixsecrets.keys.bech32 import Bech32Error, decode
 
 _AGE = re.compile(
-    rb"(?<![0-9a-z])age-(secret-key(?:-pq)?|plugin-[a-z0-9._+-]{1,64}?)-"
+    rb"age-(secret-key(?:-pq)?|plugin-[a-z0-9._+-]{1,64}?)-"
     rb"1([02-9ac-hj-np-z]{20,8000})",
     re.IGNORECASE,
 )

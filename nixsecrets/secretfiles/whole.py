@@ -42,6 +42,14 @@ _PGP = re.compile(
     r"-----BEGIN PGP MESSAGE-----\s.*-----END PGP MESSAGE-----", re.DOTALL
 )
 _BLOB = re.compile(r"[A-Za-z0-9+/=_:.\s-]{16,}")
+# Whatever else stands there, sops ignores; and nothing would encrypt it.
+_FIELDS = frozenset(
+    (
+        *("age", "pgp", "kms", "gcp_kms", "hckms", "azure_kv", "hc_vault"),
+        *("key_groups", "shamir_threshold", "lastmodified", "mac", "version"),
+        *("mac_only_encrypted", "attention", "created_at", *SELECTION),
+    )
+)
 _KMS = ("kms", "gcp_kms", "hckms", "azure_kv", "hc_vault")
 
 
@@ -81,6 +89,8 @@ def _check_metadata(file: SopsFile) -> None:
     seen: set[str] = set()
     for block in file.blocks:
         fields = block.fields
+        if not fields.keys() <= _FIELDS:
+            refuse("has a field in its sops metadata that sops does not know")
         mac = _text(fields, "mac")
         size = _MAC_DATA.match(mac)
         if not is_encrypted(mac) or size is None or _bytes(size[1]) != _MAC_BYTES:

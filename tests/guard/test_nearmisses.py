@@ -244,7 +244,21 @@ def aliases_without_end(rng: random.Random, path: str, data: bytes) -> bytes | N
     return bomb + data
 
 
+def a_secret_among_the_metadata(
+    rng: random.Random, path: str, data: bytes
+) -> bytes | None:
+    name = b"password%d" % rng.randrange(10**6)
+    if path.endswith((".yaml", ".yml")):
+        return data.replace(b"\nsops:\n", b"\nsops:\n    " + name + b": hunter2\n", 1)
+    if path.endswith(".env"):
+        return b"sops_" + name + b"=hunter2\n" + data
+    if path.endswith(".ini"):
+        return data.replace(b"[sops]\n", b"[sops]\n" + name + b" = hunter2\n", 1)
+    return data.replace(b'"sops": {', b'"sops": {"' + name + b'": "hunter2",', 1)
+
+
 SOPS: list[Mutation] = [
+    a_secret_among_the_metadata,
     one_value_in_the_open,
     a_value_that_only_looks_encrypted,
     metadata_removed,
