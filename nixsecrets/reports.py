@@ -18,6 +18,11 @@ _SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
 _GITLAB = {Severity.ERROR: "critical", Severity.WARNING: "minor", Severity.NOTE: "info"}
 
 
+def counted(number: int, noun: str) -> str:
+    """Return `1 file`, `2 files`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def text_line(finding: Finding) -> str:
     """Return a finding as one line: code, place, message."""
     plain = finding.path.isprintable() and not set(finding.path) & set(" \"'\\")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from nixsecrets.cli import show, ui
+from nixsecrets.cli import ui
 from nixsecrets.errors import NixsecretsError, ProgramError, UsageError, quoted
 from nixsecrets.findings import Finding
 from nixsecrets.guard.hookfile import COMMIT_HOOKS, PUSH_HOOK, HookFile, Standing
@@ -15,7 +15,7 @@ from nixsecrets.guard.judge import Judge, Scanner
 from nixsecrets.repo.changes import Change, Changes, Entry
 from nixsecrets.repo.git import Git
 from nixsecrets.repo.snapshot import Snapshot
-from nixsecrets.reports import text_line
+from nixsecrets.reports import counted, text_line
 
 FINDINGS = 1
 _scan_option = click.option(
@@ -229,7 +229,7 @@ def _report(found: Sequence[tuple[str, Finding]], *, staged: bool) -> int:
     sys.stdout.flush()  # git shows both streams as one
     codes = sorted({finding.code.value for _, finding in found})
     ui.say(
-        f"nixsecrets: {show.counted(len(found), 'finding')};"
+        f"nixsecrets: {counted(len(found), 'finding')};"
         f" nixsecrets explain {codes[0]} tells more"
     )
     if staged:

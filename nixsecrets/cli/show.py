@@ -7,6 +7,7 @@ from nixsecrets.errors import quoted
 from nixsecrets.findings import Finding
 from nixsecrets.plan import Action, Plan, Reason, Step, describe
 from nixsecrets.policy.model import Reader
+from nixsecrets.reports import counted as counted
 from nixsecrets.reports import text_line
 
 if TYPE_CHECKING:  # the hook shows paths, and shall not load what reads a fleet
@@ -15,11 +16,6 @@ if TYPE_CHECKING:  # the hook shows paths, and shall not load what reads a fleet
 
 LINES = 40
 """How many steps are listed before the rest is only counted."""
-
-
-def counted(number: int, noun: str) -> str:
-    """Return `1 file`, `2 files`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def path_text(path: str) -> str:

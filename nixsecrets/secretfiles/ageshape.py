@@ -35,9 +35,14 @@ def fault(file: AgeFile) -> str | None:
         return "it has no recipient"
     if not all(map(plausible, file.entries)):
         return "an entry of its header is not of the size that its kind has"
-    if _TEXT.search(file.payload[:_TEXT_LOOKED_AT]):
+    if readable(file.payload):
         return "its payload is readable text, not encrypted"
     return None
+
+
+def readable(payload: bytes | memoryview) -> bool:
+    """Tell whether a payload begins as text does: encrypted bytes never do."""
+    return _TEXT.search(payload[:_TEXT_LOOKED_AT]) is not None
 
 
 def plausible(stanza: Stanza) -> bool:

@@ -100,6 +100,7 @@ def _read_usual(
         sha256=sha256,
         state=_told(entries, sha256, book, record, book.memory.ask),
         key_prints=(hashlib.sha256(header).hexdigest(),),
+        plainly_whole=not ageshape.readable(memoryview(data)[found.end() :]),
     )
 
 
