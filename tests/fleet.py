@@ -34,6 +34,7 @@ _PACKAGES = {
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
     "sshd": "openssh-server",
+    "man": "man-db",
     "tmux": "tmux",
     "vim": "vim",
     "nano": "nano",

@@ -376,8 +376,15 @@ def test_wrong_entries_of_reencrypted_sops_files_are_caught(
     assert_caught(SOPS_BOTH[what], name, action, files, tmp_path, memory)
 
 
-@pytest.mark.parametrize("method", ["append", "replace"])
-@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize(
+    ("method", "action"),
+    [
+        (method, action)
+        for method in ("append", "replace")
+        for action in ACTIONS
+        if (method, action) != ("replace", GRANT)  # a grant replaces nothing
+    ],
+)
 def test_a_document_that_is_left_out_is_caught(
     method: str, action: Action, files: dict[str, bytes], tmp_path: Path, memory: Path
 ) -> None:
@@ -393,8 +400,6 @@ def test_a_document_that_is_left_out_is_caught(
 
         patch.setattr(kind, method, once)
 
-    if method == "replace" and action is GRANT:
-        pytest.skip("a grant replaces nothing")
     assert_caught(first_only, "many.yaml", action, files, tmp_path, memory)
 
 

@@ -1,13 +1,11 @@
 """Man pages say what `--help` says, and are sound roff."""
 
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from nixsecrets.cli.main import COMMANDS
 from nixsecrets.cli.manpages import write_pages
+from tests.fleet import program
 
 
 def test_there_is_a_page_for_the_program_and_for_each_command(tmp_path: Path) -> None:
@@ -19,9 +17,7 @@ def test_there_is_a_page_for_the_program_and_for_each_command(tmp_path: Path) ->
 
 
 def test_man_can_set_every_page(tmp_path: Path) -> None:
-    man = shutil.which("man")
-    if man is None:
-        pytest.skip("man is not installed")
+    man = program("man")
     for path in write_pages(tmp_path):
         done = subprocess.run(
             [man, "--warnings", "-E", "UTF-8", "-l", str(path)],
