@@ -15,7 +15,7 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from nixsecrets.diff import lock_text, rendered
+from nixsecrets.generated import lock_text, rendered
 from nixsecrets.keys.identities import parse_identities
 from nixsecrets.keys.recipients import Recipient, parse_recipient
 from nixsecrets.repo.files import sha256

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nixsecrets.carryout import Bench, Job
-from nixsecrets.diff import lock_text
 from nixsecrets.errors import (
     IdentityError,
     KeyFormatError,
@@ -19,6 +18,7 @@ from nixsecrets.errors import (
     ProgramError,
     SecretFileError,
 )
+from nixsecrets.generated import lock_text
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import (
     Identity,

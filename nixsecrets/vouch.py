@@ -6,8 +6,8 @@ the stanzas contradict what the map says.
 
 from collections.abc import Mapping, Sequence
 
-from nixsecrets.diff import lock_step
 from nixsecrets.errors import SecretFileError
+from nixsecrets.generated import lock_step
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.plan import Plan

@@ -29,7 +29,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "policy": {"errors", "splice", "keys"},
     "secretfiles": {"errors", "findings", "splice", "keys", *CRYPTO, *SOPS_NEEDS},
     "render": {"errors", "splice", "keys", "policy", "secretfiles", "ruamel"},
-    "plan": {"errors", "findings", "keys", "policy", "secretfiles"},
+    "plan": {"findings", "keys", "policy"},
+    "steps": {"keys", "policy", "secretfiles", "plan"},
     "repo": {"errors"},
     "hosts": {"errors", "keys", "paramiko"},
     "guard": {
@@ -42,19 +43,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "carryout": {"errors", "keys", "secretfiles", "plan"},
 }
-MAY_IMPORT["diff"] = MAY_IMPORT["problems"] | {"problems"}
+MAY_IMPORT["generated"] = MAY_IMPORT["problems"]
+MAY_IMPORT["diff"] = MAY_IMPORT["problems"] | {"problems", "steps", "generated"}
 MAY_IMPORT["flake"] = MAY_IMPORT["diff"] | {"diff", "repo"}
 MAY_IMPORT["lint"] = MAY_IMPORT["diff"] | {"diff"}
-MAY_IMPORT["vouch"] = MAY_IMPORT["diff"] | {"diff"}
-MAY_IMPORT["adopt"] = MAY_IMPORT["vouch"] | {"vouch", "repo", "ruamel"}
+MAY_IMPORT["vouch"] = MAY_IMPORT["problems"] | {"generated"}
+MAY_IMPORT["adopt"] = MAY_IMPORT["diff"] | {"diff", "vouch", "repo", "ruamel"}
 MAY_IMPORT["workers"] = MAY_IMPORT["carryout"] | {"carryout", "repo"}
-MAY_IMPORT["apply"] = MAY_IMPORT["workers"] | {"diff", "world", "workers"}
-MAY_IMPORT["exposed"] = MAY_IMPORT["apply"] - {"diff", "plan"} | {"policy", "render"}
+MAY_IMPORT["apply"] = MAY_IMPORT["workers"] | {"generated", "world", "workers"}
+MAY_IMPORT["exposed"] = MAY_IMPORT["world"] | {"world"}
 MAY_IMPORT["cli"] = {*MAY_IMPORT, "click", "rich"}
 
 # Text in, values out: no clock, no environment, no disk, no other program.
 PURE_LAYERS = {"errors", "splice", "findings", "reports", "policy", "render"}
-PURE_LAYERS |= {"plan", "problems", "diff", "vouch", "lint"}
+PURE_LAYERS |= {"plan", "steps", "problems", "generated", "diff", "vouch", "lint"}
 # Parsing of secret files is judgement too; these modules seal, open or run sops.
 DOING = {"ageops", "chunk", "program", "rage", "sopsops", "sopsverify", "wrap"}
 IMPURE = {

@@ -10,19 +10,10 @@ from nixsecrets.findings import Code, Finding
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient, parse_recipient
-from nixsecrets.plan import (
-    Action,
-    Context,
-    Plan,
-    Reason,
-    Step,
-    change,
-    converge,
-    describe,
-    shared_prints,
-)
+from nixsecrets.plan import Action, Plan, Reason, Step, describe
 from nixsecrets.policy.model import Desired, Reader, Rule
 from nixsecrets.secretfiles.state import Actual, Exact, Stated, Unknown
+from nixsecrets.steps import Context, change, converge, shared_prints
 from tests.fleet import rsa_key, ssh_key
 
 NAMES = ("alice", "bob", "brunnen", "schere", "stein")

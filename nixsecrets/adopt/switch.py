@@ -8,14 +8,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from nixsecrets.adopt.propose import Proposal
-from nixsecrets.diff import (
-    age_paths,
-    converge_plan,
-    lock_text,
-    rendered,
-    switch_plan,
-    with_attributes,
-)
+from nixsecrets.diff import converge_plan, switch_plan
+from nixsecrets.generated import age_paths, lock_text, rendered, with_attributes
 from nixsecrets.keys.forms import Backend
 from nixsecrets.plan import Plan
 from nixsecrets.render.lock import Lock

@@ -11,8 +11,8 @@ from nixsecrets.cli import ui
 from nixsecrets.cli.options import RoadOptions, road_options
 from nixsecrets.cli.road import walk
 from nixsecrets.cli.session import Session
-from nixsecrets.diff import diff_attributes, with_texts
 from nixsecrets.errors import NixsecretsError
+from nixsecrets.generated import diff_attributes, with_texts
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.plan import Plan
 from nixsecrets.world import ATTRIBUTES, text_if_there

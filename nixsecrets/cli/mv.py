@@ -9,8 +9,9 @@ from nixsecrets.cli.options import RoadOptions, road_options
 from nixsecrets.cli.paths import relative
 from nixsecrets.cli.road import native_keys, walk
 from nixsecrets.cli.session import Session, keyring
-from nixsecrets.diff import context, generated_steps_for, move_step
+from nixsecrets.diff import context, move_step
 from nixsecrets.errors import ConflictError, SecretFileError
+from nixsecrets.generated import generated_steps_for
 from nixsecrets.keys.forms import Backend
 from nixsecrets.plan import Plan
 from nixsecrets.secretfiles.state import Actual

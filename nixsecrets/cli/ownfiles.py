@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from nixsecrets.cli import show, ui
 from nixsecrets.diff import delete_step, move_step
 from nixsecrets.errors import ConflictError, UsageError
-from nixsecrets.plan import Context, Step
+from nixsecrets.plan import Step
 from nixsecrets.policy import hostkeys
 from nixsecrets.secretfiles.state import Actual
+from nixsecrets.steps import Context
 from nixsecrets.world import World
 
 KEEP, DELETE, MOVE = "keep", "delete", "move"

@@ -13,8 +13,9 @@ from nixsecrets.cli.ownfiles import FATES, Fate
 from nixsecrets.cli.road import change_map
 from nixsecrets.errors import UsageError
 from nixsecrets.keys.recipients import KeyId
-from nixsecrets.plan import Context, Step
+from nixsecrets.plan import Step
 from nixsecrets.policy.model import Host, RecipientMap, Retired, User
+from nixsecrets.steps import Context
 from nixsecrets.world import World
 
 Edit = Callable[..., str]

@@ -10,9 +10,10 @@ from nixsecrets.cli.removal import owner
 from nixsecrets.cli.road import change_map
 from nixsecrets.diff import rename_step
 from nixsecrets.errors import SecretFileError
-from nixsecrets.plan import Context, Step
+from nixsecrets.plan import Step
 from nixsecrets.policy import edit, hostkeys
 from nixsecrets.secretfiles.state import Actual
+from nixsecrets.steps import Context
 from nixsecrets.world import World
 
 

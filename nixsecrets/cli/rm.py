@@ -10,8 +10,9 @@ from nixsecrets.cli.options import RoadOptions, road_options
 from nixsecrets.cli.paths import relative
 from nixsecrets.cli.road import walk
 from nixsecrets.cli.session import Session, keyring
-from nixsecrets.diff import delete_step, generated_steps_for
+from nixsecrets.diff import delete_step
 from nixsecrets.errors import SecretFileError
+from nixsecrets.generated import generated_steps_for
 from nixsecrets.plan import Plan, Step
 from nixsecrets.secretfiles.state import Actual, Damaged
 from nixsecrets.world import World, find_file

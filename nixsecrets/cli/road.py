@@ -18,9 +18,10 @@ from nixsecrets.diff import (
 from nixsecrets.errors import DeclinedError, NixsecretsError, SecretFileError
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.keys.recipients import KeyId
-from nixsecrets.plan import Action, Context, Plan, Step
+from nixsecrets.plan import Action, Plan, Step
 from nixsecrets.problems import problems, winner_changes
 from nixsecrets.secretfiles.state import Damaged
+from nixsecrets.steps import Context
 from nixsecrets.world import World
 
 PARTIAL = 1

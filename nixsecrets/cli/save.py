@@ -17,15 +17,16 @@ from nixsecrets.diff import (
     context,
     desired,
     desired_for_path,
-    with_texts,
 )
 from nixsecrets.errors import ConflictError, NixsecretsError, UsageError
+from nixsecrets.generated import with_texts
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Keyring
-from nixsecrets.plan import converge, describe, wanted_options
+from nixsecrets.plan import describe
 from nixsecrets.policy import edit as policy_edit
 from nixsecrets.policy.model import Rule
 from nixsecrets.secretfiles.state import Actual, NotSecret
+from nixsecrets.steps import converge, wanted_options
 from nixsecrets.world import World, find_file, require_actual, text_if_there
 
 

@@ -1,0 +1,172 @@
+"""The public files that the tool writes, as steps: configurations, lock, attributes.
+
+Pure.  What they say is `render`'s; whether they have to be written is decided here.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
+
+from nixsecrets.keys.forms import Backend
+from nixsecrets.plan import Action, Plan, Reason, Step
+from nixsecrets.render import secretsnix, sopsconfig
+from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret, Record
+from nixsecrets.world import LOCK_NAME, MAP_NAME, Found, World, named_keys
+
+_SAME_IN_GIT = re.compile(r"(?:[A-Za-z0-9._/*?-]|\{host\}|\{user\})+")
+ATTRIBUTE_LINES = ("nixsecrets.lock merge=union", "*.age -text")
+
+
+def with_attributes(text: str) -> str:
+    """Return `.gitattributes` with the two lines that our files need."""
+    have = {line.strip() for line in text.splitlines()}
+    missing = [line for line in ATTRIBUTE_LINES if line not in have]
+    if text and not text.endswith("\n") and missing:
+        text += "\n"
+    return text + "".join(line + "\n" for line in missing)
+
+
+def diff_attributes(world: World, text: str, driver: str) -> str:
+    """Return `.gitattributes` with the lines that let git show secrets decrypted.
+
+    One line for all age files, and one for each rule's sops files where a line can
+    name them; others by their path.
+    """
+    wanted = [f"*.age diff={driver}"]
+    for path, actual in world.secrets.items():
+        winning = world.policy.winning(path)
+        if actual.backend is Backend.SOPS and winning is not None:
+            pattern = _attribute_pattern(winning[0].path) or _attribute_path(path)
+            wanted.append(f"{pattern} diff={driver}")
+    have = {line.strip() for line in text.splitlines()}
+    missing = [line for line in dict.fromkeys(wanted) if line not in have]
+    if text and not text.endswith("\n") and missing:
+        text += "\n"
+    return text + "".join(line + "\n" for line in missing)
+
+
+def _attribute_pattern(pattern: str | None) -> str | None:
+    """Return a rule's pattern as git reads it, None where the two read it differently.
+
+    A pattern without a slash would be looked for in every folder, hence the first one.
+    """
+    if pattern is None or not _SAME_IN_GIT.fullmatch(pattern):
+        return None
+    plain = pattern.replace("{host}", "*").replace("{user}", "*")
+    return "/" + plain
+
+
+def _attribute_path(path: str) -> str:
+    """Return a path as a pattern of `.gitattributes`, quoted as C does where needed."""
+    escaped = re.sub(r"([*?\[\\])", r"\\\1", "/" + path)
+    if escaped.isascii() and escaped.isprintable() and not set(escaped) & set(' "'):
+        return escaped
+    return json.dumps(escaped, ensure_ascii=False)
+
+
+def with_texts(plan: Plan, texts: Mapping[str, tuple[str | None, str]]) -> Plan:
+    """Return the plan that also writes public files: path to text now and then."""
+    written = [write_step(path, now, then) for path, (now, then) in texts.items()]
+    return Plan.of([*plan.steps, *written], plan.problems)
+
+
+def generated_steps_for(world: World, *steps: Step) -> Iterator[Step]:
+    """Yield the generated files that these steps change: drift of others is left."""
+    steps = tuple(step for step in steps if step.backend is Backend.AGE)
+    if not steps:
+        return
+    yield lock_write(world, None)
+    rules = world.map.agenix_rules
+    if rules is not None and any(s.action is not Action.REENCRYPT for s in steps):
+        present = world.texts.get(rules)
+        text = secretsnix.render(world.map, age_paths(world, steps))
+        if text != present:
+            yield write_step(rules, present, text)
+
+
+def map_step(before: World, after: World) -> Iterator[Step]:
+    """Yield the step that writes the map, where it changed."""
+    if before.map_text != after.map_text:
+        yield write_step(MAP_NAME, before.map_text, after.map_text)
+
+
+def generated_steps(world: World, steps: Collection[Step] = ()) -> Iterator[Step]:
+    """Yield the steps that write `.sops.yaml`, `secrets.nix` and the lock.
+
+    `steps` are the planned changes of secret files: they decide which age files exist
+    and whether the lock changes.
+    """
+    for path, text in rendered(world, steps).items():
+        if world.texts.get(path) != text:
+            yield write_step(path, world.texts.get(path), text)
+    if any(step.backend is Backend.AGE for step in steps):
+        yield lock_write(world, None)
+    else:
+        yield from lock_step(world, {})
+
+
+def rendered(world: World, steps: Collection[Step] = ()) -> dict[str, str]:
+    """Return the generated configurations as the map gives them, by path."""
+    texts: dict[str, str] = {}
+    if (config := world.map.sops_config) is not None:
+        texts[config] = sopsconfig.render(world.map, world.texts.get(config))
+    if (rules := world.map.agenix_rules) is not None:
+        texts[rules] = secretsnix.render(world.map, age_paths(world, steps))
+    return texts
+
+
+def age_paths(world: World, steps: Collection[Step] = ()) -> list[str]:
+    """Return the age files that are there once `steps` are done, and are managed.
+
+    One that is damaged or in the clear keeps its line: it is to be restored.
+    """
+    paths = {p for p, found in world.files.items() if _is_age(world, p, found)}
+    gone = {s.path for s in steps if s.action is Action.DELETE}
+    gone |= {s.origin for s in steps if s.origin is not None}
+    new = {s.path for s in steps if s.backend is Backend.AGE} - gone
+    return sorted(p for p in (paths - gone) | new if world.policy.winning(p))
+
+
+def _is_age(world: World, path: str, found: Found) -> bool:
+    match found:
+        case Actual() | Damaged():
+            return found.backend is Backend.AGE
+        case NotSecret():
+            winning = world.policy.winning(path)
+            if winning is None or winning[0].plaintext_allowed:
+                return False
+            return world.policy.backend_for_new(path) is Backend.AGE
+
+
+def lock_step(world: World, changes: Mapping[str, Record | None]) -> Iterator[Step]:
+    """Yield the step that writes the lock with `changes`, where that differs."""
+    text = lock_text(world, changes)
+    if text != world.texts.get(LOCK_NAME):
+        yield lock_write(world, text)
+
+
+def lock_write(world: World, text: str | None) -> Step:
+    """Return the step that writes the lock; None: the text follows from the rest."""
+    return write_step(LOCK_NAME, world.texts.get(LOCK_NAME), text)
+
+
+def lock_text(world: World, changes: Mapping[str, Record | None]) -> str:
+    """Return the lock after `changes`, without files that are gone."""
+    gone = dict.fromkeys(p for p in world.lock.paths() if p not in world.files)
+    present = {path: found.sha256 for path, found in world.files.items()}
+    lock = world.lock.with_files(
+        {**gone, **changes}, named_keys(world.map), present=present
+    )
+    return lock.render()
+
+
+def write_step(path: str, present: str | None, text: str | None) -> Step:
+    """Return the step that gives a public file `text` instead of `present`."""
+    return Step(
+        path, None, Action.WRITE, Reason.CONTENT, before=_sha(present), text=text
+    )
+
+
+def _sha(text: str | None) -> str | None:
+    return None if text is None else hashlib.sha256(text.encode()).hexdigest()

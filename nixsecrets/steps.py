@@ -1,0 +1,292 @@
+"""Step arithmetic: one file as it is against what the map wants, as a `Step` or none.
+
+Pure; the table of actions of the design lives here.  `plan` has the value types that
+come out, `diff` applies this to whole worlds.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from nixsecrets.keys.book import KeyBook
+from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.memory import Memory
+from nixsecrets.keys.recipients import KeyId, Kind, Recipient
+from nixsecrets.plan import Action, Reason, Step
+from nixsecrets.policy.model import Desired, Reader
+from nixsecrets.secretfiles.sopsmeta import SopsFormat, canonical_options, format_for
+from nixsecrets.secretfiles.state import Actual, Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What has to be known besides the files.
+
+    `users` are the names whose gain of a sops file re-encrypts it (they hold the git
+    history); `native` are the operator's keys whose stanzas we unwrap ourselves, None
+    where no identity is at hand (status, check); `gone` are keys that the command takes
+    out of every file, also of one that the map never gave them.
+    """
+
+    book: KeyBook
+    users: frozenset[str] = frozenset()
+    keep_data_key: bool = False
+    native: frozenset[KeyId] | None = None
+    shared: frozenset[str] = frozenset()
+    gone: frozenset[KeyId] = frozenset()
+    memory: Memory = field(default_factory=Memory, repr=False, compare=False)
+
+
+def shared_prints(files: Iterable[Actual]) -> frozenset[str]:
+    """Return the key prints that more than one file carries."""
+    count = Counter(p for file in files for p in set(file.key_prints))
+    return frozenset(p for p, times in count.items() if times > 1)
+
+
+def converge(actual: Actual, desired: Desired, context: Context) -> Step | None:
+    """Return the step that makes `actual` what the map wants, None if it is."""
+    options = wanted_options(actual, desired)
+    return _step(actual, desired.readers, options, context)
+
+
+def change(
+    actual: Actual, before: Desired | None, after: Desired | None, context: Context
+) -> Step | None:
+    """Return the step for a map that went from `before` to `after`, and no other.
+
+    The target is what the file has, plus what the change gives, minus what it takes;
+    a file whose readers cannot be told gets what `after` says.
+    """
+    old = before.readers if before else ()
+    new = after.readers if after else ()
+    options_changed = (
+        before is not None
+        and after is not None
+        and dict(before.rule.sops) != dict(after.rule.sops)
+    )
+    options = wanted_options(actual, after) if after and options_changed else None
+    taken = _taken(actual, new, context) if context.gone and after else ()
+    same = context.memory.ask(_same_readers, old, new)
+    if options is None and same and not taken:
+        return None
+    if isinstance(actual.state, Unknown):
+        gained = _without(new, old)
+        lost = tuple(_ids([*_without(old, new), *taken]).values())
+        return _step(actual, new, options, context, gained=gained, lost=lost)
+    target = context.memory.ask(
+        _moved, actual.recipients, (*old, *taken), new, context.book
+    )
+    return _step(actual, target, options, context)
+
+
+def _taken(
+    actual: Actual, new: Iterable[Reader], context: Context
+) -> tuple[Reader, ...]:
+    """Return the readers of `context.gone` that a file has, or may have.
+
+    Where nobody can tell its readers a tag tells one; an anonymous stanza may be that
+    of any X25519 key, and a removal has to be sure.
+    """
+    found: Iterable[Recipient] = actual.recipients
+    if isinstance(actual.state, Unknown):
+        seen = actual.state.seen
+        known = (r for r in context.book.recipients if r.key_id in context.gone)
+        found = [
+            r
+            for r in known
+            if f"{r.kind}:{r.tag}" in seen
+            or (r.kind is Kind.X25519 and r.kind.value in seen)
+        ]
+    now = _ids(new)
+    return tuple(
+        Reader(context.book.label(r), r)
+        for r in found
+        if r.key_id in context.gone and r.key_id not in now
+    )
+
+
+def _same_readers(old: Iterable[Reader], new: Iterable[Reader]) -> bool:
+    return {r.recipient for r in old} == {r.recipient for r in new}
+
+
+def _without(readers: Iterable[Reader], others: Iterable[Reader]) -> tuple[Reader, ...]:
+    """Return the readers whose key none of the others has."""
+    taken = _ids(others)
+    return tuple(r for i, r in _ids(readers).items() if i not in taken)
+
+
+def _moved(
+    have: Sequence[Recipient],
+    old: Sequence[Reader],
+    new: Sequence[Reader],
+    book: KeyBook,
+) -> tuple[Reader, ...]:
+    """Return `have`, plus `new` without `old`, minus `old` without `new`.
+
+    In the order they are written.
+
+    Keys compare whatever their form; a form that the change itself alters follows it.
+    """
+    was, now = _ids(old), _ids(new)
+    kept = [
+        _follow_form(recipient, was, now, book)
+        for recipient in have
+        if recipient.key_id not in was or recipient.key_id in now
+    ]
+    held = {reader.recipient.key_id for reader in kept}
+    gained = [r for i, r in now.items() if i not in was and i not in held]
+    return tuple(kept + gained)
+
+
+def _follow_form(
+    recipient: Recipient,
+    was: Mapping[KeyId, Reader],
+    now: Mapping[KeyId, Reader],
+    book: KeyBook,
+) -> Reader:
+    key = recipient.key_id
+    if key in now and (key not in was or was[key].recipient != now[key].recipient):
+        return now[key]
+    return Reader(book.label(recipient), recipient)
+
+
+@dataclass(frozen=True, slots=True)
+class _Apart:
+    """How a file's readers and those wanted differ, compared as keys.
+
+    `reformed` tells of a key in another form, `doubled` of one that stands there in
+    both.  `anew` is the target as a re-encryption writes it, `appended` as a grant.
+    """
+
+    add: tuple[Reader, ...]
+    remove: tuple[Reader, ...]
+    reformed: bool
+    doubled: bool
+    anew: tuple[Reader, ...]
+    appended: tuple[Reader, ...]
+
+
+def _compared(
+    recipients: Sequence[Recipient], target: Sequence[Reader], book: KeyBook
+) -> _Apart:
+    have: dict[KeyId, list[Recipient]] = {}
+    for recipient in recipients:
+        have.setdefault(recipient.key_id, []).append(recipient)
+    want = _ids(target)
+    add = tuple(r for i, r in want.items() if i not in have)
+    return _Apart(
+        add=add,
+        remove=tuple(
+            Reader(book.label(found[0]), found[0])
+            for i, found in have.items()
+            if i not in want
+        ),
+        reformed=any(have[i] != [r.recipient] for i, r in want.items() if i in have),
+        doubled=any(len(found) > 1 for found in have.values()),
+        anew=tuple(want.values()),
+        appended=(*(want[i] for i in have if i in want), *add),
+    )
+
+
+def _step(
+    actual: Actual,
+    target: Sequence[Reader],
+    options: tuple[tuple[str, str | bool], ...] | None,
+    context: Context,
+    *,
+    gained: tuple[Reader, ...] | None = None,
+    lost: tuple[Reader, ...] = (),
+) -> Step | None:
+    """Return the step from `actual` to `target`, None where they are equal.
+
+    Where nobody can tell who reads the file, `gained` and `lost` are what the change
+    of the map says; without a change, all of `target` gain it.
+    """
+    if actual.refusal is not None:
+        return None
+    apart = context.memory.ask(_compared, actual.recipients, target, context.book)
+    add, remove = apart.add, apart.remove
+    if isinstance(actual.state, Unknown):
+        add = tuple(_ids(target).values()) if gained is None else gained
+        remove = lost
+    verdict = _verdict(actual, add, remove, apart, options is not None, context)
+    if verdict is None:
+        return None
+    action, reason = verdict
+    return Step(
+        path=actual.path,
+        backend=actual.backend,
+        action=action,
+        reason=reason,
+        add=add,
+        remove=remove,
+        target=apart.anew if action is Action.REENCRYPT else apart.appended,
+        before=actual.sha256,
+        options=options if options is not None else actual.options,
+        armored=actual.armored,
+    )
+
+
+def _verdict(
+    actual: Actual,
+    add: Sequence[Reader],
+    remove: Sequence[Reader],
+    apart: _Apart,
+    options_differ: bool,  # noqa: FBT001
+    context: Context,
+) -> tuple[Action, Reason] | None:
+    """Return action and reason, first match wins (design: the table of actions)."""
+    if isinstance(actual.state, Unknown):
+        return Action.REENCRYPT, Reason.UNKNOWN
+    if remove:
+        return Action.REENCRYPT, Reason.REVOKED
+    if options_differ:
+        return Action.REENCRYPT, Reason.OPTIONS_CHANGED
+    if add:
+        return _granting(actual, add, context)
+    if apart.doubled:
+        return Action.REENCRYPT, Reason.FORM  # both forms of a key: one must go
+    if apart.reformed:
+        return Action.FORM_CHANGE, Reason.FORM
+    return None
+
+
+def _granting(
+    actual: Actual, add: Sequence[Reader], context: Context
+) -> tuple[Action, Reason]:
+    """Return grant, or re-encryption where a grant would give more than was asked."""
+    if any(p in context.shared for p in actual.key_prints):
+        return Action.REENCRYPT, Reason.SHARED_KEY
+    if actual.backend is Backend.SOPS:
+        to_user = any(reader.name in context.users for reader in add)
+        if to_user and not context.keep_data_key:
+            return Action.REENCRYPT, Reason.GRANTED
+        return Action.GRANT, Reason.GRANTED
+    ours = all(reader.recipient.ours for reader in add)
+    native = context.native is None or any(
+        r.ours and r.key_id in context.native for r in actual.recipients
+    )
+    if not (ours and native):
+        return Action.REENCRYPT, Reason.GRANTED
+    return Action.GRANT, Reason.GRANTED
+
+
+def _ids(readers: Iterable[Reader]) -> dict[KeyId, Reader]:
+    return {reader.recipient.key_id: reader for reader in readers}
+
+
+def wanted_options(
+    actual: Actual, desired: Desired
+) -> tuple[tuple[str, str | bool], ...] | None:
+    """Return the rule's sops selection options where the file records others.
+
+    None means: nothing to change (also where the rule names none: then a file keeps
+    what it was written with; and for a binary file, which has no values to select).
+    """
+    rule = desired.rule.sops
+    if actual.backend is not Backend.SOPS or not rule:
+        return None
+    if format_for(actual.path) is SopsFormat.BINARY:
+        return None
+    same = canonical_options(rule) == canonical_options(actual.options)
+    return None if same else rule
