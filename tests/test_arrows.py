@@ -58,7 +58,8 @@ MAY_IMPORT["cli"] = {*MAY_IMPORT, "click", "rich"}
 PURE_LAYERS = {"errors", "splice", "findings", "reports", "policy", "render"}
 PURE_LAYERS |= {"plan", "steps", "problems", "generated", "diff", "vouch", "lint"}
 # Parsing of secret files is judgement too; these modules seal, open or run sops.
-DOING = {"ageops", "chunk", "program", "rage", "sopsops", "sopsverify", "wrap"}
+DOING = {"ageops", "chunk", "program", "rage", "sopsops", "sopsrun", "sopsverify"}
+DOING |= {"wrap"}
 IMPURE = {
     "getpass",
     "io.open",

@@ -22,7 +22,7 @@ from nixsecrets.errors import (
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.repo import private, rescue
-from nixsecrets.repo.git import merge_texts
+from nixsecrets.repo.gitrun import merge_texts
 from nixsecrets.secretfiles import sopsdamage, sopsmeta
 from nixsecrets.secretfiles.state import Actual
 from nixsecrets.world import World

@@ -1,13 +1,12 @@
-"""The only caller of git: a clean environment, NUL-separated names, explicit flags.
+"""A git work tree: NUL-separated names, explicit flags; `gitrun` starts the program.
 
 It reads (`ls-files`, `rev-parse`, trees and blobs) and, when asked, adds to the index;
 it never commits, checks out or writes to the work tree.
 """
 
-import contextlib
 import os
-import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -15,46 +14,10 @@ from typing import Self
 from nixsecrets.errors import ProgramError, quoted
 from nixsecrets.repo import changes
 from nixsecrets.repo.changes import Change, Changes, Entry
+from nixsecrets.repo.gitrun import BlobReader, blob_reader, failure, run
 
 STAGING_NAME = "nixsecrets"
-_MOST_CONFLICTS = 127  # `git merge-file` ends with their number, above it failed
-
-# git exports GIT_DIR, GIT_INDEX_FILE, GIT_PREFIX and more to its hooks, where they
-# would point our calls at another repository.  These few are a person's or a CI's.
-_KEPT = frozenset(
-    {
-        "GIT_CEILING_DIRECTORIES",
-        "GIT_CONFIG_COUNT",
-        "GIT_CONFIG_GLOBAL",
-        "GIT_CONFIG_NOSYSTEM",
-        "GIT_CONFIG_SYSTEM",
-        "GIT_DISCOVERY_ACROSS_FILESYSTEM",
-        "GIT_EXEC_PATH",
-    }
-)
-_KEPT_PREFIXES = ("GIT_CONFIG_KEY_", "GIT_CONFIG_VALUE_")
-_ALWAYS = {
-    "GIT_LITERAL_PATHSPECS": "1",  # a file may be called `:(top)*`
-    "GIT_NO_LAZY_FETCH": "1",  # a partial clone must not go to the network
-    "GIT_OPTIONAL_LOCKS": "0",
-    "GIT_TERMINAL_PROMPT": "0",
-    "LC_ALL": "C",
-}
-
-
 _RAW = ("--raw", "-z", "--no-abbrev", "--no-renames", "--no-relative")
-
-
-def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """Return `env` without what git exports to hooks, and with our own settings."""
-    kept = {
-        name: value
-        for name, value in env.items()
-        if not name.startswith("GIT_")
-        or name in _KEPT
-        or name.startswith(_KEPT_PREFIXES)
-    }
-    return kept | _ALWAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +43,7 @@ class Git:
         folder = folder.resolve()
         arguments = ("--is-inside-work-tree", "--show-cdup", "--git-path", STAGING_NAME)
         try:
-            result = _run(("rev-parse", *arguments), folder)
+            result = run(("rev-parse", *arguments), folder)
         except ProgramError:
             if _has_git_folder(folder):
                 raise
@@ -88,7 +51,7 @@ class Git:
         if result.returncode != 0:
             if b"not a git repository" in result.stderr and not _has_git_folder(folder):
                 return None
-            raise _failure("rev-parse", result)
+            raise failure("rev-parse", result)
         inside, _, answers = (
             os.fsdecode(result.stdout).removesuffix("\n").partition("\n")
         )
@@ -172,7 +135,7 @@ class Git:
         Raises `ProgramError` where there is none.
         """
         arguments = ("rev-parse", "--verify", "--quiet", "--end-of-options")
-        result = _run((*arguments, revision + "^{commit}"), self.top)
+        result = run((*arguments, revision + "^{commit}"), self.top)
         if result.returncode != 0:
             raise ProgramError(
                 f"git knows no commit {quoted(revision)}",
@@ -183,39 +146,18 @@ class Git:
     def has(self, oid: str) -> bool:
         """Tell whether the object is here."""
         arguments = ("cat-file", "-e", oid)
-        return _run(arguments, self.top).returncode == 0
+        return run(arguments, self.top).returncode == 0
 
-    @contextlib.contextmanager
-    def reader(self, *, limit: int) -> Iterator[Callable[[str], bytes]]:
+    def reader(self, *, limit: int) -> AbstractContextManager[BlobReader]:
         """Give a function that reads a blob by its id, at most `limit` bytes of it.
 
-        One process answers for all of them.
-
-        Raises:
-            ProgramError: git cannot be started, or (from the function) a blob is
-                missing.
+        Raises (the function, or on entering): see `gitrun.blob_reader`.
         """
-        command = ("git", "-c", "core.fsmonitor=false", "cat-file", "--batch")
-        try:
-            process = subprocess.Popen(
-                command,
-                cwd=self.top,
-                env=clean_environment(os.environ),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
-        except OSError as error:
-            raise _no_git() from error
-        with process:
-            try:
-                yield lambda oid: _ask(process, oid, limit)
-            finally:
-                process.kill()
+        return blob_reader(self.top, limit)
 
     def hooks_path(self) -> str | None:
         """Return `core.hooksPath` as it is configured, None where it is not."""
-        result = _run(("config", "--type=path", "--get", "core.hooksPath"), self.top)
+        result = run(("config", "--type=path", "--get", "core.hooksPath"), self.top)
         return os.fsdecode(result.stdout).removesuffix("\n") or None
 
     def git_folder(self) -> Path:
@@ -225,12 +167,12 @@ class Git:
 
     def _head(self) -> str | None:
         arguments = ("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
-        return _run(arguments, self.top).stdout.decode().strip() or None
+        return run(arguments, self.top).stdout.decode().strip() or None
 
     def committed(self, folder: Path) -> frozenset[str]:
         """Return the names below `folder`, relative to it, that HEAD holds."""
         arguments = ("ls-tree", "-r", "-z", "--name-only", "HEAD")
-        result = _run(arguments, folder)
+        result = run(arguments, folder)
         return frozenset(os.fsdecode(result.stdout).split("\0")) - {""}
 
     def last_changed(self, folder: Path) -> dict[str, str]:
@@ -239,7 +181,7 @@ class Git:
         Files that differ from HEAD have no date.
         """
         flags = ("--relative", "--no-renames", "--name-only", "-z")
-        result = _run(("log", "--format=%x01%cI", *flags), folder)
+        result = run(("log", "--format=%x01%cI", *flags), folder)
         dates: dict[str, str] = {}
         date = ""
         for word in os.fsdecode(result.stdout).split("\0"):
@@ -248,7 +190,7 @@ class Git:
                 date = word[1:]
             elif word:
                 dates.setdefault(word, date)
-        differs = _run(("diff", "HEAD", *flags), folder)
+        differs = run(("diff", "HEAD", *flags), folder)
         for word in os.fsdecode(differs.stdout).split("\0"):
             dates.pop(word, None)
         return dates
@@ -259,7 +201,7 @@ class Git:
 
     def unset_section(self, name: str) -> None:
         """Take a section out of this clone's options, if it is there."""
-        _run(("config", "--local", "--remove-section", name), self.top)
+        run(("config", "--local", "--remove-section", name), self.top)
 
     def git_path(self, name: str) -> Path:
         """Return where git keeps `name` (`hooks`, `index`) for this work tree."""
@@ -273,7 +215,7 @@ class Git:
         its path, relative to `folder`.  A merge is listed against each parent.  Empty
         where there is no commit.
         """
-        if _run(("rev-parse", "--verify", "-q", "HEAD"), folder).returncode != 0:
+        if run(("rev-parse", "--verify", "-q", "HEAD"), folder).returncode != 0:
             return b""
         flags = ("-m", "--raw", "-z", "--no-abbrev", "--no-renames", "--no-color")
         shown = ("--relative", "--no-show-signature", "--format=tformat:%H %ct")
@@ -299,9 +241,9 @@ class Git:
         flags = ("-q", "-z", "--no-index", "--stdin")
         arguments = ("--no-literal-pathspecs", "check-ignore", *flags)
         name = b"./" + os.fsencode(path.relative_to(self.top)) + b"\0"
-        result = _run(arguments, self.top, name, self.index_file)
+        result = run(arguments, self.top, name, self.index_file)
         if result.returncode not in (0, 1):
-            raise _failure("check-ignore", result)
+            raise failure("check-ignore", result)
         return result.returncode == 0
 
     def add(self, folder: Path, paths: Iterable[str]) -> None:
@@ -317,85 +259,10 @@ class Git:
     def _output(
         self, arguments: Sequence[str], folder: Path, stdin: bytes = b""
     ) -> bytes:
-        result = _run(arguments, folder, stdin, self.index_file)
+        result = run(arguments, folder, stdin, self.index_file)
         if result.returncode != 0:
-            raise _failure(arguments[0], result)
+            raise failure(arguments[0], result)
         return result.stdout
-
-
-def merge_texts(
-    folder: Path,
-    mine: tuple[str, bytes],
-    base: tuple[str, bytes],
-    theirs: tuple[str, bytes],
-) -> bytes:
-    """Return two versions of a text as one, marks around what both changed.
-
-    Each is a label and its bytes; they lie in `folder`, which is private, for a moment.
-
-    Raises:
-        ProgramError: git cannot merge them (they are not text).
-    """
-    sides = (mine, base, theirs)
-    places = [folder / f"merge-{number}" for number in range(len(sides))]
-    labels = [word for label, _ in sides for word in ("-L", label)]
-    try:
-        for place, (_, text) in zip(places, sides, strict=True):
-            place.touch(mode=0o600)
-            place.write_bytes(text)
-        result = _run(("merge-file", "-p", *labels, *map(str, places)), folder)
-    finally:
-        for place in places:
-            place.unlink(missing_ok=True)
-    if result.returncode > _MOST_CONFLICTS:
-        raise ProgramError(
-            "both versions cannot be shown together", "they are not text"
-        )
-    return result.stdout
-
-
-def _run(
-    arguments: Sequence[str],
-    folder: Path,
-    stdin: bytes = b"",
-    index_file: Path | None = None,
-) -> subprocess.CompletedProcess[bytes]:
-    env = clean_environment(os.environ)
-    if index_file is not None:
-        env["GIT_INDEX_FILE"] = str(index_file)
-    # a file system monitor is a program of the repository's choice: listing needs none
-    command = ("git", "-c", "core.fsmonitor=false", *arguments)
-    try:
-        return subprocess.run(
-            command, cwd=folder, env=env, input=stdin, capture_output=True, check=False
-        )
-    except OSError as error:
-        raise _no_git() from error
-
-
-def _no_git() -> ProgramError:
-    return ProgramError("git cannot be started", "install git, or put it on PATH")
-
-
-def _ask(process: "subprocess.Popen[bytes]", oid: str, limit: int) -> bytes:
-    """Ask a running `cat-file --batch` for one blob (`oid type size`, its content)."""
-    assert process.stdin is not None  # noqa: S101 - both are pipes
-    assert process.stdout is not None  # noqa: S101
-    with contextlib.suppress(BrokenPipeError):
-        process.stdin.write(oid.encode() + b"\n")
-        process.stdin.flush()
-    head = process.stdout.readline().split()
-    if len(head) != 3:
-        raise ProgramError(
-            f"git cannot read the object {oid[:12]}",
-            "fetch it: git fetch --refetch (or leave out --filter when you clone)",
-        )
-    size = int(head[2])
-    data = process.stdout.read(min(size, limit))
-    rest = size - len(data) + 1
-    while rest > 0 and (more := process.stdout.read(min(rest, 1 << 20))):
-        rest -= len(more)
-    return data
 
 
 def _batches(paths: Sequence[str]) -> Iterator[Sequence[str]]:
@@ -406,14 +273,3 @@ def _batches(paths: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def _has_git_folder(folder: Path) -> bool:
     return any(os.path.lexists(place / ".git") for place in (folder, *folder.parents))
-
-
-def _failure(command: str, result: subprocess.CompletedProcess[bytes]) -> ProgramError:
-    """Translate git's own words; they name files and settings, never content."""
-    lines = result.stderr.decode(errors="replace").splitlines() or ["no message"]
-    said = lines[0].removeprefix("fatal: ").removeprefix("error: ").rstrip(".")
-    if "dubious ownership" in said:
-        hint = "run as the owner, or: git config --global --add safe.directory DIR"
-    else:
-        hint = f"see what `git {command}` says in this folder"
-    return ProgramError(f"git {command} failed: {said}", hint)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from nixsecrets.errors import ProgramError
-from nixsecrets.repo.git import Git, clean_environment
+from nixsecrets.repo.git import Git
+from nixsecrets.repo.gitrun import clean_environment
 from nixsecrets.repo.tree import Repo
 from tests.fleet import git, git_repo
 
