@@ -5,8 +5,8 @@ reported stays reserved.  `docs/findings.md` is written from this table (`docume
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Severity(StrEnum):
@@ -80,8 +80,7 @@ class Code(StrEnum):
         return self.severity is Severity.ERROR
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Finding:
+class Finding(NamedTuple):
     """What one place of the repository has wrong with it.
 
     `path` is relative to the map's folder; `line` counts from 1 in that file, 0 where
@@ -95,8 +94,7 @@ class Finding:
     fix: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(NamedTuple):
     """What all findings of one code have in common; `help` is Markdown."""
 
     slug: str

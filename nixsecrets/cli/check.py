@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -80,7 +80,7 @@ def command(
 def from_top(repo: Repo, findings: Iterable[Finding]) -> list[Finding]:
     """Return findings whose paths are relative to the top of the work tree."""
     below = repo.relative_to_top(f"{repo.root}/")
-    return [replace(one, path=below + one.path) for one in findings]
+    return [one._replace(path=below + one.path) for one in findings]
 
 
 def report(form: str, findings: Iterable[Finding]) -> str:

@@ -4,18 +4,20 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from nixsecrets.cli import ui
 from nixsecrets.errors import NixsecretsError, ProgramError, UsageError, quoted
 from nixsecrets.findings import Finding
-from nixsecrets.guard.hookfile import COMMIT_HOOKS, PUSH_HOOK, HookFile, Standing
 from nixsecrets.guard.judge import Judge, Scanner
 from nixsecrets.repo.changes import Change, Changes, Entry
 from nixsecrets.repo.git import Git
 from nixsecrets.repo.snapshot import Snapshot
-from nixsecrets.reports import counted, text_line
+
+if TYPE_CHECKING:  # `hook run` starts at every commit and has no use for it
+    from nixsecrets.guard.hookfile import HookFile
 
 FINDINGS = 1
 _scan_option = click.option(
@@ -50,6 +52,8 @@ def install(start: Path, *, push: bool, scan: bool) -> None:
       nixsecrets hook install
       nixsecrets hook install --pre-push
     """
+    from nixsecrets.guard.hookfile import PUSH_HOOK, Standing
+
     git = _work_tree(start)
     for hook in _hooks(_folder(git)):
         if hook.name == PUSH_HOOK and not push:
@@ -85,6 +89,8 @@ def uninstall(start: Path) -> None:
 @click.pass_obj
 def status(start: Path) -> None:
     """Say which hooks are installed, and what is run before them."""
+    from nixsecrets.guard.hookfile import Standing
+
     git = _work_tree(start)
     for hook in _hooks(git.git_path("hooks")):
         standing = hook.standing()
@@ -219,13 +225,15 @@ def _pushed(git: Git, remote: str) -> Iterator[Changes]:
 
 def _report(found: Sequence[tuple[str, Finding]], *, staged: bool) -> int:
     """Say what was found, how to mend it, and how to go on all the same."""
+    if not found:
+        return 0
+    from nixsecrets.reports import counted, text_line
+
     for commit, finding in found:
         prefix = f"{commit} " if commit else ""
         ui.answer(f"{prefix}{text_line(finding)}")
         if finding.fix and not commit:
             ui.answer(f"    {finding.fix}")
-    if not found:
-        return 0
     sys.stdout.flush()  # git shows both streams as one
     codes = sorted({finding.code.value for _, finding in found})
     ui.say(
@@ -261,7 +269,9 @@ def _work_tree(start: Path) -> Git:
     return git
 
 
-def _hooks(folder: Path) -> list[HookFile]:
+def _hooks(folder: Path) -> "list[HookFile]":
+    from nixsecrets.guard.hookfile import COMMIT_HOOKS, PUSH_HOOK, HookFile
+
     return [HookFile(folder, name) for name in (*COMMIT_HOOKS, PUSH_HOOK)]
 
 

@@ -2,13 +2,12 @@
 
 Looks at blobs, never at the work tree, and needs no private key.  Each path is judged
 by the nearest map at or above it, as that commit has it.  Nothing heavy is imported,
-and of the map's modules only what matching paths needs.
+and what reads secrets only where one is staged.
 """
 
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from typing import NamedTuple
 
 from nixsecrets.errors import MapError, quoted
 from nixsecrets.findings import Code, Finding
@@ -19,14 +18,13 @@ from nixsecrets.policy import re2
 from nixsecrets.policy.load import decode, load
 from nixsecrets.policy.model import Rule
 from nixsecrets.policy.resolve import Policy
-from nixsecrets.secretfiles.whole import faults, looks_secret
+from nixsecrets.secretfiles.sniff import looks_secret
 
 MAP_NAME = "nixsecrets.toml"
 Scanner = Callable[[str, bytes], Iterator[Finding]]
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """A rule that wins a path; `map` is the path of the map it stands in."""
 
     rule: Rule
@@ -37,15 +35,17 @@ class Claim:
         return f"the rule {self.rule.pattern} ({self.map}:{self.rule.line})"
 
 
-@dataclass(frozen=True)
 class Judge:
-    """Judges the changes of one commit; `tree` is what it leaves behind.
+    """Judges the changes of one commit."""
 
-    `scan` looks for other kinds of secrets in ordinary files, if it is there.
-    """
+    def __init__(self, tree: Tree, scan: Scanner | None = None) -> None:
+        """Take what the commit leaves behind.
 
-    tree: Tree
-    scan: Scanner | None = None
+        `scan` looks for other kinds of secrets in ordinary files, if it is there.
+        """
+        self.tree, self.scan = tree, scan
+        # of each folder that was looked at; None where there is no map
+        self._policies: dict[str, Policy | None] = {}
 
     def findings(
         self, changed: Sequence[Change], deleted: Sequence[Blob] = ()
@@ -66,11 +66,6 @@ class Judge:
         return sorted(set(found))
 
     # --- the maps
-
-    @cached_property
-    def _policies(self) -> dict[str, Policy | None]:
-        """The policy of each folder that was looked at, None where there is no map."""
-        return {}
 
     def _learn_maps(self, paths: Iterable[str]) -> None:
         folders = {folder for path in paths for folder in _above(path)}
@@ -196,6 +191,8 @@ class Judge:
 
     def _whole(self, blob: Blob) -> bool:
         """Tell whether a file is a whole secret, whatever its name, or public keys."""
+        from nixsecrets.secretfiles.whole import faults
+
         for data in self.tree.read([blob]):
             if looks_secret(blob.path, data):
                 return not any(faults(blob.path, data, find=go_regex))
@@ -232,6 +229,8 @@ def _policy(folder: str, data: bytes) -> Policy:
 
 
 def _faults(path: str, data: bytes, claim: Claim) -> Iterator[Finding]:
+    from nixsecrets.secretfiles.whole import faults
+
     for fault in faults(path, data, wanted=claim.rule.sops, find=go_regex):
         fix = f"nixsecrets rekey {_shown(path)}"
         if fault.code is not Code.WEAK_OPTIONS:

@@ -6,8 +6,6 @@ go through the arithmetic; a secret key is hashed, never computed with, so it do
 matter that Python's integers take a time that depends on their value.
 """
 
-import hashlib
-
 _P = 2**255 - 19
 _A = 486662
 _KEY_SIZE = 32
@@ -69,6 +67,8 @@ def x25519_secret_of_seed(seed: bytes) -> bytes:
     It is not clamped, as ssh-to-age leaves it: X25519 clamps where it is used, and
     the text of the age identity comes out the same.
     """
+    import hashlib
+
     return hashlib.sha512(seed).digest()[:_KEY_SIZE]
 
 

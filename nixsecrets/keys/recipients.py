@@ -7,7 +7,6 @@ names (`book`), of backends (`forms`) or of files with several keys (`publickeys
 
 import base64
 import binascii
-import hashlib
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -102,7 +101,7 @@ class Recipient:
     def _told_apart_by(self) -> str:
         if self.ours:
             return f"{Kind.X25519}:{self.point.hex()}"
-        return f"{self.kind}:{hashlib.sha256(self.key).hexdigest()}"
+        return f"{self.kind}:{_sha256(self.key).hex()}"
 
     @property
     def tag(self) -> str | None:
@@ -118,13 +117,13 @@ class Recipient:
     def fingerprint(self) -> str:
         """`SHA256:…` as `ssh-keygen -l` prints it; the text of a key without one."""
         if self.kind in (Kind.SSH_ED25519, Kind.SSH_RSA):
-            return "SHA256:" + unpadded_base64(hashlib.sha256(self.key).digest())
+            return "SHA256:" + unpadded_base64(_sha256(self.key))
         return self.text
 
     @property
     def id(self) -> str:
         """The lock's name of this recipient: 16 hex digits of its text's SHA-256."""
-        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+        return _sha256(self.text.encode()).hex()[:16]
 
     @property
     def shown(self) -> str:
@@ -132,6 +131,12 @@ class Recipient:
         if len(self.text) <= _SHOWN_LENGTH:
             return self.text
         return f"{self.text[:32]}…{self.text[-16:]}"
+
+
+def _sha256(data: bytes) -> bytes:
+    import hashlib  # loads OpenSSL, and the hook has nothing to hash
+
+    return hashlib.sha256(data).digest()
 
 
 def unpadded_base64(data: bytes) -> str:
@@ -142,7 +147,7 @@ def unpadded_base64(data: bytes) -> str:
 @lru_cache(maxsize=8192)
 def tag_of(key: bytes) -> str:
     """Return the tag of `key`: unpadded base64 of 4 bytes of its SHA-256."""
-    return unpadded_base64(hashlib.sha256(key).digest()[:4])
+    return unpadded_base64(_sha256(key)[:4])
 
 
 @lru_cache(maxsize=8192)

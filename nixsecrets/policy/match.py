@@ -10,8 +10,7 @@ into `.sops.yaml`.  Nothing here knows who the readers of a path are.
 import itertools
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from nixsecrets.policy import re2
 from nixsecrets.policy.model import Rule
@@ -21,16 +20,14 @@ _ANY_NAME = "[^/]+"
 _WILD = frozenset("*?[")
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """A rule covers a path; the texts that `{host}` and `{user}` stand for in it."""
 
     host: str | None = None
     user: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Expansion:
+class Expansion(NamedTuple):
     """One regular expression of a rule, anchored unless the rule is a `path_regex`.
 
     `match` holds the names it was written for; None marks the catch-all that claims
@@ -41,8 +38,7 @@ class Expansion:
     match: Match | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(NamedTuple):
     """A piece of a segment: fixed text, a placeholder, or a wildcard."""
 
     regex: str
@@ -92,23 +88,26 @@ def literal_suffix(rule: Rule) -> str:
     return tail
 
 
-@dataclass(frozen=True, slots=True)
-class Matcher:
-    """A compiled rule; make one with `compile_rule`."""
+class Matcher(NamedTuple):
+    """A compiled rule; make one with `compile_rule`.
+
+    `prefix` begins every path that it covers, `find` matches one; `claims` are the
+    known names, each with its expression, where a path can be read in several ways.
+    """
 
     rule: Rule
-    _prefix: str
-    _find: Callable[[str], re.Match[str] | None] = field(repr=False)
-    _claims: tuple[tuple[re.Pattern[str], Match], ...] = field(repr=False)
+    prefix: str
+    find: Callable[[str], re.Match[str] | None]
+    claims: tuple[tuple[re.Pattern[str], Match], ...]
 
     def match(self, path: str) -> Match | None:
         """Match a whole path; where it can be read in several ways, known names win."""
-        if not path.startswith(self._prefix):
+        if not path.startswith(self.prefix):
             return None
-        found = self._find(path)
+        found = self.find(path)
         if found is None:
             return None
-        for pattern, match in self._claims:
+        for pattern, match in self.claims:
             if pattern.fullmatch(path):
                 return match
         return Match(**found.groupdict())

@@ -1,7 +1,7 @@
 """The recipient map as values (design: the recipient map, `nixsecrets.toml`)."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient
@@ -40,8 +40,7 @@ class User:
     line: int = field(default=0, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Retired:
+class Retired(NamedTuple):
     """A key that was in use once, so that files in the history can be attributed."""
 
     name: str
@@ -87,16 +86,14 @@ class RecipientMap:
     filename: str = "nixsecrets.toml"
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
+class Reader(NamedTuple):
     """One key that may read a file: whose it is, and in the form the file needs."""
 
     name: str
     recipient: Recipient
 
 
-@dataclass(frozen=True, slots=True)
-class Desired:
+class Desired(NamedTuple):
     """What the map wants for one path.
 
     `readers` are in set order: the keys of `always` first, each key once.

@@ -8,7 +8,7 @@ Only the question "is there a match" is preserved, not where it is.
 """
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _MAX_REPEAT = 1000  # of Go: a larger (or nested, multiplied) count does not compile
 _MAX_DEPTH = 100  # Go allows 1000; nobody writes more than a handful
@@ -76,8 +76,7 @@ def _class_char(code: int) -> str:
     return "\\" + char if char in r"\]^-[&|~" else char
 
 
-@dataclass(frozen=True, slots=True)
-class Atom:
+class Atom(NamedTuple):
     """One piece of a concatenation: its place in the source, its Python, its text.
 
     `literal` is the one character it stands for, or None; `weight` is the product of
@@ -92,8 +91,7 @@ class Atom:
     assertion: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Regex:
+class Regex(NamedTuple):
     """A parsed expression: its source, and the Python pattern that agrees with it.
 
     `atoms` are its pieces from left to right; empty where it has alternatives at the

@@ -8,7 +8,7 @@ count characters of the text as given (CRLF is two).
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 Path = tuple[str | int, ...]
 """Where a value lives in the parsed data: `("secrets", 0, "readers", 1)`."""
@@ -35,8 +35,7 @@ class ScanError(ValueError):
         self.offset = offset
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """One part of a dotted key: its name, and its span with the quotes."""
 
     name: str
@@ -44,8 +43,7 @@ class Key:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
+class Scalar(NamedTuple):
     """A string, number, boolean or date; the span covers quotes."""
 
     path: Path
@@ -53,8 +51,7 @@ class Scalar:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Array:
+class Array(NamedTuple):
     """`[ … ]`; the span covers the brackets."""
 
     path: Path
@@ -63,8 +60,7 @@ class Array:
     items: tuple["Value", ...]
 
 
-@dataclass(frozen=True, slots=True)
-class InlineTable:
+class InlineTable(NamedTuple):
     """`{ … }`; the span covers the braces."""
 
     path: Path
@@ -76,8 +72,7 @@ class InlineTable:
 Value = Scalar | Array | InlineTable
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """`key = value`, from the key to the end of the value (no comment, no newline).
 
     `path` is absolute; its last `len(keys)` parts are the names of `keys`.
@@ -98,8 +93,7 @@ class Entry:
         return self.value.end
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """`[table]` or `[[array of tables]]`, with its brackets.
 
     `path` is absolute and holds the indices of arrays of tables, so `[[secrets]]` is
@@ -116,8 +110,7 @@ Statement = Header | Entry
 Node = Header | Entry | Value
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """A text and its statements in file order."""
 
     text: str

@@ -5,13 +5,12 @@ path is any text without a NUL, and never quoted (git-diff-tree(1), Raw output f
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 _REGULAR_MODES = frozenset({"100644", "100755", "100664"})
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A path in the index or in a tree; `mode` is git's, in octal digits."""
 
     path: str
@@ -29,16 +28,14 @@ class Entry:
         return self.mode == "120000"
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """A path that is added or changed; `old` is what it was, None where it is new."""
 
     new: Entry
     old: Entry | None
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(NamedTuple):
     """What one commit changes.  `commit` is its id, None for what is staged."""
 
     commit: str | None

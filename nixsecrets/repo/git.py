@@ -82,12 +82,14 @@ class Git:
 
         Everything, where there is no commit yet.
         """
-        if self._head() is None:
-            new = tuple(Change(entry, None) for entry in self.entries())
-            return Changes(None, new, ())
         arguments = ("diff-index", "--cached", *_RAW, "--ignore-submodules=none")
-        raw = self._names((*arguments, "HEAD", "--"), self.top)
-        return changes.of_raw(None, raw)
+        result = run((*arguments, "HEAD", "--"), self.top, b"", self.index_file)
+        if result.returncode == 0:
+            return changes.of_raw(None, _split(result.stdout))
+        if self._head() is not None:
+            raise failure("diff-index", result)
+        new = tuple(Change(entry, None) for entry in self.entries())
+        return Changes(None, new, ())
 
     def entries(
         self, paths: Sequence[str] | None = None, *, commit: str | None = None
@@ -253,8 +255,7 @@ class Git:
         self._output(("add", *flags), folder, names)
 
     def _names(self, arguments: Sequence[str], folder: Path) -> list[str]:
-        output = os.fsdecode(self._output(arguments, folder))
-        return output.removesuffix("\0").split("\0") if output else []
+        return _split(self._output(arguments, folder))
 
     def _output(
         self, arguments: Sequence[str], folder: Path, stdin: bytes = b""
@@ -263,6 +264,11 @@ class Git:
         if result.returncode != 0:
             raise failure(arguments[0], result)
         return result.stdout
+
+
+def _split(output: bytes) -> list[str]:
+    """Return what `-z` separates."""
+    return os.fsdecode(output).removesuffix("\0").split("\0") if output else []
 
 
 def _batches(paths: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -1,8 +1,7 @@
 """The index, or a commit, as a tree that can be looked into and read."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from nixsecrets.repo.changes import Entry
 from nixsecrets.repo.git import Git
@@ -13,8 +12,7 @@ class _HasOid(Protocol):
     def oid(self) -> str: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """What the index (`commit` None) or a commit of a work tree holds.
 
     `reader` reads a blob by its id, as `Git.reader` gives it.

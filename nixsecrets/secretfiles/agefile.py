@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from nixsecrets.errors import SecretFileError
+from nixsecrets.secretfiles.sniff import ARMOR_BEGIN, BOM, MAGIC
+from nixsecrets.secretfiles.sniff import looks_like_age as looks_like_age
 
-_MAGIC_ANY = b"age-encryption.org/"
-_MAGIC = b"age-encryption.org/v1\n"
+_MAGIC = MAGIC + b"v1\n"
 _HEADER_END = b"---"
-_ARMOR_BEGIN = b"-----BEGIN AGE ENCRYPTED FILE-----"
 _ARMOR_END = b"-----END AGE ENCRYPTED FILE-----"
-_BOM = b"\xef\xbb\xbf"
 _COLUMNS = 64
 _NONCE = 16
 _TAG = 16
@@ -92,17 +91,6 @@ class AgeFile:
         return any(stanza.type == "scrypt" for stanza in self.stanzas)
 
 
-def looks_like_age(data: bytes) -> bool:
-    """Tell whether `data` starts like an age file of any version, armored or not.
-
-    Blanks or a byte order mark before armor do not hide it: such a file was meant to
-    be a secret, and `parse` says what is wrong with it.
-    """
-    if data.startswith(_MAGIC_ANY):
-        return True
-    return data[:1024].removeprefix(_BOM).lstrip().startswith(_ARMOR_BEGIN)
-
-
 def parse(data: bytes) -> AgeFile:
     """Take an age file apart; binary and armored files alike.
 
@@ -110,7 +98,7 @@ def parse(data: bytes) -> AgeFile:
         SecretFileError: `data` breaks the grammar anywhere in armor or header.  The
             message says what is wrong in words that need no file name.
     """
-    if data.startswith(_MAGIC_ANY):
+    if data.startswith(MAGIC):
         return _parse_binary(data, armored=False)
     return _parse_binary(_unarmor(data), armored=True)
 
@@ -209,7 +197,7 @@ def _armor(binary: bytes) -> bytes:
     text = binascii.b2a_base64(binary, newline=False)
     starts = range(0, len(text), _COLUMNS)
     lines = [text[at : at + _COLUMNS] for at in starts]
-    return b"\n".join((_ARMOR_BEGIN, *lines, _ARMOR_END, b""))
+    return b"\n".join((ARMOR_BEGIN, *lines, _ARMOR_END, b""))
 
 
 def _unarmor(data: bytes) -> bytes:
@@ -219,9 +207,9 @@ def _unarmor(data: bytes) -> bytes:
     beyond that armor has one spelling only, so it is compared with its own encoding.
     """
     text = data.strip(b" \t\r\n")
-    if text.startswith(_BOM):
+    if text.startswith(BOM):
         _refuse("starts with a byte order mark, which age does not accept")
-    if not text.startswith(_ARMOR_BEGIN):
+    if not text.startswith(ARMOR_BEGIN):
         raise SecretFileError(
             "the file is not an age file", "encrypt it with `nixsecrets edit`"
         )
@@ -229,7 +217,7 @@ def _unarmor(data: bytes) -> bytes:
         text = text.replace(b"\r\n", b"\n")
     if not text.endswith(b"\n" + _ARMOR_END):
         _refuse("is damaged: its armor does not end as it should")
-    base64 = text[len(_ARMOR_BEGIN) : -len(_ARMOR_END)].replace(b"\n", b"")
+    base64 = text[len(ARMOR_BEGIN) : -len(_ARMOR_END)].replace(b"\n", b"")
     try:
         binary = binascii.a2b_base64(base64, strict_mode=True)
     except ValueError:

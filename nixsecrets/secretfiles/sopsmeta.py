@@ -5,16 +5,18 @@ Pure: bytes in, values out.  Knows where metadata stands (`sopsyaml`, `sopsjson`
 nothing and trusts no order of keys, which changed between sops 3.7 and 3.13.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import lru_cache
 from typing import assert_never
 
 from nixsecrets.errors import KeyFormatError
 from nixsecrets.keys.recipients import Recipient, parse_recipient
 from nixsecrets.secretfiles import sopsflat, sopsjson, sopsyaml
+from nixsecrets.secretfiles.sniff import SopsFormat as SopsFormat
+from nixsecrets.secretfiles.sniff import format_for as format_for
+from nixsecrets.secretfiles.sniff import looks_like_sops as looks_like_sops
+from nixsecrets.secretfiles.sniff import sniffed
 from nixsecrets.secretfiles.sopsblock import Block, Node, items, refuse
 
 Options = tuple[tuple[str, str | bool], ...]
@@ -38,21 +40,6 @@ _OTHER_KEYS = {
     "azure_kv": ("vault_url", "name"),
     "hc_vault": ("vault_address", "engine_path", "key_name"),
 }
-_ENCRYPTED = re.compile(rb"ENC\[AES256_GCM,data:[A-Za-z0-9+/=]*,iv:")
-_YAML_KEY = re.compile(rb"^(?:sops|\"sops\"|'sops')[ \t]*:", re.MULTILINE)
-_JSON_KEY = re.compile(rb'"sops"\s*:\s*\{')
-_INI_SECTION = re.compile(rb"^[ \t]*\[[ \t]*sops[ \t]*\]", re.MULTILINE)
-_DOTENV_NAME = re.compile(rb"^sops_(?:mac|age__|lastmodified)", re.MULTILINE)
-
-
-class SopsFormat(StrEnum):
-    """The formats of sops, by the names of its `--input-type`."""
-
-    YAML = "yaml"
-    JSON = "json"
-    DOTENV = "dotenv"
-    INI = "ini"
-    BINARY = "binary"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,19 +78,6 @@ class SopsFile:
     options: Options
 
 
-def format_for(path: str) -> SopsFormat:
-    """Return the format that sops takes a file for: by suffix, else binary."""
-    if path.endswith((".yaml", ".yml")):
-        return SopsFormat.YAML
-    if path.endswith(".json"):
-        return SopsFormat.JSON
-    if path.endswith(".env"):
-        return SopsFormat.DOTENV
-    if path.endswith(".ini"):
-        return SopsFormat.INI
-    return SopsFormat.BINARY
-
-
 def canonical_options(options: Iterable[tuple[str, str | bool]]) -> Options:
     """Return selection options so that equal meanings compare equal.
 
@@ -112,55 +86,6 @@ def canonical_options(options: Iterable[tuple[str, str | bool]]) -> Options:
     """
     kept = (o for o in options if o[1] and tuple(o) != _DEFAULT_OPTION)
     return tuple(sorted(kept, key=lambda option: option[0]))
-
-
-def looks_like_sops(path: str, data: bytes) -> bool:
-    """Tell whether a file is, or was meant to be, a sops file (cheap, no parsing).
-
-    True also for a damaged one: metadata without its end, encrypted values without
-    metadata.  `parse` says what is wrong with it.
-    """
-    if b"sops" not in data and b"ENC[" not in data:
-        return False
-    named: re.Match[bytes] | None
-    match format_for(path):
-        case SopsFormat.BINARY:
-            return _sniffed(data) is not None
-        case SopsFormat.YAML:
-            named = _YAML_KEY.search(data) or _JSON_KEY.search(data)
-        case SopsFormat.JSON:
-            named = _JSON_KEY.search(data)
-        case SopsFormat.DOTENV:
-            named = _DOTENV_NAME.search(data)
-        case SopsFormat.INI:
-            named = _INI_SECTION.search(data)
-        case _ as never:
-            assert_never(never)
-    return bool(named and _is_metadata(data)) or bool(_ENCRYPTED.search(data))
-
-
-def _is_metadata(data: bytes) -> bool:
-    return (b"mac" in data and b"lastmodified" in data) or b"BEGIN AGE ENC" in data
-
-
-def _sniffed(data: bytes) -> SopsFormat | None:
-    """Return the format of a sops file whose name has no suffix that sops knows.
-
-    sops takes such a file for binary unless it is told otherwise (`--input-type`,
-    `format` of sops-nix), so the other formats occur under any name.
-    """
-    if not _is_metadata(data) or not _ENCRYPTED.search(data):
-        return None
-    if data.lstrip()[:1] == b"{":
-        if not _JSON_KEY.search(data):
-            return None
-        binary = re.match(rb'\s*\{\s*"(?:data"\s*:\s*"|sops")', data)
-        return SopsFormat.BINARY if binary else SopsFormat.JSON
-    if _YAML_KEY.search(data):
-        return SopsFormat.YAML
-    if _INI_SECTION.search(data):
-        return SopsFormat.INI
-    return SopsFormat.DOTENV if _DOTENV_NAME.search(data) else None
 
 
 def parse(path: str, data: bytes) -> SopsFile:
@@ -173,7 +98,7 @@ def parse(path: str, data: bytes) -> SopsFile:
     """
     kind = format_for(path)
     if kind is SopsFormat.BINARY:
-        kind = _sniffed(data) or kind
+        kind = sniffed(data) or kind
     return parse_as(kind, data)
 
 

@@ -7,7 +7,7 @@ file is, the answer is no, and `whole` looks closely.
 
 import re
 
-from nixsecrets.secretfiles.sopsmeta import SopsFormat
+from nixsecrets.secretfiles.sniff import SopsFormat
 
 _B64 = r"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?+"
 _ENC = (

@@ -53,11 +53,6 @@ _FIELDS = frozenset(
 _KMS = ("kms", "gcp_kms", "hckms", "azure_kv", "hc_vault")
 
 
-def looks_secret(path: str, data: bytes) -> bool:
-    """Tell whether a file is, or was meant to be, encrypted."""
-    return agefile.looks_like_age(data) or sopsmeta.looks_like_sops(path, data)
-
-
 def faults(
     path: str, data: bytes, *, wanted: Options = (), find: Finder = python_regex
 ) -> Iterator[Finding]:

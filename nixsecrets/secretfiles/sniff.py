@@ -1,0 +1,108 @@
+"""What a file is taken for, by a quick look: an age file, a sops file, neither.
+
+Cheap and loaded first: the guard asks for every staged file, `check` for every file of
+the repository.  Whether a file is a whole secret is for the readers and `whole`.
+"""
+
+import re
+from enum import StrEnum
+from typing import assert_never
+
+MAGIC = b"age-encryption.org/"
+ARMOR_BEGIN = b"-----BEGIN AGE ENCRYPTED FILE-----"
+BOM = b"\xef\xbb\xbf"
+
+# Compiled where first used (`re` keeps them): most commits hold no secret.
+_ENCRYPTED = rb"ENC\[AES256_GCM,data:[A-Za-z0-9+/=]*,iv:"
+_YAML_KEY = rb"(?m)^(?:sops|\"sops\"|'sops')[ \t]*:"
+_JSON_KEY = rb'"sops"\s*:\s*\{'
+_INI_SECTION = rb"(?m)^[ \t]*\[[ \t]*sops[ \t]*\]"
+_DOTENV_NAME = rb"(?m)^sops_(?:mac|age__|lastmodified)"
+
+
+class SopsFormat(StrEnum):
+    """The formats of sops, by the names of its `--input-type`."""
+
+    YAML = "yaml"
+    JSON = "json"
+    DOTENV = "dotenv"
+    INI = "ini"
+    BINARY = "binary"
+
+
+def looks_secret(path: str, data: bytes) -> bool:
+    """Tell whether a file is, or was meant to be, encrypted."""
+    return looks_like_age(data) or looks_like_sops(path, data)
+
+
+def looks_like_age(data: bytes) -> bool:
+    """Tell whether `data` starts like an age file of any version, armored or not.
+
+    Blanks or a byte order mark before armor do not hide it: such a file was meant to
+    be a secret, and `agefile.parse` says what is wrong with it.
+    """
+    if data.startswith(MAGIC):
+        return True
+    return data[:1024].removeprefix(BOM).lstrip().startswith(ARMOR_BEGIN)
+
+
+def looks_like_sops(path: str, data: bytes) -> bool:
+    """Tell whether a file is, or was meant to be, a sops file (cheap, no parsing).
+
+    True also for a damaged one: metadata without its end, encrypted values without
+    metadata.  `sopsmeta.parse` says what is wrong with it.
+    """
+    if b"sops" not in data and b"ENC[" not in data:
+        return False
+    named: re.Match[bytes] | None
+    match format_for(path):
+        case SopsFormat.BINARY:
+            return sniffed(data) is not None
+        case SopsFormat.YAML:
+            named = re.search(_YAML_KEY, data) or re.search(_JSON_KEY, data)
+        case SopsFormat.JSON:
+            named = re.search(_JSON_KEY, data)
+        case SopsFormat.DOTENV:
+            named = re.search(_DOTENV_NAME, data)
+        case SopsFormat.INI:
+            named = re.search(_INI_SECTION, data)
+        case _ as never:
+            assert_never(never)
+    return bool(named and _is_metadata(data)) or bool(re.search(_ENCRYPTED, data))
+
+
+def format_for(path: str) -> SopsFormat:
+    """Return the format that sops takes a file for: by suffix, else binary."""
+    if path.endswith((".yaml", ".yml")):
+        return SopsFormat.YAML
+    if path.endswith(".json"):
+        return SopsFormat.JSON
+    if path.endswith(".env"):
+        return SopsFormat.DOTENV
+    if path.endswith(".ini"):
+        return SopsFormat.INI
+    return SopsFormat.BINARY
+
+
+def sniffed(data: bytes) -> SopsFormat | None:
+    """Return the format of a sops file whose name has no suffix that sops knows.
+
+    sops takes such a file for binary unless it is told otherwise (`--input-type`,
+    `format` of sops-nix), so the other formats occur under any name.
+    """
+    if not _is_metadata(data) or not re.search(_ENCRYPTED, data):
+        return None
+    if data.lstrip()[:1] == b"{":
+        if not re.search(_JSON_KEY, data):
+            return None
+        binary = re.match(rb'\s*\{\s*"(?:data"\s*:\s*"|sops")', data)
+        return SopsFormat.BINARY if binary else SopsFormat.JSON
+    if re.search(_YAML_KEY, data):
+        return SopsFormat.YAML
+    if re.search(_INI_SECTION, data):
+        return SopsFormat.INI
+    return SopsFormat.DOTENV if re.search(_DOTENV_NAME, data) else None
+
+
+def _is_metadata(data: bytes) -> bool:
+    return (b"mac" in data and b"lastmodified" in data) or b"BEGIN AGE ENC" in data
