@@ -25,7 +25,7 @@ settings.load_profile(
 def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Run all tests with an empty home and without the caller's variables."""
     home = tmp_path_factory.mktemp("home")
-    kept = ("CI", "HYPOTHESIS_", "NIXSECRETS_REFERENCE_BIN", "PYTEST_", "VIRTUAL_ENV")
+    kept = ("CI", "HYPOTHESIS_", "NIXSECRETS_REFERENCE_", "PYTEST_", "VIRTUAL_ENV")
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if not name.startswith(kept)]:
             patch.delenv(name)

@@ -1,5 +1,10 @@
-"""The repository in working order that the command line's tests use, and real Nix."""
+"""The repository in working order that the command line's tests use, and real Nix.
 
+Nix is the one on PATH and each one in the folders of NIXSECRETS_REFERENCE_NIX.
+"""
+
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,10 +13,29 @@ from tests.cli.conftest import ready as ready
 from tests.cli.conftest import template as template
 from tests.nix.nixkit import nix_env
 
+_FOLDERS = [
+    folder
+    for folder in os.environ.get("NIXSECRETS_REFERENCE_NIX", "").split(":")
+    if folder
+]
+_NAMES = ["nix", *(Path(folder).parent.name for folder in _FOLDERS)]
+
+
+@pytest.fixture(params=[None, *_FOLDERS], ids=_NAMES)
+def each_nix(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    clean_environment: None,
+) -> None:
+    """Run the test once with each version of Nix that is at hand."""
+    if request.param is None:
+        return
+    if shutil.which("nix", path=request.param) is None:
+        pytest.skip(f"{request.param} has no nix: .ci/newer-nix can fetch one")
+    monkeypatch.setenv("PATH", f"{request.param}:{os.environ['PATH']}")
+
 
 @pytest.fixture
-def nix(tmp_path: Path, clean_environment: None) -> dict[str, str]:
+def nix(tmp_path: Path, each_nix: None) -> dict[str, str]:
     """An environment with a Nix store of the test's own."""
-    import os
-
     return nix_env(tmp_path / "nix", dict(os.environ))

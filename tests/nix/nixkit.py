@@ -34,12 +34,17 @@ def nix_env(folder: Path, env: dict[str, str]) -> dict[str, str]:
     }
 
 
+def nix_program(name: str) -> str:
+    """Return the absolute path of a program of the Nix that the test is run with."""
+    return shutil.which(name) or kit.program(name)
+
+
 def run_nix(
     *arguments: str, cwd: Path, env: dict[str, str]
 ) -> subprocess.CompletedProcess[str]:
     """Run the real `nix`."""
     return subprocess.run(
-        [kit.program("nix"), *FLAKES, *arguments],
+        [nix_program("nix"), *FLAKES, *arguments],
         cwd=cwd,
         env=env,
         capture_output=True,
@@ -60,7 +65,7 @@ def evaluated(expression: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Evaluate an expression, whatever comes of it."""
     return subprocess.run(
         [
-            *(kit.program("nix-instantiate"), "--store", "dummy://"),
+            *(nix_program("nix-instantiate"), "--store", "dummy://"),
             *("--eval", "--strict", "--json", "--readonly-mode", "-E", expression),
         ],
         cwd=cwd,

@@ -117,6 +117,7 @@ def test_a_saved_inventory_gives_the_same_elsewhere_without_nix(
 ) -> None:
     file = several.root.parent / "declared.json"
     there = several.run("check", "--flake", ".", "--jobs", "2", "--save", file)
+    assert there.stdout.startswith(TABLE)
     without = {"PATH": str(Path(shutil.which("git") or "").parent)}
     if shutil.which("nix", path=without["PATH"]):
         folder = several.root.parent / "bin"

@@ -10,6 +10,7 @@ from tests import fleet as kit
 from tests.fleet import PROJECT
 from tests.nix.nixkit import evaluate, run_nix
 
+pytestmark = pytest.mark.usefixtures("each_nix")
 SYSTEMS = ["aarch64-darwin", "aarch64-linux", "x86_64-darwin", "x86_64-linux"]
 OUTPUTS = f"""
 let

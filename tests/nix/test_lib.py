@@ -12,6 +12,8 @@ from tests.cli.conftest import write_secret
 from tests.fleet import PROJECT, Fleet
 from tests.nix.nixkit import evaluate, evaluated, lib
 
+pytestmark = pytest.mark.usefixtures("each_nix")
+
 
 def test_hosts_and_users_have_the_keys_of_the_map_without_comments(
     ready: Fleet,
