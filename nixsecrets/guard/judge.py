@@ -119,7 +119,7 @@ class Judge:
         elif claim is not None and self._was_secret(blob, before):
             message = f"was a secret and is none any more; {claim} keeps it one"
             yield Finding(blob.path, Code.PLAINTEXT, message, fix=_encrypt(blob.path))
-        for sighting in private_keys(data):
+        for sighting in private_keys(blob.path, data):
             message = f"holds {sighting.what}"
             yield Finding(blob.path, Code.PRIVATE_KEY, message, sighting.line)
         if self.scan and blob.regular and not looks_secret(blob.path, data):

@@ -1,40 +1,50 @@
 """Private keys in any file: what they look like, told without quoting them.
 
 Only what could be used counts: an age identity with a right checksum, a PEM block with
-something in it, a WireGuard key under its name.  A mention of one in code or in a
-manual does not.
+most of its content, a WireGuard key under its name.  A mention of one in code, or a
+shortened one in a manual, does not.  Expressions are compiled when a word of theirs
+was found, which in most files none is.
 """
 
-import base64
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from nixsecrets.guard import wrapped
 from nixsecrets.keys.bech32 import Bech32Error, decode
 
-_AGE = re.compile(
-    rb"age-(secret-key(?:-pq)?|plugin-[a-z0-9._+-]{1,64}?)-"
-    rb"1([02-9ac-hj-np-z]{20,8000})",
-    re.IGNORECASE,
+_AGE = (
+    rb"(?i)age-(secret-key(?:-pq)?|plugin-[a-z0-9._+-]{1,64}?)-"
+    rb"1([02-9ac-hj-np-z]{20,8000})"
 )
-_PEM = re.compile(
-    rb"-----BEGIN ([A-Z0-9 ]{0,32})PRIVATE KEY(?: BLOCK)?-----"
-    rb"(?:(?!-----).){0,2000}?[A-Za-z0-9+/]{32}",
-    re.DOTALL,
+_BEGIN = rb"-{4,5} ?BEGIN ([A-Z0-9 ]{0,32})PRIVATE KEY(?: BLOCK)? ?-{4,5}"
+_GAP = rb"(?:[^A-Za-z0-9]|(?<=\\)[nr]){0,200}"  # line ends, quotes, indentation, `\n`
+_RUN = rb"[A-Za-z0-9+/]{16,}"
+_HEADERS = (
+    b"(?:" + _GAP + rb"(?:Charset|Comment|DEK-Info|Hash|MessageID|Proc-Type|Subject"
+    rb"|Version): ?(?:(?!\\+[nr])[^\n]){0,200})*"
 )
-_PUTTY = re.compile(rb"^PuTTY-User-Key-File-\d: ", re.MULTILINE)
-_WIREGUARD = re.compile(
-    rb"(?:private|preshared)[_-]?key[\"']?\s{0,8}[:=]\s{0,8}[\"']?"
-    rb"([A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)(?![A-Za-z0-9+/=])",
-    re.IGNORECASE,
+_PUTTY = (
+    rb"PuTTY-User-Key-File-\d: (?:(?!PuTTY-User).){0,9000}?"
+    rb"Private-Lines: \d{1,3}" + _GAP + _RUN
 )
-# "-----BEGIN " in base64, as Kubernetes and cloud-init keep PEM files.
-_WRAPPED = re.compile(rb"LS0tLS1CRUdJTi[A-Za-z0-9+/\s]{32,20000}={0,2}")
+_GPG = (
+    rb"\((?:11:|21:protected-|protected-)private-key\s{0,9}\((?:\d:)?(?:rsa|dsa|ecc|elg)"
+    rb"|\(private-key\s{1,9}\((?:rsa|dsa|ecc|elg)"
+)
+_WIREGUARD = (
+    rb"(?i)(?:private|preshared)[_-]?key[\\\"']{0,3}\s{0,64}[:=]\s{0,64}"
+    rb"(?:[\w.]{1,32}\s{1,64}){0,3}[\\\"']{0,3}"
+    rb"((?-i:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=))(?![A-Za-z0-9+/=])"
+)
 _WORDS = (
-    *(b"PRIVATE KEY", b"PuTTY-User-Key-File-", b"LS0tLS1CRUdJTi", b"AGE-", b"age-"),
+    *(b"PRIVATE KEY", b"PuTTY-User-Key-File-", b"AGE-", b"age-", b"Age-"),
     *(b"rivate", b"RIVATE", b"reshared", b"RESHARED"),
 )
-_UTF16 = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+_WINDOW = 8000  # of a PEM block: an RSA key of 8192 bits has 6400 characters
+_SHORTEST = {b"OPENSSH": 200, b"PGP": 100}  # characters of base64; ed25519 has more
+_SHORT = 90
 
 
 class Sighting(NamedTuple):
@@ -44,33 +54,55 @@ class Sighting(NamedTuple):
     line: int
 
 
-def private_keys(data: bytes) -> Iterator[Sighting]:
-    """Yield the private keys in a file, in no order."""
-    encoding = _UTF16.get(data[:2])
-    if encoding is not None:  # what a redirection in PowerShell writes
-        data = data.decode(encoding, "replace").encode("utf-8", "replace")
-    if not any(word in data for word in _WORDS):
-        return  # a plain search is a hundred times faster
-    for what, at in _found(data):
-        yield Sighting(what, data.count(b"\n", 0, at) + 1)
+def private_keys(path: str, data: bytes) -> Iterator[Sighting]:
+    """Yield the private keys in a file, in the order of their kinds and places."""
+    if what := _whole_file(path, data):
+        yield Sighting(what, 1)
+        return
+    texts = [data]
+    if b"\0" in data:  # UTF-16, as PowerShell writes and appends it; and UTF-32
+        texts.append(data.replace(b"\0", b""))
+    found: dict[Sighting, None] = {}
+    for text in texts:
+        if any(word in text for word in _WORDS):
+            found |= dict.fromkeys(_in_the_open(text))
+        found |= dict.fromkeys(_in_base64(text))
+    yield from found
 
 
-def _found(data: bytes) -> Iterator[tuple[str, int]]:
-    for match in _AGE.finditer(data):
+def _in_the_open(text: bytes) -> Iterator[Sighting]:
+    found = list(_found(text))
+    ends = [m.start() for m in re.finditer(rb"\n", text)] if found else []
+    for what, place in found:
+        yield Sighting(what, bisect_left(ends, place) + 1)
+
+
+def _in_base64(text: bytes) -> Iterator[Sighting]:
+    found = [
+        (what, place)
+        for inner, place in wrapped.texts(text)
+        for what, _ in _found(inner)
+    ]
+    lines = wrapped.lines_of(text, [place for _, place in found])
+    for (what, _), line in zip(found, lines, strict=True):
+        yield Sighting(f"{what} in base64", line)
+
+
+def _found(text: bytes) -> Iterator[tuple[str, int]]:
+    for match in re.finditer(_AGE, text):
         if what := _identity(match[1].decode().lower(), match[0].decode()):
             yield what, match.start()
-    for match in _PEM.finditer(data):
-        yield _pem(match[1]), match.start()
-    for match in _PUTTY.finditer(data):
+    for match in re.finditer(_BEGIN, text):
+        label = match[1].strip()
+        if _has_content(label, text[match.end() : match.end() + _WINDOW]):
+            yield _pem(label), match.start()
+    for match in re.finditer(_PUTTY, text, re.DOTALL):
         yield "a PuTTY private key", match.start()
-    for match in _WIREGUARD.finditer(data):
+    for match in re.finditer(_GPG, text):
+        yield "a GnuPG private key", match.start()
+    for match in re.finditer(_WIREGUARD, text):
         if len(set(match[1])) > 8:  # 43 times the same letter is an example
             yield "a WireGuard private key", match.start()
-    for match in _WRAPPED.finditer(data):
-        text = re.sub(rb"\s", b"", match[0])
-        inner = base64.b64decode(text[: len(text) // 4 * 4])
-        if pem := _PEM.search(inner):
-            yield f"{_pem(pem[1])} in base64", match.start()
 
 
 def _identity(kind: str, text: str) -> str | None:
@@ -79,7 +111,9 @@ def _identity(kind: str, text: str) -> str | None:
     What follows it may be of the same letters: shorter texts are tried, too.
     """
     known = {"secret-key": 74, "secret-key-pq": 77}
-    for candidate in {text, text[: known.get(kind, len(text))]}:
+    one_case = re.match(r"[A-Z0-9._+-]+|[a-z0-9._+-]+", text)
+    cut = one_case[0] if one_case else text
+    for candidate in {text, text[: known.get(kind, len(text))], cut}:
         same_case = candidate.upper() if candidate[-1].isupper() else candidate.lower()
         try:
             decode(same_case)
@@ -91,8 +125,85 @@ def _identity(kind: str, text: str) -> str | None:
     return None
 
 
+# --- PEM and its relatives
+
+
+def _has_content(label: bytes, after: bytes) -> bool:
+    """Tell whether most of a key follows its first line, however it is quoted."""
+    body = after.partition(b"-----")[0]
+    headers = re.match(_HEADERS, body)
+    lines = re.compile(b"(?:" + _GAP + _RUN + b")+").match(
+        body, headers.end() if headers else 0
+    )
+    joined = b"".join(re.findall(_RUN, lines[0])) if lines else b""
+    return len(joined) >= _needed(label, joined)
+
+
+def _needed(label: bytes, base64: bytes) -> int:
+    """Return how many characters a key must have: half of what its DER says."""
+    if label in _SHORTEST:
+        return _SHORTEST[label]
+    # the n of `\nMIIE…` in a quoted text, or the + of a patch, is no part of it
+    head = wrapped.decoded(base64[base64[:1] != b"M" :][:8])
+    if head[:1] != b"\x30" or len(head) < 4:
+        return _SHORT
+    long = {0x82: int.from_bytes(head[2:4], "big"), 0x81: head[2]}
+    return long.get(head[1], head[1]) * 4 // 3 // 2
+
+
 def _pem(label: bytes) -> str:
-    name = label.decode().strip()
+    name = label.decode()
     if name == "PGP":
         return "a PGP private key"
-    return f"{name} private key".strip() if name else "a private key"
+    return f"{name} private key" if name else "a private key"
+
+
+# --- files that are nothing but a key
+
+
+def _whole_file(path: str, data: bytes) -> str | None:
+    """Say what private key a file is as a whole."""
+    if _is_pgp(data):
+        return "a PGP private key"
+    if 44 <= len(data) <= 48 and _is_wireguard(path, data.strip()):
+        return "a WireGuard private key"
+    return None
+
+
+def _is_pgp(data: bytes) -> bool:
+    """Tell whether a file begins with a secret key packet (RFC 9580, sections 4, 5).
+
+    A packet has its tag, its length, then the version of the key, a date, an algorithm.
+    """
+    if len(data) < 40 or data[0] not in {0x94, 0x95, 0x96, 0xC5}:
+        return False
+    if data[0] == 0xC5:
+        size = 1 if data[1] < 192 else 2 if data[1] < 224 else 5
+        length = data[1] if size == 1 else ((data[1] - 192) << 8) + data[2] + 192
+        length = length if size < 5 else int.from_bytes(data[2:6], "big")
+    else:
+        size = 1 << (data[0] & 3)
+        length = int.from_bytes(data[1 : 1 + size], "big")
+    end = 1 + size + length
+    follows = end == len(data) or (end < len(data) and data[end] & 0x80 != 0)
+    body = data[1 + size :]
+    known = body[0] in {3, 4, 5, 6} and body[5] in {1, 2, 3, *range(16, 29)}
+    return follows and known and length >= 30
+
+
+def _is_wireguard(path: str, text: bytes) -> bool:
+    """Tell whether a file of one key is `wg genkey`'s and not `wg pubkey`'s.
+
+    Its name says so (wg(8) calls it `privatekey`), or that of WireGuard does and the
+    key has the fixed bits of a private one (RFC 7748, section 5).
+    """
+    if not re.fullmatch(rb"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=", text):
+        return False
+    folder, _, name = path.lower().rpartition("/")
+    if len(set(text)) <= 8 or "pub" in name:
+        return False
+    if "priv" in name or "preshared" in name or "psk" in name:
+        return True
+    key = wrapped.decoded(text)
+    fixed = key[0] & 7 == 0 and key[31] & 0xC0 == 0x40
+    return fixed and re.search(r"wg|wireguard", f"{folder}/{name}") is not None
