@@ -1,9 +1,13 @@
 """The fuzz targets themselves: real files pass, hostile megabytes do not hang."""
 
+import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from tests.fleet import PROJECT, run_program
 from tests.fuzz.targets import TARGETS, seeds
 
 MEGABYTES = 10_000_000
@@ -34,3 +38,13 @@ def test_hostile_megabytes_are_read_once(name: str, what: str) -> None:
     seed = next(seeds(name), b"")
     data = HOSTILE[what](seed)
     TARGETS[name](data[: SMALLER.get(name, len(data))])
+
+
+def test_the_fuzzer_sees_which_lines_an_input_reaches(tmp_path: Path) -> None:
+    pytest.importorskip("atheris")
+    arguments = ("-m", "tests.fuzz", "--seconds", "1", "lock")
+    env = os.environ | {"PYTHONPATH": str(PROJECT)}
+    env["PYTHONUNBUFFERED"] = "1"
+    run_program(sys.executable, *arguments, cwd=tmp_path, env=env)
+    corpus = list((tmp_path / ".fuzz/lock/corpus").iterdir())
+    assert len(corpus) > len(list(seeds("lock"))) + 3
