@@ -151,8 +151,8 @@ CATALOGUE: Mapping[Code, Kind] = {
         "The file holds a private key: an age identity (also post-quantum and plugin"
         " ones), an OpenSSH, PEM, PGP or PuTTY private key, or a WireGuard key under"
         " its name; as text, in base64 or in UTF-16, quoted, indented or in the middle"
-        " of a line. A passphrase on it changes nothing. A placeholder, or a key that is"
-        " cut short for a manual, is none.\n\nTake it out and keep it outside of the"
+        " of a line. A passphrase on it changes nothing. A placeholder, or a key that"
+        " is cut short for a manual, is none.\n\nTake it out and keep it outside of the"
         " repository, or encrypt the file. A key that was ever pushed is no secret any"
         " more: replace it.",
     ),
