@@ -78,16 +78,19 @@ class Tools:
 class ApplyError(NixsecretsError):
     """Some files cannot be carried out; nothing was changed."""
 
-    def __init__(self, failed: Sequence[Failure], world: World) -> None:
-        """Name every file, why, and who can open it."""
+    def __init__(
+        self, failed: Sequence[Failure], world: World, *, others: bool = False
+    ) -> None:
+        """Name every file, why, and who can open it; `others` could be carried out."""
         self.failed = tuple(failed)
         what = "1 file" if len(failed) == 1 else f"{len(failed)} files"
         lines = [f"  {f.step.path}: {f.error.message}" for f in failed]
         message = f"nothing was changed: {what} cannot be carried out"
-        super().__init__("\n".join([message, *lines]), _advice(failed, world))
+        advice = _advice(failed, world, others=others)
+        super().__init__("\n".join([message, *lines]), advice)
 
 
-def _advice(failed: Iterable[Failure], world: World) -> str:
+def _advice(failed: Sequence[Failure], world: World, *, others: bool) -> str:
     hints: dict[str, None] = {}
     for failure in failed:
         found = world.files.get(failure.step.path)
@@ -97,7 +100,10 @@ def _advice(failed: Iterable[Failure], world: World) -> str:
             hints[f"{failure.step.path} can be opened by {who}"] = None
         elif failure.error.hint:
             hints[failure.error.hint] = None
-    hints["--identity FILE adds a key; --keep-going does the rest"] = None
+    if any(isinstance(failure.error, IdentityError) for failure in failed):
+        hints["--identity FILE adds a key"] = None
+    if others:
+        hints["--keep-going does the rest"] = None
     return "\n".join(hints)
 
 
@@ -120,7 +126,7 @@ def apply(
         maker = Maker(world.repo, jobs, bench)
         hashes, failed = _stage_secrets(maker, tools, batch)
         if failed and not tools.keep_going:
-            raise ApplyError(failed, world)
+            raise ApplyError(failed, world, others=len(jobs) > len(failed))
         lost = {failure.step.path for failure in failed}
         done = tuple(step for step in plan.steps if step.path not in lost)
         _stage_generated(done, world, hashes, batch)

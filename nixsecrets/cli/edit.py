@@ -35,6 +35,19 @@ MINE, THEIRS = "what you typed", "what is on the disk"
 @click.option("--resume", is_flag=True, help="Go on with a text that was not saved.")
 @click.option("--discard", is_flag=True, help="Drop a text that was not saved.")
 @click.option(
+    "--both",
+    "way",
+    flag_value="both",
+    help="With --resume: open both versions, where the file has changed meanwhile.",
+)
+@click.option(
+    "--mine",
+    "way",
+    flag_value="mine",
+    help="With --resume: let your text replace a version that is newer.",
+)
+@click.option("--allow-empty", is_flag=True, help="Let a text that was emptied be so.")
+@click.option(
     "--rekey",
     "as_mapped",
     is_flag=True,
@@ -49,6 +62,8 @@ def command(
     *,
     resume: bool,
     discard: bool,
+    way: str | None,
+    allow_empty: bool,
     as_mapped: bool,
 ) -> int:
     """Edit a secret, or make a new one, in your editor.
@@ -73,9 +88,13 @@ def command(
         drafts.discard(session, name, agreed=options.yes)
         return 0
     ring = keyring(options.identity)
-    editing = Editing(session, ring, options, as_mapped=as_mapped)
+    editing = Editing(
+        session, ring, options, as_mapped=as_mapped, allow_empty=allow_empty
+    )
     if resume:
-        return editing.resume(drafts.chosen_kept(session, name))
+        return editing.resume(drafts.chosen_kept(session, name), way)
+    if way is not None:
+        raise UsageError(f"--{way} goes with --resume")
     if name is None:
         raise UsageError("no file to edit was named")
     return editing.begin(name)
@@ -89,6 +108,7 @@ class Editing:
     ring: Keyring
     options: RoadOptions
     as_mapped: bool = False
+    allow_empty: bool = False
 
     def begin(self, name: str) -> int:
         """Edit a secret as it lies on the disk, or a new one."""
@@ -103,28 +123,49 @@ class Editing:
             )
         with drafts.desk() as desk:
             base = self._plaintext(world, target.actual, desk.folder)
-            before = target.actual.sha256 if target.actual else None
-            return self._work(desk, target, Draft(name, before, base, base))
+            return self._work(desk, target, Draft(name, target.sha256, base, base))
 
-    def resume(self, kept: rescue.Kept) -> int:
-        """Go on with a text that could not be saved."""
+    def resume(self, kept: rescue.Kept, way: str | None) -> int:
+        """Go on with a text that could not be saved.
+
+        `way` is what to do where the file is another one by now: "both", "mine", or
+        None to ask.
+        """
         world = self.session.world()
         target = save.with_rule(world, save.target(world, kept.path))
         self._report(world, target)
         draft = drafts.kept_draft(self.ring, kept)
         with drafts.desk() as desk:
+            if draft.before != target.sha256:
+                target, draft = self._reconciled(desk, target, draft, way)
             code = self._work(desk, target, draft)
         rescue.drop(kept)
         return code
 
+    def _reconciled(
+        self, desk: Desk, target: Target, draft: Draft, way: str | None
+    ) -> tuple[Target, Draft]:
+        """Return what to edit where the file changed since the text was kept.
+
+        Raises:
+            ChangedError: nobody said what to do.
+        """
+        changed = ChangedError(
+            f"{show.path_text(draft.name)} changed on the disk since the text was kept",
+            _ways_out(draft.name),
+        )
+        if way == "mine":
+            return target, dataclasses.replace(draft, before=target.sha256)
+        if way == "both" or _asked_after(changed, "open both in the editor?"):
+            return self._both(desk, draft, draft.text)
+        raise changed
+
     def _report(self, world: World, target: Target) -> None:
         """Say who reads the secret, before it is opened."""
         save.report(world, target, as_mapped=self.as_mapped)
-        if target.actual is None:
-            odd = sopsdamage.name_warning(target.name)
-            if odd is not None and self._format(world, target) is not None:
-                ui.warn(f"{show.path_text(target.name)}: {odd}")
-        elif not self.as_mapped and save.differs(world, target.actual):
+        if target.actual is None or self.as_mapped:
+            return
+        if save.differs(world, target.actual):
             self.as_mapped = ui.asked(
                 "save it for the readers that the map says, instead of those it has?"
             )
@@ -158,11 +199,8 @@ class Editing:
 
     def _save(self, target: Target, draft: Draft, text: bytes) -> int:
         """Write the text, after what a person should think about was asked."""
-        if not text and draft.base and not self.options.yes:
-            ui.confirm(
-                f"{show.path_text(draft.name)} would be empty; save it so?",
-                hint="agree beforehand with --yes",
-            )
+        kind = self._format(self.session.world(), target)
+        self._look_at_emptied(draft, text, kind)
         if any(
             line.startswith(b"<<<<<<< " + MINE.encode()) for line in text.split(b"\n")
         ):
@@ -170,7 +208,6 @@ class Editing:
                 f"{draft.name}: the marks around both versions are still there",
                 "keep what you want of each and delete the marks",
             )
-        kind = self._format(self.session.world(), target)
         for warning in sopsdamage.warnings(kind, text) if kind else ():
             ui.warn(warning)
         return save.save(
@@ -182,6 +219,25 @@ class Editing:
             options=self.options,
             as_mapped=self.as_mapped,
         )
+
+    def _look_at_emptied(
+        self, draft: Draft, text: bytes, kind: sopsmeta.SopsFormat | None
+    ) -> None:
+        """Ask where nothing is left of a text: --yes is a yes to less than that.
+
+        Raises:
+            SecretFileError: sops has no empty file of that format.
+            DeclinedError: it was not meant, or nobody can say so.
+        """
+        if text.strip() or not draft.base.strip():
+            return
+        if kind is not None:
+            sopsdamage.require_values(kind, text)
+        if not self.allow_empty:
+            ui.confirm(
+                f"{show.path_text(draft.name)} would be empty; save it so?",
+                hint="if it is meant: --allow-empty; to remove it: nixsecrets rm",
+            )
 
     def _both(self, desk: Desk, draft: Draft, text: bytes) -> tuple[Target, Draft]:
         """Return a text that shows both versions where they differ.
@@ -195,8 +251,8 @@ class Editing:
         both = merge_texts(
             desk.folder, (MINE, text), ("before", draft.base), (THEIRS, theirs)
         )
-        before = target.actual.sha256 if target.actual else None
-        return target, Draft(draft.name, before, theirs, both)
+        both_draft = Draft(draft.name, target.sha256, theirs, both, kept=draft.kept)
+        return target, both_draft
 
     def _format(self, world: World, target: Target) -> sopsmeta.SopsFormat | None:
         """Return the sops format of the secret, None for an age file."""
@@ -219,6 +275,18 @@ def _asked_after(error: NixsecretsError, question: str) -> bool:
     ui.report_error(error)
     error.hint = None  # said already, if this ends the command
     return ui.asked(question, default=True)
+
+
+def _ways_out(name: str) -> str:
+    """Say what can be done with a text whose file is another one by now."""
+    resume = f"nixsecrets edit --resume {show.path_text(name)}"
+    return "\n".join(
+        [
+            f"{resume} --both: opens both versions as one text",
+            f"{resume} --mine: what you typed replaces the newer version",
+            f"nixsecrets edit --discard {show.path_text(name)}: drops what you typed",
+        ]
+    )
 
 
 def _about_content(error: NixsecretsError) -> bool:

@@ -25,6 +25,7 @@ from nixsecrets.keys.identities import Keyring
 from nixsecrets.plan import describe
 from nixsecrets.policy import edit as policy_edit
 from nixsecrets.policy.model import Rule
+from nixsecrets.secretfiles import sopsdamage
 from nixsecrets.secretfiles.state import Actual, NotSecret
 from nixsecrets.steps import converge, wanted_options
 from nixsecrets.world import World, find_file, require_actual, text_if_there
@@ -47,6 +48,11 @@ class Target:
         if self.rule is None:
             return world
         return world.with_map(policy_edit.add_rule(world.map_text, self.rule))
+
+    @property
+    def sha256(self) -> str | None:
+        """The hash of the file as it is, None where it is new."""
+        return None if self.actual is None else self.actual.sha256
 
     def backend(self, world: World) -> Backend:
         """Return how the file is, or will be, encrypted."""
@@ -124,6 +130,9 @@ def report(world: World, wanted: Target, *, as_mapped: bool = False) -> None:
         readers = want.readers if want else ()
         names = ", ".join(dict.fromkeys(r.name for r in readers))
         ui.say(f"{name} is new; its readers will be: {names}")
+        odd = sopsdamage.name_warning(wanted.name)
+        if odd is not None and wanted.backend(world) is Backend.SOPS:
+            ui.warn(f"{name}: {odd}")
         return
     if options_change(world, wanted.actual):
         ui.say(f"{name} will be encrypted anew: its rule selects other values now")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from nixsecrets.apply import ApplyError
 from nixsecrets.cli import save, show, ui
 from nixsecrets.cli.options import RoadOptions, road_options
 from nixsecrets.cli.paths import relative
@@ -115,21 +116,22 @@ def give(
             return 0
     if target.backend(world) is Backend.SOPS and key is None:
         kind = sopsmeta.format_for(target.name)
+        sopsdamage.require_values(kind, content)
         for warning in sopsdamage.warnings(kind, content):
             ui.warn(warning)
-    before = actual.sha256 if actual else None
     try:
         return save.save(
             session,
             target,
             content,
-            before=before,
+            before=target.sha256,
             ring=ring,
             options=options,
             public=public,
         )
-    except NixsecretsError as error:
-        if actual is not None and target.backend(world) is Backend.SOPS:
+    except ApplyError as error:
+        unread = all(isinstance(one.error, IdentityError) for one in error.failed)
+        if unread and actual is not None and actual.backend is Backend.SOPS:
             _explain_unread(error)
         raise
 

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 
+from nixsecrets.errors import SecretFileError
 from nixsecrets.secretfiles.sopsmeta import SopsFormat
 
 _ANCHOR = re.compile(rb"(?:^|[\s\[{,])[&*][A-Za-z0-9_][\w.-]*\s*(?:$|[\s,\]}])", re.M)
@@ -35,6 +36,19 @@ def warnings(kind: SopsFormat, plaintext: bytes) -> Iterator[str]:
             yield "sops writes YAML anchors out: every alias becomes a copy"
     if kind is SopsFormat.DOTENV and _EXPORT.search(plaintext):
         yield 'in dotenv files sops takes "export " for a part of the name'
+
+
+def require_values(kind: SopsFormat, plaintext: bytes) -> None:
+    """Refuse an empty text where sops has no empty file, and would blame the syntax.
+
+    Raises:
+        SecretFileError: it is one.
+    """
+    if kind in {SopsFormat.YAML, SopsFormat.JSON} and not plaintext.strip():
+        raise SecretFileError(
+            f"the text is empty, and sops can hold no empty {kind.value} file",
+            "nixsecrets rm FILE removes the secret; {} is one without values",
+        )
 
 
 def broken_line(kind: SopsFormat, plaintext: bytes) -> int:

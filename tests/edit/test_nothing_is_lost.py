@@ -302,27 +302,11 @@ def start(fleet: Fleet, *args: str) -> "subprocess.Popen[str]":
     return child
 
 
-def test_an_empty_text_asks(fleet: Fleet) -> None:
-    script(fleet, ': > "$1"')
-    before = fleet.snapshot()
-    done = fleet.run("edit", WIFI)
-    assert done.returncode == 1
-    assert "there is no terminal to ask on" in done.stderr
-    assert changed(fleet, before) == set()
-    with terminal(fleet, "edit", WIFI) as child:
-        child.expect_exact(f"{WIFI} would be empty; save it so? [y/N]")
-        child.sendline("n")
-        assert ended(child) == 1
-    assert changed(fleet, before) == set()
-    fleet.ok("edit", WIFI, "--yes")
-    assert fleet.age_decrypt(WIFI, "alice") == b""
-
-
 def test_the_editor_gets_no_stdin_and_no_fall_back_without_a_terminal(
     fleet: Fleet,
 ) -> None:
     script(fleet, 'cat > "$1"')
-    done = fleet.run("edit", WIFI, "--yes", stdin="from the pipe")
+    done = fleet.run("edit", WIFI, "--allow-empty", stdin="from the pipe")
     assert done.returncode == 0
     assert fleet.age_decrypt(WIFI, "alice") == b""
     del fleet.env["EDITOR"]

@@ -54,6 +54,17 @@ def test_an_empty_value_is_never_an_accident(fleet: Fleet) -> None:
     assert fleet.age_decrypt(WIFI, "alice") == b""
 
 
+def test_sops_has_no_empty_yaml_or_json_and_that_is_said(fleet: Fleet) -> None:
+    before = fleet.snapshot()
+    for path in (APP, "secrets/new.json"):
+        done = run_bytes(fleet, "set", path, "--allow-empty")
+        assert done.returncode == 1
+        assert b"the text is empty, and sops can hold no empty" in done.stderr
+        assert b"nixsecrets rm FILE removes the secret" in done.stderr
+        assert b"has to be opened" not in done.stderr
+    assert changed(fleet, before) == set()
+
+
 def test_the_same_value_again_changes_no_byte(fleet: Fleet) -> None:
     put(fleet, WIFI, value=b"v")
     put(fleet, APP, "--key", "app", value=b"v")
@@ -335,9 +346,12 @@ def test_what_sops_would_damage_is_said_before(fleet: Fleet, path: str) -> None:
 
 def test_a_dotenv_name_that_sops_does_not_know_is_said(fleet: Fleet) -> None:
     script(fleet, 'printf "A=1\\n" > "$1"')
-    done = fleet.run("edit", "secrets/.env.prod")
-    assert "that name has to end in .env" in done.stderr
+    said = "that name has to end in .env"
+    assert said in fleet.run("edit", "secrets/.env.prod").stderr
     assert kept(fleet) == []
+    assert said in fleet.run("set", "secrets/.env.test", stdin="A=1\n").stderr
+    assert said in fleet.run("generate", "secrets/x.env.old").stderr
+    assert said not in fleet.run("set", "secrets/.env.age", stdin="A=1\n").stderr
 
 
 def test_nothing_is_left_in_memory(fleet: Fleet) -> None:
