@@ -5,7 +5,7 @@ that the key could read is compared with the file of today, value by value.  Equ
 ciphertext under the same key tells without any identity; else both are decrypted.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -19,7 +19,7 @@ from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import KeyId, Recipient
 from nixsecrets.keys.tags import SHARE_TAGGED, stanza_tag
 from nixsecrets.policy.load import load
-from nixsecrets.policy.model import RecipientMap, Retired
+from nixsecrets.policy.model import Retired
 from nixsecrets.render.lock import Lock
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.history import LONGEST_BLOB, History, Version
@@ -119,7 +119,7 @@ def find_exposed(world: World, history: History, blob: Read, opener: Open) -> Re
     A retired key that somebody uses again is passed over.
     """
     past = _Past(history, blob)
-    used = {key.key_id for key in _owned(world.map)}
+    used = world.map.keys_in_use
     retired = [one for one in world.map.retired if one.key.key_id not in used]
     if not retired:
         return Report(())
@@ -131,13 +131,6 @@ def find_exposed(world: World, history: History, blob: Read, opener: Open) -> Re
             exposures += judge.exposures(path, retired)
     unseen = _never_in_use(past, retired)
     return Report(tuple(exposures), tuple(_notes(past, unseen)))
-
-
-def _owned(recipient_map: RecipientMap) -> Iterator[Recipient]:
-    for user in recipient_map.users:
-        yield from user.keys
-    for host in recipient_map.hosts:
-        yield from host.keys
 
 
 def _tagged(key: Recipient) -> bool:
@@ -188,12 +181,12 @@ def _never_in_use(past: _Past, retired: Sequence[Retired]) -> list[Retired]:
     return left
 
 
-def _used_in(data: bytes) -> set[KeyId]:
+def _used_in(data: bytes) -> Collection[KeyId]:
     try:
         recipient_map = load(data.decode(errors="replace"), MAP_NAME)
     except MapError:
-        return set()
-    return {key.key_id for key in _owned(recipient_map)}
+        return ()
+    return recipient_map.keys_in_use
 
 
 @dataclass

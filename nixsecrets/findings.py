@@ -36,6 +36,7 @@ class Code(StrEnum):
     NO_SUCH_NAME = "NS021"
     HOST_READS_NOTHING = "NS022"
     USER_READS_NOTHING = "NS023"
+    RETIRED_IN_USE = "NS024"
     RULE_MATCHES_NOTHING = "NS030"
     FOREIGN_RULE = "NS031"
     RULE_SHADOWED = "NS032"
@@ -244,6 +245,15 @@ CATALOGUE: Mapping[Code, Kind] = {
         _N,
         "The user may read nothing. Add the user to a group, a rule or `always`, or"
         " remove them: `nixsecrets remove-user NAME`.",
+    ),
+    Code.RETIRED_IN_USE: Kind(
+        "retired-in-use",
+        "a retired key is in use",
+        _W,
+        "A host or user of the map has a key that a `[[retired]]` entry names: it was"
+        " taken out of use once, perhaps because it was lost. The next command gives it"
+        " what its owner may read.\n\nIf nobody meant it, take the key out of the map"
+        " and run `nixsecrets rekey`. If it is meant, delete the entry.",
     ),
     Code.RULE_MATCHES_NOTHING: Kind(
         "rule-matches-nothing",

@@ -14,7 +14,7 @@ from nixsecrets.errors import SecretFileError
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.policy.load import decode, load
-from nixsecrets.policy.model import Host, RecipientMap, User
+from nixsecrets.policy.model import RecipientMap
 from nixsecrets.policy.resolve import LOCK_NAME as LOCK_NAME
 from nixsecrets.policy.resolve import Policy
 from nixsecrets.render.lock import Lock
@@ -95,8 +95,7 @@ def key_book(recipient_map: RecipientMap, lock: Lock) -> KeyBook:
 
 def named_keys(recipient_map: RecipientMap) -> Iterator[tuple[str, Recipient]]:
     """Yield every key of the map with its owner's name, retired ones last."""
-    owners: tuple[User | Host, ...] = (*recipient_map.users, *recipient_map.hosts)
-    for owner in owners:
+    for owner in recipient_map.owners:
         for key in owner.keys:
             yield owner.name, key
     for retired in recipient_map.retired:

@@ -234,6 +234,23 @@ def age_key() -> AgeKey:
     return AgeKey(str(identity), str(identity.to_public()))
 
 
+def age_secret(private: bytes) -> str:
+    """Return an ssh-ed25519 or age identity as sops takes it: AGE-SECRET-KEY-1…."""
+    from nixsecrets.keys import identities
+
+    (found,) = identities.parse_identities(private, "test").identities
+    assert isinstance(found, identities.X25519Identity | identities.SshEd25519Identity)
+    return found.secret_text()
+
+
+def age_public(secret: str) -> str:
+    """Return the public key of an age identity."""
+    from nixsecrets.keys import identities
+
+    (found,) = identities.parse_identities(secret.encode(), "test").identities
+    return found.recipients[0].text
+
+
 # --- repositories -----------------------------------------------------------------
 
 

@@ -25,6 +25,7 @@ class RoadOptions:
     allow_lockout: bool = False
     keep_going: bool = False
     keep_data_key: bool = False
+    allow_retired: bool = False
     git_add: bool = False
 
 
@@ -68,8 +69,13 @@ _ROAD = (
     ),
     click.option("--git-add", is_flag=True, help="Stage the files that were written."),
 )
-_NO_REKEY = click.option(
-    "--no-rekey", is_flag=True, help="Change the map and the configs, no secret."
+_OF_THE_MAP = (
+    click.option(
+        "--no-rekey", is_flag=True, help="Change the map and the configs, no secret."
+    ),
+    click.option(
+        "--allow-retired", is_flag=True, help="Agree that a retired key is used again."
+    ),
 )
 
 
@@ -84,7 +90,7 @@ def road_options(*, map_changes: bool) -> Decorator:
             return function(options=RoadOptions(**chosen), **values)
 
         wrapped: Callable[..., Any] = packed
-        for option in reversed((*_ROAD, _NO_REKEY) if map_changes else _ROAD):
+        for option in reversed((*_ROAD, *_OF_THE_MAP) if map_changes else _ROAD):
             wrapped = option(wrapped)
         return wrapped
 

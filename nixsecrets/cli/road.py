@@ -63,6 +63,9 @@ def change_map(
         plan = change_plan(before, after, ctx, instead=steps)
         if options.no_rekey:
             plan = without_secrets(plan)
+        _ask_returning(before, after, options)
+        for name in sorted(after.policy.always_readers - before.policy.always_readers):
+            ui.say(f"{name} joins `always`: the readers of every secret")
         if not options.dry_run:
             _warn_of_new(before, plan)
             if not options.allow_lockout:
@@ -210,6 +213,15 @@ def _ask_last_reader(before: World, after: World) -> None:
     if before.policy.always_readers and not after.policy.always_readers:
         ui.say("nobody is left in `always`: no key will open every secret")
         ui.confirm("leave it empty?", hint="agree with --allow-lockout")
+
+
+def _ask_returning(before: World, after: World, options: RoadOptions) -> None:
+    """Ask where a key comes into use again that the map keeps as retired."""
+    lines = list(show.returning_lines(before.map.returning(after.map)))
+    for line in lines:
+        ui.warn(line)
+    if lines and not (options.dry_run or options.allow_retired):
+        ui.confirm("use it again?", hint="agree with --allow-retired")
 
 
 def _ask_lockout(plan: Plan, paths: list[str]) -> None:

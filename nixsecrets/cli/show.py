@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from nixsecrets.errors import quoted
 from nixsecrets.findings import Finding
 from nixsecrets.plan import Action, Plan, Reason, Step, describe
-from nixsecrets.policy.model import Reader
+from nixsecrets.policy.model import Reader, Retired
 from nixsecrets.reports import counted as counted
 from nixsecrets.reports import text_line
 
@@ -69,10 +69,26 @@ def gain_lines(plan: Plan, world: "World") -> Iterator[str]:
     gains: dict[str, set[str]] = {}
     for reader, steps in plan.grants().items():
         key = world.key_in_map(reader.recipient)
-        who = f"{reader.name} ({key.kind} {key.fingerprint})"
+        old = world.map.retired_as(key.key_id)
+        past = f"; {_retirement(old)}" if old is not None else ""
+        who = f"{reader.name} ({key.kind} {key.fingerprint}{past})"
         gains.setdefault(who, set()).update(step.path for step in steps)
     for who, paths in gains.items():
         yield f"{who} will be able to read {counted(len(paths), 'more file')}"
+
+
+def returning_lines(found: Sequence[tuple[str, Retired]]) -> Iterator[str]:
+    """Yield who is to use a key that was retired: whose it was, and why."""
+    for name, old in found:
+        key = f"{old.key.kind} {old.key.fingerprint}"
+        yield f"{name} would get a key of {old.name} that is {_retirement(old)}: {key}"
+
+
+def _retirement(entry: Retired) -> str:
+    since = f" since {entry.date}" if entry.date else ""
+    reason = f" ({entry.reason})" if entry.reason else ""
+    text = f"retired{since}{reason}"
+    return text if text.isprintable() else quoted(text)
 
 
 def loss_lines(losses: dict[Reader, list[Step]]) -> Iterator[str]:

@@ -20,6 +20,7 @@ def map_findings(world: World) -> Iterator[Finding]:
     yield from _shadowed(world)
     yield from _overlapping(world)
     yield from _unused_names(world)
+    yield from _retired_in_use(world)
 
 
 def _matchers(world: World) -> list[Matcher]:
@@ -97,3 +98,12 @@ def _unused_names(world: World) -> Iterator[Finding]:
         if user.name not in members | grouped and "{user}" not in named:
             message = f"the user {user.name} is in no group and no rule"
             yield Finding(MAP_NAME, Code.USER_READS_NOTHING, message, user.line)
+
+
+def _retired_in_use(world: World) -> Iterator[Finding]:
+    for owner in world.map.owners:
+        for key in owner.keys:
+            entry = world.map.retired_as(key.key_id)
+            if entry is not None:
+                message = f"{owner.name} has a key that is retired ({entry.name})"
+                yield Finding(MAP_NAME, Code.RETIRED_IN_USE, message, owner.line)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from nixsecrets.keys.forms import Backend
-from nixsecrets.keys.recipients import Recipient
+from nixsecrets.keys.recipients import KeyId, Recipient
 
 SopsForm = Literal["age", "ssh"]
 SELECTION_OPTIONS = (
@@ -84,6 +84,33 @@ class RecipientMap:
     agenix_rules: str | None = None
     version: int = 1
     filename: str = "nixsecrets.toml"
+
+    @property
+    def owners(self) -> "tuple[User | Host, ...]":
+        """Everybody who has keys: users, then hosts, in the order of the map."""
+        return (*self.users, *self.hosts)
+
+    @property
+    def keys_in_use(self) -> dict[KeyId, str]:
+        """Whose each key is."""
+        return {key.key_id: owner.name for owner in self.owners for key in owner.keys}
+
+    def retired_as(self, key_id: KeyId) -> Retired | None:
+        """Return what the map remembers of a retired key: the latest entry."""
+        entries = [one for one in self.retired if one.key.key_id == key_id]
+        return entries[-1] if entries else None
+
+    def returning(self, after: "RecipientMap") -> list[tuple[str, Retired]]:
+        """Return who is to use, in the map `after`, a key that is retired in this one.
+
+        In whatever form; one that is in use here all the same does not come back.
+        """
+        used = self.keys_in_use
+        return [
+            (name, entry)
+            for key, name in after.keys_in_use.items()
+            if key not in used and (entry := self.retired_as(key)) is not None
+        ]
 
 
 class Reader(NamedTuple):

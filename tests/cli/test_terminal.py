@@ -7,7 +7,7 @@ import pexpect
 import pytest
 
 from tests import fleet as kit
-from tests.cli.conftest import changed
+from tests.cli.conftest import changed, set_editor
 from tests.fleet import Fleet
 
 
@@ -47,6 +47,22 @@ def test_a_grant_is_asked_about_and_no_is_the_default(
     child.sendline(answer)
     assert ended(child)[1] == code
     assert (changed(ready, before) != set()) is (code == 0)
+
+
+def test_where_nothing_is_disclosed_nothing_is_asked(fleet: Fleet) -> None:
+    """A fleet without secrets: joining `always` gives nothing away yet, and is told."""
+    fleet.write_map('[groups]\nadmins = ["alice"]\n', always=["admins"])
+    key = fleet.add_user("bob").public
+    done = fleet.run("add-user", "bob", "--key", key, "--group", "admins")
+    assert done.returncode == 0, done.stderr
+    assert "bob joins `always`: the readers of every secret\n" in done.stderr
+    fleet.env["EDITOR"] = set_editor(fleet, "first")
+    rule = '\n[[secrets]]\npath = "*.age"\nreaders = []\n'
+    path = fleet.root / "nixsecrets.toml"
+    path.write_text(path.read_text() + rule)
+    done = fleet.run("edit", "wifi.age")  # a new secret shows who will read it
+    assert "its readers will be: alice, bob" in done.stderr, done.stderr
+    assert fleet.age_opens("wifi.age", "bob")
 
 
 def test_the_fingerprint_is_shown_and_asked_about(ready: Fleet, tmp_path: Path) -> None:
