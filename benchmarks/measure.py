@@ -1,6 +1,5 @@
 """Running and timing whole processes; memory of a process with all of its children."""
 
-import os
 import subprocess
 import sys
 import threading
@@ -78,7 +77,7 @@ def _family(pid: int) -> list[int]:
     """Return the process and those below it that run Python (git and sops not)."""
     try:
         below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        program = os.readlink(f"/proc/{pid}/exe")  # noqa: PTH115
+        program = str(Path(f"/proc/{pid}/exe").readlink())
     except OSError:
         return []
     mine = [pid] if "python" in program else []

@@ -209,7 +209,8 @@ def _step(
     if isinstance(actual.state, Unknown):
         add = tuple(_ids(target).values()) if gained is None else gained
         remove = lost
-    verdict = _verdict(actual, add, remove, apart, options is not None, context)
+    differ = options is not None
+    verdict = _verdict(actual, add, remove, apart, context, options_differ=differ)
     if verdict is None:
         return None
     action, reason = verdict
@@ -232,8 +233,9 @@ def _verdict(
     add: Sequence[Reader],
     remove: Sequence[Reader],
     apart: _Apart,
-    options_differ: bool,  # noqa: FBT001
     context: Context,
+    *,
+    options_differ: bool,
 ) -> tuple[Action, Reason] | None:
     """Return action and reason, first match wins (design: the table of actions)."""
     if isinstance(actual.state, Unknown):

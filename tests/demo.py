@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests import fleet as kit
-from tests.fleet import Fleet, SshKey
+from tests.fleet import Fleet, SshKey, age_secret
 
 MACHINES = ("brunnen", "schere", "stein", "macbook", "wsl")
 RULES = """
@@ -214,10 +214,7 @@ def opens(fleet: Fleet, path: str, name: str) -> bool:
 
 def age_form(identity: Path) -> str:
     """Return the identity as sops-nix hands it to sops: an age secret key."""
-    from nixsecrets.keys.identities import parse_identities
-
-    (found,) = parse_identities(identity.read_bytes(), str(identity)).identities
-    return found.secret_text()  # type: ignore[union-attr]
+    return age_secret(identity.read_bytes())
 
 
 def age_opens(identity: Path, path: Path) -> bool:

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+from typing import Any
 
 import pytest
 
@@ -29,11 +30,11 @@ def form(name: str, backend: Backend) -> Recipient:
     return key if backend is Backend.AGE or name == "rsa" else key.converted()
 
 
-def actual(backend: Backend, *names: str, **more: object) -> Actual:
+def actual(backend: Backend, *names: str, **more: Any) -> Actual:
     keys = tuple(form(name, backend) for name in names)
     state = Exact(keys) if backend is Backend.AGE else Stated(keys)
     base = Actual("secrets/x", backend, "00" * 32, state, key_prints=("p1",))
-    return dataclasses.replace(base, **more)  # type: ignore[arg-type]
+    return dataclasses.replace(base, **more)
 
 
 def desired(backend: Backend, *names: str, rule: Rule = RULE) -> Desired:

@@ -94,7 +94,8 @@ class _Box:
             "--option", "allowed-uris", "",
             "-I", ".", "-I", f"r={root}",
         )  # fmt: skip
-        self.env = {"PATH": os.path.dirname(program), "LC_ALL": "C", "HOME": "/"}  # noqa: PTH120
+        folder = str(Path(program).parent)
+        self.env = {"PATH": folder, "LC_ALL": "C", "HOME": "/"}
 
     def one(self, name: str) -> Evaluated:
         """Evaluate one entry; agenix too evaluates file by file."""

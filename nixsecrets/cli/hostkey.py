@@ -183,7 +183,8 @@ def obtain(
         return Obtained(pair.public, Rung.GENERATED, pair.private)
     if keys.brought:
         return Obtained(_given(keys), Rung.GIVEN)
-    return _collected(name, keys, keys.address or address or name, replaces, dry_run)
+    where = keys.address or address or name
+    return _collected(name, keys, where, replaces, dry_run=dry_run)
 
 
 def shown_key(name: str, keys: KeyOptions, address: str | None) -> Recipient:
@@ -217,7 +218,8 @@ def _collected(
     keys: KeyOptions,
     address: str,
     replaces: Recipient | None,
-    dry_run: bool,  # noqa: FBT001
+    *,
+    dry_run: bool,
 ) -> Obtained:
     from nixsecrets.hosts import knownhosts, trust
     from nixsecrets.hosts.collect import collect

@@ -8,6 +8,7 @@ import importlib
 import resource
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -54,16 +55,39 @@ COMMANDS = {
 }
 
 
+ENVIRONMENT = {
+    "NIXSECRETS_IDENTITY": "private keys to use first, ':' between them; one that is"
+    " no usable key ends the command, and no other is tried instead",
+    "SOPS_AGE_KEY, …_FILE, …_CMD": "private keys as sops looks for them, in its"
+    " keys.txt, too; then ~/.ssh/id_ed25519 and id_rsa",
+    "SOPS_EDITOR, VISUAL, EDITOR": "what edit opens",
+    "XDG_RUNTIME_DIR": "where plaintext may be: a folder in memory; else /dev/shm",
+    "NO_COLOR": "no colours",
+}
+
+
 class LazyGroup(click.Group):
     """A group whose commands are modules of this package, imported on use."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a usage error without a hint gets its help as one."""
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            if error.hint is None:
+                error.hint = f"{ctx.command_path} {ctx.invoked_subcommand} --help"
+            raise
+
+    def list_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click hands it over
+    ) -> list[str]:
         """Return the names in the order of the table."""
         return list(COMMANDS)
 
     def get_command(
         self,
-        ctx: click.Context,  # noqa: ARG002
+        ctx: click.Context,  # noqa: ARG002 - click hands it over
         cmd_name: str,
     ) -> click.Command | None:
         """Import and return one command."""
@@ -75,12 +99,18 @@ class LazyGroup(click.Group):
 
     def format_commands(
         self,
-        ctx: click.Context,  # noqa: ARG002
+        ctx: click.Context,  # noqa: ARG002 - click hands it over
         formatter: click.HelpFormatter,
     ) -> None:
         """Write the table of commands without importing any of them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what the environment can say, before the last line."""
+        with formatter.section("Environment"):
+            formatter.write_dl(list(ENVIRONMENT.items()))
+        super().format_epilog(ctx, formatter)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -134,8 +164,6 @@ def _guarded(args: list[str] | None) -> int:
         result = cli.main(args, prog_name="nixsecrets", standalone_mode=False)
         sys.stdout.flush()
     except NixsecretsError as error:
-        if isinstance(error, UsageError) and error.hint is None:
-            error.hint = "nixsecrets COMMAND --help"
         ui.report_error(error)
         return error.exit_code
     except click.exceptions.Exit as done:

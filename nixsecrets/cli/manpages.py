@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from nixsecrets import __version__
-from nixsecrets.cli.main import cli
+from nixsecrets.cli.main import ENVIRONMENT, cli
 
 _PARAGRAPHS = re.compile(r"\n\s*\n")
 
@@ -62,6 +62,10 @@ def page(name: str, context: click.Context) -> Iterator[str]:
         yield ".SH COMMANDS"
         for one in command.list_commands(context):
             yield from _item(f"nixsecrets-{one}(1)", _summary(command, context, one))
+        if command is cli:
+            yield ".SH ENVIRONMENT"
+            for variables, text in ENVIRONMENT.items():
+                yield from _item(variables, text)
 
 
 def _summary(group: click.Group, context: click.Context, name: str) -> str:

@@ -112,7 +112,9 @@ def _check_version(root: Table) -> None:
         raise root.error(
             "version",
             f"this is a map of version {version}; version {VERSION} can be read",
-            "use a nixsecrets that knows it" if version > VERSION else hint,
+            "a newer nixsecrets wrote it: upgrade this one"
+            if version > VERSION
+            else hint,
         )
 
 

@@ -14,6 +14,7 @@ proof: `secretfiles` compares it with the file.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -40,6 +41,7 @@ _HINT = (
     "take the lock of one side (git checkout --ours nixsecrets.lock), then run"
     " `nixsecrets check`; merge=union in .gitattributes avoids this"
 )
+_VERSION_LINE = re.compile(r'\s*\{\s*"nixsecrets"\s*:\s*([0-9]{1,9})\s*\}\s*')
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,17 +163,28 @@ class _Reader:
     def __init__(self, filename: str) -> None:
         self.filename = filename
         self.line = 0
+        self.lines: list[tuple[int, str]] = []
         self.recipients: dict[str, Recipient] = {}
         self.names: dict[Recipient, str] = {}
         self.sets: dict[str, tuple[int, list[str]]] = {}
         self.files: list[tuple[int, dict[str, str]]] = []
 
     def fail(self, problem: str) -> NoReturn:
+        """Raise; whatever is wrong, a newer format is the better explanation."""
+        for number, line in self.lines:
+            version = _VERSION_LINE.fullmatch(line)
+            if version and int(version[1]) > VERSION:
+                raise MapError(
+                    f"{self.filename}:{number}: written by a newer nixsecrets"
+                    f" (format {version[1]}; this one reads {VERSION})",
+                    "upgrade nixsecrets",
+                )
         raise MapError(f"{self.filename}:{self.line}: {problem}", _HINT)
 
     def read(self, text: str) -> Lock:
         numbered = enumerate(text.split("\n"), start=1)
         lines = [(number, line) for number, line in numbered if line.strip()]
+        self.lines = lines
         for (number, _), value in zip(lines, self.values(lines), strict=True):
             self.line = number
             self.take(value)
@@ -221,7 +234,7 @@ class _Reader:
                 self.take_recipient(value)
             case _:
                 if value["nixsecrets"] != VERSION:
-                    self.fail("written by a newer nixsecrets, whose format is unknown")
+                    self.fail("an unknown version")
 
     def check_shape(self, kind: str, value: Any) -> None:
         shape = _SHAPES.get(kind)

@@ -115,7 +115,7 @@ def blob_reader(top: Path, limit: int) -> Iterator[BlobReader]:
 def _ask(process: "subprocess.Popen[bytes]", oid: str, limit: int) -> bytes:
     """Ask a running `cat-file --batch` for one blob (`oid type size`, its content)."""
     assert process.stdin is not None  # noqa: S101 - both are pipes
-    assert process.stdout is not None  # noqa: S101
+    assert process.stdout is not None  # noqa: S101 - both are pipes
     with contextlib.suppress(BrokenPipeError):
         process.stdin.write(oid.encode() + b"\n")
         process.stdin.flush()

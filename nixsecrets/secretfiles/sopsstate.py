@@ -99,10 +99,8 @@ def _read_unusual(enc: str) -> tuple[Stanza, ...]:
     try:
         file = agefile.parse(enc.encode("ascii", "replace"))
     except SecretFileError as error:
-        what = error.message.removeprefix("the file ")
-        raise SecretFileError(
-            f"the file has an enc in its sops metadata that {what}", error.hint
-        ) from error
+        what = error.message.removeprefix("the age file ").removeprefix("the file ")
+        refuse(f"has an enc in its sops metadata that {what}")
     if len(file.payload) not in (_PAYLOAD, _SHARE_PAYLOAD):
         refuse("has an enc in its sops metadata that holds no data key")
     return file.entries

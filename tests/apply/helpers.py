@@ -95,7 +95,7 @@ class Sample:
             os.chdir(self.fleet.root)
             with (
                 said.open("w") as talk,
-                open(os.devnull) as nothing,  # noqa: PTH123
+                Path(os.devnull).open() as nothing,
                 redirect_stderr(talk),
                 redirect_stdout(io.StringIO()),
                 installed(ops or FileOps()),

@@ -241,6 +241,38 @@ def test_bad_input_gets_an_error_and_a_hint_and_changes_nothing(
     assert changed(ready, before) == set()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (("add-user", "bob"), "add-user"),
+        (("add-host", "neu", "--key", "x", "--local"), "add-host"),
+        (("set", "secrets/wifi.age", "--trim"), "set"),
+        (("cat",), "cat"),
+        (("hook", "run", "--what"), "hook run"),
+    ],
+)
+def test_a_usage_error_names_the_help_of_its_command(
+    ready: Fleet, arguments: tuple[str, ...], command: str
+) -> None:
+    done = ready.run(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"nixsecrets: hint: nixsecrets {command} --help\n")
+
+
+def test_an_identity_that_is_named_and_unusable_is_not_passed_over(
+    ready: Fleet,
+) -> None:
+    private = (ready.keys / "alice").read_bytes()
+    (ready.home / ".config/sops/age").mkdir(parents=True)
+    (ready.home / ".config/sops/age/keys.txt").write_bytes(private)
+    ready.env["NIXSECRETS_IDENTITY"] = "/nope"
+    done = ready.run("cat", "secrets/wifi.age")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert 'nixsecrets: error: no identity in "/nope": no such file' in done.stderr
+    del ready.env["NIXSECRETS_IDENTITY"]
+    assert ready.ok("cat", "secrets/wifi.age") == "wifi-canary"
+
+
 def test_outside_of_a_fleet_the_hint_is_init(tmp_path: Path) -> None:
     done = kit.run_cli("status", cwd=tmp_path, env=kit.clean_env(tmp_path))
     assert done.returncode == 1

@@ -17,10 +17,7 @@ OWN = "secrets/hosts/brunnen/tls.json"
 
 
 def opens_own_file(fleet: Fleet, path: str, name: str) -> bool:
-    from nixsecrets.keys.identities import parse_identities
-
-    (found,) = parse_identities((fleet.keys / name).read_bytes(), name).identities
-    return fleet.sops_opens(path, found.secret_text())  # type: ignore[union-attr]
+    return fleet.sops_opens(path, kit.age_secret((fleet.keys / name).read_bytes()))
 
 
 def test_removing_a_host_lists_the_values_to_change(ready: Fleet) -> None:

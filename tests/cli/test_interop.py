@@ -4,11 +4,10 @@ import json
 
 import pytest
 
-from nixsecrets.keys.identities import parse_identities
 from nixsecrets.keys.recipients import parse_recipient
 from tests import fleet as kit
 from tests.cli.conftest import changed, set_editor, write_secret
-from tests.fleet import Fleet
+from tests.fleet import Fleet, age_secret
 
 FORMATS = {
     "secrets/f.yaml": "db:\n    password: canary\n    port: 5432\n",
@@ -21,8 +20,7 @@ FORMATS = {
 
 def host_identity(fleet: Fleet, name: str) -> str:
     """What sops-nix makes of a host's ssh key."""
-    (found,) = parse_identities((fleet.keys / name).read_bytes(), name).identities
-    return found.secret_text()  # type: ignore[union-attr]
+    return age_secret((fleet.keys / name).read_bytes())
 
 
 @pytest.mark.parametrize("path", FORMATS)

@@ -14,6 +14,7 @@ def test_there_is_a_page_for_the_program_and_for_each_command(tmp_path: Path) ->
     page = (tmp_path / "man/nixsecrets-rekey.1").read_text()
     assert "\\-\\-dry\\-run" in page
     assert "\b" not in page
+    assert "NIXSECRETS_IDENTITY" in (tmp_path / "man/nixsecrets.1").read_text()
 
 
 def test_man_can_set_every_page(tmp_path: Path) -> None:

@@ -3,11 +3,12 @@
 import itertools
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from nixsecrets.guard import tree
 from nixsecrets.guard.judge import Judge
 from nixsecrets.keys.recipients import parse_recipient
 from nixsecrets.secretfiles.program import SopsProgram
@@ -156,15 +157,15 @@ class Memory:
     def __init__(self, blobs: list[Blob]) -> None:
         self.blobs = {blob.path: blob for blob in blobs}
 
-    def lookup(self, paths: object) -> dict[str, Blob]:
-        wanted = set(paths)  # type: ignore[call-overload]
+    def lookup(self, paths: Sequence[str]) -> dict[str, Blob]:
+        wanted = set(paths)
         return {p: b for p, b in self.blobs.items() if p in wanted}
 
     def everything(self) -> list[Blob]:
         return list(self.blobs.values())
 
-    def read(self, blobs: object) -> Iterator[bytes]:
-        return (self.blobs[b.oid].data for b in blobs)  # type: ignore[attr-defined]
+    def read(self, blobs: Sequence[tree.Blob]) -> Iterator[bytes]:
+        return (self.blobs[b.oid].data for b in blobs)
 
 
 def judged(files: list[Blob], rule: str = "") -> dict[str, set[str]]:

@@ -1,6 +1,7 @@
 """lint: what is odd in the map and the configurations, one table for each file."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -63,8 +64,8 @@ def test_what_sops_cannot_read_is_told_with_its_line() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((SHARED / "corpus/sops").glob("*.yaml")))
-def test_configurations_of_others_are_judged_without_a_fault(path: object) -> None:
-    text = path.read_text(encoding="utf-8")  # type: ignore[attr-defined]
+def test_configurations_of_others_are_judged_without_a_fault(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
     for finding in config_findings(".sops.yaml", text):
         assert finding.message
         assert "AGE-SECRET" not in finding.message

@@ -354,7 +354,7 @@ def test_no_repr_and_no_reason_holds_a_secret(text: str) -> None:
 @pytest.mark.parametrize("text", SECRETS.values(), ids=SECRETS.keys())
 def test_keyrings_go_to_other_processes(text: str) -> None:
     keyring = parse_identities(text.encode(), "source")
-    copy = pickle.loads(pickle.dumps(keyring))  # noqa: S301
+    copy = pickle.loads(pickle.dumps(keyring))  # noqa: S301 (our own bytes)
     assert copy == keyring
     assert [one.recipients for one in copy.identities] == [
         one.recipients for one in keyring.identities

@@ -161,7 +161,7 @@ DAMAGES = [
     ("null", "unknown kind"),
     ("{}", "unknown kind"),
     ('{"secret":"x"}', "unknown kind"),
-    ('{"nixsecrets":2}', "newer nixsecrets"),
+    ('{"nixsecrets":0}', "unknown version"),
     ('{"nixsecrets":true}', "wrong type"),
     ('{"nixsecrets":1,"more":1}', "wrong fields"),
     ('{"file":"x"}', "wrong fields"),
@@ -183,6 +183,25 @@ def test_a_damaged_line_is_named_by_its_number(line: str, problem: str) -> None:
         Lock.parse(text, "the.lock")
     assert caught.value.hint
     assert len(caught.value.message) < 120
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"nixsecrets":2}',
+        '{"file":"x","scheme":3}\n{"nixsecrets":2}',
+        '# a comment\n{ "nixsecrets": 2 }',
+    ],
+)
+def test_a_lock_of_a_newer_version_says_so_whatever_else_it_has(line: str) -> None:
+    number = SMALL.render().count("\n") + line.count("\n") + 1
+    with pytest.raises(MapError) as caught:
+        Lock.parse(SMALL.render() + line + "\n")
+    assert caught.value.message == (
+        f"nixsecrets.lock:{number}: written by a newer nixsecrets"
+        " (format 2; this one reads 1)"
+    )
+    assert caught.value.hint == "upgrade nixsecrets"
 
 
 def test_a_set_without_its_recipients_is_an_error() -> None:

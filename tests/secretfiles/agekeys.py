@@ -11,7 +11,7 @@ from pathlib import Path
 from nixsecrets.keys.bech32 import encode
 from nixsecrets.keys.identities import Identity, parse_identities
 from nixsecrets.keys.recipients import Recipient, parse_recipient
-from tests.fleet import AgeKey, SshKey, program, run_program
+from tests.fleet import AgeKey, SshKey, age_secret, program, run_program
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def reader(key: AgeKey | SshKey) -> Reader:
 
 def converted(ssh: Reader) -> Reader:
     """Return the reader that ssh-to-age makes of an ssh-ed25519 key."""
-    secret = ssh.identity.secret_text()  # type: ignore[union-attr]
+    secret = age_secret(ssh.private.encode())
     (identity,) = parse_identities(secret.encode(), "test").identities
     return Reader(ssh.recipient.converted(), identity, secret)
 

@@ -1,7 +1,9 @@
 """What a sops file tells without a private key: stated, unknown, damaged, no secret."""
 
+import base64
 import hashlib
 import itertools
+import textwrap
 from pathlib import Path
 
 import pyrage
@@ -180,6 +182,21 @@ def test_an_enc_that_is_not_whole_is_damage(enc: str, reason: str) -> None:
     )
     assert isinstance(found, Damaged)
     assert reason in found.reason
+
+
+def test_the_reason_for_a_damaged_enc_is_one_sentence() -> None:
+    enc = enc_for(ALICE.recipient)
+    body = base64.b64decode("".join(enc.split("\n")[1:-2]))
+    odd = base64.encodebytes(body.replace(b"/v1\n", b"/v2\n")).decode()
+    lines = "\n".join(textwrap.wrap("".join(odd.split()), 64))
+    armor = f"{enc.splitlines()[0]}\n{lines}\n{enc.splitlines()[-1]}\n"
+    data = with_entry("s.json", 0, ALICE.recipient.text, armor)
+    found = read_actual("s.json", data, BOOK)
+    assert isinstance(found, Damaged)
+    assert found.reason == (
+        "the file has an enc in its sops metadata that is of a version other than 1,"
+        " or damaged in its first line"
+    )
 
 
 def test_values_without_metadata_are_damage() -> None:
