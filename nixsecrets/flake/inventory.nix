@@ -175,6 +175,72 @@ let
   used = one: one.age != null || one.sops != null;
   system = config: filter used ([ (part "" config) ] ++ homes "" config ++ specialised config ++ contained config);
 
+  # --- a hive as colmena gets it: `colmena = { meta = …; brunnen = …; }`
+  #
+  # Evaluated by colmena's own function where the flake has colmena as an input; else as
+  # colmena does, with the nixpkgs of `meta`.  Its machines are known without either.
+
+  raw = if builtins.isFunction (flake.colmena or { }) then flake.colmena { } else flake.colmena or { };
+  makeHive = (inputs.colmena.lib or { }).makeHive or (hive: { nodes = nodesOf hive; });
+  nodesOf =
+    hive:
+    let
+      meta = hive.meta or hive.network or { };
+      node =
+        more: name:
+        let
+          pkgs = (meta.nodeNixpkgs or { }).${name} or meta.nixpkgs or (throw "colmena: meta.nixpkgs is not set");
+        in
+        import (pkgs.path + "/nixos/lib/eval-config.nix") {
+          system = (pkgs.stdenv.hostPlatform or pkgs).system;
+          modules = [
+            more
+            (deployment name)
+            { nixpkgs = { inherit (pkgs) config overlays; }; }
+            (hive.defaults or { })
+          ] ++ (if isList hive.${name} then hive.${name} else [ hive.${name} ]);
+          specialArgs = (meta.specialArgs or { }) // ((meta.nodeSpecialArgs or { }).${name} or { }) // {
+            inherit name nodes;
+          };
+        };
+      # what the machines see of each other: checked where it is their own turn
+      nodes = named (machines hive) (node { _module.check = false; });
+    in
+    named (machines hive) (node { });
+  machines = hive: attrNames (removeAttrs hive [ "meta" "network" "defaults" ]);
+  # Anything may be set here, and what modules ask of it has colmena's defaults.
+  deployment =
+    name:
+    { lib, ... }:
+    {
+      options.deployment = lib.mkOption {
+        type = lib.types.attrsOf lib.types.anything;
+        default = { };
+        apply =
+          said:
+          {
+            targetHost = name;
+            targetPort = null;
+            targetUser = "root";
+            tags = [ ];
+          }
+          // said
+          // { keys = builtins.mapAttrs keyOf (said.keys or { }); };
+      };
+    };
+  keyOf =
+    name: said:
+    {
+      inherit name;
+      destDir = "/run/keys";
+      path = "${said.destDir or "/run/keys"}/${said.name or name}";
+      user = "root";
+      group = "root";
+      permissions = "0600";
+    }
+    // said;
+  named = list: f: listToAttrs (map (name: { inherit name; value = f name; }) list);
+
   # --- configurations
 
   configurations = {
@@ -182,8 +248,10 @@ let
     darwin = flake.darwinConfigurations or { };
     home = flake.homeConfigurations or { };
     # a hive is often the very nixosConfigurations: told once
-    colmena = removeAttrs ((flake.colmenaHive or { }).nodes or { }) (attrNames (flake.nixosConfigurations or { }));
+    colmena = removeAttrs hive (attrNames (flake.nixosConfigurations or { }));
   };
+  hive = if flake ? colmenaHive then flake.colmenaHive.nodes or { } else named (machines raw) (name: made.nodes.${name});
+  made = makeHive raw;
   describe =
     { kind, name }:
     let

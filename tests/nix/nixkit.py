@@ -82,21 +82,23 @@ def lib(fleet: Fleet, expression: str) -> Any:
     return evaluate(f"let fleet = {opened}; in {expression}", fleet.root)
 
 
-def write_flake(fleet: Fleet, outputs: str) -> None:
-    """Give the repository a flake without inputs; `outputs` sees the fixtures' names.
+def write_flake(fleet: Fleet, outputs: str, **inputs: Path) -> None:
+    """Give the repository a flake; `outputs` sees the fixtures' names.
 
-    These are `lib` (the stub's), `agenix`, `agenixHome`, `sops`, `sopsHome` (modules)
-    and `nixsecrets` (the project's modules).
+    These are `lib` (the stub's), `pkgs`, `agenix`, `agenixHome`, `sops`, `sopsHome`
+    (modules), `nixsecrets` (the project's modules), and its inputs.
     """
     for name in ("stub", "fixtures"):
         shutil.copytree(HERE / name, fleet.root / "vendor" / name, dirs_exist_ok=True)
     shutil.copytree(
         PROJECT / "nix", fleet.root / "vendor/nixsecrets", dirs_exist_ok=True
     )
+    urls = "".join(f'inputs.{n}.url = "path:{p}"; ' for n, p in inputs.items())
     fleet.write(
         "flake.nix",
-        "{ outputs = { self }: let\n"
+        f"{{ {urls}outputs = {{ {', '.join(['self', *inputs])} }}: let\n"
         "  inherit (import ./vendor/stub) lib;\n"
+        "  pkgs = (import ./vendor/stub).legacyPackages.x86_64-linux;\n"
         "  agenix = import ./vendor/fixtures/agenix.nix { };\n"
         "  agenixHome = import ./vendor/fixtures/agenix.nix { home = true; };\n"
         "  sops = import ./vendor/fixtures/sops.nix { };\n"

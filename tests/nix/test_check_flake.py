@@ -8,7 +8,7 @@ import pytest
 
 from tests import fleet as kit
 from tests.fleet import Fleet
-from tests.nix.nixkit import write_flake
+from tests.nix.nixkit import run_nix, write_flake
 
 SEVERAL = """
   nixosConfigurations.brunnen = lib.nixosSystem { modules = [ agenix sops {
@@ -201,6 +201,97 @@ def test_a_flake_in_a_folder_finds_the_files_of_its_repository(
     several.git("add", "-A", "infra")
     done = several.run("check", "--flake", "./infra")
     assert "age.secrets.wifi  secrets/wifi.age  ok" in done.stdout, done.stderr
+
+
+RAW_HIVE = """
+  colmena = {
+    meta.nixpkgs = pkgs;
+    meta.specialArgs.secrets = ./secrets;
+    meta.nodeSpecialArgs.schere.secrets = ./secrets;
+    defaults = { imports = [ agenix sops ]; };
+    brunnen = { name, nodes, secrets, config, ... }: {
+      networking.hostName = name;
+      deployment.tags = [ "web" ];
+      deployment.keys.token.text = "x";
+      age.secrets.wifi.file = secrets + "/wifi.age";
+      # these are colmena's defaults, and what another machine says of itself
+      age.secrets.beside.file = if
+        config.deployment.keys.token.path == "/run/keys/token"
+        && config.deployment.targetHost == "brunnen"
+        && nodes.schere.config.networking.hostName == "schere"
+        then ./secrets/wifi.age else throw "not as colmena has it";
+    };
+    schere = [
+      { networking.hostName = "schere"; }
+      ({ secrets, ... }: { age.secrets.wifi.file = secrets + "/wifi.age"; })
+    ];
+    stein = { netwroking.hostName = "stein"; };
+  };
+"""
+
+
+def test_a_hive_that_only_colmena_evaluates_is_evaluated_as_colmena_does(
+    ready: Fleet, nix: dict[str, str]
+) -> None:
+    ready.env.update(nix, HOME=ready.env["HOME"])
+    write_flake(ready, RAW_HIVE)
+    ready.git("add", "-A")
+    done = ready.run("check", "--flake")
+    assert done.stdout.startswith(
+        "brunnen\n"
+        "  age.secrets.beside  secrets/wifi.age  ok\n"
+        "  age.secrets.wifi    secrets/wifi.age  ok\n"
+        "schere\n"
+        "  age.secrets.wifi    secrets/wifi.age  NS070 host schere is not a recipient;"
+        " no rule lets it read\n"
+    ), done.stdout + done.stderr
+    assert (
+        "NS081  flake.nix: stein does not evaluate: The option `netwroking' does not"
+        " exist\n" in done.stdout
+    )
+    write_flake(ready, RAW_HIVE.replace("meta.nixpkgs = pkgs;", ""))
+    done = ready.run("check", "--flake", "--host", "brunnen")
+    assert (
+        "NS081  flake.nix: brunnen does not evaluate: colmena: meta.nixpkgs is not set"
+        in done.stdout
+    )
+
+
+def test_a_hive_is_made_by_colmena_itself_where_it_is_an_input(
+    ready: Fleet, nix: dict[str, str], tmp_path: Path
+) -> None:
+    colmena, private = tmp_path / "colmena", tmp_path / "private"
+    for folder, outputs in (
+        (
+            colmena,
+            "lib.makeHive = raw: { nodes = builtins.mapAttrs (_: n: n 1) raw; };",
+        ),
+        (private, ""),
+    ):
+        folder.mkdir()
+        (folder / "flake.nix").write_text(f"{{ outputs = _: {{ {outputs} }}; }}")
+    (private / "wifi.age").write_bytes(ready.read("secrets/wifi.age"))
+    ready.env.update(nix, HOME=ready.env["HOME"])
+    write_flake(
+        ready,
+        """colmena.brunnen = number: lib.nixosSystem { modules = [ agenix {
+          networking.hostName = "brunnen";
+          age.secrets.own.file = ./secrets/wifi.age;
+          age.secrets.of-another.file = private + "/wifi.age";
+        } ]; };""",
+        colmena=colmena,
+        private=private,
+    )
+    ready.git("add", "-A")
+    locked = run_nix("flake", "lock", cwd=ready.root, env=ready.env)
+    assert locked.returncode == 0, locked.stderr
+    ready.git("add", "-A")
+    done = ready.run("check", "--flake")
+    assert done.stdout.startswith(
+        "brunnen\n"
+        "  age.secrets.of-another  -                 not judged: the input private\n"
+        "  age.secrets.own         secrets/wifi.age  ok\n"
+    ), done.stdout + done.stderr
 
 
 def test_discover_adds_the_machines_of_the_flake_that_the_map_does_not_know(

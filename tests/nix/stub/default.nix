@@ -43,6 +43,10 @@ let
       ];
       pkgs = lib.genAttrs names plain // {
         inherit lib;
+        path = ./.;
+        config = { };
+        overlays = [ ];
+        stdenv.hostPlatform.system = platform;
         python3 = python;
         python3Packages = lib.genAttrs pythonNames plain // {
           inherit python;

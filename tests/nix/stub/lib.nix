@@ -75,6 +75,12 @@ let
     int = plain "signed integer" builtins.isInt;
     path = plain "path" (value: builtins.isPath value || builtins.isString value || value ? outPath);
     raw = plain "raw value" (_: true);
+    anything = {
+      name = "anything";
+      merge =
+        loc: values:
+        (if all isAttrs values then types.attrsOf types.anything else types.raw).merge loc values;
+    };
     enum = choices: plain "one of ${concatStringsSep ", " choices}" (value: elem value choices);
     nullOr = type: {
       name = "null or ${type.name}";
@@ -141,7 +147,9 @@ let
           if left ? ${name} && !isType "option" value then merged left.${name} value else value
         ) right;
       options = foldl' merged { } (map (module: module.options) every);
-      definitions = concatMap (module: spread module.config) every;
+      said = concatMap (module: spread module.config) every;
+      definitions = map (config: removeAttrs config [ "_module" ]) said;
+      lax = builtins.any (config: (config._module.check or true) == false) said;
 
       build =
         loc: tree: values:
@@ -176,7 +184,7 @@ let
             unknown place tree.${name} (concatMap spread (into values name))
         ) (names values);
       strangers = unknown [ ] options definitions;
-      checked = if strangers == [ ] then true else throw "The option `${head strangers}' does not exist.";
+      checked = if lax || strangers == [ ] then true else throw "The option `${head strangers}' does not exist.";
     in
     {
       config = seq checked config;

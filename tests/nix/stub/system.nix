@@ -32,13 +32,26 @@ let
       }
     ];
     boot.isContainer = value types.bool false;
+    nixpkgs.config = value types.raw { };
+    nixpkgs.overlays = value (types.listOf types.raw) [ ];
   };
 
-  evaluate = modules: (lib.evalModules { inherit modules; specialArgs.name = "home"; });
+  evaluateWith =
+    specialArgs: modules:
+    lib.evalModules {
+      inherit modules;
+      specialArgs = { name = "home"; } // specialArgs;
+    };
+  evaluate = evaluateWith { };
 
   nixosSystem =
-    { modules }:
+    {
+      modules,
+      system ? null,
+      specialArgs ? { },
+    }:
     let
+      evaluate = evaluateWith specialArgs;
       base = [
         common
         host

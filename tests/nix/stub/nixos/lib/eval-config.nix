@@ -1,0 +1,2 @@
+# Where nixpkgs has the function that makes a NixOS of modules.
+(import ../../.).lib.nixosSystem
