@@ -119,6 +119,36 @@ def plain(fleet: Fleet) -> None:
     fleet.write("secrets/app.yaml", "app: plain\n")
 
 
+def newcomer(fleet: Fleet) -> None:
+    """A host whose key no file and no generated file has."""
+    key = kit.ssh_key("a newcomer")
+    path = fleet.root / "nixsecrets.toml"
+    path.write_text(path.read_text().replace("{host}", "brunnen"))
+    fleet.ok("sync")
+    fleet.ok("add-host", "neu", "--key", key.public, "--yes")
+    assert b"neu" not in fleet.read(".sops.yaml") + fleet.read("nixsecrets.lock")
+
+
+def stranger(fleet: Fleet) -> None:
+    """The same, and a recipient in the file that is nobody's key."""
+    newcomer(fleet)
+    to = [fleet.public("alice"), kit.age_key().public]
+    fleet.sops_encrypt("secrets/app.yaml", "app: x\n", to)
+
+
+def in_the_cloud(fleet: Fleet) -> None:
+    """A file that machines can open with what their cloud gives them."""
+    text = fleet.read("secrets/app.yaml").decode()
+    entry = "    kms:\n        - arn: arn:aws:kms:eu-west-1:1:key/a\n"
+    fleet.write("secrets/app.yaml", text.replace("sops:\n", "sops:\n" + entry))
+
+
+def in_ssh_form(fleet: Fleet) -> None:
+    """A file for the ssh key of stein itself."""
+    to = [fleet.public("alice"), " ".join(fleet.public("stein").split()[:2])]
+    fleet.sops_encrypt("secrets/app.yaml", "app: x\n", to)
+
+
 def nothing(fleet: Fleet) -> None:
     return
 
@@ -127,7 +157,22 @@ GONE = (
     "age.secrets.a names secrets/wifi.age, which is not there; if it is, git does"
     " not track it: git add secrets/wifi.age"
 )
+NO_READER = "is not a recipient of secrets/app.yaml; run `nixsecrets rekey"
 CASES = [
+    (
+        newcomer,
+        "neu",
+        {"s": "secrets/app.yaml"},
+        [f"host neu {NO_READER} secrets/app.yaml`"],
+    ),
+    (stranger, "neu", {"s": "secrets/app.yaml"}, []),
+    (in_the_cloud, "stein", {"s": "secrets/app.yaml"}, []),
+    (
+        in_ssh_form,
+        "stein",
+        {"s": "secrets/app.yaml"},
+        [f"host stein {NO_READER} secrets/app.yaml`"],
+    ),
     (nothing, "brunnen", {"a": "secrets/wifi.age", "s": "secrets/app.yaml"}, []),
     (
         nothing,
@@ -195,6 +240,21 @@ def test_a_declared_secret_has_a_problem_or_none(
     spoil(ready)
     seen = lib(ready, f'fleet.problemsOf "{host}" {config(**secrets)}')
     assert seen == problems
+
+
+def test_what_else_opens_a_file_is_taken_from_the_configuration(ready: Fleet) -> None:
+    in_ssh_form(ready)
+    expression = """name: more: fleet.problemsOf name {
+      sops = { secrets.s.sopsFile = ./secrets/app.yaml; } // more; }"""
+    ssh = '{ environment.SOPS_AGE_SSH_PRIVATE_KEY_FILE = "/etc/ssh/key"; }'
+    seen = lib(ready, f'map (({expression}) "stein") [ {{ }} {ssh} ]')
+    assert [len(problems) for problems in seen] == [1, 0]
+    text = ready.read("secrets/dns.yaml").decode()
+    entry = "    pgp:\n        - enc: '-----BEGIN PGP MESSAGE-----'\n          fp: A\n"
+    ready.write("secrets/app.yaml", text.replace("sops:\n", "sops:\n" + entry))
+    home = '{ gnupg.home = "/root/.gnupg"; }'
+    seen = lib(ready, f'map (({expression}) "brunnen") [ {{ }} {home} ]')
+    assert [len(problems) for problems in seen] == [1, 0]
 
 
 def test_a_removed_host_is_no_recipient_any_more(ready: Fleet) -> None:
