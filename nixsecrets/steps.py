@@ -32,12 +32,12 @@ class Context:
     users: frozenset[str] = frozenset()
     keep_data_key: bool = False
     native: frozenset[KeyId] | None = None
-    shared: frozenset[str] = frozenset()
+    shared: frozenset[bytes] = frozenset()
     gone: frozenset[KeyId] = frozenset()
     memory: Memory = field(default_factory=Memory, repr=False, compare=False)
 
 
-def shared_prints(files: Iterable[Actual]) -> frozenset[str]:
+def shared_prints(files: Iterable[Actual]) -> frozenset[bytes]:
     """Return the key prints that more than one file carries."""
     count = Counter(p for file in files for p in set(file.key_prints))
     return frozenset(p for p, times in count.items() if times > 1)

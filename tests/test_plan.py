@@ -33,8 +33,8 @@ def form(name: str, backend: Backend) -> Recipient:
 def actual(backend: Backend, *names: str, **more: Any) -> Actual:
     keys = tuple(form(name, backend) for name in names)
     state = Exact(keys) if backend is Backend.AGE else Stated(keys)
-    base = Actual("secrets/x", backend, "00" * 32, state, key_prints=("p1",))
-    return dataclasses.replace(base, **more)
+    base = Actual("secrets/x", backend, "00" * 32, state, key_prints=(b"p1",))
+    return base._replace(**more)
 
 
 def desired(backend: Backend, *names: str, rule: Rule = RULE) -> Desired:
@@ -190,7 +190,7 @@ def test_re_encrypting_what_one_must_open_first_can_lock_its_operator_out() -> N
 
 def test_a_copy_is_written_anew_because_a_grant_would_open_its_original() -> None:
     first = actual(AGE, "alice")
-    second = dataclasses.replace(first, path="secrets/y")
+    second = first._replace(path="secrets/y")
     context = dataclasses.replace(CONTEXT, shared=shared_prints([first, second]))
     step = converge(first, desired(AGE, "alice", "stein"), context)
     assert step is not None
@@ -327,7 +327,7 @@ def some_steps() -> list[Step]:
     cases = [("a", "alice", "alice stein"), ("b", "alice stein", "alice")]
     steps = [
         converge(
-            dataclasses.replace(actual(AGE, *words(have)), path=path),
+            actual(AGE, *words(have))._replace(path=path),
             desired(AGE, *words(want)),
             CONTEXT,
         )

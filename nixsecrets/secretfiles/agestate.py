@@ -40,7 +40,7 @@ _TAGGED |= dict.fromkeys(SHARE_TAGGED, 2)
 _32_BYTES = rb"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]"
 _USUAL_HEAD = rb"X25519|ssh-ed25519 [A-Za-z0-9+/]{6}"
 _USUAL = re.compile(
-    rb"age-encryption\.org/v1\n(?:-> (?:%b) %b\n%b\n)++---( %b\n)"
+    rb"age-encryption\.org/v1\n(?:-> (?:%b) %b\n%b\n)++--- (%b)\n"
     % (_USUAL_HEAD, _32_BYTES, _32_BYTES, _32_BYTES)
 )
 _HEADS = re.compile(rb"^-> (%b) " % _USUAL_HEAD, re.MULTILINE)
@@ -70,7 +70,7 @@ def read_actual(
         backend=Backend.AGE,
         sha256=sha256,
         state=_state(file, sha256, book, record),
-        key_prints=(hashlib.sha256(file.header).hexdigest(),),
+        key_prints=(file.mac,),
         armored=file.armored,
         refusal="it is encrypted with a passphrase" if file.passphrase else None,
         plainly_whole=ageshape.fault(file) is None,
@@ -92,14 +92,13 @@ def _read_usual(
     fault = agefile.payload_fault(len(data) - found.end())
     if fault:
         return Damaged(path, Backend.AGE, sha256, fault)
-    header = data[: found.start(1)]
-    entries = shown(tuple(_HEADS.findall(header)))
+    entries = shown(tuple(_HEADS.findall(data, 0, found.start(1))))
     return Actual(
         path=path,
         backend=Backend.AGE,
         sha256=sha256,
         state=_told(entries, sha256, book, record, book.memory.ask),
-        key_prints=(hashlib.sha256(header).hexdigest(),),
+        key_prints=(agefile.decode_base64(found[1]),),
         plainly_whole=not ageshape.readable(memoryview(data)[found.end() :]),
     )
 

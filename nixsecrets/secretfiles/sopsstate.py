@@ -7,19 +7,18 @@ with the tag inside the `enc` where there is one (ssh).  Opens nothing.
 import binascii
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient
-from nixsecrets.secretfiles import agefile, sopsmeta
-from nixsecrets.secretfiles.agefile import Stanza
+from nixsecrets.secretfiles import agefile, sopsmeta, sopsquick
+from nixsecrets.secretfiles.agefile import AgeFile, Stanza
 from nixsecrets.secretfiles.agestate import describe, fits, shown
 from nixsecrets.secretfiles.sopsblock import refuse
 from nixsecrets.secretfiles.sopsmeta import SopsFile
-from nixsecrets.secretfiles.sopsquick import plainly_whole
 from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret, Stated, Unknown
 
 _BEGIN = "-----BEGIN AGE ENCRYPTED FILE-----\n"
@@ -31,7 +30,8 @@ _USUAL = re.compile(
     rb"([A-Za-z0-9+/]{43})\n"
     rb"--- [A-Za-z0-9+/]{43}\n"
 )
-_PAYLOAD = 16 + 32 + 16  # nonce, data key, tag of the only chunk
+_TAG = 16
+_PAYLOAD = 16 + 32 + _TAG  # nonce, data key, tag of the only chunk
 _SHARE_PAYLOAD = _PAYLOAD + 1  # a shamir share instead of the data key
 
 
@@ -40,10 +40,36 @@ def read_actual(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | D
 
     `book` gives keys their names in what is said about an unknown state.
     """
+    looked = sopsquick.look(path, data)
+    stated = looked and _agreed(looked.labels, looked.heads)
+    if looked and stated:
+        return Actual(
+            path=path,
+            backend=Backend.SOPS,
+            sha256=hashlib.sha256(data).hexdigest(),
+            state=stated,
+            key_prints=looked.tags,
+            options=looked.options,
+            plainly_whole=looked.whole,
+        )
+    return read_closely(path, data, book)
+
+
+@lru_cache(maxsize=1024)
+def _agreed(labels: tuple[bytes, ...], heads: tuple[bytes, ...]) -> Stated | None:
+    """Return whom the labels name, None unless each agrees with its stanza's head."""
+    recipients = _labelled(tuple(label.decode() for label in labels))
+    if len(recipients) == len(heads) and all(map(fits, shown(heads), recipients)):
+        return Stated(recipients)
+    return None
+
+
+def read_closely(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | Damaged:
+    """Do the same for a file in any spelling that sops or a formatter gives it."""
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         file = sopsmeta.parse(path, data)
-        stanzas = [_shown_by(entry.enc) for entry in file.entries]
+        seen = [_shown_by(entry.enc) for entry in file.entries]
     except SecretFileError as error:
         if not sopsmeta.looks_like_sops(path, data):
             return NotSecret(path, sha256, empty=not data)
@@ -52,12 +78,12 @@ def read_actual(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | D
         path=path,
         backend=Backend.SOPS,
         sha256=sha256,
-        state=_state(file, stanzas, book),
-        key_prints=tuple(_prints(file)),
+        state=_state(file, [stanzas for stanzas, _ in seen], book),
+        key_prints=tuple(tag for _, tag in seen),
         others=file.others,
         options=file.options,
         refusal=_refusal(file),
-        plainly_whole=plainly_whole(file.format, file.text),
+        plainly_whole=sopsquick.plainly_whole(file.format, file.text),
     )
 
 
@@ -70,16 +96,22 @@ def read_enc(enc: str) -> tuple[Stanza, ...]:
     """
     usual = _usual(enc)
     if usual is None:
-        return _read_unusual(enc)
+        return _parsed(enc).entries
     kind, *tag = usual[1].decode().split(" ")
     wrapped = binascii.a2b_base64(usual[3] + b"=")
     return (Stanza(kind, (*tag, usual[2].decode()), wrapped),)
 
 
-def _shown_by(enc: str) -> tuple[Stanza, ...]:
-    """Return the same with types and tags only; raises as `read_enc`."""
+def _shown_by(enc: str) -> tuple[tuple[Stanza, ...], bytes]:
+    """Return the same with types and tags only, and the payload's last 16 bytes.
+
+    These are the tag of its encryption: equal ones belong to copies.
+    """
     usual = _usual(enc)
-    return _read_unusual(enc) if usual is None else shown((usual[1],))
+    if usual is None:
+        file = _parsed(enc)
+        return file.entries, bytes(file.payload[-_TAG:])
+    return shown((usual[1],)), usual.string[-_TAG:]
 
 
 def _usual(enc: str) -> "re.Match[bytes] | None":
@@ -95,7 +127,7 @@ def _usual(enc: str) -> "re.Match[bytes] | None":
     return usual if usual and len(binary) - usual.end() == _PAYLOAD else None
 
 
-def _read_unusual(enc: str) -> tuple[Stanza, ...]:
+def _parsed(enc: str) -> AgeFile:
     try:
         file = agefile.parse(enc.encode("ascii", "replace"))
     except SecretFileError as error:
@@ -103,12 +135,7 @@ def _read_unusual(enc: str) -> tuple[Stanza, ...]:
         refuse(f"has an enc in its sops metadata that {what}")
     if len(file.payload) not in (_PAYLOAD, _SHARE_PAYLOAD):
         refuse("has an enc in its sops metadata that holds no data key")
-    return file.entries
-
-
-def _prints(file: SopsFile) -> Iterator[str]:
-    for enc in dict.fromkeys(entry.enc for entry in file.entries):
-        yield hashlib.sha256(enc.encode("utf-8", "surrogateescape")).hexdigest()
+    return file
 
 
 def _refusal(file: SopsFile) -> str | None:

@@ -1,6 +1,7 @@
 """What a secret file tells about its readers without a private key."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient
@@ -39,28 +40,28 @@ class Unknown:
 State = Exact | Recorded | Stated | Unknown
 
 
-@dataclass(frozen=True, slots=True)
-class Actual:
+class Actual(NamedTuple):
     """One secret file as it lies on the disk (`state.recipients` in file order).
 
-    `key_prints` are hashes of the age header, or of each sops `enc`: two files that
-    share one were copied from each other and share their symmetric key.  `others` are
-    the PGP, KMS and Vault entries of a sops file (`pgp:85D7…`).  `options` are the sops
-    selection options that the file records.  `refusal` says why the file cannot be
-    changed by us (several key groups, scrypt), else None.  `plainly_whole` says that a
-    quick look found it whole; where it did not, `whole.faults` looks closely.
+    `key_prints` are the MAC of the age header, or the tag that ends each sops `enc`:
+    two files that share one were copied from each other and share their symmetric key.
+    `others` are the PGP, KMS and Vault entries of a sops file (`pgp:85D7…`).
+    `options` are the sops selection options that the file records.  `refusal` says why
+    the file cannot be changed by us (several key groups, scrypt), else None.
+    `plainly_whole` says that a quick look found it whole; where it did not,
+    `whole.faults` looks closely.
     """
 
     path: str
     backend: Backend
     sha256: str
     state: State
-    key_prints: tuple[str, ...] = ()
+    key_prints: tuple[bytes, ...] = ()
     others: tuple[str, ...] = ()
     options: tuple[tuple[str, str | bool], ...] = ()
     armored: bool = False
     refusal: str | None = None
-    plainly_whole: bool = field(default=False, compare=False)
+    plainly_whole: bool = False
 
     @property
     def recipients(self) -> tuple[Recipient, ...]:
@@ -68,8 +69,7 @@ class Actual:
         return () if isinstance(self.state, Unknown) else self.state.recipients
 
 
-@dataclass(frozen=True, slots=True)
-class NotSecret:
+class NotSecret(NamedTuple):
     """A file that is not encrypted (`empty` when it has no bytes)."""
 
     path: str
@@ -77,8 +77,7 @@ class NotSecret:
     empty: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Damaged:
+class Damaged(NamedTuple):
     """A file that starts like a secret and is not a whole one."""
 
     path: str
@@ -87,8 +86,7 @@ class Damaged:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """The lock's word on one age file: readers in stanza order, hash, how known."""
 
     recipients: tuple[Recipient, ...]

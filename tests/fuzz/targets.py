@@ -63,6 +63,7 @@ def _sops(path: str) -> Target:
     def target(data: bytes) -> None:
         sopsmeta.looks_like_sops(path, data)
         found = sopsstate.read_actual(path, data, _BOOK)
+        assert found == sopsstate.read_closely(path, data, _BOOK)
         if not isinstance(found, Actual):
             return
         file = sopsmeta.parse(path, data)

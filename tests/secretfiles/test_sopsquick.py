@@ -1,0 +1,178 @@
+"""The quick look answers for what sops writes, and never otherwise than the readers."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nixsecrets.keys.book import KeyBook
+from nixsecrets.secretfiles import sopsmeta
+from nixsecrets.secretfiles.sopsquick import look
+from nixsecrets.secretfiles.sopsstate import read_actual, read_closely
+from nixsecrets.secretfiles.state import Actual
+from nixsecrets.splice import apply_edits
+from tests.fleet import age_key, ssh_key
+from tests.secretfiles import sopsfiles
+from tests.secretfiles.agekeys import reader
+
+READERS = [reader(age_key()), reader(ssh_key("web")), reader(age_key())]
+LABELS = [one.recipient.text for one in READERS]
+BOOK = KeyBook([(f"r{n}", one.recipient) for n, one in enumerate(READERS)])
+NAME = "s.yaml"
+VERSIONS = sorted(sopsfiles.SOPS)
+
+
+def sample(version: str) -> bytes:
+    return sopsfiles.sample(version, NAME, *LABELS)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_it_answers_for_what_sops_writes(version: str) -> None:
+    looked = look(NAME, sample(version))
+    assert looked is not None
+    assert [label.decode() for label in looked.labels] == LABELS
+    assert looked.whole
+
+
+def with_field(text: bytes, before: bytes, line: bytes) -> bytes:
+    return text.replace(before, line + before, 1)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("before", "line"),
+    [
+        (b"    age:\n", b"    kms: []\n    gcp_kms: []\n    hc_vault: []\n"),
+        (b"    unencrypted_suffix: _unencrypted\n", b"    pgp: []\n"),
+        (b"    version: ", b"    mac_only_encrypted: true\n"),
+    ],
+)
+def test_it_answers_for_fields_of_older_and_other_files(
+    version: str, before: bytes, line: bytes
+) -> None:
+    data = with_field(sample(version), before, line)
+    assert look(NAME, data) is not None
+    assert read_actual(NAME, data, BOOK) == read_closely(NAME, data, BOOK)
+
+
+@pytest.mark.parametrize(
+    "value", [b"^(data|stringData)$", b"_enc", b"null", b"~", b"'x'"]
+)
+@pytest.mark.parametrize("option", [b"encrypted_regex", b"unencrypted_suffix"])
+def test_options_are_read_as_the_readers_read_them(option: bytes, value: bytes) -> None:
+    line = b"    " + option + b": " + value + b"\n"
+    data = sample("3.11").replace(b"    unencrypted_suffix: _unencrypted\n", line)
+    found = read_actual(NAME, data, BOOK)
+    assert isinstance(found, Actual)
+    assert found == read_closely(NAME, data, BOOK)
+
+
+DECLINED = {
+    "another key": (rb"    version: ", b"    shamir_threshold: 1\n    version: "),
+    "a field twice": (rb"    version: ", b"    version: 1.2.3\n    version: "),
+    "no MAC": (rb"    mac: .*\n", b""),
+    "a comment": (rb"    version: ", b"    # by hand\n    version: "),
+    "a second document": (rb"\Z", b"---\nx: y\n"),
+    "a second document above": (rb"\A", b"x: y\n---\n"),
+    "a second sops key": (rb"\A", b"sops: x\n"),
+    "carriage returns": (rb"\n", b"\r\n"),
+    "JSON": (rb"\A", b"{"),
+    "a marker first": (rb"\A", b"---\n"),
+    "no line feed at the end": (rb"\n\Z", b""),
+    "an entry cut short": (rb"=\n            -----END", b"\n            -----END"),
+    "padding inside": (rb"\n            YWdl", b"\n            ==dl"),
+    "a blank inside": (rb"\n            YWdl", b"\n            Y dl"),
+    "other letters": (rb"\n            YWdl", b"\n            YW-l"),
+    "another magic": (rb"\n            YWdl", b"\n            XWdl"),
+    "a line deeper in": (rb"\n            YWdl", b"\n             YWdl"),
+    "a label with a tail": (rb"(recipient: age1\w+)\n", rb"\1 # web" + b"\n"),
+}
+
+
+@pytest.mark.parametrize("case", DECLINED)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_it_declines_any_other_spelling(version: str, case: str) -> None:
+    pattern, instead = DECLINED[case]
+    data = re.sub(pattern, instead, sample(version), count=0 if "car" in case else 1)
+    assert data != sample(version)
+    assert look(NAME, data) is None
+    assert read_actual(NAME, data, BOOK) == read_closely(NAME, data, BOOK)
+
+
+@pytest.mark.parametrize("name", ["s.json", "s.env", "s.ini", "s", "s.yaml.bak"])
+def test_it_declines_names_that_stand_for_another_format(name: str) -> None:
+    assert look(name, sample("3.11")) is None
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_labels_that_contradict_their_entries_are_left_to_the_readers(
+    version: str,
+) -> None:
+    data = sample(version)
+    swapped = data.replace(LABELS[0].encode(), b"@").replace(
+        LABELS[1].encode(), LABELS[0].encode()
+    )
+    swapped = swapped.replace(b"@", LABELS[1].encode())
+    found = read_actual(NAME, swapped, BOOK)
+    assert found == read_closely(NAME, swapped, BOOK)
+    assert isinstance(found, Actual)
+    assert found.recipients == ()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_entries_of_two_kinds_never_make_up_for_each_other(version: str) -> None:
+    """A blank of the longer kind, dropped, would make the shorter one."""
+    text = sample(version).decode()
+    file = sopsmeta.parse(NAME, text.encode())
+    short, long = file.entries[0].enc, file.entries[1].enc
+    block = file.blocks[0]
+    for first, second in ((short, short), (long, long), (long, short)):
+        edits = [
+            *block.replace(0, LABELS[0], first),
+            *block.replace(1, LABELS[1], second),
+        ]
+        data = apply_edits(text, edits).encode()
+        assert read_actual(NAME, data, BOOK) == read_closely(NAME, data, BOOK)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@given(data=st.data())
+def test_it_declines_or_agrees_with_the_readers(
+    version: str, data: st.DataObject
+) -> None:
+    lines = sample(version).splitlines(keepends=True)
+    for _ in range(data.draw(st.integers(1, 3))):
+        lines = _changed(lines, data)
+    changed = b"".join(lines)
+    found, closely = (read(NAME, changed, BOOK) for read in (read_actual, read_closely))
+    assert found == closely
+
+
+def _changed(lines: list[bytes], data: st.DataObject) -> list[bytes]:
+    """Change a line, or the order of lines, in a way that may still be read."""
+    here = data.draw(st.integers(0, len(lines) - 1))
+    there = data.draw(st.integers(0, len(lines) - 1))
+    line = lines[here]
+    at = data.draw(st.integers(0, len(line)))
+    filler = data.draw(
+        st.one_of(
+            st.binary(max_size=3),
+            st.text("\n\r\t -:|>#'\"[]{}AQgw=_0", max_size=4).map(str.encode),
+        )
+    )
+    match data.draw(st.sampled_from(["put", "over", "twice", "away", "swap", "copy"])):
+        case "put":
+            new = [line[:at] + filler + line[at:]]
+        case "over":
+            new = [line[:at] + filler + line[at + len(filler) :]]
+        case "twice":
+            new = [line, line]
+        case "away":
+            new = []
+        case "swap":
+            lines = [*lines]
+            lines[there], new = line, [lines[there]]
+        case _:
+            new = [lines[there]]
+    return [*lines[:here], *new, *lines[here + 1 :]]
