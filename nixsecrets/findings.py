@@ -125,7 +125,11 @@ CATALOGUE: Mapping[Code, Kind] = {
         "The file starts like a secret, but something is missing or broken: a header"
         " or an armor that is cut off, metadata without its MAC, a document without"
         " metadata, an entry that is no age file.\n\nRestore it:"
-        " `git checkout HEAD -- FILE`. What cannot be restored must be written again.",
+        " `git checkout HEAD -- FILE`. What cannot be restored must be written again."
+        "\n\nAge files and sops' dotenv files do not survive CRLF line ends. Where git"
+        " made them (`core.autocrlf`), the lines `*.age -text` and `*.env -text` of"
+        " `.gitattributes`, which `init` and `git-setup` write, keep it from doing so;"
+        " then delete the file and check it out again.",
     ),
     Code.OPEN_VALUE: Kind(
         "open-value",

@@ -6,44 +6,48 @@ Pure.  What they say is `render`'s; whether they have to be written is decided h
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from nixsecrets.keys.forms import Backend
 from nixsecrets.plan import Action, Plan, Reason, Step
 from nixsecrets.render import secretsnix, sopsconfig
+from nixsecrets.render.blocks import newline_of, with_newlines_of
 from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret, Record
 from nixsecrets.world import LOCK_NAME, MAP_NAME, Found, World, named_keys
 
 _SAME_IN_GIT = re.compile(r"(?:[A-Za-z0-9._/*?-]|\{host\}|\{user\})+")
-ATTRIBUTE_LINES = ("nixsecrets.lock merge=union", "*.age -text")
+# age files and sops' dotenv files are no longer what they were with other line ends.
+ATTRIBUTE_LINES = ("nixsecrets.lock merge=union", "*.age -text", "*.env -text")
 
 
 def with_attributes(text: str) -> str:
-    """Return `.gitattributes` with the two lines that our files need."""
-    have = {line.strip() for line in text.splitlines()}
-    missing = [line for line in ATTRIBUTE_LINES if line not in have]
-    if text and not text.endswith("\n") and missing:
-        text += "\n"
-    return text + "".join(line + "\n" for line in missing)
+    """Return `.gitattributes` with the lines that our files need."""
+    return _with_lines(text, ATTRIBUTE_LINES)
 
 
 def diff_attributes(world: World, text: str, driver: str) -> str:
     """Return `.gitattributes` with the lines that let git show secrets decrypted.
 
-    One line for all age files, and one for each rule's sops files where a line can
-    name them; others by their path.
+    And those of `init`, where they are missing.  One line for all age files, and one
+    for each rule's sops files where a line can name them; others by their path.
     """
-    wanted = [f"*.age diff={driver}"]
+    wanted = [*ATTRIBUTE_LINES, f"*.age diff={driver}"]
     for path, actual in world.secrets.items():
         winning = world.policy.winning(path)
         if actual.backend is Backend.SOPS and winning is not None:
             pattern = _attribute_pattern(winning[0].path) or _attribute_path(path)
             wanted.append(f"{pattern} diff={driver}")
+    return _with_lines(text, wanted)
+
+
+def _with_lines(text: str, wanted: Iterable[str]) -> str:
+    """Return `.gitattributes` with the lines that it has not, each once, at its end."""
     have = {line.strip() for line in text.splitlines()}
     missing = [line for line in dict.fromkeys(wanted) if line not in have]
+    newline = newline_of(text)
     if text and not text.endswith("\n") and missing:
-        text += "\n"
-    return text + "".join(line + "\n" for line in missing)
+        text += newline
+    return text + "".join(line + newline for line in missing)
 
 
 def _attribute_pattern(pattern: str | None) -> str | None:
@@ -80,7 +84,7 @@ def generated_steps_for(world: World, *steps: Step) -> Iterator[Step]:
     rules = world.map.agenix_rules
     if rules is not None and any(s.action is not Action.REENCRYPT for s in steps):
         present = world.texts.get(rules)
-        text = secretsnix.render(world.map, age_paths(world, steps))
+        text = _rules_text(world, steps, present)
         if text != present:
             yield write_step(rules, present, text)
 
@@ -112,8 +116,13 @@ def rendered(world: World, steps: Collection[Step] = ()) -> dict[str, str]:
     if (config := world.map.sops_config) is not None:
         texts[config] = sopsconfig.render(world.map, world.texts.get(config))
     if (rules := world.map.agenix_rules) is not None:
-        texts[rules] = secretsnix.render(world.map, age_paths(world, steps))
+        texts[rules] = _rules_text(world, steps, world.texts.get(rules))
     return texts
+
+
+def _rules_text(world: World, steps: Collection[Step], present: str | None) -> str:
+    text = secretsnix.render(world.map, age_paths(world, steps))
+    return with_newlines_of(present, text)
 
 
 def age_paths(world: World, steps: Collection[Step] = ()) -> list[str]:
@@ -158,7 +167,7 @@ def lock_text(world: World, changes: Mapping[str, Record | None]) -> str:
     lock = world.lock.with_files(
         {**gone, **changes}, named_keys(world.map), present=present
     )
-    return lock.render()
+    return with_newlines_of(world.texts.get(LOCK_NAME), lock.render())
 
 
 def write_step(path: str, present: str | None, text: str | None) -> Step:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from nixsecrets.generated import ATTRIBUTE_LINES
 from tests import fleet as kit
 from tests.fleet import PROJECT, Fleet, SshKey
 
@@ -78,7 +79,7 @@ def build(base: Path) -> Fleet:
     fleet.add_user("alice", key("alice"))
     fleet.operate_as("alice")
     fleet.write("nixsecrets.toml", map_text())
-    fleet.write(".gitattributes", "nixsecrets.lock merge=union\n*.age -text\n")
+    fleet.write(".gitattributes", "".join(f"{line}\n" for line in ATTRIBUTE_LINES))
     fleet.ok("sync")
     for path, content in CONTENTS.items():
         source = fleet.home / "content"

@@ -86,7 +86,7 @@ def command(
     who reads what stays as it is, which is proved, and no secret file is touched.
 
     Elsewhere, writes nixsecrets.toml, .sops.yaml, secrets/secrets.nix,
-    nixsecrets.lock and two lines of .gitattributes.  You, with the age or ssh key you
+    nixsecrets.lock and three lines of .gitattributes.  You, with the age or ssh key you
     have, become the first reader of everything.
 
     \b

@@ -104,6 +104,15 @@ def newline_of(text: str) -> str:
     return "\r\n" if windows * 2 > text.count("\n") else "\n"
 
 
+def with_newlines_of(present: str | None, text: str) -> str:
+    """Return `text`, whose lines end in LF, with the line ends that it has now.
+
+    So what git checked out with other line ends (core.autocrlf) does not differ.
+    """
+    newline = newline_of(present or "")
+    return text if newline == "\n" else text.replace("\n", newline)
+
+
 def line_start(text: str, offset: int) -> int:
     """Return where the line of the character at `offset` begins."""
     return text.rfind("\n", 0, offset) + 1

@@ -158,6 +158,8 @@ def decode_base64(text: bytes) -> bytes:
 
 
 def _parse_binary(data: bytes, *, armored: bool) -> AgeFile:
+    if data.startswith(_MAGIC[:-1] + b"\r\n"):
+        _refuse("is spoilt by CRLF line ends, as core.autocrlf of git makes them")
     if not data.startswith(_MAGIC):
         _refuse("is of a version other than 1, or damaged in its first line")
     stanzas: list[Stanza] = []

@@ -188,7 +188,8 @@ def test_the_attributes_are_those_of_the_rules(fleet: Fleet) -> None:
     fleet.write(".gitattributes", "*.png binary")
     git_setup(fleet)
     assert fleet.read(".gitattributes").decode() == (
-        "*.png binary\n*.age diff=nixsecrets\n/secrets/** diff=nixsecrets\n"
+        "*.png binary\nnixsecrets.lock merge=union\n*.age -text\n*.env -text\n"
+        "*.age diff=nixsecrets\n/secrets/** diff=nixsecrets\n"
         "/secrets/dns.* diff=nixsecrets\n/secrets/hosts/*/** diff=nixsecrets\n"
     )
 
