@@ -107,9 +107,13 @@ def configurations(flake: Flake, cwd: Path) -> list[Host]:
     """
     done = _evaluate(flake, "inventory.hosts", cwd)
     if done.returncode != 0:
+        message = message_of(done.stderr)
+        unlocked = "flake input" in message and "in pure mode" in message
         raise NixsecretsError(
-            f"the flake does not evaluate: {message_of(done.stderr)}",
-            "see what `nix flake show` says",
+            f"the flake does not evaluate: {message}",
+            "write its lock file: nix flake lock && git add flake.lock"
+            if unlocked
+            else "see what `nix flake show` says",
         )
     return sorted(Host(one["kind"], one["name"]) for one in json.loads(done.stdout))
 

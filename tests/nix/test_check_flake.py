@@ -283,6 +283,11 @@ def test_a_hive_is_made_by_colmena_itself_where_it_is_an_input(
         private=private,
     )
     ready.git("add", "-A")
+    done = ready.run("check", "--flake")
+    assert done.stderr.endswith(
+        "hint: write its lock file: nix flake lock && git add flake.lock\n"
+    )
+    assert not (ready.root / "flake.lock").exists()
     locked = run_nix("flake", "lock", cwd=ready.root, env=ready.env)
     assert locked.returncode == 0, locked.stderr
     ready.git("add", "-A")
