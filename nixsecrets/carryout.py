@@ -82,7 +82,7 @@ class Job:
     def must_open(self) -> bool:
         """Tell whether an identity is needed (not for an age file written anew)."""
         given = self.content is not None and self.step.backend is Backend.AGE
-        closed = self.keeps_bytes or self.step.action is Action.DELETE
+        closed = self.keeps_bytes or self.step.action in (Action.CREATE, Action.DELETE)
         return self.step.before is not None and not given and not closed
 
     @property
@@ -161,7 +161,7 @@ def _sops(job: Job, bench: Bench) -> sopsops.SopsSealed:
             sops=bench.sops,
             workdir=bench.workdir,
         )
-    if job.old is None:
+    if job.old is None or step.action is Action.CREATE:  # over a file in the open
         return sopsops.create(
             path,
             job.content,

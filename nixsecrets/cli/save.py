@@ -1,5 +1,6 @@
 """New content for one secret: who will read it, and the walk down the road."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from nixsecrets.errors import ConflictError, NixsecretsError, UsageError
 from nixsecrets.generated import with_texts
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Keyring
-from nixsecrets.plan import describe
+from nixsecrets.plan import Plan, describe
 from nixsecrets.policy import edit as policy_edit
 from nixsecrets.policy.model import Rule
 from nixsecrets.secretfiles import sopsdamage
@@ -37,11 +38,15 @@ class ChangedError(ConflictError):
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The secret to write: as it is (None: new), and a rule to add for it, if any."""
+    """The secret to write: as it is (None: new), and a rule to add for it, if any.
+
+    `plain` is a file in the open that the secret is to replace.
+    """
 
     name: str
     actual: Actual | None
     rule: Rule | None = None
+    plain: NotSecret | None = None
 
     def world(self, world: World) -> World:
         """Return the world with the rule added."""
@@ -52,7 +57,8 @@ class Target:
     @property
     def sha256(self) -> str | None:
         """The hash of the file as it is, None where it is new."""
-        return None if self.actual is None else self.actual.sha256
+        found = self.actual or self.plain
+        return None if found is None else found.sha256
 
     def backend(self, world: World) -> Backend:
         """Return how the file is, or will be, encrypted."""
@@ -61,17 +67,19 @@ class Target:
         return world.policy.backend_for_new(self.name)
 
 
-def target(world: World, name: str) -> Target:
-    """Look at the secret that is to be written.
+def target(world: World, name: str, *, in_place: bool = False) -> Target:
+    """Look at the secret that is to be written; `in_place` over one in the open.
 
     Raises:
         NixsecretsError: it is no secret and no place for one.
     """
     found = find_file(world, name)
-    if isinstance(found, NotSecret):
+    plain = found if isinstance(found, NotSecret) else None
+    if plain is not None and not in_place:
+        text = shlex.quote(name)
         raise NixsecretsError(
             f"{show.path_text(name)} is not encrypted",
-            f"encrypt it with sops or age first, or: git rm --cached {name}",
+            f"encrypt what is in it: nixsecrets set {text} --from-file {text}",
         )
     if world.policy.never_secret(name):
         raise NixsecretsError(
@@ -79,7 +87,8 @@ def target(world: World, name: str) -> Target:
             "generated files, Nix code, documentation and public keys",
             "choose another name, or name the file in a rule without wildcards",
         )
-    return Target(name, None if found is None else require_actual(world, name))
+    new = found is None or plain is not None
+    return Target(name, None if new else require_actual(world, name), plain=plain)
 
 
 def with_rule(world: World, wanted: Target) -> Target:
@@ -129,7 +138,8 @@ def report(world: World, wanted: Target, *, as_mapped: bool = False) -> None:
         want = desired_for_path(wanted.world(world), wanted.name)
         readers = want.readers if want else ()
         names = ", ".join(dict.fromkeys(r.name for r in readers))
-        ui.say(f"{name} is new; its readers will be: {names}")
+        what = "is new" if wanted.plain is None else "will be encrypted"
+        ui.say(f"{name} {what}; its readers will be: {names}")
         odd = sopsdamage.name_warning(wanted.name)
         if odd is not None and wanted.backend(world) is Backend.SOPS:
             ui.warn(f"{name}: {odd}")
@@ -201,6 +211,9 @@ def save(
         else:
             after, actual = world, now if isinstance(now, Actual) else None
             plan = content_plan(world, name, actual, as_mapped=as_mapped)
+        if wanted.plain is not None:  # it is there, and goes
+            steps = (replace(s, before=before) for s in plan.steps if s.path == name)
+            plan = Plan.of([*steps, *(s for s in plan.steps if s.path != name)])
         texts = {
             p: (text_if_there(world.repo, p), t) for p, t in (public or {}).items()
         }

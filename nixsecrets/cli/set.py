@@ -59,11 +59,14 @@ def command(
       nixsecrets set secrets/powerdns.yaml --key powerdns/api-key --strip-newline < key
       nixsecrets set secrets/tls.age --from-file tls.key
       nixsecrets set secrets/wifi.age        # asks, and does not show it
+      nixsecrets set app.yaml --from-file app.yaml    # encrypts what is there
     """
     session = Session.open(start)
     world = session.world()
     name = relative(session.repo, start, path)
-    target = save.with_rule(world, save.target(world, name))
+    itself = from_file is not None and key is None
+    itself = itself and (start / (from_file or path)).resolve() == (start / path).resolve()
+    target = save.with_rule(world, save.target(world, name, in_place=itself))
     if key is not None:
         save.require_keys(name, target.backend(world))
     save.report(world, target)
