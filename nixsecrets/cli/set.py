@@ -64,9 +64,13 @@ def command(
     session = Session.open(start)
     world = session.world()
     name = relative(session.repo, start, path)
-    itself = from_file is not None and key is None
-    itself = itself and (start / (from_file or path)).resolve() == (start / path).resolve()
+    itself = key is None and _same_file(start, path, from_file)
     target = save.with_rule(world, save.target(world, name, in_place=itself))
+    if itself and target.plain is None:
+        raise NixsecretsError(
+            f"{show.path_text(name)} is encrypted already",
+            "give it new content: --from-file ANOTHER, or nixsecrets edit",
+        )
     if key is not None:
         save.require_keys(name, target.backend(world))
     save.report(world, target)
@@ -78,6 +82,10 @@ def command(
             "the value is empty; nothing was changed", "if it is meant: --allow-empty"
         )
     return give(session, world, target, key, value, keyring(options.identity), options)
+
+
+def _same_file(start: Path, path: Path, other: Path | None) -> bool:
+    return other is not None and (start / path).resolve() == (start / other).resolve()
 
 
 def _value(start: Path, from_file: Path | None, what: str) -> bytes:

@@ -9,8 +9,8 @@ import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from nixsecrets.errors import MapError, quoted
-from nixsecrets.findings import Code, Finding
+from nixsecrets.errors import MapError
+from nixsecrets.findings import Code, Finding, fix_for
 from nixsecrets.guard import leftovers
 from nixsecrets.guard.privatekeys import private_keys
 from nixsecrets.guard.tree import Blob, Change, Tree
@@ -29,6 +29,12 @@ class Claim(NamedTuple):
 
     rule: Rule
     map: str
+
+    def fix(self, code: Code, path: str, *, committed: bool = True) -> str:
+        """Return the command that mends a finding in a path that it claims."""
+        folder = posixpath.dirname(self.map)
+        inside = posixpath.relpath(path, folder) if folder else path
+        return fix_for(code, inside, folder, committed=committed)
 
     def __str__(self) -> str:
         """Return the rule as a person finds it."""
@@ -112,13 +118,14 @@ class Judge:
         if claim is not None and blob.link:
             yield from self._link(blob, data, claim)
         elif claim is not None and looks_secret(blob.path, data):
-            yield from _faults(blob.path, data, claim)
+            committed = blob.path in before
+            yield from _faults(blob.path, data, claim, committed=committed)
         elif claim is not None and not claim.rule.plaintext_allowed:
             message = f"is not encrypted; {claim} says it must be"
-            yield Finding(blob.path, Code.PLAINTEXT, message, fix=_encrypt(blob.path))
+            yield _in_the_open(blob.path, message, claim)
         elif claim is not None and self._was_secret(blob, before):
             message = f"was a secret and is none any more; {claim} keeps it one"
-            yield Finding(blob.path, Code.PLAINTEXT, message, fix=_encrypt(blob.path))
+            yield _in_the_open(blob.path, message, claim)
         for sighting in private_keys(blob.path, data):
             message = f"holds {sighting.what}"
             yield Finding(blob.path, Code.PRIVATE_KEY, message, sighting.line)
@@ -154,7 +161,9 @@ class Judge:
             if there is not None and there.regular and self.claim(leads_to):
                 return
         message = f"is a link that leads to no secret, where {claim} wants one"
-        yield Finding(blob.path, Code.NOT_A_FILE, message, fix=_unstage(blob.path))
+        yield Finding(
+            blob.path, Code.NOT_A_FILE, message, fix=fix_for(Code.NOT_A_FILE, blob.path)
+        )
 
     # --- names
 
@@ -172,7 +181,8 @@ class Judge:
                 message = "is where sops and age keep private keys"
             else:
                 continue
-            found.append(Finding(path, Code.LEFTOVER, message, fix=_unstage(path)))
+            fix = fix_for(Code.LEFTOVER, path)
+            found.append(Finding(path, Code.LEFTOVER, message, fix=fix))
         return found
 
     def _leftover(
@@ -228,13 +238,18 @@ def _policy(folder: str, data: bytes) -> Policy:
         raise MapError(f"{message} (as it is to be committed)", error.hint) from error
 
 
-def _faults(path: str, data: bytes, claim: Claim) -> Iterator[Finding]:
+def _in_the_open(path: str, message: str, claim: Claim) -> Finding:
+    fix = claim.fix(Code.PLAINTEXT, path)
+    return Finding(path, Code.PLAINTEXT, message, fix=fix)
+
+
+def _faults(
+    path: str, data: bytes, claim: Claim, *, committed: bool
+) -> Iterator[Finding]:
     from nixsecrets.secretfiles.whole import faults
 
     for fault in faults(path, data, wanted=claim.rule.sops, find=go_regex):
-        fix = f"nixsecrets rekey {_shown(path)}"
-        if fault.code is not Code.WEAK_OPTIONS:
-            fix = f"git checkout HEAD -- {_shown(path)}"
+        fix = claim.fix(fault.code, path, committed=committed)
         message = f"{fault.message} ({claim})"
         yield Finding(path, fault.code, message, fault.line, fix)
 
@@ -255,20 +270,3 @@ def _above(path: str) -> Iterator[str]:
     while path:
         path = posixpath.dirname(path)
         yield path
-
-
-def _encrypt(path: str) -> str:
-    if path.endswith(".age"):
-        return _unstage(path)
-    return f"sops encrypt -i {_shown(path)} && git add {_shown(path)}"
-
-
-def _unstage(path: str) -> str:
-    return f"git rm --cached {_shown(path)}"
-
-
-def _shown(path: str) -> str:
-    """Return a path as an argument in a shell, or quoted for reading."""
-    import shlex
-
-    return shlex.quote(path) if path.isprintable() else quoted(path)

@@ -82,7 +82,7 @@ def test_a_plaintext_is_stopped_and_the_message_says_what_to_do(guarded: Fleet) 
     assert done.stderr == (
         "NS001  secrets/new.yaml: is not encrypted;"
         " the rule secrets/** (nixsecrets.toml:10) says it must be\n"
-        "    sops encrypt -i secrets/new.yaml && git add secrets/new.yaml\n"
+        "    nixsecrets set secrets/new.yaml --from-file secrets/new.yaml --git-add\n"
         "nixsecrets: 1 finding; nixsecrets explain NS001 tells more\n"
         "nixsecrets: to commit all the same: git commit --no-verify"
         " (or SKIP=nixsecrets-guard)\n"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.fleet import PROJECT, Fleet, git, git_repo
+from tests.guard.shims import put_on_path
 
 RULE = '[sops]\nconfig = ".sops.yaml"\n[[secrets]]\npath = "secrets/**"\nreaders = []\n'
 
@@ -30,17 +31,8 @@ def offered(fleet: Fleet, tmp_path: Path) -> Fleet:
     )
     config = f"repos:\n  - repo: {source}\n    rev: {rev}\n    hooks:\n{hooks}"
     fleet.write(".pre-commit-config.yaml", config)
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    (programs / "nixsecrets").write_text(
-        f'#!/bin/sh\nexec "{sys.executable}" -m nixsecrets "$@"\n'
-    )
-    (programs / "nixsecrets").chmod(0o755)
-    fleet.env |= {
-        "PATH": f"{programs}:{fleet.env['PATH']}",
-        "PYTHONPATH": str(PROJECT),
-        "PRE_COMMIT_HOME": str(tmp_path / "cache"),
-    }
+    put_on_path(fleet, tmp_path / "bin")
+    fleet.env["PRE_COMMIT_HOME"] = str(tmp_path / "cache")
     fleet.write_map(RULE)
     fleet.sops_encrypt("secrets/a.yaml", "a: b\n", [fleet.public("alice")])
     fleet.ok("sync")
