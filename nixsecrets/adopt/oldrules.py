@@ -14,9 +14,9 @@ from typing import Literal
 from nixsecrets.adopt import patterns
 from nixsecrets.adopt.evaluate import Evaluated
 from nixsecrets.errors import KeyFormatError, NixsecretsError, quoted
+from nixsecrets.keys.forms import SELECTION
 from nixsecrets.keys.recipients import KeyId, Recipient, parse_recipient
 from nixsecrets.policy import re2
-from nixsecrets.policy.model import SELECTION_OPTIONS
 from nixsecrets.render.sopsrules import ConfigRule, read_rules
 
 Access = frozenset[KeyId]
@@ -193,7 +193,7 @@ def _foreign(rule: ConfigRule) -> str | None:
     if rule.others:
         kinds = dict.fromkeys(one.partition(":")[0] for one in rule.others)
         return "it names " + ", ".join(_SERVICES.get(kind, kind) for kind in kinds)
-    if sum(name in SELECTION_OPTIONS for name, _ in rule.options) > 1:
+    if sum(name in SELECTION for name, _ in rule.options) > 1:
         return "it has two selection options, which sops refuses"
     return None
 

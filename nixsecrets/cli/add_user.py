@@ -6,7 +6,7 @@ from typing import cast
 import click
 
 from nixsecrets.cli import ui
-from nixsecrets.cli.keyargs import key_options, keys_from_options
+from nixsecrets.cli.keyargs import key_options
 from nixsecrets.cli.options import RoadOptions, road_options
 from nixsecrets.cli.road import change_map
 from nixsecrets.errors import NixsecretsError
@@ -30,8 +30,7 @@ from nixsecrets.world import World
 def command(
     start: Path,
     name: str,
-    keys: tuple[str, ...],
-    key_files: tuple[Path, ...],
+    keys: list[Recipient],
     groups: tuple[str, ...],
     sops_form: str | None,
     options: RoadOptions,
@@ -44,7 +43,6 @@ def command(
       nixsecrets add-user bob --key age1… --group dns
       nixsecrets add-user carol --github-keys-file carol.keys
     """
-    found = keys_from_options(keys, key_files)
 
     def changed(world: World) -> str:
         if any(user.name == name for user in world.map.users):
@@ -54,14 +52,14 @@ def command(
         return edit.add_user(
             world.map_text,
             name,
-            found,
+            keys,
             groups=groups,
             sops_form=cast("SopsForm | None", sops_form),
         )
 
     code = change_map(start, options, changed)
     if sops_form != "ssh":
-        for line in stock_sops_advice(found):
+        for line in stock_sops_advice(keys):
             ui.say(line)
     return code
 

@@ -7,7 +7,7 @@ import click
 
 from nixsecrets.carryout import Bench
 from nixsecrets.cli import save, show, ui
-from nixsecrets.cli.options import identity_option
+from nixsecrets.cli.options import identity_option, value_option
 from nixsecrets.cli.paths import relative
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.errors import NixsecretsError, UsageError
@@ -19,12 +19,7 @@ from nixsecrets.world import World, require_actual
 
 @click.command("cat")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option(
-    "-k",
-    "--key",
-    metavar="KEY",
-    help="One value of a sops file: names, / between them (powerdns/api-key).",
-)
+@value_option
 @click.option(
     "-o",
     "--output",

@@ -7,7 +7,7 @@ import click
 
 from nixsecrets.cli import save, show, ui
 from nixsecrets.cli.cat import content
-from nixsecrets.cli.options import RoadOptions, road_options
+from nixsecrets.cli.options import RoadOptions, road_options, value_option
 from nixsecrets.cli.paths import relative
 from nixsecrets.cli.save import Target
 from nixsecrets.cli.session import Session, keyring
@@ -33,12 +33,7 @@ from nixsecrets.world import World
     type=click.IntRange(1, 4096),
     help="Characters of a password, words of a passphrase, bytes for hex and base64.",
 )
-@click.option(
-    "-k",
-    "--key",
-    metavar="KEY",
-    help="One value of a sops file: names, / between them (powerdns/api-key).",
-)
+@value_option
 @road_options(map_changes=False)
 @click.pass_obj
 def command(

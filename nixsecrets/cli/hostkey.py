@@ -1,17 +1,15 @@
 """Where a command gets a host's key from, and how a collected one is believed."""
 
 import datetime
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from nixsecrets.cli import ui
 from nixsecrets.cli.keyargs import key_from_file, key_from_text
-from nixsecrets.cli.options import Decorator
+from nixsecrets.cli.options import Decorator, packed
 from nixsecrets.errors import DeclinedError, UsageError
 from nixsecrets.keys.recipients import Recipient
 
@@ -140,20 +138,7 @@ class Obtained:
 def key_options(*, collecting_only: bool = False) -> Decorator:
     """Add the options of a command that needs host keys; it gets `keys`."""
     chosen = _MANNER if collecting_only else (*_SOURCES, *_BELIEF, *_MANNER)
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)
-        def packed(**values: Any) -> Any:
-            fields = KeyOptions.__dataclass_fields__
-            picked = {n: values.pop(n) for n in list(values) if n in fields}
-            return function(keys=KeyOptions(**picked), **values)
-
-        wrapped: Callable[..., Any] = packed
-        for option in reversed(chosen):
-            wrapped = option(wrapped)
-        return wrapped
-
-    return decorate
+    return packed(chosen, keys=KeyOptions)
 
 
 def obtain(

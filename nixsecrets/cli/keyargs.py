@@ -1,20 +1,21 @@
 """Public keys as arguments: in the command line itself, or in a file."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from nixsecrets.cli import ui
-from nixsecrets.cli.options import Decorated
+from nixsecrets.cli.options import Decorated, with_options
 from nixsecrets.errors import KeyFormatError, UsageError, quoted
 from nixsecrets.keys.publickeys import read_public_keys
 from nixsecrets.keys.recipients import Recipient, parse_recipient
 
-
-def key_options(function: Decorated) -> Decorated:
-    """Add `keys` and `key_files`, both repeatable, to a command."""
-    by_file = click.option(
+_KEYS = (
+    click.option("--key", "keys", multiple=True, metavar="KEY", help="A public key."),
+    click.option(
         "--key-file",
         "--github-keys-file",
         "key_files",
@@ -22,11 +23,18 @@ def key_options(function: Decorated) -> Decorated:
         multiple=True,
         metavar="FILE",
         help="A file of public keys (.pub, authorized_keys, .keys, recipients).",
-    )
-    by_text = click.option(
-        "--key", "keys", multiple=True, metavar="KEY", help="A public key."
-    )
-    return by_text(by_file(function))
+    ),
+)
+
+
+def key_options(function: Decorated) -> Decorated:
+    """Add the options that give public keys; the command gets them as `keys`."""
+
+    @functools.wraps(function)
+    def wrapped(*, keys: Sequence[str], key_files: Sequence[Path], **rest: Any) -> Any:
+        return function(keys=keys_from_options(keys, key_files), **rest)
+
+    return with_options(_KEYS)(wrapped)
 
 
 def keys_from_options(

@@ -1,7 +1,8 @@
 """The options that commands share, and the value they become."""
 
+import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,12 @@ identity_option = click.option(
     multiple=True,
     metavar="FILE",
     help="Private key to use first (age or ssh; may be repeated).",
+)
+value_option = click.option(
+    "-k",
+    "--key",
+    metavar="KEY",
+    help="One value of a sops file: names, / between them (powerdns/api-key).",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -81,17 +88,35 @@ _OF_THE_MAP = (
 
 def road_options(*, map_changes: bool) -> Decorator:
     """Add the options of a command that walks the road; it gets `options`."""
+    added = (*_ROAD, *_OF_THE_MAP) if map_changes else _ROAD
+    return packed(added, options=RoadOptions)
 
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+
+def packed(added: Sequence[Decorator], **packs: type) -> Decorator:
+    """Add options, and hand those that are fields of a dataclass over as one value.
+
+    `packs` names the command's parameter and its dataclass.
+    """
+    ((name, kind),) = packs.items()
+
+    def decorate(function: Decorated) -> Decorated:
         @functools.wraps(function)
-        def packed(**values: Any) -> Any:
-            fields = RoadOptions.__dataclass_fields__
-            chosen = {n: values.pop(n) for n in list(values) if n in fields}
-            return function(options=RoadOptions(**chosen), **values)
+        def wrapped(**values: Any) -> Any:
+            fields = [field.name for field in dataclasses.fields(kind)]
+            chosen = {one: values.pop(one) for one in fields if one in values}
+            return function(**{name: kind(**chosen)}, **values)
 
-        wrapped: Callable[..., Any] = packed
-        for option in reversed((*_ROAD, *_OF_THE_MAP) if map_changes else _ROAD):
-            wrapped = option(wrapped)
-        return wrapped
+        return with_options(added)(wrapped)
+
+    return decorate
+
+
+def with_options(added: Sequence[Decorator]) -> Decorator:
+    """Add options, which `--help` lists in this order."""
+
+    def decorate(function: Decorated) -> Decorated:
+        for option in reversed(added):
+            function = option(function)
+        return function
 
     return decorate

@@ -1,14 +1,13 @@
-"""Removing an owner of keys: the same walk for hosts and users."""
+"""Removing an owner of keys: the same command for hosts and users."""
 
 import datetime
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
 from nixsecrets.cli import ownfiles
-from nixsecrets.cli.options import Decorator, RoadOptions
+from nixsecrets.cli.options import RoadOptions, road_options, with_options
 from nixsecrets.cli.ownfiles import FATES, Fate
 from nixsecrets.cli.road import change_map
 from nixsecrets.errors import UsageError
@@ -19,34 +18,68 @@ from nixsecrets.steps import Context
 from nixsecrets.world import World
 
 Edit = Callable[..., str]
+_OPTIONS = (
+    click.option(
+        "--reason", metavar="TEXT", help="Kept in the map beside the old key."
+    ),
+    click.option(
+        "--own-files",
+        type=click.Choice(FATES),
+        help="What becomes of the files under its {host} or {user} rule.",
+    ),
+    click.option(
+        "--move-to",
+        metavar="DIR",
+        help="Move its own files there, to the readers of a rule.",
+    ),
+)
+_HELP = """Remove the {what} and re-encrypt everything {they} could read.
+
+Every file gets a fresh symmetric key; the values themselves are still known to
+whoever could read them, and are listed for you to change (`nixsecrets exposed` goes
+on listing them until they have changed).
+
+\b
+Examples:
+  nixsecrets remove-{kind} {name}
+  nixsecrets remove-{kind} {name} --own-files delete --json
+  nixsecrets remove-{kind} {name} --reason {reason} --yes
+"""
 
 
-def removal_options() -> Decorator:
-    """Add what the removal of a host and of a user have in common."""
+def removal_command(
+    kind: str, edit: Edit, *, what: str, they: str, name: str, reason: str
+) -> click.Command:
+    """Return the command that removes a host or user with `edit`.
 
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        for option in (
-            click.option(
-                "--move-to",
-                metavar="DIR",
-                help="Move its own files there, to the readers of a rule.",
-            ),
-            click.option(
-                "--own-files",
-                type=click.Choice(FATES),
-                help="What becomes of the files under its {host} or {user} rule.",
-            ),
-            click.option(
-                "--reason", metavar="TEXT", help="Kept in the map beside the old key."
-            ),
-        ):
-            function = option(function)
-        return function
+    `what` and `they` are how its help speaks of one, `name` and `reason` an example.
+    """
 
-    return decorate
+    @click.command(
+        f"remove-{kind}",
+        help=_HELP.format(kind=kind, what=what, they=they, name=name, reason=reason),
+    )
+    @click.argument("name")
+    @with_options(_OPTIONS)
+    @road_options(map_changes=True)
+    @click.pass_obj
+    def command(
+        start: Path,
+        name: str,
+        reason: str | None,
+        own_files: str | None,
+        move_to: str | None,
+        options: RoadOptions,
+    ) -> int:
+        fate = Fate(own_files, move_to)
+        return _remove(
+            start, name, options, kind=kind, edit=edit, reason=reason, fate=fate
+        )
+
+    return command
 
 
-def remove_owner(
+def _remove(
     start: Path,
     name: str,
     options: RoadOptions,

@@ -7,7 +7,7 @@ import click
 
 from nixsecrets.cli import ui
 from nixsecrets.cli.add_user import stock_sops_advice
-from nixsecrets.cli.keyargs import key_options, keys_from_options
+from nixsecrets.cli.keyargs import key_options
 from nixsecrets.cli.options import RoadOptions, road_options
 from nixsecrets.cli.removal import owner
 from nixsecrets.cli.road import change_map
@@ -29,8 +29,7 @@ from nixsecrets.world import World
 def command(
     start: Path,
     name: str,
-    keys: tuple[str, ...],
-    key_files: tuple[Path, ...],
+    keys: list[Recipient],
     reason: str,
     options: RoadOptions,
 ) -> int:
@@ -44,30 +43,29 @@ def command(
       nixsecrets rotate-user bob --key age1…
       nixsecrets rotate-user bob --key-file new.pub --key-file yubikey.txt
     """
-    found = keys_from_options(keys, key_files)
     user = owner(Session.open(start).map(), name, "user")
-    if set(found) == set(user.keys):
+    if set(keys) == set(user.keys):
         ui.say(f"{name} has exactly these keys already")
         ui.say("nothing to do")
         return 0
 
     def changed(world: World) -> str:
         today = datetime.date.today().isoformat()
-        gone = _gone(world, name, found)
+        gone = _gone(world, name, keys)
         retired = [Retired(name, key, today, reason) for key in gone]
-        return edit.replace_keys(world.map_text, name, found, retired=retired)
+        return edit.replace_keys(world.map_text, name, keys, retired=retired)
 
     def named(world: World) -> set[KeyId]:
-        return {key.key_id for key in _gone(world, name, found)}
+        return {key.key_id for key in _gone(world, name, keys)}
 
     code = change_map(start, options, changed, named=named)
     if isinstance(user, User) and user.sops_form != "ssh":
-        for line in stock_sops_advice(found):
+        for line in stock_sops_advice(keys):
             ui.say(line)
     return code
 
 
-def _gone(world: World, name: str, found: list[Recipient]) -> list[Recipient]:
-    kept = {key.key_id for key in found}
+def _gone(world: World, name: str, keys: list[Recipient]) -> list[Recipient]:
+    kept = {key.key_id for key in keys}
     owned = owner(world.map, name, "user").keys
     return [key for key in owned if key.key_id not in kept]

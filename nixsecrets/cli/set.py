@@ -8,7 +8,7 @@ import click
 
 from nixsecrets.apply import ApplyError
 from nixsecrets.cli import save, show, ui
-from nixsecrets.cli.options import RoadOptions, road_options
+from nixsecrets.cli.options import RoadOptions, road_options, value_option
 from nixsecrets.cli.paths import relative
 from nixsecrets.cli.save import Target
 from nixsecrets.cli.session import Session, keyring
@@ -22,12 +22,7 @@ from nixsecrets.world import World
 
 @click.command("set")
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option(
-    "-k",
-    "--key",
-    metavar="KEY",
-    help="One value of a sops file: names, / between them (powerdns/api-key).",
-)
+@value_option
 @click.option(
     "--from-file",
     type=click.Path(path_type=Path),

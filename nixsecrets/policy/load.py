@@ -7,18 +7,11 @@ reads what for `policy.resolve`.
 import re
 
 from nixsecrets.errors import KeyFormatError, MapError
-from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.forms import SELECTION, Backend
 from nixsecrets.keys.recipients import Recipient, parse_recipient
 from nixsecrets.policy.consistency import check_consistency
 from nixsecrets.policy.match import check_rule
-from nixsecrets.policy.model import (
-    SELECTION_OPTIONS,
-    Host,
-    RecipientMap,
-    Retired,
-    Rule,
-    User,
-)
+from nixsecrets.policy.model import Host, RecipientMap, Retired, Rule, User
 from nixsecrets.policy.source import Source, Table, quotable
 
 VERSION = 1
@@ -252,9 +245,9 @@ def _check_backend(rule: Rule, table: Table) -> None:
 
 def _sops_options(table: Table) -> tuple[tuple[str, str | bool], ...]:
     """Return a rule's selection options, sorted; sops takes at most one of the six."""
-    table.only((*SELECTION_OPTIONS, "mac_only_encrypted"))
+    table.only((*SELECTION, "mac_only_encrypted"))
     options: dict[str, str | bool] = {}
-    for name in SELECTION_OPTIONS:
+    for name in SELECTION:
         if (text := table.string(name)) is None:
             continue
         if options:

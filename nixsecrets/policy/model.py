@@ -7,14 +7,6 @@ from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import KeyId, Recipient
 
 SopsForm = Literal["age", "ssh"]
-SELECTION_OPTIONS = (
-    "unencrypted_suffix",
-    "encrypted_suffix",
-    "unencrypted_regex",
-    "encrypted_regex",
-    "unencrypted_comment_regex",
-    "encrypted_comment_regex",
-)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from nixsecrets.errors import NixsecretsError
+from nixsecrets.keys.forms import SELECTION
 from nixsecrets.policy import re2
-from nixsecrets.policy.model import SELECTION_OPTIONS
 from nixsecrets.render import blocks
 from nixsecrets.render.yamltree import (
     Document,
@@ -275,7 +275,7 @@ class _Reader:
             yield from self.texts(item)
 
     def options(self, fields: dict[str, Node]) -> Iterator[tuple[str, str | bool]]:
-        for name in SELECTION_OPTIONS:
+        for name in SELECTION:
             if text := self.text(fields.get(name)):
                 yield name, text
         if self.text(fields.get("mac_only_encrypted")).lower() == "true":

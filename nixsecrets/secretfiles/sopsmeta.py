@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import assert_never
 
 from nixsecrets.errors import KeyFormatError
+from nixsecrets.keys.forms import SELECTION as SELECTION
 from nixsecrets.keys.recipients import Recipient, parse_recipient
 from nixsecrets.secretfiles import sopsflat, sopsjson, sopsyaml
 from nixsecrets.secretfiles.sniff import SopsFormat as SopsFormat
@@ -20,16 +21,6 @@ from nixsecrets.secretfiles.sniff import sniffed
 from nixsecrets.secretfiles.sopsblock import Block, Node, items, refuse
 
 Options = tuple[tuple[str, str | bool], ...]
-
-SELECTION = (
-    "unencrypted_suffix",
-    "encrypted_suffix",
-    "unencrypted_regex",
-    "encrypted_regex",
-    "unencrypted_comment_regex",
-    "encrypted_comment_regex",
-)
-"""The options that select which values are encrypted; a file has at most one."""
 
 _DEFAULT_OPTION = ("unencrypted_suffix", "_unencrypted")
 _OTHER_KEYS = {
