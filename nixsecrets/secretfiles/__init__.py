@@ -1,4 +1,4 @@
 """Encrypted files: age headers and sops metadata, read, granted, re-encrypted.
 
-Bytes in, bytes out; the only programs run are the real `sops` (in `program`).
+Bytes in, bytes out; the only program that is run is the real sops (in `sopsrun`).
 """
