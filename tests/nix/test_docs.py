@@ -83,7 +83,7 @@ class Reader:
         said = (said + child.before).replace("\r\n", "\n")
         child.close()
         assert child.exitstatus == 0, f"{script}\n{said}"
-        return said
+        return str(said)
 
     def toml(self, rule: str) -> None:
         """Append a rule to the map."""
