@@ -8,8 +8,9 @@ header written again is the same bytes, because everything that has two spelling
 
 import binascii
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NoReturn
 
 from nixsecrets.errors import SecretFileError
@@ -26,11 +27,24 @@ _CHUNK = 64 * 1024 + _TAG
 _MAC_LINE = len(" ") + 43 + len("\n")
 
 # Possessive quantifiers: a hostile header of many megabytes is read once, never again.
-_STANZA = re.compile(
-    rb"-> ([!-~]++(?: [!-~]++)*+)\n"
-    rb"((?:[A-Za-z0-9+/]{64}\n)*+)([A-Za-z0-9+/]{0,63}+)\n"
+_64_CHARACTERS = rb"[A-Za-z0-9+/]{64}\n"
+_QUADS = rb"(?:[A-Za-z0-9+/]{4}){0,15}+"
+# What may end base64 without padding, so that no bit is left over: two or three.
+_TWO, _THREE = rb"[A-Za-z0-9+/][AQgw]", rb"[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]"
+_HEAD = rb"-> [!-~]++(?: [!-~]++)*+\n"
+_STANZA = rb"%b(?:%b)*+%b(?:%b|%b)?+\n" % (_HEAD, _64_CHARACTERS, _QUADS, _THREE, _TWO)
+_32_BYTES = rb"(?:[A-Za-z0-9+/]{4}){10}%b" % _THREE
+_HEADER = re.compile(rb"%b(?:%b)++--- (%b)\n" % (re.escape(_MAGIC), _STANZA, _32_BYTES))
+_ARMOR = re.compile(
+    rb"%b\n((?:%b(?=[A-Za-z0-9+/]))*+"
+    rb"(?=[A-Za-z0-9+/=]{1,64}\n)(?:[A-Za-z0-9+/]{4})*+(?:%b=|%b==)?+\n)%b"
+    % (ARMOR_BEGIN, _64_CHARACTERS, _THREE, _TWO, _ARMOR_END)
 )
-_MAC = re.compile(rb"--- ([A-Za-z0-9+/]{43})\n")
+# To say what is wrong with a header: a stanza but for its base64.
+_ONE = re.compile(_STANZA)
+_LIKE_ONE = re.compile(rb"%b(?:%b)*+[A-Za-z0-9+/]{0,63}+\n" % (_HEAD, _64_CHARACTERS))
+_LIKE_MAC = re.compile(rb"--- [A-Za-z0-9+/]{43}\n")
+_PASSPHRASE = re.compile(rb"^-> scrypt[ \n]", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,17 +70,16 @@ class Stanza:
         return b"\n".join((head, *lines, b""))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AgeFile:
     """A file taken apart: `binary` is the whole file without its armor.
 
-    `mac` holds 32 bytes, not yet compared with anything; `header_end` is the offset
-    just behind `---`, the end of what the MAC covers.
+    `header_end` is the offset just behind `---`, the end of what the MAC covers, which
+    has not been compared with anything.  Stanzas are decoded when they are asked for:
+    a grant looks at one of them, however many there are.
     """
 
     armored: bool
-    stanzas: tuple[Stanza, ...]
-    mac: bytes = field(repr=False)
     binary: bytes = field(repr=False)
     header_end: int
 
@@ -76,19 +89,42 @@ class AgeFile:
         return self.binary[: self.header_end]
 
     @property
+    def mac(self) -> bytes:
+        """The 32 bytes that the header ends in."""
+        return decode_base64(self.binary[self.header_end + 1 :][:43])
+
+    @property
     def payload(self) -> memoryview:
         """Nonce and encrypted chunks, uncopied."""
         return memoryview(self.binary)[self.header_end + _MAC_LINE :]
 
+    @cached_property
+    def spelled(self) -> Sequence[bytes]:
+        """The stanzas as the file spells them, the final line feed included."""
+        below = self.binary[len(_MAGIC) : self.header_end - len(_HEADER_END)]
+        return [b"-> " + one + b"\n" for one in below[3:-1].split(b"\n-> ")]
+
+    @cached_property
+    def stanzas(self) -> tuple[Stanza, ...]:
+        """All stanzas, in the order of the file."""
+        return tuple(map(decode, self.spelled))
+
+    @cached_property
+    def places(self) -> Sequence[int]:
+        """The indexes of the stanzas that are no grease."""
+        if b"-grease" not in self.header:
+            return range(len(self.spelled))
+        return [at for at, stanza in enumerate(self.stanzas) if not stanza.grease]
+
     @property
     def entries(self) -> tuple[Stanza, ...]:
         """The stanzas of recipients: all but the grease, in the order of the file."""
-        return tuple(stanza for stanza in self.stanzas if not stanza.grease)
+        return tuple(self.stanzas[at] for at in self.places)
 
     @property
     def passphrase(self) -> bool:
         """Whether the file is encrypted to a passphrase (scrypt)."""
-        return any(stanza.type == "scrypt" for stanza in self.stanzas)
+        return _PASSPHRASE.search(self.binary, 0, self.header_end) is not None
 
 
 def parse(data: bytes) -> AgeFile:
@@ -103,15 +139,21 @@ def parse(data: bytes) -> AgeFile:
     return _parse_binary(_unarmor(data), armored=True)
 
 
+def decode(spelled: bytes) -> Stanza:
+    """Return the stanza that a parsed file spells like this."""
+    head, *lines = spelled[3:].split(b"\n")
+    kind, *args = head.decode("ascii").split(" ")
+    return Stanza(kind, tuple(args), decode_base64(b"".join(lines)))
+
+
 def encode_header(stanzas: Iterable[Stanza]) -> bytes:
     """Return a header from its first byte through `---`."""
-    return b"".join((_MAGIC, *(stanza.encode() for stanza in stanzas), _HEADER_END))
+    return join_header(stanza.encode() for stanza in stanzas)
 
 
-def extend_header(header: bytes, stanzas: Iterable[Stanza]) -> bytes:
-    """Return a header with more stanzas behind those that it has."""
-    added = (stanza.encode() for stanza in stanzas)
-    return b"".join((header.removesuffix(_HEADER_END), *added, _HEADER_END))
+def join_header(spelled: Iterable[bytes]) -> bytes:
+    """Return the same of stanzas as `AgeFile.spelled` has them."""
+    return b"".join((_MAGIC, *spelled, _HEADER_END))
 
 
 def encode(
@@ -158,41 +200,31 @@ def decode_base64(text: bytes) -> bytes:
 
 
 def _parse_binary(data: bytes, *, armored: bool) -> AgeFile:
-    if data.startswith(_MAGIC[:-1] + b"\r\n"):
-        _refuse("is spoilt by CRLF line ends, as core.autocrlf of git makes them")
-    if not data.startswith(_MAGIC):
-        _refuse("is of a version other than 1, or damaged in its first line")
-    stanzas: list[Stanza] = []
-    at = len(_MAGIC)
-    while match := _STANZA.match(data, at):
-        try:
-            stanzas.append(_stanza(*match.groups()))
-        except ValueError:
-            _refuse(f"is damaged: stanza {len(stanzas) + 1} is not canonical base64")
-        at = match.end()
-    end = _MAC.match(data, at)
-    if not end:
-        _refuse(f"has a header that is damaged or cut off at entry {len(stanzas) + 1}")
-    if not stanzas:
-        _refuse("has a header without any recipient")
-    try:
-        mac = decode_base64(end[1])
-    except ValueError:
-        _refuse("is damaged: the MAC of its header is not canonical base64")
-    if len(stanzas) > 1 and any(stanza.type == "scrypt" for stanza in stanzas):
+    header = _HEADER.match(data)
+    if not header:
+        _refuse(_fault(data))
+    file = AgeFile(armored, data, header.start(1) - 1)
+    if file.passphrase and len(file.spelled) > 1:
         _refuse("mixes a passphrase with other recipients, which age forbids")
-    return AgeFile(armored, tuple(stanzas), mac, data, at + len(_HEADER_END))
+    return file
 
 
-def _stanza(head: bytes, full: bytes, last: bytes) -> Stanza:
-    """Build a stanza from its argument line, its full body lines and its last line.
-
-    Raises:
-        ValueError: the body is not canonical base64.
-    """
-    kind, *args = head.decode("ascii").split(" ")
-    text = full.replace(b"\n", b"") + last if full else last
-    return Stanza(kind, tuple(args), decode_base64(text))
+def _fault(data: bytes) -> str:
+    """Say what is wrong with a header."""
+    if data.startswith(_MAGIC[:-1] + b"\r\n"):
+        return "is spoilt by CRLF line ends, as core.autocrlf of git makes them"
+    if not data.startswith(_MAGIC):
+        return "is of a version other than 1, or damaged in its first line"
+    at, number = len(_MAGIC), 1
+    while stanza := _ONE.match(data, at):
+        at, number = stanza.end(), number + 1
+    if _LIKE_ONE.match(data, at):
+        return f"is damaged: stanza {number} is not canonical base64"
+    if not _LIKE_MAC.match(data, at):
+        return f"has a header that is damaged or cut off at entry {number}"
+    if number == 1:
+        return "has a header without any recipient"
+    return "is damaged: the MAC of its header is not canonical base64"
 
 
 def _armor(binary: bytes) -> bytes:
@@ -206,7 +238,7 @@ def _unarmor(data: bytes) -> bytes:
     """Return what the armor holds.
 
     Blanks are allowed around the armor and nowhere inside it, line ends are LF or CRLF;
-    beyond that armor has one spelling only, so it is compared with its own encoding.
+    beyond that armor has one spelling only.
     """
     text = data.strip(b" \t\r\n")
     if text.startswith(BOM):
@@ -217,16 +249,22 @@ def _unarmor(data: bytes) -> bytes:
         )
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n")
+    found = _ARMOR.fullmatch(text)
+    if not found:
+        _refuse(_armor_fault(text))
+    return binascii.a2b_base64(found[1])
+
+
+def _armor_fault(text: bytes) -> str:
+    """Say what is wrong with armor."""
     if not text.endswith(b"\n" + _ARMOR_END):
-        _refuse("is damaged: its armor does not end as it should")
+        return "is damaged: its armor does not end as it should"
     base64 = text[len(ARMOR_BEGIN) : -len(_ARMOR_END)].replace(b"\n", b"")
     try:
-        binary = binascii.a2b_base64(base64, strict_mode=True)
+        binascii.a2b_base64(base64, strict_mode=True)
     except ValueError:
-        _refuse("is damaged: its armor is not base64")
-    if _armor(binary)[:-1] != text:
-        _refuse("is damaged: its armor is not spelled as age demands")
-    return binary
+        return "is damaged: its armor is not base64"
+    return "is damaged: its armor is not spelled as age demands"
 
 
 def _refuse(predicate: str) -> NoReturn:

@@ -20,12 +20,12 @@ from nixsecrets.keys.identities import (
     SshRsaIdentity,
     X25519Identity,
 )
-from nixsecrets.keys.recipients import Kind, Recipient
+from nixsecrets.keys.recipients import Recipient
 from nixsecrets.secretfiles import agefile, rage
 from nixsecrets.secretfiles.agefile import AgeFile, Stanza
 from nixsecrets.secretfiles.wrap import Proof, header_mac, unwrap, wrap
 
-_POST_QUANTUM = {"mlkem768x25519", "mlkem768p256tag"}
+_POST_QUANTUM = (b"-> mlkem768x25519 ", b"-> mlkem768p256tag ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,24 +120,19 @@ def grant(
     file = agefile.parse(data)
     key = file_key(file, identities, first=first)
     _refuse_mixing(file, [*add, *(recipient for _, recipient in replace)])
-    index = [at for at, stanza in enumerate(file.stanzas) if not stanza.grease]
-    stanzas = list(file.stanzas)
-    replaced = [(index[entry], wrap(key, recipient)) for entry, recipient in replace]
-    for place, wrapped in replaced:
-        stanzas[place] = wrapped.stanza
-    added = [wrap(key, recipient) for recipient in add]
-    kept = agefile.encode_header(stanzas) if replaced else file.header
-    header = agefile.extend_header(kept, [wrapped.stanza for wrapped in added])
-    proofs = [wrapped.proof for _, wrapped in replaced]
-    proofs += [wrapped.proof for wrapped in added]
+    stanzas = list(file.spelled)
+    places = [file.places[entry] for entry, _ in replace]
+    places += range(len(stanzas), len(stanzas) + len(add))
+    new = [wrap(key, recipient) for _, recipient in replace]
+    new += [wrap(key, recipient) for recipient in add]
+    for place, wrapped in zip(places, new, strict=True):
+        stanzas[place : place + 1] = [wrapped.stanza.encode()]
+    header = agefile.join_header(stanzas)
     return Sealed(
         data=_assemble(header, key, file, armored=file.armored),
-        recipients=tuple(proof.recipient for proof in proofs),
-        places=(
-            *(place for place, _ in replaced),
-            *range(len(stanzas), len(stanzas) + len(added)),
-        ),
-        proofs=tuple(proofs),
+        recipients=tuple(wrapped.proof.recipient for wrapped in new),
+        places=tuple(places),
+        proofs=tuple(wrapped.proof for wrapped in new),
         file_key=key,
         digest=None,
     )
@@ -245,11 +240,11 @@ def _likely_first(file: AgeFile, first: int | None) -> Iterator[Stanza]:
 
     Comparing a tag costs nothing, each anonymous stanza a multiplication.
     """
-    entries = file.entries
-    if first is not None and first < len(entries):
-        yield entries[first]
-    yield from (stanza for stanza in entries if stanza.type == Kind.SSH_ED25519)
-    yield from (stanza for stanza in entries if stanza.type == Kind.X25519)
+    if first is not None and first < len(file.places):
+        yield agefile.decode(file.spelled[file.places[first]])
+    for kind in (b"-> ssh-ed25519 ", b"-> X25519 "):
+        likely = (one for one in file.spelled if one.startswith(kind))
+        yield from map(agefile.decode, likely)
 
 
 def _write_stanzas(
@@ -276,10 +271,9 @@ def _seal_post_quantum(
         raise _mixed()
     raw = agefile.parse(rage.encrypt(plaintext, recipients))
     _entries(raw, len(recipients))
-    places = tuple(at for at, stanza in enumerate(raw.stanzas) if not stanza.grease)
     data = agefile.encode(raw.header, raw.mac, raw.payload, armored=armored)
     digest = hashlib.sha256(plaintext).digest()
-    return Sealed(data, tuple(recipients), places, (), None, digest)
+    return Sealed(data, tuple(recipients), tuple(raw.places), (), None, digest)
 
 
 def _entries(raw: AgeFile, expected: int) -> tuple[Stanza, ...]:
@@ -298,7 +292,7 @@ def _entries(raw: AgeFile, expected: int) -> tuple[Stanza, ...]:
 
 def _refuse_mixing(file: AgeFile, recipients: Sequence[Recipient]) -> None:
     """Keep classic stanzas out of a post-quantum file, which would be weakened."""
-    if recipients and any(one.type in _POST_QUANTUM for one in file.stanzas):
+    if recipients and any(one.startswith(_POST_QUANTUM) for one in file.spelled):
         raise _mixed()
 
 

@@ -11,8 +11,9 @@ from typing import NoReturn
 
 from nixsecrets.errors import IdentityError, SecretFileError
 from nixsecrets.keys.identities import Identity
+from nixsecrets.keys.recipients import Recipient
 from nixsecrets.secretfiles import agefile, rage
-from nixsecrets.secretfiles.agefile import AgeFile
+from nixsecrets.secretfiles.agefile import AgeFile, Stanza
 from nixsecrets.secretfiles.ageops import Sealed, check_mac, decrypt, decrypt_with_key
 from nixsecrets.secretfiles.agestate import fits
 from nixsecrets.secretfiles.wrap import header_mac, opens_to
@@ -25,12 +26,13 @@ def verify_grant(old: bytes, new: bytes, sealed: Sealed) -> None:
         SecretFileError: with what is wrong.
     """
     before, after = agefile.parse(old), agefile.parse(new)
-    expected = list(before.stanzas)
+    expected, found = list(before.spelled), list(after.spelled)
     grown = sum(place >= len(expected) for place in sealed.places)
-    if len(after.stanzas) != len(expected) + grown:
+    if len(found) != len(expected) + grown:
         _deviates("it does not have the number of readers that was planned")
-    untouched = set(range(len(expected))).difference(sealed.places)
-    if any(after.stanzas[at] != expected[at] for at in untouched):
+    for place in sealed.places:
+        expected[place : place + 1] = [found[place]]
+    if found != expected:
         _deviates("an entry changed that was to stay")
     # Bytes compare at once, memoryviews one byte after the other.
     if bytes(after.payload) != bytes(before.payload):
@@ -52,7 +54,7 @@ def verify_reencrypted(
         SecretFileError: with what is wrong.
     """
     file = agefile.parse(new)
-    if len(file.entries) != len(sealed.recipients):
+    if len(file.places) != len(sealed.recipients):
         _deviates("it does not have the number of readers that was planned")
     _check_stanzas(file, sealed)
     if hashlib.sha256(_open(file, sealed, identities)).digest() != sealed.digest:
@@ -61,21 +63,20 @@ def verify_reencrypted(
 
 def _check_stanzas(file: AgeFile, sealed: Sealed) -> None:
     """Check type and tag of each stanza written, and open those that are ours."""
+    ours: list[tuple[Stanza, Recipient]] = []
     for place, recipient in zip(sealed.places, sealed.recipients, strict=True):
-        if not fits(file.stanzas[place], recipient):
+        stanza = agefile.decode(file.spelled[place])
+        if not fits(stanza, recipient):
             _deviates("an entry does not fit its reader")
+        if recipient.ours:
+            ours.append((stanza, recipient))
     if sealed.file_key is None:
         return
     check_mac(file, sealed.file_key)
-    ours = [
-        (place, recipient)
-        for place, recipient in zip(sealed.places, sealed.recipients, strict=True)
-        if recipient.ours
-    ]
-    for (place, recipient), proof in zip(ours, sealed.proofs, strict=True):
+    for (stanza, recipient), proof in zip(ours, sealed.proofs, strict=True):
         if proof.recipient != recipient:
             _deviates("an entry was wrapped for somebody else")
-        if not opens_to(file.stanzas[place], proof, sealed.file_key):
+        if not opens_to(stanza, proof, sealed.file_key):
             _deviates("a reader would not be able to open it")
 
 
@@ -102,8 +103,8 @@ def _for_readers(file: AgeFile, sealed: Sealed, readers: Sequence[Identity]) -> 
         return file.binary
     keys = {recipient for one in readers for recipient in one.recipients}
     places = zip(sealed.places, sealed.recipients, strict=True)
-    theirs = [file.stanzas[place] for place, reader in places if reader in keys]
-    header = agefile.encode_header(theirs)
+    theirs = [file.spelled[place] for place, reader in places if reader in keys]
+    header = agefile.join_header(theirs)
     return agefile.encode(header, header_mac(key, header), file.payload, armored=False)
 
 

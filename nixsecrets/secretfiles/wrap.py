@@ -3,21 +3,25 @@
 `X25519` and `ssh-ed25519` stanzas only; every other type is pyrage's.  Does not know
 files, and keeps the specification's musts: a share and a body of exactly the right
 size, canonical base64, no all-zero shared secret, a fresh ephemeral secret each time.
+Loads cryptography, which takes 50 ms: whoever only looks at files does without it.
 """
 
 import hmac
 import os
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import (
+    X25519PrivateKey,
+    X25519PublicKey,
+)
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from nixsecrets.errors import KeyFormatError, SecretFileError
 from nixsecrets.keys.identities import Identity, SshEd25519Identity, X25519Identity
 from nixsecrets.keys.recipients import Kind, Recipient, parse_recipient, tag_of
 from nixsecrets.secretfiles.agefile import Stanza, decode_base64, encode_base64
-
-if TYPE_CHECKING:  # loading cryptography takes 50 ms, which `check` shall not pay
-    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 FILE_KEY_SIZE = 16
 _SHARE_SIZE = 32
@@ -39,7 +43,7 @@ class Proof:
     """
 
     recipient: Recipient
-    ephemeral: "X25519PrivateKey" = field(repr=False)
+    ephemeral: X25519PrivateKey = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ def unwrap(stanza: Stanza, identity: Identity) -> bytes | None:
     if stanza.type == Kind.X25519:
         opener = _opener(identity)
         share = _share(stanza, stanza.args)
-        shared = _exchange(opener.private, share)
+        shared = _exchange(opener.private, _public_key(share))
         return _open(stanza.body, shared, share + opener.point, Kind.X25519)
     if stanza.type == Kind.SSH_ED25519:
         opener = _opener(identity)
@@ -95,7 +99,8 @@ def unwrap(stanza: Stanza, identity: Identity) -> bytes | None:
         if tweak is None:
             return None
         share = _share(stanza, stanza.args[1:])
-        shared = _exchange(tweak, _exchange(opener.private, share))
+        once = _exchange(opener.private, _public_key(share))
+        shared = _exchange(tweak, _public_key(once))
         return _open(stanza.body, shared, share + opener.point, Kind.SSH_ED25519)
     return None
 
@@ -123,28 +128,32 @@ class _Target:
     kind: Kind
     args: tuple[str, ...]
     point: bytes
-    effective: bytes
+    effective: X25519PublicKey
+    label: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class _Opener:
     """What an identity needs to open stanzas; the tweaks of its ssh keys by tag."""
 
-    private: "X25519PrivateKey" = field(repr=False)
+    private: X25519PrivateKey = field(repr=False)
     point: bytes
-    tweaks: "dict[str, X25519PrivateKey]" = field(repr=False)
+    tweaks: dict[str, X25519PrivateKey] = field(repr=False)
 
 
 def _derive_target(recipient: Recipient) -> _Target:
-    if recipient.kind is Kind.X25519:
-        return _Target(recipient.kind, (), recipient.key, recipient.key)
-    if recipient.kind is not Kind.SSH_ED25519:
+    if recipient.kind not in _LABELS:
         raise KeyFormatError(
             f"a stanza of kind {recipient.kind} can only be written by re-encrypting",
             "run `nixsecrets rekey` for the file",
         )
-    effective = _exchange(_tweak(recipient.key), recipient.point)
-    return _Target(recipient.kind, (str(recipient.tag),), recipient.point, effective)
+    args: tuple[str, ...] = ()
+    effective = recipient.point
+    if recipient.kind is Kind.SSH_ED25519:
+        args = (str(recipient.tag),)
+        effective = _exchange(_tweak(recipient.key), _public_key(recipient.point))
+    public, label = _public_key(effective), _LABELS[recipient.kind]
+    return _Target(recipient.kind, args, recipient.point, public, label)
 
 
 _target = lru_cache(maxsize=8192)(_derive_target)
@@ -164,22 +173,22 @@ def _opener(identity: X25519Identity | SshEd25519Identity) -> _Opener:
     return _Opener(private, point, tweaks)
 
 
-def _tweak(blob: bytes) -> "X25519PrivateKey":
+def _tweak(blob: bytes) -> X25519PrivateKey:
     return _private_key(_hkdf(b"", blob, _LABELS[Kind.SSH_ED25519]))
 
 
-def _private_key(secret: bytes) -> "X25519PrivateKey":
-    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
+def _private_key(secret: bytes) -> X25519PrivateKey:
     return X25519PrivateKey.from_private_bytes(secret)
 
 
-def _exchange(private: "X25519PrivateKey", public: bytes) -> bytes:
-    """Multiply; refuses an all-zero result, which a point of low order gives."""
-    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+def _public_key(point: bytes) -> X25519PublicKey:
+    return X25519PublicKey.from_public_bytes(point)
 
+
+def _exchange(private: X25519PrivateKey, public: X25519PublicKey) -> bytes:
+    """Multiply; refuses an all-zero result, which a point of low order gives."""
     try:
-        return private.exchange(X25519PublicKey.from_public_bytes(public))
+        return private.exchange(public)
     except ValueError:
         raise SecretFileError(
             "a stanza of the age file holds a degenerate share",
@@ -187,12 +196,10 @@ def _exchange(private: "X25519PrivateKey", public: bytes) -> bytes:
         ) from None
 
 
-def _stanza(file_key: bytes, ephemeral: "X25519PrivateKey", target: _Target) -> Stanza:
-    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-
+def _stanza(file_key: bytes, ephemeral: X25519PrivateKey, target: _Target) -> Stanza:
     share = ephemeral.public_key().public_bytes_raw()
     shared = _exchange(ephemeral, target.effective)
-    key = _hkdf(shared, share + target.point, _LABELS[target.kind])
+    key = _hkdf(shared, share + target.point, target.label)
     body = ChaCha20Poly1305(key).encrypt(_NONCE, file_key, None)
     args = (*target.args, encode_base64(share).decode())
     return Stanza(target.kind.value, args, body)
@@ -218,9 +225,6 @@ def _share(stanza: Stanza, args: tuple[str, ...]) -> bytes:
 
 
 def _open(body: bytes, shared: bytes, salt: bytes, kind: Kind) -> bytes | None:
-    from cryptography.exceptions import InvalidTag
-    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-
     key = _hkdf(shared, salt, _LABELS[kind])
     try:
         return ChaCha20Poly1305(key).decrypt(_NONCE, body, None)

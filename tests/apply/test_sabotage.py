@@ -6,7 +6,7 @@ staged and proved exactly as a command does it.  Every format, granted and re-en
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from nixsecrets.policy.model import Reader
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.tree import Repo
 from nixsecrets.secretfiles import agefile, ageops, rage, sopsops
-from nixsecrets.secretfiles.agefile import AgeFile, Stanza
+from nixsecrets.secretfiles.agefile import AgeFile
 from nixsecrets.secretfiles.program import SopsProgram
 from nixsecrets.secretfiles.sopsblock import Block
 from nixsecrets.secretfiles.sopsops import SopsSealed, WrittenEntry
@@ -171,37 +171,30 @@ def header_mac_of_another_header(patch: Patch) -> None:
     patch.setattr(ageops, "_assemble", wrong)
 
 
-def a_stanza_less(patch: Patch) -> None:
-    """Drop a stanza that was to stay, or one that was to come."""
-    encode, extend = agefile.encode_header, agefile.extend_header
+def header_of(patch: Patch, change: Callable[[list[bytes]], list[bytes]]) -> None:
+    """Change the stanzas of every header but those of one stanza (throw-away ones)."""
+    right = agefile.join_header
 
-    def fewer(stanzas: Sequence[Stanza]) -> bytes:
-        found = list(stanzas)
-        return encode(found[:-1] if len(found) > 1 else found)
+    def wrong(spelled: Iterable[bytes]) -> bytes:
+        stanzas = list(spelled)
+        return right(change(stanzas) if len(stanzas) > 1 else stanzas)
 
-    def without_first(header: bytes, stanzas: Sequence[Stanza]) -> bytes:
-        first = header.index(b"\n-> ") + 1
-        second = header.index(b"\n-> ", first) + 1
-        return extend(header[:first] + header[second:], stanzas)
+    patch.setattr(agefile, "join_header", wrong)
 
-    patch.setattr(agefile, "encode_header", fewer)
-    patch.setattr(agefile, "extend_header", without_first)
+
+def the_first_stanza_lost(patch: Patch) -> None:
+    """Drop a stanza that was to stay."""
+    header_of(patch, lambda stanzas: stanzas[1:])
+
+
+def the_last_stanza_lost(patch: Patch) -> None:
+    """Drop a stanza that was to come."""
+    header_of(patch, lambda stanzas: stanzas[:-1])
 
 
 def stanzas_in_another_order(patch: Patch) -> None:
     """Write the stanzas in the order of another set."""
-    encode, extend = agefile.encode_header, agefile.extend_header
-
-    def turned(stanzas: Sequence[Stanza]) -> bytes:
-        return encode(list(stanzas)[::-1])
-
-    def before(header: bytes, stanzas: Sequence[Stanza]) -> bytes:
-        first = header.index(b"\n-> ") + 1
-        added = extend(b"---", stanzas).removesuffix(b"---")
-        return header[:first] + added + header[first:]
-
-    patch.setattr(agefile, "encode_header", turned)
-    patch.setattr(agefile, "extend_header", before)
+    header_of(patch, lambda stanzas: stanzas[::-1])
 
 
 def other_plaintext(patch: Patch) -> None:
@@ -239,7 +232,8 @@ AGE_BOTH = {
         other_file_key,
         flipped_body,
         header_mac_of_another_header,
-        a_stanza_less,
+        the_first_stanza_lost,
+        the_last_stanza_lost,
         stanzas_in_another_order,
         other_payload,
     )
