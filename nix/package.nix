@@ -25,6 +25,7 @@ python3Packages.buildPythonApplication {
     click
     cryptography
     paramiko
+    pynacl
     pyrage
     rich
     ruamel-yaml

@@ -72,7 +72,7 @@ def seal(
     key = file_key(raw, [throw_away], first=0)
     stanzas, proofs = _write_stanzas(key, recipients, iter(written))
     return Sealed(
-        data=_assemble(agefile.encode_header(stanzas), key, raw, armored=armored),
+        data=_assemble(agefile.join_header(stanzas), key, raw, armored=armored),
         recipients=tuple(recipients),
         places=tuple(range(len(stanzas))),
         proofs=proofs,
@@ -126,7 +126,7 @@ def grant(
     new = [wrap(key, recipient) for _, recipient in replace]
     new += [wrap(key, recipient) for recipient in add]
     for place, wrapped in zip(places, new, strict=True):
-        stanzas[place : place + 1] = [wrapped.stanza.encode()]
+        stanzas[place : place + 1] = [wrapped.spelled]
     header = agefile.join_header(stanzas)
     return Sealed(
         data=_assemble(header, key, file, armored=file.armored),
@@ -200,7 +200,7 @@ def decrypt_with_key(file: AgeFile, key: bytes) -> bytes:
         SecretFileError: the payload is damaged or was tampered with.
     """
     throw_away = _throw_away()
-    header = agefile.encode_header([wrap(key, throw_away.recipients[0]).stanza])
+    header = agefile.join_header([wrap(key, throw_away.recipients[0]).spelled])
     return rage.decrypt(_assemble(header, key, file, armored=False), [throw_away])
 
 
@@ -248,15 +248,15 @@ def _likely_first(file: AgeFile, first: int | None) -> Iterator[Stanza]:
 
 
 def _write_stanzas(
-    key: bytes, recipients: Sequence[Recipient], written: Iterator[Stanza]
-) -> tuple[list[Stanza], tuple[Proof, ...]]:
+    key: bytes, recipients: Sequence[Recipient], written: Iterator[bytes]
+) -> tuple[list[bytes], tuple[Proof, ...]]:
     """Wrap the file key for our kinds; take the next of `written` for the others."""
-    stanzas: list[Stanza] = []
+    stanzas: list[bytes] = []
     proofs: list[Proof] = []
     for recipient in recipients:
         if recipient.ours:
             wrapped = wrap(key, recipient)
-            stanzas.append(wrapped.stanza)
+            stanzas.append(wrapped.spelled)
             proofs.append(wrapped.proof)
         else:
             stanzas.append(next(written))
@@ -276,18 +276,18 @@ def _seal_post_quantum(
     return Sealed(data, tuple(recipients), tuple(raw.places), (), None, digest)
 
 
-def _entries(raw: AgeFile, expected: int) -> tuple[Stanza, ...]:
+def _entries(raw: AgeFile, expected: int) -> list[bytes]:
     """Return the entries pyrage wrote, which must be one for each recipient.
 
     The age protocol lets a plugin write several; which of them are whose could then
     not be told, neither now nor by `check`.
     """
-    if len(raw.entries) != expected:
+    if len(raw.places) != expected:
         raise KeyFormatError(
             "an age plugin wrote another number of entries than one per recipient",
             "give that reader a key of another kind",
         )
-    return raw.entries
+    return [raw.spelled[place] for place in raw.places]
 
 
 def _refuse_mixing(file: AgeFile, recipients: Sequence[Recipient]) -> None:

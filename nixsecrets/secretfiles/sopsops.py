@@ -366,7 +366,7 @@ def _wrapped(key: bytes, recipient: Recipient) -> WrittenEntry:
     if recipient.ours:
         file_key = os.urandom(FILE_KEY_SIZE)
         wrapped = wrap(file_key, recipient)
-        header = agefile.encode_header([wrapped.stanza])
+        header = agefile.join_header([wrapped.spelled])
         mac = header_mac(file_key, header)
         payload = seal_chunk(file_key, key)
         enc = agefile.encode(header, mac, payload, armored=True)

@@ -97,16 +97,17 @@ def _check_entries(file: SopsFile, sealed: SopsSealed) -> None:
 
 def _check_entry(entry: WrittenEntry, data_key: bytes) -> None:
     """Check type and tag of a new entry, and that its reader finds the data key."""
-    (stanza, *more) = read_enc(entry.enc)
-    if more or not fits(stanza, entry.recipient):
-        _deviates("an entry does not fit its reader")
     if entry.proof is None or entry.file_key is None:
+        found = read_enc(entry.enc)
+        if len(found) != 1 or not fits(found[0], entry.recipient):
+            _deviates("an entry does not fit its reader")
         return
     if entry.proof.recipient != entry.recipient:
         _deviates("an entry was wrapped for somebody else")
-    if not opens_to(stanza, entry.proof, entry.file_key):
-        _deviates("a reader would not be able to open it")
     enc = agefile.parse(entry.enc.encode())
+    one = len(enc.spelled) == 1
+    if not (one and opens_to(enc.spelled[0], entry.proof, entry.file_key)):
+        _deviates("a reader would not be able to open it")
     check_mac(enc, entry.file_key)
     if open_chunk(entry.file_key, bytes(enc.payload)) != data_key:
         _deviates("a reader would find another data key")

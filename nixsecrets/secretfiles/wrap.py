@@ -10,13 +10,11 @@ import hmac
 import os
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import NoReturn
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.asymmetric.x25519 import (
-    X25519PrivateKey,
-    X25519PublicKey,
-)
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from nacl.bindings import crypto_scalarmult, crypto_scalarmult_base
 
 from nixsecrets.errors import KeyFormatError, SecretFileError
 from nixsecrets.keys.identities import Identity, SshEd25519Identity, X25519Identity
@@ -38,19 +36,24 @@ _NONCE = bytes(12)
 class Proof:
     """What shows later that a stanza opens for `recipient`: its ephemeral secret.
 
-    Whoever holds it can open that stanza; it never leaves the process that wrapped.  It
-    is kept as a key and not as bytes, which would have to be multiplied once more.
+    `share` is the secret's public half.  Whoever holds the secret can open that stanza;
+    it never leaves the process that wrapped.
     """
 
     recipient: Recipient
-    ephemeral: X25519PrivateKey = field(repr=False)
+    ephemeral: bytes = field(repr=False)
+    share: bytes = field(repr=False)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be sent to another process."""
+        raise TypeError("a proof is not to be pickled")
 
 
 @dataclass(frozen=True, slots=True)
 class Wrapped:
-    """A new stanza and the proof that goes with it."""
+    """A new stanza as a header spells it, and the proof that goes with it."""
 
-    stanza: Stanza
+    spelled: bytes
     proof: Proof
 
 
@@ -60,20 +63,20 @@ def wrap(file_key: bytes, recipient: Recipient) -> Wrapped:
     Raises:
         KeyFormatError: the recipient is of another kind, or its key is degenerate.
     """
-    ephemeral = _private_key(os.urandom(_SHARE_SIZE))
-    stanza = _stanza(file_key, ephemeral, _target(recipient))
-    return Wrapped(stanza, Proof(recipient, ephemeral))
+    ephemeral = os.urandom(_SHARE_SIZE)
+    proof = Proof(recipient, ephemeral, crypto_scalarmult_base(ephemeral))
+    return Wrapped(_stanza(file_key, proof, _target(recipient)), proof)
 
 
-def opens_to(stanza: Stanza, proof: Proof, file_key: bytes) -> bool:
-    """Tell whether the reader's private key opens `stanza` to `file_key`.
+def opens_to(spelled: bytes, proof: Proof, file_key: bytes) -> bool:
+    """Tell whether the reader's private key opens a stanza to `file_key`.
 
     The stanza is a function of the ephemeral secret, the recipient and the file key.
     It is computed again, from the recipient's text and not from its parsed key, and
     compared: the only proof for a reader whose private key we lack.
     """
     target = _target_of_text(proof.recipient.text)
-    return stanza == _stanza(file_key, proof.ephemeral, target)
+    return spelled == _stanza(file_key, proof, target)
 
 
 def unwrap(stanza: Stanza, identity: Identity) -> bytes | None:
@@ -91,7 +94,7 @@ def unwrap(stanza: Stanza, identity: Identity) -> bytes | None:
     if stanza.type == Kind.X25519:
         opener = _opener(identity)
         share = _share(stanza, stanza.args)
-        shared = _exchange(opener.private, _public_key(share))
+        shared = _multiplied(opener.private, share)
         return _open(stanza.body, shared, share + opener.point, Kind.X25519)
     if stanza.type == Kind.SSH_ED25519:
         opener = _opener(identity)
@@ -99,8 +102,7 @@ def unwrap(stanza: Stanza, identity: Identity) -> bytes | None:
         if tweak is None:
             return None
         share = _share(stanza, stanza.args[1:])
-        once = _exchange(opener.private, _public_key(share))
-        shared = _exchange(tweak, _public_key(once))
+        shared = _multiplied(tweak, _multiplied(opener.private, share))
         return _open(stanza.body, shared, share + opener.point, Kind.SSH_ED25519)
     return None
 
@@ -120,15 +122,15 @@ def _hkdf(key: bytes, salt: bytes, info: bytes) -> bytes:
 class _Target:
     """Where a recipient's stanzas are aimed: what `_stanza` needs, computed once.
 
-    `point` stands in the salt.  `effective` is what the ephemeral secret is multiplied
-    with: for ssh-ed25519 the point times the tweak, since scalar multiplications
-    commute; that saves one of two for every stanza after the first.
+    `head` is the argument line but for the share.  `point` stands in the salt.
+    `effective` is what the ephemeral secret is multiplied with: for ssh-ed25519 the
+    point times the tweak, since scalar multiplications commute; that saves one of two
+    for every stanza after the first.
     """
 
-    kind: Kind
-    args: tuple[str, ...]
+    head: bytes
     point: bytes
-    effective: X25519PublicKey
+    effective: bytes
     label: bytes
 
 
@@ -136,9 +138,9 @@ class _Target:
 class _Opener:
     """What an identity needs to open stanzas; the tweaks of its ssh keys by tag."""
 
-    private: X25519PrivateKey = field(repr=False)
+    private: bytes = field(repr=False)
     point: bytes
-    tweaks: dict[str, X25519PrivateKey] = field(repr=False)
+    tweaks: dict[str, bytes] = field(repr=False)
 
 
 def _derive_target(recipient: Recipient) -> _Target:
@@ -147,13 +149,11 @@ def _derive_target(recipient: Recipient) -> _Target:
             f"a stanza of kind {recipient.kind} can only be written by re-encrypting",
             "run `nixsecrets rekey` for the file",
         )
-    args: tuple[str, ...] = ()
-    effective = recipient.point
+    head, effective = b"-> X25519 ", recipient.point
     if recipient.kind is Kind.SSH_ED25519:
-        args = (str(recipient.tag),)
-        effective = _exchange(_tweak(recipient.key), _public_key(recipient.point))
-    public, label = _public_key(effective), _LABELS[recipient.kind]
-    return _Target(recipient.kind, args, recipient.point, public, label)
+        head = f"-> ssh-ed25519 {recipient.tag} ".encode()
+        effective = _multiplied(_tweak(recipient.key), recipient.point)
+    return _Target(head, recipient.point, effective, _LABELS[recipient.kind])
 
 
 _target = lru_cache(maxsize=8192)(_derive_target)
@@ -167,42 +167,32 @@ def _target_of_text(text: str) -> _Target:
 
 @lru_cache(maxsize=64)
 def _opener(identity: X25519Identity | SshEd25519Identity) -> _Opener:
-    private = _private_key(identity.x25519_secret)
-    point = private.public_key().public_bytes_raw()
+    point = crypto_scalarmult_base(identity.x25519_secret)
     tweaks = {tag_of(blob): _tweak(blob) for blob in identity.ssh_blobs}
-    return _Opener(private, point, tweaks)
+    return _Opener(identity.x25519_secret, point, tweaks)
 
 
-def _tweak(blob: bytes) -> X25519PrivateKey:
-    return _private_key(_hkdf(b"", blob, _LABELS[Kind.SSH_ED25519]))
+def _tweak(blob: bytes) -> bytes:
+    return _hkdf(b"", blob, _LABELS[Kind.SSH_ED25519])
 
 
-def _private_key(secret: bytes) -> X25519PrivateKey:
-    return X25519PrivateKey.from_private_bytes(secret)
-
-
-def _public_key(point: bytes) -> X25519PublicKey:
-    return X25519PublicKey.from_public_bytes(point)
-
-
-def _exchange(private: X25519PrivateKey, public: X25519PublicKey) -> bytes:
+def _multiplied(secret: bytes, point: bytes) -> bytes:
     """Multiply; refuses an all-zero result, which a point of low order gives."""
     try:
-        return private.exchange(public)
-    except ValueError:
+        return crypto_scalarmult(secret, point)
+    except RuntimeError:
         raise SecretFileError(
             "a stanza of the age file holds a degenerate share",
             "somebody tampered with the file; restore it from git",
         ) from None
 
 
-def _stanza(file_key: bytes, ephemeral: X25519PrivateKey, target: _Target) -> Stanza:
-    share = ephemeral.public_key().public_bytes_raw()
-    shared = _exchange(ephemeral, target.effective)
-    key = _hkdf(shared, share + target.point, target.label)
+def _stanza(file_key: bytes, proof: Proof, target: _Target) -> bytes:
+    shared = _multiplied(proof.ephemeral, target.effective)
+    key = _hkdf(shared, proof.share + target.point, target.label)
     body = ChaCha20Poly1305(key).encrypt(_NONCE, file_key, None)
-    args = (*target.args, encode_base64(share).decode())
-    return Stanza(target.kind.value, args, body)
+    share = encode_base64(proof.share)
+    return b"%b%b\n%b\n" % (target.head, share, encode_base64(body))
 
 
 def _share(stanza: Stanza, args: tuple[str, ...]) -> bytes:

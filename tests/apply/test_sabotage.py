@@ -152,8 +152,9 @@ def flipped_body(patch: Patch) -> None:
         made = wrap(key, recipient)
         if recipient != BOB.recipient:
             return made
-        body = bytes([made.stanza.body[0] ^ 1]) + made.stanza.body[1:]
-        return replace(made, stanza=replace(made.stanza, body=body))
+        stanza = agefile.decode(made.spelled)
+        body = bytes([stanza.body[0] ^ 1]) + stanza.body[1:]
+        return replace(made, spelled=replace(stanza, body=body).encode())
 
     both(patch, wrong)
 
@@ -290,7 +291,7 @@ def test_a_header_that_was_tampered_with_is_not_made_good_by_a_grant(
 ) -> None:
     name = "armored.age" if armored else "s.age"
     file = agefile.parse(files[name])
-    mallory = wrap(os.urandom(16), MALLORY.recipient).stanza
+    mallory = agefile.decode(wrap(os.urandom(16), MALLORY.recipient).spelled)
     header = agefile.encode_header([*file.stanzas, mallory])
     bad = agefile.encode(header, file.mac, file.payload, armored=armored)
     with pytest.raises(SecretFileError, match="changed after it was written"):

@@ -340,7 +340,7 @@ def test_our_own_entry_is_found_wherever_it_is_expected(first: int | None) -> No
 def test_a_tampered_header_is_not_granted_which_would_launder_it() -> None:
     file = agefile.parse(age_encrypts(SECRET, ALICE.recipient))
     for stanzas in (
-        [*file.stanzas, wrap(bytes(16), BOB.recipient).stanza],
+        [*file.stanzas, agefile.decode(wrap(bytes(16), BOB.recipient).spelled)],
         [*file.stanzas, Stanza("grey-grease", (), b"")],
     ):
         header = agefile.encode_header(stanzas)
@@ -352,7 +352,9 @@ def test_a_tampered_header_is_not_granted_which_would_launder_it() -> None:
 def test_a_second_entry_with_another_file_key_cannot_mislead() -> None:
     file = agefile.parse(age_encrypts(SECRET, ALICE.recipient))
     other = bytes(16)
-    header = agefile.encode_header([wrap(other, ALICE.recipient).stanza, *file.stanzas])
+    header = agefile.encode_header(
+        [agefile.decode(wrap(other, ALICE.recipient).spelled), *file.stanzas]
+    )
     mac = header_mac(other, header)
     mixed = agefile.encode(header, mac, file.payload, armored=False)
     with pytest.raises(SecretFileError):

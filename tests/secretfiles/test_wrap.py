@@ -11,6 +11,7 @@ from nixsecrets.keys.recipients import Recipient, parse_recipient
 from nixsecrets.secretfiles import agefile
 from nixsecrets.secretfiles.agefile import Stanza
 from nixsecrets.secretfiles.wrap import (
+    Wrapped,
     header_mac,
     opens_to,
     unwrap,
@@ -35,12 +36,17 @@ KEY = bytes(range(16))
 ours = pytest.mark.parametrize("one", OURS.values(), ids=OURS.keys())
 
 
+def stanza_of(wrapped: Wrapped) -> Stanza:
+    """Decode a new stanza."""
+    return agefile.decode(wrapped.spelled)
+
+
 @ours
 def test_age_opens_a_stanza_of_ours(one: Reader, tmp_path: Path) -> None:
     file = agefile.parse(age_encrypts(b"hello", AGE.recipient))
     key = unwrap(file.stanzas[0], AGE.identity)
     assert key is not None
-    header = agefile.encode_header([wrap(key, one.recipient).stanza])
+    header = agefile.join_header([wrap(key, one.recipient).spelled])
     mac = header_mac(key, header)
     data = agefile.encode(header, mac, file.payload, armored=False)
     assert one.opens_with_age(data, tmp_path) == b"hello"
@@ -58,9 +64,9 @@ def test_a_stanza_of_age_opens_here_to_the_key_its_mac_is_made_with(
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.tag)
 def test_known_keys_get_their_known_tag_and_open(vector: Vector) -> None:
-    stanza = wrap(KEY, parse_recipient(vector.ssh)).stanza
+    stanza = stanza_of(wrap(KEY, parse_recipient(vector.ssh)))
     assert (stanza.type, stanza.args[0]) == ("ssh-ed25519", vector.tag)
-    other = wrap(KEY, parse_recipient(vector.age)).stanza
+    other = stanza_of(wrap(KEY, parse_recipient(vector.age)))
     assert (other.type, len(other.args)) == ("X25519", 1)
     owner = reader_of(vector)
     assert [unwrap(one, owner.identity) for one in (stanza, other)] == [KEY, KEY]
@@ -76,18 +82,18 @@ def reader_of(vector: Vector) -> Reader:
 @pytest.mark.parametrize("form", [SSH, CONVERTED], ids=["ssh form", "converted"])
 @pytest.mark.parametrize("key", [SSH, CONVERTED], ids=["by ssh key", "by age secret"])
 def test_either_key_of_a_pair_opens_either_form(form: Reader, key: Reader) -> None:
-    assert unwrap(wrap(KEY, form.recipient).stanza, key.identity) == KEY
+    assert unwrap(stanza_of(wrap(KEY, form.recipient)), key.identity) == KEY
 
 
 @ours
 def test_nobody_else_opens_it(one: Reader) -> None:
-    stanza = wrap(KEY, one.recipient).stanza
+    stanza = stanza_of(wrap(KEY, one.recipient))
     others = [STRANGER, reader(ssh_key("other")), reader(rsa_key()), toy_reader()]
     assert all(unwrap(stanza, other.identity) is None for other in others)
 
 
 def test_a_stanza_of_another_type_is_nobodys() -> None:
-    stanza = wrap(KEY, AGE.recipient).stanza
+    stanza = stanza_of(wrap(KEY, AGE.recipient))
     assert unwrap(replace(stanza, type="x25519"), AGE.identity) is None
     assert unwrap(Stanza("ssh-ed25519", (), b""), SSH.identity) is None
 
@@ -95,33 +101,35 @@ def test_a_stanza_of_another_type_is_nobodys() -> None:
 @ours
 def test_each_wrapping_is_fresh_and_proves_itself(one: Reader) -> None:
     first, second = wrap(KEY, one.recipient), wrap(KEY, one.recipient)
-    assert first.stanza != second.stanza
-    assert opens_to(first.stanza, first.proof, KEY)
-    assert opens_to(second.stanza, second.proof, KEY)
-    assert not opens_to(first.stanza, second.proof, KEY)
+    assert first.spelled != second.spelled
+    assert opens_to(first.spelled, first.proof, KEY)
+    assert opens_to(second.spelled, second.proof, KEY)
+    assert not opens_to(first.spelled, second.proof, KEY)
 
 
 @ours
 def test_a_proof_holds_for_one_reader_one_key_and_one_stanza_only(one: Reader) -> None:
     wrapped = wrap(KEY, one.recipient)
-    stanza, proof = wrapped.stanza, wrapped.proof
+    stanza, proof = stanza_of(wrapped), wrapped.proof
     flipped = bytes([stanza.body[0] ^ 1]) + stanza.body[1:]
-    assert not opens_to(stanza, proof, bytes(16))
-    assert not opens_to(stanza, replace(proof, recipient=STRANGER.recipient), KEY)
-    assert not opens_to(replace(stanza, body=flipped), proof, KEY)
-    assert not opens_to(replace(stanza, args=("a", *stanza.args)), proof, KEY)
-    assert not opens_to(replace(stanza, type="other"), proof, KEY)
+    assert not opens_to(stanza.encode(), proof, bytes(16))
+    assert not opens_to(
+        stanza.encode(), replace(proof, recipient=STRANGER.recipient), KEY
+    )
+    assert not opens_to(replace(stanza, body=flipped).encode(), proof, KEY)
+    assert not opens_to(replace(stanza, args=("a", *stanza.args)).encode(), proof, KEY)
+    assert not opens_to(replace(stanza, type="other").encode(), proof, KEY)
 
 
 def test_a_proof_goes_by_the_text_of_the_recipient_not_by_its_parsed_key() -> None:
     # As if memory had gone bad between parsing and wrapping.
     wrong = Recipient(AGE.recipient.kind, STRANGER.recipient.key, AGE.recipient.text)
     wrapped = wrap(KEY, wrong)
-    assert not opens_to(wrapped.stanza, wrapped.proof, KEY)
+    assert not opens_to(wrapped.spelled, wrapped.proof, KEY)
 
 
 def test_a_tag_of_another_key_is_passed_over() -> None:
-    stanza = wrap(KEY, SSH.recipient).stanza
+    stanza = stanza_of(wrap(KEY, SSH.recipient))
     other = replace(stanza, args=("AAAAAA", stanza.args[1]))
     assert unwrap(other, SSH.identity) is None
 
@@ -158,7 +166,7 @@ SHARES = {
 def test_a_degenerate_share_is_refused(
     one: Reader, arguments: list[tuple[str, ...]]
 ) -> None:
-    stanza = wrap(KEY, one.recipient).stanza
+    stanza = stanza_of(wrap(KEY, one.recipient))
     for share in arguments:
         bad = replace(stanza, args=(*stanza.args[:-1], *share))
         with pytest.raises(SecretFileError):
@@ -168,7 +176,7 @@ def test_a_degenerate_share_is_refused(
 @ours
 @pytest.mark.parametrize("size", [0, 16, 31, 33, 48])
 def test_a_body_of_the_wrong_size_is_refused_unopened(one: Reader, size: int) -> None:
-    stanza = replace(wrap(KEY, one.recipient).stanza, body=bytes(size))
+    stanza = replace(stanza_of(wrap(KEY, one.recipient)), body=bytes(size))
     with pytest.raises(SecretFileError):
         unwrap(stanza, one.identity)
 
