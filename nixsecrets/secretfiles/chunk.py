@@ -8,9 +8,6 @@ pyrage's.  Says nothing about headers.
 import hmac
 import os
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-
 _NONCE = 16
 _TAG = 16
 _LARGEST = 64 * 1024
@@ -20,6 +17,8 @@ _ONLY = bytes(11) + b"\x01"
 
 def seal_chunk(file_key: bytes, plaintext: bytes) -> bytes:
     """Return nonce and chunk; `plaintext` has 1 byte to 64 KiB."""
+    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
     if not 0 < len(plaintext) <= _LARGEST:
         raise ValueError("not one chunk")
     nonce = os.urandom(_NONCE)
@@ -30,6 +29,9 @@ def seal_chunk(file_key: bytes, plaintext: bytes) -> bytes:
 
 def open_chunk(file_key: bytes, payload: bytes) -> bytes | None:
     """Return the plaintext, None where the payload is not one chunk under the key."""
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
     nonce, chunk = payload[:_NONCE], payload[_NONCE:]
     if not _TAG < len(chunk) <= _LARGEST + _TAG:
         return None

@@ -3,7 +3,6 @@
 `X25519` and `ssh-ed25519` stanzas only; every other type is pyrage's.  Does not know
 files, and keeps the specification's musts: a share and a body of exactly the right
 size, canonical base64, no all-zero shared secret, a fresh ephemeral secret each time.
-Loads cryptography, which takes 50 ms: whoever only looks at files does without it.
 """
 
 import hmac
@@ -11,10 +10,6 @@ import os
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NoReturn
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from nacl.bindings import crypto_scalarmult, crypto_scalarmult_base
 
 from nixsecrets.errors import KeyFormatError, SecretFileError
 from nixsecrets.keys.identities import Identity, SshEd25519Identity, X25519Identity
@@ -63,6 +58,8 @@ def wrap(file_key: bytes, recipient: Recipient) -> Wrapped:
     Raises:
         KeyFormatError: the recipient is of another kind, or its key is degenerate.
     """
+    from nacl.bindings import crypto_scalarmult_base
+
     ephemeral = os.urandom(_SHARE_SIZE)
     proof = Proof(recipient, ephemeral, crypto_scalarmult_base(ephemeral))
     return Wrapped(_stanza(file_key, proof, _target(recipient)), proof)
@@ -167,6 +164,8 @@ def _target_of_text(text: str) -> _Target:
 
 @lru_cache(maxsize=64)
 def _opener(identity: X25519Identity | SshEd25519Identity) -> _Opener:
+    from nacl.bindings import crypto_scalarmult_base
+
     point = crypto_scalarmult_base(identity.x25519_secret)
     tweaks = {tag_of(blob): _tweak(blob) for blob in identity.ssh_blobs}
     return _Opener(identity.x25519_secret, point, tweaks)
@@ -178,6 +177,8 @@ def _tweak(blob: bytes) -> bytes:
 
 def _multiplied(secret: bytes, point: bytes) -> bytes:
     """Multiply; refuses an all-zero result, which a point of low order gives."""
+    from nacl.bindings import crypto_scalarmult
+
     try:
         return crypto_scalarmult(secret, point)
     except RuntimeError:
@@ -188,6 +189,8 @@ def _multiplied(secret: bytes, point: bytes) -> bytes:
 
 
 def _stanza(file_key: bytes, proof: Proof, target: _Target) -> bytes:
+    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
     shared = _multiplied(proof.ephemeral, target.effective)
     key = _hkdf(shared, proof.share + target.point, target.label)
     body = ChaCha20Poly1305(key).encrypt(_NONCE, file_key, None)
@@ -215,6 +218,9 @@ def _share(stanza: Stanza, args: tuple[str, ...]) -> bytes:
 
 
 def _open(body: bytes, shared: bytes, salt: bytes, kind: Kind) -> bytes | None:
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
     key = _hkdf(shared, salt, _LABELS[kind])
     try:
         return ChaCha20Poly1305(key).decrypt(_NONCE, body, None)

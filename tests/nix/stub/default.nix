@@ -37,6 +37,7 @@ let
         "cryptography"
         "hatchling"
         "paramiko"
+        "pynacl"
         "pyrage"
         "rich"
         "ruamel-yaml"
