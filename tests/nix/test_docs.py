@@ -80,7 +80,7 @@ class Reader:
         while child.expect([pexpect.EOF, QUESTION]) == 1:
             said += child.before + child.after
             child.sendline("yes")
-        said = (said + child.before).replace("\r\n", "\n")
+        said = f"{said}{child.before}".replace("\r\n", "\n")
         child.close()
         assert child.exitstatus == 0, f"{script}\n{said}"
         return str(said)
