@@ -31,7 +31,10 @@ def use_problem(secret: Secret, seen: Seen, before: str) -> Misuse | None:
     if wanted in _WHOLE:
         if key in ("", secret.name):
             return None
-        message = f'a {wanted} file is used whole, and "{key}" is picked from it'
+        article = "an" if wanted == "ini" else "a"
+        message = (
+            f'{article} {wanted} file is used whole, and "{key}" is picked from it'
+        )
         return Code.DECLARED_FORMAT, message
     if not key or seen.keys is None:
         return None

@@ -322,6 +322,18 @@ def test_the_module_works_beside_both_and_beside_neither(ready: Fleet) -> None:
     assert (seen["neither"], len(seen["both"]), seen["off"]) == ([], 2, [])
 
 
+def test_a_mac_without_a_host_name_is_asked_for_its_name_in_the_map(
+    ready: Fleet,
+) -> None:
+    expression = f"""{MODULES}
+    map (more: messages (lib.darwinSystem {{ modules = [
+      nixsecrets.darwin (agenix false)
+      {{ nixsecrets.root = ./.; age.secrets.a.file = ./secrets/dns.age; }} more ]; }}))
+    [ {{ }} {{ nixsecrets.name = "schere"; }} ]"""
+    seen = evaluate(expression, ready.root)
+    assert seen == [["nixsecrets: set nixsecrets.name"], []]
+
+
 def test_a_home_is_judged_by_the_keys_of_its_user(ready: Fleet) -> None:
     expression = f"""{MODULES}
     let of = name: messages (lib.homeManagerConfiguration {{ modules = [

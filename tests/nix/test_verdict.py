@@ -9,6 +9,9 @@ import pytest
 
 from nixsecrets.findings import Code
 from nixsecrets.keys.recipients import parse_recipient
+from nixsecrets.render.lock import Lock
+from nixsecrets.repo.files import sha256
+from nixsecrets.secretfiles.state import Record
 from tests import fleet as kit
 from tests.cli.conftest import changed
 from tests.fleet import Fleet
@@ -63,6 +66,52 @@ def numbers(fleet: Fleet) -> None:
 def ssh_form(fleet: Fleet) -> None:
     to = [fleet.public("alice"), " ".join(fleet.public("brunnen").split()[:2])]
     fleet.sops_encrypt("secrets/app.yaml", "app: x\n", to)
+
+
+def other_form(fleet: Fleet) -> None:
+    """An age file for the converted key of the host, as the lock says, too."""
+    readers = [fleet.public("alice"), fleet.public("brunnen")]
+    keys = tuple(parse_recipient(one).converted() for one in readers)
+    path = "secrets/wifi.age"
+    fleet.age_encrypt(path, "x", *(key.text for key in keys))
+    lock = fleet.root / "nixsecrets.lock"
+    record = Record(keys, sha256(fleet.read(path)), "written")
+    known = Lock.parse(lock.read_text())
+    lock.write_text(known.with_files({path: record}, {}).render())
+
+
+WHOLE = {
+    "dotenv": ("secrets/whole.env", "A=b\n"),
+    "ini": ("secrets/whole.ini", "[a]\nb = c\n"),
+    "binary": ("secrets/whole.bin", "anything"),
+}
+
+
+def whole(fleet: Fleet) -> None:
+    """Files that sops-nix uses whole."""
+    brunnen = parse_recipient(fleet.public("brunnen")).converted().text
+    for path, content in WHOLE.values():
+        fleet.sops_encrypt(path, content, [fleet.public("alice"), brunnen])
+    fleet.git("add", "-A")
+
+
+def in_the_cloud(fleet: Fleet) -> None:
+    """A file that a machine may open with what its cloud, or gpg, gives it."""
+    text = fleet.read("secrets/dns.yaml").decode()
+    kms = "    kms:\n        - arn: arn:aws:kms:eu-west-1:1:key/a\n          enc: A\n"
+    fleet.write("secrets/dns.yaml", text.replace("sops:\n", "sops:\n" + kms))
+
+
+def with_pgp(fleet: Fleet) -> None:
+    """A file with a PGP entry."""
+    text = fleet.read("secrets/dns.yaml").decode()
+    pgp = "    pgp:\n        - fp: 85D7\n          enc: A\n"
+    fleet.write("secrets/dns.yaml", text.replace("sops:\n", "sops:\n" + pgp))
+
+
+def bob(fleet: Fleet) -> None:
+    """A user of the map who reads nothing."""
+    fleet.ok("add-user", "bob", "--key", kit.age_key().public, "--yes")
 
 
 def anonymous(fleet: Fleet) -> None:
@@ -130,6 +179,57 @@ CASES: list[tuple[str, Spoil, dict[str, Any], list[str]]] = [
         [
             "NS071 secrets/app.yaml: brunnen declares sops.secrets.app: it is"
             " encrypted to a form of the key that sops-nix does not open"
+        ],
+    ),
+    (
+        "the other form of the key in an age file",
+        other_form,
+        host("brunnen", age("secrets/wifi.age")),
+        [
+            "NS071 secrets/wifi.age: brunnen declares age.secrets.x: it is encrypted to"
+            " a form of the key that agenix does not open"
+        ],
+    ),
+    (
+        "files that are used whole",
+        whole,
+        host("brunnen", *(sops(path, format=kind, key=key)
+             for kind, (path, _) in WHOLE.items() for key in ("app", ""))),
+        [],
+    ),
+    *(
+        (
+            f"a key of a {kind} file",
+            whole,
+            host("brunnen", sops(path, format=kind, key="a")),
+            [
+                f"NS076 {path}: brunnen declares sops.secrets.app:"
+                f" {'an' if kind == 'ini' else 'a'} {kind} file is used whole, and"
+                ' "a" is picked from it'
+            ],
+        )
+        for kind, (path, _) in WHOLE.items()
+    ),
+    (
+        "opened by KMS, which no key of the map tells",
+        in_the_cloud,
+        host("brunnen", sops("secrets/dns.yaml", "dns")),
+        [],
+    ),
+    (
+        "opened by PGP, which the configuration names",
+        with_pgp,
+        host("brunnen", {"sops": sops("secrets/dns.yaml", "dns")["sops"]
+             | {"gnupg": True}}),
+        [],
+    ),
+    (
+        "a PGP entry, and no gpg in the configuration",
+        with_pgp,
+        host("brunnen", sops("secrets/dns.yaml", "dns")),
+        [
+            "NS070 secrets/dns.yaml: brunnen declares sops.secrets.dns: host brunnen is"
+            " not a recipient; no rule lets it read"
         ],
     ),
     (
@@ -218,6 +318,33 @@ CASES: list[tuple[str, Spoil, dict[str, Any], list[str]]] = [
         ["NS077 flake.nix: brunnen: age.identityPaths is empty"],
     ),
     (
+        "no identity for sops-nix",
+        nothing,
+        host("brunnen", {"sops": sops("secrets/app.yaml")["sops"]
+             | {"sshKeyPaths": []}}),
+        [
+            "NS077 flake.nix: brunnen: neither sops.age.sshKeyPaths nor"
+            " sops.age.keyFile is set"
+        ],
+    ),
+    (
+        "no age identity for sops-nix, but gpg",
+        nothing,
+        host("brunnen", {"sops": sops("secrets/app.yaml")["sops"]
+             | {"sshKeyPaths": [], "gnupg": True}}),
+        [],
+    ),
+    (
+        "an RSA key for sops-nix",
+        nothing,
+        host("brunnen", {"sops": sops("secrets/app.yaml")["sops"]
+             | {"sshKeyPaths": ["/etc/ssh/ssh_host_rsa_key"]}}),
+        [
+            "NS078 flake.nix: brunnen: the map has a key of kind ssh-ed25519, and"
+            " sops.age.sshKeyPaths names /etc/ssh/ssh_host_rsa_key"
+        ],
+    ),
+    (
         "an identity of another kind",
         nothing,
         host("brunnen", {"age": {"identityPaths": ["/var/lib/keys.txt"],
@@ -273,6 +400,17 @@ CASES: list[tuple[str, Spoil, dict[str, Any], list[str]]] = [
     ),
     (
         "a user who is no reader",
+        bob,
+        host("brunnen", {"at": "home-manager user bob", "user": "bob"}
+             | age("secrets/wifi.age") | {"age": {"identityPaths": None, "secrets": [
+                 {"name": "x", "file": "secrets/wifi.age"}]}}),
+        [
+            "NS070 secrets/wifi.age: brunnen home-manager user bob declares"
+            " age.secrets.x: user bob is not a recipient; no rule lets it read",
+        ],
+    ),
+    (
+        "a user whom the map does not have",
         nothing,
         host("stein", {"at": "home-manager user bob", "user": "bob"}
              | age("secrets/wifi.age")),
@@ -307,6 +445,87 @@ def test_a_declared_file_that_is_no_secret_has_its_usual_code(
     declared = sops(path) if spoil is plain else age(path)
     done = ready.run("check", "--declared", write(ready, host("brunnen", declared)))
     assert f"{code}  {path}: brunnen declares" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("spoil", "key", "more", "verdict"),
+    [
+        (in_the_cloud, "dns", {}, "not judged: it can be opened by kms"),
+        (with_pgp, "dns", {"gnupg": True}, "not judged: it can be opened by pgp"),
+        (ssh_form, "app", {"sshPrivateKeyFile": HOST_KEY}, "ok"),
+    ],
+)
+def test_what_else_opens_a_sops_file_is_taken_into_account(
+    ready: Fleet, spoil: Spoil, key: str, more: dict[str, Any], verdict: str
+) -> None:
+    spoil(ready)
+    path = f"secrets/{key}.yaml"
+    part = {"sops": sops(path, key)["sops"] | more}
+    done = ready.run("check", "--declared", write(ready, host("brunnen", part)))
+    assert f"  sops.secrets.{key}  {path}  {verdict}\n" in done.stdout
+
+
+def test_a_mac_without_a_host_name_is_known_by_the_name_of_its_configuration(
+    ready: Fleet,
+) -> None:
+    part = age("secrets/dns.age")
+    mac = host("schere", part) | {"kind": "darwin", "hostName": None}
+    assert verdicts(ready, mac) == []
+    assert verdicts(ready, mac | {"name": "mac"}) == [
+        "NS080 nixsecrets.toml: mac declares secrets, and the map has no host mac"
+    ]
+
+
+@pytest.mark.parametrize("form", ["sarif", "gitlab"])
+def test_other_formats_have_the_verdicts_with_their_codes(
+    ready: Fleet, form: str
+) -> None:
+    untracked(ready)
+    file = write(
+        ready,
+        host("brunnen", age("secrets/wifi.age"), sops("secrets/app.yaml", "none")),
+        host("fremd", age("secrets/dns.age")),
+    )
+    done = ready.run("check", "--declared", file, "--format", form)
+    assert done.returncode == 1
+    told = json.loads(done.stdout)
+    if form == "sarif":
+        (run,) = told["runs"]
+        seen = {
+            (
+                one["locations"][0]["physicalLocation"]["artifactLocation"]["uri"],
+                f"{one['ruleId']} {one['level']}",
+                one["message"]["text"].split(": ", 1)[1],
+            )
+            for one in run["results"]
+        }
+    else:
+        seen = {
+            (
+                one["location"]["path"],
+                f"{one['description'].split(':')[0]} {one['severity']}",
+                one["description"].split(": ", 1)[1],
+            )
+            for one in told
+        }
+    level = "error" if form == "sarif" else "critical"
+    assert {
+        (
+            "secrets/wifi.age",
+            f"NS073 {level}",
+            "brunnen declares age.secrets.x: git does not track it",
+        ),
+        (
+            "secrets/app.yaml",
+            f"NS074 {level}",
+            'brunnen declares sops.secrets.none: it has no key "none"',
+        ),
+        (
+            "nixsecrets.toml",
+            f"NS080 {level}",
+            "fremd declares secrets, and the map has no host fremd",
+        ),
+    } <= seen
 
 
 def test_a_reader_that_the_map_wants_is_one_rekey_away(ready: Fleet) -> None:

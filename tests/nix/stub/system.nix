@@ -8,7 +8,6 @@ let
   common.options.assertions = value (types.listOf types.raw) [ ];
 
   host.options = {
-    networking.hostName = value types.str "nixos";
     environment.persistence = value (types.attrsOf types.raw) { };
     home-manager.users = value (types.attrsOf (types.submodule [ common home ])) { };
   };
@@ -20,7 +19,10 @@ let
       options.home.homeDirectory = value types.str "/home/${name}";
     };
 
+  darwin.options.networking.hostName = value (types.nullOr types.str) null;
+
   nixos.options = {
+    networking.hostName = value types.str "nixos";
     services.openssh.hostKeys = value (types.listOf types.raw) [
       {
         type = "rsa";
@@ -77,6 +79,6 @@ let
 in
 {
   inherit nixosSystem;
-  darwinSystem = { modules }: evaluate ([ common host ] ++ modules);
+  darwinSystem = { modules }: evaluate ([ common host darwin ] ++ modules);
   homeManagerConfiguration = { modules }: evaluate ([ common home ] ++ modules);
 }
