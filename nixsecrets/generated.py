@@ -121,7 +121,7 @@ def rendered(world: World, steps: Collection[Step] = ()) -> dict[str, str]:
 
 
 def _rules_text(world: World, steps: Collection[Step], present: str | None) -> str:
-    text = secretsnix.render(world.map, age_paths(world, steps))
+    text = secretsnix.render(world.policy, age_paths(world, steps))
     return with_newlines_of(present, text)
 
 

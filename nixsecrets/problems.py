@@ -5,12 +5,12 @@ how bad it is, the catalogue's (`findings`).
 """
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from nixsecrets.findings import Code, Finding
 from nixsecrets.keys.forms import Backend, Owner, usable
 from nixsecrets.plan import Plan
-from nixsecrets.policy.model import Desired, Rule
+from nixsecrets.policy.model import Desired, Reader, Rule
 from nixsecrets.render import sopsconfig
 from nixsecrets.render.sopsconfig import ConfigRule
 from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret
@@ -64,16 +64,24 @@ def _actual_problems(world: World, actual: Actual) -> Iterator[Finding]:
 
 def _unusable(world: World, want: Desired) -> Iterator[Finding]:
     """Yield readers that the file's backend cannot serve."""
-    for reader in want.readers:
-        owner: Owner = "user" if reader.name in world.users else "host"
-        why = usable(reader.recipient, want.backend, owner)
-        if why is not None:
-            message = f"{reader.name} cannot read it: {why}"
-            yield Finding(want.path, Code.UNUSABLE, message)
-    kinds = {r.recipient.post_quantum for r in want.readers}
-    if want.backend is Backend.AGE and len(kinds) > 1:
-        message = "age cannot mix post-quantum and classic recipients in one file"
+    ask = world.book.memory.ask  # the files of a rule share their readers
+    for message in ask(_why_unusable, want.readers, want.backend, world.users):
         yield Finding(want.path, Code.UNUSABLE, message)
+
+
+def _why_unusable(
+    readers: Sequence[Reader], backend: Backend, users: frozenset[str]
+) -> list[str]:
+    found: list[str] = []
+    for reader in readers:
+        owner: Owner = "user" if reader.name in users else "host"
+        why = usable(reader.recipient, backend, owner)
+        if why is not None:
+            found.append(f"{reader.name} cannot read it: {why}")
+    kinds = {reader.recipient.post_quantum for reader in readers}
+    if backend is Backend.AGE and len(kinds) > 1:
+        found.append("age cannot mix post-quantum and classic recipients in one file")
+    return found
 
 
 def _rule_problems(world: World) -> Iterator[Finding]:

@@ -4,7 +4,6 @@ Pure; it knows the files of a repository only by the paths it is asked about.  W
 file is encrypted to today, and what to do about a difference, is for others.
 """
 
-import posixpath
 from collections.abc import Iterable, Iterator
 
 from nixsecrets.keys.forms import Backend, form_for
@@ -49,9 +48,17 @@ class Policy:
             recipient_map.agenix_rules,
         }
         self._readers: dict[tuple[int, Match | None, Backend], tuple[Reader, ...]] = {}
+        # asked several times for each of ten thousand paths
+        self._won: dict[str, tuple[Rule, Match] | None] = {}
+        self._desired: dict[str, Desired] = {}
 
     def winning(self, path: str) -> tuple[Rule, Match] | None:
         """Return the first rule that covers `path`, and what its placeholders took."""
+        if path not in self._won:
+            self._won[path] = self._first_match(path)
+        return self._won[path]
+
+    def _first_match(self, path: str) -> tuple[Rule, Match] | None:
         for matcher in self._matchers:
             match = matcher.match(path)
             if match is not None:
@@ -74,7 +81,7 @@ class Policy:
             return True
         if path in self._literals:
             return False
-        name = posixpath.basename(path)
+        name = path.rpartition("/")[2]
         return (
             name.startswith(".git")
             or name.endswith(_NEVER_SECRET_ENDS)
@@ -87,6 +94,9 @@ class Policy:
 
     def desired(self, path: str, backend: Backend) -> Desired | None:
         """Return what the map wants for `path`; None where it is no secret of ours."""
+        known = self._desired.get(path)
+        if known is not None and known.backend is backend:
+            return known
         if self.never_secret(path):
             return None
         found = self.winning(path)
@@ -95,7 +105,8 @@ class Policy:
         rule, match = found
         unclaimed = self._unclaimed(match)
         readers = self.readers(rule, None if unclaimed else match, backend)
-        return Desired(path, backend, rule, readers, unclaimed)
+        self._desired[path] = Desired(path, backend, rule, readers, unclaimed)
+        return self._desired[path]
 
     def readers(
         self, rule: Rule, match: Match | None, backend: Backend

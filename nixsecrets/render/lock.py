@@ -145,6 +145,11 @@ def _line(value: Mapping[str, object]) -> str:
 
 def _file_line(path: str, set_id: str, record: Record) -> str:
     sha256, how = record.sha256, record.how
+    # put together here, because there are many and an encoder is made for each object
+    file, digest = _ENCODE(path), _ENCODE(sha256)
+    line = f'{{"file":{file},"set":"{set_id}","sha256":{digest},"how":{_ENCODE(how)}}}'
+    if line.isprintable():
+        return line
     return _line({"file": path, "set": set_id, "sha256": sha256, "how": how})
 
 

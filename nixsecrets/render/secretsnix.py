@@ -12,34 +12,36 @@ from collections.abc import Iterable, Iterator
 
 from nixsecrets.errors import NixsecretsError, quoted
 from nixsecrets.keys.forms import Backend
-from nixsecrets.policy.model import Host, Reader, RecipientMap, User
+from nixsecrets.keys.memory import Memory
+from nixsecrets.policy.model import Host, Reader, User
 from nixsecrets.policy.resolve import Policy
 
 _KEYWORDS = frozenset(
     ("assert", "else", "if", "in", "inherit", "let", "or", "rec", "then", "with")
 )
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_'-]*", re.ASCII)
-_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+_ESCAPES = str.maketrans(
+    {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+)
 _LINE_LENGTH = 100
 
 
-def render(recipient_map: RecipientMap, age_paths: Iterable[str]) -> str:
+def render(policy: Policy, age_paths: Iterable[str]) -> str:
     """Return the text of the rules file.
 
     Args:
-        recipient_map: the map; its `agenix_rules` says where the file will lie.
+        policy: the map; its `agenix_rules` says where the file will lie.
         age_paths: the age files there are, relative to the map's folder; the age paths
             that the map names without wildcards are added, what no rule wins is not.
 
     Raises:
         NixsecretsError: the name of a file is not UTF-8, so that Nix cannot say it.
     """
-    policy = Policy(recipient_map)
     paths = sorted({*age_paths, *policy.named_paths(Backend.AGE)})
     writer = _Writer(policy)
     entries = "".join(f"  {line}\n" for path in paths for line in writer.entry(path))
     bindings = "".join(f"  {line}\n" for line in writer.bindings())
-    return f"{_header(recipient_map.filename)}let\n{bindings}in\n{{\n{entries}}}\n"
+    return f"{_header(policy.map.filename)}let\n{bindings}in\n{{\n{entries}}}\n"
 
 
 def _header(filename: str) -> str:
@@ -51,8 +53,7 @@ def _header(filename: str) -> str:
 
 def nix_string(text: str) -> str:
     """Write `text` as a Nix string without interpolation or line breaks."""
-    escaped = "".join(_ESCAPES.get(char, char) for char in text)
-    return '"' + escaped.replace("${", "\\${") + '"'
+    return '"' + text.translate(_ESCAPES).replace("${", "\\${") + '"'
 
 
 def _attribute(name: str) -> str:
@@ -71,6 +72,7 @@ class _Writer:
         users = {user.name: f"users.{_attribute(user.name)}" for user in self.map.users}
         hosts = {host.name: f"hosts.{_attribute(host.name)}" for host in self.map.hosts}
         self.keys = {**users, **hosts}
+        self.memory = Memory()
         self.always = self.ordered(self.map.always)
         self.groups = {
             members: f"groups.{_attribute(name)}"
@@ -116,12 +118,19 @@ class _Writer:
                 f"{quoted(path)}: the name is not UTF-8, so secrets.nix cannot name it",
                 "rename the file",
             ) from None
-        name = nix_string(posixpath.relpath(path, self.folder) if self.folder else path)
-        keys = self.expression(desired.readers)
+        name = nix_string(self.relative(path))
+        keys = self.memory.ask(self.expression, desired.readers)
         if not desired.rule.armor:
             return _assigned(f"{name}.publicKeys", keys)
         inner = [*_assigned("publicKeys", keys), "armor = true;"]
         return [f"{name} = {{", *(f"  {line}" for line in inner), "};"]
+
+    def relative(self, path: str) -> str:
+        """Return a path relative to the folder of the rules file."""
+        if not self.folder:
+            return path
+        below = path.removeprefix(f"{self.folder}/")
+        return below if below != path else posixpath.relpath(path, self.folder)
 
     def expression(self, readers: Iterable[Reader]) -> list[str]:
         """Return the lists whose concatenation holds the readers in set order."""

@@ -156,7 +156,7 @@ def test_agenix_rules_keep_every_reader_or_are_refused(
         return
     rules = agenix_rules(name)
     text = secretsnix.render(
-        load(proposal.map_text), [entry.path for entry in proposal.old.age]
+        Policy(load(proposal.map_text)), [entry.path for entry in proposal.old.age]
     )
     (tmp_path / "secrets.nix").write_text(text)
     done = run_program(

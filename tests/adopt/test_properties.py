@@ -23,6 +23,7 @@ from nixsecrets.policy import re2
 from nixsecrets.policy.load import load
 from nixsecrets.policy.match import compile_rule
 from nixsecrets.policy.model import Rule
+from nixsecrets.policy.resolve import Policy
 from nixsecrets.render import secretsnix
 from nixsecrets.render.secretsnix import nix_string
 from tests.fleet import clean_env, program, run_program, sops_path, ssh_key
@@ -150,7 +151,7 @@ def test_nix_sees_the_same_rules_before_and_after(seed: int, tmp_path: Path) -> 
         tree,
         read_source(source, "secrets.nix").hints,
     )
-    text = secretsnix.render(load(proposal.map_text), tree)
+    text = secretsnix.render(Policy(load(proposal.map_text)), tree)
     (tmp_path / "secrets.nix").write_text(text)
     again = evaluate_rules(tmp_path / "secrets.nix", tmp_path, os.environ)
     assert _said(again) == _said(found)

@@ -1,6 +1,7 @@
 """`secrets.nix` as real Nix reads it."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from nixsecrets.errors import NixsecretsError
 from nixsecrets.keys.forms import Backend
 from nixsecrets.policy.model import Host, RecipientMap, Rule, User
 from nixsecrets.policy.resolve import Policy
-from nixsecrets.render.secretsnix import render
+from nixsecrets.render import secretsnix
 from tests.fleet import clean_env, program, run_program
 from tests.policy.maps import recipient
 
@@ -51,6 +52,10 @@ HOSTILE = [
     ),
     *("\\", '\\"', "a\x01b", "a\x7f", "\u2028", "%s", "~", "@", "$\\{", '"}; x = {"'),
 ]
+
+
+def render(fleet: RecipientMap, paths: Iterable[str]) -> str:
+    return secretsnix.render(Policy(fleet), paths)
 
 
 def evaluate(text: str, folder: Path) -> dict[str, dict[str, object]]:
