@@ -7,6 +7,7 @@ come out, `diff` applies this to whole worlds.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.forms import Backend
@@ -39,7 +40,11 @@ class Context:
 
 def shared_prints(files: Iterable[Actual]) -> frozenset[bytes]:
     """Return the key prints that more than one file carries."""
-    count = Counter(p for file in files for p in set(file.key_prints))
+    several = [set(file.key_prints) for file in files]
+    every = set[bytes]().union(*several)
+    if len(every) == sum(map(len, several)):  # as nearly always, and quickly told
+        return frozenset()
+    count = Counter(chain.from_iterable(several))
     return frozenset(p for p, times in count.items() if times > 1)
 
 
@@ -165,6 +170,11 @@ class _Apart:
     anew: tuple[Reader, ...]
     appended: tuple[Reader, ...]
 
+    @property
+    def nothing(self) -> bool:
+        """Whether they do not differ at all."""
+        return not (self.add or self.remove or self.reformed or self.doubled)
+
 
 def _compared(
     recipients: Sequence[Recipient], target: Sequence[Reader], book: KeyBook
@@ -205,8 +215,11 @@ def _step(
     if actual.refusal is not None:
         return None
     apart = context.memory.ask(_compared, actual.recipients, target, context.book)
+    unknown = isinstance(actual.state, Unknown)
+    if apart.nothing and options is None and not unknown:
+        return None
     add, remove = apart.add, apart.remove
-    if isinstance(actual.state, Unknown):
+    if unknown:
         add = tuple(_ids(target).values()) if gained is None else gained
         remove = lost
     differ = options is not None

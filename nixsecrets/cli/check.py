@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,10 +18,12 @@ from nixsecrets.cli.options import json_option
 from nixsecrets.cli.session import Session
 from nixsecrets.diff import converge_plan
 from nixsecrets.findings import Code, Finding, argument, failing, fix_for
-from nixsecrets.flake.verdict import Report
 from nixsecrets.plan import Plan, stale_problems
 from nixsecrets.repo.tree import Repo
 from nixsecrets.reports import gitlab, sarif, text_line
+
+if TYPE_CHECKING:
+    from nixsecrets.flake.verdict import Report
 
 FINDINGS = 1
 MANY = 3  # stale files, from which on a rekey of all of them is what is meant
@@ -60,14 +63,13 @@ def command(
     """
     world = Session.open(start).world()
     plan = with_problems(converge_plan(world), world)
-    declared = (
-        declarations.report(world, source, start) if source.asked else Report((), ())
-    )
-    findings = sorted([*stale_problems(plan.steps), *plan.problems, *declared.findings])
+    declared = declarations.report(world, source, start) if source.asked else None
+    findings = [*stale_problems(plan.steps), *plan.problems]
+    findings = sorted([*findings, *(declared.findings if declared else ())])
     if as_json or form == "json":
-        ui.answer(_json(plan, declared, asked=source.asked))
+        ui.answer(_json(plan, declared))
     elif form == "text":
-        for line in show.verdict_lines(declared.rows):
+        for line in show.verdict_lines(declared.rows if declared else ()):
             ui.answer(line)
         for line in with_fixes(findings, world.repo):
             ui.answer(line)
@@ -113,9 +115,9 @@ def report(form: str, findings: Iterable[Finding]) -> str:
     return gitlab(findings) if form == "gitlab" else sarif(findings, __version__)
 
 
-def _json(plan: Plan, declared: Report, *, asked: bool) -> str:
+def _json(plan: Plan, declared: "Report | None") -> str:
     """Return the JSON of `status`; with declarations, their verdicts in it."""
-    if not asked:
+    if declared is None:
         return plan.to_json()
     value = Plan(plan.steps, (*plan.problems, *declared.findings)).as_json()
     value["declared"] = [asdict(row) for row in declared.rows]

@@ -1,9 +1,7 @@
 """The close look at secrets that a quick one did not find whole."""
 
 from nixsecrets.findings import Code, Finding
-from nixsecrets.guard.judge import go_regex
 from nixsecrets.plan import Plan, Reason
-from nixsecrets.secretfiles.whole import faults
 from nixsecrets.world import World
 
 
@@ -12,11 +10,15 @@ def with_problems(plan: Plan, world: World) -> Plan:
 
     A file whose options the plan changes anyway is not told twice.
     """
+    suspects = [p for p, actual in world.secrets.items() if not actual.plainly_whole]
+    if not suspects:  # as nearly always: nothing of this is loaded then
+        return plan
+    from nixsecrets.guard.judge import go_regex
+    from nixsecrets.secretfiles.whole import faults
+
     handled = {s.path for s in plan.steps if s.reason is Reason.OPTIONS_CHANGED}
     found: list[Finding] = []
-    for path, actual in world.secrets.items():
-        if actual.plainly_whole:
-            continue
+    for path in suspects:
         won = world.policy.winning(path)
         wanted = won[0].sops if won else ()
         data = world.repo.read(path)

@@ -4,16 +4,17 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nixsecrets.cli import ui
 from nixsecrets.errors import NixsecretsError, UsageError, quoted
-from nixsecrets.flake.declared import Configuration, inventory, parse
-from nixsecrets.flake.gather import gather, place_of
-from nixsecrets.flake.verdict import Report, judge
 from nixsecrets.world import World
+
+if TYPE_CHECKING:  # `check` starts without it where nobody asks for declarations
+    from nixsecrets.flake.declared import Configuration
+    from nixsecrets.flake.verdict import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def _require_sense(source: Source) -> None:
         raise UsageError("--save copies what --declared reads", "leave it out")
 
 
-def configurations(source: Source, start: Path) -> tuple[Configuration, ...]:
+def configurations(source: Source, start: Path) -> "tuple[Configuration, ...]":
     """Read what is declared.
 
     Raises:
@@ -114,7 +115,9 @@ def configurations(source: Source, start: Path) -> tuple[Configuration, ...]:
     return _from_flake(source, start)
 
 
-def _from_file(file: Path) -> tuple[Configuration, ...]:
+def _from_file(file: Path) -> "tuple[Configuration, ...]":
+    from nixsecrets.flake.declared import parse
+
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -125,8 +128,9 @@ def _from_file(file: Path) -> tuple[Configuration, ...]:
     return parse(text, file.name)
 
 
-def _from_flake(source: Source, start: Path) -> tuple[Configuration, ...]:
+def _from_flake(source: Source, start: Path) -> "tuple[Configuration, ...]":
     from nixsecrets.flake import program
+    from nixsecrets.flake.declared import inventory, parse
 
     flake = program.resolve(source.flake or ".", start)
     every = program.configurations(flake, start)
@@ -149,8 +153,11 @@ def _require_known(hosts: Sequence[str], known: set[str]) -> None:
             )
 
 
-def report(world: World, source: Source, start: Path) -> Report:
+def report(world: World, source: Source, start: Path) -> "Report":
     """Judge what is declared against the repository."""
+    from nixsecrets.flake.gather import gather, place_of
+    from nixsecrets.flake.verdict import judge
+
     found = configurations(source, start)
     place = place_of(world)
     seen = gather(world, found, place)
@@ -168,6 +175,8 @@ class Side:
 
 def sides(world: World, host: str, source: Source, start: Path) -> list[Side]:
     """Return every file that a host can read or declares, sorted."""
+    from nixsecrets.flake.gather import place_of
+
     found, place = configurations(source, start), place_of(world)
     for one in found:
         if one.error is not None:

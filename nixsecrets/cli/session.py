@@ -5,17 +5,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nixsecrets.cli import ui
-from nixsecrets.cli.talk import TerminalTalk
 from nixsecrets.errors import IdentityError
-from nixsecrets.keys.find import find_identities
-from nixsecrets.keys.identities import Identity, Keyring, Locked
 from nixsecrets.policy.load import load
 from nixsecrets.policy.model import RecipientMap
 from nixsecrets.repo import journal, locking, private, recovery
 from nixsecrets.repo.tree import Repo
 from nixsecrets.world import MAP_NAME, World, read_text, read_world
+
+if TYPE_CHECKING:  # `check` starts without what reads private keys
+    from nixsecrets.keys.identities import Identity, Keyring, Locked
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +58,16 @@ class Session:
             yield
 
 
-def keyring(explicit: Sequence[Path]) -> Keyring:
+def keyring(explicit: Sequence[Path]) -> "Keyring":
     """Return every identity this person has at hand."""
+    from nixsecrets.cli.talk import TerminalTalk
+    from nixsecrets.keys.find import find_identities
+
     found = find_identities(os.environ, Path.home(), explicit)
     return found.with_talk(TerminalTalk())
 
 
-def unlock(locked: Locked) -> tuple[Identity, ...]:
+def unlock(locked: "Locked") -> "tuple[Identity, ...]":
     """Ask for a passphrase, three times at most.
 
     Raises:

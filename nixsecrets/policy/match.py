@@ -27,6 +27,9 @@ class Match(NamedTuple):
     user: str | None = None
 
 
+_NO_NAMES = Match()
+
+
 class Expansion(NamedTuple):
     """One regular expression of a rule, anchored unless the rule is a `path_regex`.
 
@@ -110,7 +113,7 @@ class Matcher(NamedTuple):
         for pattern, match in self.claims:
             if pattern.fullmatch(path):
                 return match
-        return Match(**found.groupdict())
+        return Match(**found.groupdict()) if found.re.groups else _NO_NAMES
 
 
 def compile_rule(

@@ -250,9 +250,9 @@ class _Reader:
             if not shape.keys() <= value.keys() <= shape.keys() | optional.keys():
                 self.fail(f"a {quoted(kind)} line with the wrong fields")
             shape = shape | optional
-        for key, found in value.items():
-            if type(found) is not shape[key]:
-                self.fail(f"{quoted(key)} has the wrong type")
+        if [*map(type, value.values())] != [*map(shape.get, value)]:
+            wrong = next(k for k, found in value.items() if type(found) is not shape[k])
+            self.fail(f"{quoted(wrong)} has the wrong type")
 
     def take_recipient(self, value: dict[str, str]) -> None:
         try:

@@ -6,6 +6,7 @@ what reading and splicing a `.sops.yaml` needs: no tags, no types, the first doc
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from nixsecrets.errors import NixsecretsError
@@ -80,6 +81,7 @@ class Document:
     anchors: tuple[Anchor, ...]
 
 
+@lru_cache(maxsize=4)  # it takes long, and a text is asked about in several places
 def parse(text: str, filename: str, *, lenient: bool = False) -> Document:
     """Parse the first document of `text`.
 

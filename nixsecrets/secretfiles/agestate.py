@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.keys.book import KeyBook
@@ -19,6 +19,7 @@ from nixsecrets.keys.recipients import Kind, Recipient
 from nixsecrets.keys.tags import SHARE_TAGGED, share_tag, stanza_tag
 from nixsecrets.secretfiles import agefile, ageshape
 from nixsecrets.secretfiles.agefile import AgeFile, Stanza
+from nixsecrets.secretfiles.sniff import MAGIC
 from nixsecrets.secretfiles.state import (
     Actual,
     Damaged,
@@ -36,14 +37,13 @@ _TAGGED = {"ssh-ed25519": 2, "ssh-rsa": 1, "piv-p256": 2, "tpm-ecc": 2}
 _TAGGED |= dict.fromkeys(SHARE_TAGGED, 2)
 
 
-# 32 bytes in canonical base64, and a header of nothing but the two usual stanzas.
+# 32 bytes in canonical base64, and what a header of usual stanzas is made of.
 _32_BYTES = rb"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]"
-_USUAL_HEAD = rb"X25519|ssh-ed25519 [A-Za-z0-9+/]{6}"
-_USUAL = re.compile(
-    rb"age-encryption\.org/v1\n(?:-> (?:%b) %b\n%b\n)++--- (%b)\n"
-    % (_USUAL_HEAD, _32_BYTES, _32_BYTES, _32_BYTES)
+_MAGIC = MAGIC + b"v1\n"
+_USUAL_STANZA = re.compile(
+    rb"-> (X25519|ssh-ed25519 [A-Za-z0-9+/]{6}) %b\n%b\n" % (_32_BYTES, _32_BYTES)
 )
-_HEADS = re.compile(rb"^-> (%b) " % _USUAL_HEAD, re.MULTILINE)
+_MAC = re.compile(rb"--- (%b)\n" % _32_BYTES)
 
 
 def read_actual(
@@ -55,8 +55,8 @@ def read_actual(
     hash fits this file, or its latest one, or None where the lock has none.
     """
     sha256 = hashlib.sha256(data).hexdigest()
-    usual = _USUAL.match(data)
-    if usual:
+    usual = _usual(data)
+    if usual is not None:
         return _read_usual(path, data, usual, sha256, book, record)
     try:
         file = agefile.parse(data)
@@ -70,36 +70,55 @@ def read_actual(
         backend=Backend.AGE,
         sha256=sha256,
         state=_state(file, sha256, book, record),
-        key_prints=(file.mac,),
+        key_prints=(agefile.encode_base64(file.mac),),
         armored=file.armored,
         refusal="it is encrypted with a passphrase" if file.passphrase else None,
         plainly_whole=ageshape.fault(file) is None,
     )
 
 
+class _Usual(NamedTuple):
+    """A header of usual stanzas: their heads, the MAC (base64), where it ends."""
+
+    heads: tuple[bytes, ...]
+    mac: bytes
+    end: int
+
+
+def _usual(data: bytes) -> _Usual | None:
+    """Return the header if it is without surprises, as nearly every one is."""
+    dashes = data.find(b"\n--- ") + 1
+    mac = _MAC.match(data, dashes)
+    if not mac or not data.startswith(_MAGIC):
+        return None
+    gap, *found = _USUAL_STANZA.split(data[len(_MAGIC) : dashes])
+    if gap or not found or any(found[1::2]):
+        return None
+    return _Usual(tuple(found[0::2]), mac[1], mac.end())
+
+
 def _read_usual(
     path: str,
     data: bytes,
-    found: "re.Match[bytes]",
+    header: _Usual,
     sha256: str,
     book: KeyBook,
     record: Record | None,
 ) -> Actual | Damaged:
-    """Do the same for a header without surprises: nearly every one, ten times faster.
+    """Do the same for such a header, ten times faster.
 
     What its stanzas show is worked out once for all files that show the same.
     """
-    fault = agefile.payload_fault(len(data) - found.end())
+    fault = agefile.payload_fault(len(data) - header.end)
     if fault:
         return Damaged(path, Backend.AGE, sha256, fault)
-    entries = shown(tuple(_HEADS.findall(data, 0, found.start(1))))
     return Actual(
         path=path,
         backend=Backend.AGE,
         sha256=sha256,
-        state=_told(entries, sha256, book, record, book.memory.ask),
-        key_prints=(agefile.decode_base64(found[1]),),
-        plainly_whole=not ageshape.readable(memoryview(data)[found.end() :]),
+        state=_told(shown(header.heads), sha256, book, record, book.memory.ask),
+        key_prints=(header.mac,),
+        plainly_whole=not ageshape.readable(memoryview(data)[header.end :]),
     )
 
 

@@ -57,16 +57,14 @@ _AFTER = re.compile(
     rb"(    mac_only_encrypted: true\n)?+    version: %b\n"
     % tuple(one.encode() for one in (_WHEN, _MAC, "|".join(SELECTION), _VERSION))
 )
-# One `enc`, decoded, with two bytes of padding: a stanza of a usual kind, its MAC, and
-# nonce, data key, tag of the only chunk.
+# One `enc`, decoded: a stanza of a usual kind, its MAC, and nonce, data key, tag of the
+# only chunk.
 _32_BYTES = rb"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]"
 _STANZA = re.compile(
     rb"age-encryption\.org/v1\n-> (X25519|ssh-ed25519 [A-Za-z0-9+/]{6}) %b\n%b\n"
-    rb"--- %b\n.{48}(.{16})\0\0" % (_32_BYTES, _32_BYTES, _32_BYTES),
+    rb"--- %b\n.{48}(.{16})" % (_32_BYTES, _32_BYTES, _32_BYTES),
     re.DOTALL,
 )
-_LENGTHS = {b"X25519": 4 * (64 + len(_PAD)) + 56}
-_SSH_LENGTH = 5 * (64 + len(_PAD)) + 8
 
 
 class Look(NamedTuple):
@@ -99,13 +97,26 @@ def look(path: str, data: bytes) -> Look | None:
     labels, encs = entries[0:-1:3], entries[1:-1:3]
     if pattern is _NEW_ENTRY:
         labels, encs = encs, labels
-    stanzas = _decoded(encs)
-    if stanzas is None:
+    stanzas = [stanza for enc in encs if (stanza := _decoded(enc))]
+    if len(stanzas) != len(encs):
         return None
-    heads, tags = stanzas
     text = values.decode("utf-8", "surrogateescape")
-    whole = "ENC[" in text and _YAML_VALUES.fullmatch(text + "\n") is not None
-    return Look(tuple(labels), heads, tags, _options(*fields.groups()), whole)
+    return Look(
+        labels=tuple(labels),
+        heads=tuple([stanza[1] for stanza in stanzas]),
+        tags=tuple([stanza[2] for stanza in stanzas]),
+        options=_options(*fields.groups()),
+        whole="ENC[" in text and _YAML_VALUES.fullmatch(text + "\n") is not None,
+    )
+
+
+def _decoded(enc: bytes) -> "re.Match[bytes] | None":
+    try:
+        return _STANZA.fullmatch(
+            binascii.a2b_base64(enc.replace(_PAD, b""), strict_mode=True)
+        )
+    except ValueError:
+        return None
 
 
 def _plain_document(path: str, values: bytes) -> bool:
@@ -117,30 +128,6 @@ def _plain_document(path: str, values: bytes) -> bool:
         and b"\n---" not in values
         and b"\n..." not in values
     )
-
-
-def _decoded(encs: list[bytes]) -> tuple[tuple[bytes, ...], tuple[bytes, ...]] | None:
-    """Return the heads and tags of all entries; they are decoded in one go.
-
-    Each ends in two bytes of padding, spelled `==`, which are taken for zeros.
-    """
-    text = b"".join(encs).replace(_PAD, b"")
-    if text.count(b"==") != len(encs):
-        return None
-    try:
-        binary = binascii.a2b_base64(text.replace(b"==", b"AA"), strict_mode=True)
-    except ValueError:
-        return None
-    gap, *found = _STANZA.split(binary)
-    heads, tags = tuple(found[0::3]), tuple(found[1::3])
-    whole = not gap and not any(found[2::3])
-    # and none reaches into the next one
-    return (heads, tags) if whole and _lengths(heads) == [*map(len, encs)] else None
-
-
-@lru_cache(maxsize=1024)
-def _lengths(heads: tuple[bytes, ...]) -> list[int]:
-    return [_LENGTHS.get(head, _SSH_LENGTH) for head in heads]
 
 
 @lru_cache(maxsize=1024)
