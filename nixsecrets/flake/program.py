@@ -11,14 +11,14 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from nixsecrets.errors import NixsecretsError, ProgramError, quoted
 
@@ -32,6 +32,7 @@ _FLAGS = (
     *("--option", "substitute", "false"),
     *("--option", "warn-dirty", "false"),
 )
+_LOCKED = ("narHash", "rev", "revCount", "lastModified")
 # What Nix and git need; not what unlocks anything (SOPS_AGE_KEY, tokens of a CI).
 _KEPT = frozenset({"HOME", "LANG", "LC_ALL", "PATH", "SSH_AUTH_SOCK", "TMPDIR", "USER"})
 _KEPT_PREFIXES = ("NIX_", "XDG_", "SSL_CERT_", "GIT_CONFIG_", "http", "no_proxy")
@@ -80,15 +81,27 @@ def resolve(reference: str, cwd: Path) -> Flake:
     if resolved.startswith("path:"):
         raise _bare_path(reference)
     folder = (parse_qs(urlsplit(resolved).query).get("dir") or [""])[0]
-    copied, locked = str(told.get("path") or ""), told.get("locked") or {}
-    narrow = locked.get("narHash")
-    if narrow and not folder and Path(copied).is_dir():
-        names = ("rev", "revCount", "lastModified")
-        query = "".join(f"&{n}={locked[n]}" for n in names if n in locked)
-        return Flake(
-            f"path:{copied}?narHash={quote(narrow, safe='')}{query}", pure=True
-        )
+    copy = _locked_copy(told, folder)
+    if copy is not None and (not folder or _takes(copy, cwd)):
+        return Flake(copy, pure=True, folder=folder)
     return Flake(resolved, pure=False, folder=folder)
+
+
+def _locked_copy(told: Mapping[str, Any], folder: str) -> str | None:
+    """Return a reference to what Nix copied: locked, so it is evaluated purely."""
+    copied, locked = str(told.get("path") or ""), told.get("locked") or {}
+    if not locked.get("narHash") or not Path(copied).is_dir():
+        return None
+    named = {name: locked[name] for name in _LOCKED if name in locked}
+    query = urlencode(named | ({"dir": folder} if folder else {}), quote_via=quote)
+    return f"path:{copied}?{query}"
+
+
+def _takes(reference: str, cwd: Path) -> bool:
+    """Tell whether Nix knows `dir` in such a reference: 2.8 does not, 2.26 does."""
+    asked = f"builtins.seq (builtins.getFlake {_nix_string(reference)}) true"
+    done = _nix(("eval", "--json", "--expr", asked), cwd)
+    return b"unsupported parameter" not in done.stderr
 
 
 def _bare_path(reference: str) -> NixsecretsError:

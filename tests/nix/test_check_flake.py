@@ -193,7 +193,8 @@ def test_a_flake_in_a_folder_finds_the_files_of_its_repository(
         several,
         """nixosConfigurations.brunnen = lib.nixosSystem { modules = [ agenix {
           networking.hostName = "brunnen";
-          age.secrets.wifi.file = ../secrets/wifi.age; } ]; };""",
+          age.secrets.wifi.file = ../secrets/wifi.age;
+          age.secrets.env.file = "/env:${builtins.getEnv "HOME"}"; } ]; };""",
     )
     (several.root / "infra").mkdir()
     for name in ("flake.nix", "vendor"):
@@ -201,6 +202,10 @@ def test_a_flake_in_a_folder_finds_the_files_of_its_repository(
     several.git("add", "-A", "infra")
     done = several.run("check", "--flake", "./infra")
     assert "age.secrets.wifi  secrets/wifi.age  ok" in done.stdout, done.stderr
+    # Nix 2.8 takes such a flake only with --impure; newer ones evaluate it purely
+    version = run_nix("--version", cwd=several.root, env=several.env).stdout
+    pure = "not judged: /env: on the machine" in done.stdout
+    assert pure is not version.startswith("nix (Nix) 2.8.")
 
 
 RAW_HIVE = """
