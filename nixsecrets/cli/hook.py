@@ -11,7 +11,7 @@ import click
 from nixsecrets.cli import ui
 from nixsecrets.errors import NixsecretsError, ProgramError, UsageError, quoted
 from nixsecrets.findings import Finding
-from nixsecrets.guard.judge import Judge, Scanner
+from nixsecrets.guard.judge import MAP_NAME, Judge, Scanner
 from nixsecrets.repo.changes import Change, Changes, Entry
 from nixsecrets.repo.git import Git
 from nixsecrets.repo.snapshot import Snapshot
@@ -144,7 +144,8 @@ def run(
     if files:
         wanted: Iterable[Changes] = [_some(git, start, files)]
     elif everything:
-        wanted = [_all(git, git.entries())]
+        staged = [change.new for change in git.everything_staged().changed]
+        wanted = [_all(git, staged)]
     elif since is not None:
         tip = git.resolve(until or "HEAD")
         wanted = git.commits(tip, without=[git.resolve(since)])
@@ -153,6 +154,8 @@ def run(
     else:
         wanted = [git.staged()]
     found = _judged(git, wanted, _scanner() if scan else None)
+    if git.has_journal and not (since or pushed):
+        ui.warn_unfinished()  # no lock is taken: a commit never waits for a command
     return _report(found, staged=not (everything or since or pushed))
 
 
@@ -166,6 +169,11 @@ def _judged(
             judge = Judge(Snapshot(git, reader, changes.commit), scan)
             for finding in judge.findings(changes.changed, changes.deleted):
                 found.setdefault(finding, (changes.commit or "")[:12])
+            if not (changes.commit or judge.has_map) and (git.top / MAP_NAME).exists():
+                ui.warn(
+                    f"{MAP_NAME} is not in git, so its rules do not count",
+                    f"git add {MAP_NAME}",
+                )
     return [(commit, finding) for finding, commit in found.items()]
 
 

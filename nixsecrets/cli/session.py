@@ -33,10 +33,7 @@ class Session:
     def world(self) -> World:
         """Read the repository; report, but do not touch, an unfinished run."""
         if journal.unfinished(self.repo) is not None:
-            ui.warn(
-                "another run is at work, or was cut short, while it replaces files",
-                "if none is running, the next command that writes completes it",
-            )
+            ui.warn_unfinished()
         return read_world(self.repo)
 
     def map(self) -> RecipientMap:

@@ -72,6 +72,14 @@ def warn(message: str, hint: str | None = None) -> None:
     _say_hint(hint)
 
 
+def warn_unfinished() -> None:
+    """Say that another run is, or was, replacing files."""
+    warn(
+        "another run is at work, or was cut short, while it replaces files",
+        "if none is running, the next command that writes completes it",
+    )
+
+
 def report_error(error: NixsecretsError) -> None:
     """Write an error and its hint to stderr."""
     say(f"nixsecrets: {_style('error', '31')}: {error.message}")

@@ -52,6 +52,12 @@ class Judge:
         self.tree, self.scan = tree, scan
         # of each folder that was looked at; None where there is no map
         self._policies: dict[str, Policy | None] = {}
+        self._links: dict[str, str] = {}  # of maps that are links: where each leads
+
+    @property
+    def has_map(self) -> bool:
+        """Whether a map decided about anything."""
+        return any(self._policies.values())
 
     def findings(
         self, changed: Sequence[Change], deleted: Sequence[Blob] = ()
@@ -63,7 +69,7 @@ class Judge:
         """
         self._learn_maps(change.new.path for change in changed)
         blobs = [change.new for change in changed]
-        blobs += self._newly_claimed(blobs)
+        blobs += self._newly_claimed(blobs, deleted)
         blobs = [blob for blob in blobs if blob.regular or blob.link]
         before = _before(changed, deleted)
         found = self._leftovers(blobs)
@@ -76,12 +82,33 @@ class Judge:
     def _learn_maps(self, paths: Iterable[str]) -> None:
         folders = {folder for path in paths for folder in _above(path)}
         wanted = [posixpath.join(f, MAP_NAME) for f in folders - set(self._policies)]
-        maps = [e for e in self.tree.lookup(sorted(wanted)).values() if e.regular]
-        for entry, data in zip(maps, self.tree.read(maps), strict=True):
-            folder = posixpath.dirname(entry.path)
+        there = self.tree.lookup(sorted(wanted))
+        maps = {p: self._followed(e) if e.link else e for p, e in there.items()}
+        maps = {path: blob for path, blob in maps.items() if blob.regular}
+        contents = self.tree.read(list(maps.values()))
+        for path, data in zip(maps, contents, strict=True):
+            folder = posixpath.dirname(path)
             self._policies[folder] = _policy(folder, data)
         for folder in folders:
             self._policies.setdefault(folder, None)
+
+    def _followed(self, link: Blob) -> Blob:
+        """Return the map that a link leads to.
+
+        Raises:
+            MapError: it leads to no file of the commit; what nobody can read must not
+                count as no map.
+        """
+        for data in self.tree.read([link]):
+            target = _leads_to(link.path, data)
+            found = self.tree.lookup([target]).get(target) if target else None
+            if target is not None and found is not None and found.regular:
+                self._links[link.path] = target
+                return found
+        raise MapError(
+            f"{link.path} is a link to no file of this commit",
+            "commit the map itself, or what it leads to",
+        )
 
     def _nearest(self, path: str) -> tuple[str, str, Policy] | None:
         """Return the nearest map's folder, the path from there, and its policy."""
@@ -100,16 +127,25 @@ class Judge:
         won = None if policy.never_secret(inside) else policy.winning(inside)
         return won and Claim(won[0], posixpath.join(folder, MAP_NAME))
 
-    def _newly_claimed(self, changed: Sequence[Blob]) -> list[Blob]:
-        """Return the unchanged files that a changed map claims."""
-        maps = [b.path for b in changed if posixpath.basename(b.path) == MAP_NAME]
-        if not maps:
+    def _newly_claimed(
+        self, changed: Sequence[Blob], deleted: Sequence[Blob]
+    ) -> list[Blob]:
+        """Return the unchanged files that a changed map claims, or one above a gone."""
+        paths = {blob.path for blob in changed}
+        maps = {p for p in paths if posixpath.basename(p) == MAP_NAME}
+        maps |= {link for link, target in self._links.items() if target in paths}
+        gone = [b.path for b in deleted if posixpath.basename(b.path) == MAP_NAME]
+        if not (maps or gone):
             return []
-        seen = {blob.path for blob in changed}
-        others = [blob for blob in self.tree.everything() if blob.path not in seen]
+        below = tuple(posixpath.join(posixpath.dirname(p), "") for p in gone)
+        others = [blob for blob in self.tree.everything() if blob.path not in paths]
         self._learn_maps(blob.path for blob in others)
         claims = ((blob, self.claim(blob.path)) for blob in others)
-        return [blob for blob, claim in claims if claim and claim.map in maps]
+        return [
+            blob
+            for blob, claim in claims
+            if claim and (claim.map in maps or blob.path.startswith(below))
+        ]
 
     # --- one file
 
@@ -152,13 +188,11 @@ class Judge:
 
     def _link(self, blob: Blob, data: bytes, claim: Claim) -> Iterator[Finding]:
         """Judge a link that stands where a secret belongs."""
-        target = data.decode("utf-8", "surrogateescape")
-        folder = posixpath.dirname(blob.path)
-        leads_to = posixpath.normpath(posixpath.join(folder, target))
-        if not target.startswith("/") and not leads_to.startswith("../"):
-            self._learn_maps([leads_to])
-            there = self.tree.lookup([leads_to]).get(leads_to)
-            if there is not None and there.regular and self.claim(leads_to):
+        target = _leads_to(blob.path, data)
+        if target is not None:
+            self._learn_maps([target])
+            there = self.tree.lookup([target]).get(target)
+            if there is not None and there.regular and self.claim(target):
                 return
         message = f"is a link that leads to no secret, where {claim} wants one"
         yield Finding(
@@ -212,6 +246,13 @@ class Judge:
 
 _Before = Mapping[str, Sequence[Blob]]
 """What was there: by path the old content, by name what is gone."""
+
+
+def _leads_to(path: str, link: bytes) -> str | None:
+    """Return where a link leads, None where that is outside of the work tree."""
+    target = link.decode("utf-8", "surrogateescape")
+    found = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+    return None if target.startswith("/") or found.startswith("../") else found
 
 
 def _before(changed: Iterable[Change], deleted: Iterable[Blob]) -> _Before:

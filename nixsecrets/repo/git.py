@@ -13,11 +13,17 @@ from typing import Self
 
 from nixsecrets.errors import ProgramError, quoted
 from nixsecrets.repo import changes
-from nixsecrets.repo.changes import Change, Changes, Entry
+from nixsecrets.repo.changes import Changes, Entry
 from nixsecrets.repo.gitrun import BlobReader, blob_reader, failure, run
 
 STAGING_NAME = "nixsecrets"
+JOURNAL_NAME = "journal"
 _RAW = ("--raw", "-z", "--no-abbrev", "--no-renames", "--no-relative")
+# what `git add -N` only announces is no part of the next commit
+_STAGED = (
+    *("diff-index", "--cached", "--ita-invisible-in-index"),
+    *(*_RAW, "--ignore-submodules=none"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +88,19 @@ class Git:
 
         Everything, where there is no commit yet.
         """
-        arguments = ("diff-index", "--cached", *_RAW, "--ignore-submodules=none")
-        result = run((*arguments, "HEAD", "--"), self.top, b"", self.index_file)
+        result = run((*_STAGED, "HEAD", "--"), self.top, b"", self.index_file)
         if result.returncode == 0:
             return changes.of_raw(None, _split(result.stdout))
         if self._head() is not None:
             raise failure("diff-index", result)
-        new = tuple(Change(entry, None) for entry in self.entries())
-        return Changes(None, new, ())
+        return self.everything_staged()
+
+    def everything_staged(self) -> Changes:
+        """Return the whole index as changes, without what is only meant to be added."""
+        hash_tree = ("hash-object", "-t", "tree", "--stdin")
+        nothing = self._output(hash_tree, self.top).decode().strip()
+        raw = self._names((*_STAGED, nothing, "--"), self.top)
+        return changes.of_raw(None, raw)
 
     def entries(
         self, paths: Sequence[str] | None = None, *, commit: str | None = None
@@ -156,6 +167,11 @@ class Git:
         Raises (the function, or on entering): see `gitrun.blob_reader`.
         """
         return blob_reader(self.top, limit)
+
+    @property
+    def has_journal(self) -> bool:
+        """Whether a run is replacing files just now, or was cut short at it."""
+        return (self.staging / JOURNAL_NAME).exists()
 
     def hooks_path(self) -> str | None:
         """Return `core.hooksPath` as it is configured, None where it is not."""

@@ -32,6 +32,7 @@ _KEPT_PREFIXES = ("GIT_CONFIG_KEY_", "GIT_CONFIG_VALUE_")
 _ALWAYS = {
     "GIT_LITERAL_PATHSPECS": "1",  # a file may be called `:(top)*`
     "GIT_NO_LAZY_FETCH": "1",  # a partial clone must not go to the network
+    "GIT_NO_REPLACE_OBJECTS": "1",  # others get what was committed, not refs/replace
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_TERMINAL_PROMPT": "0",
     "LC_ALL": "C",

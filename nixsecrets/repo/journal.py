@@ -18,9 +18,9 @@ from typing import Any, Self
 
 from nixsecrets.errors import ConflictError, NixsecretsError
 from nixsecrets.repo import files, fsops
+from nixsecrets.repo.git import JOURNAL_NAME as JOURNAL_NAME
 from nixsecrets.repo.tree import Repo
 
-JOURNAL_NAME = "journal"
 _BESIDE_NAME = "beside"
 _VERSION = {"nixsecrets-journal": 1}
 _NOT_A_FILE = frozenset({errno.ELOOP, errno.EINVAL, errno.ENOTDIR, errno.ENXIO})

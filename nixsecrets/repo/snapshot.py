@@ -30,6 +30,8 @@ class Snapshot(NamedTuple):
 
     def everything(self) -> Sequence[Entry]:
         """Return all that it holds."""
+        if self.commit is None:
+            return [change.new for change in self.git.everything_staged().changed]
         return self.git.entries(commit=self.commit)
 
     def read(self, blobs: Sequence[_HasOid]) -> Iterator[bytes]:

@@ -10,66 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.fleet import PROJECT, Fleet, age_key, make_fleet, program, ssh_key
-
-RULES = """
-[[secrets]]
-path = "secrets/**"
-readers = ["web"]
-
-[[secrets]]
-path = "k8s/**"
-readers = ["web"]
-plaintext = "allowed"
-sops = { encrypted_regex = "^(data|stringData)$" }
-"""
-K8S = "kind: Secret\ndata:\n    a: b\n"
-
-
-def attempt(
-    fleet: Fleet, *args: str, cwd: Path | None = None, **env: str
-) -> subprocess.CompletedProcess[str]:
-    """Run git, whatever its exit code, as a person whose PATH has no nixsecrets."""
-    done = subprocess.run(
-        [program("git"), *args],
-        cwd=cwd or fleet.root,
-        env=fleet.env | env,
-        capture_output=True,
-        check=False,
-        timeout=60,
-    )
-    texts = (done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"))
-    return subprocess.CompletedProcess(done.args, done.returncode, *texts)
-
-
-def stopped(done: subprocess.CompletedProcess[str], *expected: str) -> bool:
-    """Tell whether the guard stopped a command for what is expected."""
-    output = done.stdout + done.stderr
-    assert "Traceback" not in output
-    return done.returncode == 1 and all(text in output for text in expected)
-
-
-@pytest.fixture
-def guarded(fleet: Fleet) -> Fleet:
-    """A repository with a map, two secrets, and the hook; nothing else is staged."""
-    fleet.add_host("web")
-    fleet.write_map(RULES)
-    alice = fleet.public("alice")
-    fleet.age_encrypt("secrets/wifi.age", "wifi", "alice", "web")
-    fleet.sops_encrypt("secrets/app.yaml", "a: b\n", [alice])
-    regex = ("--encrypted-regex", "^(data|stringData)$")
-    fleet.sops_encrypt("k8s/db.yaml", K8S, [alice], *regex)
-    fleet.write("README", "hello\n")
-    fleet.commit("start")
-    fleet.env["PYTHONPATH"] = str(PROJECT)
-    fleet.env["PATH"] = without_nixsecrets(fleet.env["PATH"])
-    fleet.ok("hook", "install")
-    return fleet
-
-
-def without_nixsecrets(path: str) -> str:
-    folders = path.split(":")
-    return ":".join(f for f in folders if not (Path(f) / "nixsecrets").exists())
-
+from tests.guard.conftest import K8S, RULES
+from tests.guard.shims import attempt, stopped
 
 # --- what is judged is what is staged
 
