@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from nixsecrets.carryout import Bench, Job
+from nixsecrets.carryout import Bench, Content, Job
 from nixsecrets.errors import (
     IdentityError,
     KeyFormatError,
@@ -31,6 +31,7 @@ from nixsecrets.plan import Action, Plan, Reason, Step
 from nixsecrets.repo import private
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.staging import Batch
+from nixsecrets.secretfiles.ageops import Streamed
 from nixsecrets.secretfiles.program import SopsProgram
 from nixsecrets.secretfiles.state import Actual, Record
 from nixsecrets.workers import Maker, hired
@@ -111,7 +112,7 @@ def apply(
     plan: Plan,
     world: World,
     tools: Tools,
-    contents: Mapping[str, bytes] | None = None,
+    contents: Mapping[str, Content] | None = None,
 ) -> Outcome:
     """Carry out `plan` on `world`; `contents` are the plaintexts that were given.
 
@@ -134,7 +135,7 @@ def apply(
         return Outcome(done, tuple(failed), batch.hard_links)
 
 
-def _job(step: Step, world: World, contents: Mapping[str, bytes]) -> Job:
+def _job(step: Step, world: World, contents: Mapping[str, Content]) -> Job:
     found = world.files.get(step.origin or step.path)
     have = found.recipients if isinstance(found, Actual) else ()
     return Job(step, have, contents.get(step.path))
@@ -187,11 +188,10 @@ def _stage_secrets(
                 places: dict[int, str] = {}
                 for number, made in crew.make(queue):
                     step = maker.jobs[number].step
-                    if isinstance(made, bytes):
-                        places[number] = _stage(step, made, batch)
-                        hashes[step.path] = sha256(made)
-                    else:
+                    if isinstance(made, NixsecretsError):
                         failed.append(_failure(step, made))
+                    else:
+                        places[number], hashes[step.path] = _stage(step, made, batch)
                     tools.tick()
                 if not failed or tools.keep_going:
                     batch.flush()
@@ -224,13 +224,17 @@ def _shares(maker: Maker) -> tuple[list[int], list[int]]:
     return personal, others
 
 
-def _stage(step: Step, made: bytes, batch: Batch) -> str:
-    """Stage a step's new bytes; return where they wait."""
-    moved = step.origin is not None
-    batch.stage(step.path, made, before=None if moved else step.before)
+def _stage(step: Step, made: bytes | Streamed, batch: Batch) -> tuple[str, str]:
+    """Stage a step's new bytes; return where they wait, and their SHA-256."""
+    before = step.before if step.origin is None else None
+    if isinstance(made, Streamed):
+        after = batch.stage_blocks(step.path, made.blocks(), before=before)
+    else:
+        batch.stage(step.path, made, before=before)
+        after = sha256(made)
     if step.origin is not None:
         batch.delete(step.origin, step.before or "")
-    return str(batch.staged_path(step.path))
+    return str(batch.staged_path(step.path)), after
 
 
 def _failure(step: Step, error: NixsecretsError) -> Failure:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import assert_never
+from typing import BinaryIO, assert_never
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.keys.forms import Backend
@@ -17,6 +17,7 @@ from nixsecrets.keys.recipients import KeyId, Recipient
 from nixsecrets.plan import Action, Reason, Step
 from nixsecrets.secretfiles import ageops, ageverify, sopsops, sopsverify
 from nixsecrets.secretfiles.program import SopsProgram
+from nixsecrets.secretfiles.stream import Spooled
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,9 @@ class Moved:
     data: bytes = field(repr=False)
 
 
-Sealed = Moved | ageops.Sealed | sopsops.SopsSealed
+Content = bytes | Spooled
+"""A plaintext: in memory, or where it is too large for that (age files only)."""
+Sealed = Moved | ageops.Sealed | ageops.Streamed | sopsops.SopsSealed
 KEEPS_KEY = (Action.GRANT, Action.FORM_CHANGE)
 
 
@@ -70,7 +73,7 @@ class Job:
 
     step: Step
     have: tuple[Recipient, ...] = ()
-    content: bytes | None = field(default=None, repr=False)
+    content: Content | None = field(default=None, repr=False)
     old: bytes | None = field(default=None, repr=False)
 
     @property
@@ -84,6 +87,11 @@ class Job:
         given = self.content is not None and self.step.backend is Backend.AGE
         closed = self.keeps_bytes or self.step.action in (Action.CREATE, Action.DELETE)
         return self.step.before is not None and not given and not closed
+
+    @property
+    def large(self) -> bool:
+        """Tell whether a content was given that does not fit into memory."""
+        return isinstance(self.content, Spooled)
 
     @property
     def keeps_bytes(self) -> bool:
@@ -123,10 +131,15 @@ def carry_out(job: Job, bench: Bench) -> Sealed:
             assert_never(never)
 
 
-def _age(job: Job, bench: Bench) -> ageops.Sealed:
+def _age(job: Job, bench: Bench) -> ageops.Sealed | ageops.Streamed:
     step = job.step
-    if job.content is not None:
-        return ageops.seal(job.content, job.recipients, armored=step.armored)
+    content = job.content
+    if isinstance(content, Spooled):
+        if not step.armored:
+            return ageops.seal_large(content, job.recipients)
+        content = b"".join(content.blocks())
+    if content is not None:
+        return ageops.seal(content, job.recipients, armored=step.armored)
     old = _old(job)
     first = _own_place(job, bench)
     if step.action in KEEPS_KEY:
@@ -144,13 +157,15 @@ def _own_place(job: Job, bench: Bench) -> int | None:
 
 
 def _sops(job: Job, bench: Bench) -> sopsops.SopsSealed:
-    step, path = job.step, job.step.path
+    step, path, content = job.step, job.step.path, job.content
+    if isinstance(content, Spooled):
+        raise RuntimeError("sops takes a content as a whole")
     if step.action in KEEPS_KEY:
         add, replace = entries(job)
         return sopsops.grant(
             path, _old(job), bench.identities, add=add, replace=replace
         )
-    if job.content is None:
+    if content is None:
         anew = step.reason is Reason.OPTIONS_CHANGED
         return sopsops.reencrypt(
             path,
@@ -164,7 +179,7 @@ def _sops(job: Job, bench: Bench) -> sopsops.SopsSealed:
     if job.old is None or step.action is Action.CREATE:  # over a file in the open
         return sopsops.create(
             path,
-            job.content,
+            content,
             job.recipients,
             options=step.options,
             sops=bench.sops,
@@ -174,7 +189,7 @@ def _sops(job: Job, bench: Bench) -> sopsops.SopsSealed:
         path,
         job.old,
         bench.identities,
-        job.content,
+        content,
         recipients=job.recipients,
         options=step.options,
         sops=bench.sops,
@@ -220,12 +235,22 @@ def verify(job: Job, sealed: Sealed, new: bytes, bench: Bench) -> None:
         case Moved():
             if new != _old(job):
                 raise SecretFileError(f"{job.step.path}: was not moved as it was")
+        case ageops.Streamed():
+            raise RuntimeError("a large file is verified piece by piece")
         case ageops.Sealed():
             _verify_age(job, sealed, new, bench)
         case sopsops.SopsSealed():
             _verify_sops(job, sealed, new, bench)
         case _ as never:
             assert_never(never)
+
+
+def verify_large(
+    job: Job, sealed: ageops.Streamed, new: BinaryIO, bench: Bench
+) -> None:
+    """Check a large staged file as `verify` does, read back piece by piece."""
+    _require_planned(job, sealed)
+    ageverify.verify_large(new, sealed, bench.identities)
 
 
 def _require_planned(job: Job, sealed: Sealed) -> None:
@@ -238,6 +263,8 @@ def _require_planned(job: Job, sealed: Sealed) -> None:
     else:
         planned = job.recipients
     unchanged = isinstance(sealed, sopsops.SopsSealed) and job.content is not None
+    if isinstance(sealed, ageops.Streamed):
+        sealed = sealed.sealed
     if list(sealed.recipients) == planned or (unchanged and not sealed.recipients):
         return
     raise SecretFileError(

@@ -15,19 +15,27 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from nixsecrets.carryout import Bench, Job, Sealed, carry_out, verify
+from nixsecrets.carryout import (
+    Bench,
+    Job,
+    Sealed,
+    carry_out,
+    verify,
+    verify_large,
+)
 from nixsecrets.errors import ConflictError, NixsecretsError
-from nixsecrets.repo import processes
+from nixsecrets.repo import files, processes
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.signals import deferred
-from nixsecrets.repo.staging import read_back
+from nixsecrets.repo.staging import open_back, read_back
 from nixsecrets.repo.tree import Repo
+from nixsecrets.secretfiles.ageops import Streamed
 
 if TYPE_CHECKING:  # loading multiprocessing takes 15 ms
     from multiprocessing.connection import Connection
 
-Made = bytes | NixsecretsError
-"""A file's new bytes, or why there are none."""
+Made = bytes | Streamed | NixsecretsError
+"""A file's new bytes (a large one's in pieces), or why there are none."""
 
 _WAVE_FILES = 512
 _WAVE_BYTES = 32 << 20
@@ -61,7 +69,7 @@ class Maker:
     bench: Bench
     _unproved: dict[int, tuple[Job, Sealed]] = field(default_factory=dict, repr=False)
 
-    def make(self, number: int) -> bytes:
+    def make(self, number: int) -> bytes | Streamed:
         """Return the new bytes of a job's file.
 
         Raises:
@@ -71,7 +79,7 @@ class Maker:
         job = self._loaded(self.jobs[number])
         sealed = carry_out(job, self.bench)
         self._unproved[number] = job, sealed
-        return sealed.data
+        return sealed if isinstance(sealed, Streamed) else sealed.data
 
     def prove(self, number: int, place: str) -> None:
         """Check what was staged at `place`, read back from there.
@@ -80,14 +88,22 @@ class Maker:
             SecretFileError: it is not what it must be; nothing may be replaced.
         """
         job, sealed = self._unproved.pop(number)
+        if isinstance(sealed, Streamed):  # every byte of it is authenticated
+            with open_back(place, job.step.path) as file:
+                verify_large(job, sealed, file, self.bench)
+            return
         new = read_back(place, sha256(sealed.data), job.step.path)
         verify(job, sealed, new, self.bench)
 
     def _loaded(self, job: Job) -> Job:
         if job.step.before is None:
             return job
-        old = self.repo.read(job.source)
-        if sha256(old) != job.step.before:
+        if job.large:  # what is written does not depend on what was there
+            old, now = None, files.hash_file(self.repo.locate(job.source))
+        else:
+            old = self.repo.read(job.source)
+            now = sha256(old)
+        if now != job.step.before:
             raise ConflictError(
                 f"{job.source}: changed on the disk since the plan was made",
                 "nothing was changed; run the command again",
@@ -212,7 +228,8 @@ def hired(maker: Maker, numbers: Sequence[int]) -> Iterator[Crew]:
     """Give a crew that fits the jobs `numbers`; its processes end with the block."""
     load = sum(map(_weight, (maker.jobs[n] for n in numbers)))
     number = min(processes.cores(), len(numbers)) if load >= _WORTH_FORKING else 1
-    if number < 2:
+    large = any(maker.jobs[n].large for n in numbers)  # it goes through no pipe
+    if number < 2 or large:
         yield Alone(maker)
         return
     workers: list[_Worker] = []

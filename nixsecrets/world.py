@@ -22,11 +22,13 @@ from nixsecrets.repo import processes
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.tree import MAP_NAME as MAP_NAME
 from nixsecrets.repo.tree import Repo
+from nixsecrets.secretfiles import agefile
 from nixsecrets.secretfiles.agefile import looks_like_age
 from nixsecrets.secretfiles.agestate import read_actual as read_age
 from nixsecrets.secretfiles.sopsmeta import looks_like_sops
 from nixsecrets.secretfiles.sopsstate import read_actual as read_sops
 from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret
+from nixsecrets.secretfiles.stream import LARGE
 
 ATTRIBUTES = ".gitattributes"
 _WORTH_A_PROCESS = 400  # files; to fork and to copy the answers takes 20 ms
@@ -204,7 +206,14 @@ def _no_collecting() -> Iterator[None]:
 
 def read_file(repo: Repo, path: str, book: KeyBook, lock: Lock) -> Found:
     """Read one file and tell what it says about its readers."""
-    return examine(path, repo.read(path), book, lock)
+    data = repo.read_or_start(path, LARGE, agefile.starts_binary)
+    if isinstance(data, bytes):
+        return examine(path, data, book, lock)
+    rest, record = data.size - len(data.data), lock.record(path, data.sha256)
+    found = read_age(path, data.data, book, record, sha256=data.sha256, rest=rest)
+    if isinstance(found, Damaged):  # a header that is larger than the start
+        return examine(path, repo.read(path), book, lock)
+    return found
 
 
 def examine(path: str, data: bytes, book: KeyBook, lock: Lock) -> Found:

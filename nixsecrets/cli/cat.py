@@ -1,6 +1,8 @@
 """`nixsecrets cat`: what a secret holds."""
 
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -10,9 +12,10 @@ from nixsecrets.cli import save, show, ui
 from nixsecrets.cli.options import identity_option, value_option
 from nixsecrets.cli.paths import relative
 from nixsecrets.cli.session import Session, keyring
-from nixsecrets.errors import NixsecretsError, UsageError
+from nixsecrets.errors import NixsecretsError, SecretFileError, UsageError
+from nixsecrets.keys.forms import Backend
 from nixsecrets.repo import files, private
-from nixsecrets.secretfiles import sopsops
+from nixsecrets.secretfiles import rage, sopsops
 from nixsecrets.secretfiles.state import Actual
 from nixsecrets.world import World, require_actual
 
@@ -50,14 +53,44 @@ def command(
     place = None if output is None else _free(world, session, start, output)
     with private.private_folder(os.environ) as folder:
         bench = save.opened(actual, keyring(identity), folder)
-        value = content(world, actual, key, bench)
-    if place is None:
-        ui.answer_bytes(value)
-        return
+        if key is None and actual.backend is Backend.AGE:
+            write = partial(save.plaintext_to, world, actual, bench)
+        else:
+            value = content(world, actual, key, bench)
+            write = partial(_write_value, value)
+        if place is None:
+            _to_stdout(write)
+        else:
+            _to_file(write, place, show.path_text(os.fspath(output or "")))
+
+
+def _write_value(value: bytes, target: rage.Writable) -> None:
+    target.write(value)
+
+
+def _to_stdout(write: Callable[[rage.Writable], None]) -> None:
+    """Let a value be written to stdout; of a large one as it is decrypted.
+
+    Raises:
+        SecretFileError: the file is damaged; what was printed before is authentic.
+    """
+    out = ui.Answer()
     try:
-        files.write_durably(str(place), value)
+        write(out)
+    except SecretFileError as error:
+        if out.size:
+            error.message += "; what was printed of it is not all"
+        raise
+    out.end()
+
+
+def _to_file(write: Callable[[rage.Writable], None], place: Path, shown: str) -> None:
+    """Let a value be written to a file, which is there once it is whole."""
+    try:
+        with files.written_durably(str(place)) as descriptor:
+            write(files.Descriptor(descriptor))
     except OSError as error:
-        raise files.explained(error, "write", str(output)) from error
+        raise files.explained(error, "write", shown) from error
 
 
 def content(world: World, actual: Actual, key: str | None, bench: Bench) -> bytes:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
 from nixsecrets.apply import Failure, Outcome, Tools, apply
+from nixsecrets.carryout import Content
 from nixsecrets.cli import checklist, show, ui
 from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.session import Session, keyring, unlock
@@ -34,7 +35,7 @@ def change_map(
     *,
     named: Callable[[World], Collection[KeyId]] = lambda _: (),
     instead: Callable[[World, World, Context], Collection[Step]] = lambda *_: (),
-    contents: Mapping[str, bytes] | None = None,
+    contents: Mapping[str, Content] | None = None,
 ) -> int:
     """Edit the map and carry out what that asks for, and nothing else.
 
@@ -107,7 +108,7 @@ def walk(
     options: RoadOptions,
     *,
     named: Collection[KeyId] = (),
-    contents: Mapping[str, bytes] | None = None,
+    contents: Mapping[str, Content] | None = None,
     agreed: bool = False,
     broken: Collection[Damaged] = (),
 ) -> int:

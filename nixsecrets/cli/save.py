@@ -1,12 +1,13 @@
 """New content for one secret: who will read it, and the walk down the road."""
 
+import contextlib
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nixsecrets.apply import unlocked
-from nixsecrets.carryout import Bench, decrypt
+from nixsecrets.carryout import Bench, Content, decrypt
 from nixsecrets.cli import show, ui
 from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.road import walk
@@ -26,8 +27,10 @@ from nixsecrets.keys.identities import Keyring
 from nixsecrets.plan import Plan, describe
 from nixsecrets.policy import edit as policy_edit
 from nixsecrets.policy.model import Rule
-from nixsecrets.secretfiles import sopsdamage
+from nixsecrets.repo import files
+from nixsecrets.secretfiles import ageops, ageverify, rage, sopsdamage
 from nixsecrets.secretfiles.state import Actual, NotSecret
+from nixsecrets.secretfiles.stream import LARGE, Spooled
 from nixsecrets.steps import converge, wanted_options
 from nixsecrets.world import World, find_file, require_actual, text_if_there
 
@@ -176,10 +179,44 @@ def plaintext(world: World, actual: Actual, bench: Bench) -> bytes:
     return decrypt(actual.path, actual.backend, data, bench)
 
 
+def holds(world: World, actual: Actual, value: Spooled, bench: Bench) -> bool:
+    """Tell whether an age file holds a large value already.
+
+    Raises:
+        IdentityError: no identity opens it.
+    """
+    digest = ageverify.Digest()
+    plaintext_to(world, actual, bench, digest)
+    return digest.value() == value.digest
+
+
+def plaintext_to(
+    world: World, actual: Actual, bench: Bench, target: rage.Writable
+) -> None:
+    """Write what an age file holds, a large one piece by piece.
+
+    Raises:
+        IdentityError: no identity opens it.
+        SecretFileError: it is damaged; what was written of a large one is not all.
+        OSError: the target's.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            place = Path(world.repo.locate(actual.path))
+            file = stack.enter_context(place.open("rb"))
+            large = not actual.armored and place.stat().st_size > LARGE
+        except OSError as error:
+            raise files.explained(error, "read", actual.path) from error
+        if large:
+            ageops.decrypt_to(file, target, bench.identities)
+        else:
+            target.write(plaintext(world, actual, bench))
+
+
 def save(
     session: Session,
     wanted: Target,
-    content: bytes,
+    content: Content,
     *,
     before: str | None,
     ring: Keyring,

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from nixsecrets.apply import ApplyError
-from nixsecrets.cli import save, show, ui
+from nixsecrets.carryout import Content
+from nixsecrets.cli import given, save, show, ui
 from nixsecrets.cli.options import RoadOptions, road_options, value_option
 from nixsecrets.cli.paths import relative
 from nixsecrets.cli.save import Target
@@ -15,8 +16,9 @@ from nixsecrets.cli.session import Session, keyring
 from nixsecrets.errors import IdentityError, NixsecretsError
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Keyring
-from nixsecrets.repo import files, private
+from nixsecrets.repo import private
 from nixsecrets.secretfiles import sopsdamage, sopsmeta, sopsops, sopsvalue
+from nixsecrets.secretfiles.stream import Spooled
 from nixsecrets.world import World
 
 
@@ -69,28 +71,23 @@ def command(
     if key is not None:
         save.require_keys(name, target.backend(world))
     save.report(world, target)
-    value = _value(start, from_file, f"value of {show.path_text(key or name)}")
-    if strip_newline:
-        value = value.removesuffix(b"\n").removesuffix(b"\r")
-    if not value and not allow_empty:
-        raise NixsecretsError(
-            "the value is empty; nothing was changed", "if it is meant: --allow-empty"
-        )
-    return give(session, world, target, key, value, keyring(options.identity), options)
+    with given.value(
+        session.repo,
+        None if from_file is None else start / from_file,
+        f"value of {show.path_text(key or name)}",
+        strip=strip_newline,
+        in_memory=target.backend(world) is Backend.SOPS,
+    ) as it:
+        if not it and not allow_empty:
+            raise NixsecretsError(
+                "the value is empty; nothing was changed",
+                "if it is meant: --allow-empty",
+            )
+        return give(session, world, target, key, it, keyring(options.identity), options)
 
 
 def _same_file(start: Path, path: Path, other: Path | None) -> bool:
     return other is not None and (start / path).resolve() == (start / other).resolve()
-
-
-def _value(start: Path, from_file: Path | None, what: str) -> bytes:
-    if from_file is not None:
-        try:
-            return (start / from_file).read_bytes()
-        except OSError as error:
-            raise files.explained(error, "read", os.fspath(from_file)) from error
-    given = ui.given_bytes()
-    return ui.ask_secret(what) if given is None else given
 
 
 def give(
@@ -98,7 +95,7 @@ def give(
     world: World,
     target: Target,
     key: str | None,
-    value: bytes,
+    value: Content,
     ring: Keyring,
     options: RoadOptions,
     *,
@@ -112,15 +109,13 @@ def give(
     """
     actual = target.actual
     with private.private_folder(os.environ) as folder:
-        content = (
-            value
-            if key is None
-            else _with_value(world, target, key, value, ring, folder)
-        )
+        content = value
+        if key is not None and isinstance(value, bytes):  # a sops file's always is
+            content = _with_value(world, target, key, value, ring, folder)
         if actual is not None and _holds(world, target, content, ring, folder):
             ui.say(f"{show.path_text(target.name)}: unchanged")
             return 0
-    if target.backend(world) is Backend.SOPS and key is None:
+    if key is None and isinstance(content, bytes) and _is_sops(world, target):
         kind = sopsmeta.format_for(target.name)
         sopsdamage.require_values(kind, content)
         for warning in sopsdamage.warnings(kind, content):
@@ -140,6 +135,10 @@ def give(
         if unread and actual is not None and actual.backend is Backend.SOPS:
             _explain_unread(error)
         raise
+
+
+def _is_sops(world: World, target: Target) -> bool:
+    return target.backend(world) is Backend.SOPS
 
 
 def _with_value(
@@ -181,12 +180,14 @@ def _explain_unread(error: NixsecretsError) -> None:
 
 
 def _holds(
-    world: World, target: Target, content: bytes, ring: Keyring, folder: Path
+    world: World, target: Target, content: Content, ring: Keyring, folder: Path
 ) -> bool:
     """Tell whether the secret holds that already, as far as we can read it unasked."""
     assert target.actual is not None  # noqa: S101 - the caller looked
     bench = save.opened(target.actual, replace(ring, locked=()), folder)
     try:
+        if isinstance(content, Spooled):
+            return save.holds(world, target.actual, content, bench)
         return save.plaintext(world, target.actual, bench) == content
     except NixsecretsError:
         return False

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from nixsecrets.errors import DeclinedError, NixsecretsError
 
@@ -28,21 +28,45 @@ def answer(text: str) -> None:
 
 
 def answer_bytes(data: bytes) -> None:
-    """Write an answer to stdout exactly as it is.
-
-    On a terminal that leaves the cursor behind it, so the prompt gets a line of its
-    own by way of stderr.
-    """
-    sys.stdout.flush()
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
-    if sys.stdout.isatty() and data and not data.endswith(b"\n"):
-        say()
+    """Write an answer to stdout exactly as it is."""
+    whole = Answer()
+    whole.write(data)
+    whole.end()
 
 
-def given_bytes() -> bytes | None:
-    """Return all of stdin, None where it is a terminal."""
-    return None if sys.stdin.isatty() else sys.stdin.buffer.read()
+class Answer:
+    """An answer that goes to stdout exactly as it is, in as many pieces as it has."""
+
+    def __init__(self) -> None:
+        """Begin behind what was written before."""
+        sys.stdout.flush()
+        self.size = 0
+        self._last = b""
+
+    def write(self, data: bytes, /) -> int:
+        """Write one piece."""
+        self.size += len(data)
+        self._last = data[-1:] or self._last
+        return sys.stdout.buffer.write(data)
+
+    def flush(self) -> None:
+        """Leave nothing in a buffer."""
+        sys.stdout.buffer.flush()
+
+    def end(self) -> None:
+        """Finish the answer.
+
+        On a terminal that leaves the cursor behind it, so the prompt gets a line of
+        its own by way of stderr.
+        """
+        self.flush()
+        if sys.stdout.isatty() and self.size and self._last != b"\n":
+            say()
+
+
+def given_stream() -> BinaryIO | None:
+    """Return stdin, None where it is a terminal."""
+    return None if sys.stdin.isatty() else sys.stdin.buffer
 
 
 def ask_secret(question: str) -> bytes:

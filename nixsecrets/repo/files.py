@@ -15,7 +15,9 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from nixsecrets.errors import NixsecretsError, quoted
 from nixsecrets.repo import fsops
@@ -61,15 +63,52 @@ def read_bytes_nofollow(path: str) -> bytes:
     """
     descriptor = fsops.ops.open(path)
     try:
-        size = _regular(descriptor).st_size
-        data = os.read(descriptor, size + 1)
-        if len(data) == size:
-            return data
-        # it grew, or the kernel gave less than asked (above 2 GiB, some network disks)
-        parts = [data]
+        return _read_all(descriptor, _regular(descriptor).st_size)
+    finally:
+        os.close(descriptor)
+
+
+def _read_all(descriptor: int, size: int) -> bytes:
+    """Return what is left of a file, which should be `size` bytes."""
+    data = os.read(descriptor, size + 1)
+    if len(data) == size:
+        return data
+    # it grew, or the kernel gave less than asked (above 2 GiB, some network disks)
+    parts = [data]
+    while part := os.read(descriptor, _CHUNK):
+        parts.append(part)
+    return b"".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The start of a large file, its size in bytes, and the SHA-256 of it all."""
+
+    data: bytes = field(repr=False)
+    size: int
+    sha256: str
+
+
+def read_or_start(
+    path: str, length: int, enough: Callable[[bytes], bool]
+) -> bytes | Start:
+    """Return a file, or its first `length` bytes if it is longer and they are `enough`.
+
+    The rest is hashed then, and not kept.  Raises `OSError` as `read_bytes_nofollow`.
+    """
+    descriptor = fsops.ops.open(path)
+    try:
+        found = _regular(descriptor).st_size
+        if found <= length:
+            return _read_all(descriptor, found)
+        start = os.read(descriptor, length)
+        if not enough(start):
+            return start + _read_all(descriptor, found - len(start))
+        digest, size = hashlib.sha256(start), len(start)
         while part := os.read(descriptor, _CHUNK):
-            parts.append(part)
-        return b"".join(parts)
+            digest.update(part)
+            size += len(part)
+        return Start(start, size, digest.hexdigest())
     finally:
         os.close(descriptor)
 
@@ -107,8 +146,31 @@ def write_all(descriptor: int, data: bytes) -> None:
         left = left[fsops.ops.write(descriptor, left) :]
 
 
+class Descriptor:
+    """An open descriptor, to be written to as a file is."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Write to `descriptor`, which the caller closes."""
+        self._descriptor = descriptor
+
+    def write(self, data: bytes, /) -> int:
+        """Write the whole of `data`."""
+        write_all(self._descriptor, data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Do nothing: there is no buffer."""
+
+
 def write_durably(path: str, data: bytes, *, mode: int = 0o600) -> None:
-    """Put `data` at `path` in one move, on the disk when this returns.
+    """Put `data` at `path`, as `written_durably` does."""
+    with written_durably(path, mode=mode) as descriptor:
+        write_all(descriptor, data)
+
+
+@contextmanager
+def written_durably(path: str, *, mode: int = 0o600) -> Iterator[int]:
+    """Give a descriptor to write to; put that at `path` in one move, on the disk.
 
     A reader sees the old file or the whole new one; a failure leaves the old one and
     nothing else.  Made by root, the file belongs to the owner of its folder.
@@ -119,7 +181,7 @@ def write_durably(path: str, data: bytes, *, mode: int = 0o600) -> None:
         descriptor = fsops.ops.create(staged, mode)
         try:
             give_to_folder_owner(descriptor, staged)
-            write_all(descriptor, data)
+            yield descriptor
             fsops.ops.fsync(descriptor)
         finally:
             os.close(descriptor)

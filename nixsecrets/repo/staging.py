@@ -14,13 +14,15 @@ at content: verifying is the caller's part, and so is holding the lock.
 
 import contextlib
 import errno
+import hashlib
 import os
 import stat
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from nixsecrets.errors import (
     ConflictError,
@@ -102,6 +104,15 @@ class Batch:
     def stage(self, path: str, data: bytes, *, before: str | None) -> None:
         """Write `data` as the new content of `path`; nothing is replaced yet.
 
+        As `stage_blocks`.
+        """
+        self.stage_blocks(path, (data,), before=before)
+
+    def stage_blocks(
+        self, path: str, blocks: Iterable[bytes], *, before: str | None
+    ) -> str:
+        """Write what comes block by block as the new content; return its SHA-256.
+
         `before` is the SHA-256 of the content it was made from, None for a new file.
         Mode, owner and group are those of the old file.  Raises `SecretFileError` for a
         link that leaves the tree, `ConflictError` for two names of one file,
@@ -112,7 +123,8 @@ class Batch:
         name = files.staged_name()
         try:
             old = self._old(target, path)
-            _write(os.path.join(home.waiting, name), data, old, home.nearest)
+            place = os.path.join(home.waiting, name)
+            after = _write(place, blocks, old, home.nearest)
         except _OwnerNotKeptError as error:
             raise NixsecretsError(
                 f"cannot keep owner and group of {quoted(path)}; nothing was changed",
@@ -120,7 +132,8 @@ class Batch:
             ) from error
         except OSError as error:
             raise _unchanged(files.explained(error, "stage", path)) from error
-        self._add(path, target, before, (files.sha256(data), name, home.beside))
+        self._add(path, target, before, (after, name, home.beside))
+        return after
 
     def stage_file(self, path: str, staged: Path, *, before: str | None) -> None:
         """Stage the content of the file `staged`, which stays; else as `stage`."""
@@ -304,18 +317,28 @@ class Batch:
 
 
 def _write(
-    place: str, data: bytes, old: os.stat_result | None, folder: os.stat_result
-) -> None:
-    """Write a staged file with the mode and owner that it is to have in the end."""
+    place: str,
+    blocks: Iterable[bytes],
+    old: os.stat_result | None,
+    folder: os.stat_result,
+) -> str:
+    """Write a staged file with the mode and owner that it is to have in the end.
+
+    Returns its SHA-256.
+    """
+    digest = hashlib.sha256()
     descriptor = fsops.ops.create(place, _NEW_FILE_MODE if old is None else 0o600)
     try:
         if old is None:
             files.give_new(descriptor, folder)
         else:
             _make_like(descriptor, old)
-        files.write_all(descriptor, data)
+        for block in blocks:
+            files.write_all(descriptor, block)
+            digest.update(block)
     finally:
         os.close(descriptor)
+    return digest.hexdigest()
 
 
 def _make_like(descriptor: int, old: os.stat_result) -> None:
@@ -374,6 +397,14 @@ def read_back(place: str, after: str, path: str) -> bytes:
             "nothing was replaced; look at the system's log for disk errors",
         )
     return data
+
+
+def open_back(place: str, path: str) -> BinaryIO:
+    """Open what was staged for `path`, to be read back piece by piece."""
+    try:
+        return os.fdopen(fsops.ops.open(place), "rb")
+    except OSError as error:
+        raise _unchanged(files.explained(error, "read back", path)) from error
 
 
 def _unchanged(error: NixsecretsError) -> NixsecretsError:

@@ -9,14 +9,17 @@ It reads only; what is replaced goes through `staging`.
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from nixsecrets.errors import NixsecretsError, SecretFileError, quoted
 from nixsecrets.repo import files
 from nixsecrets.repo.git import Git
+
+T = TypeVar("T")
 
 MAP_NAME = "nixsecrets.toml"
 BARE_STAGING_NAME = ".nixsecrets"
@@ -106,12 +109,28 @@ class Repo:
             raise files.explained(error, "read", path) from error
 
     def _read(self, path: str) -> bytes:
+        return self._read_with(files.read_bytes_nofollow, path)
+
+    def _read_with(self, reader: Callable[[str], T], path: str) -> T:
         try:
-            return files.read_bytes_nofollow(self._place(path))
+            return reader(self._place(path))
         except OSError as error:
             if error.errno != errno.ELOOP:
                 raise
-        return files.read_bytes_nofollow(self.locate(path))
+        return reader(self.locate(path))
+
+    def read_or_start(
+        self, path: str, length: int, enough: Callable[[bytes], bool]
+    ) -> bytes | files.Start:
+        """Return the content, of a large file the start; see `files.read_or_start`.
+
+        Raises as `read`.
+        """
+        reader = partial(files.read_or_start, length=length, enough=enough)
+        try:
+            return self._read_with(reader, path)
+        except OSError as error:
+            raise files.explained(error, "read", path) from error
 
     def locate(self, path: str) -> str:
         """Return the real, absolute place that `path` stands for, links followed.

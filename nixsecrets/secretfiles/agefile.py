@@ -96,7 +96,12 @@ class AgeFile:
     @property
     def payload(self) -> memoryview:
         """Nonce and encrypted chunks, uncopied."""
-        return memoryview(self.binary)[self.header_end + _MAC_LINE :]
+        return memoryview(self.binary)[self.payload_start :]
+
+    @property
+    def payload_start(self) -> int:
+        """The offset of the payload in `binary`."""
+        return self.header_end + _MAC_LINE
 
     @cached_property
     def spelled(self) -> Sequence[bytes]:
@@ -125,6 +130,11 @@ class AgeFile:
     def passphrase(self) -> bool:
         """Whether the file is encrypted to a passphrase (scrypt)."""
         return _PASSPHRASE.search(self.binary, 0, self.header_end) is not None
+
+
+def starts_binary(data: bytes) -> bool:
+    """Tell whether a file starts like an age file without armor."""
+    return data.startswith(_MAGIC)
 
 
 def parse(data: bytes) -> AgeFile:

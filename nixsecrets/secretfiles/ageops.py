@@ -3,15 +3,18 @@
 A header is ours to write, a payload never is: pyrage encrypts it to a throw-away
 identity, through which the new file's key comes out; then the throw-away stanza and
 any grease are dropped and the readers' stanzas are written, in their order.  A grant
-touches nothing but the header.  Bytes in, bytes out: no file is opened here, and
-nothing is believed to be right before `ageverify` has read it back.
+touches nothing but the header.  Bytes in, bytes out: no file is opened here (large ones
+are read and written in pieces, by what the caller opened), and nothing is believed to
+be right before `ageverify` has read it back.
 """
 
 import hashlib
 import hmac
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
+from io import BytesIO
+from typing import BinaryIO, TypeVar
 
 from nixsecrets.errors import IdentityError, KeyFormatError, SecretFileError
 from nixsecrets.keys.identities import (
@@ -21,9 +24,12 @@ from nixsecrets.keys.identities import (
     X25519Identity,
 )
 from nixsecrets.keys.recipients import Recipient
-from nixsecrets.secretfiles import agefile, rage
+from nixsecrets.secretfiles import agefile, rage, stream
 from nixsecrets.secretfiles.agefile import AgeFile, Stanza
+from nixsecrets.secretfiles.stream import LARGE, Spooled
 from nixsecrets.secretfiles.wrap import Proof, header_mac, unwrap, wrap
+
+T = TypeVar("T")
 
 _POST_QUANTUM = (b"-> mlkem768x25519 ", b"-> mlkem768p256tag ")
 
@@ -79,6 +85,35 @@ def seal(
         file_key=key,
         digest=hashlib.sha256(plaintext).digest(),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """An age file too large for memory: `sealed.data` is its header alone."""
+
+    sealed: Sealed
+    content: Spooled
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the bytes of the file; once, for a key has one payload."""
+        yield self.sealed.data
+        yield from stream.encrypt(self.sealed.file_key or b"", self.content.blocks())
+
+
+def seal_large(content: Spooled, recipients: Sequence[Recipient]) -> Streamed | Sealed:
+    """Do as `seal` for a value that is not read as a whole.
+
+    Post-quantum readers alone are the exception: only pyrage writes their payloads,
+    and it never hands out a file key.  Raises as `seal`.
+    """
+    if any(recipient.post_quantum for recipient in recipients):
+        return seal(b"".join(content.blocks()), recipients)
+    header = seal(b"", recipients)
+    file = agefile.parse(header.data)
+    head = replace(
+        header, data=file.binary[: file.payload_start], digest=content.digest
+    )
+    return Streamed(head, content)
 
 
 def reencrypt(
@@ -168,12 +203,77 @@ def decrypt(data: bytes, identities: Sequence[Identity]) -> bytes:
     return _decrypted(agefile.parse(data), identities, None)
 
 
+def decrypt_to(
+    file: BinaryIO, target: rage.Writable, identities: Sequence[Identity]
+) -> None:
+    """Write the plaintext of a large file, without armor, chunk by chunk.
+
+    Each chunk is authentic when it is written; where this raises, some may be missing.
+    Raises as `decrypt`, and what `target` raises.
+    """
+    head = start_of(file)
+    key = _find_key(head, identities, None)
+    if key is not None:
+        decrypt_to_with_key(file, head, key, target)
+        return
+
+    def attempt(group: Sequence[Identity]) -> None:
+        file.seek(0)
+        rage.decrypt_to(file, target, group)
+
+    _by_pyrage(head, identities, attempt)
+
+
+def start_of(file: BinaryIO) -> AgeFile:
+    """Return a large file without armor, of whose payload only the start is there.
+
+    Raises:
+        SecretFileError: it breaks the grammar.
+    """
+    file.seek(0)
+    return agefile.parse(file.read(LARGE))
+
+
+def decrypt_to_with_key(
+    file: BinaryIO, head: AgeFile, key: bytes, target: rage.Writable
+) -> None:
+    """Write the plaintext of a file whose key is known; raises as `decrypt_to`."""
+    throw_away = _throw_away()
+    header = agefile.join_header([wrap(key, throw_away.recipients[0]).spelled])
+    rage.decrypt_to(behind(header, key, file, head), target, [throw_away])
+
+
+def behind(header: bytes, key: bytes, file: BinaryIO, head: AgeFile) -> rage.Readable:
+    """Return the payload of a large file behind another header."""
+    start = agefile.encode(header, header_mac(key, header), b"", armored=False)
+    file.seek(head.payload_start)
+    return _Behind(BytesIO(start), file)
+
+
+@dataclass(frozen=True, slots=True)
+class _Behind:
+    start: BytesIO
+    rest: BinaryIO
+
+    def read(self, size: int = -1) -> bytes:
+        return self.start.read(size) or self.rest.read(size)
+
+
 def _decrypted(
     file: AgeFile, identities: Sequence[Identity], first: int | None
 ) -> bytes:
     key = _find_key(file, identities, first)
     if key is not None:
         return decrypt_with_key(file, key)
+    return _by_pyrage(file, identities, lambda group: rage.decrypt(file.binary, group))
+
+
+def _by_pyrage(
+    file: AgeFile,
+    identities: Sequence[Identity],
+    attempt: Callable[[Sequence[Identity]], T],
+) -> T:
+    """Try the identities that only pyrage can use, plugins one after the other."""
     groups: list[list[Identity]] = [
         [one for one in identities if isinstance(one, SshRsaIdentity)],
     ]
@@ -181,7 +281,7 @@ def _decrypted(
     failed: IdentityError | None = None
     for group in filter(None, groups):
         try:
-            return rage.decrypt(file.binary, group)
+            return attempt(group)
         except rage.NotAReaderError:
             continue
         except IdentityError as error:

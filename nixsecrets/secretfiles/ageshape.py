@@ -26,9 +26,12 @@ _TEXT = re.compile(rb"[\t\n\r -~]{48}")
 _TEXT_LOOKED_AT = 4096
 
 
-def fault(file: AgeFile) -> str | None:
-    """Say why a file cannot be whole, None where nothing speaks against it."""
-    cut = agefile.payload_fault(len(file.payload))
+def fault(file: AgeFile, rest: int = 0) -> str | None:
+    """Say why a file cannot be whole, None where nothing speaks against it.
+
+    `rest` is the number of bytes of the payload that were not read.
+    """
+    cut = agefile.payload_fault(len(file.payload) + rest)
     if cut is not None:
         return cut
     if not file.entries:

@@ -47,22 +47,30 @@ _MAC = re.compile(rb"--- (%b)\n" % _32_BYTES)
 
 
 def read_actual(
-    path: str, data: bytes, book: KeyBook, record: Record | None
+    path: str,
+    data: bytes,
+    book: KeyBook,
+    record: Record | None,
+    *,
+    sha256: str = "",
+    rest: int = 0,
 ) -> Actual | Damaged:
     """Return what the age file `data` tells about its readers.
 
     `book` holds the keys whose tags are recognised, `record` is the lock's line whose
-    hash fits this file, or its latest one, or None where the lock has none.
+    hash fits this file, or its latest one, or None where the lock has none.  Of a large
+    file without armor `data` may be the start: `rest` is the number of bytes that are
+    not in it, `sha256` the hash of it all.
     """
-    sha256 = hashlib.sha256(data).hexdigest()
+    sha256 = sha256 or hashlib.sha256(data).hexdigest()
     usual = _usual(data)
     if usual is not None:
-        return _read_usual(path, data, usual, sha256, book, record)
+        return _read_usual(path, data, usual, sha256, book, record, rest)
     try:
         file = agefile.parse(data)
     except SecretFileError as error:
         return Damaged(path, Backend.AGE, sha256, error.message)
-    fault = agefile.payload_fault(len(file.payload))
+    fault = agefile.payload_fault(len(file.payload) + rest)
     if fault:
         return Damaged(path, Backend.AGE, sha256, fault)
     return Actual(
@@ -73,7 +81,7 @@ def read_actual(
         key_prints=(agefile.encode_base64(file.mac),),
         armored=file.armored,
         refusal="it is encrypted with a passphrase" if file.passphrase else None,
-        plainly_whole=ageshape.fault(file) is None,
+        plainly_whole=ageshape.fault(file, rest) is None,
     )
 
 
@@ -104,12 +112,13 @@ def _read_usual(
     sha256: str,
     book: KeyBook,
     record: Record | None,
+    rest: int,
 ) -> Actual | Damaged:
     """Do the same for such a header, ten times faster.
 
     What its stanzas show is worked out once for all files that show the same.
     """
-    fault = agefile.payload_fault(len(data) - header.end)
+    fault = agefile.payload_fault(len(data) + rest - header.end)
     if fault:
         return Damaged(path, Backend.AGE, sha256, fault)
     return Actual(

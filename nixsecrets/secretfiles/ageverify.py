@@ -7,14 +7,23 @@ for its reader; for one whose private key we lack there is no other proof.
 
 import hashlib
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 from nixsecrets.errors import IdentityError, SecretFileError
 from nixsecrets.keys.identities import Identity
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.secretfiles import agefile, rage
 from nixsecrets.secretfiles.agefile import AgeFile
-from nixsecrets.secretfiles.ageops import Sealed, check_mac, decrypt, decrypt_with_key
+from nixsecrets.secretfiles.ageops import (
+    Sealed,
+    Streamed,
+    behind,
+    check_mac,
+    decrypt,
+    decrypt_to_with_key,
+    decrypt_with_key,
+    start_of,
+)
 from nixsecrets.secretfiles.agestate import fits
 from nixsecrets.secretfiles.wrap import header_mac, opens_to
 
@@ -61,6 +70,54 @@ def verify_reencrypted(
         _deviates("its plaintext is not the one that was to be encrypted")
 
 
+def verify_large(
+    file: BinaryIO, streamed: Streamed, identities: Sequence[Identity] = ()
+) -> None:
+    """Check a large file as `verify_reencrypted` does, one chunk after the other.
+
+    Raises:
+        SecretFileError: with what is wrong.
+    """
+    sealed, head = streamed.sealed, start_of(file)
+    if len(head.entries) != len(sealed.recipients):
+        _deviates("it does not have the number of readers that was planned")
+    _check_stanzas(head, sealed)
+    key, digest = sealed.file_key, Digest()
+    if key is None:
+        _deviates("its key is not known")
+    readers = _readers(sealed, identities)
+    if readers:
+        header = _header_for(head, sealed, readers)
+        try:
+            rage.decrypt_to(behind(header, key, file, head), digest, readers)
+        except IdentityError:
+            _deviates("the identity that should open it does not")
+    else:
+        decrypt_to_with_key(file, head, key, digest)
+    if digest.value() != sealed.digest:
+        _deviates("its plaintext is not the one that was to be encrypted")
+
+
+class Digest:
+    """A target that keeps nothing of a plaintext but its SHA-256."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._hash = hashlib.sha256()
+
+    def write(self, data: bytes, /) -> int:
+        """Count more bytes in."""
+        self._hash.update(data)
+        return len(data)
+
+    def flush(self) -> None:
+        """Do nothing: there is no buffer."""
+
+    def value(self) -> bytes:
+        """Return the 32 bytes."""
+        return self._hash.digest()
+
+
 def _check_stanzas(file: AgeFile, sealed: Sealed) -> None:
     """Open each stanza that we wrote; check type and tag of one that pyrage wrote."""
     ours: list[tuple[bytes, Recipient]] = []
@@ -81,8 +138,7 @@ def _check_stanzas(file: AgeFile, sealed: Sealed) -> None:
 
 
 def _open(file: AgeFile, sealed: Sealed, identities: Sequence[Identity]) -> bytes:
-    wanted = set(sealed.recipients)
-    readers = [one for one in identities if wanted.intersection(one.recipients)]
+    readers = _readers(sealed, identities)
     if readers:
         try:
             return rage.decrypt(_for_readers(file, sealed, readers), readers)
@@ -93,6 +149,11 @@ def _open(file: AgeFile, sealed: Sealed, identities: Sequence[Identity]) -> byte
     return decrypt_with_key(file, sealed.file_key)
 
 
+def _readers(sealed: Sealed, identities: Sequence[Identity]) -> list[Identity]:
+    wanted = set(sealed.recipients)
+    return [one for one in identities if wanted.intersection(one.recipients)]
+
+
 def _for_readers(file: AgeFile, sealed: Sealed, readers: Sequence[Identity]) -> bytes:
     """Return the file with the stanzas of these readers alone.
 
@@ -101,11 +162,15 @@ def _for_readers(file: AgeFile, sealed: Sealed, readers: Sequence[Identity]) -> 
     key = sealed.file_key
     if key is None:
         return file.binary
+    header = _header_for(file, sealed, readers)
+    return agefile.encode(header, header_mac(key, header), file.payload, armored=False)
+
+
+def _header_for(file: AgeFile, sealed: Sealed, readers: Sequence[Identity]) -> bytes:
     keys = {recipient for one in readers for recipient in one.recipients}
     places = zip(sealed.places, sealed.recipients, strict=True)
     theirs = [file.spelled[place] for place, reader in places if reader in keys]
-    header = agefile.join_header(theirs)
-    return agefile.encode(header, header_mac(key, header), file.payload, armored=False)
+    return agefile.join_header(theirs)
 
 
 def _deviates(reason: str) -> NoReturn:

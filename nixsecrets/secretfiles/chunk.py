@@ -1,16 +1,16 @@
 """A payload of one chunk: a data key of sops, encrypted under an age file key.
 
-The one payload that we write ourselves (C2SP age.md, Payload): a sops file has one for
-each reader, and they all go through pyrage eight times slower.  Larger ones are
-pyrage's.  Says nothing about headers.
+We write it ourselves (C2SP age.md, Payload): a sops file has one for each reader, and
+they all go through pyrage eight times slower.  Larger ones are pyrage's, or, where they
+do not fit into memory, `stream`'s.  Says nothing about headers.
 """
 
 import hmac
 import os
 
-_NONCE = 16
-_TAG = 16
-_LARGEST = 64 * 1024
+NONCE = 16
+TAG = 16
+CHUNK = 64 * 1024
 # STREAM: a counter of 11 bytes, and the mark of the last chunk.
 _ONLY = bytes(11) + b"\x01"
 
@@ -19,10 +19,10 @@ def seal_chunk(file_key: bytes, plaintext: bytes) -> bytes:
     """Return nonce and chunk; `plaintext` has 1 byte to 64 KiB."""
     from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-    if not 0 < len(plaintext) <= _LARGEST:
+    if not 0 < len(plaintext) <= CHUNK:
         raise ValueError("not one chunk")
-    nonce = os.urandom(_NONCE)
-    return nonce + ChaCha20Poly1305(_key(file_key, nonce)).encrypt(
+    nonce = os.urandom(NONCE)
+    return nonce + ChaCha20Poly1305(payload_key(file_key, nonce)).encrypt(
         _ONLY, plaintext, None
     )
 
@@ -32,16 +32,17 @@ def open_chunk(file_key: bytes, payload: bytes) -> bytes | None:
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-    nonce, chunk = payload[:_NONCE], payload[_NONCE:]
-    if not _TAG < len(chunk) <= _LARGEST + _TAG:
+    nonce, chunk = payload[:NONCE], payload[NONCE:]
+    if not TAG < len(chunk) <= CHUNK + TAG:
         return None
+    cipher = ChaCha20Poly1305(payload_key(file_key, nonce))
     try:
-        return ChaCha20Poly1305(_key(file_key, nonce)).decrypt(_ONLY, chunk, None)
+        return cipher.decrypt(_ONLY, chunk, None)
     except InvalidTag:
         return None
 
 
-def _key(file_key: bytes, nonce: bytes) -> bytes:
+def payload_key(file_key: bytes, nonce: bytes) -> bytes:
     """Return the payload key: HKDF-SHA256 with the nonce as salt (RFC 5869)."""
     extracted = hmac.digest(nonce, file_key, "sha256")
     return hmac.digest(extracted, b"payload\x01", "sha256")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from io import BytesIO
-from typing import Any
+from typing import Any, Protocol
 
 from nixsecrets.errors import IdentityError, KeyFormatError, SecretFileError
 from nixsecrets.keys.identities import Identity, PluginIdentity
@@ -53,23 +53,76 @@ def decrypt(binary: bytes, identities: Sequence[Identity]) -> bytes:
         SecretFileError: header or payload are incomplete or were tampered with.
         IdentityError: the plugin of an identity is missing or failed.
     """
+    plaintext = BytesIO()
+    decrypt_to(BytesIO(binary), plaintext, identities)
+    return plaintext.getvalue()
+
+
+class Readable(Protocol):
+    """Whatever can be read from, once."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to `size` bytes, nothing at the end."""
+
+
+class Writable(Protocol):
+    """Whatever can be written to."""
+
+    def write(self, data: bytes, /) -> int:
+        """Write all of `data`; return how many bytes that were."""
+
+    def flush(self) -> None:
+        """Leave nothing behind in a buffer."""
+
+
+def decrypt_to(
+    source: Readable, target: Writable, identities: Sequence[Identity]
+) -> None:
+    """Write the plaintext of a file without armor, as it is read, chunk by chunk.
+
+    What is written is authentic, but where this raises it is not all.  Raises as
+    `decrypt`, and what `target` raises.
+    """
     import pyrage
 
-    plaintext = BytesIO()
+    guarded = _Target(target)
+    streams: tuple[Any, Any] = (source, guarded)  # to read and to write is enough
     with _no_panic():
         try:
             keys = [key for identity in identities for key in _keys(identity)]
-            pyrage.decrypt_io(BytesIO(binary), plaintext, keys)
+            pyrage.decrypt_io(*streams, keys)
         except (pyrage.IdentityError, pyrage.DecryptError) as error:
             if str(error) == _NO_MATCH:
                 raise NotAReaderError("no identity opens the age file") from None
             raise _explained(error, identities) from None
         except OSError:
-            # The chunks before the bad one are in `plaintext`, which nobody gets.
+            if guarded.error is not None:
+                raise guarded.error from None
             raise SecretFileError(
                 "the payload of the age file is damaged or was tampered with", _RESTORE
             ) from None
-    return plaintext.getvalue()
+
+
+class _Target:
+    """A target that remembers its own error: pyrage's are of the same class."""
+
+    def __init__(self, target: Writable) -> None:
+        self._target = target
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._target.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        try:
+            self._target.flush()
+        except OSError as error:
+            self.error = error
+            raise
 
 
 def _keys(identity: Identity) -> list[Any]:

@@ -88,7 +88,9 @@ def make_and_prove(
     bench = Bench((ALICE.identity,), memory, sops)
     maker = Maker(Repo(root, None), [job(name, files[name], action)], bench)
     staged = tmp_path / "staged"
-    staged.write_bytes(maker.make(0))
+    made = maker.make(0)
+    assert isinstance(made, bytes)
+    staged.write_bytes(made)
     maker.prove(0, str(staged))
 
 

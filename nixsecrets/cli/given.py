@@ -1,0 +1,106 @@
+"""The value that a person gives: on stdin, in a file, or typed and not shown.
+
+A large one for an age file never lies in memory as a whole: it is encrypted while it is
+read, under a key of this process, into a file without a name.
+"""
+
+import contextlib
+import itertools
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from nixsecrets.carryout import Content
+from nixsecrets.cli import ui
+from nixsecrets.repo import files
+from nixsecrets.repo.locking import prepare_staging
+from nixsecrets.repo.tree import Repo
+from nixsecrets.secretfiles.chunk import CHUNK
+from nixsecrets.secretfiles.stream import LARGE, spooled
+
+
+@contextmanager
+def value(
+    repo: Repo, file: Path | None, what: str, *, strip: bool, in_memory: bool
+) -> Iterator[Content]:
+    """Give the value of `file`, else of stdin, else what is typed as answer to `what`.
+
+    `strip` drops one line end; with `in_memory` a large value is read as a whole.
+
+    Raises:
+        NixsecretsError: the file cannot be read, or the value not be kept meanwhile.
+        DeclinedError: no terminal can answer.
+    """
+    with _opened(file) as stream:
+        blocks = [ui.ask_secret(what)] if stream is None else _blocks(stream, file)
+        blocks = _stripped(blocks) if strip else iter(blocks)
+        first = _first(blocks, LARGE)
+        if in_memory or len(first) <= LARGE:
+            yield first + b"".join(blocks)
+            return
+        prepare_staging(repo)
+        with _unnamed(repo) as waiting:
+            whole = itertools.chain([first], blocks)
+            del first  # it need not wait in memory while the rest comes
+            try:
+                large = spooled(whole, waiting)
+            except OSError as error:
+                place = str(repo.staging)
+                raise files.explained(error, "keep the value in", place) from error
+            yield large
+
+
+@contextmanager
+def _opened(file: Path | None) -> Iterator[BinaryIO | None]:
+    if file is None:
+        yield ui.given_stream()
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            stream = stack.enter_context(file.open("rb"))
+        except OSError as error:
+            raise files.explained(error, "read", os.fspath(file)) from error
+        yield stream
+
+
+@contextmanager
+def _unnamed(repo: Repo) -> Iterator[BinaryIO]:
+    """Give a file that is gone when this process is, however it ends."""
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(tempfile.TemporaryFile(dir=repo.staging))
+        except OSError as error:
+            raise files.explained(error, "write to", str(repo.staging)) from error
+        yield file
+
+
+def _blocks(stream: BinaryIO, file: Path | None) -> Iterator[bytes]:
+    try:
+        while block := stream.read(CHUNK):
+            yield block
+    except OSError as error:
+        name = "stdin" if file is None else os.fspath(file)
+        raise files.explained(error, "read", name) from error
+
+
+def _first(blocks: Iterator[bytes], size: int) -> bytes:
+    """Return the first blocks, until they are more than `size` bytes."""
+    first = bytearray()
+    for block in blocks:
+        first += block
+        if len(first) > size:
+            break
+    return bytes(first)
+
+
+def _stripped(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the same bytes but for one line end, LF or CRLF, at their end."""
+    end = b""
+    for block in blocks:
+        whole = end + block
+        yield whole[:-2]
+        end = whole[-2:]
+    yield end.removesuffix(b"\r\n").removesuffix(b"\n")
