@@ -18,9 +18,9 @@ _SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
 _GITLAB = {Severity.ERROR: "critical", Severity.WARNING: "minor", Severity.NOTE: "info"}
 
 
-def counted(number: int, noun: str) -> str:
-    """Return `1 file`, `2 files`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def counted(number: int, noun: str, several: str = "") -> str:
+    """Return `1 file`, `2 files`; `several` where an s does not do."""
+    return f"{number} {noun if number == 1 else several or noun + 's'}"
 
 
 def text_line(finding: Finding) -> str:

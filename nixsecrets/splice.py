@@ -38,25 +38,6 @@ def apply_edits(text: AnyStr, edits: Iterable[tuple[int, int, AnyStr]]) -> AnySt
     return text[:0].join(pieces)
 
 
-def splice(
-    text: AnyStr,
-    edits: Iterable[tuple[int, int, AnyStr]],
-    *,
-    reread: Callable[[AnyStr], Value],
-    intended: Value,
-) -> AnyStr:
-    """Return `text` with the edits applied, once it is sure to mean `intended`.
-
-    Raises:
-        SpliceError: `reread` of the result is not equal to `intended`.
-        NixsecretsError: whatever `reread` raises for a text that it cannot read.
-
-    """
-    result = apply_edits(text, edits)
-    require_value(result, reread=reread, intended=intended)
-    return result
-
-
 def require_value(
     text: AnyStr, *, reread: Callable[[AnyStr], Value], intended: Value
 ) -> None:

@@ -158,7 +158,7 @@ def _rules(one: _Ready) -> Iterator[str]:
                 f" line {above.rule.line} covers what it covers"
             )
     if old.rules is not None:
-        count = show.counted(len(old.age), "entry").replace("entrys", "entries")
+        count = show.counted(len(old.age), "entry", "entries")
         yield f"{old.rules}: {count} adopted"
         for entry in old.age:
             plain = posixpath.relpath(entry.path, posixpath.dirname(old.rules) or ".")

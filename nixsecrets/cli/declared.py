@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nixsecrets.cli import ui
+from nixsecrets.cli.options import with_options
 from nixsecrets.errors import NixsecretsError, UsageError, quoted
 from nixsecrets.world import World
 
@@ -85,10 +86,7 @@ def declared_options(function: Callable[..., Any]) -> Callable[..., Any]:
         _require_sense(source)
         return function(source=source, **values)
 
-    wrapped: Callable[..., Any] = packed
-    for option in reversed(_OPTIONS):
-        wrapped = option(wrapped)
-    return wrapped
+    return with_options(_OPTIONS)(packed)
 
 
 def _require_sense(source: Source) -> None:

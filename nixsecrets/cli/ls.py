@@ -9,6 +9,7 @@ import click
 
 from nixsecrets.cli import show, ui
 from nixsecrets.cli.declared import Source, sides
+from nixsecrets.cli.names import owner
 from nixsecrets.cli.options import json_option
 from nixsecrets.cli.paths import chosen
 from nixsecrets.cli.session import Session
@@ -74,12 +75,9 @@ def command(
     if paths:
         names = chosen(session.repo, start, paths, files)
         files = {path: files[path] for path in sorted(names)}
-    for name, known, kind in (
-        (host, {h.name for h in world.map.hosts}, "host"),
-        (user, world.users, "user"),
-    ):
-        if name is not None and name not in known:
-            raise UsageError(f"the map has no {kind} {name!r}", "nixsecrets ls")
+    for name, kind in ((host, "host"), (user, "user")):
+        if name is not None:
+            owner(world.map, name, kind)
     if declared is not None:
         if host is None or user is not None or paths:
             raise UsageError("--declared is about one --host", "nixsecrets ls --help")

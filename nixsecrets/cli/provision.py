@@ -8,12 +8,12 @@ import click
 from nixsecrets.apply import unlocked
 from nixsecrets.carryout import Bench, decrypt
 from nixsecrets.cli import ui
-from nixsecrets.cli.add_host import find_host
 from nixsecrets.cli.known_hosts import known_hosts_line, names_of
+from nixsecrets.cli.names import owner
 from nixsecrets.cli.options import identity_option
 from nixsecrets.cli.scan import ssh_key_of
 from nixsecrets.cli.session import Session, keyring, unlock
-from nixsecrets.errors import NixsecretsError, UsageError, quoted
+from nixsecrets.errors import NixsecretsError, quoted
 from nixsecrets.hosts import provision
 from nixsecrets.keys.identities import parse_identities
 from nixsecrets.policy import hostkeys
@@ -80,9 +80,7 @@ def command(
         return 0
     session = Session.open(start)
     world = session.world()
-    host = find_host(world.map, name)
-    if host is None:
-        raise UsageError(f"the map has no host {name!r}", "nixsecrets hosts")
+    host = owner(world.map, name, "host")
     file = provision.key_file(folder, persist)
     _refuse_in_repository(file.absolute())
     content = _private_key(world, host, identity)

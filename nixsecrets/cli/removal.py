@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from nixsecrets.cli import ownfiles
+from nixsecrets.cli.names import owner
 from nixsecrets.cli.options import RoadOptions, road_options, with_options
 from nixsecrets.cli.ownfiles import FATES, Fate
 from nixsecrets.cli.road import change_map
-from nixsecrets.errors import UsageError
 from nixsecrets.keys.recipients import KeyId
 from nixsecrets.plan import Step
-from nixsecrets.policy.model import Host, RecipientMap, Retired, User
+from nixsecrets.policy.model import Retired
 from nixsecrets.steps import Context
 from nixsecrets.world import World
 
@@ -106,19 +106,3 @@ def _remove(
         return ownfiles.steps(before, after, ctx, name, fate, dry_run=dry_run)
 
     return change_map(start, options, changed, named=named, instead=instead)
-
-
-def owner(recipient_map: RecipientMap, name: str, kind: str) -> Host | User:
-    """Return the host or user of that name.
-
-    Raises:
-        UsageError: the map has none.
-    """
-    owners: tuple[Host | User, ...] = recipient_map.hosts
-    if kind == "user":
-        owners = recipient_map.users
-    for item in owners:
-        if item.name == name:
-            return item
-    known = ", ".join(item.name for item in owners) or "none"
-    raise UsageError(f"the map has no {kind} {name!r}", f"it has: {known}")

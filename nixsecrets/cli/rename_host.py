@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from nixsecrets.cli import ownfiles, show
+from nixsecrets.cli.names import owner
 from nixsecrets.cli.options import RoadOptions, road_options
-from nixsecrets.cli.removal import owner
 from nixsecrets.cli.road import change_map
 from nixsecrets.diff import rename_step
 from nixsecrets.errors import SecretFileError

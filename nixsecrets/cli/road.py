@@ -198,8 +198,7 @@ def agree(
 
 def operator_keys(ring: Keyring) -> frozenset[KeyId]:
     """Return every key this person can open files with."""
-    locked = (r.key_id for item in ring.locked for r in item.recipients)
-    return ring.key_ids | frozenset(locked)
+    return ring.key_ids | ring.locked_key_ids
 
 
 def _no_reader_left(plan: Plan) -> bool:

@@ -8,15 +8,15 @@ import click
 from nixsecrets.cli import ui
 from nixsecrets.cli.add_host import private_half, refuse_loss_of_private_key
 from nixsecrets.cli.hostkey import KeyOptions, Obtained, key_options, obtain
+from nixsecrets.cli.names import owner
 from nixsecrets.cli.options import RoadOptions, road_options
-from nixsecrets.cli.removal import owner
 from nixsecrets.cli.road import change_map
 from nixsecrets.cli.scan import ssh_key_of
 from nixsecrets.cli.session import Session
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.keys.recipients import KeyId, Kind, Recipient
 from nixsecrets.policy import edit, hostkeys
-from nixsecrets.policy.model import Host, Retired
+from nixsecrets.policy.model import Retired
 from nixsecrets.world import World
 
 
@@ -46,9 +46,10 @@ def command(
     keys.check()
     refuse_loss_of_private_key(keys, options)
     host = owner(Session.open(start).map(), name, "host")
-    old = ssh_key_of(host) if isinstance(host, Host) else None
-    address = host.address if isinstance(host, Host) else None
-    found = obtain(name, keys, address=address, replaces=old, dry_run=options.dry_run)
+    old = ssh_key_of(host)
+    found = obtain(
+        name, keys, address=host.address, replaces=old, dry_run=options.dry_run
+    )
     if found.key.kind is not Kind.SSH_ED25519:
         raise NixsecretsError(
             f"the key of a host must be ssh-ed25519, not {found.key.kind}",

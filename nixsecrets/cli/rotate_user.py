@@ -8,13 +8,13 @@ import click
 from nixsecrets.cli import ui
 from nixsecrets.cli.add_user import stock_sops_advice
 from nixsecrets.cli.keyargs import key_options
+from nixsecrets.cli.names import owner
 from nixsecrets.cli.options import RoadOptions, road_options
-from nixsecrets.cli.removal import owner
 from nixsecrets.cli.road import change_map
 from nixsecrets.cli.session import Session
 from nixsecrets.keys.recipients import KeyId, Recipient
 from nixsecrets.policy import edit
-from nixsecrets.policy.model import Retired, User
+from nixsecrets.policy.model import Retired
 from nixsecrets.world import World
 
 
@@ -59,7 +59,7 @@ def command(
         return {key.key_id for key in _gone(world, name, keys)}
 
     code = change_map(start, options, changed, named=named)
-    if isinstance(user, User) and user.sops_form != "ssh":
+    if user.sops_form != "ssh":
         for line in stock_sops_advice(keys):
             ui.say(line)
     return code

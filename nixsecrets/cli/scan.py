@@ -11,11 +11,11 @@ import click
 
 from nixsecrets.cli import show, ui
 from nixsecrets.cli.hostkey import KeyOptions, key_options
+from nixsecrets.cli.names import owner
 from nixsecrets.cli.options import json_option
 from nixsecrets.cli.session import Session
-from nixsecrets.errors import UsageError
 from nixsecrets.keys.recipients import Kind, Recipient
-from nixsecrets.policy.model import Host
+from nixsecrets.policy.model import Host, RecipientMap
 
 if TYPE_CHECKING:
     from nixsecrets.hosts.scan import Found
@@ -78,7 +78,7 @@ def command(
       nixsecrets scan brunnen stein --timeout 2
       nixsecrets scan --json | jq '.hosts[] | select(.status == "changed")'
     """
-    hosts = _chosen(Session.open(start).map().hosts, names)
+    hosts = _chosen(Session.open(start).map(), names)
     results = sorted(_scan(hosts, keys), key=lambda result: result.name)
     if as_json:
         report = {"version": 1, "hosts": [result.as_json() for result in results]}
@@ -89,12 +89,9 @@ def command(
     return 1 if any(result.status in ALARMS for result in results) else 0
 
 
-def _chosen(hosts: Sequence[Host], names: Sequence[str]) -> list[Host]:
-    known = {host.name for host in hosts}
-    for name in names:
-        if name not in known:
-            raise UsageError(f"the map has no host {name!r}", "nixsecrets hosts")
-    return [host for host in hosts if not names or host.name in names]
+def _chosen(recipient_map: RecipientMap, names: Sequence[str]) -> list[Host]:
+    wanted = [owner(recipient_map, name, "host") for name in names]
+    return [host for host in recipient_map.hosts if not names or host in wanted]
 
 
 def _scan(hosts: Sequence[Host], keys: KeyOptions) -> Iterator[Result]:

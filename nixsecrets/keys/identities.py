@@ -230,15 +230,6 @@ class Keyring:
             tuple(dict.fromkeys(self.broken + other.broken)),
         )
 
-    def unlocked(self, locked: Locked, passphrase: str) -> "Keyring":
-        """Return a keyring with what is inside of `locked` in its place.
-
-        Raises `IdentityError` as `Locked.unlock` does.
-        """
-        inside = Keyring(locked.unlock(passphrase))
-        rest = tuple(item for item in self.locked if item != locked)
-        return replace(self, locked=rest).merge(inside)
-
     def with_talk(self, talk: PluginTalk) -> "Keyring":
         """Return a keyring whose plugins ask their questions through `talk`."""
         return replace(

@@ -168,44 +168,6 @@ def add_rule(
     return draft.finished("cannot add the rule")
 
 
-def set_readers(
-    text: str,
-    index: int,
-    readers: Sequence[str],
-    *,
-    except_: Sequence[str] | None = None,
-    filename: str = _MAP,
-) -> str:
-    """Return the map with other readers, and exceptions unless None, of rule `index`.
-
-    Names that stay keep their place; new ones come behind them.
-
-    Raises:
-        MapError: a name is unknown, or nobody could read the rule's files.
-
-    """
-    draft = Draft(text, filename)
-    fields = draft.intended["secrets"][index]
-    wanted = {"readers": readers}
-    if except_ is not None:
-        wanted["except"] = except_
-    for key, names in wanted.items():
-        path = ("secrets", index, key)
-        old = fields.get(key)
-        new = [name for name in old or () if name in names]
-        new += [name for name in names if name not in new]
-        if key == "except" and not new:
-            draft.remove(path)
-            fields.pop(key, None)
-            continue
-        if old is None:
-            draft.set_value(path[:-1], key, toml_strings(new))
-        else:
-            draft.set_strings(path, new)
-        fields[key] = new
-    return draft.finished("cannot change the readers")
-
-
 def _add_owner(
     draft: Draft,
     kind: str,

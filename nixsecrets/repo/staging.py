@@ -135,14 +135,6 @@ class Batch:
         self._add(path, target, before, (after, name, home.beside))
         return after
 
-    def stage_file(self, path: str, staged: Path, *, before: str | None) -> None:
-        """Stage the content of the file `staged`, which stays; else as `stage`."""
-        try:
-            data = files.read_bytes_nofollow(str(staged))
-        except OSError as error:
-            raise _unchanged(files.explained(error, "read", str(staged))) from error
-        self.stage(path, data, before=before)
-
     def delete(self, path: str, before: str) -> None:
         """Plan to remove the file `path`, whose SHA-256 is `before`.
 

@@ -204,8 +204,6 @@ def test_an_identity_file_under_a_passphrase_is_unlocked() -> None:
         VECTORS[0].age,
         VECTORS[1].age,
     ]
-    unlocked = keyring.unlocked(locked, "päss")
-    assert (unlocked.identities, unlocked.locked) == (identities, ())
     with pytest.raises(IdentityError, match="passphrase is wrong"):
         locked.unlock("wrong")
 
@@ -475,17 +473,6 @@ def test_the_same_key_found_twice_counts_once_and_keeps_its_first_source() -> No
     twice = parse_identities(locked, "a").merge(parse_identities(locked, "b"))
     assert [item.source for item in twice.locked] == ["a"]
     assert merged.merge(Keyring()) == merged
-
-
-def test_unlocking_leaves_other_locked_keys_locked() -> None:
-    rings = [
-        parse_identities(ssh_key(name, passphrase="secret").private.encode(), name)
-        for name in ("one", "two")
-    ]
-    keyring = rings[0].merge(rings[1])
-    unlocked = keyring.unlocked(keyring.locked[0], "secret")
-    assert [one.source for one in unlocked.identities] == ["one"]
-    assert [one.source for one in unlocked.locked] == ["two"]
 
 
 def test_new_identities_differ_and_age_keygen_agrees() -> None:

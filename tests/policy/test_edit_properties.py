@@ -282,19 +282,6 @@ def test_replacing_keys_gives_these_keys_and_touches_nothing_else(
     assert edit.replace_keys(new, name, keys, verified="again") == new
 
 
-@given(maps(), st.lists(st.sampled_from((*OWNERS, *GROUPS)), unique=True))
-def test_setting_readers_gives_these_readers(text: str, readers: list[str]) -> None:
-    old = load(text)
-    for rule in old.rules:
-        new = edit.set_readers(text, rule.index, readers, except_=readers[:1])
-        now = load(new).rules[rule.index]
-        assert set(now.readers) == set(readers)
-        assert set(now.except_) == set(readers[:1])
-        require_comments_in_place(new)
-        again = edit.set_readers(new, rule.index, readers, except_=readers[:1])
-        assert again == new
-
-
 @given(maps(), st.data())
 def test_many_edits_in_a_row_keep_the_map_editable(
     text: str, data: st.DataObject

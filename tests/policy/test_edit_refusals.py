@@ -60,19 +60,6 @@ CASES: list[tuple[str, str, Edit, str]] = [
         lambda t: edit.remove_host(t, "web"),
         'nobody could read the files of the rule "secrets/**"',
     ),
-    ("no reader", NOBODY, lambda t: edit.set_readers(t, 0, []), "nobody could read"),
-    (
-        "nobody but exceptions",
-        NOBODY,
-        lambda t: edit.set_readers(t, 0, ["web"], except_=["web"]),
-        "nobody could read",
-    ),
-    (
-        "an unknown reader",
-        SMALL,
-        lambda t: edit.set_readers(t, 0, ["db"]),
-        'no host, user or group is called "db"',
-    ),
     (
         "keys of nobody",
         SMALL,
