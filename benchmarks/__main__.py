@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks import flakes
 from benchmarks.fleets import LEAVES, NEW_KEY, Built, Shape, build
 from benchmarks.measure import Run, best, timed
 from tests.fleet import program, sops_path
@@ -57,7 +58,8 @@ class Bench:
         if words[0] in {"add-host", "remove-host"}:
             command += ["--yes", "--identity", str(built.identity)]
         try:
-            return timed(command, cwd=copy, env=built.fleet.env, watch=watch)
+            programs = ("python",) if watch else ()  # git and sops not
+            return timed(command, cwd=copy, env=built.fleet.env, watch=programs)
         finally:
             shutil.rmtree(copy)
 
@@ -207,6 +209,34 @@ def growth_rows(bench: Bench) -> Iterator[Row]:
         shutil.rmtree(bench.base / f"growth-{position}")
 
 
+def flake_rows(bench: Bench) -> Iterator[Row]:
+    """The evaluation of a flake: time and memory for each host."""
+    if shutil.which("nix") is None:
+        print("nix is missing: the flake is left out", file=sys.stderr)
+        return
+    print("building flake …", file=sys.stderr, flush=True)
+    built = flakes.build_flake(bench.base / "flake")
+    name = f"check --flake, {flakes.HOSTS} hosts"
+    floor = flakes.least(flakes.evaluated(built) for _ in range(3))
+    for jobs in (1, CORES):
+        run = flakes.least(flakes.checked(built, jobs) for _ in range(3))
+        ratio = run.seconds / floor.seconds
+        each = (run.seconds / flakes.HOSTS, floor.seconds / flakes.HOSTS, ratio)
+        other = "one nix eval"
+        yield Row(
+            f"{name}, --jobs {jobs}", run.seconds, floor.seconds, ratio, "", other
+        )
+        yield Row(f"{name}, --jobs {jobs}, each host", *each, "", other)
+        yield Row(
+            f"peak memory of {name}, --jobs {jobs}",
+            run.seconds,
+            0,
+            run.megabytes,
+            "≤ 1 GB",
+            f"MB, with nix; {floor.megabytes:.0f} in {other}",
+        )
+
+
 def _faster(
     name: str, ours: float, theirs: float, must: float, aim: float, note: str
 ) -> Row:
@@ -225,6 +255,7 @@ PARTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "sops": sops_rows,
     "many": many_rows,
     "growth": growth_rows,
+    "flake": flake_rows,
 }
 
 

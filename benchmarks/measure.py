@@ -23,10 +23,13 @@ def timed(
     *,
     cwd: Path,
     env: Mapping[str, str],
-    watch: bool = False,
+    watch: Sequence[str] = (),
     ok: Sequence[int] = (0,),
 ) -> Run:
-    """Run a command to its end and say what it took."""
+    """Run a command to its end and say what it took.
+
+    `watch` names the programs, of it and those it starts, whose memory counts.
+    """
     began = time.perf_counter()
     process = subprocess.Popen(
         command,
@@ -36,7 +39,7 @@ def timed(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
-    peak = _Peak(process.pid) if watch else None
+    peak = _Peak(process.pid, watch) if watch else None
     _, said = process.communicate()
     seconds = time.perf_counter() - began
     if process.returncode not in ok:
@@ -58,14 +61,16 @@ def best(
 class _Peak(threading.Thread):
     """Samples the memory of a process and its descendants: each page counted once."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, programs: Sequence[str]) -> None:
         super().__init__(daemon=True)
-        self.pid, self.kilobytes, self.over = pid, 0, threading.Event()
+        self.pid, self.programs = pid, programs
+        self.kilobytes, self.over = 0, threading.Event()
         self.start()
 
     def run(self) -> None:
         while not self.over.wait(0.01):
-            self.kilobytes = max(self.kilobytes, sum(map(_pss, _family(self.pid))))
+            family = _family(self.pid, self.programs)
+            self.kilobytes = max(self.kilobytes, sum(map(_pss, family)))
 
     def stop(self) -> float:
         self.over.set()
@@ -73,15 +78,16 @@ class _Peak(threading.Thread):
         return self.kilobytes / 1000
 
 
-def _family(pid: int) -> list[int]:
-    """Return the process and those below it that run Python (git and sops not)."""
+def _family(pid: int, programs: Sequence[str]) -> list[int]:
+    """Return those of the process and of what is below it that run these programs."""
     try:
-        below = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        program = str(Path(f"/proc/{pid}/exe").readlink())
+        threads = Path(f"/proc/{pid}/task").glob("*/children")  # each has its own
+        below = [child for one in threads for child in one.read_text().split()]
+        program = Path(f"/proc/{pid}/exe").readlink().name
     except OSError:
         return []
-    mine = [pid] if "python" in program else []
-    return mine + [one for child in below for one in _family(int(child))]
+    mine = [pid] if program.startswith(tuple(programs)) else []
+    return mine + [one for child in below for one in _family(int(child), programs)]
 
 
 def _pss(pid: int) -> int:
