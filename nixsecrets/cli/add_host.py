@@ -40,7 +40,7 @@ from nixsecrets.world import World
 )
 @click.option("--group", "groups", multiple=True, help="Group to join (repeatable).")
 @key_options()
-@road_options(map_changes=True)
+@road_options(map_changes=True, new_keys=True)
 @click.pass_obj
 def command(
     start: Path,

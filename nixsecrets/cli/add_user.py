@@ -25,7 +25,7 @@ from nixsecrets.world import World
     type=click.Choice(["age", "ssh"]),
     help="Form of an ssh-ed25519 key in sops files.",
 )
-@road_options(map_changes=True)
+@road_options(map_changes=True, new_keys=True)
 @click.pass_obj
 def command(
     start: Path,

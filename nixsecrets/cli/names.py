@@ -24,5 +24,6 @@ def owner(recipient_map: RecipientMap, name: str, kind: str) -> Host | User:
     for item in owners:
         if item.name == name:
             return item
-    known = ", ".join(item.name for item in owners) or "none"
-    raise UsageError(f"the map has no {kind} {name!r}", f"it has: {known}")
+    known = ", ".join(item.name for item in owners)
+    hint = f"it has: {known}" if known else f"nixsecrets add-{kind} {name}"
+    raise UsageError(f"the map has no {kind} {name!r}", hint)

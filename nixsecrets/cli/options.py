@@ -76,19 +76,21 @@ _ROAD = (
     ),
     click.option("--git-add", is_flag=True, help="Stage the files that were written."),
 )
-_OF_THE_MAP = (
-    click.option(
-        "--no-rekey", is_flag=True, help="Change the map and the configs, no secret."
-    ),
-    click.option(
-        "--allow-retired", is_flag=True, help="Agree that a retired key is used again."
-    ),
+_NO_REKEY = click.option(
+    "--no-rekey", is_flag=True, help="Change the map and the configs, no secret."
+)
+_ALLOW_RETIRED = click.option(
+    "--allow-retired", is_flag=True, help="Agree that a retired key is used again."
 )
 
 
-def road_options(*, map_changes: bool) -> Decorator:
+def road_options(*, map_changes: bool, new_keys: bool = False) -> Decorator:
     """Add the options of a command that walks the road; it gets `options`."""
-    added = (*_ROAD, *_OF_THE_MAP) if map_changes else _ROAD
+    added = [*_ROAD]
+    if map_changes:
+        added.append(_NO_REKEY)
+    if new_keys:
+        added.append(_ALLOW_RETIRED)
     return packed(added, options=RoadOptions)
 
 

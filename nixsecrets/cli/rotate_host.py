@@ -26,7 +26,7 @@ from nixsecrets.world import World
     "--reason", default="rotated", show_default=True, help="Kept beside the old key."
 )
 @key_options()
-@road_options(map_changes=True)
+@road_options(map_changes=True, new_keys=True)
 @click.pass_obj
 def command(
     start: Path, name: str, reason: str, keys: KeyOptions, options: RoadOptions

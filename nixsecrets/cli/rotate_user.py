@@ -24,7 +24,7 @@ from nixsecrets.world import World
 @click.option(
     "--reason", default="rotated", show_default=True, help="Kept beside the old key."
 )
-@road_options(map_changes=True)
+@road_options(map_changes=True, new_keys=True)
 @click.pass_obj
 def command(
     start: Path,

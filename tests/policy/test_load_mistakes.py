@@ -214,6 +214,12 @@ def test_a_private_key_among_the_keys_is_named_as_one() -> None:
     assert "private key" in error.message
 
 
+def test_a_map_of_a_later_version_says_what_to_upgrade() -> None:
+    with pytest.raises(MapError) as caught:
+        load("version = 2\nfuture = 1\n")
+    assert caught.value.hint == "a newer nixsecrets wrote it: upgrade this one"
+
+
 def test_a_file_that_is_not_utf8_is_an_error_with_its_line() -> None:
     assert decode(SMALL.encode()) == SMALL
     with pytest.raises(MapError) as error:
