@@ -13,8 +13,10 @@ from typing import BinaryIO, assert_never
 from nixsecrets.errors import SecretFileError
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Identity
+from nixsecrets.keys.memory import Memory
 from nixsecrets.keys.recipients import KeyId, Recipient
 from nixsecrets.plan import Action, Reason, Step
+from nixsecrets.policy.model import Reader
 from nixsecrets.secretfiles import ageops, ageverify, sopsops, sopsverify
 from nixsecrets.secretfiles.program import SopsProgram
 from nixsecrets.secretfiles.stream import Spooled
@@ -43,6 +45,7 @@ class Bench:
     identities: Sequence[Identity] = field(repr=False)
     private: Path | None = None
     sops_program: SopsProgram | None = None
+    memory: Memory = field(default_factory=Memory, repr=False)
 
     @cached_property
     def sops(self) -> SopsProgram:
@@ -143,7 +146,7 @@ def _age(job: Job, bench: Bench) -> ageops.Sealed | ageops.Streamed:
     old = _old(job)
     first = _own_place(job, bench)
     if step.action in KEEPS_KEY:
-        add, replace = entries(job)
+        add, replace = entries(job, bench)
         return ageops.grant(
             old, bench.identities, add=add, replace=replace, first=first
         )
@@ -161,7 +164,7 @@ def _sops(job: Job, bench: Bench) -> sopsops.SopsSealed:
     if isinstance(content, Spooled):
         raise RuntimeError("sops takes a content as a whole")
     if step.action in KEEPS_KEY:
-        add, replace = entries(job)
+        add, replace = entries(job, bench)
         return sopsops.grant(
             path, _old(job), bench.identities, add=add, replace=replace
         )
@@ -206,16 +209,20 @@ def decrypt(path: str, backend: Backend, data: bytes, bench: Bench) -> bytes:
     )
 
 
-def entries(job: Job) -> tuple[list[Recipient], list[tuple[int, Recipient]]]:
+Entries = tuple[tuple[Recipient, ...], tuple[tuple[int, Recipient], ...]]
+
+
+def entries(job: Job, bench: Bench) -> Entries:
     """Return what a grant appends, and which entries a form change replaces."""
-    have = {recipient.key_id: i for i, recipient in enumerate(job.have)}
-    add = [r for r in job.recipients if r.key_id not in have]
-    replace = [
-        (have[r.key_id], r)
-        for r in job.recipients
-        if r.key_id in have and job.have[have[r.key_id]] != r
-    ]
-    return add, replace
+    return bench.memory.ask(_entries, job.have, job.step.target)
+
+
+def _entries(have: Sequence[Recipient], target: Sequence[Reader]) -> Entries:
+    places = {recipient.key_id: place for place, recipient in enumerate(have)}
+    wanted = [reader.recipient for reader in target]
+    add = tuple(r for r in wanted if r.key_id not in places)
+    known = ((places[r.key_id], r) for r in wanted if r.key_id in places)
+    return add, tuple((place, r) for place, r in known if have[place] != r)
 
 
 def _old(job: Job) -> bytes:
@@ -230,7 +237,7 @@ def verify(job: Job, sealed: Sealed, new: bytes, bench: Bench) -> None:
     Raises:
         SecretFileError: it is not what it must be; nothing may be replaced.
     """
-    _require_planned(job, sealed)
+    _require_planned(job, sealed, bench)
     match sealed:
         case Moved():
             if new != _old(job):
@@ -249,16 +256,16 @@ def verify_large(
     job: Job, sealed: ageops.Streamed, new: BinaryIO, bench: Bench
 ) -> None:
     """Check a large staged file as `verify` does, read back piece by piece."""
-    _require_planned(job, sealed)
+    _require_planned(job, sealed, bench)
     ageverify.verify_large(new, sealed, bench.identities)
 
 
-def _require_planned(job: Job, sealed: Sealed) -> None:
+def _require_planned(job: Job, sealed: Sealed, bench: Bench) -> None:
     """Check that the readers written are the plan's, whatever else proves them."""
     if isinstance(sealed, Moved):
         return
     if job.step.action in KEEPS_KEY:
-        add, replace = entries(job)
+        add, replace = entries(job, bench)
         planned = [*(recipient for _, recipient in replace), *add]
     else:
         planned = job.recipients

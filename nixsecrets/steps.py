@@ -5,7 +5,7 @@ come out, `diff` applies this to whole worlds.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -78,9 +78,8 @@ def change(
         gained = _without(new, old)
         lost = tuple(_ids([*_without(old, new), *taken]).values())
         return _step(actual, new, options, context, gained=gained, lost=lost)
-    target = context.memory.ask(
-        _moved, actual.recipients, (*old, *taken), new, context.book
-    )
+    had = context.memory.ask(_joined, old, taken)
+    target = context.memory.ask(_moved, actual.recipients, had, new, context.book)
     return _step(actual, target, options, context)
 
 
@@ -92,22 +91,37 @@ def _taken(
     Where nobody can tell its readers a tag tells one; an anonymous stanza may be that
     of any X25519 key, and a removal has to be sure.
     """
-    found: Iterable[Recipient] = actual.recipients
+    found = actual.recipients
     if isinstance(actual.state, Unknown):
         seen = actual.state.seen
         known = (r for r in context.book.recipients if r.key_id in context.gone)
-        found = [
+        found = tuple(
             r
             for r in known
             if f"{r.kind}:{r.tag}" in seen
             or (r.kind is Kind.X25519 and r.kind.value in seen)
-        ]
+        )
+    return context.memory.ask(_gone, found, new, context.gone, context.book)
+
+
+def _gone(
+    found: Iterable[Recipient],
+    new: Iterable[Reader],
+    gone: Collection[KeyId],
+    book: KeyBook,
+) -> tuple[Reader, ...]:
     now = _ids(new)
     return tuple(
-        Reader(context.book.label(r), r)
+        Reader(book.label(r), r)
         for r in found
-        if r.key_id in context.gone and r.key_id not in now
+        if r.key_id in gone and r.key_id not in now
     )
+
+
+def _joined(
+    readers: tuple[Reader, ...], more: tuple[Reader, ...]
+) -> tuple[Reader, ...]:
+    return (*readers, *more)
 
 
 def _same_readers(old: Iterable[Reader], new: Iterable[Reader]) -> bool:

@@ -52,9 +52,13 @@ class Block(ABC):
         """
         return tuple(slot_of(item) for item in items(self.fields, "age"))
 
+    def slot(self, index: int) -> Slot:
+        """Return one age entry; raises as `slots`."""
+        return slot_of(items(self.fields, "age")[index])
+
     def replace(self, index: int, label: str, enc: str) -> list[Edit]:
         """Return the edits that give entry `index` another recipient, in its place."""
-        slot = self.slots[index]
+        slot = self.slot(index)
         return [
             (slot.label.start, slot.label.end, self._label(label)),
             (slot.enc.start, slot.enc.end, self._enc(slot, enc)),

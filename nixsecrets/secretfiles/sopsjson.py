@@ -42,7 +42,7 @@ class JsonBlock(Block):
 
     def _entry(self, label: str, enc: str) -> str:
         """Return the text of the last entry with another label and `enc`."""
-        last, slot = self._age()[-1], self.slots[-1]
+        last, slot = self._age()[-1], self.slot(-1)
         spelled = [(slot.label, self._label(label)), (slot.enc, self._enc(slot, enc))]
         text, end = "", last.start
         for node, value in sorted(spelled, key=lambda pair: pair[0].start):

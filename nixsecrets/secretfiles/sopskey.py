@@ -8,12 +8,13 @@ import binascii
 import contextlib
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from nixsecrets.errors import IdentityError, SecretFileError
-from nixsecrets.keys.identities import Identity, PluginIdentity, X25519Identity
+from nixsecrets.keys.identities import Identity, PluginIdentity
 from nixsecrets.keys.recipients import Kind
-from nixsecrets.secretfiles import ageops, rage
+from nixsecrets.secretfiles import agefile, ageops, rage
+from nixsecrets.secretfiles.chunk import open_chunk
 from nixsecrets.secretfiles.sopsmeta import Entry, SopsFile
 
 _DATA_KEY_SIZE = 32
@@ -24,7 +25,38 @@ _ENC = re.compile(
 _PLUGIN_KINDS = (Kind.PLUGIN, Kind.TAG, Kind.TAG_PQ, Kind.PQ)
 
 
-def data_key(file: SopsFile, identities: Sequence[Identity]) -> bytes:
+Opener = Callable[[bytes, Sequence[Identity]], bytes]
+"""Opens one `enc`; raises as `rage.decrypt`."""
+
+
+def opened(enc: bytes, identities: Sequence[Identity]) -> bytes:
+    """Return the data key in an `enc`: by our own code where that can open it."""
+    file = agefile.parse(enc)
+    try:
+        key = ageops.file_key(file, identities)
+    except IdentityError:
+        return rage.decrypt(enc, identities)
+    plaintext = open_chunk(key, bytes(file.payload))
+    if plaintext is None:
+        raise SecretFileError("an entry of the file is damaged", "restore it from git")
+    return plaintext
+
+
+def opened_by_pyrage(enc: bytes, identities: Sequence[Identity]) -> bytes:
+    """Return the same by pyrage, which shares no code with what writes an `enc`.
+
+    What it does not know is that an X25519 secret also opens the ssh stanzas of the
+    key that it was converted from.
+    """
+    try:
+        return rage.decrypt(enc, identities)
+    except rage.NotAReaderError:
+        return opened(enc, identities)
+
+
+def data_key(
+    file: SopsFile, identities: Sequence[Identity], *, opener: Opener = opened
+) -> bytes:
     """Return the data key (32 bytes), after it was found to open the file's MAC.
 
     Raises:
@@ -37,7 +69,7 @@ def data_key(file: SopsFile, identities: Sequence[Identity]) -> bytes:
             f"the file splits its data key over {file.groups} key groups",
             'change it with "sops updatekeys", or put all keys into one group',
         )
-    key = _native_key(file, identities)
+    key = _native_key(file, identities, opener)
     if key is None:
         key = _plugin_key(file, identities)
     if len(key) != _DATA_KEY_SIZE or not _opens_mac(file, key):
@@ -55,7 +87,9 @@ def opens_with(file: SopsFile, identity: Identity) -> bool:
     return any(one is not None and one.key_id in ours for one in labelled)
 
 
-def _native_key(file: SopsFile, identities: Sequence[Identity]) -> bytes | None:
+def _native_key(
+    file: SopsFile, identities: Sequence[Identity], opener: Opener
+) -> bytes | None:
     """Return the data key if an identity that is no plugin finds it.
 
     Entries labelled with a key that we have come first, then the rest, whose labels
@@ -64,19 +98,24 @@ def _native_key(file: SopsFile, identities: Sequence[Identity]) -> bytes | None:
     known = [one for one in identities if not isinstance(one, PluginIdentity)]
     if not known:
         return None
-    by_key = {r.key_id: one for one in known for r in one.recipients}
-    likely: list[tuple[Entry, list[Identity]]] = []
-    others: list[tuple[Entry, list[Identity]]] = []
-    for entry in file.entries:
-        owner = entry.recipient and by_key.get(entry.recipient.key_id)
-        if owner:
-            likely.append((entry, [owner]))
-        else:
-            others.append((entry, [*known]))
-    for entry, candidates in (*likely, *others):
+    for entry, candidates in _likely_first(file, known):
         with contextlib.suppress(IdentityError, SecretFileError):
-            return _opened(entry, candidates)
+            return opener(_enc(entry), candidates)
     return None
+
+
+def _likely_first(
+    file: SopsFile, known: Sequence[Identity]
+) -> Iterator[tuple[Entry, Sequence[Identity]]]:
+    owners = {r.key_id: one for one in known for r in one.recipients}
+    others: list[Entry] = []
+    for entry in file.entries:
+        if entry.recipient and entry.recipient.key_id in owners:
+            yield entry, [owners[entry.recipient.key_id]]
+        else:
+            others.append(entry)
+    for entry in others:
+        yield entry, known
 
 
 def _plugin_key(file: SopsFile, identities: Sequence[Identity]) -> bytes:
@@ -93,7 +132,7 @@ def _plugin_key(file: SopsFile, identities: Sequence[Identity]) -> bytes:
         if entry.recipient and entry.recipient.kind not in _PLUGIN_KINDS:
             continue
         try:
-            return _opened(entry, [plugin])
+            return rage.decrypt(_enc(entry), [plugin])
         except (rage.NotAReaderError, SecretFileError):
             continue
         except IdentityError as error:
@@ -101,20 +140,8 @@ def _plugin_key(file: SopsFile, identities: Sequence[Identity]) -> bytes:
     raise failed
 
 
-def _opened(entry: Entry, identities: Sequence[Identity]) -> bytes:
-    """Return the data key in an entry; raises as `rage.decrypt`.
-
-    pyrage is quick with one stanza.  What it does not know is that an X25519 secret
-    also opens the ssh stanzas of the key that it was converted from.
-    """
-    enc = entry.enc.encode("ascii", "replace")
-    try:
-        return rage.decrypt(enc, identities)
-    except rage.NotAReaderError:
-        secrets = [one for one in identities if isinstance(one, X25519Identity)]
-        if not secrets:
-            raise
-    return ageops.decrypt(enc, secrets)
+def _enc(entry: Entry) -> bytes:
+    return entry.enc.encode("ascii", "replace")
 
 
 def _opens_mac(file: SopsFile, key: bytes) -> bool:

@@ -57,8 +57,10 @@ def verify_reencrypted(
     _check_entries(file, sealed)
     native = [one for one in identities if not isinstance(one, PluginIdentity)]
     readers = [one for one in native if sopskey.opens_with(file, one)]
-    if readers and sopskey.data_key(file, readers) != sealed.data_key:
-        _deviates("its data key is not the one that was wrapped")
+    if readers:
+        key = sopskey.data_key(file, readers, opener=sopskey.opened_by_pyrage)
+        if key != sealed.data_key:
+            _deviates("its data key is not the one that was wrapped")
     if sealed.digest is None:
         return
     plaintext = sopsops.decrypt_with_key(

@@ -99,7 +99,7 @@ class YamlBlock(Block):
 
     def _entry(self, label: str, enc: str) -> str:
         """Return the lines of an entry with the last one's indentation and order."""
-        last, slot = self._age()[-1], self.slots[-1]
+        last, slot = self._age()[-1], self.slot(-1)
         newline = self._newline()
         lead = self.text[self._line_start(last.start) : last.start]
         gap = _INDENT.match(self.text, last.start + 1)
