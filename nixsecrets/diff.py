@@ -20,7 +20,7 @@ from nixsecrets.keys.recipients import KeyId
 from nixsecrets.plan import Action, Plan, Reason, Step
 from nixsecrets.policy.model import Desired, Reader
 from nixsecrets.problems import problems
-from nixsecrets.secretfiles.sopsmeta import format_for
+from nixsecrets.secretfiles.sniff import format_for
 from nixsecrets.secretfiles.state import Actual, Damaged
 from nixsecrets.steps import Context, change, converge, shared_prints, wanted_options
 from nixsecrets.world import ATTRIBUTES, MAP_NAME, World

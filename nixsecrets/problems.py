@@ -29,12 +29,12 @@ def problems(world: World) -> list[Finding]:
 def _file_problems(world: World) -> Iterator[Finding]:
     for path, found in world.files.items():
         match found:
+            case Actual():
+                yield from _actual_problems(world, found)
             case NotSecret():
                 yield from _plaintext(world, found)
             case Damaged():
                 yield Finding(path, Code.DAMAGED, found.reason)
-            case Actual():
-                yield from _actual_problems(world, found)
 
 
 def _plaintext(world: World, found: NotSecret) -> Iterator[Finding]:

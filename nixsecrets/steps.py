@@ -15,7 +15,8 @@ from nixsecrets.keys.memory import Memory
 from nixsecrets.keys.recipients import KeyId, Kind, Recipient
 from nixsecrets.plan import Action, Reason, Step
 from nixsecrets.policy.model import Desired, Reader
-from nixsecrets.secretfiles.sopsmeta import SopsFormat, canonical_options, format_for
+from nixsecrets.secretfiles.sniff import SopsFormat, format_for
+from nixsecrets.secretfiles.sopsoptions import canonical_options
 from nixsecrets.secretfiles.state import Actual, Unknown
 
 
@@ -40,11 +41,11 @@ class Context:
 
 def shared_prints(files: Iterable[Actual]) -> frozenset[bytes]:
     """Return the key prints that more than one file carries."""
-    several = [set(file.key_prints) for file in files]
-    every = set[bytes]().union(*several)
-    if len(every) == sum(map(len, several)):  # as nearly always, and quickly told
+    every = [file.key_prints for file in files]
+    flat = list(chain.from_iterable(every))
+    if len(set(flat)) == len(flat):  # as nearly always, and quickly told
         return frozenset()
-    count = Counter(chain.from_iterable(several))
+    count = Counter(chain.from_iterable(map(set, every)))
     return frozenset(p for p, times in count.items() if times > 1)
 
 

@@ -23,9 +23,8 @@ from nixsecrets.repo.files import sha256
 from nixsecrets.repo.tree import MAP_NAME as MAP_NAME
 from nixsecrets.repo.tree import Repo
 from nixsecrets.secretfiles import agefile
-from nixsecrets.secretfiles.agefile import looks_like_age
 from nixsecrets.secretfiles.agestate import read_actual as read_age
-from nixsecrets.secretfiles.sopsmeta import looks_like_sops
+from nixsecrets.secretfiles.sniff import looks_like_age, looks_secret
 from nixsecrets.secretfiles.sopsstate import read_actual as read_sops
 from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret
 from nixsecrets.secretfiles.stream import LARGE
@@ -128,7 +127,7 @@ def adopting_world(
 def encrypted_files(repo: Repo) -> list[str]:
     """Return the files that are age or sops files, whether or not a map names them."""
     found = ((path, repo.read(path)) for path in repo.list_files())
-    return [p for p, data in found if looks_like_age(data) or looks_like_sops(p, data)]
+    return [path for path, data in found if looks_secret(path, data)]
 
 
 def read_world(repo: Repo) -> World:

@@ -169,6 +169,14 @@ def parse_recipient(text: str) -> Recipient:
     raise explain(text)
 
 
+def recipient_of(label: str) -> Recipient | None:
+    """Return the key that a file's label spells, None where it spells none."""
+    try:
+        return parse_recipient(label)
+    except KeyFormatError:
+        return None
+
+
 def from_ssh_blob(blob: bytes, comment: str = "") -> Recipient:
     """Return the recipient of an ssh wire blob (RFC 4253 section 6.6).
 

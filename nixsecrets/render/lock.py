@@ -13,6 +13,7 @@ proof: `secretfiles` compares it with the file.
 """
 
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -104,17 +105,15 @@ class Lock:
     def render(self) -> str:
         """Write the lock: sorted, and only recipients and sets that a file needs."""
         every = [one for found in self._records.values() for one in found]
-        sets = {
-            members: tuple(one.id for one in members)
-            for members in {record.recipients for record in every}
-        }
-        recipients = {one for members in sets for one in members}
-        set_ids = {members: _set_id(ids) for members, ids in sets.items()}
+        # told apart by identity first: files share their readers, whose hash takes long
+        sets = {id(record.recipients): record.recipients for record in every}
+        recipients = {one for members in sets.values() for one in members}
+        ids = {at: tuple(one.id for one in members) for at, members in sets.items()}
         lines = [
             _line({"nixsecrets": VERSION}),
             *sorted(self._recipient_line(one) for one in recipients),
-            *sorted({_set_line(ids) for ids in sets.values()}),
-            *self._file_lines(set_ids),
+            *sorted({_set_line(one) for one in ids.values()}),
+            *self._file_lines({at: _set_id(one) for at, one in ids.items()}),
         ]
         return "".join(line + "\n" for line in lines)
 
@@ -126,10 +125,11 @@ class Lock:
             value["name"] = self._names[recipient]
         return _line(value)
 
-    def _file_lines(self, set_ids: Mapping[Members, str]) -> Iterator[str]:
+    def _file_lines(self, set_ids: Mapping[int, str]) -> Iterator[str]:
         for path in self.paths():
             records = self._records[path]
-            lines = (_file_line(path, set_ids[one.recipients], one) for one in records)
+            sets = (set_ids[id(record.recipients)] for record in records)
+            lines = map(_file_line, itertools.repeat(path), sets, records)
             yield from sorted(lines) if len(records) > 1 else lines
 
 

@@ -5,17 +5,15 @@ what reading and splicing a `.sops.yaml` needs: no tags, no types, the first doc
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from nixsecrets.errors import NixsecretsError
 
 _NULLS = ("", "~", "null", "Null", "NULL")
 
 
-@dataclass(frozen=True, slots=True)
-class Scalar:
+class Scalar(NamedTuple):
     """A text; `plain` if it is written without quotes and not as a block."""
 
     start: int
@@ -30,8 +28,7 @@ class Scalar:
         return self.plain and self.text in _NULLS
 
 
-@dataclass(frozen=True, slots=True)
-class Sequence:
+class Sequence(NamedTuple):
     """A list; `flow` if it is written in brackets."""
 
     start: int
@@ -41,8 +38,7 @@ class Sequence:
     flow: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Mapping:
+class Mapping(NamedTuple):
     """Pairs of nodes in their order; `flow` if it is written in braces."""
 
     start: int
@@ -52,8 +48,7 @@ class Mapping:
     flow: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Alias:
+class Alias(NamedTuple):
     """A place that refers to a node which has an anchor; never to itself."""
 
     start: int
@@ -65,16 +60,14 @@ class Alias:
 Node = Scalar | Sequence | Mapping | Alias
 
 
-@dataclass(frozen=True, slots=True)
-class Anchor:
+class Anchor(NamedTuple):
     """A name given to a node."""
 
     name: str
     node: Scalar | Sequence | Mapping
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """The first document of a text, None if there is none; its anchors in order."""
 
     root: Node | None

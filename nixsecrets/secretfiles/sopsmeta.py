@@ -5,24 +5,21 @@ Pure: bytes in, values out.  Knows where metadata stands (`sopsyaml`, `sopsjson`
 nothing and trusts no order of keys, which changed between sops 3.7 and 3.13.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import assert_never
 
-from nixsecrets.errors import KeyFormatError
 from nixsecrets.keys.forms import SELECTION as SELECTION
-from nixsecrets.keys.recipients import Recipient, parse_recipient
+from nixsecrets.keys.recipients import Recipient, recipient_of
 from nixsecrets.secretfiles import sopsflat, sopsjson, sopsyaml
 from nixsecrets.secretfiles.sniff import SopsFormat as SopsFormat
 from nixsecrets.secretfiles.sniff import format_for as format_for
 from nixsecrets.secretfiles.sniff import looks_like_sops as looks_like_sops
 from nixsecrets.secretfiles.sniff import sniffed
 from nixsecrets.secretfiles.sopsblock import Block, Node, items, refuse
+from nixsecrets.secretfiles.sopsoptions import Options as Options
+from nixsecrets.secretfiles.sopsoptions import canonical_options as canonical_options
 
-Options = tuple[tuple[str, str | bool], ...]
-
-_DEFAULT_OPTION = ("unencrypted_suffix", "_unencrypted")
 _OTHER_KEYS = {
     "pgp": ("fp",),
     "kms": ("arn",),
@@ -67,16 +64,6 @@ class SopsFile:
     lastmodified: str
     version: str
     options: Options
-
-
-def canonical_options(options: Iterable[tuple[str, str | bool]]) -> Options:
-    """Return selection options so that equal meanings compare equal.
-
-    Sorted; what is empty, false or sops' own default (`unencrypted_suffix:
-    _unencrypted`) is left out.
-    """
-    kept = (o for o in options if o[1] and tuple(o) != _DEFAULT_OPTION)
-    return tuple(sorted(kept, key=lambda option: option[0]))
 
 
 def parse(path: str, data: bytes) -> SopsFile:
@@ -147,15 +134,6 @@ def _interpret(kind: SopsFormat, text: str, blocks: tuple[Block, ...]) -> SopsFi
 
 def _entry(label: str, enc: str) -> Entry:
     return Entry(label, recipient_of(label), enc.strip() + "\n")
-
-
-@lru_cache(maxsize=4096)
-def recipient_of(label: str) -> Recipient | None:
-    """Return the key that a label spells, None where it spells none."""
-    try:
-        return parse_recipient(label)
-    except KeyFormatError:
-        return None
 
 
 def _text(fields: Mapping[str, Node], name: str) -> str:

@@ -11,8 +11,9 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
+from nixsecrets.keys.forms import SELECTION
 from nixsecrets.secretfiles.sniff import SopsFormat, format_for
-from nixsecrets.secretfiles.sopsmeta import SELECTION, Options, canonical_options
+from nixsecrets.secretfiles.sopsoptions import Options, canonical_options
 
 _B64 = r"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?+"
 _ENCRYPTED = (

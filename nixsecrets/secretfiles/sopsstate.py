@@ -9,17 +9,20 @@ import hashlib
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.forms import Backend
-from nixsecrets.keys.recipients import Recipient
-from nixsecrets.secretfiles import agefile, sopsmeta, sopsquick
+from nixsecrets.keys.recipients import Recipient, recipient_of
+from nixsecrets.secretfiles import agefile, sopsquick
 from nixsecrets.secretfiles.agefile import AgeFile, Stanza
 from nixsecrets.secretfiles.agestate import describe, fits, shown
 from nixsecrets.secretfiles.sopsblock import refuse
-from nixsecrets.secretfiles.sopsmeta import SopsFile
 from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret, Stated, Unknown
+
+if TYPE_CHECKING:
+    from nixsecrets.secretfiles.sopsmeta import SopsFile
 
 _BEGIN = "-----BEGIN AGE ENCRYPTED FILE-----\n"
 _END = "\n-----END AGE ENCRYPTED FILE-----\n"
@@ -30,6 +33,8 @@ _USUAL = re.compile(
     rb"([A-Za-z0-9+/]{43})\n"
     rb"--- [A-Za-z0-9+/]{43}\n"
 )
+# Without one of them nothing is a sops file, nor a damaged one (`\\u`: JSON).
+_WORDS = (b"sops", b"ENC[", b"\\u")
 _TAG = 16
 _PAYLOAD = 16 + 32 + _TAG  # nonce, data key, tag of the only chunk
 _SHARE_PAYLOAD = _PAYLOAD + 1  # a shamir share instead of the data key
@@ -52,6 +57,8 @@ def read_actual(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | D
             options=looked.options,
             plainly_whole=looked.whole,
         )
+    if not any(word in data for word in _WORDS):
+        return NotSecret(path, hashlib.sha256(data).hexdigest(), empty=not data)
     return read_closely(path, data, book)
 
 
@@ -66,6 +73,8 @@ def _agreed(labels: tuple[bytes, ...], heads: tuple[bytes, ...]) -> Stated | Non
 
 def read_closely(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | Damaged:
     """Do the same for a file in any spelling that sops or a formatter gives it."""
+    from nixsecrets.secretfiles import sopsmeta  # mostly there is none, and no need
+
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         file = sopsmeta.parse(path, data)
@@ -138,7 +147,7 @@ def _parsed(enc: str) -> AgeFile:
     return file
 
 
-def _refusal(file: SopsFile) -> str | None:
+def _refusal(file: "SopsFile") -> str | None:
     if file.groups > 1 or not (file.entries or file.others):
         return f"it splits its data key over {file.groups} key groups"
     if not file.entries:
@@ -147,7 +156,7 @@ def _refusal(file: SopsFile) -> str | None:
 
 
 def _state(
-    file: SopsFile, stanzas: Sequence[tuple[Stanza, ...]], book: KeyBook
+    file: "SopsFile", stanzas: Sequence[tuple[Stanza, ...]], book: KeyBook
 ) -> Stated | Unknown:
     reason = _contradiction(file, stanzas, book)
     if reason:
@@ -159,12 +168,12 @@ def _state(
 @lru_cache(maxsize=1024)
 def _labelled(labels: tuple[str, ...]) -> tuple[Recipient, ...]:
     """Return the keys that labels spell: one tuple for all files that share them."""
-    keys = map(sopsmeta.recipient_of, labels)
+    keys = map(recipient_of, labels)
     return tuple(recipient for recipient in keys if recipient is not None)
 
 
 def _contradiction(
-    file: SopsFile, stanzas: Sequence[tuple[Stanza, ...]], book: KeyBook
+    file: "SopsFile", stanzas: Sequence[tuple[Stanza, ...]], book: KeyBook
 ) -> str | None:
     """Say why the labels cannot be believed, None where nothing contradicts them."""
     if refusal := _refusal(file):
