@@ -18,6 +18,9 @@ from nixsecrets.repo.signals import deferred
 
 T = TypeVar("T")
 
+_TURNS = 16  # of each process, so that all end at nearly the same time
+_TICKET = 2  # bytes: as many tickets as anybody has cores for, and they fit in a pipe
+
 
 def cores() -> int:
     """Return the number of cores that this process may use."""
@@ -75,32 +78,70 @@ def spread(
 ) -> list[T]:
     """Return what `work` makes of `items`, in their order, done on all cores.
 
-    No process gets fewer than `each` items.  Raises what `work` raises; results and
-    errors are copied from one process to another.
+    Whoever is free takes the next few of them; no process is started for fewer than
+    `each`.  Raises what `work` raises, that of the first items where several fail;
+    results and errors are copied from one process to another.
     """
     processes = max(1, min(cores(), len(items) // each))
-    size = -(-len(items) // processes)
-    others = [items[at : at + size] for at in range(size, len(items), size or 1)]
-    with _children(work, others) as pipes:
-        found = work(items[:size])
-        for pipe in pipes:
-            found += _received(pipe)
-        return found
+    if processes == 1:
+        return work(items)
+    size = -(-len(items) // (processes * _TURNS))
+    shares = [items[at : at + size] for at in range(0, len(items), size)]
+    with _tickets(len(shares)) as tickets:
+        take = partial(_taken, work, shares, tickets)
+        with _children(take, processes - 1) as pipes:
+            done = take()
+            for pipe in pipes:
+                done |= _received(pipe)
+    return [one for number in range(len(shares)) for one in _kept(done[number])]
 
 
 @contextlib.contextmanager
-def _children(
-    work: Callable[[Sequence[str]], list[T]], shares: Sequence[Sequence[str]]
-) -> Iterator[list[int]]:
-    """Do each share in a child; give the descriptors that their results come from."""
+def _tickets(number: int) -> Iterator[int]:
+    """Give a pipe of numbers from 0, of which each reader gets the next one."""
+    reading, writing = os.pipe()
+    try:
+        with os.fdopen(writing, "wb") as stream:
+            for ticket in range(number):
+                stream.write(ticket.to_bytes(_TICKET, "big"))
+        yield reading
+    finally:
+        os.close(reading)
+
+
+def _taken(
+    work: Callable[[Sequence[str]], list[T]],
+    shares: Sequence[Sequence[str]],
+    tickets: int,
+) -> dict[int, "list[T] | NixsecretsError"]:
+    """Do one share after the other as long as there are any."""
+    done: dict[int, list[T] | NixsecretsError] = {}
+    while ticket := os.read(tickets, _TICKET):
+        number = int.from_bytes(ticket, "big")
+        try:
+            done[number] = work(shares[number])
+        except NixsecretsError as error:
+            done[number] = error
+    return done
+
+
+def _kept(result: "list[T] | NixsecretsError") -> list[T]:
+    if isinstance(result, NixsecretsError):
+        raise result
+    return result
+
+
+@contextlib.contextmanager
+def _children(work: Callable[[], object], number: int) -> Iterator[list[int]]:
+    """Do the same work in children; give the pipes that their answers come from."""
     children: list[int] = []
     pipes: list[int] = []
     try:
         with deferred():
-            for share in shares:
+            for _ in range(number):
                 reading, writing = os.pipe()
                 pipes.append(reading)
-                children.append(fork(partial(_answer, work, share, writing)))
+                children.append(fork(partial(_answer, work, writing)))
                 os.close(writing)
         yield pipes
     except BaseException:
@@ -114,30 +155,17 @@ def _children(
             os.waitpid(child, 0)
 
 
-def _answer(
-    work: Callable[[Sequence[str]], list[T]],
-    share: Sequence[str],
-    pipe: int,
-    _parent: int,
-) -> None:
-    try:
-        result: object = work(share)
-    except NixsecretsError as error:
-        result = error
+def _answer(work: Callable[[], object], pipe: int, _parent: int) -> None:
     with os.fdopen(pipe, "wb") as stream:
-        pickle.dump(result, stream, pickle.HIGHEST_PROTOCOL)
+        pickle.dump(work(), stream, pickle.HIGHEST_PROTOCOL)
 
 
-def _received(pipe: int) -> list[Any]:
+def _received(pipe: int) -> Any:
     try:
         with os.fdopen(pipe, "rb", closefd=False) as stream:
-            result = pickle.load(stream)  # noqa: S301 (our own child wrote it)
+            return pickle.load(stream)  # noqa: S301 (our own child wrote it)
     except (EOFError, pickle.UnpicklingError):
         died()
-    if isinstance(result, NixsecretsError):
-        raise result
-    found: list[Any] = result
-    return found
 
 
 def died() -> NoReturn:

@@ -3,12 +3,13 @@
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from nixsecrets import workers
+from nixsecrets.errors import NixsecretsError
 from nixsecrets.repo.fsops import FileOps
 from nixsecrets.repo.locking import exclusive
 from nixsecrets.repo.processes import spread
@@ -178,6 +179,36 @@ def test_shares_of_a_spread_keep_their_order(monkeypatch: pytest.MonkeyPatch) ->
     for each in (1, 7, 33, 1000):
         assert spread(lambda share: [*share], items, each=each) == items
     assert spread(lambda share: [*share], [], each=5) == []
+
+
+def test_of_several_errors_of_a_spread_the_first_items_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def work(share: Sequence[str]) -> list[str]:
+        if int(share[-1]) >= 50:
+            raise NixsecretsError(f"from {share[0]}")
+        return [*share]
+
+    monkeypatch.setattr("nixsecrets.repo.processes.cores", lambda: 3)
+    items = [str(number) for number in range(100)]
+    with pytest.raises(NixsecretsError, match="from 48"):
+        spread(work, items, each=30)
+
+
+def test_a_process_that_dies_in_a_spread_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parent = os.getpid()
+
+    def work(share: Sequence[str]) -> list[str]:
+        if os.getpid() == parent:
+            time.sleep(0.05)  # leave something for the other
+            return [*share]
+        os._exit(1)
+
+    monkeypatch.setattr("nixsecrets.repo.processes.cores", lambda: 2)
+    with pytest.raises(NixsecretsError, match="ended without an answer"):
+        spread(work, [str(number) for number in range(100)], each=30)
 
 
 # --- changed meanwhile ----------------------------------------------------------------
