@@ -218,7 +218,9 @@ def read_file(repo: Repo, path: str, book: KeyBook, lock: Lock) -> Found:
 def examine(path: str, data: bytes, book: KeyBook, lock: Lock) -> Found:
     """Tell what the bytes of a file say about its readers."""
     if looks_like_age(data):
-        return read_age(path, data, book, lock.record(path, sha256(data)))
+        digest = sha256(data)
+        record = lock.record(path, digest)
+        return read_age(path, data, book, record, sha256=digest)
     return read_sops(path, data, book)  # which tells what is no secret, too
 
 
