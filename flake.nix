@@ -39,6 +39,7 @@
           nixsecrets = {
             type = "app";
             program = "${self.packages.${system}.nixsecrets}/bin/nixsecrets";
+            meta = { inherit (self.packages.${system}.nixsecrets.meta) description; };
           };
           default = nixsecrets;
         }

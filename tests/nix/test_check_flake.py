@@ -1,5 +1,6 @@
 """`check --flake`: real Nix evaluates fixture flakes over real repositories."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -170,9 +171,15 @@ def test_the_code_of_a_flake_sees_nothing_of_this_machine(several: Fleet) -> Non
         }} ]; }};
         nixosConfigurations.reader = lib.nixosSystem {{ modules = [ agenix {{
           age.secrets.x.file = builtins.readFile {outside};
+        }} ]; }};
+        nixosConfigurations.builder = lib.nixosSystem {{ modules = [ agenix {{
+          age.secrets.x.file = import (derivation {{
+            name = "x"; system = "x86_64-linux"; builder = "/bin/sh"; }});
         }} ]; }};""",
     )
     done = several.run("check", "--flake")
+    (builder,) = [x for x in done.stdout.splitlines() if "builder does not eval" in x]
+    assert "allow-import-from-derivation" in builder
     assert "not judged: /env: on the machine" in done.stdout
     assert "reader does not evaluate: access to" in done.stdout
 
@@ -206,6 +213,96 @@ def test_a_flake_in_a_folder_finds_the_files_of_its_repository(
     version = run_nix("--version", cwd=several.root, env=several.env).stdout
     pure = "not judged: /env: on the machine" in done.stdout
     assert pure is not version.startswith("nix (Nix) 2.8.")
+
+
+RICH = """
+  nixosConfigurations.brunnen = lib.nixosSystem { modules = [ agenix sops
+    ({ config, ... }: {
+      networking.hostName = "brunnen-1";
+      environment.persistence."/persist" = { };
+      age.secrets.wifi = { file = ./secrets/wifi.age; owner = "wpa"; mode = "0440"; };
+      sops.defaultSopsFile = ./secrets/app.yaml;
+      sops.secrets.app.neededForUsers = true;
+      sops.secrets.whole = { key = ""; format = "json"; owner = null;
+        sopsFile = ./secrets/hosts/brunnen/tls.json; };
+      sops.templates.env.content = "APP=${config.sops.placeholder.app}";
+      sops.templates.plain.content = "nothing";
+      sops.gnupg.sshKeyPaths = [ "/etc/ssh/ssh_host_rsa_key" ];
+      sops.environment.SOPS_AGE_SSH_PRIVATE_KEY_FILE = "/etc/ssh/key";
+    }) ]; };
+"""
+
+
+def test_the_inventory_tells_everything_that_is_judged(
+    ready: Fleet, nix: dict[str, str]
+) -> None:
+    ready.env.update(nix, HOME=ready.env["HOME"])
+    write_flake(ready, RICH)
+    ready.git("add", "-A")
+    file = ready.root.parent / "declared.json"
+    done = ready.run("check", "--flake", "--save", file)
+    (host,) = json.loads(file.read_text())["hosts"]
+    (part,) = host.pop("parts")
+    assert host == {"kind": "nixos", "name": "brunnen", "hostName": "brunnen-1"}
+    age, sops = part.pop("age"), part.pop("sops")
+    assert part == {
+        "at": "",
+        "user": None,
+        "container": None,
+        "persistent": ["/persist"],
+    }
+
+    def known(path: str) -> dict[str, object]:
+        digest = hashlib.sha256(ready.read(path)).hexdigest()
+        return {"file": path, "exists": True, "sha256": digest}
+
+    ssh = "/etc/ssh/ssh_host_ed25519_key"
+    assert age == {
+        "identityPaths": ["/etc/ssh/ssh_host_rsa_key", ssh],
+        "secrets": [
+            {"name": "wifi", "owner": "wpa", "mode": "0440"} | known("secrets/wifi.age")
+        ],
+    }
+    assert sops == {
+        "sshKeyPaths": [ssh],
+        "keyFile": None,
+        "sshPrivateKeyFile": "/etc/ssh/key",
+        "gnupg": True,
+        "secrets": [
+            {
+                "name": "app",
+                "key": "app",
+                "format": "yaml",
+                "owner": "root",
+                "mode": "0400",
+                "neededForUsers": True,
+            }
+            | known("secrets/app.yaml"),
+            {
+                "name": "whole",
+                "key": "",
+                "format": "json",
+                "owner": None,
+                "mode": "0400",
+                "neededForUsers": False,
+            }
+            | known("secrets/hosts/brunnen/tls.json"),
+        ],
+        "templates": [
+            {"name": "env", "owner": "root", "mode": "0400", "uses": ["app"]},
+            {"name": "plain", "owner": "root", "mode": "0400", "uses": []},
+        ],
+    }
+    codes = [line.split(" ")[0] for line in done.stdout.splitlines()]
+    assert [code for code in codes if code.startswith("NS07")] == ["NS079", "NS079"]
+    assert "NS084  flake.nix: brunnen declares sops.templates.env" in done.stdout
+    assert "NS082" not in done.stdout
+    beside = ready.run("ls", "--host", "brunnen", "--declared")
+    assert beside.stdout.splitlines()[1:] == [
+        "secrets/app.yaml                yes       sops.secrets.app",
+        "secrets/hosts/brunnen/tls.json  yes       sops.secrets.whole",
+        "secrets/wifi.age                yes       age.secrets.wifi",
+    ]
 
 
 RAW_HIVE = """

@@ -91,7 +91,9 @@ def test_the_overlay_adds_the_program() -> None:
     assert evaluate(expression, PROJECT).startswith("nixsecrets-")
 
 
-def test_nix_flake_show_lists_it(tmp_path: Path, nix: dict[str, str]) -> None:
+def test_nix_flake_show_lists_it_and_nix_flake_check_finds_nothing(
+    tmp_path: Path, nix: dict[str, str]
+) -> None:
     root = tmp_path / "project"
     for name in ("flake.nix", "nixsecrets/__init__.py"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -115,3 +117,9 @@ def test_nix_flake_show_lists_it(tmp_path: Path, nix: dict[str, str]) -> None:
     assert shown["apps"]["x86_64-linux"]["default"]["type"] == "app"
     assert shown["nixosModules"]["default"]["type"] == "nixos-module"
     assert not (root / "flake.lock").exists()
+    checked = run_nix(
+        *("flake", "check", "--no-build", "--no-write-lock-file", *override, "."),
+        cwd=root,
+        env=nix,
+    )
+    assert checked.returncode == 0, checked.stderr
