@@ -137,13 +137,14 @@ def read_world(repo: Repo) -> World:
         MapError: the map or the lock cannot be read.
         ConflictError: a file vanished while it was read.
     """
-    map_text = read_text(repo, MAP_NAME)
-    recipient_map = load(map_text, MAP_NAME)
-    lock_text = text_if_there(repo, LOCK_NAME)
-    lock = Lock.parse(lock_text or "", LOCK_NAME)
-    world = World(repo, map_text, recipient_map, lock, files={}, texts={})
-    files = _read_all(repo, world.policy, world.book, lock, repo.list_files())
-    return replace(world, files=dict(files), texts=_texts(world))
+    with repo.listing() as paths:
+        map_text = read_text(repo, MAP_NAME)
+        recipient_map = load(map_text, MAP_NAME)
+        lock_text = text_if_there(repo, LOCK_NAME)
+        lock = Lock.parse(lock_text or "", LOCK_NAME)
+        world = World(repo, map_text, recipient_map, lock, files={}, texts={})
+        files = _read_all(repo, world.policy, world.book, lock, paths())
+        return replace(world, files=dict(files), texts=_texts(world))
 
 
 def read_text(repo: Repo, path: str) -> str:

@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("errors", "findings", "keys", "policy", "secretfiles", "render", "plan"),
         "world",
     },
-    "carryout": {"errors", "keys", "secretfiles", "plan"},
+    "carryout": {"errors", "keys", "policy", "secretfiles", "plan"},
 }
 MAY_IMPORT["generated"] = MAY_IMPORT["problems"]
 MAY_IMPORT["diff"] = MAY_IMPORT["problems"] | {"problems", "steps", "generated"}

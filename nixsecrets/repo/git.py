@@ -5,8 +5,9 @@ it never commits, checks out or writes to the work tree.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -14,7 +15,7 @@ from typing import Self
 from nixsecrets.errors import ProgramError, quoted
 from nixsecrets.repo import changes
 from nixsecrets.repo.changes import Changes, Entry
-from nixsecrets.repo.gitrun import BlobReader, blob_reader, failure, run
+from nixsecrets.repo.gitrun import BlobReader, blob_reader, failure, run, started
 
 STAGING_NAME = "nixsecrets"
 JOURNAL_NAME = "journal"
@@ -76,8 +77,16 @@ class Git:
         They may be links, submodules (or other repositories, with a `/` at the end), or
         be gone from the work tree.
         """
+        with self.listing(folder) as names:
+            return names()
+
+    @contextmanager
+    def listing(self, folder: Path) -> Iterator[Callable[[], list[str]]]:
+        """Start to list the names, and give the function that `ls_files` would be."""
         flags = ("--cached", "--others", "--exclude-standard", "--deduplicate")
-        return self._names(("ls-files", "-z", *flags), folder)
+        arguments = ("ls-files", "-z", *flags)
+        with started(arguments, folder, self.index_file) as finished:
+            yield lambda: _split(_succeeded("ls-files", finished()))
 
     def tracked(self, folder: Path) -> frozenset[str]:
         """Return the names below `folder`, relative to it, that the index holds."""
@@ -276,10 +285,13 @@ class Git:
     def _output(
         self, arguments: Sequence[str], folder: Path, stdin: bytes = b""
     ) -> bytes:
-        result = run(arguments, folder, stdin, self.index_file)
-        if result.returncode != 0:
-            raise failure(arguments[0], result)
-        return result.stdout
+        return _succeeded(arguments[0], run(arguments, folder, stdin, self.index_file))
+
+
+def _succeeded(command: str, result: subprocess.CompletedProcess[bytes]) -> bytes:
+    if result.returncode != 0:
+        raise failure(command, result)
+    return result.stdout
 
 
 def _split(output: bytes) -> list[str]:

@@ -57,17 +57,56 @@ def run(
     stdin: bytes = b"",
     index_file: Path | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    env = clean_environment(os.environ)
-    if index_file is not None:
-        env["GIT_INDEX_FILE"] = str(index_file)
-    # a file system monitor is a program of the repository's choice: listing needs none
-    command = ("git", "-c", "core.fsmonitor=false", *arguments)
+    command, env = _command(arguments), _environment(index_file)
     try:
         return subprocess.run(
             command, cwd=folder, env=env, input=stdin, capture_output=True, check=False
         )
     except OSError as error:
         raise _no_git() from error
+
+
+@contextlib.contextmanager
+def started(
+    arguments: Sequence[str], folder: Path, index_file: Path | None = None
+) -> Iterator[Callable[[], subprocess.CompletedProcess[bytes]]]:
+    """Start git, and give the function that waits for its end.
+
+    Raises:
+        ProgramError: git cannot be started.
+    """
+    try:
+        process = subprocess.Popen(
+            _command(arguments),
+            cwd=folder,
+            env=_environment(index_file),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    except OSError as error:
+        raise _no_git() from error
+
+    def finished() -> subprocess.CompletedProcess[bytes]:
+        said, complained = process.communicate()
+        return subprocess.CompletedProcess(
+            process.args, process.returncode, said, complained
+        )
+
+    with process:
+        yield finished
+
+
+def _command(arguments: Sequence[str]) -> tuple[str, ...]:
+    # a file system monitor is a program of the repository's choice: listing needs none
+    return ("git", "-c", "core.fsmonitor=false", *arguments)
+
+
+def _environment(index_file: Path | None = None) -> dict[str, str]:
+    env = clean_environment(os.environ)
+    if index_file is not None:
+        env["GIT_INDEX_FILE"] = str(index_file)
+    return env
 
 
 def failure(command: str, result: subprocess.CompletedProcess[bytes]) -> ProgramError:
