@@ -19,6 +19,9 @@ _SECTION = re.compile(r"\[[ \t]*([^\]]*?)[ \t]*\]")
 _INI_KEY = re.compile(r"([^=:]*?)[ \t]*[=:][ \t]*(.*)")
 _LONG_QUOTE = '"""'
 
+# Of YAML that sops did not write; the library reads 50 kB in a second.
+_LARGEST_FOREIGN = 2_000_000
+
 
 class Leaf(NamedTuple):
     """One value: its path (keys only, as sops counts it), and where it stands.
@@ -197,6 +200,8 @@ def _inline_comment(text: str, end: int) -> list[str]:
 def _yaml_by_library(text: str, *, plaintext: bool) -> Iterator[Leaf]:
     from ruamel.yaml import YAML
 
+    if len(text) > _LARGEST_FOREIGN and not plaintext:
+        refuse(f"has more than {_LARGEST_FOREIGN} characters, not as sops writes them")
     try:
         roots = [node for node in YAML(typ="safe", pure=True).compose_all(text) if node]
     except Exception as error:  # hostile text trips it in many ways

@@ -4,20 +4,28 @@ A refusal (`NixsecretsError`) is right; what is accepted must survive being writ
 again.  Used by `make fuzz` (atheris) and, on hostile megabytes, by the tests.
 """
 
-from collections.abc import Callable, Iterator
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 from nixsecrets.errors import NixsecretsError
+from nixsecrets.guard.judge import go_regex
+from nixsecrets.guard.privatekeys import private_keys
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.recipients import parse_recipient
 from nixsecrets.policy import edit
 from nixsecrets.policy.load import load
-from nixsecrets.render import sopsconfig
+from nixsecrets.render import blocks, sopsconfig
 from nixsecrets.render.lock import Lock
 from nixsecrets.secretfiles import agefile, agestate, sopsmeta, sopsstate
 from nixsecrets.secretfiles.state import Actual
+from nixsecrets.secretfiles.whole import faults
 from nixsecrets.splice import apply_edits
 from tests.fleet import PROJECT, SHARED, ssh_key
+from tests.secretfiles import sopsfiles
+from tests.secretfiles.agekeys import age_encrypts
 
 Target = Callable[[bytes], None]
 
@@ -92,11 +100,95 @@ def toml(data: bytes) -> None:
 def config(data: bytes) -> None:
     """A `.sops.yaml`: blocks go in, foreign lines stay, twice is once."""
     recipient_map = load(_MAP, "map")
+    text = data.decode("utf-8", "replace")
     try:
-        once = sopsconfig.render(recipient_map, data.decode("utf-8", "replace"))
+        once = sopsconfig.render(recipient_map, text)
     except NixsecretsError:
         return
     assert sopsconfig.render(recipient_map, once) == once
+    foreign = iter(blocks.take_out(once, "config")[0].split("\n"))
+    for line in blocks.take_out(text, "config")[0].split("\n"):
+        assert line.strip() in _EMPTY or any(line == kept for kept in foreign), line
+
+
+# blanks may go where nothing else is; an empty list that is filled looks otherwise
+_EMPTY = ("", "keys: []", "creation_rules: []", "keys:", "creation_rules:")
+_LINES = """\
+keys:
+  - &a age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p
+  - &b age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg
+- &c x
+  # nixsecrets: begin
+  # nixsecrets: end
+# nixsecrets: begin
+# nixsecrets: end
+creation_rules:
+  - path_regex: ^secrets/a\\.yaml$
+  - path_regex: .*
+  - age: x
+- path_regex: x
+    age: *a
+    age: >-
+      age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p,
+      age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg
+  age: *b
+    key_groups:
+      - age: [*a, *b]
+      - age:
+          - *a
+        pgp: []
+    key_groups: []
+    <<: *d
+  - &d {path_regex: "x", age: *a}
+  - {path_regex: y, age: z} # note
+stores:
+  yaml:
+    indent: 2
+destination_rules: []
+
+---
+...
+# a comment
+    # another
+  # third
+\t- x
+keys: []
+creation_rules: []
+creation_rules: [{age: x}]
+keys: {a: &a x}
+"keys":
+? keys
+: - x
+%YAML 1.1
+\ufeffkeys:
+  - |
+    text: b
+creation_rules: # end
+keys:\r
+"""
+_PARTS = _LINES.split("\n")
+
+
+def config_lines(data: bytes) -> None:
+    """A `.sops.yaml` of likely lines in any order: most of the bytes would be none."""
+    lines = (_PARTS[byte % len(_PARTS)] for byte in data[:40])
+    end = "\r\n" if data[:1] > b"\xf0" else "\n"
+    config((end.join(lines) + (end if len(data) % 2 else "")).encode())
+
+
+def guard(data: bytes) -> None:
+    """A secret of any format, as the guard looks at it: faults, and nothing else."""
+    kinds = _in_order()
+    path = kinds[data[0] % len(kinds)] if data else "x.age"
+    for fault in faults(path, data[1:], find=go_regex):
+        assert fault.message
+
+
+def keys(data: bytes) -> None:
+    """Any file: private keys are told with a line that it has."""
+    for path in ("x", "wg/private"):
+        for found in private_keys(path, data):
+            assert 1 <= found.line <= data.count(b"\n") + 1
 
 
 def lock(data: bytes) -> None:
@@ -118,31 +210,87 @@ TARGETS: dict[str, Target] = {
     "sops-binary": _sops("x.bin"),
     "map": toml,
     "config": config,
+    "config-lines": config_lines,
     "lock": lock,
+    "guard": guard,
+    "private-keys": keys,
 }
 
 _SEEDS = {
     "age": ("secrets/**/*.age",),
     "sops-yaml": ("secrets/**/*.yaml",),
-    "sops-json": ("secrets/**/*.json",),
-    "sops-dotenv": ("secrets/**/*.env",),
-    "sops-ini": ("secrets/**/*.ini",),
     "map": ("nixsecrets.toml", "**/nixsecrets.toml"),
     "config": (".sops.yaml.example", "**/.sops.yaml"),
     "lock": ("nixsecrets.lock", "**/nixsecrets.lock"),
 }
+_FORMATS = {
+    "sops-yaml": "s.yaml",
+    "sops-json": "s.json",
+    "sops-dotenv": "s.env",
+    "sops-ini": "s.ini",
+    "sops-binary": "s.bin",
+}
+
+
+@cache
+def _encrypted() -> Mapping[str, bytes]:
+    """One file of each format, by the real programs."""
+    key = parse_recipient(_KEY)
+    made = {"x.age": age_encrypts(b"x" * 100, key)}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, plain in sopsfiles.PLAIN.items():
+            made[name] = sopsfiles.encrypt(
+                sopsfiles.old_sops(), name, plain, [_KEY, _LABEL], Path(folder)
+            )
+    return made
+
+
+def _private() -> Iterator[bytes]:
+    """Yield private keys of a few kinds, which open nothing."""
+    from cryptography.hazmat.primitives import serialization as form
+    from cryptography.hazmat.primitives.asymmetric import ed25519
+
+    from tests.guard.keysamples import age_identities, putty, wireguard
+
+    pkcs8 = (form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
+    yield ed25519.Ed25519PrivateKey.generate().private_bytes(*pkcs8)
+    yield ssh_key("fuzz").private.encode()
+    yield from (text.encode() for text in age_identities().values())
+    yield putty(3).encode()
+    yield f"PrivateKey = {wireguard()}\n".encode()
+    yield ssh_key("fuzz").private.encode("utf-16")
 
 
 def seeds(name: str) -> Iterator[bytes]:
     """Yield real files for a target: of the sample fleet, and the public vectors."""
+    if name in _FORMATS:
+        yield _encrypted()[_FORMATS[name]]
     for pattern in _SEEDS.get(name, ()):
         for place in sorted(PROJECT.glob(pattern)):
             if place.is_file() and ".venv" not in place.parts:
                 yield place.read_bytes()
+    match name:
+        case "armor":
+            armored = age_encrypts(os.urandom(100), parse_recipient(_KEY), armored=True)
+            yield b"".join(line + b"\n" for line in armored.splitlines()[1:-1])
+        case "guard":
+            for number, data in enumerate(_encrypted()[n] for n in _in_order()):
+                yield bytes([number]) + data
+        case "config-lines":
+            yield bytes(range(len(_PARTS)))
+            yield bytes([0, 1, 2, 8, 9, 13, 10, 13])
+        case "private-keys":
+            yield from _private()
+        case _:
+            pass
     vectors = SHARED / "vectors/age-testkit"
     if name in {"age", "armor"} and vectors.is_dir():
         for place in sorted(vectors.iterdir()):
             yield place.read_bytes().partition(b"\n\n")[2]
+
+
+def _in_order() -> list[str]:
+    return [*sopsfiles.PLAIN, "x.age"]
 
 
 def write_seeds(name: str, folder: Path) -> None:
