@@ -9,7 +9,11 @@ import pytest
 PROJECT = Path(__file__).parent.parent
 PACKAGE = PROJECT / "nixsecrets"
 TEXT = (PROJECT / "docs/architecture.md").read_text(encoding="utf-8")
-LONG = {"findings.py": "a table of texts", "sopsops.py": "one thing, five formats"}
+LONG = {
+    "findings.py": "a table of texts",
+    "ageops.py": "sealing, opening and granting share the file key and its entries",
+    "sopsops.py": "the same for the data key, in five formats",
+}
 PACKAGES = sorted(p.parent for p in PACKAGE.glob("*/__init__.py"))
 
 

@@ -14,7 +14,6 @@ at content: verifying is the caller's part, and so is holding the lock.
 
 import contextlib
 import errno
-import hashlib
 import os
 import stat
 import unicodedata
@@ -30,15 +29,13 @@ from nixsecrets.errors import (
     SecretFileError,
     quoted,
 )
-from nixsecrets.repo import files, fsops, journal
+from nixsecrets.repo import files, fsops, journal, newfile
 from nixsecrets.repo.journal import Entry, Journal, Standing
 from nixsecrets.repo.locking import prepare_staging
 from nixsecrets.repo.signals import deferred, termination_raises
-from nixsecrets.repo.tree import BARE_STAGING_NAME, Repo
+from nixsecrets.repo.tree import Repo
 
 _EFFECTIVE_IDS = os.access in os.supports_effective_ids
-_O_PATH = getattr(os, "O_PATH", os.O_RDONLY)  # Linux: needs no read permission
-_NEW_FILE_MODE = 0o644
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +49,6 @@ class _Home:
     nearest: os.stat_result
     waiting: str
     beside: str | None
-
-
-class _OwnerNotKeptError(Exception):
-    """The file belongs to somebody else, and we may not make another one that does."""
 
 
 class Batch:
@@ -82,7 +75,7 @@ class Batch:
                 "an interrupted run is not completed yet",
                 "complete it with `nixsecrets recover --finish`",
             )
-        self._staging_mount = _mount_of(str(self._repo.staging))
+        self._staging_mount = newfile.mount_of(str(self._repo.staging))
         self._stack.enter_context(termination_raises())
         return self
 
@@ -124,8 +117,8 @@ class Batch:
         try:
             old = self._old(target, path)
             place = os.path.join(home.waiting, name)
-            after = _write(place, blocks, old, home.nearest)
-        except _OwnerNotKeptError as error:
+            after = newfile.write(place, blocks, old, home.nearest)
+        except newfile.OwnerNotKeptError as error:
             raise NixsecretsError(
                 f"cannot keep owner and group of {quoted(path)}; nothing was changed",
                 "run the command as the file's owner, or with sudo",
@@ -235,7 +228,7 @@ class Batch:
         for path, entry in self._entries.items():
             folded = unicodedata.normalize("NFD", entry.path).casefold()
             other = seen.setdefault(folded, path)
-            if other != path and _ignores_case(self._repo):
+            if other != path and newfile.ignores_case(self._repo):
                 raise ConflictError(
                     f"{quoted(other)} and {quoted(path)} are one file"
                     " on this file system",
@@ -298,7 +291,7 @@ class Batch:
             raise OSError(errno.EROFS, "read-only file system")
         if not os.access(folder, os.W_OK | os.X_OK, effective_ids=_EFFECTIVE_IDS):
             raise PermissionError(errno.EACCES, "read-only folder")
-        if _mount_of(folder) == self._staging_mount:
+        if newfile.mount_of(folder) == self._staging_mount:
             return _Home(found, str(self._repo.staging), None)
         beside = self._repo.relative_to_top(folder)
         known = {
@@ -306,72 +299,6 @@ class Batch:
         }
         journal.note_beside(self._repo, known | {beside})
         return _Home(found, folder, beside)
-
-
-def _write(
-    place: str,
-    blocks: Iterable[bytes],
-    old: os.stat_result | None,
-    folder: os.stat_result,
-) -> str:
-    """Write a staged file with the mode and owner that it is to have in the end.
-
-    Returns its SHA-256.
-    """
-    digest = hashlib.sha256()
-    descriptor = fsops.ops.create(place, _NEW_FILE_MODE if old is None else 0o600)
-    try:
-        if old is None:
-            files.give_new(descriptor, folder)
-        else:
-            _make_like(descriptor, old)
-        for block in blocks:
-            files.write_all(descriptor, block)
-            digest.update(block)
-    finally:
-        os.close(descriptor)
-    return digest.hexdigest()
-
-
-def _make_like(descriptor: int, old: os.stat_result) -> None:
-    """Give a staged file the owner, group and mode of the file it will replace."""
-    made = os.fstat(descriptor)
-    owner = -1 if old.st_uid == made.st_uid else old.st_uid
-    group = -1 if old.st_gid == made.st_gid else old.st_gid
-    if (owner, group) != (-1, -1):
-        try:
-            fsops.ops.chown(descriptor, owner, group)
-        except OSError as error:
-            if error.errno not in files.MAY_NOT_GIVE:
-                raise
-            raise _OwnerNotKeptError from error
-    fsops.ops.chmod(descriptor, stat.S_IMODE(old.st_mode))
-
-
-def _mount_of(folder: str) -> tuple[int, str]:
-    """Return what two folders share if a file can be renamed from one to the other.
-
-    The device is not enough: a bind mount of the same file system refuses renames too.
-    Linux tells the mount's number.
-    """
-    descriptor = os.open(folder, _O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        device = os.fstat(descriptor).st_dev
-        lines = Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines()
-    except FileNotFoundError:
-        lines = []
-    finally:
-        os.close(descriptor)
-    return device, next((line for line in lines if line.startswith("mnt_id:")), "")
-
-
-def _ignores_case(repo: Repo) -> bool:
-    """Tell whether the tree's file system takes `.GIT` for `.git`."""
-    name = BARE_STAGING_NAME if repo.git is None else ".git"
-    try:
-        return (repo.top / name).samefile(repo.top / name.upper())
-    except FileNotFoundError:
-        return False
 
 
 def read_back(place: str, after: str, path: str) -> bytes:
