@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from nixsecrets.findings import Code, Finding
 from nixsecrets.keys.forms import Backend, Owner, usable
 from nixsecrets.plan import Plan
-from nixsecrets.policy.model import Desired, Reader, Rule
+from nixsecrets.policy.model import Reader, Rule
 from nixsecrets.render import sopsconfig
 from nixsecrets.render.sopsconfig import ConfigRule
 from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret
@@ -59,19 +59,15 @@ def _actual_problems(world: World, actual: Actual) -> Iterator[Finding]:
     if want.unclaimed is not None:
         message = f"the map has no name {want.unclaimed}; only `always` may read it"
         yield Finding(actual.path, Code.NO_SUCH_NAME, message)
-    yield from _unusable(world, want)
-
-
-def _unusable(world: World, want: Desired) -> Iterator[Finding]:
-    """Yield readers that the file's backend cannot serve."""
     ask = world.book.memory.ask  # the files of a rule share their readers
-    for message in ask(_why_unusable, want.readers, want.backend, world.users):
+    for message in ask(_unusable, want.readers, want.backend, world.users):
         yield Finding(want.path, Code.UNUSABLE, message)
 
 
-def _why_unusable(
+def _unusable(
     readers: Sequence[Reader], backend: Backend, users: frozenset[str]
 ) -> list[str]:
+    """Return what keeps readers from being served by the file's backend."""
     found: list[str] = []
     for reader in readers:
         owner: Owner = "user" if reader.name in users else "host"

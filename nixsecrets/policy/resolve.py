@@ -51,6 +51,9 @@ class Policy:
         # asked several times for each of ten thousand paths
         self._won: dict[str, tuple[Rule, Match] | None] = {}
         self._desired: dict[str, Desired] = {}
+        self._wanted: dict[
+            tuple[int, Match, bool], tuple[tuple[Reader, ...], str | None]
+        ] = {}
 
     def winning(self, path: str) -> tuple[Rule, Match] | None:
         """Return the first rule that covers `path`, and what its placeholders took."""
@@ -77,7 +80,7 @@ class Policy:
         keys, documentation and any `.sops.yaml`, unless a rule names the file without
         wildcards.
         """
-        if self.generated(path):
+        if path in self._generated:
             return True
         if path in self._literals:
             return False
@@ -103,10 +106,19 @@ class Policy:
         if found is None:
             return None
         rule, match = found
+        key = rule.index, match, backend is Backend.AGE  # an enum's hash takes long
+        if key not in self._wanted:
+            self._wanted[key] = self._readers_of(rule, match, backend)
+        wanted = Desired(path, backend, rule, *self._wanted[key])
+        self._desired[path] = wanted
+        return wanted
+
+    def _readers_of(
+        self, rule: Rule, match: Match, backend: Backend
+    ) -> tuple[tuple[Reader, ...], str | None]:
+        """Return who reads what a rule matches so, and the name that the map lacks."""
         unclaimed = self._unclaimed(match)
-        readers = self.readers(rule, None if unclaimed else match, backend)
-        self._desired[path] = Desired(path, backend, rule, readers, unclaimed)
-        return self._desired[path]
+        return self.readers(rule, None if unclaimed else match, backend), unclaimed
 
     def readers(
         self, rule: Rule, match: Match | None, backend: Backend
