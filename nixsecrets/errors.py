@@ -52,6 +52,11 @@ class DeclinedError(NixsecretsError):
     """A person said no, or nobody was there to say yes."""
 
 
+def printable(name: str) -> str:
+    """Return `name` on one line of a terminal, escaped only where it is not plain."""
+    return name if name.isprintable() else quoted(name)[1:-1]
+
+
 def quoted(name: str) -> str:
     """Return `name` in double quotes, safe to print on one line of a terminal."""
     return '"' + name.encode("unicode_escape").decode().replace('"', '\\"') + '"'

@@ -516,6 +516,10 @@ _FIXES: Mapping[Code, str] = {
     Code.STALE: "{nixsecrets} rekey {file}",
     Code.UNKNOWN: "{nixsecrets} rekey {file}",
     Code.OUT_OF_DATE: "{nixsecrets} sync",
+    Code.DECLARED_UNREADABLE: "{nixsecrets} why {file}",
+    Code.DECLARED_FORM: "{nixsecrets} rekey {file}",
+    Code.DECLARED_MISSING: "{nixsecrets} edit {file}",
+    Code.DECLARED_UNTRACKED: "{git} add {file}",
 }
 _UNSTAGE = _FIXES[Code.LEFTOVER]
 

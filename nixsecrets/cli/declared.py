@@ -10,7 +10,7 @@ import click
 
 from nixsecrets.cli import ui
 from nixsecrets.cli.options import with_options
-from nixsecrets.errors import NixsecretsError, UsageError, quoted
+from nixsecrets.errors import NixsecretsError, UsageError, printable, quoted
 from nixsecrets.world import World
 
 if TYPE_CHECKING:  # `check` starts without it where nobody asks for declarations
@@ -147,7 +147,7 @@ def _require_known(hosts: Sequence[str], known: set[str]) -> None:
         if host not in known:
             raise UsageError(
                 f"there is no configuration {quoted(host)}",
-                f"there are: {', '.join(sorted(known)) or 'none'}",
+                f"there are: {', '.join(map(printable, sorted(known))) or 'none'}",
             )
 
 

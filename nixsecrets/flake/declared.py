@@ -13,11 +13,13 @@ relative to the top of the git repository.  Pure.
 """
 
 import json
+import posixpath
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
-from nixsecrets.errors import NixsecretsError
+from nixsecrets.errors import NixsecretsError, printable
 
 VERSION = 1
 Framework = Literal["age", "sops"]
@@ -150,6 +152,10 @@ def inventory(hosts: list[Any]) -> str:
     return json.dumps(value, indent=1, sort_keys=True) + "\n"
 
 
+_LONE = re.compile("[\ud800-\udfff]")
+"""Half a character, which JSON can hold and no file or terminal can."""
+
+
 class _Reader:
     """Reads the parts of an inventory; a wrong type is an error, unknown keys pass."""
 
@@ -165,11 +171,23 @@ class _Reader:
             raise self.wrong(f'"{key}" is not a list of objects')
         return found
 
-    def text(self, value: Mapping[str, Any], key: str) -> str | None:
+    def raw(self, value: Mapping[str, Any], key: str) -> str | None:
         found = value.get(key)
-        if found is not None and not isinstance(found, str):
+        if found is None:
+            return None
+        if not isinstance(found, str) or _LONE.search(found):
             raise self.wrong(f'"{key}" is not text')
         return found
+
+    def path(self, value: Mapping[str, Any], key: str) -> str | None:
+        """Return a path of the repository in the one way that it is written here."""
+        found = self.raw(value, key)
+        return posixpath.normpath(found) if found else None
+
+    def text(self, value: Mapping[str, Any], key: str) -> str | None:
+        """Return a text that may be shown: it is a stranger's."""
+        found = self.raw(value, key)
+        return None if found is None else printable(found)
 
     def name(self, value: Mapping[str, Any]) -> str:
         found = self.text(value, "name")
@@ -181,9 +199,11 @@ class _Reader:
         found = value.get(key)
         if found is None:
             return None
-        if not isinstance(found, list) or not all(isinstance(i, str) for i in found):
+        if not isinstance(found, list) or not all(
+            isinstance(one, str) and not _LONE.search(one) for one in found
+        ):
             raise self.wrong(f'"{key}" is not a list of texts')
-        return tuple(found)
+        return tuple(map(printable, found))
 
     def object(self, value: Mapping[str, Any], key: str) -> dict[str, Any] | None:
         found = value.get(key)
@@ -236,7 +256,7 @@ class _Reader:
             yield Secret(
                 framework=framework,
                 name=self.name(one),
-                file=None if self.text(one, "input") else self.text(one, "file"),
+                file=None if self.raw(one, "input") else self.path(one, "file"),
                 sha256=self.text(one, "sha256"),
                 exists=exists if isinstance(exists, bool) else None,
                 elsewhere=self.elsewhere(one),

@@ -7,7 +7,7 @@ import posixpath
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from nixsecrets.errors import SecretFileError
+from nixsecrets.errors import NixsecretsError
 from nixsecrets.flake.declared import Configuration, Secret
 from nixsecrets.keys.forms import Backend
 from nixsecrets.secretfiles import sopsmeta
@@ -79,7 +79,8 @@ def gather(
 def _look(world: World, path: str, *, tracked: bool) -> Seen:
     try:
         found = find_file(world, path)
-    except SecretFileError:  # `..`, or a link that leads out of the repository
+    except NixsecretsError:
+        # `..`, a link that leads out, a folder, a name that no file can have
         return Seen(path, None, tracked)
     if not isinstance(found, Actual) or found.backend is not Backend.SOPS:
         return Seen(path, found, tracked)

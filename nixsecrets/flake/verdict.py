@@ -8,7 +8,7 @@ converted one (unless SOPS_AGE_SSH_PRIVATE_KEY_FILE hands sops the ssh key itsel
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from nixsecrets.findings import Code, Finding
+from nixsecrets.findings import Code, Finding, argument
 from nixsecrets.flake.declared import Configuration, Part, Secret, SopsSide
 from nixsecrets.flake.gather import Place, Seen
 from nixsecrets.flake.identities import identity_findings
@@ -21,8 +21,7 @@ from nixsecrets.world import MAP_NAME, World
 
 FLAKE = "flake.nix"
 OK, ELSEWHERE = "ok", "not judged"
-Problem = tuple[Code, str, str]
-"""Code, message, and the command that mends it (empty where there is none)."""
+Problem = tuple[Code, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +106,10 @@ class _Judge:
         owner = owner_of(self.world, configuration, part)
         who = " ".join(filter(None, [configuration.name, part.at]))
         if owner.found is None and part.secrets:
-            add = f"nixsecrets add-{owner.kind} {owner.name}"
             message = f"{who} declares secrets, and the map has no {owner.kind}"
-            finding = Finding(
-                MAP_NAME, Code.NOT_IN_MAP, f"{message} {owner.name}", fix=add
-            )
-            self.findings.append(finding)
+            fix = f"nixsecrets add-{owner.kind} {argument(owner.name)}"
+            text = f"{message} {owner.name}"
+            self.findings.append(Finding(MAP_NAME, Code.NOT_IN_MAP, text, fix=fix))
         formats: dict[str, str] = {}
         for secret in part.secrets:
             path = self.place.path_of(secret)
@@ -135,12 +132,12 @@ class _Judge:
         if isinstance(problem, str):
             self.rows.append(Row(host, part.at, secret.option, shown, problem))
             return
-        code, message, fix = problem
+        code, message = problem
         self.rows.append(Row(host, part.at, secret.option, shown, message, code))
         if code is not Code.NOT_IN_MAP:  # said once, by `part`
             who = " ".join(filter(None, [host, part.at]))
             text = f"{who} declares {secret.option}: {message}"
-            self.findings.append(Finding(shown or FLAKE, code, text, fix=fix))
+            self.findings.append(Finding(shown or FLAKE, code, text))
 
     def problem(
         self,
@@ -152,10 +149,10 @@ class _Judge:
     ) -> Problem | str:
         """Say what is wrong with one declared secret, or that nothing is."""
         if secret.error is not None:
-            return Code.DOES_NOT_EVALUATE, secret.error, ""
+            return Code.DOES_NOT_EVALUATE, secret.error
         if path is None:
             return f"{ELSEWHERE}: {secret.elsewhere or 'no file of the map'}"
-        if wrong := _file_problem(secret, self.seen[path], path):
+        if wrong := _file_problem(secret, self.seen[path]):
             return wrong
         seen = self.seen[path]
         found = seen.found
@@ -164,17 +161,16 @@ class _Judge:
         if secret.framework == "sops":
             before = formats.setdefault(path, secret.format or "yaml")
             if misuse := use_problem(secret, seen, before):
-                return (*misuse, "")
+                return misuse
         return self.reader_problem(found, part, owner)
 
     def reader_problem(self, found: Actual, part: Part, owner: _Owner) -> Problem | str:
         """Say whether the owner's keys are among the readers, in the right form."""
-        path, rekey = found.path, f"nixsecrets rekey {found.path}"
         if owner.found is None:
-            return Code.NOT_IN_MAP, f"the map has no {owner.kind} {owner.name}", ""
+            return Code.NOT_IN_MAP, f"the map has no {owner.kind} {owner.name}"
         if isinstance(found.state, Unknown):
             message = f"its readers cannot be told: {found.state.reason}"
-            return Code.UNKNOWN, message, f"nixsecrets accept {path}"
+            return Code.UNKNOWN, message
         opened = set(_opened_by(owner.keys, found.backend, part.sops))
         if opened & set(found.recipients):
             return OK
@@ -185,13 +181,13 @@ class _Judge:
         if ids & {one.key_id for one in found.recipients}:
             tool = "agenix" if found.backend is Backend.AGE else "sops-nix"
             message = f"it is encrypted to a form of the key that {tool} does not open"
-            return Code.DECLARED_FORM, message, rekey
+            return Code.DECLARED_FORM, message
         message = f"{name} is not a recipient"
-        want = self.world.policy.desired(path, found.backend)
+        want = self.world.policy.desired(found.path, found.backend)
         allowed = want is not None and any(r.name == owner.name for r in want.readers)
         if not allowed:
-            return Code.DECLARED_UNREADABLE, f"{message}; no rule lets it read", ""
-        return Code.DECLARED_UNREADABLE, message, rekey
+            message = f"{message}; no rule lets it read"
+        return Code.DECLARED_UNREADABLE, message
 
 
 def owner_of(world: World, configuration: Configuration, part: Part) -> _Owner:
@@ -234,20 +230,20 @@ def _by_other_means(found: Actual, sops: SopsSide | None) -> str | None:
     return None
 
 
-def _file_problem(secret: Secret, seen: Seen, path: str) -> Problem | None:
+def _file_problem(secret: Secret, seen: Seen) -> Problem | None:
     """Say what is wrong with the file itself."""
     if seen.found is None:
-        return Code.DECLARED_MISSING, "it is not there", f"nixsecrets edit {path}"
+        return Code.DECLARED_MISSING, "it is not there"
     if not seen.tracked or secret.exists is False:
-        return Code.DECLARED_UNTRACKED, "git does not track it", f"git add {path}"
+        return Code.DECLARED_UNTRACKED, "git does not track it"
     match seen.found:
         case NotSecret():
-            return Code.PLAINTEXT, "it is not encrypted", ""
+            return Code.PLAINTEXT, "it is not encrypted"
         case Damaged():
-            return Code.DAMAGED, seen.found.reason, f"git checkout HEAD -- {path}"
+            return Code.DAMAGED, seen.found.reason
         case Actual(backend=backend) if backend != secret.framework:
             message = f"it is {'an' if backend == 'age' else 'a'} {backend} file"
-            return Code.DECLARED_FORMAT, message, ""
+            return Code.DECLARED_FORMAT, message
         case Actual():
             return None
 

@@ -637,6 +637,10 @@ def test_a_specialisation_is_told_only_for_what_it_adds(ready: Fleet) -> None:
             ' [{"age": {"secrets": [{"name": "x", "file": 3}]}}]}]}',
             '"file" is not text',
         ),
+        (
+            '{"nixsecrets_declared": 1, "hosts": [{"name": "a\\ud800"}]}',
+            '"name" is not text',
+        ),
     ],
 )
 def test_a_file_that_is_no_inventory_is_refused(
@@ -648,6 +652,57 @@ def test_a_file_that_is_no_inventory_is_refused(
     assert (done.returncode, done.stdout) == (1, "")
     assert complaint in done.stderr
     assert "hint: write it with `nixsecrets check --flake . --save FILE`" in done.stderr
+
+
+def test_below_a_verdict_stands_the_command_that_mends_it(ready: Fleet) -> None:
+    untracked(ready)
+    gone = age("secrets/gone file.age", "y")
+    file = write(ready, host("brunnen", age("secrets/wifi.age"), gone), host("fremd",
+        age("secrets/dns.age")), host("stein", age("secrets/wifi.age")))  # fmt: skip
+    done = ready.run("check", "--declared", file)
+    assert [x for x in done.stdout.splitlines() if x.startswith("    ")] == [
+        "    nixsecrets add-host fremd",
+        "    nixsecrets edit 'secrets/gone file.age'",
+        "    git add secrets/wifi.age",
+    ]
+    ready.git("add", "secrets")
+    done = ready.run("check", "--declared", file, cwd=ready.root / "secrets")
+    assert [x for x in done.stdout.splitlines() if x.startswith("    ")] == [
+        "    nixsecrets add-host fremd",
+        "    nixsecrets -C .. edit 'secrets/gone file.age'",
+        "    nixsecrets -C .. why secrets/wifi.age",
+    ]
+
+
+def test_names_of_strangers_write_nothing_on_the_terminal(ready: Fleet) -> None:
+    clear = "\x1b[2J\n"
+    named = age(f"secrets/{clear}x.age", f"x{clear}") | {"at": f"container {clear}"}
+    outside = age(None, "outside", outside=f"/x{clear}")
+    file = write(
+        ready,
+        host("brunnen", named, outside),
+        host(f"evil{clear}NS999", error=f"a{clear}b"),
+        host("fremd", sops("secrets/app.yaml", f"key{clear}")),
+    )
+    for arguments in (("check",), ("ls", "--host", "brunnen")):
+        done = ready.run(*arguments, "--declared", file)
+        assert "\\x1b[2J\\n" in done.stdout
+        assert all(line.isprintable() for line in done.stdout.splitlines())
+        assert not [x for x in done.stdout.splitlines() if x.startswith("NS999")]
+    done = ready.run("check", "--declared", file, "--host", "nobody")
+    assert (done.returncode, clear in done.stderr) == (2, False)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/etc/passwd", "secrets/../../../x", "secrets", ".git/config", "x" * 300],
+)
+def test_a_path_that_no_secret_can_have_is_no_file(ready: Fleet, path: str) -> None:
+    declared = host("brunnen", age(path), age("./secrets/wifi.age", "good"))
+    done = ready.run("check", "--declared", write(ready, declared))
+    lines = done.stdout.splitlines()
+    assert lines[1].endswith("NS072 it is not there")
+    assert lines[2].split() == ["age.secrets.good", "secrets/wifi.age", "ok"]
 
 
 @pytest.mark.parametrize(
