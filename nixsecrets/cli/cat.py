@@ -118,13 +118,17 @@ def _free(world: World, session: Session, start: Path, output: Path) -> Path:
     """Return the place for the plaintext, which is no file that has to be encrypted.
 
     Raises:
-        UsageError: it is a secret, or a folder.
+        UsageError: it is a secret, a folder, or a device.
         NixsecretsError: git would take it.
     """
     place = (start / output).resolve()
     shown = show.path_text(os.fspath(output))
     if place.is_dir():
         raise UsageError(f"{shown} is a folder", "name a file in it")
+    if place.exists() and not place.is_file():  # a device, which would be replaced
+        raise UsageError(
+            f"{shown} is no ordinary file", "leave --output out: it goes to stdout"
+        )
     try:
         name = relative(session.repo, start, place)
     except UsageError:

@@ -2,7 +2,9 @@
 
 import base64
 import json
+import os
 import re
+import stat
 
 import pytest
 
@@ -226,6 +228,15 @@ def test_cat_to_a_file_is_private_and_never_over_a_secret(fleet: Fleet) -> None:
     fleet.write(".gitignore", "*.plain\n")
     fleet.ok("cat", WIFI, "--output", "ok.plain")
     assert fleet.read("ok.plain") == b"wifi-canary"
+
+
+def test_cat_replaces_no_device(fleet: Fleet) -> None:
+    pipe = fleet.home / "pipe"
+    os.mkfifo(pipe)
+    done = fleet.run("cat", WIFI, "--output", str(pipe))
+    assert done.returncode == 2
+    assert "is no ordinary file" in done.stderr
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
 GENERATED = {
