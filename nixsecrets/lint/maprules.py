@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator
 
 from nixsecrets.findings import Code, Finding
+from nixsecrets.keys.forms import Backend, usable
 from nixsecrets.policy.match import Matcher, compile_rule, literal_path
 from nixsecrets.policy.model import Rule
 from nixsecrets.problems import problems
@@ -19,6 +20,7 @@ def map_findings(world: World) -> Iterator[Finding]:
     yield from (one for one in problems(world) if one.code in _OF_THE_MAP)
     yield from _shadowed(world)
     yield from _overlapping(world)
+    yield from _unusable_readers(world)
     yield from _unused_names(world)
     yield from _retired_in_use(world)
 
@@ -30,13 +32,15 @@ def _matchers(world: World) -> list[Matcher]:
     return [compile_rule(rule, hosts=hosts, users=users) for rule in rules]
 
 
+def _winners(world: World) -> set[int]:
+    """Return the rules (their indexes) that win a file."""
+    winning = (world.policy.winning(path) for path in world.files)
+    return {won[0].index for won in winning if won is not None}
+
+
 def _shadowed(world: World) -> Iterator[Finding]:
     """Yield the rules that match something and win nothing of it."""
-    won = {
-        winning[0].index
-        for path in world.files
-        if (winning := world.policy.winning(path)) is not None
-    }
+    won = _winners(world)
     matchers = _matchers(world)
     for matcher in matchers:
         rule = matcher.rule
@@ -61,10 +65,14 @@ def _same_pattern(one: Rule, other: Rule) -> bool:
 
 
 def _overlapping(world: World) -> Iterator[Finding]:
-    """Yield, once, each two rules that match a file and give it other readers."""
+    """Yield, once, each two rules that match a file and give it other readers.
+
+    A file that a rule names counts, whether it is there yet or not.
+    """
     matchers = _matchers(world)
     seen: set[tuple[int, int]] = set()
-    for path in sorted(world.files):
+    named = {path for rule in world.map.rules if (path := literal_path(rule))}
+    for path in sorted(named | set(world.files)):
         matching = [matcher.rule for matcher in matchers if matcher.match(path)]
         for first, rule in itertools.product(matching[:1], matching[1:]):
             if (first.index, rule.index) in seen:
@@ -76,6 +84,34 @@ def _overlapping(world: World) -> Iterator[Finding]:
                     f" {first.pattern} (line {first.line}) wins with other readers"
                 )
                 yield Finding(MAP_NAME, Code.RULES_OVERLAP, message, rule.line)
+
+
+def _unusable_readers(world: World) -> Iterator[Finding]:
+    """Yield who could not read the files of a rule that has none yet."""
+    won = _winners(world)
+    for rule in world.map.rules:
+        backend = _backend(rule)
+        if backend is None or rule.index in won:
+            continue
+        readers, every = _readers(world, rule)
+        readers = readers | world.policy.members(world.map.always)
+        for host in world.map.hosts:
+            if host.name in readers or "{host}" in every:
+                for why in filter(
+                    None, (usable(k, backend, "host") for k in host.keys)
+                ):
+                    message = f"{host.name} could not read {rule.pattern}: {why}"
+                    yield Finding(MAP_NAME, Code.UNUSABLE, message, rule.line)
+
+
+def _backend(rule: Rule) -> Backend | None:
+    """Return how all files of a rule are encrypted, None where that is open."""
+    if rule.backend is not None or rule.path is None:
+        return rule.backend
+    if rule.path.endswith(".age"):
+        return Backend.AGE
+    kinds = (".yaml", ".yml", ".json", ".env", ".ini")
+    return Backend.SOPS if rule.path.endswith(kinds) else None
 
 
 def _readers(world: World, rule: Rule) -> tuple[set[str], set[str]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nixsecrets.guard import scanner
 from tests.fleet import PROJECT, Fleet, age_key, make_fleet, program, ssh_key
 from tests.guard.conftest import K8S, RULES
 from tests.guard.shims import attempt, stopped
@@ -542,3 +543,46 @@ def test_tokens_in_ordinary_files_are_found_where_asked_for(guarded: Fleet) -> N
     assert done.stdout.startswith("NS007  script.sh:2: holds what looks like a secret")
     assert len(done.stdout.splitlines()) == 1
     assert token not in done.stdout + done.stderr
+
+
+def test_every_plugin_that_is_asked_for_is_one_of_the_scanner() -> None:
+    util = pytest.importorskip("detect_secrets.core.plugins.util")
+    kinds = util.get_mapping_from_secret_type_to_class().values()
+    known = {kind.__name__ for kind in kinds}
+    left_out = {
+        *("Base64HighEntropyString", "HexHighEntropyString"),  # every hash
+        *("KeywordDetector", "IPPublicDetector"),  # every module
+        "PrivateKeyDetector",  # ours
+    }
+    assert known - left_out == set(scanner._PLUGINS)
+
+
+def test_secrets_and_what_we_generate_are_not_scanned(guarded: Fleet) -> None:
+    pytest.importorskip("detect_secrets")
+    tables = '[sops]\nconfig = ".sops.yaml"\n[agenix]\nrules = "secrets.nix"\n'
+    guarded.write_map(tables + RULES)
+    guarded.ok("sync")
+    guarded.git("add", "-A")
+    done = guarded.run("hook", "run", "--all", "--scan")
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_without_the_scanner_it_is_said_how_to_get_it(
+    guarded: Fleet, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nsys.modules['detect_secrets'] = None\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "nixsecrets", "hook", "run", "--scan"],
+        cwd=guarded.root,
+        env=guarded.env | {"PYTHONPATH": f"{tmp_path}:{PROJECT}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "nixsecrets: error: --scan needs detect-secrets\n"
+        "nixsecrets: hint: pipx install 'nixsecrets[scan]'\n"
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nixsecrets.lint.sopsfiles import config_findings
-from tests.fleet import SHARED, Fleet
+from tests.fleet import SHARED, Fleet, rsa_key
 
 KEY = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p"
 OTHER = "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg"
@@ -51,6 +51,15 @@ def test_a_foreign_creation_rule_is_read_as_sops_does(
     found = codes(f"creation_rules:\n{rules}")
     assert [code for code, _ in found] == expected
     assert all(line >= 2 for _, line in found)
+
+
+def test_a_misspelt_path_regex_is_called_a_catch_all() -> None:
+    text = f"creation_rules:\n  - path_regexp: ^secrets/a$\n{AGE}"
+    (found,) = config_findings(".sops.yaml", text)
+    assert found.message == (
+        "sops does not know the field 'path_regexp':"
+        " without path_regex the rule matches every file"
+    )
 
 
 def test_one_key_under_two_names_is_told() -> None:
@@ -132,6 +141,42 @@ def test_lint_finds_what_is_odd_and_says_where(odd: Fleet) -> None:
     problems = json.loads(odd.run("lint", "--format", "json").stdout)["problems"]
     assert len(problems) == len(found)
     assert odd.run("lint", "--format", "sarif").stdout.startswith("{")
+
+
+def test_a_reader_that_the_format_cannot_serve_is_told_before_there_is_a_file(
+    fleet: Fleet,
+) -> None:
+    fleet.add_host("old", rsa_key())
+    sops, age = (
+        f'[[secrets]]\npath = "secrets/{{host}}/*.{end}"\nreaders = ["{{host}}"]\n'
+        for end in ("yaml", "age")
+    )
+    fleet.write_map(sops + age)
+    line = fleet.read("nixsecrets.toml").decode().splitlines().index("[[secrets]]") + 1
+    done = fleet.run("lint")
+    assert done.returncode == 1
+    found = [one for one in done.stdout.splitlines() if one.startswith("NS013")]
+    assert found == [
+        f"NS013  nixsecrets.toml:{line}: old could not read secrets/{{host}}/*.yaml:"
+        " sops-nix opens no file with a host's ssh-rsa key; use its ssh-ed25519 key"
+    ]
+
+
+def test_rules_that_overlap_at_a_file_to_come_are_told(fleet: Fleet) -> None:
+    fleet.add_host("web")
+    named = '[[secrets]]\npath = "secrets/a.yaml"\nreaders = []\n'
+    every = '[[secrets]]\npath = "secrets/*"\nreaders = ["web"]\n'
+    fleet.write_map(named + every)
+    assert "NS033  nixsecrets.toml:" in fleet.ok("lint")
+
+
+def test_one_key_under_two_names_in_the_map_is_an_error(fleet: Fleet) -> None:
+    key = fleet.add_host("web").public
+    fleet.write_map(f'[hosts.twin]\nkeys = ["{key}"]\n')
+    done = fleet.run("lint")
+    assert (done.returncode, "nixsecrets.toml:" in done.stderr) == (1, True)
+    assert "web" in done.stderr
+    assert "twin" in done.stderr
 
 
 def test_a_tidy_fleet_has_nothing_odd(fleet: Fleet) -> None:
