@@ -1,5 +1,6 @@
 """`nixsecrets textconv`: a secret as text, for git to compare."""
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -7,14 +8,20 @@ from pathlib import Path
 import click
 
 from nixsecrets.carryout import Bench, decrypt
-from nixsecrets.cli import ui
+from nixsecrets.cli import ui, unlocking
 from nixsecrets.cli.options import identity_option
 from nixsecrets.cli.session import keyring
-from nixsecrets.errors import NixsecretsError
+from nixsecrets.errors import IdentityError, NixsecretsError
+from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.identities import Keyring, Locked
 from nixsecrets.repo import files, private
+from nixsecrets.secretfiles import agefile
 from nixsecrets.secretfiles.agefile import looks_like_age
+from nixsecrets.secretfiles.agestate import fits
 from nixsecrets.secretfiles.sopsmeta import looks_like_sops
+from nixsecrets.secretfiles.sopsstate import read_actual as read_sops
+from nixsecrets.secretfiles.state import Actual
 
 
 @click.command("textconv")
@@ -25,6 +32,9 @@ def command(file: Path, identity: tuple[Path, ...]) -> None:
 
     For `git diff` and `git log -p`; `nixsecrets git-setup` arranges it.  A file that
     you cannot open is shown as one line that changes when the file does.
+
+    A key with a passphrase is asked for on the terminal, once for all files of one
+    git; what it opens is held in memory until that git ends.
 
     \b
     Examples:
@@ -46,8 +56,38 @@ def _text(name: str, data: bytes, identity: tuple[Path, ...]) -> bytes:
         return data
     try:
         with private.private_folder(os.environ) as folder:
-            bench = Bench(keyring(identity).identities, folder)
-            return decrypt(name, backend, data, bench)
+            return _decrypted(name, backend, data, keyring(identity), folder)
     except NixsecretsError as error:
         digest = hashlib.sha256(data).hexdigest()
         return f"(cannot be shown: {error.message}; sha256 {digest})\n".encode()
+
+
+def _decrypted(
+    name: str, backend: Backend, data: bytes, ring: Keyring, folder: Path
+) -> bytes:
+    """Decrypt with what is open; where that fails, with what has to be unlocked."""
+    try:
+        return decrypt(name, backend, data, Bench(ring.identities, folder))
+    except IdentityError:
+        candidates = [one for one in ring.locked if _fits(one, name, backend, data)]
+        if not candidates:
+            raise
+    unlock = unlocking.OneUnlock.of_git(os.environ)
+    for locked in candidates:
+        with contextlib.suppress(IdentityError):
+            return decrypt(name, backend, data, Bench(unlock(locked), folder))
+    raise IdentityError("no identity opens it, as far as they are unlocked")
+
+
+def _fits(locked: Locked, name: str, backend: Backend, data: bytes) -> bool:
+    """Tell whether a locked identity may be a reader: nobody is asked for nothing."""
+    if not locked.recipients:
+        return True
+    if backend is Backend.AGE:
+        entries = agefile.parse(data).entries
+        return any(fits(one, r) for one in entries for r in locked.recipients)
+    found = read_sops(name, data, KeyBook([]))
+    if not isinstance(found, Actual) or not found.recipients:
+        return True
+    keys = {recipient.key_id for recipient in locked.recipients}
+    return any(recipient.key_id in keys for recipient in found.recipients)

@@ -9,7 +9,7 @@ import re
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, assert_never
 
 from nixsecrets.errors import IdentityError, KeyFormatError
 from nixsecrets.keys import bech32, convert, identityfile, sshprivate
@@ -250,6 +250,21 @@ def _key_ids(items: Iterable[Identity | Locked]) -> frozenset[KeyId]:
 def both_forms(recipient: Recipient) -> tuple[Recipient, ...]:
     """Return an ssh-ed25519 recipient and its conversion; any other key alone."""
     return tuple(dict.fromkeys((recipient, recipient.converted())))
+
+
+def identity_text(identity: Identity) -> str:
+    """Return an identity as a file holds it, unlocked: for other processes of ours."""
+    match identity:
+        case X25519Identity():
+            return identity.secret_text()
+        case SshEd25519Identity():
+            return sshprivate.openssh_pem(identity.seed).decode()
+        case SshRsaIdentity():
+            return identity.pem.decode()
+        case PluginIdentity():
+            return identity.text
+        case _ as never:
+            assert_never(never)
 
 
 def parse_identities(data: bytes, source: str) -> Keyring:

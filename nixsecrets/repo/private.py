@@ -40,6 +40,16 @@ def private_folder(env: Mapping[str, str]) -> Iterator[Path]:
         yield folder
 
 
+def private_folders(env: Mapping[str, str]) -> Iterator[Path]:
+    """Yield the private folders that are there, of this person alone."""
+    for parent in _candidates(env):
+        for place in parent.glob(_PREFIX + "*"):
+            with contextlib.suppress(OSError):
+                found = place.lstat()
+                if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
+                    yield place
+
+
 def remove_leftovers(env: Mapping[str, str]) -> int:
     """Remove the private folders whose process is dead; return how many there were.
 

@@ -74,14 +74,19 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
 @pytest.fixture
 def ready(template: Fleet, tmp_path: Path) -> Fleet:
     """A copy of the template."""
+    return copied(template, tmp_path / "fleet")
+
+
+def copied(template: Fleet, target: Path) -> Fleet:
+    """Copy a fleet, with all that lies beside it, to a folder still to be made."""
     base = template.root.parent
-    shutil.copytree(base, tmp_path / "fleet", symlinks=True)
+    shutil.copytree(base, target, symlinks=True)
 
     def moved(path: Path) -> Path:
-        return tmp_path / "fleet" / path.relative_to(base)
+        return target / path.relative_to(base)
 
     env = {
-        name: value.replace(str(base), str(tmp_path / "fleet"))
+        name: value.replace(str(base), str(target))
         for name, value in template.env.items()
     }
     return dataclasses.replace(

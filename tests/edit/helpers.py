@@ -1,5 +1,6 @@
 """Editors that are scripts, a terminal to type on, and a look at what is left."""
 
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -100,3 +101,15 @@ def sops_text(fleet: Fleet, path: str) -> bytes:
     key = fleet.users["alice"]
     assert isinstance(key, AgeKey)
     return fleet.sops_decrypt(path, key.private)
+
+
+def git_setup(fleet: Fleet) -> None:
+    """Run git-setup; git finds our program by name."""
+    folder = fleet.home / "bin"
+    folder.mkdir()
+    starter = folder / "nixsecrets"
+    python = f'PYTHONPATH="{PROJECT}" exec "{sys.executable}" -m nixsecrets "$@"'
+    starter.write_text(f"#!/bin/sh\n{python}\n")
+    starter.chmod(starter.stat().st_mode | stat.S_IXUSR)
+    fleet.env["PATH"] = f"{folder}:{fleet.env['PATH']}"
+    fleet.ok("git-setup")

@@ -1,14 +1,12 @@
 """`mv`, `rm`, `ls`, and git that shows what changed inside of secrets."""
 
 import json
-import stat
-import sys
 
 import pytest
 
 from tests.cli.conftest import changed
-from tests.edit.helpers import CANARY, put, run_bytes
-from tests.fleet import PROJECT, Fleet, program, run_program, ssh_key
+from tests.edit.helpers import CANARY, git_setup, put, run_bytes
+from tests.fleet import Fleet, program, run_program, ssh_key
 
 WIFI, DNS, APP = "secrets/wifi.age", "secrets/dns.yaml", "secrets/app.yaml"
 RULES, LOCK = "secrets/secrets.nix", "nixsecrets.lock"
@@ -140,18 +138,6 @@ def test_ls_filters_by_folder_host_and_user(fleet: Fleet) -> None:
     assert paths("--user", "alice", "--host", "brunnen", WIFI, DNS) == [WIFI]
     assert fleet.run("ls", "--host", "nobody").returncode == 2
     assert fleet.ok("ls", "secrets/hosts", "--host", "stein") == ""
-
-
-def git_setup(fleet: Fleet) -> None:
-    """Run git-setup; git finds our program by name."""
-    folder = fleet.home / "bin"
-    folder.mkdir()
-    starter = folder / "nixsecrets"
-    python = f'PYTHONPATH="{PROJECT}" exec "{sys.executable}" -m nixsecrets "$@"'
-    starter.write_text(f"#!/bin/sh\n{python}\n")
-    starter.chmod(starter.stat().st_mode | stat.S_IXUSR)
-    fleet.env["PATH"] = f"{folder}:{fleet.env['PATH']}"
-    fleet.ok("git-setup")
 
 
 def test_git_shows_what_changed_inside_of_both_backends(fleet: Fleet) -> None:

@@ -1,0 +1,307 @@
+"""git shows secrets of a key with a passphrase: asked once, kept by nobody after."""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pexpect
+import pytest
+
+from nixsecrets.repo import keeper, proctable
+from tests.cli.conftest import copied
+from tests.edit.helpers import CANARY, git_setup, put
+from tests.fleet import PROJECT, Fleet, program, run_program
+
+WIFI, DNS = "secrets/wifi.age", "secrets/dns.yaml"
+PASSPHRASE = "pass w0rd-91f2"
+ASKS = "passphrase for "
+
+
+@pytest.fixture(scope="module", params=["ssh", "age"])
+def history(
+    request: pytest.FixtureRequest,
+    template: Fleet,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Fleet:
+    """A fleet whose history has four versions of secrets; alice's key is locked."""
+    fleet = copied(template, tmp_path_factory.mktemp("history") / "fleet")
+    if request.param == "ssh":
+        key = fleet.home / ".ssh" / "id_ed25519"
+        key.parent.mkdir(mode=0o700, exist_ok=True)
+        args = ("-q", "-t", "ed25519", "-N", PASSPHRASE, "-f", str(key))
+        run_program(program("ssh-keygen"), *args, env=fleet.env)
+        public = key.with_suffix(".pub").read_text().rsplit(" ", 1)[0]
+        agree = ("--yes", "--allow-revoke", "--allow-lockout")
+        fleet.ok("rotate-user", "alice", "--key", public, *agree)
+    else:
+        import pyrage
+
+        key = fleet.home / "locked.txt"
+        open_key = Path(fleet.env["NIXSECRETS_IDENTITY"]).read_bytes()
+        key.write_bytes(pyrage.passphrase.encrypt(open_key, PASSPHRASE))
+        key.chmod(0o600)
+    git_setup(fleet)
+    for number in range(4):
+        put(fleet, WIFI, value=f"{CANARY} wifi {number}\n".encode())
+        if request.param == "age":
+            put(fleet, DNS, value=f"dns: {CANARY} dns {number}\n".encode())
+        fleet.commit(f"version {number}")
+    fleet.env["NIXSECRETS_IDENTITY"] = str(key)
+    return fleet
+
+
+@pytest.fixture
+def locked(history: Fleet, tmp_path: Path, memory: Path) -> Fleet:
+    """A copy of that fleet; its private folders are made in `memory`."""
+    fleet = copied(history, tmp_path / "fleet")
+    fleet.env["XDG_RUNTIME_DIR"] = str(memory)
+    return fleet
+
+
+@contextmanager
+def git(fleet: Fleet, *args: str) -> Iterator["pexpect.spawn[str]"]:
+    """Run git on a terminal of its own, by a shell as a person's is."""
+    child = pexpect.spawn(
+        program("git"),
+        ["-c", "color.ui=never", *args],
+        cwd=str(fleet.root),
+        env={**fleet.env, "TERM": "xterm", "LESS": "-R"},
+        encoding="utf-8",
+        timeout=60,
+        dimensions=(24, 100),
+    )
+    try:
+        yield child
+    finally:
+        child.close(force=True)
+
+
+def answered(child: "pexpect.spawn[str]", *answers: str) -> None:
+    """Wait for each question; answer it."""
+    for answer in answers:
+        child.expect_exact(ASKS)
+        child.expect_exact(": ")
+        time.sleep(0.2)
+        child.sendline(answer)
+
+
+def rest(child: "pexpect.spawn[str]") -> str:
+    """Return what comes until the end."""
+    child.expect(pexpect.EOF)
+    child.wait()
+    assert child.exitstatus == 0, child.before
+    return child.before or ""
+
+
+def nothing_is_left(memory: Path) -> bool:
+    """Tell whether the keeper's folder goes, within some time."""
+    deadline = time.monotonic() + 20
+    while list(memory.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return list(memory.iterdir()) == []
+
+
+def test_one_unlock_for_a_whole_history(locked: Fleet, memory: Path) -> None:
+    with git(locked, "--no-pager", "log", "-p", "-3") as child:
+        answered(child, PASSPHRASE)
+        text = rest(child)
+    assert ASKS not in text
+    assert PASSPHRASE not in text
+    for number in (1, 2, 3):
+        assert f"+{CANARY} wifi {number}" in text
+    if "locked.txt" in locked.env["NIXSECRETS_IDENTITY"]:
+        assert f"+dns: {CANARY} dns 3" in text
+    assert "cannot be shown" not in text
+    assert nothing_is_left(memory)
+
+
+def test_the_next_git_asks_again(locked: Fleet) -> None:
+    for _ in range(2):
+        with git(locked, "--no-pager", "show", "HEAD", "--", WIFI) as child:
+            answered(child, PASSPHRASE)
+            assert f"+{CANARY} wifi 3" in rest(child)
+
+
+def test_a_wrong_passphrase_is_asked_for_again_and_then_no_more(locked: Fleet) -> None:
+    with git(locked, "--no-pager", "log", "-p", "--", WIFI) as child:
+        answered(child, "wrong", "also wrong", "wrong")
+        text = rest(child)
+    assert ASKS not in text
+    assert CANARY not in text
+    assert text.count("(cannot be shown: ") >= 4
+
+
+@pytest.mark.parametrize("answer", ["\r", "\x03", "\x04"], ids=["enter", "^C", "^D"])
+def test_who_will_not_say_it_sees_the_history_without(
+    locked: Fleet, memory: Path, answer: str
+) -> None:
+    with git(locked, "--no-pager", "log", "-p", "--", WIFI) as child:
+        child.expect_exact(ASKS)
+        time.sleep(0.5)
+        child.send(answer)
+        text = rest(child)
+    assert ASKS not in text
+    assert text.count("(cannot be shown: ") >= 4
+    assert nothing_is_left(memory)
+
+
+def test_a_pager_waits_while_the_passphrase_is_typed(
+    locked: Fleet, memory: Path
+) -> None:
+    if not Path("/usr/bin/less").exists():
+        pytest.skip("less is not installed")
+    locked.write("long.txt", "\n".join(map(str, range(100))))
+    locked.commit("what fills the screen and is read first")
+    with git(locked, "-c", "core.pager=less", "log", "-p", "-4") as child:
+        child.expect_exact("long.txt")
+        child.expect_exact(ASKS)
+        child.expect_exact(": ")
+        time.sleep(0.3)
+        child.sendline(PASSPHRASE)
+        child.expect_exact("long.txt")  # less draws its screen anew, and reads again
+        time.sleep(0.3)
+        child.send("G")
+        child.expect_exact(f"{CANARY} wifi 1")
+        child.send("q")
+        text = rest(child)
+    assert ASKS not in text
+    assert nothing_is_left(memory)
+
+
+@pytest.mark.parametrize("how", ["no terminal", "GIT_TERMINAL_PROMPT", "stdin"])
+def test_without_a_person_nobody_is_asked(locked: Fleet, how: str) -> None:
+    if how == "no terminal":
+        text = locked.git("log", "-p", "--", WIFI)
+    else:
+        if how == "GIT_TERMINAL_PROMPT":
+            locked.env["GIT_TERMINAL_PROMPT"] = "0"
+        end = " < /dev/null" if how == "stdin" else ""
+        alias = f"alias.quiet=!git --no-pager log -p -- {WIFI}{end}"
+        with git(locked, "-c", alias, "quiet") as child:
+            text = rest(child)
+    assert ASKS not in text
+    assert "(cannot be shown: no identity opens" in text
+
+
+def test_a_file_of_others_asks_for_nothing(locked: Fleet) -> None:
+    if "locked.txt" in locked.env["NIXSECRETS_IDENTITY"]:
+        pytest.skip("which keys are in an encrypted file cannot be told")
+    locked.age_encrypt("secrets/odd.age", "one", "brunnen")
+    locked.commit()
+    with git(locked, "--no-pager", "show", "HEAD", "--", "secrets/odd.age") as child:
+        text = rest(child)
+    assert ASKS not in text
+    assert "(cannot be shown: no identity opens" in text
+
+
+def keepers() -> list[int]:
+    """Return the processes that run textconv and that nobody waits for."""
+    found = []
+    for pid in all_processes():
+        process = proctable.look_at(pid)
+        if b"textconv" in cmdline(pid) and process is not None and process.parent == 1:
+            found.append(pid)
+    return found
+
+
+def test_the_keeper_shows_nothing_and_goes_when_git_is_killed(
+    locked: Fleet, memory: Path
+) -> None:
+    secret = f"{PASSPHRASE}|AGE-SECRET-KEY-1|OPENSSH PRIVATE|{CANARY}".encode()
+    before = set(keepers())
+    with git(locked, "-c", "core.pager=sleep 60; true", "log", "-p", WIFI) as child:
+        answered(child, PASSPHRASE)
+        deadline = time.monotonic() + 30
+        while not (mine := set(keepers()) - before) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        (pid,) = mine
+        proc = Path(f"/proc/{pid}")
+        for what in ("cmdline", "environ"):
+            seen = (proc / what).read_bytes() if os.geteuid() == 0 else b""
+            assert not re.search(secret, seen)
+        (folder,) = [p for p in memory.iterdir() if list(p.glob("keeper-*"))]
+        assert folder.stat().st_mode & 0o777 == 0o700
+        (door,) = folder.iterdir()
+        assert door.stat().st_mode & 0o777 == 0o600
+        number, started = door.name.split("-")[1:]
+        git_itself = keeper.Owner(int(number), started)
+        assert git_itself.alive
+        env = {"XDG_RUNTIME_DIR": str(memory)}
+        assert keeper.kept(env, git_itself) == [], "it answers only what git started"
+        os.kill(git_itself.pid, 9)
+    assert nothing_is_left(memory)
+    assert not proc.exists() or pid not in keepers()
+
+
+ASK = """
+import os, sys
+from pathlib import Path
+from nixsecrets.repo import keeper, proctable
+pid = int(sys.argv[2])
+owner = keeper.Owner(pid, proctable.look_at(pid).started)
+if sys.argv[3:]:
+    print(keeper.keep({"XDG_RUNTIME_DIR": sys.argv[1]}, owner, sys.argv[3].encode()))
+else:
+    print(keeper.kept({"XDG_RUNTIME_DIR": sys.argv[1]}, owner))
+"""
+
+
+def test_a_keeper_answers_the_children_of_its_owner(memory: Path) -> None:
+    def run(*args: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-c", ASK, str(memory), *args],
+            env={"PYTHONPATH": str(PROJECT)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+
+    me = str(os.getpid())
+    assert run(me) == "[]"
+    assert run(me, "one") == "True"
+    assert run(me, "two") == "True"
+    assert sorted(run(me).strip("[]").split(", ")) == ["b'one'", "b'two'"]
+    other = subprocess.Popen([program("sleep"), "60"])
+    try:
+        assert run(str(other.pid), "theirs") == "True"
+        assert run(str(other.pid)) == "[]", "we are no child of it"
+    finally:
+        other.kill()
+        other.wait()
+    deadline = time.monotonic() + 20
+    while len(list(memory.iterdir())) > 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(list(memory.iterdir())) == 2
+    for pid in [p.pid for p in map(proctable.look_at, all_processes()) if p]:
+        if str(memory).encode() in cmdline(pid):
+            os.kill(pid, 15)
+    assert nothing_is_left(memory)
+
+
+def all_processes() -> list[int]:
+    """Return the numbers of all processes."""
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
+def cmdline(pid: int) -> bytes:
+    """Return a process's command line, nothing where it ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def test_ps_tells_the_same_as_proc() -> None:
+    program("ps")
+    pid = os.getppid()
+    here, there = proctable.look_in_proc(pid), proctable.look_with_ps(pid)
+    assert here is not None
+    assert there is not None
+    assert (here.pid, here.parent, here.group) == (there.pid, there.parent, there.group)
+    assert there.started
+    assert proctable.look_with_ps(2**22 - 3) is None
