@@ -30,9 +30,23 @@ def each_nix(
     """Run the test once with each version of Nix that is at hand."""
     if request.param is None:
         return
-    if shutil.which("nix", path=request.param) is None:
+    if not _has_nix(request.param):
         pytest.skip(f"{request.param} has no nix: .ci/newer-nix can fetch one")
     monkeypatch.setenv("PATH", f"{request.param}:{os.environ['PATH']}")
+
+
+@pytest.fixture
+def newest_nix(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, clean_environment: None
+) -> dict[str, str]:
+    """An environment as `nix`, with the last version that is at hand."""
+    folders = [folder for folder in _FOLDERS if _has_nix(folder)]
+    monkeypatch.setenv("PATH", ":".join([*folders[-1:], os.environ["PATH"]]))
+    return nix_env(tmp_path / "nix", dict(os.environ))
+
+
+def _has_nix(folder: str) -> bool:
+    return shutil.which("nix", path=folder) is not None
 
 
 @pytest.fixture

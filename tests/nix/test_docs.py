@@ -159,7 +159,7 @@ def write_programs(folder: Path, log: Path) -> None:
 
 
 @pytest.fixture
-def reader(tmp_path: Path, nix: dict[str, str]) -> Iterator[Reader]:
+def reader(tmp_path: Path, newest_nix: dict[str, str]) -> Iterator[Reader]:
     """An empty folder, a home with an ssh key, and two machines that run."""
     home, root = tmp_path / "home", tmp_path / "flake"
     root.mkdir()
@@ -167,12 +167,12 @@ def reader(tmp_path: Path, nix: dict[str, str]) -> Iterator[Reader]:
     write_inputs(tmp_path / "inputs")
     write_programs(tmp_path / "programs", tmp_path / "log")
     env = {
-        **nix,
-        "NIX_CONFIG": f"{nix['NIX_CONFIG']}\n{FLAKES}",
+        **newest_nix,
+        "NIX_CONFIG": f"{newest_nix['NIX_CONFIG']}\n{FLAKES}",
         "HOME": str(home),
         "USER": "alice",
         "EDITOR": str(tmp_path / "programs/editor"),
-        "PATH": f"{tmp_path}/programs:{nix['PATH']}",
+        "PATH": f"{tmp_path}/programs:{newest_nix['PATH']}",
         "PYTHONPATH": str(PROJECT),
     }
     (root / "bob.pub").write_text(kit.ssh_key("bob", comment="bob@b").public + "\n")
