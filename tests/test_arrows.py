@@ -59,7 +59,7 @@ PURE_LAYERS = {"errors", "splice", "findings", "reports", "policy", "render"}
 PURE_LAYERS |= {"plan", "steps", "problems", "generated", "diff", "vouch", "lint"}
 # Parsing of secret files is judgement too; these modules seal, open or run sops.
 DOING = {"ageops", "chunk", "program", "rage", "sopsops", "sopsrun", "sopsverify"}
-DOING |= {"stream", "wrap"}
+DOING |= {"sopsrekey", "stream", "wrap"}
 IMPURE = {
     "getpass",
     "io.open",

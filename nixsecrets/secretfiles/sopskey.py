@@ -72,7 +72,7 @@ def data_key(
     key = _native_key(file, identities, opener)
     if key is None:
         key = _plugin_key(file, identities)
-    if len(key) != _DATA_KEY_SIZE or not _opens_mac(file, key):
+    if len(key) != _DATA_KEY_SIZE or mac_of(file, key) is None:
         raise SecretFileError(
             "the data key of the file does not open its MAC",
             "it was changed without sops, or merged; restore it from git",
@@ -144,20 +144,24 @@ def _enc(entry: Entry) -> bytes:
     return entry.enc.encode("ascii", "replace")
 
 
-def _opens_mac(file: SopsFile, key: bytes) -> bool:
-    """Tell whether `key` decrypts the file's MAC (AES-256-GCM, AAD lastmodified)."""
+def mac_of(file: SopsFile, key: bytes) -> bytes | None:
+    """Return what `key` finds in the file's MAC, None where it does not open it.
+
+    AES-256-GCM with the time of the last change as additional data.  Inside is the
+    SHA-512 over all values, in upper-case hex.
+    """
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     found = _ENC.fullmatch(file.mac)
     if found is None:
-        return False
+        return None
     try:
         data, iv, tag = (binascii.a2b_base64(part) for part in found.groups())
-        AESGCM(key).decrypt(iv, data + tag, _as_go_prints(file.lastmodified))
+        about = _as_go_prints(file.lastmodified)
+        return AESGCM(key).decrypt(iv, data + tag, about)
     except (InvalidTag, ValueError):
-        return False
-    return True
+        return None
 
 
 def _as_go_prints(time: str) -> bytes:

@@ -11,6 +11,7 @@ sees a person's identity.  Bytes in, bytes out; nothing is believed to be right 
 import contextlib
 import hashlib
 import os
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,17 +24,20 @@ from nixsecrets.secretfiles import (
     ageops,
     sopscontent,
     sopsmeta,
+    sopsrekey,
     sopsvalue,
 )
 from nixsecrets.secretfiles.chunk import seal_chunk
 from nixsecrets.secretfiles.program import Layout, SopsProgram
 from nixsecrets.secretfiles.sopsblock import Edit
 from nixsecrets.secretfiles.sopsjson import JsonBlock
-from nixsecrets.secretfiles.sopskey import data_key
+from nixsecrets.secretfiles.sopskey import data_key, mac_of
 from nixsecrets.secretfiles.sopsmeta import Options, SopsFile, SopsFormat
 from nixsecrets.secretfiles.sopsyaml import YamlBlock
 from nixsecrets.secretfiles.wrap import FILE_KEY_SIZE, Proof, header_mac, wrap
 from nixsecrets.splice import apply_edits
+
+_DATA_KEY_SIZE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,8 @@ class SopsSealed:
     `entries` are the age entries of the whole file as (label, enc), `written` those of
     them that are new, `inserted` the edits that made a grant out of the old text (empty
     for a file that sops wrote anew).  `digest` is the SHA-256 of the plaintext as sops
-    prints it, None after a grant, which never sees it.
+    prints it, None after a grant, which never sees it; `values` is the hash over all
+    values that the MAC has to hold, for a file that was re-encrypted in place.
     """
 
     data: bytes = field(repr=False)
@@ -65,6 +70,7 @@ class SopsSealed:
     inserted: tuple[Edit, ...] = field(repr=False)
     data_key: bytes = field(repr=False)
     digest: bytes | None = field(repr=False)
+    values: bytes | None = field(default=None, repr=False)
 
     @property
     def recipients(self) -> tuple[Recipient, ...]:
@@ -144,6 +150,10 @@ def reencrypt(
     """
     file = sopsmeta.parse(path, data)
     key = data_key(file, identities)
+    if not _chooses_others(file, options):
+        sealed = _rekeyed(file, key, recipients)
+        if sealed is not None:
+            return sealed
     staged, throw_away = _staged(file, key)
     identity, layout = throw_away.secret_text(), _layout(file)
     plaintext = sops.decrypt(
@@ -464,6 +474,24 @@ def _staged(file: SopsFile, key: bytes) -> tuple[bytes, X25519Identity]:
     return _edited(file, edits), throw_away
 
 
+def _rekeyed(
+    file: SopsFile, old_key: bytes, recipients: Sequence[Recipient]
+) -> SopsSealed | None:
+    """Give the values a new data key in place, None where only sops can do it."""
+    new_key = os.urandom(_DATA_KEY_SIZE)
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    changed = sopsrekey.rekeyed(file, old_key, new_key, now)
+    if changed is None:
+        return None
+    _require_readers(recipients)
+    written = tuple(_wrapped(new_key, recipient) for recipient in recipients)
+    pairs = list(map(_pair, written))
+    edits = [*changed, *file.blocks[0].only(*pairs[0])]
+    single = sopsmeta.parse_as(file.format, _edited(file, edits))
+    values = mac_of(file, old_key)
+    return _with_entries(single, pairs, written, new_key, values=values)
+
+
 def _rotated(
     file: SopsFile,
     staged: bytes,
@@ -507,15 +535,19 @@ def _finished(
     plaintext: bytes,
 ) -> SopsSealed:
     """Write the readers' entries in the place of the throw-away one."""
+    _require_readers(recipients)
+    file = sopsmeta.parse_as(kind, encrypted)
+    key = data_key(file, [throw_away])
+    written = tuple(_wrapped(key, recipient) for recipient in recipients)
+    return _with_entries(file, list(map(_pair, written)), written, key, plaintext)
+
+
+def _require_readers(recipients: Sequence[Recipient]) -> None:
     if not recipients:
         raise SecretFileError(
             "a secret without readers could never be opened again",
             "give the rule readers, or name somebody in `always`",
         )
-    file = sopsmeta.parse_as(kind, encrypted)
-    key = data_key(file, [throw_away])
-    written = tuple(_wrapped(key, recipient) for recipient in recipients)
-    return _with_entries(file, list(map(_pair, written)), written, key, plaintext)
 
 
 def _with_entries(
@@ -523,7 +555,9 @@ def _with_entries(
     pairs: list[tuple[str, str]],
     written: tuple[WrittenEntry, ...],
     key: bytes,
-    plaintext: bytes,
+    plaintext: bytes | None = None,
+    *,
+    values: bytes | None = None,
 ) -> SopsSealed:
     """Put `pairs` in the place of the only entry, in every document."""
     first, *rest = pairs
@@ -538,7 +572,8 @@ def _with_entries(
         written=written,
         inserted=(),
         data_key=key,
-        digest=hashlib.sha256(plaintext).digest(),
+        digest=None if plaintext is None else hashlib.sha256(plaintext).digest(),
+        values=values,
     )
 
 

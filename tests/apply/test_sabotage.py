@@ -4,7 +4,9 @@ Each case breaks one function of the writing side, in one way; the file is then 
 staged and proved exactly as a command does it.  Every format, granted and re-encrypted.
 """
 
+import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -22,10 +24,11 @@ from nixsecrets.plan import Action, Reason, Step
 from nixsecrets.policy.model import Reader
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.tree import Repo
-from nixsecrets.secretfiles import agefile, ageops, rage, sopsops
+from nixsecrets.secretfiles import agefile, ageops, rage, sopsops, sopsrekey
 from nixsecrets.secretfiles.agefile import AgeFile
 from nixsecrets.secretfiles.program import SopsProgram
 from nixsecrets.secretfiles.sopsblock import Block
+from nixsecrets.secretfiles.sopsmeta import SopsFile
 from nixsecrets.secretfiles.sopsops import SopsSealed, WrittenEntry
 from nixsecrets.secretfiles.wrap import Wrapped, header_mac, wrap
 from nixsecrets.workers import Maker
@@ -400,10 +403,16 @@ def test_a_document_that_is_left_out_is_caught(
     assert_caught(first_only, "many.yaml", action, files, tmp_path, memory)
 
 
+def sops_rotates(patch: Patch) -> None:
+    """Let no file be one whose values we understand."""
+    patch.setattr(sopsrekey, "rekeyed", lambda *_: None)
+
+
 def rotating(
     patch: Patch, change: Callable[[bytes, Callable[[bytes], bytes]], bytes]
 ) -> None:
     """Let sops' rotation give something else; `change` gets its input and itself."""
+    sops_rotates(patch)
     right = SopsProgram.rotate
 
     def wrong(self: SopsProgram, data: bytes, **options: Any) -> bytes:
@@ -433,6 +442,7 @@ def key_kept(patch: Patch) -> None:
 
 def other_values(patch: Patch) -> None:
     """Give back a whole file with other values."""
+    sops_rotates(patch)
     right = SopsProgram.rotate
 
     def wrong(self: SopsProgram, data: bytes, **options: Any) -> bytes:
@@ -449,6 +459,61 @@ def other_values(patch: Patch) -> None:
 @pytest.mark.parametrize("sabotage", [old_mac, key_kept, other_values])
 @cases([*SOPS], REENCRYPT)
 def test_wrong_rotations_are_caught(
+    sabotage: Sabotage,
+    name: str,
+    action: Action,
+    files: dict[str, bytes],
+    tmp_path: Path,
+    memory: Path,
+) -> None:
+    assert_caught(sabotage, name, action, files, tmp_path, memory)
+
+
+def rekeying(patch: Patch, change: Callable[[bytes], bytes], *, mac: bool) -> None:
+    """Encrypt other values, or another MAC, than those that were opened."""
+    right = sopsrekey._token
+
+    def wrong(key: bytes, plaintext: bytes, about: bytes, kind: str) -> str:
+        is_mac = re.fullmatch(rb"[0-9A-F]{128}", plaintext) is not None
+        return right(
+            key, change(plaintext) if is_mac is mac else plaintext, about, kind
+        )
+
+    patch.setattr(sopsrekey, "_token", wrong)
+
+
+def values_turned(patch: Patch) -> None:
+    """Write values that were not those of the file."""
+    rekeying(patch, lambda plaintext: plaintext[::-1] + b"x", mac=False)
+
+
+def mac_turned(patch: Patch) -> None:
+    """Write a MAC that is not that of the values."""
+    rekeying(patch, lambda plaintext: plaintext[::-1], mac=True)
+
+
+def values_misread(patch: Patch) -> None:
+    """Misread the values and believe it: the MAC written is that of what was read."""
+    opened = sopsrekey._opened
+
+    def wrong(file: SopsFile, key: bytes) -> Any:
+        values = opened(file, key) or []
+        return [v._replace(plaintext=v.plaintext + b"x") for v in values]
+
+    def believed(file: SopsFile, key: bytes) -> bytes:
+        joined = b"".join(value.plaintext for value in wrong(file, key))
+        return hashlib.sha512(joined).hexdigest().upper().encode()
+
+    patch.setattr(sopsrekey, "_opened", wrong)
+    patch.setattr(sopsrekey, "mac_of", believed)
+
+
+IN_PLACE = ["s.yaml", "s.json", "s.ini", "s.bin"]
+
+
+@pytest.mark.parametrize("sabotage", [values_turned, mac_turned, values_misread])
+@cases(IN_PLACE, REENCRYPT)
+def test_wrong_values_under_a_new_key_are_caught(
     sabotage: Sabotage,
     name: str,
     action: Action,

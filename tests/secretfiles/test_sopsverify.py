@@ -168,6 +168,8 @@ def test_a_rewritten_file_that_is_not_the_one_written_is_refused(
 
 
 def test_another_plaintext_is_refused(tmp_path: Path) -> None:
-    sealed = replace(rewritten(tmp_path), digest=bytes(32))
-    with pytest.raises(SecretFileError, match="plaintext is not the one"):
-        check(sealed, sealed.data, tmp_path)
+    sealed = rewritten(tmp_path)
+    proofs = ({"values": b"0" * 128}, {"values": None, "digest": bytes(32)})
+    for other in proofs:
+        with pytest.raises(SecretFileError, match="plaintext is not the one"):
+            check(replace(sealed, **other), sealed.data, tmp_path)
