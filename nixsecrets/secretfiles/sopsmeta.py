@@ -11,7 +11,7 @@ from typing import assert_never
 
 from nixsecrets.keys.forms import SELECTION as SELECTION
 from nixsecrets.keys.recipients import Recipient, recipient_of
-from nixsecrets.secretfiles import sopsflat, sopsjson, sopsyaml
+from nixsecrets.secretfiles import sopsflat, sopsjson, sopsquick, sopsyaml
 from nixsecrets.secretfiles.sniff import SopsFormat as SopsFormat
 from nixsecrets.secretfiles.sniff import format_for as format_for
 from nixsecrets.secretfiles.sniff import looks_like_sops as looks_like_sops
@@ -74,6 +74,9 @@ def parse(path: str, data: bytes) -> SopsFile:
             The message says what is wrong in words that need no file name.
 
     """
+    looked = sopsquick.look(path, data)
+    if looked is not None:
+        return _usual(looked, data.decode("utf-8", "surrogateescape"))
     kind = format_for(path)
     if kind is SopsFormat.BINARY:
         kind = sniffed(data) or kind
@@ -84,6 +87,27 @@ def parse_as(kind: SopsFormat, data: bytes) -> SopsFile:
     """Read the metadata of a file whose format is known; raises as `parse`."""
     text = data.decode("utf-8", "surrogateescape")
     return _interpret(kind, text, _blocks(kind, text))
+
+
+def _usual(looked: sopsquick.Look, text: str) -> SopsFile:
+    """Return the same for a file that is spelled exactly as sops does."""
+    # what follows the entries is ASCII: as many characters as bytes
+    end = len(text) - looked.behind
+    block = sopsyaml.UsualBlock(text, sopsyaml.Later(text), end, looked.enc_first)
+    pairs = looked.entries()
+    return SopsFile(
+        format=SopsFormat.YAML,
+        text=text,
+        blocks=(block,),
+        entries=tuple([Entry(la, recipient_of(la), enc) for la, enc in pairs]),
+        agree=True,
+        groups=1,
+        others=(),
+        mac=looked.mac,
+        lastmodified=looked.lastmodified,
+        version=looked.version,
+        options=looked.options,
+    )
 
 
 def _blocks(kind: SopsFormat, text: str) -> tuple[Block, ...]:

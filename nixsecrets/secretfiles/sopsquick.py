@@ -40,6 +40,7 @@ _BLOCK = re.compile(r"(?:    [^\n]++\n)++")
 # The entries: a label and five or six lines of base64, in the order that sops has had
 # since 3.13, and in that of before.  Lengths are checked here, letters by decoding.
 _PAD = b"\n" + b" " * 12
+_BEGIN, _END = (f"-----{word} AGE ENCRYPTED FILE-----" for word in ("BEGIN", "END"))
 _LABEL = rb"recipient: ((?:age1|ssh-ed25519 )[A-Za-z0-9+/=]++)\n"
 _ENC = (
     rb"enc: \|%(pad)b-----BEGIN AGE ENCRYPTED FILE-----%(pad)b"
@@ -53,9 +54,9 @@ _BEFORE = re.compile(
     rb"(?:    (?:kms|gcp_kms|hckms|azure_kv|hc_vault): \[\]\n)*+    age:\n"
 )
 _AFTER = re.compile(
-    rb'    lastmodified: "%b"\n    mac: %b\n(?:    pgp: \[\]\n)?+'
+    rb'    lastmodified: "(%b)"\n    mac: (%b)\n(?:    pgp: \[\]\n)?+'
     rb"(?:    (%b): (?!null|Null|NULL)([\w^(./\\][\w^$()|.*+?/\\-]*+)\n)?+"
-    rb"(    mac_only_encrypted: true\n)?+    version: %b\n"
+    rb"(    mac_only_encrypted: true\n)?+    version: (%b)\n"
     % tuple(one.encode() for one in (_WHEN, _MAC, "|".join(SELECTION), _VERSION))
 )
 # One `enc`, decoded: a stanza of a usual kind, its MAC, and nonce, data key, tag of the
@@ -72,15 +73,28 @@ class Look(NamedTuple):
     """What a quick look saw: of each entry its label, its stanza's head, its tag.
 
     A head is a stanza's type and, for ssh keys, the tag of the key.  `tags` end the
-    entries' payloads: equal ones belong to copies.  `whole` says that all values are
-    encrypted; False says nothing.
+    entries' payloads: equal ones belong to copies.  `encs` are the lines of base64,
+    still indented.  The entries end `behind` bytes before the file does; `enc_first`
+    is their order since sops 3.13.  `whole` says that all values are encrypted; False
+    says nothing.
     """
 
     labels: tuple[bytes, ...]
+    encs: list[bytes]
     heads: tuple[bytes, ...]
     tags: tuple[bytes, ...]
+    lastmodified: str
+    mac: str
+    version: str
     options: Options
+    behind: int
+    enc_first: bool
     whole: bool
+
+    def entries(self) -> list[tuple[str, str]]:
+        """Return label and `enc` of each entry, as the readers of `sopsmeta` do."""
+        pairs = zip(self.labels, self.encs, strict=True)
+        return [(label.decode(), _armored(enc)) for label, enc in pairs]
 
 
 def look(path: str, data: bytes) -> Look | None:
@@ -102,13 +116,25 @@ def look(path: str, data: bytes) -> Look | None:
     if len(stanzas) != len(encs):
         return None
     text = values.decode("utf-8", "surrogateescape")
+    when, mac, *options, version = fields.groups()
     return Look(
         labels=tuple(labels),
+        encs=encs,
         heads=tuple([stanza[1] for stanza in stanzas]),
         tags=tuple([stanza[2] for stanza in stanzas]),
-        options=_options(*fields.groups()),
+        lastmodified=when.decode(),
+        mac=mac.decode(),
+        version=version.decode(),
+        options=_options(*options),
+        behind=len(entries[-1]),
+        enc_first=pattern is _NEW_ENTRY,
         whole="ENC[" in text and _YAML_VALUES.fullmatch(text + "\n") is not None,
     )
+
+
+def _armored(enc: bytes) -> str:
+    text = enc.replace(_PAD, b"\n").decode()
+    return f"{_BEGIN}\n{text}\n{_END}\n"
 
 
 def _decoded(enc: bytes) -> "re.Match[bytes] | None":

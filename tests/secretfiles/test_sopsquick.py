@@ -1,6 +1,8 @@
 """The quick look answers for what sops writes, and never otherwise than the readers."""
 
 import re
+from collections.abc import Callable
+from dataclasses import fields
 
 import pytest
 from hypothesis import given
@@ -8,8 +10,10 @@ from hypothesis import strategies as st
 
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.secretfiles import sopsmeta
+from nixsecrets.secretfiles.sopsblock import Block, Edit
 from nixsecrets.secretfiles.sopsquick import look
 from nixsecrets.secretfiles.sopsstate import read_actual, read_closely
+from nixsecrets.secretfiles.sopsyaml import UsualBlock
 from nixsecrets.secretfiles.state import Actual
 from nixsecrets.splice import apply_edits
 from tests.fleet import age_key, ssh_key
@@ -20,6 +24,7 @@ READERS = [reader(age_key()), reader(ssh_key("web")), reader(age_key())]
 LABELS = [one.recipient.text for one in READERS]
 BOOK = KeyBook([(f"r{n}", one.recipient) for n, one in enumerate(READERS)])
 NAME = "s.yaml"
+KIND = sopsmeta.SopsFormat.YAML
 VERSIONS = sorted(sopsfiles.SOPS)
 
 
@@ -176,3 +181,26 @@ def _changed(lines: list[bytes], data: st.DataObject) -> list[bytes]:
         case _:
             new = [lines[there]]
     return [*lines[:here], *new, *lines[here + 1 :]]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_file_it_takes_in_is_the_one_the_readers_do(version: str) -> None:
+    data = b"a: \xc3\xbc\n" + sample(version)
+    usual, careful = sopsmeta.parse(NAME, data), sopsmeta.parse_as(KIND, data)
+    assert isinstance(usual.blocks[0], UsualBlock)
+    assert not isinstance(careful.blocks[0], UsualBlock)
+    for name in (field.name for field in fields(sopsmeta.SopsFile)):
+        if name != "blocks":
+            assert getattr(usual, name) == getattr(careful, name), name
+    ours, theirs = usual.blocks[0], careful.blocks[0]
+    assert dict(ours.fields) == dict(theirs.fields)
+    pairs = [(entry.label, entry.enc) for entry in careful.entries[:2]]
+    changes: list[Callable[[Block], list[Edit]]] = [
+        lambda block: block.append(pairs),
+        lambda block: block.append(pairs[:1]),
+        lambda block: block.replace(1, *pairs[0]),
+        lambda block: block.only(*pairs[1]),
+    ]
+    for edits in changes:
+        changed = apply_edits(usual.text, edits(ours))
+        assert changed == apply_edits(usual.text, edits(theirs))
