@@ -26,7 +26,7 @@ Place = Callable[[str], tuple[bytes, int]]
 
 def told(data: bytes | str, path: str = "notes.txt") -> list[tuple[str, int]]:
     raw = data.encode() if isinstance(data, str) else data
-    return [tuple(one) for one in private_keys(path, raw)]  # type: ignore[misc]
+    return [(one.what, one.line) for one in private_keys(path, raw)]
 
 
 def at(line: int, text: str) -> tuple[bytes, int]:
