@@ -3,9 +3,8 @@
 import posixpath
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from nixsecrets.apply import Failure, Outcome, Tools, apply
-from nixsecrets.carryout import Content
 from nixsecrets.cli import checklist, show, ui
 from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.session import Session, keyring, unlock
@@ -17,13 +16,17 @@ from nixsecrets.diff import (
     damaged,
 )
 from nixsecrets.errors import DeclinedError, NixsecretsError, SecretFileError
-from nixsecrets.keys.identities import Keyring
 from nixsecrets.keys.recipients import KeyId
 from nixsecrets.plan import Action, Plan, Step
 from nixsecrets.problems import problems, winner_changes
 from nixsecrets.secretfiles.state import Damaged
 from nixsecrets.steps import Context
 from nixsecrets.world import World
+
+if TYPE_CHECKING:  # what writes is loaded where there is something to write
+    from nixsecrets.apply import Failure, Outcome
+    from nixsecrets.carryout import Content
+    from nixsecrets.keys.identities import Keyring
 
 PARTIAL = 1
 
@@ -35,7 +38,7 @@ def change_map(
     *,
     named: Callable[[World], Collection[KeyId]] = lambda _: (),
     instead: Callable[[World, World, Context], Collection[Step]] = lambda *_: (),
-    contents: Mapping[str, Content] | None = None,
+    contents: "Mapping[str, Content] | None" = None,
 ) -> int:
     """Edit the map and carry out what that asks for, and nothing else.
 
@@ -93,7 +96,7 @@ def without_secrets(plan: Plan) -> Plan:
     return Plan(steps, plan.problems)
 
 
-def native_keys(ring: Keyring) -> frozenset[KeyId]:
+def native_keys(ring: "Keyring") -> frozenset[KeyId]:
     """Return the operator's keys whose stanzas we unwrap ourselves."""
     owners = [r for i in ring.identities for r in i.recipients]
     owners += [r for locked in ring.locked for r in locked.recipients]
@@ -104,11 +107,11 @@ def walk(
     session: Session,
     world: World,
     plan: Plan,
-    ring: Keyring,
+    ring: "Keyring",
     options: RoadOptions,
     *,
     named: Collection[KeyId] = (),
-    contents: Mapping[str, Content] | None = None,
+    contents: "Mapping[str, Content] | None" = None,
     agreed: bool = False,
     broken: Collection[Damaged] = (),
 ) -> int:
@@ -128,6 +131,8 @@ def walk(
     if broken and not options.keep_going:
         raise _damage(broken)
     agree(plan, world, ring, options, named=named, agreed=agreed)
+    from nixsecrets.apply import Tools, apply
+
     with ui.progress("writing", len(plan.secret_steps)) as tick:
         tools = Tools(ring, unlock, tick, options.keep_going)
         outcome = apply(plan, world, tools, contents)
@@ -166,7 +171,7 @@ def _show(plan: Plan, world: World) -> None:
 def agree(
     plan: Plan,
     world: World,
-    ring: Keyring,
+    ring: "Keyring",
     options: RoadOptions,
     *,
     named: Collection[KeyId],
@@ -196,7 +201,7 @@ def agree(
         ui.confirm("go on?", hint="agree beforehand with --yes")
 
 
-def operator_keys(ring: Keyring) -> frozenset[KeyId]:
+def operator_keys(ring: "Keyring") -> frozenset[KeyId]:
     """Return every key this person can open files with."""
     return ring.key_ids | ring.locked_key_ids
 
@@ -236,7 +241,7 @@ def _ask_lockout(plan: Plan, paths: list[str]) -> None:
     ui.confirm("lock yourself out?", hint="agree with --allow-lockout")
 
 
-def finish(session: Session, outcome: Outcome, options: RoadOptions) -> int:
+def finish(session: Session, outcome: "Outcome", options: RoadOptions) -> int:
     """Tell what was done, what is exposed, and what to add to git."""
     exposed = checklist.items(session.repo, outcome.done)
     if options.as_json:
@@ -258,7 +263,7 @@ def finish(session: Session, outcome: Outcome, options: RoadOptions) -> int:
     return PARTIAL if outcome.failed else 0
 
 
-def _left_out(failure: Failure) -> None:
+def _left_out(failure: "Failure") -> None:
     error = failure.error
     path = show.path_text(failure.step.path)
     ui.report_error(NixsecretsError(f"left out {path}: {error.message}", error.hint))
