@@ -159,7 +159,8 @@ def keep_safe(
 
 def kept_hint(kept: rescue.Kept) -> str:
     """Say where a text is and how to go on with it."""
-    where = "encrypted to you" if kept.sealed else f"in memory, in {kept.place}"
+    on = "in memory" if private.disk_in_use(os.environ) is None else "unencrypted"
+    where = "encrypted to you" if kept.sealed else f"{on}, in {kept.place}"
     resume = f"nixsecrets edit --resume {show.path_text(kept.path)}"
     return f"what you typed is kept, {where}: {resume}"
 

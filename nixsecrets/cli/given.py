@@ -69,12 +69,15 @@ def _opened(file: Path | None) -> Iterator[BinaryIO | None]:
 @contextmanager
 def _unnamed(repo: Repo) -> Iterator[BinaryIO]:
     """Give a file that is gone when this process is, however it ends."""
-    with contextlib.ExitStack() as stack:
-        try:
-            file = stack.enter_context(tempfile.TemporaryFile(dir=repo.staging))
-        except OSError as error:
-            raise files.explained(error, "write to", str(repo.staging)) from error
+    try:
+        file = tempfile.TemporaryFile(dir=repo.staging)  # noqa: SIM115 (closed below)
+    except OSError as error:
+        raise files.explained(error, "write to", str(repo.staging)) from error
+    try:
         yield file
+    finally:
+        with contextlib.suppress(OSError):  # what a full disk did not take was said
+            file.close()
 
 
 def _blocks(stream: BinaryIO, file: Path | None) -> Iterator[bytes]:

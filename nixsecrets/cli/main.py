@@ -143,14 +143,36 @@ def _unknown(name: str) -> str:
     metavar="DIR",
     help="Run as if started in DIR.",
 )
+@click.option(
+    "--allow-disk",
+    is_flag=True,
+    help="Let plaintext lie on a disk where there is no memory file system.",
+)
 @click.pass_context
-def cli(ctx: click.Context, directory: Path) -> None:
+def cli(ctx: click.Context, directory: Path, *, allow_disk: bool) -> None:
     """Keep the secrets of a NixOS fleet right.
 
     One recipient map (nixsecrets.toml) says who may read what; nixsecrets makes
     agenix and sops files, .sops.yaml and secrets.nix equal to it.
     """
     ctx.obj = directory
+    if allow_disk:
+        _allow_disk()
+
+
+def _allow_disk() -> None:
+    """Allow it for this run, and say what that means where it is made use of."""
+    import os
+
+    from nixsecrets.repo import private
+
+    os.environ[private.ALLOW_DISK] = "1"
+    place = private.disk_in_use(os.environ)
+    if place is not None:
+        ui.warn(
+            f"there is no memory file system: plaintext lies in {place} meanwhile",
+            "it is overwritten and removed; snapshots, backups and SSDs may keep it",
+        )
 
 
 def run(args: list[str] | None = None) -> None:

@@ -1,5 +1,9 @@
 """A private folder in memory: the one place where plaintext may be a file.
 
+Where there is no memory file system (macOS), a person may allow a folder on a disk
+(`ALLOW_DISK`): its files are overwritten before they are removed, which a disk that
+writes elsewhere, a snapshot or a backup can defeat.
+
 It does not encrypt, and it cannot keep the system from swapping a tmpfs out; encrypted
 swap is the system's part.
 """
@@ -20,9 +24,13 @@ from nixsecrets.repo import files, fsops
 from nixsecrets.repo.locking import held
 from nixsecrets.repo.signals import deferred, termination_raises
 
+ALLOW_DISK = "NIXSECRETS_ALLOW_DISK"
+"""Variable that allows plaintext on a disk, where there is no memory file system."""
+
 _MEMORY = frozenset({"tmpfs", "ramfs"})
 _PREFIX = "nixsecrets-private-"
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (the names made in it are unpredictable)
+_ZEROS = 1 << 20  # bytes written at once
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -42,7 +50,7 @@ def private_folder(env: Mapping[str, str]) -> Iterator[Path]:
 
 def private_folders(env: Mapping[str, str]) -> Iterator[Path]:
     """Yield the private folders that are there, of this person alone."""
-    for parent in _candidates(env):
+    for parent in _anywhere(env):
         for place in parent.glob(_PREFIX + "*"):
             with contextlib.suppress(OSError):
                 found = place.lstat()
@@ -58,7 +66,7 @@ def remove_leftovers(env: Mapping[str, str]) -> int:
     """
     return sum(
         _remove_if_dead(place)
-        for parent in _candidates(env)
+        for parent in _anywhere(env)
         for place in parent.glob(_PREFIX + "*")
     )
 
@@ -126,8 +134,25 @@ def _remove_tree(folder: str) -> None:
         if entry.is_dir(follow_symlinks=False):
             _remove_tree(entry.path)
         else:
+            _overwrite(entry)
             fsops.ops.unlink(entry.path)
     fsops.ops.rmdir(folder)
+
+
+def _overwrite(entry: "os.DirEntry[str]") -> None:
+    """Write zeros over a file that lies on a disk, and let them get there."""
+    if not entry.is_file(follow_symlinks=False):
+        return
+    if _file_system(Path(entry.path)) in _MEMORY:
+        return
+    descriptor = os.open(entry.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        left = os.fstat(descriptor).st_size
+        while left > 0:
+            left -= fsops.ops.write(descriptor, bytes(min(left, _ZEROS)))
+        fsops.ops.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def memory_folders(env: Mapping[str, str]) -> Iterator[Path]:
@@ -135,6 +160,28 @@ def memory_folders(env: Mapping[str, str]) -> Iterator[Path]:
     for place in _candidates(env):
         if _file_system(place) in _MEMORY and os.access(place, os.W_OK | os.X_OK):
             yield place
+
+
+def plaintext_folders(env: Mapping[str, str]) -> Iterator[Path]:
+    """Yield the folders where plaintext may be, best first: a disk only if allowed."""
+    yield from memory_folders(env)
+    disk = _on_disk(env)
+    allowed = env.get(ALLOW_DISK, "") not in {"", "0"} and _is_safe(disk)
+    if allowed and os.access(disk, os.W_OK | os.X_OK):
+        yield disk
+
+
+def disk_in_use(env: Mapping[str, str]) -> Path | None:
+    """Return the folder on a disk that plaintext goes to, None where memory is used."""
+    place = next(plaintext_folders(env), None)
+    in_memory = place is None or _file_system(place) in _MEMORY
+    return None if in_memory else place
+
+
+def _on_disk(env: Mapping[str, str]) -> Path:
+    """Return the folder for temporary files, on macOS one of this person alone."""
+    named = env.get("TMPDIR", "")
+    return Path(named if named.startswith("/") else "/tmp")  # noqa: S108 (0700 in it)
 
 
 def lasting_folder(env: Mapping[str, str], name: str) -> Path:
@@ -152,7 +199,7 @@ def lasting_folder(env: Mapping[str, str], name: str) -> Path:
 
 
 def _memory_folder(env: Mapping[str, str]) -> Path:
-    for place in memory_folders(env):
+    for place in plaintext_folders(env):
         return place
     raise NixsecretsError(
         "no memory file system for plaintext: XDG_RUNTIME_DIR"
@@ -161,10 +208,14 @@ def _memory_folder(env: Mapping[str, str]) -> Path:
     )
 
 
+_RISK = (
+    "\nor let plaintext lie on a disk while a command works, where it may be found"
+    f" again: nixsecrets --allow-disk COMMAND, or {ALLOW_DISK}=1"
+)
 _HOW_TO_GET_ONE = (
-    "mount a tmpfs that only you can enter and set XDG_RUNTIME_DIR to it",
+    "mount a tmpfs that only you can enter and set XDG_RUNTIME_DIR to it" + _RISK,
     "make one: mkdir -m 700 ~/.memory && sudo mount_tmpfs -s 64M ~/.memory"
-    ' && sudo chown "$USER" ~/.memory && export XDG_RUNTIME_DIR=~/.memory',
+    ' && sudo chown "$USER" ~/.memory && export XDG_RUNTIME_DIR=~/.memory' + _RISK,
 )
 
 
@@ -173,6 +224,12 @@ def _candidates(env: Mapping[str, str]) -> list[Path]:
     runtime = env.get("XDG_RUNTIME_DIR", "")
     places = [Path(runtime)] if runtime.startswith("/") else []
     return [place for place in (*places, _SHARED_MEMORY) if _is_safe(place)]
+
+
+def _anywhere(env: Mapping[str, str]) -> list[Path]:
+    """Return every folder in which a private one may have been left."""
+    disk = _on_disk(env)
+    return [*_candidates(env), *([disk] if _is_safe(disk) else [])]
 
 
 def _is_safe(place: Path) -> bool:

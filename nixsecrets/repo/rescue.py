@@ -78,7 +78,7 @@ def _in_staging(repo: Repo) -> Path:
 def kept(repo: Repo, env: Mapping[str, str], path: str | None = None) -> list[Kept]:
     """Return the kept texts of this repository (of one secret), the oldest first."""
     places = [*(repo.staging / _FOLDER).glob("*")]
-    for parent in private.memory_folders(env):
+    for parent in private.plaintext_folders(env):
         places += parent.glob(_PREFIX + "*/text")
     found = (_read_head(repo, place) for place in places)
     wanted = [one for one in found if one and path in {None, one.path}]

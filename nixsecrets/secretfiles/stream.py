@@ -1,7 +1,7 @@
 """Values too large for memory: payloads written and read one chunk at a time.
 
 The payload of an age file is chunks of 64 KiB, each encrypted and authenticated by
-itself (C2SP age.md, Payload; docs/adr/0008).  `Spooled` is such a value while it waits
+itself (C2SP age.md, Payload; docs/adr/0013).  `Spooled` is such a value while it waits
 for its readers: encrypted under a key that only this process knows, in a file that the
 caller gives.  Headers are `ageops`'s.
 """
