@@ -1,6 +1,5 @@
 """A canary through every command, also failing ones: it is seen nowhere it must not."""
 
-import os
 import subprocess
 import sys
 import threading
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import copied
 from tests.edit.helpers import CANARY, left_in, plaintext_below, put, script
 from tests.fleet import PROJECT, Fleet
 
@@ -43,14 +43,10 @@ class Watch:
 
     def _below(self) -> list[int]:
         """Return the process and all that came from it."""
-        parents = {}
-        for name in os.listdir("/proc"):  # noqa: PTH208 (a look has to be quick)
-            if name.isdigit():
-                fields = _read(f"/proc/{name}/stat").rpartition(b") ")[2].split()
-                parents[int(name)] = int(fields[1]) if len(fields) > 1 else 0
         found = [self._root]
         for process in found:
-            found += [child for child, up in parents.items() if up == process]
+            children = _read(f"/proc/{process}/task/{process}/children")
+            found += map(int, children.split())
         return found
 
 
@@ -123,12 +119,21 @@ RUNS: dict[str, tuple[tuple[str, ...], bytes, int]] = {
 }
 
 
-@pytest.fixture
-def holding(fleet: Fleet) -> Fleet:
+@pytest.fixture(scope="module")
+def held(template: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
     """A fleet with secrets of both backends that hold the canary already."""
+    fleet = copied(template, tmp_path_factory.mktemp("held") / "fleet")
     put(fleet, "secrets/held.age", value=SEEN)
     put(fleet, "secrets/held.yaml", value=b"held: " + SEEN + b"\n")
     fleet.commit("held")
+    return fleet
+
+
+@pytest.fixture
+def holding(held: Fleet, tmp_path: Path, memory: Path) -> Fleet:
+    """A copy of it; its private folders are made in `memory`."""
+    fleet = copied(held, tmp_path / "fleet")
+    fleet.env["XDG_RUNTIME_DIR"] = str(memory)
     return fleet
 
 
