@@ -17,7 +17,13 @@ from nixsecrets.keys.memory import Memory
 from nixsecrets.keys.recipients import KeyId, Recipient
 from nixsecrets.plan import Action, Reason, Step
 from nixsecrets.policy.model import Reader
-from nixsecrets.secretfiles import ageops, ageverify, sopsops, sopsverify
+from nixsecrets.secretfiles import (
+    ageops,
+    ageverify,
+    sopsgrant,
+    sopsops,
+    sopsverify,
+)
 from nixsecrets.secretfiles.program import SopsProgram
 from nixsecrets.secretfiles.stream import Spooled
 
@@ -31,7 +37,7 @@ class Moved:
 
 Content = bytes | Spooled
 """A plaintext: in memory, or where it is too large for that (age files only)."""
-Sealed = Moved | ageops.Sealed | ageops.Streamed | sopsops.SopsSealed
+Sealed = Moved | ageops.Sealed | ageops.Streamed | sopsgrant.SopsSealed
 KEEPS_KEY = (Action.GRANT, Action.FORM_CHANGE)
 
 
@@ -159,13 +165,13 @@ def _own_place(job: Job, bench: Bench) -> int | None:
     return next(places, None)
 
 
-def _sops(job: Job, bench: Bench) -> sopsops.SopsSealed:
+def _sops(job: Job, bench: Bench) -> sopsgrant.SopsSealed:
     step, path, content = job.step, job.step.path, job.content
     if isinstance(content, Spooled):
         raise RuntimeError("sops takes a content as a whole")
     if step.action in KEEPS_KEY:
         add, replace = entries(job, bench)
-        return sopsops.grant(
+        return sopsgrant.grant(
             path, _old(job), bench.identities, add=add, replace=replace
         )
     if content is None:
@@ -246,7 +252,7 @@ def verify(job: Job, sealed: Sealed, new: bytes, bench: Bench) -> None:
             raise RuntimeError("a large file is verified piece by piece")
         case ageops.Sealed():
             _verify_age(job, sealed, new, bench)
-        case sopsops.SopsSealed():
+        case sopsgrant.SopsSealed():
             _verify_sops(job, sealed, new, bench)
         case _ as never:
             assert_never(never)
@@ -269,7 +275,7 @@ def _require_planned(job: Job, sealed: Sealed, bench: Bench) -> None:
         planned = [*(recipient for _, recipient in replace), *add]
     else:
         planned = job.recipients
-    unchanged = isinstance(sealed, sopsops.SopsSealed) and job.content is not None
+    unchanged = isinstance(sealed, sopsgrant.SopsSealed) and job.content is not None
     if isinstance(sealed, ageops.Streamed):
         sealed = sealed.sealed
     if list(sealed.recipients) == planned or (unchanged and not sealed.recipients):
@@ -288,7 +294,7 @@ def _verify_age(job: Job, sealed: ageops.Sealed, new: bytes, bench: Bench) -> No
 
 
 def _verify_sops(
-    job: Job, sealed: sopsops.SopsSealed, new: bytes, bench: Bench
+    job: Job, sealed: sopsgrant.SopsSealed, new: bytes, bench: Bench
 ) -> None:
     if job.step.action in KEEPS_KEY:
         sopsverify.verify_grant(job.step.path, _old(job), new, sealed)

@@ -12,7 +12,6 @@ TEXT = (PROJECT / "docs/architecture.md").read_text(encoding="utf-8")
 LONG = {
     "findings.py": "a table of texts",
     "ageops.py": "sealing, opening and granting share the file key and its entries",
-    "sopsops.py": "the same for the data key, in five formats",
 }
 PACKAGES = sorted(p.parent for p in PACKAGE.glob("*/__init__.py"))
 

@@ -15,7 +15,7 @@ from nixsecrets.cli.session import Session, keyring
 from nixsecrets.errors import NixsecretsError, SecretFileError, UsageError
 from nixsecrets.keys.forms import Backend
 from nixsecrets.repo import files, private
-from nixsecrets.secretfiles import rage, sopsops
+from nixsecrets.secretfiles import rage, sopsone
 from nixsecrets.secretfiles.state import Actual
 from nixsecrets.world import World, require_actual
 
@@ -104,7 +104,7 @@ def content(world: World, actual: Actual, key: str | None, bench: Bench) -> byte
     if key is None:
         return save.plaintext(world, actual, bench)
     save.require_keys(actual.path, actual.backend)
-    return sopsops.value_at(
+    return sopsone.value_at(
         actual.path,
         world.repo.read(actual.path),
         bench.identities,

@@ -17,7 +17,7 @@ from nixsecrets.errors import IdentityError, NixsecretsError
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.repo import private
-from nixsecrets.secretfiles import sopsdamage, sopsmeta, sopsops, sopsvalue
+from nixsecrets.secretfiles import sopsdamage, sopsmeta, sopsone, sopsvalue
 from nixsecrets.secretfiles.stream import Spooled
 from nixsecrets.world import World
 
@@ -151,7 +151,7 @@ def _with_value(
         return sopsvalue.first_text(kind, sopsvalue.levels(kind, key), text)
     try:
         bench = save.opened(target.actual, ring, folder)
-        return sopsops.content_with(
+        return sopsone.content_with(
             target.name,
             world.repo.read(target.name),
             bench.identities,

@@ -19,6 +19,7 @@ from nixsecrets.secretfiles.sniff import sniffed
 from nixsecrets.secretfiles.sopsblock import Block, Node, items, refuse
 from nixsecrets.secretfiles.sopsoptions import Options as Options
 from nixsecrets.secretfiles.sopsoptions import canonical_options as canonical_options
+from nixsecrets.secretfiles.sopsusual import Later, UsualBlock
 
 _OTHER_KEYS = {
     "pgp": ("fp",),
@@ -93,7 +94,7 @@ def _usual(looked: sopsquick.Look, text: str) -> SopsFile:
     """Return the same for a file that is spelled exactly as sops does."""
     # what follows the entries is ASCII: as many characters as bytes
     end = len(text) - looked.behind
-    block = sopsyaml.UsualBlock(text, sopsyaml.Later(text), end, looked.enc_first)
+    block = UsualBlock(text, Later(text), end, looked.enc_first)
     pairs = looked.entries()
     return SopsFile(
         format=SopsFormat.YAML,

@@ -1,128 +1,30 @@
-"""Granting, re-encrypting, creating and opening sops files.
+"""Re-encrypting, creating and opening sops files.
 
-A grant is ours alone: the data key is unwrapped, wrapped once more, and inserted as
-text.  Whatever touches values is the work of the real sops program, on a staged copy
-whose only age recipient is a throw-away identity; the data key is then taken out with
-that identity and the real entries are written by the code of the grant.  So sops never
-sees a person's identity.  Bytes in, bytes out; nothing is believed to be right before
+Where every value is encrypted, the data key changes in place (`sopsrekey`).  Whatever
+else touches values is the work of the real sops program, on a staged copy whose only
+age recipient is a throw-away identity; the data key is then taken out with that
+identity and the real entries are written by the code of the grant.  So sops never sees
+a person's identity.  Bytes in, bytes out; nothing is believed to be right before
 `sopsverify` has read it back.
 """
 
-import contextlib
-import hashlib
 import os
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.keys.identities import Identity, X25519Identity
 from nixsecrets.keys.recipients import Recipient
-from nixsecrets.secretfiles import (
-    agefile,
-    ageops,
-    sopscontent,
-    sopsmeta,
-    sopsrekey,
-    sopsvalue,
-)
-from nixsecrets.secretfiles.chunk import seal_chunk
+from nixsecrets.secretfiles import sopscontent, sopsgrant, sopsmeta, sopsrekey
 from nixsecrets.secretfiles.program import Layout, SopsProgram
-from nixsecrets.secretfiles.sopsblock import Edit
+from nixsecrets.secretfiles.sopsgrant import SopsSealed
 from nixsecrets.secretfiles.sopsjson import JsonBlock
 from nixsecrets.secretfiles.sopskey import data_key, mac_of
 from nixsecrets.secretfiles.sopsmeta import Options, SopsFile, SopsFormat
 from nixsecrets.secretfiles.sopsyaml import YamlBlock
-from nixsecrets.secretfiles.wrap import FILE_KEY_SIZE, Proof, header_mac, wrap
-from nixsecrets.splice import apply_edits
 
 _DATA_KEY_SIZE = 32
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenEntry:
-    """An age entry that we wrote, with what proves that its reader can open it.
-
-    `proof` and `file_key` (of the `enc`) are None for kinds that only pyrage writes.
-    """
-
-    recipient: Recipient
-    enc: str = field(repr=False)
-    proof: Proof | None = field(repr=False)
-    file_key: bytes | None = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class SopsSealed:
-    """A sops file that we wrote, with what is needed to check it once it is staged.
-
-    `entries` are the age entries of the whole file as (label, enc), `written` those of
-    them that are new, `inserted` the edits that made a grant out of the old text (empty
-    for a file that sops wrote anew).  `digest` is the SHA-256 of the plaintext as sops
-    prints it, None after a grant, which never sees it; `values` is the hash over all
-    values that the MAC has to hold, for a file that was re-encrypted in place.
-    """
-
-    data: bytes = field(repr=False)
-    entries: tuple[tuple[str, str], ...] = field(repr=False)
-    written: tuple[WrittenEntry, ...]
-    inserted: tuple[Edit, ...] = field(repr=False)
-    data_key: bytes = field(repr=False)
-    digest: bytes | None = field(repr=False)
-    values: bytes | None = field(default=None, repr=False)
-
-    @property
-    def recipients(self) -> tuple[Recipient, ...]:
-        """The readers whose entries are new."""
-        return tuple(entry.recipient for entry in self.written)
-
-
-def grant(
-    path: str,
-    data: bytes,
-    identities: Sequence[Identity],
-    *,
-    add: Sequence[Recipient] = (),
-    replace: Sequence[tuple[int, Recipient]] = (),
-) -> SopsSealed:
-    """Give more readers the data key; every other byte of the file stays.
-
-    `add` is appended in order; each pair of `replace` puts another recipient in the
-    place of an age entry, counted in file order.
-
-    Raises:
-        IdentityError: no identity opens an age entry.
-        SecretFileError: the file is damaged, has several key groups, or its documents
-            name different recipients.
-        KeyFormatError: a recipient cannot be written.
-
-    """
-    file = sopsmeta.parse(path, data)
-    _require_agreement(file)
-    key = data_key(file, identities)
-    swapped = [(at, _wrapped(key, recipient)) for at, recipient in replace]
-    added = [_wrapped(key, recipient) for recipient in add]
-    entries = [(entry.label, entry.enc) for entry in file.entries]
-    for at, entry in swapped:
-        entries[at] = _pair(entry)
-    entries += map(_pair, added)
-    edits = tuple(
-        edit
-        for block in file.blocks
-        for edit in (
-            *(e for at, entry in swapped for e in block.replace(at, *_pair(entry))),
-            *(block.append([_pair(entry) for entry in added]) if added else ()),
-        )
-    )
-    return SopsSealed(
-        data=_edited(file, edits),
-        entries=tuple(entries),
-        written=(*(entry for _, entry in swapped), *added),
-        inserted=edits,
-        data_key=key,
-        digest=None,
-    )
 
 
 def reencrypt(
@@ -154,8 +56,8 @@ def reencrypt(
         sealed = _rekeyed(file, key, recipients)
         if sealed is not None:
             return sealed
-    staged, throw_away = _staged(file, key)
-    identity, layout = throw_away.secret_text(), _layout(file)
+    staged, throw_away = sopsgrant.with_throw_away(file, key)
+    identity, layout = throw_away.secret_text(), layout_of(file)
     plaintext = sops.decrypt(
         staged, kind=file.format, identity=identity, layout=layout, workdir=workdir
     )
@@ -212,10 +114,10 @@ def replace_content(
         readers = _labelled(file) if recipients is None else recipients
         return _anew(file, plaintext, readers, options, sops, workdir)
     if recipients is None:
-        _require_agreement(file)
+        sopsgrant.require_agreement(file)
     key = data_key(file, identities)
-    staged, throw_away = _staged(file, key)
-    identity, layout = throw_away.secret_text(), _layout(file)
+    staged, throw_away = sopsgrant.with_throw_away(file, key)
+    identity, layout = throw_away.secret_text(), layout_of(file)
     sopscontent.require_no_metadata(file.format, plaintext)
     edited = sops.edit(
         staged,
@@ -237,7 +139,7 @@ def replace_content(
     sopscontent.require_kept(file.format, plaintext, kept)
     if recipients is None or not other_readers:
         again = sopsmeta.parse_as(file.format, current)
-        return _with_entries(again, entries, (), key, kept)
+        return sopsgrant.with_entries(again, entries, (), key, kept)
     return _rotated(file, current, throw_away, recipients, kept, key, sops, workdir)
 
 
@@ -266,132 +168,14 @@ def decrypt_with_key(
     file: SopsFile, key: bytes, *, sops: SopsProgram, workdir: Path
 ) -> bytes:
     """Return the plaintext of a file whose data key is known; raises as `decrypt`."""
-    staged, throw_away = _staged(file, key)
+    staged, throw_away = sopsgrant.with_throw_away(file, key)
     return sops.decrypt(
         staged,
         kind=file.format,
         identity=throw_away.secret_text(),
-        layout=_layout(file),
+        layout=layout_of(file),
         workdir=workdir,
     )
-
-
-def value_at(
-    path: str,
-    data: bytes,
-    identities: Sequence[Identity],
-    key: str,
-    *,
-    sops: SopsProgram,
-    workdir: Path,
-) -> bytes:
-    """Return one value of a file; `key` is its path (`powerdns/api-key`).
-
-    Raises:
-        UsageError: that is no path.
-        SecretFileError: there is no such value, or as `decrypt`.
-        IdentityError: no identity opens an age entry.
-
-    """
-    file = sopsmeta.parse(path, data)
-    parts = sopsvalue.levels(file.format, key)
-    key_of_file = data_key(file, identities)
-    staged, throw_away = _staged(file, key_of_file)
-    found = _found(file, staged, throw_away, parts, sops, workdir)
-    if found is None:
-        # not there, or the file is damaged: then this says so
-        decrypt_with_key(file, key_of_file, sops=sops, workdir=workdir)
-        raise SecretFileError(
-            "the file has no such value", "see what it has: nixsecrets edit FILE"
-        )
-    return found[1]
-
-
-def _found(
-    file: SopsFile,
-    staged: bytes,
-    throw_away: X25519Identity,
-    parts: Sequence[str],
-    sops: SopsProgram,
-    workdir: Path,
-) -> tuple[str, bytes] | None:
-    """Return how sops writes the path of a value, and the value; None: not there."""
-    identity = throw_away.secret_text()
-    for expression in sopsvalue.expressions(parts):
-        with contextlib.suppress(SecretFileError):
-            return expression, sops.extract(
-                staged,
-                expression,
-                kind=file.format,
-                identity=identity,
-                workdir=workdir,
-            )
-    return None
-
-
-def content_with(
-    path: str,
-    data: bytes,
-    identities: Sequence[Identity],
-    key: str,
-    value: str,
-    *,
-    sops: SopsProgram,
-    workdir: Path,
-) -> bytes:
-    """Return the plaintext of a file as it is with one value set.
-
-    Raises:
-        UsageError: `key` is no path.
-        SecretFileError: the file has something else at that place.
-        IdentityError: no identity opens an age entry.
-
-    """
-    file = sopsmeta.parse(path, data)
-    parts = sopsvalue.levels(file.format, key)
-    staged, throw_away = _staged(file, data_key(file, identities))
-    identity, layout = throw_away.secret_text(), _layout(file)
-    found = _found(file, staged, throw_away, parts, sops, workdir)
-    edited = sops.set_value(
-        staged,
-        found[0] if found else next(sopsvalue.expressions(parts)),
-        value,
-        kind=file.format,
-        identity=identity,
-        layout=layout,
-        workdir=workdir,
-    )
-    before, after = (
-        sops.decrypt(
-            one, kind=file.format, identity=identity, layout=layout, workdir=workdir
-        )
-        for one in (staged, edited)
-    )
-    sopscontent.require_no_less(file.format, before, after)
-    return after
-
-
-def _wrapped(key: bytes, recipient: Recipient) -> WrittenEntry:
-    """Return a new entry: a small age file for one reader, with its own file key."""
-    if recipient.ours:
-        file_key = os.urandom(FILE_KEY_SIZE)
-        wrapped = wrap(file_key, recipient)
-        header = agefile.join_header([wrapped.spelled])
-        mac = header_mac(file_key, header)
-        payload = seal_chunk(file_key, key)
-        enc = agefile.encode(header, mac, payload, armored=True)
-        return WrittenEntry(recipient, enc.decode(), wrapped.proof, file_key)
-    sealed = ageops.seal(key, [recipient], armored=True)
-    proof = sealed.proofs[0] if sealed.proofs else None
-    return WrittenEntry(recipient, sealed.data.decode(), proof, sealed.file_key)
-
-
-def _pair(entry: WrittenEntry) -> tuple[str, str]:
-    return entry.recipient.text, entry.enc
-
-
-def _edited(file: SopsFile, edits: Iterable[Edit]) -> bytes:
-    return apply_edits(file.text, edits).encode("utf-8", "surrogateescape")
 
 
 def _create(
@@ -440,7 +224,7 @@ def _anew(
             f"that are not age ({file.others[0]})",
             "drop the sops options from its rule, or encrypt it anew with sops",
         )
-    chosen, layout = _options_for(file.format, options or ()), _layout(file)
+    chosen, layout = _options_for(file.format, options or ()), layout_of(file)
     return _create(file.format, plaintext, recipients, chosen, layout, sops, workdir)
 
 
@@ -453,25 +237,9 @@ def _chooses_others(
     return _options_for(file.format, options) != _options_for(file.format, file.options)
 
 
-def _require_agreement(file: SopsFile) -> None:
-    if not file.agree:
-        raise SecretFileError(
-            "the documents of the file name different recipients",
-            "re-encrypt it: nixsecrets rekey",
-        )
-
-
 def _same(file: SopsFile, recipients: Sequence[Recipient]) -> bool:
     """Tell whether exactly these are the file's readers, in these forms."""
     return file.agree and {e.recipient for e in file.entries} == set(recipients)
-
-
-def _staged(file: SopsFile, key: bytes) -> tuple[bytes, X25519Identity]:
-    """Return the file with one throw-away age recipient, and its identity."""
-    throw_away = X25519Identity.generate("throw-away identity")
-    pair = _pair(_wrapped(key, throw_away.recipients[0]))
-    edits = [edit for block in file.blocks for edit in block.only(*pair)]
-    return _edited(file, edits), throw_away
 
 
 def _rekeyed(
@@ -484,12 +252,12 @@ def _rekeyed(
     if changed is None:
         return None
     _require_readers(recipients)
-    written = tuple(_wrapped(new_key, recipient) for recipient in recipients)
-    pairs = list(map(_pair, written))
+    written = tuple(sopsgrant.wrapped(new_key, recipient) for recipient in recipients)
+    pairs = list(map(sopsgrant.pair, written))
     edits = [*changed, *file.blocks[0].only(*pairs[0])]
-    single = sopsmeta.parse_as(file.format, _edited(file, edits))
+    single = sopsmeta.parse_as(file.format, sopsgrant.edited(file, edits))
     values = mac_of(file, old_key)
-    return _with_entries(single, pairs, written, new_key, values=values)
+    return sopsgrant.with_entries(single, pairs, written, new_key, values=values)
 
 
 def _rotated(
@@ -503,7 +271,7 @@ def _rotated(
     workdir: Path,
 ) -> SopsSealed:
     """Let sops make a new data key, then write the readers' entries."""
-    identity, layout = throw_away.secret_text(), _layout(file)
+    identity, layout = throw_away.secret_text(), layout_of(file)
     rotated = sops.rotate(
         staged,
         kind=file.format,
@@ -538,8 +306,9 @@ def _finished(
     _require_readers(recipients)
     file = sopsmeta.parse_as(kind, encrypted)
     key = data_key(file, [throw_away])
-    written = tuple(_wrapped(key, recipient) for recipient in recipients)
-    return _with_entries(file, list(map(_pair, written)), written, key, plaintext)
+    written = tuple(sopsgrant.wrapped(key, recipient) for recipient in recipients)
+    pairs = list(map(sopsgrant.pair, written))
+    return sopsgrant.with_entries(file, pairs, written, key, plaintext)
 
 
 def _require_readers(recipients: Sequence[Recipient]) -> None:
@@ -548,33 +317,6 @@ def _require_readers(recipients: Sequence[Recipient]) -> None:
             "a secret without readers could never be opened again",
             "give the rule readers, or name somebody in `always`",
         )
-
-
-def _with_entries(
-    file: SopsFile,
-    pairs: list[tuple[str, str]],
-    written: tuple[WrittenEntry, ...],
-    key: bytes,
-    plaintext: bytes | None = None,
-    *,
-    values: bytes | None = None,
-) -> SopsSealed:
-    """Put `pairs` in the place of the only entry, in every document."""
-    first, *rest = pairs
-    edits = [
-        edit
-        for block in file.blocks
-        for edit in (*block.replace(0, *first), *(block.append(rest) if rest else ()))
-    ]
-    return SopsSealed(
-        data=_edited(file, edits),
-        entries=tuple(pairs),
-        written=written,
-        inserted=(),
-        data_key=key,
-        digest=None if plaintext is None else hashlib.sha256(plaintext).digest(),
-        values=values,
-    )
 
 
 def _labelled(file: SopsFile) -> list[Recipient]:
@@ -596,7 +338,7 @@ def _options_for(
     return () if kind is SopsFormat.BINARY else sopsmeta.canonical_options(options)
 
 
-def _layout(file: SopsFile) -> Layout:
+def layout_of(file: SopsFile) -> Layout:
     """Return the indentation that the file has, so that it keeps it."""
     match file.blocks[0]:
         case YamlBlock() as block:

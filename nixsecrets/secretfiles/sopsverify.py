@@ -16,8 +16,8 @@ from nixsecrets.secretfiles.ageops import check_mac
 from nixsecrets.secretfiles.agestate import fits
 from nixsecrets.secretfiles.chunk import open_chunk
 from nixsecrets.secretfiles.program import SopsProgram
+from nixsecrets.secretfiles.sopsgrant import SopsSealed, WrittenEntry
 from nixsecrets.secretfiles.sopsmeta import SopsFile
-from nixsecrets.secretfiles.sopsops import SopsSealed, WrittenEntry
 from nixsecrets.secretfiles.sopsstate import read_enc
 from nixsecrets.secretfiles.wrap import opens_to
 

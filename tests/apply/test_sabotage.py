@@ -24,12 +24,12 @@ from nixsecrets.plan import Action, Reason, Step
 from nixsecrets.policy.model import Reader
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.tree import Repo
-from nixsecrets.secretfiles import agefile, ageops, rage, sopsops, sopsrekey
+from nixsecrets.secretfiles import agefile, ageops, rage, sopsgrant, sopsrekey
 from nixsecrets.secretfiles.agefile import AgeFile
 from nixsecrets.secretfiles.program import SopsProgram
 from nixsecrets.secretfiles.sopsblock import Block
+from nixsecrets.secretfiles.sopsgrant import SopsSealed, WrittenEntry
 from nixsecrets.secretfiles.sopsmeta import SopsFile
-from nixsecrets.secretfiles.sopsops import SopsSealed, WrittenEntry
 from nixsecrets.secretfiles.wrap import Wrapped, header_mac, wrap
 from nixsecrets.workers import Maker
 from tests.fleet import age_key, ssh_key
@@ -117,7 +117,7 @@ def test_without_sabotage_the_proof_succeeds(
 def both(patch: Patch, change: Callable[[bytes, Recipient], Wrapped]) -> None:
     """Break `wrap` where age files and where sops entries are written."""
     patch.setattr(ageops, "wrap", change)
-    patch.setattr(sopsops, "wrap", change)
+    patch.setattr(sopsgrant, "wrap", change)
 
 
 def stanza_for_somebody_else(patch: Patch) -> None:
@@ -308,12 +308,12 @@ def test_a_header_that_was_tampered_with_is_not_made_good_by_a_grant(
 
 def other_data_key(patch: Patch) -> None:
     """Give the new reader another data key."""
-    right = sopsops._wrapped
+    right = sopsgrant.wrapped
 
     def wrong(key: bytes, recipient: Recipient) -> WrittenEntry:
         return right(bytes(32) if recipient == BOB.recipient else key, recipient)
 
-    patch.setattr(sopsops, "_wrapped", wrong)
+    patch.setattr(sopsgrant, "wrapped", wrong)
 
 
 def stale_label(patch: Patch) -> None:
@@ -323,17 +323,17 @@ def stale_label(patch: Patch) -> None:
         bob = entry.recipient == BOB.recipient
         return (MALLORY if bob else entry).recipient.text, entry.enc
 
-    patch.setattr(sopsops, "_pair", wrong)
+    patch.setattr(sopsgrant, "pair", wrong)
 
 
 def another_byte(patch: Patch) -> None:
     """Change the file outside of its entries."""
-    right = sopsops._edited
+    right = sopsgrant.edited
 
     def wrong(*args: Any) -> bytes:
         return right(*args).replace(b"AES256_GCM,data:", b"AES256_GCM,data:A", 1)
 
-    patch.setattr(sopsops, "_edited", wrong)
+    patch.setattr(sopsgrant, "edited", wrong)
 
 
 SOPS_BOTH = {
@@ -544,7 +544,7 @@ def test_every_sealed_sops_file_says_what_was_written(
     """What the tests above break is really what is looked at."""
     sealed: SopsSealed | None = None
     with suppress(NixsecretsError):
-        sealed = sopsops.grant(
+        sealed = sopsgrant.grant(
             "s.yaml", files["s.yaml"], [ALICE.identity], add=[BOB.recipient]
         )
     assert sealed is not None

@@ -17,9 +17,16 @@ from nixsecrets.errors import (
     SecretFileError,
 )
 from nixsecrets.keys.recipients import Recipient, parse_recipient
-from nixsecrets.secretfiles import ageops, sopskey, sopsmeta, sopsops, sopsverify
+from nixsecrets.secretfiles import (
+    ageops,
+    sopsgrant,
+    sopskey,
+    sopsmeta,
+    sopsops,
+    sopsverify,
+)
 from nixsecrets.secretfiles.program import SopsProgram
-from nixsecrets.secretfiles.sopsops import SopsSealed
+from nixsecrets.secretfiles.sopsgrant import SopsSealed
 from nixsecrets.splice import apply_edits
 from tests.fleet import ProgramFailed, age_key, program, rsa_key, run_program, ssh_key
 from tests.keys.vectors import TAG_RECIPIENT
@@ -106,7 +113,7 @@ def test_a_grant_lets_the_new_readers_in_and_changes_nothing_else(
 ) -> None:
     old = sample(version, name)
     new_readers = [BOB, WEB_CONVERTED, RSA]
-    sealed = sopsops.grant(
+    sealed = sopsgrant.grant(
         name, old, [ALICE.identity], add=[one.recipient for one in new_readers]
     )
     sopsverify.verify_grant(name, old, sealed.data, sealed)
@@ -125,7 +132,7 @@ def test_a_form_change_replaces_one_entry_in_its_place(
     name: str, version: str, sops: SopsProgram, elsewhere: Path
 ) -> None:
     old = sample(version, name)
-    sealed = sopsops.grant(
+    sealed = sopsgrant.grant(
         name, old, [ALICE.identity], replace=[(1, WEB_CONVERTED.recipient)]
     )
     sopsverify.verify_grant(name, old, sealed.data, sealed)
@@ -138,7 +145,7 @@ def test_a_form_change_replaces_one_entry_in_its_place(
 def test_every_kind_of_identity_grants(operator: Reader, elsewhere: Path) -> None:
     labels = [BOB.recipient.text, operator.recipient.text]
     old = sopsfiles.sample("3.11", "s.yaml", *labels)
-    sealed = sopsops.grant(
+    sealed = sopsgrant.grant(
         "s.yaml", old, [EVE.identity, operator.identity], add=[EVE.recipient]
     )
     assert opens(sopsfiles.old_sops(), "s.yaml", sealed.data, EVE, elsewhere)
@@ -147,7 +154,9 @@ def test_every_kind_of_identity_grants(operator: Reader, elsewhere: Path) -> Non
 def test_the_x25519_secret_of_an_ssh_key_opens_its_ssh_entry() -> None:
     """A person whose map says ssh, with only keys.txt at hand."""
     old = sopsfiles.sample("3.11", "s.yaml", WEB.recipient.text)
-    sealed = sopsops.grant("s.yaml", old, [WEB_CONVERTED.identity], add=[BOB.recipient])
+    sealed = sopsgrant.grant(
+        "s.yaml", old, [WEB_CONVERTED.identity], add=[BOB.recipient]
+    )
     sopsverify.verify_grant("s.yaml", old, sealed.data, sealed)
 
 
@@ -158,9 +167,9 @@ def test_a_plugin_opens_and_is_written(
     monkeypatch.setenv("PATH", f"{plugins}:{os.environ['PATH']}")
     toy = toy_reader()
     old = sample("3.11", "s.yaml")
-    sealed = sopsops.grant("s.yaml", old, [ALICE.identity], add=[toy.recipient])
+    sealed = sopsgrant.grant("s.yaml", old, [ALICE.identity], add=[toy.recipient])
     sopsverify.verify_grant("s.yaml", old, sealed.data, sealed)
-    again = sopsops.grant("s.yaml", sealed.data, [toy.identity], add=[BOB.recipient])
+    again = sopsgrant.grant("s.yaml", sealed.data, [toy.identity], add=[BOB.recipient])
     assert [e.label for e in sopsmeta.parse("s.yaml", again.data).entries] == [
         *LABELS,
         toy.recipient.text,
@@ -171,7 +180,7 @@ def test_a_plugin_opens_and_is_written(
 def test_a_tag_recipient_is_granted() -> None:
     tag = parse_recipient(TAG_RECIPIENT)
     old = sample("3.11", "s.json")
-    sealed = sopsops.grant("s.json", old, [ALICE.identity], add=[tag])
+    sealed = sopsgrant.grant("s.json", old, [ALICE.identity], add=[tag])
     sopsverify.verify_grant("s.json", old, sealed.data, sealed)
 
 
@@ -182,15 +191,15 @@ def test_a_swapped_label_does_not_keep_the_operator_out() -> None:
         ALICE.recipient.text.encode(), BOB.recipient.text.encode()
     )
     swapped = swapped.replace(b"?", ALICE.recipient.text.encode())
-    sealed = sopsops.grant("s.json", swapped, [ALICE.identity], add=[EVE.recipient])
+    sealed = sopsgrant.grant("s.json", swapped, [ALICE.identity], add=[EVE.recipient])
     sopsverify.verify_grant("s.json", swapped, sealed.data, sealed)
 
 
 def test_a_file_of_others_is_not_opened(workdir: Path) -> None:
     with pytest.raises(IdentityError, match="no identity opens"):
-        sopsops.grant("s.yaml", sample("3.11", "s.yaml"), [EVE.identity], add=[])
+        sopsgrant.grant("s.yaml", sample("3.11", "s.yaml"), [EVE.identity], add=[])
     with pytest.raises(IdentityError):
-        sopsops.grant("s.yaml", sample("3.11", "s.yaml"), [], add=[])
+        sopsgrant.grant("s.yaml", sample("3.11", "s.yaml"), [], add=[])
 
 
 def test_a_data_key_that_does_not_open_the_mac_is_refused() -> None:
@@ -201,7 +210,7 @@ def test_a_data_key_that_does_not_open_the_mac_is_refused() -> None:
     copied = apply_edits(file.text, file.blocks[0].replace(0, LABELS[0], foreign))
     for bad in (older, copied.encode()):
         with pytest.raises(SecretFileError, match="does not open its MAC"):
-            sopsops.grant("s.yaml", bad, [ALICE.identity], add=[BOB.recipient])
+            sopsgrant.grant("s.yaml", bad, [ALICE.identity], add=[BOB.recipient])
 
 
 def test_documents_with_different_readers_are_not_granted() -> None:
@@ -211,12 +220,12 @@ def test_documents_with_different_readers_are_not_granted() -> None:
     edits = file.blocks[2].append([(entry.label, entry.enc)])
     changed = apply_edits(file.text, edits).encode()
     with pytest.raises(SecretFileError, match="different recipients"):
-        sopsops.grant("many.yaml", changed, [ALICE.identity], add=[BOB.recipient])
+        sopsgrant.grant("many.yaml", changed, [ALICE.identity], add=[BOB.recipient])
 
 
 def test_a_grant_shows_no_secret_and_stays_in_its_process() -> None:
     old = sample("3.11", "s.yaml")
-    sealed = sopsops.grant("s.yaml", old, [ALICE.identity], add=[BOB.recipient])
+    sealed = sopsgrant.grant("s.yaml", old, [ALICE.identity], add=[BOB.recipient])
     with pytest.raises(TypeError, match="pickle"):
         pickle.dumps(sealed)
     assert sealed.data_key.hex() not in repr(sealed)
@@ -367,7 +376,7 @@ def test_several_key_groups_are_refused_by_every_action(
     both, readers = [ALICE.identity, BOB.identity], [ALICE.recipient]
     at = At(sops=sops, workdir=workdir)
     for action in (
-        lambda: sopsops.grant("s.yaml", data, both, add=readers),
+        lambda: sopsgrant.grant("s.yaml", data, both, add=readers),
         lambda: sopsops.reencrypt("s.yaml", data, both, readers, **at),
         lambda: sopsops.replace_content("s.yaml", data, both, b"k: w\n", **at),
         lambda: sopsops.decrypt("s.yaml", data, both, **at),
@@ -409,7 +418,7 @@ def test_pgp_entries_are_left_by_a_grant_and_wrapped_anew_by_a_reencryption(
     old = with_pgp(gnupg, elsewhere)
     home_only = {k: v for k, v in gnupg.items() if k != "GNUPGHOME"}
     sops = SopsProgram(sopsfiles.old_sops().path, home_only)
-    granted = sopsops.grant("s.yaml", old, [ALICE.identity], add=[BOB.recipient])
+    granted = sopsgrant.grant("s.yaml", old, [ALICE.identity], add=[BOB.recipient])
     sopsverify.verify_grant("s.yaml", old, granted.data, granted)
     sealed = sopsops.reencrypt(
         "s.yaml",
@@ -672,7 +681,7 @@ def test_a_post_quantum_recipient_that_nobody_can_write_is_a_key_error() -> None
 
     quantum = parse_recipient(encode("age1pq", bytes(1216)))
     with pytest.raises(KeyFormatError):
-        sopsops.grant(
+        sopsgrant.grant(
             "s.yaml", sample("3.11", "s.yaml"), [ALICE.identity], add=[quantum]
         )
 

@@ -13,7 +13,7 @@ from nixsecrets.secretfiles import sopsmeta
 from nixsecrets.secretfiles.sopsblock import Block, Edit
 from nixsecrets.secretfiles.sopsquick import look
 from nixsecrets.secretfiles.sopsstate import read_actual, read_closely
-from nixsecrets.secretfiles.sopsyaml import UsualBlock
+from nixsecrets.secretfiles.sopsusual import UsualBlock
 from nixsecrets.secretfiles.state import Actual
 from nixsecrets.splice import apply_edits
 from tests.fleet import age_key, ssh_key

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nixsecrets.secretfiles import sopsmeta, sopsops, sopsrekey, sopsverify
+from nixsecrets.secretfiles import sopsgrant, sopsmeta, sopsops, sopsrekey, sopsverify
 from nixsecrets.secretfiles.program import SopsProgram
 from nixsecrets.secretfiles.sopskey import data_key
 from tests.fleet import age_key
@@ -44,7 +44,7 @@ def in_place(name: str, data: bytes) -> str | None:
     file = sopsmeta.parse(name, data)
     key = data_key(file, [ALICE.identity])
     edits = sopsrekey.rekeyed(file, key, bytes(range(32)), NOW)
-    return None if edits is None else sopsops._edited(file, edits).decode()
+    return None if edits is None else sopsgrant.edited(file, edits).decode()
 
 
 @pytest.mark.parametrize("version", sopsfiles.SOPS)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixsecrets.errors import NixsecretsError, SecretFileError
-from nixsecrets.secretfiles import ageops, sopsmeta, sopsops, sopsverify
-from nixsecrets.secretfiles.sopsops import SopsSealed, WrittenEntry
+from nixsecrets.secretfiles import ageops, sopsgrant, sopsmeta, sopsops, sopsverify
+from nixsecrets.secretfiles.sopsgrant import SopsSealed, WrittenEntry
 from nixsecrets.splice import apply_edits
 from tests.fleet import age_key, ssh_key
 from tests.secretfiles import sopsfiles
@@ -28,7 +28,7 @@ NAMES = [*sopsfiles.PLAIN, "many.yaml"]
 def granted(name: str) -> tuple[bytes, SopsSealed]:
     old = sopsfiles.sample("3.11", name, *LABELS)
     add = [BOB.recipient, WEB.recipient.converted()]
-    return old, sopsops.grant(name, old, [ALICE.identity], add=add)
+    return old, sopsgrant.grant(name, old, [ALICE.identity], add=add)
 
 
 def rewritten(folder: Path, name: str = "s.yaml") -> SopsSealed:

@@ -1,0 +1,176 @@
+"""The entries of sops files: what wraps a data key for a reader, and the grant.
+
+A grant is ours alone: the data key is unwrapped, wrapped once more, and inserted as
+text; the values are not looked at.  Nothing is believed to be right before
+`sopsverify` has read it back.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from nixsecrets.errors import SecretFileError
+from nixsecrets.keys.identities import Identity, X25519Identity
+from nixsecrets.keys.recipients import Recipient
+from nixsecrets.secretfiles import agefile, ageops, sopsmeta
+from nixsecrets.secretfiles.chunk import seal_chunk
+from nixsecrets.secretfiles.sopsblock import Edit
+from nixsecrets.secretfiles.sopskey import data_key
+from nixsecrets.secretfiles.sopsmeta import SopsFile
+from nixsecrets.secretfiles.wrap import FILE_KEY_SIZE, Proof, header_mac, wrap
+from nixsecrets.splice import apply_edits
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenEntry:
+    """An age entry that we wrote, with what proves that its reader can open it.
+
+    `proof` and `file_key` (of the `enc`) are None for kinds that only pyrage writes.
+    """
+
+    recipient: Recipient
+    enc: str = field(repr=False)
+    proof: Proof | None = field(repr=False)
+    file_key: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SopsSealed:
+    """A sops file that we wrote, with what is needed to check it once it is staged.
+
+    `entries` are the age entries of the whole file as (label, enc), `written` those of
+    them that are new, `inserted` the edits that made a grant out of the old text (empty
+    for a file that sops wrote anew).  `digest` is the SHA-256 of the plaintext as sops
+    prints it, None after a grant, which never sees it; `values` is the hash over all
+    values that the MAC has to hold, for a file that was re-encrypted in place.
+    """
+
+    data: bytes = field(repr=False)
+    entries: tuple[tuple[str, str], ...] = field(repr=False)
+    written: tuple[WrittenEntry, ...]
+    inserted: tuple[Edit, ...] = field(repr=False)
+    data_key: bytes = field(repr=False)
+    digest: bytes | None = field(repr=False)
+    values: bytes | None = field(default=None, repr=False)
+
+    @property
+    def recipients(self) -> tuple[Recipient, ...]:
+        """The readers whose entries are new."""
+        return tuple(entry.recipient for entry in self.written)
+
+
+def grant(
+    path: str,
+    data: bytes,
+    identities: Sequence[Identity],
+    *,
+    add: Sequence[Recipient] = (),
+    replace: Sequence[tuple[int, Recipient]] = (),
+) -> SopsSealed:
+    """Give more readers the data key; every other byte of the file stays.
+
+    `add` is appended in order; each pair of `replace` puts another recipient in the
+    place of an age entry, counted in file order.
+
+    Raises:
+        IdentityError: no identity opens an age entry.
+        SecretFileError: the file is damaged, has several key groups, or its documents
+            name different recipients.
+        KeyFormatError: a recipient cannot be written.
+
+    """
+    file = sopsmeta.parse(path, data)
+    require_agreement(file)
+    key = data_key(file, identities)
+    swapped = [(at, wrapped(key, recipient)) for at, recipient in replace]
+    added = [wrapped(key, recipient) for recipient in add]
+    entries = [(entry.label, entry.enc) for entry in file.entries]
+    for at, entry in swapped:
+        entries[at] = pair(entry)
+    entries += map(pair, added)
+    edits = tuple(
+        edit
+        for block in file.blocks
+        for edit in (
+            *(e for at, entry in swapped for e in block.replace(at, *pair(entry))),
+            *(block.append([pair(entry) for entry in added]) if added else ()),
+        )
+    )
+    return SopsSealed(
+        data=edited(file, edits),
+        entries=tuple(entries),
+        written=(*(entry for _, entry in swapped), *added),
+        inserted=edits,
+        data_key=key,
+        digest=None,
+    )
+
+
+def wrapped(key: bytes, recipient: Recipient) -> WrittenEntry:
+    """Return a new entry: a small age file for one reader, with its own file key."""
+    if recipient.ours:
+        file_key = os.urandom(FILE_KEY_SIZE)
+        wrapped = wrap(file_key, recipient)
+        header = agefile.join_header([wrapped.spelled])
+        mac = header_mac(file_key, header)
+        payload = seal_chunk(file_key, key)
+        enc = agefile.encode(header, mac, payload, armored=True)
+        return WrittenEntry(recipient, enc.decode(), wrapped.proof, file_key)
+    sealed = ageops.seal(key, [recipient], armored=True)
+    proof = sealed.proofs[0] if sealed.proofs else None
+    return WrittenEntry(recipient, sealed.data.decode(), proof, sealed.file_key)
+
+
+def pair(entry: WrittenEntry) -> tuple[str, str]:
+    """Return label and `enc`, as they stand in a file."""
+    return entry.recipient.text, entry.enc
+
+
+def edited(file: SopsFile, edits: Iterable[Edit]) -> bytes:
+    """Return the bytes of a file after some edits."""
+    return apply_edits(file.text, edits).encode("utf-8", "surrogateescape")
+
+
+def with_throw_away(file: SopsFile, key: bytes) -> tuple[bytes, X25519Identity]:
+    """Return the file with one throw-away age recipient, and its identity."""
+    throw_away = X25519Identity.generate("throw-away identity")
+    only = pair(wrapped(key, throw_away.recipients[0]))
+    edits = [edit for block in file.blocks for edit in block.only(*only)]
+    return edited(file, edits), throw_away
+
+
+def with_entries(
+    file: SopsFile,
+    pairs: list[tuple[str, str]],
+    written: tuple[WrittenEntry, ...],
+    key: bytes,
+    plaintext: bytes | None = None,
+    *,
+    values: bytes | None = None,
+) -> SopsSealed:
+    """Put `pairs` in the place of the only entry, in every document."""
+    first, *rest = pairs
+    edits = [
+        edit
+        for block in file.blocks
+        for edit in (*block.replace(0, *first), *(block.append(rest) if rest else ()))
+    ]
+    return SopsSealed(
+        data=edited(file, edits),
+        entries=tuple(pairs),
+        written=written,
+        inserted=(),
+        data_key=key,
+        digest=None if plaintext is None else hashlib.sha256(plaintext).digest(),
+        values=values,
+    )
+
+
+def require_agreement(file: SopsFile) -> None:
+    """Raise `SecretFileError` unless all documents name the same readers."""
+    if not file.agree:
+        raise SecretFileError(
+            "the documents of the file name different recipients",
+            "re-encrypt it: nixsecrets rekey",
+        )
