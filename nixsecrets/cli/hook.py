@@ -164,7 +164,15 @@ def _judged(
 ) -> list[tuple[str, Finding]]:
     """Judge the changes; each finding with the commit it is in ("": the index)."""
     found: dict[Finding, str] = {}
-    with git.reader(limit=BLOB_LIMIT) as reader:
+    cut: set[str] = set()
+    with git.reader(limit=BLOB_LIMIT) as read:
+
+        def reader(oid: str) -> bytes:
+            data = read(oid)
+            if len(data) >= BLOB_LIMIT:
+                cut.add(oid)
+            return data
+
         for changes in wanted:
             judge = Judge(Snapshot(git, reader, changes.commit), scan)
             for finding in judge.findings(changes.changed, changes.deleted):
@@ -174,6 +182,11 @@ def _judged(
                     f"{MAP_NAME} is not in git, so its rules do not count",
                     f"git add {MAP_NAME}",
                 )
+    if cut:
+        from nixsecrets.reports import counted
+
+        number = counted(len(cut), "file")
+        ui.warn(f"{number} over 64 MB: only the beginning was judged")
     return [(commit, finding) for finding, commit in found.items()]
 
 

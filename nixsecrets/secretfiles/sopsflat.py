@@ -104,9 +104,9 @@ def read_dotenv(text: str) -> tuple[FlatBlock, ...]:
 
     Raises:
         SecretFileError: there are none, or they do not fit together.
-
     """
-    if "\r\n" in text and "\r\nsops_" in text:
+    found = _DOTENV_LINE.finditer(text) if "\r" in text else ()
+    if "\r\nsops_" in text or any(line[3].endswith("\r") for line in found):
         refuse(
             "has CRLF line ends, which sops takes for part of the values",
             "convert it to LF line ends",

@@ -43,6 +43,12 @@ def test_hostile_megabytes_are_read_once(name: str, what: str) -> None:
     TARGETS[name](data[: SMALLER.get(name, len(data))])
 
 
+def test_what_the_fuzzer_found_stays_mended() -> None:
+    (env,) = seeds("sops-dotenv")
+    last = env.rindex(b"\nsops_lastmodified")
+    TARGETS["sops-dotenv"](env[:last] + b"\r\nX=y" + env[last:])
+
+
 def test_the_fuzzer_sees_which_lines_an_input_reaches(tmp_path: Path) -> None:
     pytest.importorskip("atheris")
     arguments = ("-m", "tests.fuzz", "--seconds", "1", "lock")

@@ -24,10 +24,8 @@ readers = ["web"]
 FIX = re.compile(r"^    (\S.*)$", re.MULTILINE)
 
 
-@pytest.fixture(params=["", "fleet"], ids=["at the top", "in a folder"])
-def placed(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Fleet, str]:
-    """A fleet in order, whose map lies at the top or in a folder (`fleet/`)."""
-    below = f"{request.param}/" if request.param else ""
+def placed(tmp_path: Path, below: str) -> Fleet:
+    """A fleet in order, whose map lies at the top, or below in `fleet/`."""
     fleet = make_fleet(tmp_path, hosts=("web",))
     put_on_path(fleet, tmp_path / "bin")
     fleet.write(f"{below}nixsecrets.toml", fleet.map_text(TABLES))
@@ -35,10 +33,8 @@ def placed(tmp_path: Path, request: pytest.FixtureRequest) -> tuple[Fleet, str]:
     fleet.sops_encrypt(f"{below}secrets/app.yaml", "a: b\n", [alice])
     fleet.age_encrypt(f"{below}secrets/wifi file.age", "wifi", alice, web)
     fleet.ok("-C", below or ".", "rekey", "--yes")
-    fleet.ok("-C", below or ".", "accept", "secrets/wifi file.age")
     fleet.commit("start")
-    assert fleet.run("-C", below or ".", "check").returncode == 0
-    return fleet, below
+    return fleet
 
 
 def shell(fleet: Fleet, command: str) -> subprocess.CompletedProcess[str]:
@@ -97,11 +93,16 @@ SPOILED: dict[str, Callable[[Fleet, str], None]] = {
 }
 
 
-@pytest.mark.parametrize("what", SPOILED)
+IN_A_FOLDER = ("a plaintext for age", "a value in the open", "several stale files")
+WHERE = [("", what) for what in SPOILED] + [("fleet/", what) for what in IN_A_FOLDER]
+
+
+@pytest.mark.parametrize(("below", "what"), WHERE)
 def test_the_command_under_a_finding_of_check_mends_it(
-    placed: tuple[Fleet, str], what: str
+    tmp_path: Path, below: str, what: str
 ) -> None:
-    fleet, below = placed
+    fleet = placed(tmp_path, below)
+    assert fleet.run("-C", below or ".", "check").stdout == ""
     SPOILED[what](fleet, below)
     found = fleet.run("-C", below or ".", "check")
     assert found.returncode == 1
@@ -115,14 +116,18 @@ def test_the_command_under_a_finding_of_check_mends_it(
     assert again.returncode == 0, again.stdout
 
 
-@pytest.mark.parametrize("what", SPOILED)
+JUDGED = [pair for pair in WHERE if "readers" not in pair[1] and "stale" not in pair[1]]
+
+
+@pytest.mark.parametrize(("below", "what"), JUDGED)
 def test_the_command_under_a_finding_of_the_hook_mends_it(
-    placed: tuple[Fleet, str], what: str
+    tmp_path: Path, below: str, what: str
 ) -> None:
-    fleet, below = placed
+    fleet = placed(tmp_path, below)
     SPOILED[what](fleet, below)
     fleet.git("add", "-A")
     found = fleet.run("hook", "run")
+    assert found.returncode == (what != "a generated file")
     for fix in FIX.findall(found.stdout):
         assert shell(fleet, fix).returncode == 0, fix
         fleet.git("add", "-A")
@@ -130,19 +135,19 @@ def test_the_command_under_a_finding_of_the_hook_mends_it(
     assert again.returncode == 0, again.stdout
 
 
+@pytest.mark.parametrize("below", ["", "fleet/"])
 def test_what_was_never_committed_is_taken_out_and_not_restored(
-    placed: tuple[Fleet, str],
+    tmp_path: Path, below: str
 ) -> None:
-    fleet, below = placed
+    fleet = placed(tmp_path, below)
     fleet.write(f"{below}secrets/new.age", "age-encryption.org/v1\n-> broken\n")
     fleet.git("add", "-A")
     for found in (
         fleet.run("-C", below or ".", "check"),
         fleet.run("hook", "run"),
     ):
-        assert re.search(
-            r"^    git( -C fleet)? rm --cached ", found.stdout, re.MULTILINE
-        )
+        pattern = r"^    git( -C fleet)? rm --cached "
+        assert re.search(pattern, found.stdout, re.MULTILINE)
         assert "checkout" not in found.stdout
 
 

@@ -298,6 +298,19 @@ def test_thousands_of_files_at_once_are_judged(guarded: Fleet) -> None:
     assert stopped(done, "NS001  secrets/zz.age", "1 finding;")
 
 
+def test_what_was_not_read_to_its_end_is_told(guarded: Fleet) -> None:
+    key = age_key().private.encode()
+    guarded.write("small.bin", bytes(10 << 20) + key)
+    guarded.git("add", "-A")
+    assert stopped(attempt(guarded, "commit", "-m", "x"), "NS005  small.bin")
+    guarded.git("rm", "-qf", "small.bin")
+    guarded.write("big.bin", bytes(65 << 20) + key)
+    guarded.git("add", "-A")
+    done = attempt(guarded, "commit", "-m", "x")
+    assert done.returncode == 0
+    assert "warning: 1 file over 64 MB: only the beginning was judged" in done.stderr
+
+
 def test_git_settings_of_a_person_change_nothing(guarded: Fleet) -> None:
     for name, value in (
         ("diff.ignoreSubmodules", "all"),
