@@ -29,6 +29,7 @@ from nixsecrets.repo.files import sha256
 from nixsecrets.repo.signals import deferred
 from nixsecrets.repo.staging import open_back, read_back
 from nixsecrets.repo.tree import Repo
+from nixsecrets.secretfiles import wrap
 from nixsecrets.secretfiles.ageops import Streamed
 
 if TYPE_CHECKING:  # loading multiprocessing takes 15 ms
@@ -232,6 +233,7 @@ def hired(maker: Maker, numbers: Sequence[int]) -> Iterator[Crew]:
     if number < 2 or large:
         yield Alone(maker)
         return
+    wrap.load_libraries()
     workers: list[_Worker] = []
     try:
         with deferred():

@@ -104,6 +104,16 @@ def unwrap(stanza: Stanza, identity: Identity) -> bytes | None:
     return None
 
 
+def load_libraries() -> None:
+    """Load what wraps and opens: once before a process forks, not in every child."""
+    import pyrage
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+    from nacl import bindings
+
+    del pyrage, InvalidTag, AESGCM, bindings
+
+
 def header_mac(file_key: bytes, header: bytes) -> bytes:
     """Return the MAC of a header (its bytes from the first one through `---`)."""
     return hmac.digest(_hkdf(file_key, b"", b"header"), header, "sha256")
