@@ -1,7 +1,7 @@
 """The values of a sops file under another data key, in place: all else stays as it is.
 
 As `sops rotate` does it, but without a run of 20 ms for each file, and without writing
-comments and indentation anew (ADR 13).  It shows first that it has understood the file:
+comments and indentation anew (ADR 15).  It shows first that it has understood the file:
 the hash over all values, worked out from what was opened, is the one that the file's
 MAC holds.  What it does not understand it declines, and sops rotates.  Source:
 getsops/sops aes/cipher.go and sops.go (additional data, MAC).
