@@ -75,9 +75,10 @@ def parse(path: str, data: bytes) -> SopsFile:
             The message says what is wrong in words that need no file name.
 
     """
-    looked = sopsquick.look(path, data)
-    if looked is not None:
-        return _usual(looked, data.decode("utf-8", "surrogateescape"))
+    found = sopsquick.metadata(path, data)
+    pairs = found and found.entries()
+    if found and pairs:
+        return _usual(found, pairs, data.decode("utf-8", "surrogateescape"))
     kind = format_for(path)
     if kind is SopsFormat.BINARY:
         kind = sniffed(data) or kind
@@ -90,12 +91,13 @@ def parse_as(kind: SopsFormat, data: bytes) -> SopsFile:
     return _interpret(kind, text, _blocks(kind, text))
 
 
-def _usual(looked: sopsquick.Look, text: str) -> SopsFile:
+def _usual(
+    found: sopsquick.Metadata, pairs: list[tuple[str, str]], text: str
+) -> SopsFile:
     """Return the same for a file that is spelled exactly as sops does."""
     # what follows the entries is ASCII: as many characters as bytes
-    end = len(text) - looked.behind
-    block = UsualBlock(text, Later(text), end, looked.enc_first)
-    pairs = looked.entries()
+    end = len(text) - found.behind
+    block = UsualBlock(text, Later(text), end, found.enc_first)
     return SopsFile(
         format=SopsFormat.YAML,
         text=text,
@@ -104,10 +106,10 @@ def _usual(looked: sopsquick.Look, text: str) -> SopsFile:
         agree=True,
         groups=1,
         others=(),
-        mac=looked.mac,
-        lastmodified=looked.lastmodified,
-        version=looked.version,
-        options=looked.options,
+        mac=found.mac,
+        lastmodified=found.lastmodified,
+        version=found.version,
+        options=found.options,
     )
 
 

@@ -49,6 +49,7 @@ _ENC = (
 )
 _NEW_ENTRY = re.compile(rb"        - %b          %b" % (_ENC, _LABEL), re.DOTALL)
 _OLD_ENTRY = re.compile(rb"        - %b          %b" % (_LABEL, _ENC), re.DOTALL)
+_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 # What stands around them, in the order of the fields in sops (stores/stores.go).
 _BEFORE = re.compile(
     rb"(?:    (?:kms|gcp_kms|hckms|azure_kv|hc_vault): \[\]\n)*+    age:\n"
@@ -69,36 +70,54 @@ _STANZA = re.compile(
 )
 
 
-class Look(NamedTuple):
-    """What a quick look saw: of each entry its label, its stanza's head, its tag.
+class Metadata(NamedTuple):
+    """The metadata as it is spelled: of each entry its label and its lines of base64.
 
-    A head is a stanza's type and, for ssh keys, the tag of the key.  `tags` end the
-    entries' payloads: equal ones belong to copies.  `encs` are the lines of base64,
-    still indented.  The entries end `behind` bytes before the file does; `enc_first`
-    is their order since sops 3.13.  `whole` says that all values are encrypted; False
-    says nothing.
+    The lines are still indented, and nothing was decoded yet.  `values` is what stands
+    above.  The entries end `behind` bytes before the file does; `enc_first` is their
+    order since sops 3.13.
     """
 
-    labels: tuple[bytes, ...]
+    values: bytes
+    labels: list[bytes]
     encs: list[bytes]
-    heads: tuple[bytes, ...]
-    tags: tuple[bytes, ...]
     lastmodified: str
     mac: str
     version: str
     options: Options
     behind: int
     enc_first: bool
+
+    def entries(self) -> list[tuple[str, str]] | None:
+        """Return label and `enc` of each entry as the readers of `sopsmeta` do.
+
+        None where there is something else than base64 between the lines' ends.
+        """
+        joined = b",".join(self.encs).replace(_PAD, b"\n")
+        if joined.translate(None, _LETTERS).strip(b",\n"):
+            return None
+        encs = joined.decode().split(",")
+        pairs = zip(self.labels, encs, strict=True)
+        return [(label.decode(), f"{_BEGIN}\n{enc}\n{_END}\n") for label, enc in pairs]
+
+
+class Look(NamedTuple):
+    """What a quick look saw: of each entry its label, its stanza's head, its tag.
+
+    A head is a stanza's type and, for ssh keys, the tag of the key.  `tags` end the
+    entries' payloads: equal ones belong to copies.  `whole` says that all values are
+    encrypted; False says nothing.
+    """
+
+    labels: tuple[bytes, ...]
+    heads: tuple[bytes, ...]
+    tags: tuple[bytes, ...]
+    options: Options
     whole: bool
 
-    def entries(self) -> list[tuple[str, str]]:
-        """Return label and `enc` of each entry, as the readers of `sopsmeta` do."""
-        pairs = zip(self.labels, self.encs, strict=True)
-        return [(label.decode(), _armored(enc)) for label, enc in pairs]
 
-
-def look(path: str, data: bytes) -> Look | None:
-    """Take a sops file in, None where it is not spelled exactly as sops spells it."""
+def metadata(path: str, data: bytes) -> Metadata | None:
+    """Take a sops file apart, None where it is not spelled exactly as sops does."""
     values, key, block = data.partition(b"\nsops:\n")
     if not key or not _plain_document(path, values):
         return None
@@ -112,29 +131,36 @@ def look(path: str, data: bytes) -> Look | None:
     labels, encs = entries[0:-1:3], entries[1:-1:3]
     if pattern is _NEW_ENTRY:
         labels, encs = encs, labels
-    stanzas = [stanza for enc in encs if (stanza := _decoded(enc))]
-    if len(stanzas) != len(encs):
-        return None
-    text = values.decode("utf-8", "surrogateescape")
     when, mac, *options, version = fields.groups()
-    return Look(
-        labels=tuple(labels),
+    return Metadata(
+        values=values,
+        labels=labels,
         encs=encs,
-        heads=tuple([stanza[1] for stanza in stanzas]),
-        tags=tuple([stanza[2] for stanza in stanzas]),
         lastmodified=when.decode(),
         mac=mac.decode(),
         version=version.decode(),
         options=_options(*options),
         behind=len(entries[-1]),
         enc_first=pattern is _NEW_ENTRY,
-        whole="ENC[" in text and _YAML_VALUES.fullmatch(text + "\n") is not None,
     )
 
 
-def _armored(enc: bytes) -> str:
-    text = enc.replace(_PAD, b"\n").decode()
-    return f"{_BEGIN}\n{text}\n{_END}\n"
+def look(path: str, data: bytes) -> Look | None:
+    """Take a sops file in, None where it is not spelled exactly as sops spells it."""
+    found = metadata(path, data)
+    if found is None:
+        return None
+    stanzas = [stanza for enc in found.encs if (stanza := _decoded(enc))]
+    if len(stanzas) != len(found.encs):
+        return None
+    text = found.values.decode("utf-8", "surrogateescape")
+    return Look(
+        labels=tuple(found.labels),
+        heads=tuple([stanza[1] for stanza in stanzas]),
+        tags=tuple([stanza[2] for stanza in stanzas]),
+        options=found.options,
+        whole="ENC[" in text and _YAML_VALUES.fullmatch(text + "\n") is not None,
+    )
 
 
 def _decoded(enc: bytes) -> "re.Match[bytes] | None":
