@@ -28,6 +28,7 @@ from nixsecrets.keys.identities import (
 )
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.plan import Action, Plan, Reason, Step
+from nixsecrets.policy.model import Reader
 from nixsecrets.repo import private
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.staging import Batch
@@ -280,5 +281,10 @@ def _record(step: Step, digest: str, world: World) -> Record | None:
     """Return the lock's word on a new file; one that only moved keeps its own."""
     if step.action is Action.MOVE and step.reason is Reason.RENAMED:
         return world.lock.record(step.origin or step.path, digest)
-    recipients = tuple(reader.recipient for reader in step.target)
+    # the same tuple for all files that share their readers, which the lock goes by
+    recipients = world.book.memory.ask(_recipients, step.target)
     return Record(recipients, digest, "written")
+
+
+def _recipients(readers: Sequence[Reader]) -> tuple[Recipient, ...]:
+    return tuple(reader.recipient for reader in readers)
