@@ -30,7 +30,6 @@ from nixsecrets.keys.recipients import Recipient
 from nixsecrets.plan import Action, Plan, Reason, Step
 from nixsecrets.policy.model import Reader
 from nixsecrets.repo import private
-from nixsecrets.repo.files import sha256
 from nixsecrets.repo.staging import Batch
 from nixsecrets.secretfiles.ageops import Streamed
 from nixsecrets.secretfiles.program import SopsProgram
@@ -228,11 +227,8 @@ def _shares(maker: Maker) -> tuple[list[int], list[int]]:
 def _stage(step: Step, made: bytes | Streamed, batch: Batch) -> tuple[str, str]:
     """Stage a step's new bytes; return where they wait, and their SHA-256."""
     before = step.before if step.origin is None else None
-    if isinstance(made, Streamed):
-        after = batch.stage_blocks(step.path, made.blocks(), before=before)
-    else:
-        batch.stage(step.path, made, before=before)
-        after = sha256(made)
+    blocks = made.blocks() if isinstance(made, Streamed) else (made,)
+    after = batch.stage_blocks(step.path, blocks, before=before)
     if step.origin is not None:
         batch.delete(step.origin, step.before or "")
     return str(batch.staged_path(step.path)), after

@@ -93,7 +93,7 @@ class Maker:
             with open_back(place, job.step.path) as file:
                 verify_large(job, sealed, file, self.bench)
             return
-        new = read_back(place, sha256(sealed.data), job.step.path)
+        new = read_back(place, sealed.data, job.step.path)
         verify(job, sealed, new, self.bench)
 
     def _loaded(self, job: Job) -> Job:

@@ -94,12 +94,12 @@ class Batch:
         """Paths with other names (hard links), which keep the old content: say so."""
         return tuple(self._hard_links)
 
-    def stage(self, path: str, data: bytes, *, before: str | None) -> None:
+    def stage(self, path: str, data: bytes, *, before: str | None) -> str:
         """Write `data` as the new content of `path`; nothing is replaced yet.
 
         As `stage_blocks`.
         """
-        self.stage_blocks(path, (data,), before=before)
+        return self.stage_blocks(path, (data,), before=before)
 
     def stage_blocks(
         self, path: str, blocks: Iterable[bytes], *, before: str | None
@@ -301,16 +301,18 @@ class Batch:
         return _Home(found, folder, beside)
 
 
-def read_back(place: str, after: str, path: str) -> bytes:
-    """Return what was staged at `place` for `path`, whose SHA-256 is to be `after`.
+def read_back(place: str, expected: bytes | str, path: str) -> bytes:
+    """Return what was staged at `place` for `path`: the bytes `expected`.
 
-    Raises `SecretFileError` where the disk gives something else.
+    Or those that have this SHA-256.  Raises `SecretFileError` where the disk gives
+    something else.
     """
     try:
         data = files.read_bytes_nofollow(place)
     except OSError as error:
         raise _unchanged(files.explained(error, "read back", path)) from error
-    if files.sha256(data) != after:
+    found = data if isinstance(expected, bytes) else files.sha256(data)
+    if found != expected:
         raise SecretFileError(
             f"{quoted(path)} reads back other than it was written",
             "nothing was replaced; look at the system's log for disk errors",
