@@ -85,7 +85,7 @@ def grant(
     key = data_key(file, identities)
     swapped = [(at, wrapped(key, recipient)) for at, recipient in replace]
     added = [wrapped(key, recipient) for recipient in add]
-    entries = [(entry.label, entry.enc) for entry in file.entries]
+    entries: list[tuple[str, str]] = list(file.entries)
     for at, entry in swapped:
         entries[at] = pair(entry)
     entries += map(pair, added)

@@ -7,7 +7,7 @@ nothing and trusts no order of keys, which changed between sops 3.7 and 3.13.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from nixsecrets.keys.forms import SELECTION as SELECTION
 from nixsecrets.keys.recipients import Recipient, recipient_of
@@ -31,17 +31,24 @@ _OTHER_KEYS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One age recipient of a sops file.
+class Entry(NamedTuple):
+    """One age recipient of a sops file, as the file has it.
 
-    `label` is the text of its `recipient` field, `recipient` the key it spells (None
-    where it spells none), `enc` the armored age file that holds the data key.
+    `label` is the text of its `recipient` field, `enc` the armored age file that holds
+    the data key.
     """
 
     label: str
-    recipient: Recipient | None
-    enc: str = field(repr=False)
+    enc: str
+
+    @property
+    def recipient(self) -> Recipient | None:
+        """The key that the label spells, None where it spells none."""
+        return recipient_of(self.label)
+
+    def __repr__(self) -> str:
+        """Show the label alone."""
+        return f"Entry({self.label!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +109,7 @@ def _usual(
         format=SopsFormat.YAML,
         text=text,
         blocks=(block,),
-        entries=tuple([Entry(la, recipient_of(la), enc) for la, enc in pairs]),
+        entries=tuple(map(Entry._make, pairs)),
         agree=True,
         groups=1,
         others=(),
@@ -160,7 +167,7 @@ def _interpret(kind: SopsFormat, text: str, blocks: tuple[Block, ...]) -> SopsFi
 
 
 def _entry(label: str, enc: str) -> Entry:
-    return Entry(label, recipient_of(label), enc.strip() + "\n")
+    return Entry(label, enc.strip() + "\n")
 
 
 def _text(fields: Mapping[str, Node], name: str) -> str:

@@ -127,7 +127,7 @@ def replace_content(
         layout=layout,
         workdir=workdir,
     )
-    entries = [(entry.label, entry.enc) for entry in file.entries]
+    entries: list[tuple[str, str]] = list(file.entries)
     other_readers = recipients is not None and not _same(file, recipients)
     if edited is None and not other_readers:
         return SopsSealed(data, tuple(entries), (), (), key, None)

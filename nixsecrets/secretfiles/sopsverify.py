@@ -92,13 +92,11 @@ def _check_untouched(old: str, new: str, sealed: SopsSealed) -> None:
 
 def _check_entries(file: SopsFile, sealed: SopsSealed) -> None:
     """Check all entries against the plan, and open those that we wrote."""
-    found = tuple((entry.label, entry.enc) for entry in file.entries)
-    if not file.agree or found != sealed.entries:
+    if not file.agree or file.entries != sealed.entries:
         _deviates("its entries are not those that were planned")
-    labels = {enc: label for label, enc in found}
     for entry in sealed.written:
         _check_entry(entry, sealed.data_key)
-        if labels.get(entry.enc) != entry.recipient.text:
+        if (entry.recipient.text, entry.enc) not in file.entries:
             _deviates("an entry is labelled with somebody else's key")
 
 
