@@ -162,9 +162,9 @@ def test_a_bug_shows_no_value(
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(
         "from nixsecrets.repo import staging\n"
-        "def broken(self, path, data, *, before):\n"
-        "    raise ValueError(data)\n"
-        "staging.Batch.stage = broken\n"
+        "def broken(self, path, blocks, *, before):\n"
+        "    raise ValueError(list(blocks))\n"
+        "staging.Batch.stage_blocks = broken\n"
     )
     done = subprocess.run(
         [sys.executable, "-m", "nixsecrets", "set", *args],
