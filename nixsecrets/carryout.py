@@ -18,6 +18,7 @@ from nixsecrets.keys.recipients import KeyId, Recipient
 from nixsecrets.plan import Action, Reason, Step
 from nixsecrets.policy.model import Reader
 from nixsecrets.secretfiles import (
+    agelarge,
     ageops,
     ageverify,
     sopsgrant,
@@ -37,7 +38,7 @@ class Moved:
 
 Content = bytes | Spooled
 """A plaintext: in memory, or where it is too large for that (age files only)."""
-Sealed = Moved | ageops.Sealed | ageops.Streamed | sopsgrant.SopsSealed
+Sealed = Moved | ageops.Sealed | agelarge.Streamed | sopsgrant.SopsSealed
 KEEPS_KEY = (Action.GRANT, Action.FORM_CHANGE)
 
 
@@ -140,12 +141,12 @@ def carry_out(job: Job, bench: Bench) -> Sealed:
             assert_never(never)
 
 
-def _age(job: Job, bench: Bench) -> ageops.Sealed | ageops.Streamed:
+def _age(job: Job, bench: Bench) -> ageops.Sealed | agelarge.Streamed:
     step = job.step
     content = job.content
     if isinstance(content, Spooled):
         if not step.armored:
-            return ageops.seal_large(content, job.recipients)
+            return agelarge.seal_large(content, job.recipients)
         content = b"".join(content.blocks())
     if content is not None:
         return ageops.seal(content, job.recipients, armored=step.armored)
@@ -248,7 +249,7 @@ def verify(job: Job, sealed: Sealed, new: bytes, bench: Bench) -> None:
         case Moved():
             if new != _old(job):
                 raise SecretFileError(f"{job.step.path}: was not moved as it was")
-        case ageops.Streamed():
+        case agelarge.Streamed():
             raise RuntimeError("a large file is verified piece by piece")
         case ageops.Sealed():
             _verify_age(job, sealed, new, bench)
@@ -259,7 +260,7 @@ def verify(job: Job, sealed: Sealed, new: bytes, bench: Bench) -> None:
 
 
 def verify_large(
-    job: Job, sealed: ageops.Streamed, new: BinaryIO, bench: Bench
+    job: Job, sealed: agelarge.Streamed, new: BinaryIO, bench: Bench
 ) -> None:
     """Check a large staged file as `verify` does, read back piece by piece."""
     _require_planned(job, sealed, bench)
@@ -276,7 +277,7 @@ def _require_planned(job: Job, sealed: Sealed, bench: Bench) -> None:
     else:
         planned = job.recipients
     unchanged = isinstance(sealed, sopsgrant.SopsSealed) and job.content is not None
-    if isinstance(sealed, ageops.Streamed):
+    if isinstance(sealed, agelarge.Streamed):
         sealed = sealed.sealed
     if list(sealed.recipients) == planned or (unchanged and not sealed.recipients):
         return

@@ -30,7 +30,7 @@ from nixsecrets.repo.signals import deferred
 from nixsecrets.repo.staging import open_back, read_back
 from nixsecrets.repo.tree import Repo
 from nixsecrets.secretfiles import wrap
-from nixsecrets.secretfiles.ageops import Streamed
+from nixsecrets.secretfiles.agelarge import Streamed
 
 if TYPE_CHECKING:  # loading multiprocessing takes 15 ms
     from multiprocessing.connection import Connection

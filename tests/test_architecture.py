@@ -11,7 +11,6 @@ PACKAGE = PROJECT / "nixsecrets"
 TEXT = (PROJECT / "docs/architecture.md").read_text(encoding="utf-8")
 LONG = {
     "findings.py": "a table of texts",
-    "ageops.py": "sealing, opening and granting share the file key and its entries",
 }
 PACKAGES = sorted(p.parent for p in PACKAGE.glob("*/__init__.py"))
 

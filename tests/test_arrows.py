@@ -58,7 +58,16 @@ MAY_IMPORT["cli"] = {*MAY_IMPORT, "click", "rich"}
 PURE_LAYERS = {"errors", "splice", "findings", "reports", "policy", "render"}
 PURE_LAYERS |= {"plan", "steps", "problems", "generated", "diff", "vouch", "lint"}
 # Parsing of secret files is judgement too; these modules seal, open or run sops.
-DOING = {"ageops", "chunk", "program", "rage", "sopsgrant", "sopsone", "sopsops"}
+DOING = {
+    "agelarge",
+    "ageops",
+    "chunk",
+    "program",
+    "rage",
+    "sopsgrant",
+    "sopsone",
+    "sopsops",
+}
 DOING |= {"sopsrekey", "sopsrun", "sopsverify", "stream", "wrap"}
 IMPURE = {
     "getpass",

@@ -28,7 +28,7 @@ from nixsecrets.plan import Plan, describe
 from nixsecrets.policy import edit as policy_edit
 from nixsecrets.policy.model import Rule
 from nixsecrets.repo import files
-from nixsecrets.secretfiles import ageops, ageverify, rage, sopsdamage
+from nixsecrets.secretfiles import agelarge, ageverify, rage, sopsdamage
 from nixsecrets.secretfiles.state import Actual, NotSecret
 from nixsecrets.secretfiles.stream import LARGE, Spooled
 from nixsecrets.steps import converge, wanted_options
@@ -208,7 +208,7 @@ def plaintext_to(
         except OSError as error:
             raise files.explained(error, "read", actual.path) from error
         if large:
-            ageops.decrypt_to(file, target, bench.identities)
+            agelarge.decrypt_to(file, target, bench.identities)
         else:
             target.write(plaintext(world, actual, bench))
 

@@ -3,18 +3,17 @@
 A header is ours to write, a payload never is: pyrage encrypts it to a throw-away
 identity, through which the new file's key comes out; then the throw-away stanza and
 any grease are dropped and the readers' stanzas are written, in their order.  A grant
-touches nothing but the header.  Bytes in, bytes out: no file is opened here (large ones
-are read and written in pieces, by what the caller opened), and nothing is believed to
-be right before `ageverify` has read it back.
+touches nothing but the header.  Bytes in, bytes out: no file is opened here, and
+nothing is believed to be right before `ageverify` has read it back.  What is too large
+for memory is `agelarge`'s.
 """
 
 import hashlib
 import hmac
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
-from io import BytesIO
-from typing import BinaryIO, TypeVar
+from typing import TypeVar
 
 from nixsecrets.errors import IdentityError, KeyFormatError, SecretFileError
 from nixsecrets.keys.identities import (
@@ -24,9 +23,8 @@ from nixsecrets.keys.identities import (
     X25519Identity,
 )
 from nixsecrets.keys.recipients import Recipient
-from nixsecrets.secretfiles import agefile, rage, stream
+from nixsecrets.secretfiles import agefile, rage
 from nixsecrets.secretfiles.agefile import AgeFile, Stanza
-from nixsecrets.secretfiles.stream import LARGE, Spooled
 from nixsecrets.secretfiles.wrap import Proof, header_mac, unwrap, wrap
 
 T = TypeVar("T")
@@ -71,7 +69,7 @@ def seal(
         )
     if any(recipient.post_quantum for recipient in recipients):
         return _seal_post_quantum(plaintext, recipients, armored=armored)
-    throw_away = _throw_away()
+    throw_away = throw_away_identity()
     foreign = [recipient for recipient in recipients if not recipient.ours]
     raw = agefile.parse(rage.encrypt(plaintext, [*throw_away.recipients, *foreign]))
     _, *written = _entries(raw, 1 + len(foreign))
@@ -85,35 +83,6 @@ def seal(
         file_key=key,
         digest=hashlib.sha256(plaintext).digest(),
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Streamed:
-    """An age file too large for memory: `sealed.data` is its header alone."""
-
-    sealed: Sealed
-    content: Spooled
-
-    def blocks(self) -> Iterator[bytes]:
-        """Yield the bytes of the file; once, for a key has one payload."""
-        yield self.sealed.data
-        yield from stream.encrypt(self.sealed.file_key or b"", self.content.blocks())
-
-
-def seal_large(content: Spooled, recipients: Sequence[Recipient]) -> Streamed | Sealed:
-    """Do as `seal` for a value that is not read as a whole.
-
-    Post-quantum readers alone are the exception: only pyrage writes their payloads,
-    and it never hands out a file key.  Raises as `seal`.
-    """
-    if any(recipient.post_quantum for recipient in recipients):
-        return seal(b"".join(content.blocks()), recipients)
-    header = seal(b"", recipients)
-    file = agefile.parse(header.data)
-    head = replace(
-        header, data=file.binary[: file.payload_start], digest=content.digest
-    )
-    return Streamed(head, content)
 
 
 def reencrypt(
@@ -187,7 +156,7 @@ def file_key(
     """
     if isinstance(file, bytes):
         file = agefile.parse(file)
-    key = _find_key(file, identities, first)
+    key = find_key(file, identities, first)
     if key is None:
         raise _nobody_opens(file)
     return key
@@ -203,72 +172,16 @@ def decrypt(data: bytes, identities: Sequence[Identity]) -> bytes:
     return _decrypted(agefile.parse(data), identities, None)
 
 
-def decrypt_to(
-    file: BinaryIO, target: rage.Writable, identities: Sequence[Identity]
-) -> None:
-    """Write the plaintext of a large file, without armor, chunk by chunk.
-
-    Each chunk is authentic when it is written; where this raises, some may be missing.
-    Raises as `decrypt`, and what `target` raises.
-    """
-    head = start_of(file)
-    key = _find_key(head, identities, None)
-    if key is not None:
-        decrypt_to_with_key(file, head, key, target)
-        return
-
-    def attempt(group: Sequence[Identity]) -> None:
-        file.seek(0)
-        rage.decrypt_to(file, target, group)
-
-    _by_pyrage(head, identities, attempt)
-
-
-def start_of(file: BinaryIO) -> AgeFile:
-    """Return a large file without armor, of whose payload only the start is there.
-
-    Raises:
-        SecretFileError: it breaks the grammar.
-    """
-    file.seek(0)
-    return agefile.parse(file.read(LARGE))
-
-
-def decrypt_to_with_key(
-    file: BinaryIO, head: AgeFile, key: bytes, target: rage.Writable
-) -> None:
-    """Write the plaintext of a file whose key is known; raises as `decrypt_to`."""
-    throw_away = _throw_away()
-    header = agefile.join_header([wrap(key, throw_away.recipients[0]).spelled])
-    rage.decrypt_to(behind(header, key, file, head), target, [throw_away])
-
-
-def behind(header: bytes, key: bytes, file: BinaryIO, head: AgeFile) -> rage.Readable:
-    """Return the payload of a large file behind another header."""
-    start = agefile.encode(header, header_mac(key, header), b"", armored=False)
-    file.seek(head.payload_start)
-    return _Behind(BytesIO(start), file)
-
-
-@dataclass(frozen=True, slots=True)
-class _Behind:
-    start: BytesIO
-    rest: BinaryIO
-
-    def read(self, size: int = -1) -> bytes:
-        return self.start.read(size) or self.rest.read(size)
-
-
 def _decrypted(
     file: AgeFile, identities: Sequence[Identity], first: int | None
 ) -> bytes:
-    key = _find_key(file, identities, first)
+    key = find_key(file, identities, first)
     if key is not None:
         return decrypt_with_key(file, key)
-    return _by_pyrage(file, identities, lambda group: rage.decrypt(file.binary, group))
+    return by_pyrage(file, identities, lambda group: rage.decrypt(file.binary, group))
 
 
-def _by_pyrage(
+def by_pyrage(
     file: AgeFile,
     identities: Sequence[Identity],
     attempt: Callable[[Sequence[Identity]], T],
@@ -299,7 +212,7 @@ def decrypt_with_key(file: AgeFile, key: bytes) -> bytes:
     Raises:
         SecretFileError: the payload is damaged or was tampered with.
     """
-    throw_away = _throw_away()
+    throw_away = throw_away_identity()
     header = agefile.join_header([wrap(key, throw_away.recipients[0]).spelled])
     return rage.decrypt(_assemble(header, key, file, armored=False), [throw_away])
 
@@ -314,7 +227,7 @@ def check_mac(file: AgeFile, key: bytes) -> None:
 
 
 @cache
-def _throw_away() -> X25519Identity:
+def throw_away_identity() -> X25519Identity:
     """Return the identity that stands in for the readers while pyrage is at work.
 
     One for each process: no file that leaves this module has a stanza for it.
@@ -322,7 +235,7 @@ def _throw_away() -> X25519Identity:
     return X25519Identity.generate("throw-away identity")
 
 
-def _find_key(
+def find_key(
     file: AgeFile, identities: Sequence[Identity], first: int | None
 ) -> bytes | None:
     """Return the file key if an identity of our own kinds finds it, MAC checked."""

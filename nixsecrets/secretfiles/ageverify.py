@@ -14,15 +14,17 @@ from nixsecrets.keys.identities import Identity
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.secretfiles import agefile, rage
 from nixsecrets.secretfiles.agefile import AgeFile
-from nixsecrets.secretfiles.ageops import (
-    Sealed,
+from nixsecrets.secretfiles.agelarge import (
     Streamed,
     behind,
+    decrypt_to_with_key,
+    start_of,
+)
+from nixsecrets.secretfiles.ageops import (
+    Sealed,
     check_mac,
     decrypt,
-    decrypt_to_with_key,
     decrypt_with_key,
-    start_of,
 )
 from nixsecrets.secretfiles.agestate import fits
 from nixsecrets.secretfiles.wrap import header_mac, opens_to

@@ -249,14 +249,14 @@ def _rekeyed(
     new_key = os.urandom(_DATA_KEY_SIZE)
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     changed = sopsrekey.rekeyed(file, old_key, new_key, now)
-    if changed is None:
+    values = mac_of(file, old_key)
+    if changed is None or values is None:
         return None
     _require_readers(recipients)
     written = tuple(sopsgrant.wrapped(new_key, recipient) for recipient in recipients)
     pairs = list(map(sopsgrant.pair, written))
     edits = [*changed, *file.blocks[0].only(*pairs[0])]
     single = sopsmeta.parse_as(file.format, sopsgrant.edited(file, edits))
-    values = mac_of(file, old_key)
     return sopsgrant.with_entries(single, pairs, written, new_key, values=values)
 
 
