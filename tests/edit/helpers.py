@@ -4,7 +4,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pexpect
@@ -48,14 +48,22 @@ def plaintext_below(folder: Path, canary: str = CANARY) -> list[Path]:
     ]
 
 
-@contextmanager
-def terminal(fleet: Fleet, *args: str) -> Iterator["pexpect.spawn[str]"]:
+def terminal(fleet: Fleet, *args: str) -> "AbstractContextManager[pexpect.spawn[str]]":
     """Run nixsecrets on a pseudo-terminal of its own."""
+    command = (sys.executable, "-m", "nixsecrets", *args)
+    return on_terminal(fleet, *command, PYTHONPATH=str(PROJECT))
+
+
+@contextmanager
+def on_terminal(
+    fleet: Fleet, command: str, *args: str, **env: str
+) -> Iterator["pexpect.spawn[str]"]:
+    """Run a program on a pseudo-terminal of its own."""
     child = pexpect.spawn(
-        sys.executable,
-        ["-m", "nixsecrets", *args],
+        command,
+        list(args),
         cwd=str(fleet.root),
-        env={**fleet.env, "PYTHONPATH": str(PROJECT), "TERM": "xterm"},
+        env={**fleet.env, "TERM": "xterm", **env},
         encoding="utf-8",
         timeout=60,
         dimensions=(24, 100),
