@@ -19,9 +19,11 @@ from nixsecrets.carryout import (
     Bench,
     Job,
     Sealed,
+    Unread,
     carry_out,
     verify,
     verify_large,
+    verify_values,
 )
 from nixsecrets.errors import ConflictError, NixsecretsError
 from nixsecrets.repo import files, processes
@@ -82,19 +84,24 @@ class Maker:
         self._unproved[number] = job, sealed
         return sealed if isinstance(sealed, Streamed) else sealed.data
 
-    def prove(self, number: int, place: str) -> None:
-        """Check what was staged at `place`, read back from there.
+    def prove(self, places: Mapping[int, str]) -> None:
+        """Check what was staged, by job, read back from its place.
 
         Raises:
             SecretFileError: it is not what it must be; nothing may be replaced.
         """
+        checked = [self._checked(number, place) for number, place in places.items()]
+        unread = [one for one in checked if one is not None]
+        verify_values(unread, self.bench)
+
+    def _checked(self, number: int, place: str) -> Unread | None:
         job, sealed = self._unproved.pop(number)
         if isinstance(sealed, Streamed):  # every byte of it is authenticated
             with open_back(place, job.step.path) as file:
                 verify_large(job, sealed, file, self.bench)
-            return
+            return None
         new = read_back(place, sealed.data, job.step.path)
-        verify(job, sealed, new, self.bench)
+        return verify(job, sealed, new, self.bench)
 
     def _loaded(self, job: Job) -> Job:
         if job.step.before is None:
@@ -143,9 +150,8 @@ class Alone(Crew):
             yield number, made
 
     def prove(self, places: Mapping[int, str]) -> None:
-        """Check them one after the other."""
-        for number, place in places.items():
-            self.maker.prove(number, place)
+        """Check them."""
+        self.maker.prove(places)
 
 
 @dataclass
@@ -197,8 +203,8 @@ class Gang(Crew):
             mine = worker.made & places.keys()
             worker.made.clear()
             if mine:
-                worker.waiting = len(mine)
-                _send(worker, ("prove", [(n, places[n]) for n in sorted(mine)]))
+                worker.waiting = 1
+                _send(worker, ("prove", [({n: places[n] for n in sorted(mine)},)]))
         for _, answer in self._answers():
             if isinstance(answer, NixsecretsError):
                 raise answer
@@ -273,7 +279,7 @@ def _serve(maker: Maker, pipe: "Connection", parent: int) -> None:
     """Answer until the parent closes its end, or is gone."""
     tasks: dict[str, Callable[..., object]] = {
         "make": lambda number: (number, _guarded(maker, number)),
-        "prove": lambda number, place: _proved(maker, number, place),
+        "prove": lambda places: _proved(maker, places),
     }
     with suppress(EOFError, OSError):
         while True:
@@ -295,9 +301,9 @@ def _guarded(maker: Maker, number: int) -> Made:
         return error
 
 
-def _proved(maker: Maker, number: int, place: str) -> NixsecretsError | None:
+def _proved(maker: Maker, places: Mapping[int, str]) -> NixsecretsError | None:
     try:
-        maker.prove(number, place)
+        maker.prove(places)
     except NixsecretsError as error:
         return error
     return None

@@ -66,6 +66,7 @@ DOING = {
     "rage",
     "sopsgrant",
     "sopsone",
+    "sopsmany",
     "sopsops",
 }
 DOING |= {"sopsrekey", "sopsrun", "sopsverify", "stream", "wrap"}

@@ -135,9 +135,13 @@ def edited(file: SopsFile, edits: Iterable[Edit]) -> bytes:
 def with_throw_away(file: SopsFile, key: bytes) -> tuple[bytes, X25519Identity]:
     """Return the file with one throw-away age recipient, and its identity."""
     throw_away = X25519Identity.generate("throw-away identity")
-    only = pair(wrapped(key, throw_away.recipients[0]))
-    edits = [edit for block in file.blocks for edit in block.only(*only)]
-    return edited(file, edits), throw_away
+    return only_for(file, key, throw_away.recipients[0]), throw_away
+
+
+def only_for(file: SopsFile, key: bytes, recipient: Recipient) -> bytes:
+    """Return the file with one age recipient in the place of all."""
+    only = pair(wrapped(key, recipient))
+    return edited(file, [edit for block in file.blocks for edit in block.only(*only)])
 
 
 def with_entries(

@@ -129,8 +129,13 @@ def run(
             check=False,
         )
     except OSError as error:
-        reason = error.strerror or "it does not start"
-        raise ProgramError(f"cannot run {path}: {reason}", INSTALL) from error
+        raise does_not_start(path, error) from error
+
+
+def does_not_start(path: Path, error: OSError) -> ProgramError:
+    """Return the error for a program that could not even be started."""
+    reason = error.strerror or "it does not start"
+    return ProgramError(f"cannot run {path}: {reason}", INSTALL)
 
 
 def fail(

@@ -10,8 +10,15 @@ from pathlib import Path
 from typing import NoReturn
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.keys.identities import Identity, PluginIdentity
-from nixsecrets.secretfiles import agefile, sopskey, sopsmeta, sopsops
+from nixsecrets.keys.identities import Identity, PluginIdentity, X25519Identity
+from nixsecrets.secretfiles import (
+    agefile,
+    sopsgrant,
+    sopskey,
+    sopsmany,
+    sopsmeta,
+    sopsops,
+)
 from nixsecrets.secretfiles.ageops import check_mac
 from nixsecrets.secretfiles.agestate import fits
 from nixsecrets.secretfiles.chunk import open_chunk
@@ -20,6 +27,8 @@ from nixsecrets.secretfiles.sopsgrant import SopsSealed, WrittenEntry
 from nixsecrets.secretfiles.sopsmeta import SopsFile
 from nixsecrets.secretfiles.sopsstate import read_enc
 from nixsecrets.secretfiles.wrap import opens_to
+
+_OTHER_CONTENT = "its plaintext is not the one that was to be encrypted"
 
 
 def verify_grant(path: str, old: bytes, new: bytes, sealed: SopsSealed) -> None:
@@ -34,23 +43,16 @@ def verify_grant(path: str, old: bytes, new: bytes, sealed: SopsSealed) -> None:
 
 
 def verify_reencrypted(
-    path: str,
-    new: bytes,
-    sealed: SopsSealed,
-    identities: Sequence[Identity] = (),
-    *,
-    sops: SopsProgram,
-    workdir: Path,
-) -> None:
-    """Check a file that sops wrote: its readers are those planned, and sops opens it
-    to the plaintext that was to be encrypted, MAC included.
+    path: str, new: bytes, sealed: SopsSealed, identities: Sequence[Identity] = ()
+) -> SopsFile:
+    """Check a re-encrypted file as far as sops is not needed; return what was read.
 
-    An identity that is one of the readers unwraps the data key; plugins are not asked
-    once more, and where there is no such identity, the data key at hand is used.
+    Its readers are those planned.  An identity that is one of them unwraps the data
+    key; plugins are not asked once more, and where there is no such identity, the data
+    key at hand is used.  `verify_values` has to follow.
 
     Raises:
         SecretFileError: with what is wrong.
-        ProgramError: sops does not run.
 
     """
     file = sopsmeta.parse(path, new)
@@ -61,18 +63,52 @@ def verify_reencrypted(
         key = sopskey.data_key(file, readers, opener=sopskey.opened_by_pyrage)
         if key != sealed.data_key:
             _deviates("its data key is not the one that was wrapped")
-    if sealed.digest is None and sealed.values is None:
-        return
-    plaintext = sopsops.decrypt_with_key(
-        file, sealed.data_key, sops=sops, workdir=workdir
+    if sealed.values is not None and (
+        sopskey.mac_of(file, sealed.data_key) != sealed.values
+    ):
+        _deviates(_OTHER_CONTENT)
+    return file
+
+
+def verify_values(
+    written: Sequence[tuple[SopsFile, SopsSealed]],
+    *,
+    sops: SopsProgram,
+    workdir: Path,
+) -> None:
+    """Check that sops opens re-encrypted files to what was encrypted, MACs included.
+
+    Raises:
+        SecretFileError: with what is wrong.
+        ProgramError: sops does not run.
+
+    """
+    told = [pair for pair in written if pair[1].values is not None]
+    read = _read_at_once(told, sops, workdir) if len(told) > 1 else set()
+    for place, (file, sealed) in enumerate(told):
+        if place not in read:  # which says what is wrong, if anything is
+            sopsops.decrypt_with_key(file, sealed.data_key, sops=sops, workdir=workdir)
+    for file, sealed in written:
+        if sealed.digest is not None:
+            plaintext = sopsops.decrypt_with_key(
+                file, sealed.data_key, sops=sops, workdir=workdir
+            )
+            if hashlib.sha256(plaintext).digest() != sealed.digest:
+                _deviates(_OTHER_CONTENT)
+
+
+def _read_at_once(
+    told: Sequence[tuple[SopsFile, SopsSealed]], sops: SopsProgram, workdir: Path
+) -> set[int]:
+    """Return the places of the files whose values sops found to be those of the MAC."""
+    throw_away = X25519Identity.generate("throw-away identity")
+    only = throw_away.recipients[0]
+    return sopsmany.read_by_sops(
+        sops,
+        [(f.format, sopsgrant.only_for(f, s.data_key, only)) for f, s in told],
+        identity=throw_away.secret_text(),
+        workdir=workdir,
     )
-    if sealed.values is not None:
-        # sops found its values to be those of its MAC
-        same = sopskey.mac_of(file, sealed.data_key) == sealed.values
-    else:
-        same = hashlib.sha256(plaintext).digest() == sealed.digest
-    if not same:
-        _deviates("its plaintext is not the one that was to be encrypted")
 
 
 def _check_untouched(old: str, new: str, sealed: SopsSealed) -> None:

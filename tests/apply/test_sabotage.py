@@ -81,20 +81,27 @@ def job(name: str, data: bytes, action: Action) -> Job:
 
 
 def make_and_prove(
-    name: str, files: dict[str, bytes], action: Action, tmp_path: Path, memory: Path
+    name: str,
+    files: dict[str, bytes],
+    action: Action,
+    tmp_path: Path,
+    memory: Path,
+    copies: int = 1,
 ) -> None:
-    """Make a file, stage it, prove it."""
+    """Make a file, stage it, prove it; with `copies`, several at once."""
     root = tmp_path / "repo"
     root.mkdir()
     (root / name).write_bytes(files[name])
     sops = SopsProgram.find(os.environ)
     bench = Bench((ALICE.identity,), memory, sops)
-    maker = Maker(Repo(root, None), [job(name, files[name], action)], bench)
-    staged = tmp_path / "staged"
-    made = maker.make(0)
-    assert isinstance(made, bytes)
-    staged.write_bytes(made)
-    maker.prove(0, str(staged))
+    jobs = [job(name, files[name], action)] * copies
+    maker = Maker(Repo(root, None), jobs, bench)
+    staged = {number: str(tmp_path / f"staged-{number}") for number in range(copies)}
+    for number, place in staged.items():
+        made = maker.make(number)
+        assert isinstance(made, bytes)
+        Path(place).write_bytes(made)
+    maker.prove(staged)
 
 
 def cases(names: Sequence[str], *actions: Action) -> pytest.MarkDecorator:
@@ -105,10 +112,16 @@ def cases(names: Sequence[str], *actions: Action) -> pytest.MarkDecorator:
 
 
 @cases([*AGE, *SOPS], *ACTIONS)
+@pytest.mark.parametrize("copies", [1, 3])
 def test_without_sabotage_the_proof_succeeds(
-    name: str, action: Action, files: dict[str, bytes], tmp_path: Path, memory: Path
+    name: str,
+    action: Action,
+    copies: int,
+    files: dict[str, bytes],
+    tmp_path: Path,
+    memory: Path,
 ) -> None:
-    make_and_prove(name, files, action, tmp_path, memory)
+    make_and_prove(name, files, action, tmp_path, memory, copies)
 
 
 # --- what is done wrong ---------------------------------------------------------------
@@ -255,12 +268,13 @@ def assert_caught(
     files: dict[str, bytes],
     tmp_path: Path,
     memory: Path,
+    copies: int = 1,
 ) -> None:
     """The sabotaged step does not pass."""
     with pytest.MonkeyPatch.context() as patch:
         sabotage(patch)
         with pytest.raises(SecretFileError):
-            make_and_prove(name, files, action, tmp_path, memory)
+            make_and_prove(name, files, action, tmp_path, memory, copies)
 
 
 @pytest.mark.parametrize("what", AGE_BOTH)
@@ -511,17 +525,19 @@ def values_misread(patch: Patch) -> None:
 IN_PLACE = ["s.yaml", "s.json", "s.ini", "s.bin"]
 
 
+@pytest.mark.parametrize("copies", [1, 3])  # three of them take one run of sops
 @pytest.mark.parametrize("sabotage", [values_turned, mac_turned, values_misread])
 @cases(IN_PLACE, REENCRYPT)
 def test_wrong_values_under_a_new_key_are_caught(
     sabotage: Sabotage,
     name: str,
     action: Action,
+    copies: int,
     files: dict[str, bytes],
     tmp_path: Path,
     memory: Path,
 ) -> None:
-    assert_caught(sabotage, name, action, files, tmp_path, memory)
+    assert_caught(sabotage, name, action, files, tmp_path, memory, copies)
 
 
 @cases([*SOPS], *ACTIONS)

@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from nixsecrets.keys.identities import Identity
+from nixsecrets.secretfiles import sopsverify
 from nixsecrets.secretfiles.program import SopsProgram
+from nixsecrets.secretfiles.sopsgrant import SopsSealed
 from tests.fleet import reference_program, run_program, sops_path
 
 PLAIN = {
@@ -66,6 +69,19 @@ def decrypt(
         key.write_text(secret)
         env["SOPS_AGE_SSH_PRIVATE_KEY_FILE"] = str(key)
     return run_program(str(program.path), "decrypt", name, env=env, cwd=folder)
+
+
+def verify(
+    program: SopsProgram,
+    name: str,
+    data: bytes,
+    sealed: SopsSealed,
+    who: Identity,
+    folder: Path,
+) -> None:
+    """Check a re-encrypted file in full, as `who` reads it."""
+    file = sopsverify.verify_reencrypted(name, data, sealed, [who])
+    sopsverify.verify_values([(file, sealed)], sops=program, workdir=folder)
 
 
 def _env(folder: Path) -> dict[str, str]:

@@ -689,6 +689,4 @@ def test_a_post_quantum_recipient_that_nobody_can_write_is_a_key_error() -> None
 def verify(
     name: str, sealed: SopsSealed, who: Reader, sops: SopsProgram, workdir: Path
 ) -> None:
-    sopsverify.verify_reencrypted(
-        name, sealed.data, sealed, [who.identity], sops=sops, workdir=workdir
-    )
+    sopsfiles.verify(sops, name, sealed.data, sealed, who.identity, workdir)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nixsecrets.secretfiles import sopsgrant, sopsmeta, sopsops, sopsrekey, sopsverify
+from nixsecrets.secretfiles import sopsgrant, sopsmeta, sopsops, sopsrekey
 from nixsecrets.secretfiles.program import SopsProgram
 from nixsecrets.secretfiles.sopskey import data_key
 from tests.fleet import age_key
@@ -63,9 +63,7 @@ def test_sops_reads_the_same_values_for_other_readers(
         sops=nothing,
         workdir=tmp_path,
     )
-    sopsverify.verify_reencrypted(
-        name, sealed.data, sealed, [BOB.identity], sops=program, workdir=tmp_path
-    )
+    sopsfiles.verify(program, name, sealed.data, sealed, BOB.identity, tmp_path)
     before = sopsfiles.decrypt(program, name, old, ALICE_KEY.private, tmp_path)
     after = sopsfiles.decrypt(program, name, sealed.data, BOB_KEY.private, tmp_path)
     assert after == before

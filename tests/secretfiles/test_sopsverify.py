@@ -43,14 +43,9 @@ def rewritten(folder: Path, name: str = "s.yaml") -> SopsSealed:
 
 
 def check(sealed: SopsSealed, data: bytes, folder: Path, who: object = ALICE) -> None:
-    sopsverify.verify_reencrypted(
-        "s.yaml",
-        data,
-        sealed,
-        [ALICE.identity] if who is ALICE else [EVE.identity],
-        sops=sopsfiles.old_sops(),
-        workdir=folder,
-    )
+    identity = ALICE.identity if who is ALICE else EVE.identity
+    program = sopsfiles.old_sops()
+    sopsfiles.verify(program, "s.yaml", data, sealed, identity, folder)
 
 
 def other_proof(entry: WrittenEntry) -> WrittenEntry:
