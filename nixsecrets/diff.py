@@ -22,7 +22,7 @@ from nixsecrets.policy.model import Desired, Reader
 from nixsecrets.problems import problems
 from nixsecrets.secretfiles.sniff import format_for
 from nixsecrets.secretfiles.state import Actual, Damaged
-from nixsecrets.steps import Context, change, converge, shared_prints, wanted_options
+from nixsecrets.steps import Context, change, converge, wanted_options
 from nixsecrets.world import ATTRIBUTES, MAP_NAME, World
 
 
@@ -39,7 +39,7 @@ def context(
         users=world.users,
         keep_data_key=keep_data_key,
         native=native,
-        shared=shared_prints(world.secrets.values()),
+        files=world.secrets.values(),
         gone=frozenset(gone),
     )
 
@@ -61,9 +61,8 @@ def converge_plan(world: World, ctx: Context | None = None) -> Plan:
     ctx = ctx or context(world)
     steps = [
         step
-        for actual in world.secrets.values()
-        if (want := desired(world, actual)) is not None
-        and (step := converge(actual, want, ctx)) is not None
+        for actual, want in world.wanted
+        if want is not None and (step := converge(actual, want, ctx)) is not None
     ]
     return Plan.of([*steps, *generated_steps(world, steps)], problems(world))
 

@@ -5,36 +5,35 @@ how bad it is, the catalogue's (`findings`).
 """
 
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from nixsecrets.findings import Code, Finding
 from nixsecrets.keys.forms import Backend, Owner, usable
 from nixsecrets.plan import Plan
-from nixsecrets.policy.model import Reader, Rule
+from nixsecrets.policy.model import Desired, Rule
 from nixsecrets.render import sopsconfig
 from nixsecrets.render.sopsconfig import ConfigRule
-from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret
+from nixsecrets.secretfiles.state import Damaged, NotSecret
 from nixsecrets.world import MAP_NAME, World
 
 
 def problems(world: World) -> list[Finding]:
     """Return what a person should look at and no step repairs."""
     return [
-        *_file_problems(world),
+        *_other_problems(world),
+        *_secret_problems(world),
         *_rule_problems(world),
         *_winner_problems(world),
     ]
 
 
-def _file_problems(world: World) -> Iterator[Finding]:
+def _other_problems(world: World) -> Iterator[Finding]:
+    """Yield what is no whole secret, and should be one."""
     for path, found in world.files.items():
-        match found:
-            case Actual():
-                yield from _actual_problems(world, found)
-            case NotSecret():
-                yield from _plaintext(world, found)
-            case Damaged():
-                yield Finding(path, Code.DAMAGED, found.reason)
+        if isinstance(found, NotSecret):
+            yield from _plaintext(world, found)
+        elif isinstance(found, Damaged):
+            yield Finding(path, Code.DAMAGED, found.reason)
 
 
 def _plaintext(world: World, found: NotSecret) -> Iterator[Finding]:
@@ -48,44 +47,40 @@ def _plaintext(world: World, found: NotSecret) -> Iterator[Finding]:
         )
 
 
-def _actual_problems(world: World, actual: Actual) -> Iterator[Finding]:
-    want = world.policy.desired(actual.path, actual.backend)
-    if want is None:
-        message = f"is an encrypted {actual.backend} file that no rule names"
-        yield Finding(actual.path, Code.UNMANAGED, message)
-        return
-    if actual.refusal is not None:
-        yield Finding(actual.path, Code.REFUSED, actual.refusal)
+def _secret_problems(world: World) -> Iterator[Finding]:
+    ask = world.book.memory.ask  # of files with the same readers the same is wrong
+    for actual, want in world.wanted:
+        if want is None:
+            message = f"is an encrypted {actual.backend} file that no rule names"
+            yield Finding(actual.path, Code.UNMANAGED, message)
+            continue
+        if actual.refusal is not None:
+            yield Finding(actual.path, Code.REFUSED, actual.refusal)
+        for code, message in ask(_unserved, want, world.users):
+            yield Finding(actual.path, code, message)
+
+
+def _unserved(want: Desired, users: frozenset[str]) -> list[tuple[Code, str]]:
+    """Return what keeps readers from being served as the map wants it."""
+    found: list[tuple[Code, str]] = []
     if want.unclaimed is not None:
         message = f"the map has no name {want.unclaimed}; only `always` may read it"
-        yield Finding(actual.path, Code.NO_SUCH_NAME, message)
-    ask = world.book.memory.ask  # the files of a rule share their readers
-    for message in ask(_unusable, want.readers, want.backend, world.users):
-        yield Finding(want.path, Code.UNUSABLE, message)
-
-
-def _unusable(
-    readers: Sequence[Reader], backend: Backend, users: frozenset[str]
-) -> list[str]:
-    """Return what keeps readers from being served by the file's backend."""
-    found: list[str] = []
-    for reader in readers:
+        found.append((Code.NO_SUCH_NAME, message))
+    for reader in want.readers:
         owner: Owner = "user" if reader.name in users else "host"
-        why = usable(reader.recipient, backend, owner)
+        why = usable(reader.recipient, want.backend, owner)
         if why is not None:
-            found.append(f"{reader.name} cannot read it: {why}")
-    kinds = {reader.recipient.post_quantum for reader in readers}
-    if backend is Backend.AGE and len(kinds) > 1:
-        found.append("age cannot mix post-quantum and classic recipients in one file")
+            found.append((Code.UNUSABLE, f"{reader.name} cannot read it: {why}"))
+    kinds = {reader.recipient.post_quantum for reader in want.readers}
+    if want.backend is Backend.AGE and len(kinds) > 1:
+        message = "age cannot mix post-quantum and classic recipients in one file"
+        found.append((Code.UNUSABLE, message))
     return found
 
 
 def _rule_problems(world: World) -> Iterator[Finding]:
-    used = {
-        winning[0].index
-        for path in world.files
-        if (winning := world.policy.winning(path)) is not None
-    }
+    winning = map(world.policy.winning, world.files)
+    used = {won[0].index for won in winning if won is not None}
     for rule in world.map.rules:
         if rule.index not in used:
             yield Finding(
@@ -103,8 +98,10 @@ def _winner_problems(world: World) -> Iterator[Finding]:
     text = world.texts.get(config) if config is not None else None
     if config is None or text is None:
         return
-    winners = _winners(world, config, text)
-    for path, rule in winners.items():
+    decide = sopsconfig.Winners(text, config)
+    if decide.only_ours():  # as nearly always: no need to ask for each file
+        return
+    for path, rule in _winners(world, decide).items():
         if rule is not None and not rule.ours:
             message = (
                 f"stock sops takes the foreign rule at {config}:{rule.line} for it"
@@ -112,10 +109,9 @@ def _winner_problems(world: World) -> Iterator[Finding]:
             yield Finding(path, Code.FOREIGN_RULE, message)
 
 
-def _winners(world: World, config: str, text: str) -> dict[str, ConfigRule | None]:
+def _winners(world: World, decide: sopsconfig.Winners) -> dict[str, ConfigRule | None]:
     """Return, for each managed sops file, the creation rule that stock sops takes."""
-    decide = sopsconfig.Winners(text, config)
-    folder = posixpath.dirname(config)
+    folder = posixpath.dirname(decide.filename)
     return {
         path: decide.winner(posixpath.relpath(path, folder) if folder else path)
         for path, actual in world.secrets.items()
@@ -128,8 +124,9 @@ def winner_changes(world: World, plan: Plan) -> list[str]:
     config = world.map.sops_config
     for step in plan.steps:
         if step.path == config and step.text is not None:
-            before = _winners(world, config, world.texts.get(config) or "")
-            after = _winners(world, config, step.text)
+            there = sopsconfig.Winners(world.texts.get(config) or "", config)
+            before = _winners(world, there)
+            after = _winners(world, sopsconfig.Winners(step.text, config))
             return [
                 f"{path}: was decided by the rule at {config}:{rule.line}"
                 for path, rule in before.items()

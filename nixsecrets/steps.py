@@ -17,13 +17,14 @@ from nixsecrets.plan import Action, Reason, Step
 from nixsecrets.policy.model import Desired, Reader
 from nixsecrets.secretfiles.sniff import SopsFormat, format_for
 from nixsecrets.secretfiles.sopsoptions import canonical_options
-from nixsecrets.secretfiles.state import Actual, Unknown
+from nixsecrets.secretfiles.state import Actual, State, Unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
     """What has to be known besides the files.
 
+    `files` are all secrets: of those that share a symmetric key none is granted.
     `users` are the names whose gain of a sops file re-encrypts it (they hold the git
     history); `native` are the operator's keys whose stanzas we unwrap ourselves, None
     where no identity is at hand (status, check); `gone` are keys that the command takes
@@ -34,7 +35,7 @@ class Context:
     users: frozenset[str] = frozenset()
     keep_data_key: bool = False
     native: frozenset[KeyId] | None = None
-    shared: frozenset[bytes] = frozenset()
+    files: Collection[Actual] = field(default=(), repr=False)
     gone: frozenset[KeyId] = frozenset()
     memory: Memory = field(default_factory=Memory, repr=False, compare=False)
 
@@ -52,7 +53,17 @@ def shared_prints(files: Iterable[Actual]) -> frozenset[bytes]:
 def converge(actual: Actual, desired: Desired, context: Context) -> Step | None:
     """Return the step that makes `actual` what the map wants, None if it is."""
     options = wanted_options(actual, desired)
+    ask = context.memory.ask  # most files show what others show, and want the same
+    if options is None and ask(_settled, actual.state, desired.readers, context.book):
+        return None
     return _step(actual, desired.readers, options, context)
+
+
+def _settled(state: State, wanted: Sequence[Reader], book: KeyBook) -> bool:
+    """Tell whether a file that shows `state` has exactly the readers wanted."""
+    if isinstance(state, Unknown):
+        return False
+    return _compared(state.recipients, wanted, book).nothing
 
 
 def change(
@@ -285,7 +296,8 @@ def _granting(
     actual: Actual, add: Sequence[Reader], context: Context
 ) -> tuple[Action, Reason]:
     """Return grant, or re-encryption where a grant would give more than was asked."""
-    if any(p in context.shared for p in actual.key_prints):
+    shared = context.memory.ask(shared_prints, context.files)
+    if any(p in shared for p in actual.key_prints):
         return Action.REENCRYPT, Reason.SHARED_KEY
     if actual.backend is Backend.SOPS:
         to_user = any(reader.name in context.users for reader in add)

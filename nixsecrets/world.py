@@ -14,7 +14,7 @@ from nixsecrets.errors import SecretFileError
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.policy.load import decode, load
-from nixsecrets.policy.model import RecipientMap
+from nixsecrets.policy.model import Desired, RecipientMap
 from nixsecrets.policy.resolve import LOCK_NAME as LOCK_NAME
 from nixsecrets.policy.resolve import Policy
 from nixsecrets.render.lock import Lock
@@ -61,10 +61,16 @@ class World:
         """Every key that has a name: the map's first, then retired, recorded ones."""
         return key_book(self.map, self.lock)
 
-    @property
+    @cached_property
     def secrets(self) -> dict[str, Actual]:
         """The files that are encrypted and whole."""
         return {p: f for p, f in self.files.items() if isinstance(f, Actual)}
+
+    @cached_property
+    def wanted(self) -> list[tuple[Actual, Desired | None]]:
+        """Each of them with what the map wants of it, None where no rule names it."""
+        desired = self.policy.desired
+        return [(one, desired(one.path, one.backend)) for one in self.secrets.values()]
 
     def key_in_map(self, recipient: Recipient) -> Recipient:
         """Return a reader's key as the map spells it (the ssh form of a host's)."""

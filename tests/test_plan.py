@@ -14,7 +14,7 @@ from nixsecrets.keys.recipients import Recipient, parse_recipient
 from nixsecrets.plan import Action, Plan, Reason, Step, describe
 from nixsecrets.policy.model import Desired, Reader, Rule
 from nixsecrets.secretfiles.state import Actual, Exact, Stated, Unknown
-from nixsecrets.steps import Context, change, converge, shared_prints
+from nixsecrets.steps import Context, change, converge
 from tests.fleet import rsa_key, ssh_key
 
 NAMES = ("alice", "bob", "brunnen", "schere", "stein")
@@ -39,7 +39,7 @@ def actual(backend: Backend, *names: str, **more: Any) -> Actual:
 
 def desired(backend: Backend, *names: str, rule: Rule = RULE) -> Desired:
     readers = tuple(Reader(name, form(name, backend)) for name in names)
-    return Desired("secrets/x", backend, rule, readers)
+    return Desired(backend, rule, readers)
 
 
 def names(readers: tuple[Reader, ...]) -> list[str]:
@@ -191,7 +191,7 @@ def test_re_encrypting_what_one_must_open_first_can_lock_its_operator_out() -> N
 def test_a_copy_is_written_anew_because_a_grant_would_open_its_original() -> None:
     first = actual(AGE, "alice")
     second = first._replace(path="secrets/y")
-    context = dataclasses.replace(CONTEXT, shared=shared_prints([first, second]))
+    context = dataclasses.replace(CONTEXT, files=(first, second))
     step = converge(first, desired(AGE, "alice", "stein"), context)
     assert step is not None
     assert (step.action, step.reason) == (Action.REENCRYPT, Reason.SHARED_KEY)

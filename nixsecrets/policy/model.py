@@ -113,14 +113,13 @@ class Reader(NamedTuple):
 
 
 class Desired(NamedTuple):
-    """What the map wants for one path.
+    """What the map wants for a path: one value for all paths with the same answer.
 
     `readers` are in set order: the keys of `always` first, each key once.
     `unclaimed` is the text that `{host}`/`{user}` captured when the map has no such
     name; the readers are then those of `always` only.
     """
 
-    path: str
     backend: Backend
     rule: Rule
     readers: tuple[Reader, ...]

@@ -51,9 +51,7 @@ class Policy:
         # asked several times for each of ten thousand paths
         self._won: dict[str, tuple[Rule, Match] | None] = {}
         self._desired: dict[str, Desired] = {}
-        self._wanted: dict[
-            tuple[int, Match, bool], tuple[tuple[Reader, ...], str | None]
-        ] = {}
+        self._wanted: dict[tuple[int, Match, bool], Desired] = {}
 
     def winning(self, path: str) -> tuple[Rule, Match] | None:
         """Return the first rule that covers `path`, and what its placeholders took."""
@@ -107,18 +105,16 @@ class Policy:
             return None
         rule, match = found
         key = rule.index, match, backend is Backend.AGE  # an enum's hash takes long
-        if key not in self._wanted:
-            self._wanted[key] = self._readers_of(rule, match, backend)
-        wanted = Desired(path, backend, rule, *self._wanted[key])
+        wanted = self._wanted.get(key)
+        if wanted is None:
+            wanted = self._wanted[key] = self._wants(rule, match, backend)
         self._desired[path] = wanted
         return wanted
 
-    def _readers_of(
-        self, rule: Rule, match: Match, backend: Backend
-    ) -> tuple[tuple[Reader, ...], str | None]:
-        """Return who reads what a rule matches so, and the name that the map lacks."""
+    def _wants(self, rule: Rule, match: Match, backend: Backend) -> Desired:
         unclaimed = self._unclaimed(match)
-        return self.readers(rule, None if unclaimed else match, backend), unclaimed
+        readers = self.readers(rule, None if unclaimed else match, backend)
+        return Desired(backend, rule, readers, unclaimed)
 
     def readers(
         self, rule: Rule, match: Match | None, backend: Backend

@@ -13,9 +13,9 @@ proof: `secretfiles` compares it with the file.
 """
 
 import hashlib
-import itertools
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -29,6 +29,7 @@ Members = tuple[Recipient, ...]
 
 _SEPARATORS = (",", ":")
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=_SEPARATORS).encode
+_QUOTE = json.encoder.encode_basestring  # what it does with a text
 _ENCODE_ASCII = json.JSONEncoder(separators=_SEPARATORS).encode
 _SHAPES: dict[str, dict[str, type]] = {
     "nixsecrets": {"nixsecrets": int},
@@ -115,7 +116,7 @@ class Lock:
             *sorted({_set_line(one) for one in ids.values()}),
             *self._file_lines({at: _set_id(one) for at, one in ids.items()}),
         ]
-        return "".join(line + "\n" for line in lines)
+        return "\n".join([*lines, ""])
 
     def _recipient_line(self, recipient: Recipient) -> str:
         value = {"recipient": recipient.id, "key": recipient.text}
@@ -126,14 +127,16 @@ class Lock:
         return _line(value)
 
     def _file_lines(self, set_ids: Mapping[int, str]) -> Iterator[str]:
-        for path in self.paths():
-            records = self._records[path]
-            sets = (set_ids[id(record.recipients)] for record in records)
-            lines = map(_file_line, itertools.repeat(path), sets, records)
-            yield from sorted(lines) if len(records) > 1 else lines
+        for path, records in sorted(self._records.items()):
+            lines = [
+                _file_line(path, set_ids[id(one.recipients)], one) for one in records
+            ]
+            yield from sorted(lines)
 
 
 def _fitting(found: tuple[Record, ...], sha256: str | None) -> tuple[Record, ...]:
+    if len(found) == 1:
+        return found
     return tuple(one for one in found if one.sha256 == sha256) or found
 
 
@@ -146,8 +149,8 @@ def _line(value: Mapping[str, object]) -> str:
 def _file_line(path: str, set_id: str, record: Record) -> str:
     sha256, how = record.sha256, record.how
     # put together here, because there are many and an encoder is made for each object
-    file, digest = _ENCODE(path), _ENCODE(sha256)
-    line = f'{{"file":{file},"set":"{set_id}","sha256":{digest},"how":{_ENCODE(how)}}}'
+    file, digest = _QUOTE(path), _QUOTE(sha256)
+    line = f'{{"file":{file},"set":"{set_id}","sha256":{digest},"how":{_QUOTE(how)}}}'
     if line.isprintable():
         return line
     return _line({"file": path, "set": set_id, "sha256": sha256, "how": how})
@@ -200,8 +203,9 @@ class _Reader:
             if recipients is None:
                 self.line = number
                 self.fail("no line defines the set of this file")
-            record = Record(recipients, value["sha256"], value["how"])
-            before = records.get(value["file"], ())
+            # `how` as one object for all, told apart by identity (`keys.memory`)
+            record = Record(recipients, value["sha256"], sys.intern(value["how"]))
+            before = records.setdefault(value["file"], (record,))
             if record not in before:
                 records[value["file"]] = (*before, record)
         return Lock(records, self.names)

@@ -20,9 +20,8 @@ _KEYWORDS = frozenset(
     ("assert", "else", "if", "in", "inherit", "let", "or", "rec", "then", "with")
 )
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_'-]*", re.ASCII)
-_ESCAPES = str.maketrans(
-    {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
-)
+_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}  # before all others: a backslash
+_ESCAPED = re.compile(r"[\\\"\n\r\t]|\$\{")
 _LINE_LENGTH = 100
 
 
@@ -53,7 +52,11 @@ def _header(filename: str) -> str:
 
 def nix_string(text: str) -> str:
     """Write `text` as a Nix string without interpolation or line breaks."""
-    return '"' + text.translate(_ESCAPES).replace("${", "\\${") + '"'
+    return '"' + _ESCAPED.sub(_escape, text) + '"'
+
+
+def _escape(found: re.Match[str]) -> str:
+    return _ESCAPES.get(found[0], "\\" + found[0])
 
 
 def _attribute(name: str) -> str:

@@ -178,8 +178,9 @@ class Repo:
         real = self._folders.get(folder)
         if real is None:
             joined = os.path.join(self.root, folder)
-            real = self._folders[folder] = self._inside(os.path.realpath(joined), path)
-        return _with_slash(real) + name
+            real = _with_slash(self._inside(os.path.realpath(joined), path))
+            self._folders[folder] = real
+        return real + name
 
     def _inside(self, real: str, path: str) -> str:
         top = str(self.top)

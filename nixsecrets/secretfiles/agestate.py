@@ -183,22 +183,24 @@ def _told(
     record: Record | None,
     ask: Callable[..., Any],
 ) -> State:
-    """Return what entries without surprises tell; `ask` calls a pure function."""
-    exact = ask(_exact, entries, book)
+    """Return what entries without surprises tell; `ask` calls a pure function.
+
+    So files that tell the same share one state.
+    """
+    exact: Exact | None = ask(_exact, entries, book)
     if exact is not None:
-        return Exact(exact)
+        return exact
     if record and record.sha256 == sha256:
-        if ask(_agrees, entries, record.recipients):
-            return Recorded(record.recipients, record.how)
-        return _unknown("nixsecrets.lock names other readers than it shows", entries)
+        recorded: State = ask(_recorded, entries, record.recipients, record.how)
+        return recorded
     return _unknown(_why_unknown(entries, book, record), entries)
 
 
-def _exact(entries: tuple[Stanza, ...], book: KeyBook) -> tuple[Recipient, ...] | None:
+def _exact(entries: tuple[Stanza, ...], book: KeyBook) -> Exact | None:
     """Return the owners of all entries by their tags, None where one has none."""
     tagged = [_owner(stanza, book) for stanza in entries]
     owners = tuple(recipient for recipient in tagged if recipient)
-    return owners if len(owners) == len(entries) else None
+    return Exact(owners) if len(owners) == len(entries) else None
 
 
 def _owner(stanza: Stanza, book: KeyBook) -> Recipient | None:
@@ -209,8 +211,13 @@ def _owner(stanza: Stanza, book: KeyBook) -> Recipient | None:
     return known[0] if len(known) == 1 else None
 
 
-def _agrees(entries: tuple[Stanza, ...], recipients: tuple[Recipient, ...]) -> bool:
-    return len(entries) == len(recipients) and all(map(fits, entries, recipients))
+def _recorded(
+    entries: tuple[Stanza, ...], recipients: tuple[Recipient, ...], how: str
+) -> Recorded | Unknown:
+    """Return what the lock says of them, unless they contradict it."""
+    if len(entries) == len(recipients) and all(map(fits, entries, recipients)):
+        return Recorded(recipients, how)
+    return _unknown("nixsecrets.lock names other readers than it shows", entries)
 
 
 def _why_unknown(

@@ -142,6 +142,23 @@ def test_entries_of_two_kinds_never_make_up_for_each_other(version: str) -> None
         assert read_actual(NAME, data, BOOK) == read_closely(NAME, data, BOOK)
 
 
+@pytest.mark.parametrize("letter", ["-", "=", " ", "\n", "\0"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_what_is_no_base64_never_fills_up_an_entry(version: str, letter: str) -> None:
+    """Passed over, the sixteen would leave a whole entry of the shorter kind."""
+    text = sample(version).decode()
+    file = sopsmeta.parse(NAME, text.encode())
+    begin, *lines, end = file.entries[0].enc.strip().split("\n")
+    long = 16 * letter + "".join(lines)
+    spread = [long[at : at + 64] for at in range(0, len(long), 64)]
+    enc = "\n".join([begin, *spread, end, ""])
+    edits = file.blocks[0].replace(0, LABELS[0], enc)
+    data = apply_edits(text, edits).encode()
+    assert len(file.entries[1].enc) == len(enc)
+    assert look(NAME, data) is None
+    assert read_actual(NAME, data, BOOK) == read_closely(NAME, data, BOOK)
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 @given(data=st.data())
 def test_it_declines_or_agrees_with_the_readers(
