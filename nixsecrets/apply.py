@@ -160,7 +160,7 @@ def unlocked(
     A passphrase is asked for only where no other identity fits a file.
     """
     wanted: dict[str, Locked] = {}
-    for readers in files:
+    for readers in {id(one): one for one in files}.values():  # many share theirs
         ids = {recipient.key_id for recipient in readers}
         if ids & keyring.key_ids or (not ids and keyring.identities):
             continue

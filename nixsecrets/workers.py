@@ -40,7 +40,7 @@ if TYPE_CHECKING:  # loading multiprocessing takes 15 ms
 Made = bytes | Streamed | NixsecretsError
 """A file's new bytes (a large one's in pieces), or why there are none."""
 
-_WAVE_FILES = 512
+_WAVE_FILES = 1024
 _WAVE_BYTES = 32 << 20
 _CHUNK = 8
 _WORTH_FORKING = 48  # jobs that only wrap a key; a fork costs as much as about ten

@@ -5,6 +5,7 @@ reads what for `policy.resolve`.
 """
 
 import re
+from functools import lru_cache
 
 from nixsecrets.errors import KeyFormatError, MapError
 from nixsecrets.keys.forms import SELECTION, Backend
@@ -47,6 +48,7 @@ _PATTERN_HINTS = {
 _KEYS_HINT = 'write keys = ["ssh-ed25519 AAAA…"]'
 
 
+@lru_cache(maxsize=4)  # a command that edits the map asks for the same two again
 def load(text: str, filename: str = "nixsecrets.toml") -> RecipientMap:
     """Return the recipient map that `text` describes.
 

@@ -16,6 +16,7 @@ from nixsecrets.keys.recipients import Recipient
 from nixsecrets.secretfiles import agefile, ageops, sopsmeta
 from nixsecrets.secretfiles.chunk import seal_chunk
 from nixsecrets.secretfiles.sopsblock import Edit
+from nixsecrets.secretfiles.sopsentries import changed
 from nixsecrets.secretfiles.sopskey import data_key
 from nixsecrets.secretfiles.sopsmeta import SopsFile
 from nixsecrets.secretfiles.wrap import FILE_KEY_SIZE, Proof, header_mac, wrap
@@ -47,7 +48,7 @@ class SopsSealed:
     """
 
     data: bytes = field(repr=False)
-    entries: tuple[tuple[str, str], ...] = field(repr=False)
+    entries: Sequence[tuple[str, str]] = field(repr=False)
     written: tuple[WrittenEntry, ...]
     inserted: tuple[Edit, ...] = field(repr=False)
     data_key: bytes = field(repr=False)
@@ -85,10 +86,11 @@ def grant(
     key = data_key(file, identities)
     swapped = [(at, wrapped(key, recipient)) for at, recipient in replace]
     added = [wrapped(key, recipient) for recipient in add]
-    entries: list[tuple[str, str]] = list(file.entries)
-    for at, entry in swapped:
-        entries[at] = pair(entry)
-    entries += map(pair, added)
+    entries = changed(
+        file.entries,
+        [(at, pair(entry)) for at, entry in swapped],
+        [pair(entry) for entry in added],
+    )
     edits = tuple(
         edit
         for block in file.blocks
@@ -99,7 +101,7 @@ def grant(
     )
     return SopsSealed(
         data=edited(file, edits),
-        entries=tuple(entries),
+        entries=entries,
         written=(*(entry for _, entry in swapped), *added),
         inserted=edits,
         data_key=key,

@@ -5,18 +5,19 @@ Pure: bytes in, values out.  Knows where metadata stands (`sopsyaml`, `sopsjson`
 nothing and trusts no order of keys, which changed between sops 3.7 and 3.13.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, assert_never
+from typing import assert_never
 
 from nixsecrets.keys.forms import SELECTION as SELECTION
-from nixsecrets.keys.recipients import Recipient, recipient_of
 from nixsecrets.secretfiles import sopsflat, sopsjson, sopsquick, sopsyaml
 from nixsecrets.secretfiles.sniff import SopsFormat as SopsFormat
 from nixsecrets.secretfiles.sniff import format_for as format_for
 from nixsecrets.secretfiles.sniff import looks_like_sops as looks_like_sops
 from nixsecrets.secretfiles.sniff import sniffed
 from nixsecrets.secretfiles.sopsblock import Block, Node, items, refuse
+from nixsecrets.secretfiles.sopsentries import Entry as Entry
+from nixsecrets.secretfiles.sopsentries import UsualEntries
 from nixsecrets.secretfiles.sopsoptions import Options as Options
 from nixsecrets.secretfiles.sopsoptions import canonical_options as canonical_options
 from nixsecrets.secretfiles.sopsusual import Later, UsualBlock
@@ -29,26 +30,6 @@ _OTHER_KEYS = {
     "azure_kv": ("vault_url", "name"),
     "hc_vault": ("vault_address", "engine_path", "key_name"),
 }
-
-
-class Entry(NamedTuple):
-    """One age recipient of a sops file, as the file has it.
-
-    `label` is the text of its `recipient` field, `enc` the armored age file that holds
-    the data key.
-    """
-
-    label: str
-    enc: str
-
-    @property
-    def recipient(self) -> Recipient | None:
-        """The key that the label spells, None where it spells none."""
-        return recipient_of(self.label)
-
-    def __repr__(self) -> str:
-        """Show the label alone."""
-        return f"Entry({self.label!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +45,7 @@ class SopsFile:
     format: SopsFormat
     text: str = field(repr=False)
     blocks: tuple[Block, ...] = field(repr=False)
-    entries: tuple[Entry, ...]
+    entries: Sequence[Entry]
     agree: bool
     groups: int
     others: tuple[str, ...]
@@ -83,9 +64,9 @@ def parse(path: str, data: bytes) -> SopsFile:
 
     """
     found = sopsquick.metadata(path, data)
-    pairs = found and found.entries()
-    if found and pairs:
-        return _usual(found, pairs, data.decode("utf-8", "surrogateescape"))
+    entries = found and found.entries()
+    if found and entries:
+        return _usual(found, entries, data.decode("utf-8", "surrogateescape"))
     kind = format_for(path)
     if kind is SopsFormat.BINARY:
         kind = sniffed(data) or kind
@@ -98,9 +79,7 @@ def parse_as(kind: SopsFormat, data: bytes) -> SopsFile:
     return _interpret(kind, text, _blocks(kind, text))
 
 
-def _usual(
-    found: sopsquick.Metadata, pairs: list[tuple[str, str]], text: str
-) -> SopsFile:
+def _usual(found: sopsquick.Metadata, entries: UsualEntries, text: str) -> SopsFile:
     """Return the same for a file that is spelled exactly as sops does."""
     # what follows the entries is ASCII: as many characters as bytes
     end = len(text) - found.behind
@@ -109,7 +88,7 @@ def _usual(
         format=SopsFormat.YAML,
         text=text,
         blocks=(block,),
-        entries=tuple(map(Entry._make, pairs)),
+        entries=entries,
         agree=True,
         groups=1,
         others=(),

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from nixsecrets.keys.forms import SELECTION
 from nixsecrets.secretfiles.sniff import SopsFormat, format_for
+from nixsecrets.secretfiles.sopsentries import PAD, UsualEntries
 from nixsecrets.secretfiles.sopsoptions import Options, canonical_options
 
 _B64 = r"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?+"
@@ -39,17 +40,14 @@ _BLOCK = re.compile(r"(?:    [^\n]++\n)++")
 
 # The entries: a label and five or six lines of base64, in the order that sops has had
 # since 3.13, and in that of before.  Lengths are checked here, letters by decoding.
-_PAD = b"\n" + b" " * 12
-_BEGIN, _END = (f"-----{word} AGE ENCRYPTED FILE-----" for word in ("BEGIN", "END"))
 _LABEL = rb"recipient: ((?:age1|ssh-ed25519 )[A-Za-z0-9+/=]++)\n"
 _ENC = (
     rb"enc: \|%(pad)b-----BEGIN AGE ENCRYPTED FILE-----%(pad)b"
     rb"(.{64}%(pad)b.{64}%(pad)b.{64}%(pad)b.{64}%(pad)b(?:.{54}|.{64}%(pad)b.{6})==)"
-    rb"%(pad)b-----END AGE ENCRYPTED FILE-----\n" % {b"pad": _PAD}
+    rb"%(pad)b-----END AGE ENCRYPTED FILE-----\n" % {b"pad": PAD}
 )
 _NEW_ENTRY = re.compile(rb"        - %b          %b" % (_ENC, _LABEL), re.DOTALL)
 _OLD_ENTRY = re.compile(rb"        - %b          %b" % (_LABEL, _ENC), re.DOTALL)
-_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 # What stands around them, in the order of the fields in sops (stores/stores.go).
 _BEFORE = re.compile(
     rb"(?:    (?:kms|gcp_kms|hckms|azure_kv|hc_vault): \[\]\n)*+    age:\n"
@@ -73,7 +71,7 @@ _FILES = [
     for head in _HEADS
 ]
 # by the length of its lines in the file, indented: five or six of them
-_USUAL = {312 + 4 * len(_PAD): _FILES[0], 328 + 5 * len(_PAD): _FILES[1]}
+_USUAL = {312 + 4 * len(PAD): _FILES[0], 328 + 5 * len(PAD): _FILES[1]}
 
 
 class Metadata(NamedTuple):
@@ -94,17 +92,13 @@ class Metadata(NamedTuple):
     behind: int
     enc_first: bool
 
-    def entries(self) -> list[tuple[str, str]] | None:
+    def entries(self) -> UsualEntries | None:
         """Return label and `enc` of each entry as the readers of `sopsmeta` do.
 
         None where there is something else than base64 between the lines' ends.
         """
-        joined = b",".join(self.encs).replace(_PAD, b"\n")
-        if joined.translate(None, _LETTERS).strip(b",\n"):
-            return None
-        encs = joined.decode().split(",")
-        pairs = zip(self.labels, encs, strict=True)
-        return [(label.decode(), f"{_BEGIN}\n{enc}\n{_END}\n") for label, enc in pairs]
+        found = UsualEntries(self.labels, self.encs)
+        return found if found.in_base64 else None
 
 
 class Look(NamedTuple):

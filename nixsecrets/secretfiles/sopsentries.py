@@ -1,0 +1,121 @@
+"""The age entries of a sops file: label and `enc`, as values.
+
+In files that are spelled exactly as sops does they stay as they stand there, and one is
+spelled out when it is asked for: of fifty readers, a grant looks at one.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, overload
+
+from nixsecrets.keys.recipients import Recipient, recipient_of
+
+PAD = b"\n" + b" " * 12
+BEGIN, END = (f"-----{word} AGE ENCRYPTED FILE-----" for word in ("BEGIN", "END"))
+_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
+
+Pair = tuple[str, str]
+"""A label and an `enc`."""
+
+
+class Entry(NamedTuple):
+    """One age recipient of a sops file, as the file has it.
+
+    `label` is the text of its `recipient` field, `enc` the armored age file that holds
+    the data key.
+    """
+
+    label: str
+    enc: str
+
+    @property
+    def recipient(self) -> Recipient | None:
+        """The key that the label spells, None where it spells none."""
+        return recipient_of(self.label)
+
+    def __repr__(self) -> str:
+        """Show the label alone."""
+        return f"Entry({self.label!r})"
+
+
+class UsualEntries(Sequence[Entry]):
+    """Entries as they stand in YAML that sops wrote: equal to a tuple of `Entry`.
+
+    Each `enc` is its lines of base64 alone, still indented.
+    """
+
+    __slots__ = ("_encs", "_labels")
+
+    def __init__(self, labels: Sequence[bytes], encs: Sequence[bytes]) -> None:
+        """Take labels and lines, as many of both."""
+        self._labels = tuple(labels)
+        self._encs = tuple(encs)
+
+    @property
+    def in_base64(self) -> bool:
+        """Whether there are only letters of base64 between the lines' ends."""
+        rest = b"".join(self._encs).translate(None, _LETTERS)
+        return not rest.replace(PAD, b"")
+
+    def __len__(self) -> int:
+        """Count the entries."""
+        return len(self._labels)
+
+    @overload
+    def __getitem__(self, place: int) -> Entry: ...
+    @overload
+    def __getitem__(self, place: slice) -> "UsualEntries": ...
+    def __getitem__(self, place: int | slice) -> "Entry | UsualEntries":
+        """Spell an entry out."""
+        if isinstance(place, slice):
+            return UsualEntries(self._labels[place], self._encs[place])
+        enc = self._encs[place].replace(PAD, b"\n").decode()
+        return Entry(self._labels[place].decode(), f"{BEGIN}\n{enc}\n{END}\n")
+
+    def __contains__(self, entry: object) -> bool:
+        """Tell whether there is this label with this `enc`."""
+        if not isinstance(entry, tuple):
+            return False
+        label = str(entry[0]).encode()
+        places = (place for place, one in enumerate(self._labels) if one == label)
+        return any(self[place] == entry for place in places)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare with other entries, however they are kept."""
+        if isinstance(other, UsualEntries):
+            return self._labels == other._labels and self._encs == other._encs
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        """Return the hash of the tuple that it is equal to."""
+        return hash(tuple(self))
+
+    def changed(
+        self, replaced: Iterable[tuple[int, Pair]], added: Iterable[Pair]
+    ) -> "UsualEntries":
+        """Return these entries after some changes."""
+        labels, encs = list(self._labels), list(self._encs)
+        for place, (label, enc) in replaced:
+            labels[place], encs[place] = label.encode(), _lines(enc)
+        more = list(added)
+        labels += (label.encode() for label, _ in more)
+        encs += (_lines(enc) for _, enc in more)
+        return UsualEntries(labels, encs)
+
+
+def changed(
+    entries: Sequence[Pair],
+    replaced: Iterable[tuple[int, Pair]],
+    added: Iterable[Pair],
+) -> Sequence[Pair]:
+    """Return entries with some put in the place of others, and some at the end."""
+    if isinstance(entries, UsualEntries):
+        return entries.changed(replaced, added)
+    found = list(entries)
+    for place, pair in replaced:
+        found[place] = pair
+    return (*found, *added)
+
+
+def _lines(enc: str) -> bytes:
+    lines = enc.removeprefix(f"{BEGIN}\n").removesuffix(f"\n{END}\n")
+    return lines.encode().replace(b"\n", PAD)

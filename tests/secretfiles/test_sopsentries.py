@@ -1,0 +1,62 @@
+"""Entries kept as they stand in a file are those that are spelled out."""
+
+import pytest
+
+from nixsecrets.secretfiles import sopsgrant, sopsmeta
+from nixsecrets.secretfiles.sopsentries import Entry, UsualEntries, changed
+from tests.fleet import age_key, ssh_key
+from tests.secretfiles import sopsfiles
+from tests.secretfiles.agekeys import reader
+
+READERS = [reader(age_key()), reader(ssh_key("web")), reader(age_key())]
+LABELS = [one.recipient.text for one in READERS]
+BOB = reader(age_key()).recipient
+
+
+@pytest.fixture(params=sorted(sopsfiles.SOPS))
+def kept(request: pytest.FixtureRequest) -> UsualEntries:
+    """The entries of a real file."""
+    data = sopsfiles.sample(request.param, "s.yaml", *LABELS)
+    entries = sopsmeta.parse("s.yaml", data).entries
+    assert isinstance(entries, UsualEntries)
+    return entries
+
+
+def test_they_are_equal_to_the_tuple_of_them(kept: UsualEntries) -> None:
+    spelled = tuple(kept)
+    assert kept == spelled
+    assert spelled == kept
+    assert hash(kept) == hash(spelled)
+    assert kept == kept[:]
+    assert kept[1:] == spelled[1:]
+    assert kept != kept[1:]
+    assert kept != spelled[::-1]
+    assert kept != "entries"
+
+
+def test_one_is_among_them_only_with_its_own_label(kept: UsualEntries) -> None:
+    first, second, _ = kept
+    assert first in kept
+    assert tuple(second) in kept
+    assert (first.label, second.enc) not in kept
+    assert (first.label + "x", first.enc) not in kept
+
+
+def test_changes_are_those_of_a_tuple(kept: UsualEntries) -> None:
+    bob, again = (sopsgrant.pair(sopsgrant.wrapped(bytes(32), BOB)) for _ in range(2))
+    for replaced, added in (([], [bob]), ([(1, bob)], []), ([(0, bob)], [again, bob])):
+        ours = changed(kept, replaced, added)
+        assert isinstance(ours, UsualEntries)
+        assert ours == changed(tuple(kept), replaced, added)
+        assert ours != kept
+
+
+def test_a_changed_letter_makes_other_entries(kept: UsualEntries) -> None:
+    first = kept[0]
+    other = Entry(first.label, first.enc.replace("A", "B", 1))
+    assert changed(kept, [(0, other)], []) != kept
+    assert changed(kept, [(0, first)], []) == kept
+
+
+def test_nothing_of_an_enc_is_shown(kept: UsualEntries) -> None:
+    assert kept[0].enc not in repr(kept) + str(tuple(kept))
