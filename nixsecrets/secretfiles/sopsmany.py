@@ -10,13 +10,13 @@ hashicorp/vault api/client.go (`unix://`).
 
 import json
 import re
-import select
+import selectors
 import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from io import BufferedRWPair
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -31,11 +31,12 @@ _SUFFIX = {
     SopsFormat.INI: "ini",
     SopsFormat.BINARY: "bin",
 }
-_LONGEST_SOCKET = 100  # bytes of its path; systems take 103 to 107
 # One attempt: were we gone, sops would wait between more of them.
 _VAULT = {"VAULT_MAX_RETRIES": "0"}
-_PUT = re.compile(rb"(?:PUT|POST) /\S*/(\d+)\.[a-z]+ HTTP/")
-_LENGTH = re.compile(rb"(?i)content-length:\s*(\d+)\s*$")
+_PUT = re.compile(rb"(?:PUT|POST) /\S*/(\d{1,9})\.[a-z]+ HTTP/")
+_LENGTH = re.compile(rb"(?im)^content-length:[ \t]*(\d{1,18})\s*$")
+_PIECE = 1 << 16
+_LONGEST_HEAD = 1 << 16  # bytes of a request, without its body
 _NOT_THERE = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 _TAKEN = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"
 
@@ -50,7 +51,8 @@ def read_by_sops(
     """Return the places of those `files` that sops read, their MACs being right.
 
     It stops at the first that it cannot read, and may read none where it is a sops that
-    does this differently: that a file is not among them says nothing.
+    does this differently, or where there is no room for a socket or for the files: that
+    a file is not among them says nothing.
 
     Raises:
         ProgramError: sops does not run.
@@ -58,24 +60,23 @@ def read_by_sops(
     """
     with tempfile.TemporaryDirectory(dir=workdir, prefix="sops-") as name:
         room = Path(name)
-        door = room / "vault"
-        if len(bytes(door)) > _LONGEST_SOCKET:
-            return set()
-        folder = room / "files"
-        folder.mkdir()
-        for place, (kind, data) in enumerate(files):
-            (folder / f"{place:06}.{_SUFFIX[kind]}").write_bytes(data)
-        rule = {"vault_address": f"unix://{door}", "vault_path": "files"}
-        config = room / "config.yaml"
-        config.write_text(json.dumps({"destination_rules": [rule]}), encoding="utf-8")
-        args = ["--config", str(config), "publish", "--yes", "--recursive", str(folder)]
-        env = sopsrun.base_environment(program.env, str(room)) | _VAULT
-        env |= {"TMPDIR": str(room), "SOPS_AGE_KEY": identity}
-        with socket.socket(socket.AF_UNIX) as vault:
-            vault.bind(str(door))
+        door, folder = room / "vault", room / "files"
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as vault:
+            vault.bind(str(door))  # whose path has to fit into 107 bytes, or fewer
             vault.listen()
-            with _running([str(program.path), *args], env, room) as output:
+            folder.mkdir()
+            for place, (kind, data) in enumerate(files):
+                (folder / f"{place:06}.{_SUFFIX[kind]}").write_bytes(data)
+            rule = {"vault_address": f"unix://{door}", "vault_path": "files"}
+            config = room / "config.yaml"
+            config.write_text(json.dumps({"destination_rules": [rule]}))
+            args = ["--config", str(config), "publish", "--yes", "--recursive"]
+            env = sopsrun.base_environment(program.env, str(room)) | _VAULT
+            env |= {"TMPDIR": str(room), "SOPS_AGE_KEY": identity}
+            command = [str(program.path), *args, str(folder)]
+            with _running(command, env, room) as output:
                 return set(_handed_over(vault, output))
+    return set()
 
 
 @contextmanager
@@ -104,31 +105,61 @@ def _running(
 
 
 def _handed_over(vault: socket.socket, output: IO[bytes]) -> Iterator[int]:
-    """Yield the place of each file that sops hands over, until it ends."""
-    waiting = select.poll()
-    waiting.register(vault, select.POLLIN)
-    waiting.register(output, select.POLLIN)
-    while True:
-        ready = {number for number, _ in waiting.poll()}
-        if vault.fileno() in ready:
-            connection, _ = vault.accept()
-            with suppress(OSError), connection, connection.makefile("rwb") as line:
-                yield from _requests(line)
-        elif not output.read(1 << 16):
+    """Yield the place of each file that sops hands over, until it ends.
+
+    Nobody is waited for alone: sops may print, or connect, when another line is open.
+    """
+    with ExitStack() as lines, selectors.DefaultSelector() as waiting:
+        waiting.register(vault, selectors.EVENT_READ)
+        waiting.register(output, selectors.EVENT_READ)
+        while True:
+            for key, _ in waiting.select():
+                if key.fileobj is output:
+                    if not output.read(_PIECE):
+                        return
+                elif key.fileobj is vault:
+                    line = lines.enter_context(vault.accept()[0])
+                    line.settimeout(0)
+                    waiting.register(line, selectors.EVENT_READ, _Caller(line))
+                else:
+                    try:
+                        yield from key.data.hear()
+                    except OSError:
+                        waiting.unregister(key.fileobj)
+                        key.data.line.close()
+
+
+@dataclass
+class _Caller:
+    """A connection: what has come of a request, and how much of its body has not."""
+
+    line: socket.socket
+    head: bytes = field(default=b"", repr=False)
+    missing: int = 0
+
+    def hear(self) -> Iterator[int]:
+        """Take what has come, drop its values, and answer as an empty Vault does.
+
+        Yields the place of what was put.
+
+        Raises:
+            OSError: the connection has ended, or nobody speaks HTTP there.
+
+        """
+        body = self.line.recv(_PIECE)
+        if not body or len(self.head) > _LONGEST_HEAD:
+            raise ConnectionError
+        if not self.missing:
+            self.head, end, body = (self.head + body).partition(b"\r\n\r\n")
+            if not end:
+                return
+            length = _LENGTH.search(self.head)
+            self.missing = int(length[1]) if length else 0
+        self.missing -= len(body)
+        if self.missing > 0:
             return
-
-
-def _requests(line: BufferedRWPair) -> Iterator[int]:
-    """Answer as an empty Vault does; yield the place of what was put into it."""
-    while request := line.readline():
-        size = 0
-        while header := line.readline().strip():
-            found = _LENGTH.match(header)
-            size = int(found[1]) if found else size
-        line.read(size)
-        put = _PUT.match(request)
-        line.write(_TAKEN if put else _NOT_THERE)
-        line.flush()
+        put = _PUT.match(self.head)
+        self.head, self.missing = b"", 0
+        self.line.sendall(_TAKEN if put else _NOT_THERE)
         if put:
             yield int(put[1])
-            return

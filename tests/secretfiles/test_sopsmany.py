@@ -2,7 +2,9 @@
 
 import os
 import re
+import resource
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,59 @@ def test_a_file_whose_mac_is_wrong_is_not_read(
     assert read(sopsfiles.SOPS[version](), files, tmp_path) == {0}
 
 
+# What a program does that is told to publish, instead of it; `go` connects and asks.
+ODD = {
+    "connects, and says nothing": "go(b'')",
+    "ends in the middle of a head": "go(b'PUT /v1/000000.ya')",
+    "ends in the middle of a body": "go(put(0, 'Content-Length: 9') + b'x')",
+    "promises more than memory holds": "go(put(0, 'Content-Length: ' + '9' * 17))",
+    "promises more than a number holds": "go(put(0, 'Content-Length: ' + '9' * 30))",
+    "promises a number without end": "go(put(0, 'Content-Length: ' + '9' * 5000))",
+    "puts a file that nobody has": "go(put('9' * 5000))",
+    "speaks something else": "go(os.urandom(1 << 17))",
+    "prints a lot": "print('x' * 3_000_000)",
+    "prints a lot before it asks": "line = go(b''); print('x' * 3_000_000)",
+    "opens two lines and asks at one": "idle = go(b''); go(put(0), wait=True)",
+    "is killed": "os.kill(os.getpid(), 9)",
+}
+
+
+@pytest.mark.parametrize("does", ODD.values(), ids=ODD)
+def test_a_sops_that_does_anything_else_is_survived(does: str, tmp_path: Path) -> None:
+    path = tmp_path / "sops"
+    path.write_text(
+        f"#!{sys.executable}\n"
+        "import json, os, socket, sys\n"
+        "config = json.load(open(sys.argv[sys.argv.index('--config') + 1]))\n"
+        "door = config['destination_rules'][0]['vault_address']\n"
+        "def go(data, wait=False):\n"
+        "    line = socket.socket(socket.AF_UNIX)\n"
+        "    line.connect(door.removeprefix('unix://'))\n"
+        "    line.sendall(data)\n"
+        "    return wait and line.recv(99) or line\n"
+        "def put(place, *headers):\n"
+        "    head = [f'PUT /v1/{place:06}.yaml HTTP/1.1', *headers, '', '']\n"
+        "    return '\\r\\n'.join(head).encode()\n"
+        f"{does}\n"
+    )
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    program = SopsProgram(path, dict(os.environ))
+    found = read(program, [("s.yaml", sample("s.yaml"))], tmp_path)
+    assert found <= {0}
+
+
+def test_files_without_room_for_them_are_not_read(tmp_path: Path) -> None:
+    program = logging(tmp_path)
+    files = [("s.yaml", sample("s.yaml"))]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        assert read(program, files, tmp_path) == set()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["sops"]
+
+
 def test_nothing_is_left_in_the_folder(tmp_path: Path) -> None:
     read(sopsfiles.old_sops(), [("s.yaml", sample("s.yaml"))], tmp_path)
     assert not list(tmp_path.iterdir())
@@ -103,11 +158,13 @@ def test_a_program_that_is_not_there_is_an_error(tmp_path: Path) -> None:
 # --- as it is used -------------------------------------------------------------------
 
 
-def rewritten(name: str, *, lie: bool = False) -> tuple[SopsFile, SopsSealed]:
+def rewritten(
+    name: str, old: bytes | None = None, *, lie: bool = False
+) -> tuple[SopsFile, SopsSealed]:
     """A file under a new data key; `lie`: with a value that its MAC does not know."""
     sealed = sopsops.reencrypt(
         name,
-        sample(name),
+        old or sample(name),
         [ALICE.identity],
         [ALICE.recipient],
         sops=SopsProgram(Path("no-such-program"), {}),
