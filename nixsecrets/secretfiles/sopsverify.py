@@ -5,6 +5,7 @@ throws the staged file away.
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -24,10 +25,13 @@ from nixsecrets.secretfiles.agestate import fits
 from nixsecrets.secretfiles.chunk import open_chunk
 from nixsecrets.secretfiles.program import SopsProgram
 from nixsecrets.secretfiles.sopsgrant import SopsSealed, WrittenEntry
-from nixsecrets.secretfiles.sopsmeta import SopsFile
+from nixsecrets.secretfiles.sopsmeta import SopsFile, SopsFormat
 from nixsecrets.secretfiles.sopsstate import read_enc
 from nixsecrets.secretfiles.wrap import opens_to
 
+# getsops/sops version/version.go; of the unusual ones sops is asked
+_VERSION = re.compile(r"v?(?:0|[1-9]\d{0,9})(?:\.(?:0|[1-9]\d{0,9})){2}")
+_TYPE = re.compile(r",type:(\w+)\]")
 _OTHER_CONTENT = "its plaintext is not the one that was to be encrypted"
 
 
@@ -86,7 +90,8 @@ def verify_values(
     told = [pair for pair in written if pair[1].values is not None]
     read = _read_at_once(told, sops, workdir) if len(told) > 1 else set()
     for place, (file, sealed) in enumerate(told):
-        if place not in read:  # which says what is wrong, if anything is
+        if place not in read or _judged_by_more(file):
+            # says what is wrong, if anything is
             sopsops.decrypt_with_key(file, sealed.data_key, sops=sops, workdir=workdir)
     for file, sealed in written:
         if sealed.digest is not None:
@@ -95,6 +100,18 @@ def verify_values(
             )
             if hashlib.sha256(plaintext).digest() != sealed.digest:
                 _deviates(_OTHER_CONTENT)
+
+
+def _judged_by_more(file: SopsFile) -> bool:
+    """Tell whether `sops decrypt` may refuse a file that can be read at once.
+
+    It compares the version of the file with others, and prints a binary file only
+    where its value is text.
+    """
+    if _VERSION.fullmatch(file.version) is None:
+        return True
+    types = _TYPE.findall(file.text) if file.format is SopsFormat.BINARY else ()
+    return any(kind != "str" for kind in types)
 
 
 def _read_at_once(

@@ -198,3 +198,22 @@ def test_one_wrong_file_among_many_is_named_as_if_it_were_alone(
     written = [rewritten("s.yaml", lie=number == place) for number in range(3)]
     with pytest.raises(SecretFileError, match="MAC of the sops file does not fit"):
         sopsverify.verify_values(written, sops=sopsfiles.old_sops(), workdir=tmp_path)
+
+
+NO_VERSION = ("s.json", rb',\n\t\t"version": "[^"]*"', b"")
+ODD_VERSION = ("s.yaml", rb"version: .*", b"version: 3.x")
+NUMBER = ("s.bin", rb"(data.*),type:str\]", rb"\1,type:int]")
+
+
+@pytest.mark.parametrize(("name", "old", "new"), [NO_VERSION, ODD_VERSION, NUMBER])
+def test_what_sops_would_not_decrypt_is_refused_among_many_as_alone(
+    name: str, old: bytes, new: bytes, tmp_path: Path
+) -> None:
+    plaintext = b"5" if name == "s.bin" else sopsfiles.PLAIN[name]
+    readers = [ALICE.recipient.text]
+    program = sopsfiles.old_sops()
+    data = sopsfiles.encrypt(program, name, plaintext, readers, tmp_path)
+    written = [rewritten(name, re.sub(old, new, data, count=1))]
+    for number in (1, 3):
+        with pytest.raises(SecretFileError, match="sops decrypt failed"):
+            sopsverify.verify_values(written * number, sops=program, workdir=tmp_path)
