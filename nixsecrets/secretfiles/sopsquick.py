@@ -43,7 +43,8 @@ _BLOCK = re.compile(r"(?:    [^\n]++\n)++")
 _LABEL = rb"recipient: ((?:age1|ssh-ed25519 )[A-Za-z0-9+/=]++)\n"
 _ENC = (
     rb"enc: \|%(pad)b-----BEGIN AGE ENCRYPTED FILE-----%(pad)b"
-    rb"(.{64}%(pad)b.{64}%(pad)b.{64}%(pad)b.{64}%(pad)b(?:.{54}|.{64}%(pad)b.{6})==)"
+    rb"(.{64}%(pad)b.{64}%(pad)b.{64}%(pad)b.{64}%(pad)b"
+    rb"(?:.{53}|.{64}%(pad)b.{5})[AQgw]==)"  # whose last letter has no bits to spare
     rb"%(pad)b-----END AGE ENCRYPTED FILE-----\n" % {b"pad": PAD}
 )
 _NEW_ENTRY = re.compile(rb"        - %b          %b" % (_ENC, _LABEL), re.DOTALL)

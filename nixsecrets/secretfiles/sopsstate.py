@@ -37,6 +37,8 @@ _USUAL = re.compile(
 _WORDS = (b"sops", b"ENC[", b"\\u")
 _TAG = 16
 _PAYLOAD = 16 + 32 + _TAG  # nonce, data key, tag of the only chunk
+# of base64 that ends in ==, where age wants the bits that nobody reads to be zero
+_LAST_LETTERS = "AQgw"
 _SHARE_PAYLOAD = _PAYLOAD + 1  # a shamir share instead of the data key
 
 
@@ -133,7 +135,9 @@ def _usual(enc: str) -> "re.Match[bytes] | None":
     except ValueError:
         refuse("has an enc in its sops metadata that is damaged")
     usual = _USUAL.match(binary)
-    return usual if usual and len(binary) - usual.end() == _PAYLOAD else None
+    if usual is None or len(binary) - usual.end() != _PAYLOAD:
+        return None
+    return usual if body[-3] in _LAST_LETTERS else None
 
 
 def _parsed(enc: str) -> AgeFile:

@@ -15,7 +15,7 @@ from nixsecrets.secretfiles.sopsblock import Block, Edit
 from nixsecrets.secretfiles.sopsquick import look
 from nixsecrets.secretfiles.sopsstate import read_actual, read_closely
 from nixsecrets.secretfiles.sopsusual import UsualBlock
-from nixsecrets.secretfiles.state import Actual
+from nixsecrets.secretfiles.state import Actual, Damaged
 from nixsecrets.splice import apply_edits
 from tests.fleet import age_key, ssh_key
 from tests.secretfiles import sopsfiles
@@ -157,6 +157,23 @@ def test_what_is_no_base64_never_fills_up_an_entry(version: str, letter: str) ->
     assert len(file.entries[1].enc) == len(enc)
     assert look(NAME, data) is None
     assert read_actual(NAME, data, BOOK) == read_closely(NAME, data, BOOK)
+
+
+@pytest.mark.parametrize("place", range(len(LABELS)))
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_entry_that_age_refuses_for_its_last_letter_is_damaged(
+    version: str, place: int
+) -> None:
+    """Its last four bits stand for nothing; age wants them to be zero."""
+    first, *rest = re.split(rb"(?<=[AQgw])(?===\n *-----END)", sample(version))
+    parts = [first, *rest]
+    parts[place] = parts[place][:-1] + bytes([parts[place][-1] + 1])
+    data = b"".join(parts)
+    assert look(NAME, data) is None
+    for read in (read_actual, read_closely):
+        found = read(NAME, data, BOOK)
+        assert isinstance(found, Damaged)
+        assert "armor is not spelled" in found.reason
 
 
 @pytest.mark.parametrize("version", VERSIONS)
