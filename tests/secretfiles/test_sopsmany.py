@@ -67,7 +67,7 @@ def test_files_of_every_format_are_read_in_one_run(
     assert read(sopsfiles.SOPS[version](), names, tmp_path) == set(range(len(NAMES)))
 
 
-def test_one_run_is_enough_for_more_files_than_a_wave_has(tmp_path: Path) -> None:
+def test_one_run_is_enough_for_hundreds_of_files(tmp_path: Path) -> None:
     program = logging(tmp_path)
     files = [("s.yaml", sample("s.yaml"))] * 600
     assert read(program, files, tmp_path) == set(range(600))
