@@ -73,7 +73,7 @@ class UsualEntries(Sequence[Entry]):
 
     def __contains__(self, entry: object) -> bool:
         """Tell whether there is this label with this `enc`."""
-        if not isinstance(entry, tuple):
+        if not isinstance(entry, tuple) or len(entry) != len(Entry._fields):
             return False
         label = str(entry[0]).encode()
         places = (place for place, one in enumerate(self._labels) if one == label)
@@ -88,6 +88,10 @@ class UsualEntries(Sequence[Entry]):
     def __hash__(self) -> int:
         """Return the hash of the tuple that it is equal to."""
         return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        """Show the labels alone."""
+        return repr(tuple(self))
 
     def changed(
         self, replaced: Iterable[tuple[int, Pair]], added: Iterable[Pair]

@@ -53,11 +53,20 @@ _OLD_ENTRY = re.compile(rb"        - %b          %b" % (_LABEL, _ENC), re.DOTALL
 _BEFORE = re.compile(
     rb"(?:    (?:kms|gcp_kms|hckms|azure_kv|hc_vault): \[\]\n)*+    age:\n"
 )
+_OPTION = rb"(?:    (%b): (?!null|Null|NULL)([\w^(./\\][\w^$()|.*+?/\\-]*+)\n)?+"
+_MAC_ONLY = rb"(    mac_only_encrypted: true\n)?+"
 _AFTER = re.compile(
-    rb'    lastmodified: "(%b)"\n    mac: (%b)\n(?:    pgp: \[\]\n)?+'
-    rb"(?:    (%b): (?!null|Null|NULL)([\w^(./\\][\w^$()|.*+?/\\-]*+)\n)?+"
-    rb"(    mac_only_encrypted: true\n)?+    version: (%b)\n"
-    % tuple(one.encode() for one in (_WHEN, _MAC, "|".join(SELECTION), _VERSION))
+    rb'%b    lastmodified: "(%b)"\n    mac: (%b)\n%b(?:    pgp: \[\]\n)?+%b%b'
+    rb"    version: (%b)\n"
+    % (
+        _OPTION % b"|".join(n.encode() for n in SELECTION if n.startswith("encrypted")),
+        _WHEN.encode(),
+        _MAC.encode(),
+        _MAC_ONLY,
+        _OPTION % "|".join(SELECTION).encode(),
+        _MAC_ONLY,
+        _VERSION.encode(),
+    )
 )
 # One `enc`, decoded: a stanza of a usual kind, its MAC, and nonce, data key, tag of the
 # only chunk.
@@ -132,7 +141,10 @@ def metadata(path: str, data: bytes) -> Metadata | None:
     labels, encs = entries[0:-1:3], entries[1:-1:3]
     if pattern is _NEW_ENTRY:
         labels, encs = encs, labels
-    when, mac, *options, version = fields.groups()
+    when, mac, version = fields.group(3, 4, 9)
+    options = _options(fields.group(1, 2), fields.group(6, 7), fields.group(5, 8))
+    if options is None:
+        return None
     return Metadata(
         values=values,
         labels=labels,
@@ -140,7 +152,7 @@ def metadata(path: str, data: bytes) -> Metadata | None:
         lastmodified=when.decode(),
         mac=mac.decode(),
         version=version.decode(),
-        options=_options(*options),
+        options=options,
         behind=len(entries[-1]),
         enc_first=pattern is _NEW_ENTRY,
     )
@@ -189,12 +201,19 @@ def _plain_document(path: str, values: bytes) -> bool:
 
 @lru_cache(maxsize=1024)
 def _options(
-    name: bytes | None, value: bytes | None, mac_only: bytes | None
-) -> Options:
-    found: list[tuple[str, str | bool]] = []
-    if name is not None and value is not None:
-        found.append((name.decode(), value.decode()))
-    if mac_only is not None:
+    first: tuple[bytes | None, bytes | None],
+    last: tuple[bytes | None, bytes | None],
+    mac_only: tuple[bytes | None, bytes | None],
+) -> Options | None:
+    """Return the options in canonical form, None where one is there twice.
+
+    Where they stand: sops has sorted its fields since 3.13.
+    """
+    chosen = [(name, value) for name, value in (first, last) if name and value]
+    if len(chosen) > 1 or all(mac_only):
+        return None
+    found: list[tuple[str, str | bool]] = [(n.decode(), v.decode()) for n, v in chosen]
+    if any(mac_only):
         found.append(("mac_only_encrypted", True))
     return canonical_options(found)
 

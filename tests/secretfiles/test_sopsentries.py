@@ -39,6 +39,8 @@ def test_one_is_among_them_only_with_its_own_label(kept: UsualEntries) -> None:
     assert first in kept
     assert tuple(second) in kept
     assert (first.label, second.enc) not in kept
+    nothing: tuple[object, ...] = ()
+    assert nothing not in kept
     assert (first.label + "x", first.enc) not in kept
 
 
@@ -59,4 +61,6 @@ def test_a_changed_letter_makes_other_entries(kept: UsualEntries) -> None:
 
 
 def test_nothing_of_an_enc_is_shown(kept: UsualEntries) -> None:
-    assert kept[0].enc not in repr(kept) + str(tuple(kept))
+    assert repr(kept) == repr(tuple(kept))
+    assert kept[0].label in repr(kept)
+    assert kept[0].enc not in repr(kept)

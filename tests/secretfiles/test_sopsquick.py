@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -39,6 +40,40 @@ def test_it_answers_for_what_sops_writes(version: str) -> None:
     assert looked is not None
     assert [label.decode() for label in looked.labels] == LABELS
     assert looked.whole
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("mac_only", [False, True])
+@pytest.mark.parametrize(
+    "option", ["", "encrypted_regex: ^k", "encrypted_suffix: k", "unencrypted_regex: x"]
+)
+def test_it_answers_for_options_wherever_sops_writes_them(
+    option: str, version: str, tmp_path: Path, *, mac_only: bool
+) -> None:
+    """It sorts its fields since 3.13."""
+    lines = [f"age: {','.join(LABELS)}", option, "mac_only_encrypted: true" * mac_only]
+    rule = "\n    ".join(line for line in lines if line)
+    (tmp_path / ".sops.yaml").write_text(f"creation_rules:\n  - {rule}\n")
+    program = sopsfiles.SOPS[version]()
+    data = sopsfiles.encrypt(program, NAME, b"k: v\nx: 1\n", [], tmp_path)
+    found = look(NAME, data)
+    assert found is not None
+    options = sopsmeta.parse_as(KIND, data).options
+    assert found.options == options
+    assert ("mac_only_encrypted", True) in options or not mac_only
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [b"    encrypted_regex: ^k\n", b"    unencrypted_suffix: _u\n"],
+        [b"    encrypted_regex: ^k\n", b"    encrypted_regex: ^k\n"],
+    ],
+)
+def test_two_options_are_left_to_the_readers(lines: list[bytes]) -> None:
+    data = sample("3.13").replace(b"    unencrypted_suffix: _unencrypted\n", lines[1])
+    data = with_field(data, b"    lastmodified: ", lines[0])
+    assert look(NAME, data) is None
 
 
 def with_field(text: bytes, before: bytes, line: bytes) -> bytes:
