@@ -9,25 +9,27 @@ import gc
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import assert_never
 
+from nixsecrets import survey
 from nixsecrets.errors import SecretFileError
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.policy.load import decode, load
 from nixsecrets.policy.model import Desired, RecipientMap
-from nixsecrets.policy.resolve import LOCK_NAME as LOCK_NAME
+from nixsecrets.policy.names import LOCK_NAME as LOCK_NAME
 from nixsecrets.policy.resolve import Policy
 from nixsecrets.render.lock import Lock
 from nixsecrets.repo import processes
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.tree import MAP_NAME as MAP_NAME
 from nixsecrets.repo.tree import Repo
-from nixsecrets.secretfiles import agefile
-from nixsecrets.secretfiles.agestate import read_actual as read_age
+from nixsecrets.secretfiles import agefile, agequick, agestate, sopsquick, sopsstate
+from nixsecrets.secretfiles.looks import Look, Plain
 from nixsecrets.secretfiles.sniff import looks_like_age, looks_secret
-from nixsecrets.secretfiles.sopsstate import read_actual as read_sops
 from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret
 from nixsecrets.secretfiles.stream import LARGE
+from nixsecrets.survey import Survey
 
 ATTRIBUTES = ".gitattributes"
 _WORTH_A_PROCESS = 400  # files; to fork and to copy the answers takes 20 ms
@@ -91,7 +93,7 @@ class World:
         recipient_map = load(text, MAP_NAME)
         after = replace(self, map_text=text, map=recipient_map, files=self.files)
         missing = [p for p in self.repo.list_files() if p not in self.files]
-        more = dict(_read_all(self.repo, after.policy, after.book, self.lock, missing))
+        more = _told_all(after, missing, {})
         return replace(after, files={**self.files, **more}, texts=_texts(after))
 
 
@@ -126,8 +128,7 @@ def adopting_world(
     world = replace(fresh_world(repo, map_text), lock=lock)
     folders = tuple(f"{folder}/" for folder in without)
     paths = [p for p in repo.list_files() if not p.startswith(folders)]
-    files = _read_all(repo, world.policy, world.book, lock, paths)
-    return replace(world, files=dict(files))
+    return replace(world, files=_told_all(world, paths, {}))
 
 
 def encrypted_files(repo: Repo) -> list[str]:
@@ -143,14 +144,20 @@ def read_world(repo: Repo) -> World:
         MapError: the map or the lock cannot be read.
         ConflictError: a file vanished while it was read.
     """
-    with repo.listing() as paths:
-        map_text = read_text(repo, MAP_NAME)
-        recipient_map = load(map_text, MAP_NAME)
-        lock_text = text_if_there(repo, LOCK_NAME)
-        lock = Lock.parse(lock_text or "", LOCK_NAME)
-        world = World(repo, map_text, recipient_map, lock, files={}, texts={})
-        files = _read_all(repo, world.policy, world.book, lock, paths())
-        return replace(world, files=dict(files), texts=_texts(world))
+    with survey.begun(repo) as begun:
+        return surveyed_world(repo, begun)
+
+
+def surveyed_world(repo: Repo, begun: Survey) -> World:
+    """Return what a survey comes to; raises as `read_world`."""
+    map_text = decode(begun.map, MAP_NAME)
+    recipient_map = load(map_text, MAP_NAME)
+    lock_text = "" if begun.lock is None else decode(begun.lock, LOCK_NAME)
+    lock = Lock.parse(lock_text, LOCK_NAME)
+    world = World(repo, map_text, recipient_map, lock, files={}, texts={})
+    with _no_collecting():
+        files = _told_all(world, begun.paths, begun.looks())
+        return replace(world, files=files, texts=_texts(world))
 
 
 def read_text(repo: Repo, path: str) -> str:
@@ -174,24 +181,35 @@ def _texts(world: World) -> dict[str, str | None]:
     return {n: text_if_there(world.repo, n) for n in names if n is not None}
 
 
+def _told_all(
+    world: World, paths: Sequence[str], looks: Mapping[str, Look | None]
+) -> dict[str, Found]:
+    """Return what looks tell of files; those without one are read with care."""
+    policy, book, lock = world.policy, world.book, world.lock
+    found: dict[str, Found | None] = {}
+    for path in paths:
+        if not policy.never_secret(path):
+            look = looks.get(path)
+            found[path] = look and told(path, look, book, lock)
+    others = [path for path, one in found.items() if one is None]
+    found |= _read_all(world.repo, book, lock, others)
+    return {p: one for p, one in found.items() if one and _counts(policy, one)}
+
+
 def _read_all(
-    repo: Repo, policy: Policy, book: KeyBook, lock: Lock, paths: list[str]
-) -> Iterator[tuple[str, Found]]:
+    repo: Repo, book: KeyBook, lock: Lock, paths: Sequence[str]
+) -> dict[str, Found]:
     def read(share: Sequence[str]) -> list[Found]:
-        found = (
-            read_file(repo, path, book, lock)
-            for path in share
-            if not policy.never_secret(path)
-        )
-        return [
-            file
-            for file in found
-            if not isinstance(file, NotSecret) or policy.winning(file.path) is not None
-        ]
+        return [read_file(repo, path, book, lock) for path in share]
 
     with _no_collecting():
-        for file in processes.spread(read, paths, each=_WORTH_A_PROCESS):
-            yield file.path, file
+        found = processes.spread(read, paths, each=_WORTH_A_PROCESS)
+    return {one.path: one for one in found}
+
+
+def _counts(policy: Policy, file: Found) -> bool:
+    """Tell whether a file is encrypted, or is one that a rule names."""
+    return not isinstance(file, NotSecret) or policy.winning(file.path) is not None
 
 
 @contextlib.contextmanager
@@ -216,10 +234,27 @@ def read_file(repo: Repo, path: str, book: KeyBook, lock: Lock) -> Found:
     if isinstance(data, bytes):
         return examine(path, data, book, lock)
     rest, record = data.size - len(data.data), lock.record(path, data.sha256)
-    found = read_age(path, data.data, book, record, sha256=data.sha256, rest=rest)
+    found = agestate.read_actual(
+        path, data.data, book, record, sha256=data.sha256, rest=rest
+    )
     if isinstance(found, Damaged):  # a header that is larger than the start
         return examine(path, repo.read(path), book, lock)
     return found
+
+
+def told(path: str, look: Look, book: KeyBook, lock: Lock) -> Found | None:
+    """Return what a look tells, None where only the careful readers can."""
+    sha256, shown, prints = look
+    match shown:
+        case agequick.Shown():
+            record = lock.record(path, sha256)
+            return agestate.told(path, sha256, (shown, prints), book, record)
+        case sopsquick.Shown():
+            return sopsstate.told(path, sha256, (shown, prints))
+        case Plain(empty):
+            return NotSecret(path, sha256, empty)
+        case _ as never:
+            assert_never(never)
 
 
 def examine(path: str, data: bytes, book: KeyBook, lock: Lock) -> Found:
@@ -227,8 +262,8 @@ def examine(path: str, data: bytes, book: KeyBook, lock: Lock) -> Found:
     if looks_like_age(data):
         digest = sha256(data)
         record = lock.record(path, digest)
-        return read_age(path, data, book, record, sha256=digest)
-    return read_sops(path, data, book)  # which tells what is no secret, too
+        return agestate.read_actual(path, data, book, record, sha256=digest)
+    return sopsstate.read_actual(path, data, book)  # which tells what is no secret, too
 
 
 def find_file(world: World, path: str) -> Found | None:

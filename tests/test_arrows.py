@@ -36,7 +36,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "guard": {
         *("errors", "findings", "keys", "policy", "secretfiles", "detect_secrets"),
     },
-    "world": {"errors", "keys", "policy", "secretfiles", "render", "repo"},
+    "survey": {"errors", "policy", "repo", "secretfiles"},
+    "world": {"errors", "keys", "policy", "secretfiles", "render", "repo", "survey"},
     "problems": {
         *("errors", "findings", "keys", "policy", "secretfiles", "render", "plan"),
         "world",

@@ -11,11 +11,11 @@ import click
 from nixsecrets.cli import ui
 from nixsecrets.cli.options import with_options
 from nixsecrets.errors import NixsecretsError, UsageError, printable, quoted
-from nixsecrets.world import World
 
-if TYPE_CHECKING:  # `check` starts without it where nobody asks for declarations
+if TYPE_CHECKING:  # `check` starts without what reads and judges
     from nixsecrets.flake.declared import Configuration
     from nixsecrets.flake.verdict import Report
+    from nixsecrets.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ def _require_known(hosts: Sequence[str], known: set[str]) -> None:
             )
 
 
-def report(world: World, source: Source, start: Path) -> "Report":
+def report(world: "World", source: Source, start: Path) -> "Report":
     """Judge what is declared against the repository."""
     from nixsecrets.flake.gather import gather, place_of
     from nixsecrets.flake.verdict import judge
@@ -171,7 +171,7 @@ class Side:
     declares: tuple[str, ...]
 
 
-def sides(world: World, host: str, source: Source, start: Path) -> list[Side]:
+def sides(world: "World", host: str, source: Source, start: Path) -> list[Side]:
     """Return every file that a host can read or declares, sorted."""
     from nixsecrets.flake.gather import place_of
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from nixsecrets.cli import show, ui
-from nixsecrets.cli.check import FINDINGS, format_option, from_top, report
+from nixsecrets.cli.judged import FINDINGS, from_top, report
+from nixsecrets.cli.options import format_option
 from nixsecrets.cli.session import Session
 from nixsecrets.findings import Finding, failing
 from nixsecrets.lint.agenixrules import agenix_findings

@@ -44,6 +44,13 @@ value_option = click.option(
     metavar="KEY",
     help="One value of a sops file: names, / between them (powerdns/api-key).",
 )
+format_option = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "json", "sarif", "gitlab"]),
+    default="text",
+    help="How to print the findings.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 _ROAD = (

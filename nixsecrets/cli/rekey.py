@@ -5,13 +5,7 @@ from pathlib import Path
 import click
 
 from nixsecrets.cli.options import RoadOptions, road_options
-from nixsecrets.cli.paths import chosen
-from nixsecrets.cli.road import native_keys, tell_problems, walk
-from nixsecrets.cli.session import Session, keyring
-from nixsecrets.diff import context, converge_plan, damaged
-from nixsecrets.errors import UsageError
-from nixsecrets.plan import Plan
-from nixsecrets.world import LOCK_NAME, World
+from nixsecrets.cli.session import Session
 
 
 @click.command("rekey")
@@ -35,40 +29,10 @@ def command(
       nixsecrets rekey --dry-run --json
     """
     session = Session.open(start)
-    with session.writing(dry_run=options.dry_run):
-        world = session.world()
-        ring = keyring(options.identity)
-        ctx = context(
-            world, native=native_keys(ring), keep_data_key=options.keep_data_key
-        )
-        plan = converge_plan(world, ctx)
-        broken = damaged(world) if host is None else []
-        if paths:
-            picked = chosen(session.repo, start, paths, world.files)
-            plan = _only(plan, picked)
-            broken = [file for file in broken if file.path in picked]
-        if host is not None:
-            plan = _only(plan, _files_of(host, world, plan))
-        code = walk(session, world, plan, ring, options, broken=broken)
-        if not options.dry_run:
-            tell_problems(plan)
-        return code
+    with (
+        session.writing(dry_run=options.dry_run),
+        session.surveying() as world,
+    ):
+        from nixsecrets.cli.converged import rekey  # while others look at the files
 
-
-def _only(plan: Plan, paths: set[str]) -> Plan:
-    """Keep the steps on `paths`, and the lock where an age file is among them."""
-    kept = plan.restricted(paths)
-    return plan.restricted(paths | {LOCK_NAME}) if kept.steps else kept
-
-
-def _files_of(name: str, world: World, plan: Plan) -> set[str]:
-    """Return the planned files that `name` reads, or would no longer read."""
-    known = {h.name for h in world.map.hosts} | world.users
-    lost = {r.name for step in plan.steps for r in step.remove}
-    if name not in known | lost:
-        raise UsageError(f"the map has no host or user {name!r}", "nixsecrets status")
-    return {
-        step.path
-        for step in plan.secret_steps
-        if any(reader.name == name for reader in (*step.target, *step.remove))
-    }
+        return rekey(session, world(), options, paths=paths, host=host, start=start)

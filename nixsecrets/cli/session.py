@@ -1,22 +1,22 @@
 """One run of a command: the repository it works in and the keys it may use."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nixsecrets import survey
 from nixsecrets.cli import ui
 from nixsecrets.errors import IdentityError
-from nixsecrets.policy.load import load
-from nixsecrets.policy.model import RecipientMap
-from nixsecrets.repo import journal, locking, private, recovery
+from nixsecrets.repo import journal
 from nixsecrets.repo.tree import Repo
-from nixsecrets.world import MAP_NAME, World, read_text, read_world
 
-if TYPE_CHECKING:  # `check` starts without what reads private keys
+if TYPE_CHECKING:  # a survey begins without what reads the map and private keys
     from nixsecrets.keys.identities import Identity, Keyring, Locked
+    from nixsecrets.policy.model import RecipientMap
+    from nixsecrets.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +30,30 @@ class Session:
         """Find the map upward from `start`."""
         return Session(Repo.find(start))
 
-    def world(self) -> World:
+    def world(self) -> "World":
         """Read the repository; report, but do not touch, an unfinished run."""
+        with self.surveying() as world:
+            return world()
+
+    @contextmanager
+    def surveying(self) -> "Iterator[Callable[[], World]]":
+        """Begin to read the repository, and give the function that `world` would be.
+
+        Other processes look at the files meanwhile: a command has time to load what
+        judges them.
+        """
         if journal.unfinished(self.repo) is not None:
             ui.warn_unfinished()
-        return read_world(self.repo)
+        with survey.begun(self.repo) as begun:
+            from nixsecrets.world import surveyed_world
 
-    def map(self) -> RecipientMap:
+            yield lambda: surveyed_world(self.repo, begun)
+
+    def map(self) -> "RecipientMap":
         """Read the map alone: for what is asked before the work begins."""
+        from nixsecrets.policy.load import load
+        from nixsecrets.world import MAP_NAME, read_text
+
         return load(read_text(self.repo, MAP_NAME), MAP_NAME)
 
     def writing(self, *, dry_run: bool) -> AbstractContextManager[None]:
@@ -47,6 +63,8 @@ class Session:
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Hold the repository's lock; complete or drop what an earlier run left."""
+        from nixsecrets.repo import locking, private, recovery
+
         private.remove_leftovers(os.environ)
         with locking.exclusive(self.repo, ui.say):
             recovered = recovery.recover(self.repo)

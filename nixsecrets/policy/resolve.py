@@ -17,9 +17,7 @@ from nixsecrets.policy.match import (
     rendered_regexes,
 )
 from nixsecrets.policy.model import Desired, Host, Reader, RecipientMap, Rule, User
-
-LOCK_NAME = "nixsecrets.lock"
-_NEVER_SECRET_ENDS = (".nix", ".md", ".pub")
+from nixsecrets.policy.names import LOCK_NAME, no_secret
 
 
 class Policy:
@@ -82,12 +80,7 @@ class Policy:
             return True
         if path in self._literals:
             return False
-        name = path.rpartition("/")[2]
-        return (
-            name.startswith(".git")
-            or name.endswith(_NEVER_SECRET_ENDS)
-            or name == ".sops.yaml"
-        )
+        return no_secret(path)
 
     def generated(self, path: str) -> bool:
         """Tell whether `path` is the map, or is written from it."""

@@ -80,6 +80,16 @@ def _read_all(descriptor: int, size: int) -> bytes:
     return b"".join(parts)
 
 
+def read_up_to(path: str, most: int) -> bytes | None:
+    """Return a file as `read_bytes_nofollow` does, None where it is larger."""
+    descriptor = fsops.ops.open(path)
+    try:
+        size = _regular(descriptor).st_size
+        return None if size > most else _read_all(descriptor, size)
+    finally:
+        os.close(descriptor)
+
+
 @dataclass(frozen=True, slots=True)
 class Start:
     """The start of a large file, its size in bytes, and the SHA-256 of it all."""

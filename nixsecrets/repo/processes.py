@@ -82,18 +82,35 @@ def spread(
     `each`.  Raises what `work` raises, that of the first items where several fail;
     results and errors are copied from one process to another.
     """
+    with spreading(work, items, each=each) as finished:
+        return finished()
+
+
+@contextlib.contextmanager
+def spreading(
+    work: Callable[[Sequence[str]], list[T]], items: Sequence[str], *, each: int
+) -> Iterator[Callable[[], list[T]]]:
+    """Have others begin with it, and give the function that `spread` would be.
+
+    It does what is left to do; who never calls it ends the others.
+    """
     processes = max(1, min(cores(), len(items) // each))
     if processes == 1:
-        return work(items)
+        yield lambda: work(items)
+        return
     size = -(-len(items) // (processes * _TURNS))
     shares = [items[at : at + size] for at in range(0, len(items), size)]
     with _tickets(len(shares)) as tickets:
         take = partial(_taken, work, shares, tickets)
-        with _children(take, processes - 1) as pipes:
-            done = take()
-            for pipe in pipes:
-                done |= _received(pipe)
-    return [one for number in range(len(shares)) for one in _kept(done[number])]
+        with _children(take, processes - 1) as answers:
+
+            def finished() -> list[T]:
+                done = take()
+                for answer in answers():
+                    done |= answer
+                return [one for at in range(len(shares)) for one in _kept(done[at])]
+
+            yield finished
 
 
 @contextlib.contextmanager
@@ -132,27 +149,38 @@ def _kept(result: "list[T] | NixsecretsError") -> list[T]:
 
 
 @contextlib.contextmanager
-def _children(work: Callable[[], object], number: int) -> Iterator[list[int]]:
-    """Do the same work in children; give the pipes that their answers come from."""
-    children: list[int] = []
-    pipes: list[int] = []
+def _children(
+    work: Callable[[], object], number: int
+) -> Iterator[Callable[[], Iterator[Any]]]:
+    """Do the same work in children; give the function that yields their answers.
+
+    Those that nobody asked end with the block.
+    """
+    children: list[
+        tuple[int, int]
+    ] = []  # each with the pipe that its answer comes from
+
+    def answers() -> Iterator[Any]:
+        while children:
+            yield _received(children[-1][1])
+            _end(*children.pop())
+
     try:
         with deferred():
             for _ in range(number):
                 reading, writing = os.pipe()
-                pipes.append(reading)
-                children.append(fork(partial(_answer, work, writing)))
+                children.append((fork(partial(_answer, work, writing)), reading))
                 os.close(writing)
-        yield pipes
-    except BaseException:
-        for child in children:
-            kill(child)
-        raise
+        yield answers
     finally:
-        for reading in pipes:
-            os.close(reading)
-        for child in children:
-            os.waitpid(child, 0)
+        while children:
+            _end(*children.pop())
+
+
+def _end(child: int, pipe: int) -> None:
+    os.close(pipe)
+    kill(child)
+    os.waitpid(child, 0)
 
 
 def _answer(work: Callable[[], object], pipe: int, _parent: int) -> None:

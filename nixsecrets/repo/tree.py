@@ -146,6 +146,16 @@ class Repo:
         except OSError as error:
             raise files.explained(error, "read", path) from error
 
+    def read_quickly(self, path: str, most: int) -> bytes | None:
+        """Return the content of a file of up to `most` bytes.
+
+        None where it is larger or anything is in the way: `read` says what.
+        """
+        try:
+            return files.read_up_to(self._place(path), most)
+        except (OSError, SecretFileError):
+            return None
+
     def locate(self, path: str) -> str:
         """Return the real, absolute place that `path` stands for, links followed.
 

@@ -21,9 +21,6 @@ _MAGIC = MAGIC + b"v1\n"
 _HEADER_END = b"---"
 _ARMOR_END = b"-----END AGE ENCRYPTED FILE-----"
 _COLUMNS = 64
-_NONCE = 16
-_TAG = 16
-_CHUNK = 64 * 1024 + _TAG
 _MAC_LINE = len(" ") + 43 + len("\n")
 
 # Possessive quantifiers: a hostile header of many megabytes is read once, never again.
@@ -172,23 +169,6 @@ def encode(
     """Put a file together from `encode_header`'s bytes, the MAC and the payload."""
     binary = b"".join((header, b" ", encode_base64(mac), b"\n", payload))
     return _armor(binary) if armored else binary
-
-
-def payload_fault(length: int) -> str | None:
-    """Say why no plaintext can have a payload of `length` bytes, or None.
-
-    Finds cut files without any key: a payload is a nonce of 16 bytes and chunks of up
-    to 64 KiB, each 16 bytes longer than its plaintext; only the last may be shorter,
-    and it is empty only where the whole plaintext is (C2SP age.md, Payload).
-    """
-    if length < _NONCE + _TAG:
-        return "its payload is cut off"
-    last = (length - _NONCE) % _CHUNK
-    if 0 < last < _TAG:
-        return "its payload is cut off"
-    if last == _TAG and length - _NONCE > _CHUNK:
-        return "its payload ends in an empty chunk"
-    return None
 
 
 def encode_base64(data: bytes) -> bytes:

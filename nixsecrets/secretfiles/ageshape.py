@@ -4,7 +4,7 @@ Sizes are those of the stanza types in C2SP age.md and of the plugins that are k
 what an unknown plugin writes is taken as it is.
 """
 
-from nixsecrets.secretfiles import agefile
+from nixsecrets.secretfiles import agefile, agepayload
 from nixsecrets.secretfiles.agefile import AgeFile, Stanza
 
 # type -> (bytes of each argument, bytes of the body); None: any
@@ -19,10 +19,6 @@ _SHAPES: dict[str, tuple[tuple[int | None, ...], int | None]] = {
     "piv-p256": ((4, 33), 32),
 }
 _SMALLEST_RSA = 256  # age takes no key below 2048 bits
-# Random bytes hold no such text: the odds are 1 in 10^20 for each of its places.
-_TEXT = b"x" * 48
-_TEXT_LOOKED_AT = 4096
-_TEXT_AS_X = bytes(120 if c in b"\t\n\r" or 32 <= c < 127 else 0 for c in range(256))
 
 
 def fault(file: AgeFile, rest: int = 0) -> str | None:
@@ -30,21 +26,16 @@ def fault(file: AgeFile, rest: int = 0) -> str | None:
 
     `rest` is the number of bytes of the payload that were not read.
     """
-    cut = agefile.payload_fault(len(file.payload) + rest)
+    cut = agepayload.fault(len(file.payload) + rest)
     if cut is not None:
         return cut
     if not file.entries:
         return "it has no recipient"
     if not all(map(plausible, file.entries)):
         return "an entry of its header is not of the size that its kind has"
-    if readable(file.payload):
+    if agepayload.readable(file.payload):
         return "its payload is readable text, not encrypted"
     return None
-
-
-def readable(payload: bytes | memoryview) -> bool:
-    """Tell whether a payload begins as text does: encrypted bytes never do."""
-    return _TEXT in bytes(payload[:_TEXT_LOOKED_AT]).translate(_TEXT_AS_X)
 
 
 def plausible(stanza: Stanza) -> bool:

@@ -7,19 +7,17 @@ repository (docs/threat-model.md).
 """
 
 import hashlib
-import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Kind, Recipient
 from nixsecrets.keys.tags import SHARE_TAGGED, share_tag, stanza_tag
-from nixsecrets.secretfiles import agefile, ageshape
+from nixsecrets.secretfiles import agefile, agepayload, agequick, ageshape
 from nixsecrets.secretfiles.agefile import AgeFile, Stanza
-from nixsecrets.secretfiles.sniff import MAGIC
 from nixsecrets.secretfiles.state import (
     Actual,
     Damaged,
@@ -35,15 +33,6 @@ T = TypeVar("T")
 # Stanza types whose first argument is a tag, and how many arguments they have.
 _TAGGED = {"ssh-ed25519": 2, "ssh-rsa": 1, "piv-p256": 2, "tpm-ecc": 2}
 _TAGGED |= dict.fromkeys(SHARE_TAGGED, 2)
-
-
-# 32 bytes in canonical base64, and what a header of usual stanzas is made of.
-_32_BYTES = rb"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]"
-_MAGIC = MAGIC + b"v1\n"
-_USUAL_STANZA = re.compile(
-    rb"-> (X25519|ssh-ed25519 [A-Za-z0-9+/]{6}) %b\n%b\n" % (_32_BYTES, _32_BYTES)
-)
-_MAC = re.compile(rb"--- (%b)\n" % _32_BYTES)
 
 
 def read_actual(
@@ -63,14 +52,14 @@ def read_actual(
     not in it, `sha256` the hash of it all.
     """
     sha256 = sha256 or hashlib.sha256(data).hexdigest()
-    usual = _usual(data)
-    if usual is not None:
-        return _read_usual(path, data, usual, sha256, book, record, rest)
+    looked = agequick.look(data, rest)
+    if looked is not None:
+        return told(path, sha256, looked, book, record)
     try:
         file = agefile.parse(data)
     except SecretFileError as error:
         return Damaged(path, Backend.AGE, sha256, error.message)
-    fault = agefile.payload_fault(len(file.payload) + rest)
+    fault = agepayload.fault(len(file.payload) + rest)
     if fault:
         return Damaged(path, Backend.AGE, sha256, fault)
     return Actual(
@@ -85,49 +74,23 @@ def read_actual(
     )
 
 
-class _Usual(NamedTuple):
-    """A header of usual stanzas: their heads, the MAC (base64), where it ends."""
-
-    heads: tuple[bytes, ...]
-    mac: bytes
-    end: int
-
-
-def _usual(data: bytes) -> _Usual | None:
-    """Return the header if it is without surprises, as nearly every one is."""
-    dashes = data.find(b"\n--- ") + 1
-    mac = _MAC.match(data, dashes)
-    if not mac or not data.startswith(_MAGIC):
-        return None
-    gap, *found = _USUAL_STANZA.split(data[len(_MAGIC) : dashes])
-    if gap or not found or any(found[1::2]):
-        return None
-    return _Usual(tuple(found[0::2]), mac[1], mac.end())
-
-
-def _read_usual(
-    path: str,
-    data: bytes,
-    header: _Usual,
-    sha256: str,
-    book: KeyBook,
-    record: Record | None,
-    rest: int,
+def told(
+    path: str, sha256: str, looked: agequick.Look, book: KeyBook, record: Record | None
 ) -> Actual | Damaged:
-    """Do the same for such a header, ten times faster.
+    """Return the same for a file at which a quick look was enough.
 
     What its stanzas show is worked out once for all files that show the same.
     """
-    fault = agefile.payload_fault(len(data) + rest - header.end)
-    if fault:
-        return Damaged(path, Backend.AGE, sha256, fault)
+    show, prints = looked
+    if show.fault:
+        return Damaged(path, Backend.AGE, sha256, show.fault)
     return Actual(
         path=path,
         backend=Backend.AGE,
         sha256=sha256,
-        state=_told(shown(header.heads), sha256, book, record, book.memory.ask),
-        key_prints=(header.mac,),
-        plainly_whole=not ageshape.readable(memoryview(data)[header.end :]),
+        state=_told(shown(show.heads), sha256, book, record, book.memory.ask),
+        key_prints=prints,
+        plainly_whole=show.whole,
     )
 
 

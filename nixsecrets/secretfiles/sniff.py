@@ -18,6 +18,8 @@ _YAML_KEY = rb"(?m)^(?:sops|\"sops\"|'sops')[ \t]*:"
 _JSON_KEY = rb'"sops"\s*:\s*\{'
 _INI_SECTION = rb"(?m)^[ \t]*\[[ \t]*sops[ \t]*\]"
 _DOTENV_NAME = rb"(?m)^sops_(?:mac|age__|lastmodified)"
+# Without one of them nothing is a sops file, nor a damaged one (`\\u`: JSON).
+_WORDS = (b"sops", b"ENC[", b"\\u")
 
 
 class SopsFormat(StrEnum):
@@ -69,6 +71,11 @@ def looks_like_sops(path: str, data: bytes) -> bool:
         case _ as never:
             assert_never(never)
     return bool(named and _is_metadata(data)) or bool(re.search(_ENCRYPTED, data))
+
+
+def no_sops(data: bytes) -> bool:
+    """Tell whether nothing in a file can be taken for sops', not even if damaged."""
+    return not any(word in data for word in _WORDS)
 
 
 def format_for(path: str) -> SopsFormat:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from nixsecrets.keys.forms import SELECTION
+from nixsecrets.keys.memory import one_for_all
 from nixsecrets.secretfiles.sniff import SopsFormat, format_for
 from nixsecrets.secretfiles.sopsentries import PAD, UsualEntries
 from nixsecrets.secretfiles.sopsoptions import Options, canonical_options
@@ -111,19 +112,24 @@ class Metadata(NamedTuple):
         return found if found.in_base64 else None
 
 
-class Look(NamedTuple):
-    """What a quick look saw: of each entry its label, its stanza's head, its tag.
+class Shown(NamedTuple):
+    """What a file shows of its readers: of each entry its label, its stanza's head.
 
-    A head is a stanza's type and, for ssh keys, the tag of the key.  `tags` end the
-    entries' payloads: equal ones belong to copies.  `whole` says that all values are
-    encrypted; False says nothing.
+    A head is a stanza's type and, for ssh keys, the tag of the key.  `whole` says that
+    all values are encrypted; False says nothing.
     """
 
     labels: tuple[bytes, ...]
     heads: tuple[bytes, ...]
-    tags: tuple[bytes, ...]
     options: Options
     whole: bool
+
+
+Look = tuple[Shown, tuple[bytes, ...]]
+"""What a file shows, one value for all that show the same; and its own tags.
+
+These end the payloads of its entries: equal ones belong to copies.
+"""
 
 
 def metadata(path: str, data: bytes) -> Metadata | None:
@@ -167,13 +173,13 @@ def look(path: str, data: bytes) -> Look | None:
     if len(stanzas) != len(found.encs):
         return None
     text = found.values.decode("utf-8", "surrogateescape")
-    return Look(
+    shown = Shown(
         labels=tuple(found.labels),
         heads=tuple([stanza[1] for stanza in stanzas]),
-        tags=tuple([stanza[2] for stanza in stanzas]),
         options=found.options,
         whole="ENC[" in text and _YAML_VALUES.fullmatch(text + "\n") is not None,
     )
+    return one_for_all(shown), tuple([stanza[2] for stanza in stanzas])
 
 
 def _decoded(enc: bytes) -> "re.Match[bytes] | None":

@@ -18,6 +18,7 @@ from nixsecrets.keys.recipients import Recipient, recipient_of
 from nixsecrets.secretfiles import agefile, sopsquick
 from nixsecrets.secretfiles.agefile import AgeFile, Stanza
 from nixsecrets.secretfiles.agestate import describe, fits, shown
+from nixsecrets.secretfiles.sniff import no_sops
 from nixsecrets.secretfiles.sopsblock import refuse
 from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret, Stated, Unknown
 
@@ -33,8 +34,6 @@ _USUAL = re.compile(
     rb"([A-Za-z0-9+/]{43})\n"
     rb"--- [A-Za-z0-9+/]{43}\n"
 )
-# Without one of them nothing is a sops file, nor a damaged one (`\\u`: JSON).
-_WORDS = (b"sops", b"ENC[", b"\\u")
 _TAG = 16
 _PAYLOAD = 16 + 32 + _TAG  # nonce, data key, tag of the only chunk
 # of base64 that ends in ==, where age wants the bits that nobody reads to be zero
@@ -47,21 +46,29 @@ def read_actual(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | D
 
     `book` gives keys their names in what is said about an unknown state.
     """
-    looked = sopsquick.look(path, data)
-    stated = looked and _agreed(looked.labels, looked.heads)
-    if looked and stated:
-        return Actual(
-            path=path,
-            backend=Backend.SOPS,
-            sha256=hashlib.sha256(data).hexdigest(),
-            state=stated,
-            key_prints=looked.tags,
-            options=looked.options,
-            plainly_whole=looked.whole,
-        )
-    if not any(word in data for word in _WORDS):
+    if looked := sopsquick.look(path, data):
+        found = told(path, hashlib.sha256(data).hexdigest(), looked)
+        return found or read_closely(path, data, book)
+    if no_sops(data):
         return NotSecret(path, hashlib.sha256(data).hexdigest(), empty=not data)
     return read_closely(path, data, book)
+
+
+def told(path: str, sha256: str, looked: sopsquick.Look) -> Actual | None:
+    """Return what a quick look tells; None where the labels contradict the entries."""
+    show, tags = looked
+    stated = _agreed(show.labels, show.heads)
+    if stated is None:
+        return None
+    return Actual(
+        path=path,
+        backend=Backend.SOPS,
+        sha256=sha256,
+        state=stated,
+        key_prints=tags,
+        options=show.options,
+        plainly_whole=show.whole,
+    )
 
 
 @lru_cache(maxsize=1024)

@@ -1,0 +1,61 @@
+"""What `rekey` does once the repository is read: make it equal to the map."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nixsecrets.cli.options import RoadOptions
+from nixsecrets.cli.paths import chosen
+from nixsecrets.cli.road import native_keys, tell_problems, walk
+from nixsecrets.cli.session import Session, keyring
+from nixsecrets.diff import context, converge_plan, damaged
+from nixsecrets.errors import UsageError
+from nixsecrets.plan import Plan
+from nixsecrets.world import LOCK_NAME, World
+
+
+def rekey(
+    session: Session,
+    world: World,
+    options: RoadOptions,
+    *,
+    paths: Sequence[Path],
+    host: str | None,
+    start: Path,
+) -> int:
+    """Carry out what differs from the map, of `paths` or of `host` if they are given.
+
+    Returns the exit code.
+    """
+    ring = keyring(options.identity)
+    ctx = context(world, native=native_keys(ring), keep_data_key=options.keep_data_key)
+    plan = converge_plan(world, ctx)
+    broken = damaged(world) if host is None else []
+    if paths:
+        picked = chosen(session.repo, start, paths, world.files)
+        plan = _only(plan, picked)
+        broken = [file for file in broken if file.path in picked]
+    if host is not None:
+        plan = _only(plan, _files_of(host, world, plan))
+    code = walk(session, world, plan, ring, options, broken=broken)
+    if not options.dry_run:
+        tell_problems(plan)
+    return code
+
+
+def _only(plan: Plan, paths: set[str]) -> Plan:
+    """Keep the steps on `paths`, and the lock where an age file is among them."""
+    kept = plan.restricted(paths)
+    return plan.restricted(paths | {LOCK_NAME}) if kept.steps else kept
+
+
+def _files_of(name: str, world: World, plan: Plan) -> set[str]:
+    """Return the planned files that `name` reads, or would no longer read."""
+    known = {h.name for h in world.map.hosts} | world.users
+    lost = {r.name for step in plan.steps for r in step.remove}
+    if name not in known | lost:
+        raise UsageError(f"the map has no host or user {name!r}", "nixsecrets status")
+    return {
+        step.path
+        for step in plan.secret_steps
+        if any(reader.name == name for reader in (*step.target, *step.remove))
+    }

@@ -1,0 +1,90 @@
+"""What `check` finds in a repository, and how it is told."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nixsecrets import __version__
+from nixsecrets.cli import declared as declarations
+from nixsecrets.cli import show, ui
+from nixsecrets.cli.closely import with_problems
+from nixsecrets.cli.declared import Source
+from nixsecrets.diff import converge_plan
+from nixsecrets.findings import Code, Finding, argument, failing, fix_for
+from nixsecrets.plan import Plan, stale_problems
+from nixsecrets.repo.tree import Repo
+from nixsecrets.reports import gitlab, sarif, text_line
+from nixsecrets.world import World
+
+if TYPE_CHECKING:
+    from nixsecrets.flake.verdict import Report
+
+FINDINGS = 1
+MANY = 3  # stale files, from which on a rekey of all of them is what is meant
+
+
+def check(world: World, source: Source, start: Path, *, form: str, strict: bool) -> int:
+    """Print what differs from the map, and what configurations declare; exit code."""
+    plan = with_problems(converge_plan(world), world)
+    declared = declarations.report(world, source, start) if source.asked else None
+    findings = [*stale_problems(plan.steps), *plan.problems]
+    findings = sorted([*findings, *(declared.findings if declared else ())])
+    if form == "json":
+        ui.answer(_json(plan, declared))
+    elif form == "text":
+        for line in show.verdict_lines(declared.rows if declared else ()):
+            ui.answer(line)
+        for line in with_fixes(findings, world.repo):
+            ui.answer(line)
+    else:
+        ui.answer(report(form, from_top(world.repo, findings)))
+    bad = failing(findings, strict=strict)
+    if bad:
+        ui.say(f"{show.counted(len(bad), 'finding')}; nixsecrets status tells more")
+    return FINDINGS if bad else 0
+
+
+def with_fixes(findings: Sequence[Finding], repo: Repo) -> Iterator[str]:
+    """Yield the findings as text, below each the one command that mends it.
+
+    One that mends many is told without their names, and once for those in a row.
+    """
+    here = Path.cwd()
+    folder = "" if here == repo.root else os.path.relpath(repo.root, here)
+    broken = any(one.code in {Code.DAMAGED, Code.OPEN_VALUE} for one in findings)
+    committed = repo.git.committed(repo.root) if repo.git and broken else frozenset()
+    stale = {Code.STALE, Code.UNKNOWN}
+    many = sum(one.code in stale for one in findings) > MANY
+    last = ""
+    for one in findings:
+        yield text_line(one)
+        there = one.path in committed
+        fix = one.fix or fix_for(one.code, one.path, folder, committed=there)
+        if many and one.code in stale:
+            fix = fix.removesuffix(f" {argument(one.path)}")
+        if fix and fix != last:
+            yield f"    {fix}"
+        last = fix
+
+
+def from_top(repo: Repo, findings: Iterable[Finding]) -> list[Finding]:
+    """Return findings whose paths are relative to the top of the work tree."""
+    below = repo.relative_to_top(f"{repo.root}/")
+    return [one._replace(path=below + one.path) for one in findings]
+
+
+def report(form: str, findings: Iterable[Finding]) -> str:
+    """Return findings as `sarif` or `gitlab`."""
+    return gitlab(findings) if form == "gitlab" else sarif(findings, __version__)
+
+
+def _json(plan: Plan, declared: "Report | None") -> str:
+    """Return the JSON of `status`; with declarations, their verdicts in it."""
+    if declared is None:
+        return plan.to_json()
+    value = Plan(plan.steps, (*plan.problems, *declared.findings)).as_json()
+    value["declared"] = [asdict(row) for row in declared.rows]
+    return json.dumps(value, indent=2)

@@ -1,0 +1,58 @@
+"""The quick look at an age file: a header of usual stanzas, as nearly every one is.
+
+Every byte of the header is looked at; one that holds anything else is declined, and
+`agefile` looks closely.  Loads no keys and decides nothing: who the readers are, is for
+`agestate` to say.
+"""
+
+import re
+from typing import NamedTuple
+
+from nixsecrets.keys.memory import one_for_all
+from nixsecrets.secretfiles import agepayload
+from nixsecrets.secretfiles.sniff import MAGIC
+
+_MAGIC = MAGIC + b"v1\n"
+# 32 bytes in canonical base64, and what a header of usual stanzas is made of.
+_32_BYTES = rb"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]"
+_STANZA = re.compile(
+    rb"-> (X25519|ssh-ed25519 [A-Za-z0-9+/]{6}) %b\n%b\n" % (_32_BYTES, _32_BYTES)
+)
+_MAC = re.compile(rb"--- (%b)\n" % _32_BYTES)
+
+
+class Shown(NamedTuple):
+    """What a file shows of its readers: the heads of its stanzas.
+
+    A head is a stanza's type and, for ssh keys, the tag of the key.  `fault` says why
+    the payload cannot be whole; `whole` that nothing speaks against it.
+    """
+
+    heads: tuple[bytes, ...]
+    fault: str | None
+    whole: bool
+
+
+Look = tuple[Shown, tuple[bytes, ...]]
+"""What a file shows, one value for all that show the same; and its own MAC, in base64.
+
+Equal MACs belong to copies.
+"""
+
+
+def look(data: bytes, rest: int = 0) -> Look | None:
+    """Take an age file without armor in, None where its header is not a usual one.
+
+    Of a large file `data` may be the start: `rest` is the number of bytes that are not
+    in it.
+    """
+    dashes = data.find(b"\n--- ") + 1
+    mac = _MAC.match(data, dashes)
+    if not mac or not data.startswith(_MAGIC):
+        return None
+    gap, *found = _STANZA.split(data[len(_MAGIC) : dashes])
+    if gap or not found or any(found[1::2]):
+        return None
+    fault = agepayload.fault(len(data) + rest - mac.end())
+    whole = not fault and not agepayload.readable(memoryview(data)[mac.end() :])
+    return one_for_all(Shown(tuple(found[0::2]), fault, whole)), (mac[1],)
