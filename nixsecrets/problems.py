@@ -98,9 +98,9 @@ def _winner_problems(world: World) -> Iterator[Finding]:
     text = world.texts.get(config) if config is not None else None
     if config is None or text is None:
         return
-    decide = sopsconfig.Winners(text, config)
-    if decide.only_ours():  # as nearly always: no need to ask for each file
+    if sopsconfig.is_own(world.map, text):
         return
+    decide = sopsconfig.Winners(text, config)
     for path, rule in _winners(world, decide).items():
         if rule is not None and not rule.ours:
             message = (

@@ -4,7 +4,7 @@ Where in a `.sops.yaml` they are put is the part of `sopsconfig`.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +17,7 @@ from nixsecrets.policy.resolve import Policy
 
 # what YAML reads as itself without quotes, and as no number, null or truth value
 _PLAIN = re.compile(r"(?=.*[\\^/$(])[\\^/(._A-Za-z0-9](?:[!#-9;-~]|:(?!\Z))*")
+ANCHOR_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")  # go-yaml takes less than YAML does
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -74,6 +75,41 @@ def creations(policy: Policy, folder: str) -> Iterator[Creation]:
             served = tuple(one for one in readers if _served(one, hosts))
             options = tuple(option for option in rule.sops if option[1])
             yield Creation(rule.index, one.regex, served, options)
+
+
+def named_keys(
+    policy: Policy, rules: Iterable[Creation]
+) -> Iterator[tuple[str, Recipient]]:
+    """Yield the keys that rules use with the names to wish for, in the map's order."""
+    used = {reader for one in rules for reader in one.readers}
+    ids = (
+        (owner.name, key.key_id) for owner in policy.map.owners for key in owner.keys
+    )
+    order = {one: at for at, one in enumerate(ids)}
+    counts: dict[str, int] = {}
+    for reader in sorted(used, key=lambda one: order[one.name, one.recipient.key_id]):
+        count = counts[reader.name] = counts.get(reader.name, 0) + 1
+        name = ANCHOR_UNSAFE.sub("_", reader.name)
+        yield (name if count == 1 else f"{name}-{count}"), reader.recipient
+
+
+def anchors_for(
+    wished: Iterable[tuple[str, Recipient]], taken: Collection[str] = ()
+) -> dict[Recipient, str]:
+    """Return an anchor for each key: the name to wish for, if it is not taken."""
+    anchors: dict[Recipient, str] = {}
+    used = set(taken)
+    for name, recipient in wished:
+        while name in used:
+            name += "_"
+        used.add(name)
+        anchors[recipient] = name
+    return anchors
+
+
+def with_note(policy: Policy, lines: Iterable[str]) -> list[str]:
+    """Return the lines of a block below the one that says where they come from."""
+    return [f"# written from {policy.map.filename}; edits in here are lost", *lines]
 
 
 def _served(reader: Reader, hosts: set[str]) -> bool:

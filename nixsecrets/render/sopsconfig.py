@@ -17,17 +17,23 @@ from nixsecrets.keys.recipients import Recipient
 from nixsecrets.policy.model import RecipientMap
 from nixsecrets.policy.resolve import Policy
 from nixsecrets.render import blocks, yamltree
-from nixsecrets.render.creations import Creation, creations
+from nixsecrets.render.creations import (
+    ANCHOR_UNSAFE,
+    Creation,
+    anchors_for,
+    creations,
+    named_keys,
+    with_note,
+)
+from nixsecrets.render.ownconfig import EMPTY, is_own
 from nixsecrets.render.sopsrules import ConfigRule, Winners, rules_of, winner
 from nixsecrets.splice import apply_edits, require_value
 
-__all__ = ["ConfigRule", "Winners", "render", "winner", "without_blocks"]
+__all__ = ["ConfigRule", "Winners", "is_own", "render", "winner", "without_blocks"]
 
 SectionName = Literal["keys", "creation_rules"]
 Edit = tuple[int, int, str]
 
-_NEW_FILE = "keys:\ncreation_rules:\n"
-_ANCHOR_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")  # go-yaml takes less than YAML does
 _DASH = re.compile(r"^( *)-(?=[ \t\r\n])", re.MULTILINE)
 
 
@@ -49,7 +55,9 @@ def render(
         MapError: a rule cannot be said in a configuration in that folder.
         NixsecretsError: the file cannot be read, or not be extended without damage.
     """
-    text = existing if existing is not None and existing.strip() else _NEW_FILE
+    if existing is not None and not adopted and is_own(recipient_map, existing):
+        return existing
+    text = existing if existing is not None and existing.strip() else EMPTY
     mark = "\ufeff" if text.startswith("\ufeff") else ""
     filename = recipient_map.sops_config or ".sops.yaml"
     editor = _Editor(Policy(recipient_map), text.removeprefix(mark), filename)
@@ -228,36 +236,15 @@ class _Editor:
         if keys is not None and rules is not None and keys.start > rules.start:
             return {}, {}
         before = rules.start if rules is not None else len(self.base)
-        chosen: dict[Recipient, str] = {}
-        own: dict[Recipient, str] = {}
-        taken = {anchor.name for anchor in self.document.anchors}
-        for name, recipient in self.named_keys():
+        foreign: dict[Recipient, str] = {}
+        wished: list[tuple[str, Recipient]] = []
+        for name, recipient in named_keys(self.policy, self.creations):
             if there := self.standing_for(name, recipient, before):
-                chosen[recipient] = there
-                continue
-            while name in taken:
-                name += "_"
-            taken.add(name)
-            chosen[recipient] = own[recipient] = name
-        return chosen, own
-
-    def named_keys(self) -> Iterator[tuple[str, Recipient]]:
-        """Yield the keys in use with the names to wish for, in the map's order."""
-        used = {reader for one in self.creations for reader in one.readers}
-        ids = (
-            (owner.name, key.key_id)
-            for owners in (self.policy.map.users, self.policy.map.hosts)
-            for owner in owners
-            for key in owner.keys
-        )
-        order = {one: at for at, one in enumerate(ids)}
-        counts: dict[str, int] = {}
-        for reader in sorted(
-            used, key=lambda one: order[one.name, one.recipient.key_id]
-        ):
-            count = counts[reader.name] = counts.get(reader.name, 0) + 1
-            name = _ANCHOR_UNSAFE.sub("_", reader.name)
-            yield (name if count == 1 else f"{name}-{count}"), reader.recipient
+                foreign[recipient] = there
+            else:
+                wished.append((name, recipient))
+        own = anchors_for(wished, {one.name for one in self.document.anchors})
+        return foreign | own, own
 
     def standing_for(
         self, wished: str, recipient: Recipient, before: int
@@ -274,7 +261,7 @@ class _Editor:
             and one.node.text == recipient.text
             and one.node.start < before
             and names.count(one.name) == 1
-            and not _ANCHOR_UNSAFE.search(one.name)
+            and not ANCHOR_UNSAFE.search(one.name)
         ]
         return wished if wished in found else next(iter(found), None)
 
@@ -387,8 +374,8 @@ class _Editor:
         return shares
 
     def insertion(self, offset: int, lines: Iterable[str], indent: str) -> Edit:
-        note = f"# written from {self.policy.map.filename}; edits in here are lost"
-        block = blocks.written([note, *lines], indent, self.newline)
+        lines = with_note(self.policy, lines)
+        block = blocks.written(lines, indent, self.newline)
         return offset, offset, blocks.put_in(self.base, offset, block, self.newline)
 
 

@@ -91,13 +91,6 @@ class Winners:
                 return rule
         return None
 
-    def only_ours(self) -> bool:
-        """Tell whether a rule of ours wins every path that any rule wins."""
-        try:
-            return all(rule.ours and self._regex(rule) for rule in self.rules)
-        except NixsecretsError:  # for whoever asks about a path that needs it
-            return False
-
     def _regex(self, rule: ConfigRule) -> re2.Regex:
         if rule.path_regex not in self._compiled:
             try:

@@ -15,7 +15,7 @@ from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import parse_recipient
 from nixsecrets.policy.model import Host, RecipientMap, Retired, Rule, User
 from nixsecrets.policy.resolve import Policy
-from nixsecrets.render.sopsconfig import Winners, render, without_blocks
+from nixsecrets.render.sopsconfig import Winners, is_own, render, without_blocks
 from tests.fleet import SHARED, rsa_key
 from tests.policy.maps import converted, recipient
 from tests.render.conftest import Encrypt
@@ -553,6 +553,55 @@ def test_sops_decides_as_the_map_does(recipients_by_sops: Encrypt, seed: int) ->
         assert "no matching creation rules" in real
     else:
         assert real == tuple(one.recipient.text for one in found.readers), path
+
+
+# --- files that hold nothing else -----------------------------------------------
+
+ODD = replace(
+    FLEET,
+    hosts=(
+        Host("a.b", (recipient("dot"),)),
+        Host("a_b", (recipient("line"), recipient("second"))),
+        *(WEB, DB),
+    ),
+    rules=(
+        Rule(0, "s/{host}/**", None, ("{host}",)),
+        Rule(1, None, r"^s/x\.json$", ("web",), sops=(("encrypted_regex", "^a: b$"),)),
+        Rule(2, "s/**", None, ("a.b", "a_b"), except_=("alice",)),
+    ),
+)
+OWN = {
+    "usual": FLEET,
+    "odd names, several keys": ODD,
+    "in a folder": replace(ODD, sops_config="s/.sops.yaml"),
+    "of nobody": replace(FLEET, always=(), rules=(Rule(0, "s/**", None, ()),)),
+    "without rules": replace(FLEET, rules=()),
+}
+
+
+@pytest.mark.parametrize("case", OWN)
+def test_a_file_of_our_own_is_told_without_reading_it(
+    case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet, mark = OWN[case], "\ufeff"
+    text = render(fleet, None)
+    assert render(fleet, mark + text) == mark + text  # in which blocks were looked for
+    monkeypatch.setattr("nixsecrets.render.yamltree.parse", None)
+    assert is_own(fleet, text)
+    assert render(fleet, text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", NEW + "\n", NEW.replace("web", "wab"), "# x\n" + NEW]
+)
+def test_any_other_file_is_not_our_own(text: str) -> None:
+    assert is_own(FLEET, NEW)
+    assert not is_own(FLEET, text)
+
+
+def test_a_map_that_cannot_be_restated_has_no_file_of_its_own() -> None:
+    rules = (Rule(0, None, "secrets", ()),)
+    assert not is_own(replace(FLEET, rules=rules, sops_config="k/.sops.yaml"), NEW)
 
 
 # --- any text ---------------------------------------------------------------------

@@ -1,0 +1,46 @@
+"""A `.sops.yaml` that holds our blocks and nothing else.
+
+`sopsconfig` writes it as it writes into any other, and reads again what it wrote.  Here
+it is only put together: to tell, without a YAML parser, that there is nothing to do.
+"""
+
+from collections.abc import Sequence
+
+from nixsecrets.errors import MapError
+from nixsecrets.policy.model import RecipientMap
+from nixsecrets.policy.resolve import Policy
+from nixsecrets.render import blocks
+from nixsecrets.render.creations import anchors_for, creations, named_keys, with_note
+
+_KEYS, _RULES = "keys:\n", "creation_rules:\n"
+_INDENT = "  "
+EMPTY = _KEYS + _RULES
+"""What our blocks are put into where there is no file yet."""
+
+
+def is_own(recipient_map: RecipientMap, text: str) -> bool:
+    """Tell whether a configuration is just what the map gives for a new file.
+
+    Then no rule in it is foreign, and it has to be neither read nor written.
+    """
+    try:
+        return text == own_config(recipient_map)
+    except MapError:  # for whoever has to write it
+        return False
+
+
+def own_config(recipient_map: RecipientMap) -> str:
+    """Return the configuration for a new file; raises as `creations`."""
+    policy = Policy(recipient_map)
+    folder = (recipient_map.sops_config or "").rpartition("/")[0]
+    rules = tuple(creations(policy, folder))
+    anchors = anchors_for(named_keys(policy, rules))
+    keys = [f"- &{name} {recipient.text}" for recipient, name in anchors.items()]
+    lines = [line for one in rules for line in one.lines(anchors)]
+    return f"{_KEYS}{_block(policy, keys)}{_RULES}{_block(policy, lines)}"
+
+
+def _block(policy: Policy, lines: Sequence[str]) -> str:
+    if not lines:
+        return ""
+    return blocks.written(with_note(policy, lines), _INDENT, "\n") + "\n"
