@@ -6,13 +6,16 @@ without a look (large, unreadable, spelled otherwise) is left to be read with ca
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from nixsecrets.policy.names import LOCK_NAME, no_secret
 from nixsecrets.repo import processes
 from nixsecrets.repo.tree import MAP_NAME, Repo
-from nixsecrets.secretfiles.looks import Look, look
+
+if TYPE_CHECKING:
+    from nixsecrets.secretfiles.looks import Look
 
 _SMALL = 1 << 20  # bytes
 _WORTH_A_PROCESS = 400  # files; to fork and to copy the answers takes 20 ms
@@ -22,13 +25,14 @@ _WORTH_A_PROCESS = 400  # files; to fork and to copy the answers takes 20 ms
 class Survey:
     """The files there are; map and lock as they were before any file was looked at.
 
-    `looks` waits for the looks, and lends a hand.
+    `looks` yields them as they come, of more names than there are files, and lends a
+    hand; it can be called once.
     """
 
     paths: Sequence[str]
     map: bytes
     lock: bytes | None
-    looks: Callable[[], Mapping[str, Look | None]]
+    looks: "Callable[[], Iterator[tuple[str, Look | None]]]"
 
 
 @contextlib.contextmanager
@@ -37,15 +41,24 @@ def begun(repo: Repo) -> Iterator[Survey]:
 
     Raises `NixsecretsError` where map or lock cannot be read.
     """
-    with repo.listing() as names:
+    with repo.naming() as listed:
+        from nixsecrets.secretfiles.looks import look  # while git lists them
+
         texts = repo.read(MAP_NAME), repo.read_if_there(LOCK_NAME)
-        paths = names()
-    # a rule may name one of the others; then it is read with care
-    likely = [path for path in paths if not no_secret(path)]
+        names = listed()
 
-    def look_at(share: Sequence[str]) -> list[Look | None]:
-        read = ((path, repo.read_quickly(path, _SMALL)) for path in share)
-        return [None if data is None else look(path, data) for path, data in read]
+    def look_at(share: Sequence[str]) -> "list[Look | None]":
+        # a rule may name one that is left out; then it is read with care
+        read = (None if no_secret(p) else repo.read_quickly(p, _SMALL) for p in share)
+        return [
+            None if data is None else look(path, data)
+            for path, data in zip(share, read, strict=True)
+        ]
 
-    with processes.spreading(look_at, likely, each=_WORTH_A_PROCESS) as finished:
-        yield Survey(paths, *texts, lambda: dict(zip(likely, finished(), strict=True)))
+    with processes.spreading(look_at, names, each=_WORTH_A_PROCESS) as results:
+
+        def looks() -> "Iterator[tuple[str, Look | None]]":
+            for _, share, made in results():
+                yield from zip(share, processes.kept(made), strict=True)
+
+        yield Survey(repo.on_disk(names), *texts, looks)

@@ -6,7 +6,7 @@ every secret file tells without a private key.  Nothing here judges or writes.
 
 import contextlib
 import gc
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import assert_never
@@ -93,7 +93,7 @@ class World:
         recipient_map = load(text, MAP_NAME)
         after = replace(self, map_text=text, map=recipient_map, files=self.files)
         missing = [p for p in self.repo.list_files() if p not in self.files]
-        more = _told_all(after, missing, {})
+        more = _told_all(after, missing)
         return replace(after, files={**self.files, **more}, texts=_texts(after))
 
 
@@ -128,7 +128,7 @@ def adopting_world(
     world = replace(fresh_world(repo, map_text), lock=lock)
     folders = tuple(f"{folder}/" for folder in without)
     paths = [p for p in repo.list_files() if not p.startswith(folders)]
-    return replace(world, files=_told_all(world, paths, {}))
+    return replace(world, files=_told_all(world, paths))
 
 
 def encrypted_files(repo: Repo) -> list[str]:
@@ -182,15 +182,17 @@ def _texts(world: World) -> dict[str, str | None]:
 
 
 def _told_all(
-    world: World, paths: Sequence[str], looks: Mapping[str, Look | None]
+    world: World, paths: Sequence[str], looks: Iterable[tuple[str, Look | None]] = ()
 ) -> dict[str, Found]:
     """Return what looks tell of files; those without one are read with care."""
     policy, book, lock = world.policy, world.book, world.lock
-    found: dict[str, Found | None] = {}
-    for path in paths:
-        if not policy.never_secret(path):
-            look = looks.get(path)
-            found[path] = look and told(path, look, book, lock)
+    found: dict[str, Found | None] = dict.fromkeys(
+        path for path in paths if not policy.never_secret(path)
+    )
+    for path, look in looks:
+        if look is not None and path in found:
+            found[path] = told(path, look, book, lock)
+            policy.winning(path)  # known to the policy from now on
     others = [path for path, one in found.items() if one is None]
     found |= _read_all(world.repo, book, lock, others)
     return {p: one for p, one in found.items() if one and _counts(policy, one)}

@@ -14,8 +14,8 @@ from typing import Literal
 from nixsecrets.adopt import patterns
 from nixsecrets.adopt.evaluate import Evaluated
 from nixsecrets.errors import KeyFormatError, NixsecretsError, quoted
-from nixsecrets.keys.forms import SELECTION
 from nixsecrets.keys.recipients import KeyId, Recipient, parse_recipient
+from nixsecrets.keys.selection import SELECTION
 from nixsecrets.policy import re2
 from nixsecrets.render.sopsrules import ConfigRule, read_rules
 

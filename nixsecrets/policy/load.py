@@ -8,8 +8,9 @@ import re
 from functools import lru_cache
 
 from nixsecrets.errors import KeyFormatError, MapError
-from nixsecrets.keys.forms import SELECTION, Backend
+from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient, parse_recipient
+from nixsecrets.keys.selection import SELECTION
 from nixsecrets.policy.consistency import check_consistency
 from nixsecrets.policy.match import check_rule
 from nixsecrets.policy.model import Host, RecipientMap, Retired, Rule, User

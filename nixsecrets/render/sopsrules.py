@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from nixsecrets.errors import NixsecretsError
-from nixsecrets.keys.forms import SELECTION
+from nixsecrets.keys.selection import SELECTION
 from nixsecrets.policy import re2
 from nixsecrets.render import blocks
 from nixsecrets.render.yamltree import (

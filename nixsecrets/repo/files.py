@@ -13,7 +13,6 @@ import errno
 import hashlib
 import os
 import re
-import secrets
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -205,7 +204,7 @@ def written_durably(path: str, *, mode: int = 0o600) -> Iterator[int]:
 
 def staged_name() -> str:
     """Return a name for a file that waits: a dot, `nixsecrets-`, 128 random bits."""
-    return f".nixsecrets-{secrets.token_hex(16)}"
+    return f".nixsecrets-{os.urandom(16).hex()}"
 
 
 def give_to_folder_owner(descriptor: int, path: str) -> None:

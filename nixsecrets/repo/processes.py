@@ -5,8 +5,11 @@ with whatever it started), and does not outlive a parent that is killed.
 """
 
 import contextlib
+import fcntl
+import gc
 import os
 import pickle
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,8 +21,13 @@ from nixsecrets.repo.signals import deferred
 
 T = TypeVar("T")
 
-_TURNS = 16  # of each process, so that all end at nearly the same time
+Share = tuple[int, Sequence[str], list[T] | NixsecretsError]
+"""Some of the items: the number of the share, the items, what was made of them."""
+
+_TURNS = 32  # of each process, so that all end at nearly the same time
 _TICKET = 2  # bytes: as many tickets as anybody has cores for, and they fit in a pipe
+_LENGTH = 8  # bytes before an answer, that say how long it is
+_WIDE = 1 << 20  # bytes: a child need not wait for whoever reads its answers
 
 
 def cores() -> int:
@@ -82,35 +90,76 @@ def spread(
     `each`.  Raises what `work` raises, that of the first items where several fail;
     results and errors are copied from one process to another.
     """
-    with spreading(work, items, each=each) as finished:
-        return finished()
+    with spreading(work, items, each=each) as results:
+        done = {number: made for number, _, made in results()}
+    return [one for number in sorted(done) for one in kept(done[number])]
 
 
 @contextlib.contextmanager
 def spreading(
     work: Callable[[Sequence[str]], list[T]], items: Sequence[str], *, each: int
-) -> Iterator[Callable[[], list[T]]]:
-    """Have others begin with it, and give the function that `spread` would be.
+) -> "Iterator[Callable[[], Iterator[Share[T]]]]":
+    """Have others begin with it, and give the function that does what is left to do.
 
-    It does what is left to do; who never calls it ends the others.
+    It yields the shares as they are ready, whoever did them.  Others that were not
+    waited for end with the block.
     """
     processes = max(1, min(cores(), len(items) // each))
-    if processes == 1:
-        yield lambda: work(items)
-        return
-    size = -(-len(items) // (processes * _TURNS))
+    size = max(1, -(-len(items) // (processes * _TURNS)))
     shares = [items[at : at + size] for at in range(0, len(items), size)]
     with _tickets(len(shares)) as tickets:
-        take = partial(_taken, work, shares, tickets)
-        with _children(take, processes - 1) as answers:
+        done = partial(_done, work, shares, tickets)
+        with _children(done, processes - 1) as pipes:
+            yield lambda: _joined(done(), len(shares), pipes)
 
-            def finished() -> list[T]:
-                done = take()
-                for answer in answers():
-                    done |= answer
-                return [one for at in range(len(shares)) for one in _kept(done[at])]
 
-            yield finished
+def _done(
+    work: Callable[[Sequence[str]], list[T]],
+    shares: Sequence[Sequence[str]],
+    tickets: int,
+) -> "Iterator[Share[T]]":
+    """Do one share after the other as long as there are any."""
+    while ticket := os.read(tickets, _TICKET):
+        number = int.from_bytes(ticket, "big")
+        made: list[T] | NixsecretsError
+        try:
+            made = work(shares[number])
+        except NixsecretsError as error:
+            made = error
+        yield number, shares[number], made
+
+
+def _joined(
+    own: "Iterator[Share[T]]", number: int, pipes: Sequence[int]
+) -> "Iterator[Share[T]]":
+    """Yield the shares done here and those of the children, `number` of them."""
+    others, count = list(pipes), 0
+    for mine in own:
+        for share in (mine, *_arrived(others, wait=False)):
+            count += 1
+            yield share
+    for share in _arrived(others, wait=True):
+        count += 1
+        yield share
+    if count < number:
+        died()
+
+
+def _arrived(pipes: list[int], *, wait: bool) -> Iterator[Any]:
+    """Yield what there is to read from pipes; with `wait` until all have ended.
+
+    Those that have ended are removed.
+    """
+    while pipes:
+        ready, _, _ = select.select(pipes, (), (), None if wait else 0)
+        if not ready:
+            return
+        for pipe in ready:
+            answer = _received(pipe)
+            if answer is None:
+                pipes.remove(pipe)
+            else:
+                yield answer
 
 
 @contextlib.contextmanager
@@ -126,23 +175,8 @@ def _tickets(number: int) -> Iterator[int]:
         os.close(reading)
 
 
-def _taken(
-    work: Callable[[Sequence[str]], list[T]],
-    shares: Sequence[Sequence[str]],
-    tickets: int,
-) -> dict[int, "list[T] | NixsecretsError"]:
-    """Do one share after the other as long as there are any."""
-    done: dict[int, list[T] | NixsecretsError] = {}
-    while ticket := os.read(tickets, _TICKET):
-        number = int.from_bytes(ticket, "big")
-        try:
-            done[number] = work(shares[number])
-        except NixsecretsError as error:
-            done[number] = error
-    return done
-
-
-def _kept(result: "list[T] | NixsecretsError") -> list[T]:
+def kept(result: list[T] | NixsecretsError) -> list[T]:
+    """Return what was made of a share; raises what `work` raised."""
     if isinstance(result, NixsecretsError):
         raise result
     return result
@@ -150,50 +184,57 @@ def _kept(result: "list[T] | NixsecretsError") -> list[T]:
 
 @contextlib.contextmanager
 def _children(
-    work: Callable[[], object], number: int
-) -> Iterator[Callable[[], Iterator[Any]]]:
-    """Do the same work in children; give the function that yields their answers.
-
-    Those that nobody asked end with the block.
-    """
-    children: list[
-        tuple[int, int]
-    ] = []  # each with the pipe that its answer comes from
-
-    def answers() -> Iterator[Any]:
-        while children:
-            yield _received(children[-1][1])
-            _end(*children.pop())
-
+    answers: Callable[[], Iterator[object]], number: int
+) -> Iterator[list[int]]:
+    """Have children work; give the pipes that their answers come from."""
+    children: list[int] = []
+    pipes: list[int] = []
     try:
         with deferred():
             for _ in range(number):
                 reading, writing = os.pipe()
-                children.append((fork(partial(_answer, work, writing)), reading))
+                pipes.append(reading)
+                children.append(fork(partial(_answer, answers, writing)))
                 os.close(writing)
-        yield answers
+        yield pipes
     finally:
-        while children:
-            _end(*children.pop())
+        for reading in pipes:
+            os.close(reading)
+        for child in children:  # one that has answered is at its end anyway
+            kill(child)
+            os.waitpid(child, 0)
 
 
-def _end(child: int, pipe: int) -> None:
-    os.close(pipe)
-    kill(child)
-    os.waitpid(child, 0)
-
-
-def _answer(work: Callable[[], object], pipe: int, _parent: int) -> None:
+def _answer(answers: Callable[[], Iterator[object]], pipe: int, _parent: int) -> None:
+    """Send one answer after the other, each behind its length."""
+    gc.disable()  # nothing here lives longer than its answer
+    with contextlib.suppress(AttributeError, OSError):  # where a pipe has one size
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _WIDE)
     with os.fdopen(pipe, "wb") as stream:
-        pickle.dump(work(), stream, pickle.HIGHEST_PROTOCOL)
+        for answer in answers():
+            data = pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
+            stream.write(len(data).to_bytes(_LENGTH, "big") + data)
+            stream.flush()
 
 
 def _received(pipe: int) -> Any:
+    """Return the next answer, None where the child has sent its last."""
+    length = _read(pipe, _LENGTH)
+    if not length:
+        return None
+    data = _read(pipe, int.from_bytes(length, "big"))
     try:
-        with os.fdopen(pipe, "rb", closefd=False) as stream:
-            return pickle.load(stream)  # noqa: S301 (our own child wrote it)
+        return pickle.loads(data)  # noqa: S301 (our own child wrote it)
     except (EOFError, pickle.UnpicklingError):
         died()
+
+
+def _read(pipe: int, size: int) -> bytes:
+    """Return `size` bytes, fewer only where the child ended."""
+    data = b""
+    while len(data) < size and (part := os.read(pipe, size - len(data))):
+        data += part
+    return data
 
 
 def died() -> NoReturn:

@@ -81,26 +81,29 @@ class Repo:
         Left out: links, submodules, folders with a map of their own, our own staged
         files.  Without git: every file, found by a walk that follows no link.
         """
-        with self.listing() as names:
-            return names()
+        with self.naming() as names:
+            return self.on_disk(names())
 
     @contextlib.contextmanager
-    def listing(self) -> Iterator[Callable[[], list[str]]]:
-        """Start to list the files, and give the function that `list_files` would be.
+    def naming(self) -> Iterator[Callable[[], list[str]]]:
+        """Start to list names, and give the function that waits for them.
 
-        What git does meanwhile costs no time.
+        `list_files` returns those of them that are `on_disk`.
         """
         if self.git is None:
-            yield lambda: self._listed(_walk(str(self.root), ""))
+            with _explained():
+                names = list(_walk(str(self.root), ""))
+            yield lambda: names
             return
-        with self.git.listing(self.root) as names:
-            yield lambda: self._listed(_on_disk(str(self.root), names()))
+        with self.git.listing(self.root) as listed:
+            yield listed
 
-    def _listed(self, names: Iterator[str]) -> list[str]:
-        try:
+    def on_disk(self, names: list[str]) -> list[str]:
+        """Return those of the names that are regular files of this map, sorted."""
+        if self.git is None:
             return sorted(names)
-        except OSError as error:
-            raise files.explained(error, "list", str(error.filename)) from error
+        with _explained():
+            return sorted(_on_disk(str(self.root), names))
 
     def read(self, path: str) -> bytes:
         """Return the content of `path`.
@@ -206,13 +209,23 @@ class Repo:
         return real
 
 
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise files.explained(error, "list", str(error.filename)) from error
+
+
 def _with_slash(folder: str) -> str:
     return folder if folder.endswith("/") else folder + "/"
 
 
 def _ours(name: str) -> bool:
     """Tell whether an entry is a staged file or the staging folder of no git."""
-    return name == BARE_STAGING_NAME or files.STAGED_NAME.fullmatch(name) is not None
+    return name.startswith(BARE_STAGING_NAME) and (
+        name == BARE_STAGING_NAME or files.STAGED_NAME.fullmatch(name) is not None
+    )
 
 
 def _walk(root: str, below: str) -> Iterator[str]:

@@ -33,6 +33,9 @@ T = TypeVar("T")
 # Stanza types whose first argument is a tag, and how many arguments they have.
 _TAGGED = {"ssh-ed25519": 2, "ssh-rsa": 1, "piv-p256": 2, "tpm-ecc": 2}
 _TAGGED |= dict.fromkeys(SHARE_TAGGED, 2)
+# Why the word of the lock is of no use.
+_CHANGED = "it changed after nixsecrets.lock recorded its readers"
+_NO_RECORD = "nixsecrets.lock does not record its readers"
 
 
 def read_actual(
@@ -150,13 +153,31 @@ def _told(
 
     So files that tell the same share one state.
     """
-    exact: Exact | None = ask(_exact, entries, book)
-    if exact is not None:
-        return exact
     if record and record.sha256 == sha256:
-        recorded: State = ask(_recorded, entries, record.recipients, record.how)
-        return recorded
-    return _unknown(_why_unknown(entries, book, record), entries)
+        state: State = ask(_recorded, entries, book, record.recipients, record.how)
+    else:
+        state = ask(_unrecorded, entries, book, _CHANGED if record else _NO_RECORD)
+    return state
+
+
+def _recorded(
+    entries: tuple[Stanza, ...],
+    book: KeyBook,
+    recipients: tuple[Recipient, ...],
+    how: str,
+) -> State:
+    """Return what entries tell of which the lock says whose they are."""
+    if exact := _exact(entries, book):
+        return exact
+    if len(entries) == len(recipients) and all(map(fits, entries, recipients)):
+        return Recorded(recipients, how)
+    return _unknown("nixsecrets.lock names other readers than it shows", entries)
+
+
+def _unrecorded(entries: tuple[Stanza, ...], book: KeyBook, why: str) -> State:
+    """Return what they tell without it; `why` says what is wrong with its word."""
+    exact = _exact(entries, book)
+    return exact or _unknown(_why_unknown(entries, book, why), entries)
 
 
 def _exact(entries: tuple[Stanza, ...], book: KeyBook) -> Exact | None:
@@ -174,25 +195,12 @@ def _owner(stanza: Stanza, book: KeyBook) -> Recipient | None:
     return known[0] if len(known) == 1 else None
 
 
-def _recorded(
-    entries: tuple[Stanza, ...], recipients: tuple[Recipient, ...], how: str
-) -> Recorded | Unknown:
-    """Return what the lock says of them, unless they contradict it."""
-    if len(entries) == len(recipients) and all(map(fits, entries, recipients)):
-        return Recorded(recipients, how)
-    return _unknown("nixsecrets.lock names other readers than it shows", entries)
-
-
-def _why_unknown(
-    entries: tuple[Stanza, ...], book: KeyBook, record: Record | None
-) -> str:
+def _why_unknown(entries: tuple[Stanza, ...], book: KeyBook, why: str) -> str:
     """Name the first obstacle: an unknown tag where all have one, else the lock."""
     strangers = [stanza for stanza in entries if not _owner(stanza, book)]
     if all(_has_tag(stanza) for stanza in entries):
         return f"no single known key has the tag of {describe(strangers[0])}"
-    if record:
-        return "it changed after nixsecrets.lock recorded its readers"
-    return "nixsecrets.lock does not record its readers"
+    return why
 
 
 def _unknown(reason: str, stanzas: tuple[Stanza, ...]) -> Unknown:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from nixsecrets.keys.forms import SELECTION as SELECTION
+from nixsecrets.keys.selection import SELECTION as SELECTION
 from nixsecrets.secretfiles import sopsflat, sopsjson, sopsquick, sopsyaml
 from nixsecrets.secretfiles.sniff import SopsFormat as SopsFormat
 from nixsecrets.secretfiles.sniff import format_for as format_for

@@ -11,8 +11,8 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
-from nixsecrets.keys.forms import SELECTION
 from nixsecrets.keys.memory import one_for_all
+from nixsecrets.keys.selection import SELECTION
 from nixsecrets.secretfiles.sniff import SopsFormat, format_for
 from nixsecrets.secretfiles.sopsentries import PAD, UsualEntries
 from nixsecrets.secretfiles.sopsoptions import Options, canonical_options

@@ -12,7 +12,7 @@ from nixsecrets import workers
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.repo.fsops import FileOps
 from nixsecrets.repo.locking import exclusive
-from nixsecrets.repo.processes import spread
+from nixsecrets.repo.processes import spread, spreading
 from nixsecrets.repo.tree import Repo
 from tests.apply.helpers import COMMANDS, NEW_HOST, SECRETS, Sample
 from tests.fleet import git
@@ -191,7 +191,7 @@ def test_of_several_errors_of_a_spread_the_first_items_is_told(
 
     monkeypatch.setattr("nixsecrets.repo.processes.cores", lambda: 3)
     items = [str(number) for number in range(100)]
-    with pytest.raises(NixsecretsError, match="from 48"):
+    with pytest.raises(NixsecretsError, match="from 50"):
         spread(work, items, each=30)
 
 
@@ -209,6 +209,24 @@ def test_a_process_that_dies_in_a_spread_is_told(
     monkeypatch.setattr("nixsecrets.repo.processes.cores", lambda: 2)
     with pytest.raises(NixsecretsError, match="ended without an answer"):
         spread(work, [str(number) for number in range(100)], each=30)
+
+
+def test_who_is_not_waited_for_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nixsecrets.repo.processes.cores", lambda: 3)
+    ours, began = os.getpid(), time.monotonic()
+
+    def work(share: Sequence[str]) -> list[str]:
+        time.sleep(0 if os.getpid() == ours else 60)
+        return [*share]
+
+    with (
+        pytest.raises(NixsecretsError, match="the map is damaged"),
+        spreading(work, ["a"] * 100, each=1),
+    ):
+        raise NixsecretsError("the map is damaged")
+    assert time.monotonic() - began < 30
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
 
 # --- changed meanwhile ----------------------------------------------------------------
