@@ -145,19 +145,34 @@ def read_world(repo: Repo) -> World:
         ConflictError: a file vanished while it was read.
     """
     with survey.begun(repo) as begun:
-        return surveyed_world(repo, begun)
+        return with_files(mapped_world(repo, begun), begun)
 
 
-def surveyed_world(repo: Repo, begun: Survey) -> World:
-    """Return what a survey comes to; raises as `read_world`."""
+def mapped_world(repo: Repo, begun: Survey) -> World:
+    """Return a repository with its map and its lock, and no files yet.
+
+    Raises:
+        MapError: the map or the lock cannot be read.
+    """
     map_text = decode(begun.map, MAP_NAME)
     recipient_map = load(map_text, MAP_NAME)
     lock_text = "" if begun.lock is None else decode(begun.lock, LOCK_NAME)
     lock = Lock.parse(lock_text, LOCK_NAME)
-    world = World(repo, map_text, recipient_map, lock, files={}, texts={})
+    return World(repo, map_text, recipient_map, lock, files={}, texts={})
+
+
+def with_files(world: World, begun: Survey) -> World:
+    """Return it with what a survey comes to, and the generated files.
+
+    Raises:
+        ConflictError: a file vanished while it was read.
+    """
     with _no_collecting():
         files = _told_all(world, begun.paths, begun.looks())
-        return replace(world, files=files, texts=_texts(world))
+    found = replace(world, files=files, texts=_texts(world))
+    # from the same map and lock: what they know of the paths by now is kept
+    vars(found).update(policy=world.policy, book=world.book)
+    return found
 
 
 def read_text(repo: Repo, path: str) -> str:

@@ -35,8 +35,10 @@ def command(
       nixsecrets check --format sarif > nixsecrets.sarif
     """
     session = Session.open(start)
-    with session.surveying() as world:
+    with session.surveying() as begun:
         from nixsecrets.cli.judged import check  # while others look at the files
+        from nixsecrets.world import mapped_world, with_files
 
+        world = with_files(mapped_world(session.repo, begun), begun)
         form = "json" if as_json else form
-        return check(world(), source, start, form=form, strict=strict)
+        return check(world, source, start, form=form, strict=strict)

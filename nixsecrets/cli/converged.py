@@ -10,12 +10,13 @@ from nixsecrets.cli.session import Session, keyring
 from nixsecrets.diff import context, converge_plan, damaged
 from nixsecrets.errors import UsageError
 from nixsecrets.plan import Plan
-from nixsecrets.world import LOCK_NAME, World
+from nixsecrets.survey import Survey
+from nixsecrets.world import LOCK_NAME, World, mapped_world, with_files
 
 
 def rekey(
     session: Session,
-    world: World,
+    begun: Survey,
     options: RoadOptions,
     *,
     paths: Sequence[Path],
@@ -26,7 +27,9 @@ def rekey(
 
     Returns the exit code.
     """
-    ring = keyring(options.identity)
+    world = mapped_world(session.repo, begun)
+    ring = keyring(options.identity)  # which takes a while, too
+    world = with_files(world, begun)
     ctx = context(world, native=native_keys(ring), keep_data_key=options.keep_data_key)
     plan = converge_plan(world, ctx)
     broken = damaged(world) if host is None else []

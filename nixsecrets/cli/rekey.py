@@ -31,8 +31,8 @@ def command(
     session = Session.open(start)
     with (
         session.writing(dry_run=options.dry_run),
-        session.surveying() as world,
+        session.surveying() as begun,
     ):
         from nixsecrets.cli.converged import rekey  # while others look at the files
 
-        return rekey(session, world(), options, paths=paths, host=host, start=start)
+        return rekey(session, begun, options, paths=paths, host=host, start=start)

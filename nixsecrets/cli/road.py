@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nixsecrets.cli import checklist, show, ui
+from nixsecrets.cli import show, ui
 from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.session import Session, keyring, unlock
 from nixsecrets.diff import (
@@ -243,6 +243,8 @@ def _ask_lockout(plan: Plan, paths: list[str]) -> None:
 
 def finish(session: Session, outcome: "Outcome", options: RoadOptions) -> int:
     """Tell what was done, what is exposed, and what to add to git."""
+    from nixsecrets.cli import checklist
+
     exposed = checklist.items(session.repo, outcome.done)
     if options.as_json:
         ui.answer(checklist.to_json(exposed))

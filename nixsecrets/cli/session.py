@@ -1,7 +1,7 @@
 """One run of a command: the repository it works in and the keys it may use."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,22 +32,21 @@ class Session:
 
     def world(self) -> "World":
         """Read the repository; report, but do not touch, an unfinished run."""
-        with self.surveying() as world:
-            return world()
+        from nixsecrets.world import mapped_world, with_files
+
+        with self.surveying() as begun:
+            return with_files(mapped_world(self.repo, begun), begun)
 
     @contextmanager
-    def surveying(self) -> "Iterator[Callable[[], World]]":
-        """Begin to read the repository, and give the function that `world` would be.
+    def surveying(self) -> Iterator[survey.Survey]:
+        """Begin with what `world` does: other processes look at the files meanwhile.
 
-        Other processes look at the files meanwhile: a command has time to load what
-        judges them.
+        A command has time to load what judges them, and whatever else it needs.
         """
         if journal.unfinished(self.repo) is not None:
             ui.warn_unfinished()
         with survey.begun(self.repo) as begun:
-            from nixsecrets.world import surveyed_world
-
-            yield lambda: surveyed_world(self.repo, begun)
+            yield begun
 
     def map(self) -> "RecipientMap":
         """Read the map alone: for what is asked before the work begins."""
