@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nixsecrets.secretfiles.looks import Look
 
 _SMALL = 1 << 20  # bytes
-_WORTH_A_PROCESS = 400  # files; to fork and to copy the answers takes 20 ms
+WORTH_A_PROCESS = 400  # files; to fork and to copy the answers takes 20 ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def begun(repo: Repo) -> Iterator[Survey]:
             for path, data in zip(share, read, strict=True)
         ]
 
-    with processes.spreading(look_at, names, each=_WORTH_A_PROCESS) as results:
+    with processes.spreading(look_at, names, each=WORTH_A_PROCESS) as results:
 
         def looks() -> "Iterator[tuple[str, Look | None]]":
             for _, share, made in results():

@@ -32,7 +32,6 @@ from nixsecrets.secretfiles.stream import LARGE
 from nixsecrets.survey import Survey
 
 ATTRIBUTES = ".gitattributes"
-_WORTH_A_PROCESS = 400  # files; to fork and to copy the answers takes 20 ms
 
 Found = Actual | Damaged | NotSecret
 
@@ -220,7 +219,7 @@ def _read_all(
         return [read_file(repo, path, book, lock) for path in share]
 
     with _no_collecting():
-        found = processes.spread(read, paths, each=_WORTH_A_PROCESS)
+        found = processes.spread(read, paths, each=survey.WORTH_A_PROCESS)
     return {one.path: one for one in found}
 
 

@@ -82,8 +82,7 @@ def test_however_many_look_the_same_is_found_in_the_same_order(
 ) -> None:
     alone = found(fleet)
     monkeypatch.setattr("nixsecrets.repo.processes.cores", lambda: cores)
-    monkeypatch.setattr("nixsecrets.survey._WORTH_A_PROCESS", 1)
-    monkeypatch.setattr("nixsecrets.world._WORTH_A_PROCESS", 1)
+    monkeypatch.setattr("nixsecrets.survey.WORTH_A_PROCESS", 1)
     assert [*found(fleet).items()] == [*alone.items()]
 
 

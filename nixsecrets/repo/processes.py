@@ -23,6 +23,8 @@ T = TypeVar("T")
 
 Share = tuple[int, Sequence[str], list[T] | NixsecretsError]
 """Some of the items: the number of the share, the items, what was made of them."""
+Made = tuple[int, list[T] | NixsecretsError]
+"""The same as it is sent from one process to another."""
 
 _TURNS = 32  # of each process, so that all end at nearly the same time
 _TICKET = 2  # bytes: as many tickets as anybody has cores for, and they fit in a pipe
@@ -110,14 +112,19 @@ def spreading(
     with _tickets(len(shares)) as tickets:
         done = partial(_done, work, shares, tickets)
         with _children(done, processes - 1) as pipes:
-            yield lambda: _joined(done(), len(shares), pipes)
+
+            def results() -> Iterator[Share[T]]:
+                for number, made in _joined(done(), len(shares), pipes):
+                    yield number, shares[number], made
+
+            yield results
 
 
 def _done(
     work: Callable[[Sequence[str]], list[T]],
     shares: Sequence[Sequence[str]],
     tickets: int,
-) -> "Iterator[Share[T]]":
+) -> "Iterator[Made[T]]":
     """Do one share after the other as long as there are any."""
     while ticket := os.read(tickets, _TICKET):
         number = int.from_bytes(ticket, "big")
@@ -126,12 +133,12 @@ def _done(
             made = work(shares[number])
         except NixsecretsError as error:
             made = error
-        yield number, shares[number], made
+        yield number, made
 
 
 def _joined(
-    own: "Iterator[Share[T]]", number: int, pipes: Sequence[int]
-) -> "Iterator[Share[T]]":
+    own: "Iterator[Made[T]]", number: int, pipes: Sequence[int]
+) -> "Iterator[Made[T]]":
     """Yield the shares done here and those of the children, `number` of them."""
     others, count = list(pipes), 0
     for mine in own:
