@@ -22,7 +22,7 @@ from nixsecrets.policy.model import Desired, Reader
 from nixsecrets.problems import problems
 from nixsecrets.secretfiles.sniff import format_for
 from nixsecrets.secretfiles.state import Actual, Damaged
-from nixsecrets.steps import Context, change, converge, wanted_options
+from nixsecrets.steps import Context, change, converge, settled, wanted_options
 from nixsecrets.world import ATTRIBUTES, MAP_NAME, World
 
 
@@ -61,8 +61,10 @@ def converge_plan(world: World, ctx: Context | None = None) -> Plan:
     ctx = ctx or context(world)
     steps = [
         step
-        for actual, want in world.wanted
-        if want is not None and (step := converge(actual, want, ctx)) is not None
+        for want, files in world.alike
+        if want is not None and not settled(files[0], want, ctx)
+        for actual in files
+        if (step := converge(actual, want, ctx)) is not None
     ]
     return Plan.of([*steps, *generated_steps(world, steps)], problems(world))
 

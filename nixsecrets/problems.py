@@ -13,7 +13,7 @@ from nixsecrets.plan import Plan
 from nixsecrets.policy.model import Desired, Rule
 from nixsecrets.render import sopsconfig
 from nixsecrets.render.sopsconfig import ConfigRule
-from nixsecrets.secretfiles.state import Damaged, NotSecret
+from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret
 from nixsecrets.world import MAP_NAME, World
 
 
@@ -48,21 +48,22 @@ def _plaintext(world: World, found: NotSecret) -> Iterator[Finding]:
 
 
 def _secret_problems(world: World) -> Iterator[Finding]:
-    ask = world.book.memory.ask  # of files with the same readers the same is wrong
-    for actual, want in world.wanted:
-        if want is None:
-            message = f"is an encrypted {actual.backend} file that no rule names"
-            yield Finding(actual.path, Code.UNMANAGED, message)
-            continue
-        if actual.refusal is not None:
-            yield Finding(actual.path, Code.REFUSED, actual.refusal)
-        for code, message in ask(_unserved, want, world.users):
-            yield Finding(actual.path, code, message)
+    for want, files in world.alike:
+        for code, message in _wrong(files[0], want, world.users):
+            for file in files:
+                yield Finding(file.path, code, message)
 
 
-def _unserved(want: Desired, users: frozenset[str]) -> list[tuple[Code, str]]:
-    """Return what keeps readers from being served as the map wants it."""
+def _wrong(
+    actual: Actual, want: Desired | None, users: frozenset[str]
+) -> list[tuple[Code, str]]:
+    """Return what is wrong with all files that are alike."""
+    if want is None:
+        message = f"is an encrypted {actual.backend} file that no rule names"
+        return [(Code.UNMANAGED, message)]
     found: list[tuple[Code, str]] = []
+    if actual.refusal is not None:
+        found.append((Code.REFUSED, actual.refusal))
     if want.unclaimed is not None:
         message = f"the map has no name {want.unclaimed}; only `always` may read it"
         found.append((Code.NO_SUCH_NAME, message))

@@ -17,7 +17,7 @@ from nixsecrets.plan import Action, Reason, Step
 from nixsecrets.policy.model import Desired, Reader
 from nixsecrets.secretfiles.sniff import SopsFormat, format_for
 from nixsecrets.secretfiles.sopsoptions import canonical_options
-from nixsecrets.secretfiles.state import Actual, State, Unknown
+from nixsecrets.secretfiles.state import Actual, Unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +53,16 @@ def shared_prints(files: Iterable[Actual]) -> frozenset[bytes]:
 def converge(actual: Actual, desired: Desired, context: Context) -> Step | None:
     """Return the step that makes `actual` what the map wants, None if it is."""
     options = wanted_options(actual, desired)
-    ask = context.memory.ask  # most files show what others show, and want the same
-    if options is None and ask(_settled, actual.state, desired.readers, context.book):
-        return None
     return _step(actual, desired.readers, options, context)
 
 
-def _settled(state: State, wanted: Sequence[Reader], book: KeyBook) -> bool:
-    """Tell whether a file that shows `state` has exactly the readers wanted."""
-    if isinstance(state, Unknown):
-        return False
-    return _compared(state.recipients, wanted, book).nothing
+def settled(actual: Actual, desired: Desired, context: Context) -> bool:
+    """Tell that nothing differs, whatever the path, for all files that show the same.
+
+    Options depend on the format that a path stands for: a rule that has any settles
+    nothing.
+    """
+    return not desired.rule.sops and converge(actual, desired, context) is None
 
 
 def change(

@@ -68,10 +68,17 @@ class World:
         return {p: f for p, f in self.files.items() if isinstance(f, Actual)}
 
     @cached_property
-    def wanted(self) -> list[tuple[Actual, Desired | None]]:
-        """Each of them with what the map wants of it, None where no rule names it."""
-        desired = self.policy.desired
-        return [(one, desired(one.path, one.backend)) for one in self.secrets.values()]
+    def alike(self) -> list[tuple[Desired | None, list[Actual]]]:
+        """Them with what the map wants of them, None where no rule names them.
+
+        Together are those that show the same and of which it wants the same.
+        """
+        found: dict[object, tuple[Desired | None, list[Actual]]] = {}
+        for file in self.secrets.values():
+            want = self.policy.desired(file.path, file.backend)
+            shown = id(file.backend), id(file.state), file.options, file.refusal
+            found.setdefault((id(want), *shown), (want, []))[1].append(file)
+        return list(found.values())
 
     def key_in_map(self, recipient: Recipient) -> Recipient:
         """Return a reader's key as the map spells it (the ssh form of a host's)."""
