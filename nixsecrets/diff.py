@@ -58,15 +58,20 @@ def desired_for_path(world: World, path: str) -> Desired | None:
 
 def converge_plan(world: World, ctx: Context | None = None) -> Plan:
     """Return what differs from the map: `status`, `check` and `rekey`."""
+    steps = differing(world, ctx)
+    return Plan.of([*steps, *generated_steps(world, steps)], problems(world))
+
+
+def differing(world: World, ctx: Context | None = None) -> list[Step]:
+    """Return the steps for the secrets that differ from the map."""
     ctx = ctx or context(world)
-    steps = [
+    return [
         step
         for want, files in world.alike
         if want is not None and not settled(files[0], want, ctx)
         for actual in files
         if (step := converge(actual, want, ctx)) is not None
     ]
-    return Plan.of([*steps, *generated_steps(world, steps)], problems(world))
 
 
 def change_plan(

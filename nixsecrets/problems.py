@@ -97,9 +97,7 @@ def _winner_problems(world: World) -> Iterator[Finding]:
     """Yield the sops files of ours that a foreign creation rule wins."""
     config = world.map.sops_config
     text = world.texts.get(config) if config is not None else None
-    if config is None or text is None:
-        return
-    if sopsconfig.is_own(world.map, text):
+    if config is None or text is None or sopsconfig.only_ours(text):
         return
     decide = sopsconfig.Winners(text, config)
     for path, rule in _winners(world, decide).items():
@@ -125,7 +123,10 @@ def winner_changes(world: World, plan: Plan) -> list[str]:
     config = world.map.sops_config
     for step in plan.steps:
         if step.path == config and step.text is not None:
-            there = sopsconfig.Winners(world.texts.get(config) or "", config)
+            text = world.texts.get(config) or ""
+            if sopsconfig.only_ours(text):
+                return []
+            there = sopsconfig.Winners(text, config)
             before = _winners(world, there)
             after = _winners(world, sopsconfig.Winners(step.text, config))
             return [

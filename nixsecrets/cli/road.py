@@ -12,8 +12,8 @@ from nixsecrets.diff import (
     change_plan,
     content_step,
     context,
-    converge_plan,
     damaged,
+    differing,
 )
 from nixsecrets.errors import DeclinedError, NixsecretsError, SecretFileError
 from nixsecrets.keys.recipients import KeyId
@@ -21,7 +21,7 @@ from nixsecrets.plan import Action, Plan, Step
 from nixsecrets.problems import problems, winner_changes
 from nixsecrets.secretfiles.state import Damaged
 from nixsecrets.steps import Context
-from nixsecrets.world import World
+from nixsecrets.world import World, mapped_world, with_files
 
 if TYPE_CHECKING:  # what writes is loaded where there is something to write
     from nixsecrets.apply import Failure, Outcome
@@ -48,10 +48,14 @@ def change_map(
     with it, by path.  Returns the exit code.
     """
     session = Session.open(start)
-    with session.writing(dry_run=options.dry_run):
-        before = session.world()
+    with (
+        session.writing(dry_run=options.dry_run),
+        session.surveying() as begun,
+    ):
+        read = mapped_world(session.repo, begun)
+        ring = keyring(options.identity)  # found while others look at the files
+        before = with_files(read, begun)
         after = before.with_map(edit(before))
-        ring = keyring(options.identity)
         gone = named(before)
         ctx = context(
             after,
@@ -320,7 +324,7 @@ def _also_differs(world: World, plan: Plan) -> None:
     """Say what other drift there is; it was left alone."""
     planned = {step.path for step in plan.steps}
     planned |= {step.origin for step in plan.steps if step.origin is not None}
-    others = [s for s in converge_plan(world).secret_steps if s.path not in planned]
+    others = [step for step in differing(world) if step.path not in planned]
     if others:
         files = show.counted(len(others), "file")
         ui.say(f"also differs from the map: {files}; nixsecrets rekey")

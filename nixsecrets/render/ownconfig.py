@@ -6,7 +6,7 @@ it is only put together: to tell, without a YAML parser, that there is nothing t
 
 from collections.abc import Sequence
 
-from nixsecrets.errors import MapError
+from nixsecrets.errors import MapError, NixsecretsError
 from nixsecrets.policy.model import RecipientMap
 from nixsecrets.policy.resolve import Policy
 from nixsecrets.render import blocks
@@ -26,6 +26,14 @@ def is_own(recipient_map: RecipientMap, text: str) -> bool:
     try:
         return text == own_config(recipient_map)
     except MapError:  # for whoever has to write it
+        return False
+
+
+def only_ours(text: str) -> bool:
+    """Tell whether a configuration has our blocks and nothing else: no foreign rule."""
+    try:
+        return blocks.take_out(text, "")[0] == EMPTY
+    except NixsecretsError:  # for whoever has to read it
         return False
 
 

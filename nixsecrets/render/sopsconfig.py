@@ -25,11 +25,18 @@ from nixsecrets.render.creations import (
     named_keys,
     with_note,
 )
-from nixsecrets.render.ownconfig import EMPTY, is_own
+from nixsecrets.render.ownconfig import EMPTY, is_own, only_ours
 from nixsecrets.render.sopsrules import ConfigRule, Winners, rules_of, winner
 from nixsecrets.splice import apply_edits, require_value
 
-__all__ = ["ConfigRule", "Winners", "is_own", "render", "winner", "without_blocks"]
+__all__ = [
+    "ConfigRule",
+    "Winners",
+    "only_ours",
+    "render",
+    "winner",
+    "without_blocks",
+]
 
 SectionName = Literal["keys", "creation_rules"]
 Edit = tuple[int, int, str]

@@ -15,7 +15,8 @@ from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import parse_recipient
 from nixsecrets.policy.model import Host, RecipientMap, Retired, Rule, User
 from nixsecrets.policy.resolve import Policy
-from nixsecrets.render.sopsconfig import Winners, is_own, render, without_blocks
+from nixsecrets.render.ownconfig import is_own, only_ours
+from nixsecrets.render.sopsconfig import Winners, render, without_blocks
 from tests.fleet import SHARED, rsa_key
 from tests.policy.maps import converted, recipient
 from tests.render.conftest import Encrypt
@@ -602,6 +603,29 @@ def test_any_other_file_is_not_our_own(text: str) -> None:
 def test_a_map_that_cannot_be_restated_has_no_file_of_its_own() -> None:
     rules = (Rule(0, None, "secrets", ()),)
     assert not is_own(replace(FLEET, rules=rules, sops_config="k/.sops.yaml"), NEW)
+
+
+@pytest.mark.parametrize("case", OWN)
+def test_a_file_with_our_blocks_alone_has_no_foreign_rule(case: str) -> None:
+    for text in (render(OWN[case], None), render(FLEET, render(OWN[case], None))):
+        assert only_ours(text)
+        rules = Winners(text, ".sops.yaml").rules
+        assert all(rule.ours for rule in rules)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        NEW + "\n",
+        "# x\n" + NEW,
+        NEW + "  - path_regex: x\n",
+        NEW.replace("# nixsecrets: end", "#"),
+        "stores: {}\n",
+    ],
+)
+def test_whatever_else_is_in_a_file_may_be_a_foreign_rule(text: str) -> None:
+    assert not only_ours(text)
 
 
 # --- any text ---------------------------------------------------------------------
