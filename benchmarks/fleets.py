@@ -102,6 +102,7 @@ def build(base: Path, shape: Shape) -> Built:
     )
     _write_all_sops(built, sops)
     _write_generated(fleet, age, hashes)
+    fleet.git("config", "gc.auto", "0")  # which would run beside what is measured
     fleet.commit()
     return built
 
