@@ -4,7 +4,7 @@ Pure composition of `steps` (secret files), `generated` (public files) and `prob
 reads nothing and asks nobody.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Container, Mapping
 from dataclasses import replace
 
 from nixsecrets.errors import SecretFileError
@@ -62,15 +62,18 @@ def converge_plan(world: World, ctx: Context | None = None) -> Plan:
     return Plan.of([*steps, *generated_steps(world, steps)], problems(world))
 
 
-def differing(world: World, ctx: Context | None = None) -> list[Step]:
-    """Return the steps for the secrets that differ from the map."""
+def differing(
+    world: World, ctx: Context | None = None, *, besides: Container[str | None] = ()
+) -> list[Step]:
+    """Return the steps for the secrets that differ from the map, `besides` some."""
     ctx = ctx or context(world)
     return [
         step
         for want, files in world.alike
         if want is not None and not settled(files[0], want, ctx)
         for actual in files
-        if (step := converge(actual, want, ctx)) is not None
+        if actual.path not in besides
+        and (step := converge(actual, want, ctx)) is not None
     ]
 
 

@@ -296,7 +296,7 @@ def _granting(
 ) -> tuple[Action, Reason]:
     """Return grant, or re-encryption where a grant would give more than was asked."""
     shared = context.memory.ask(shared_prints, context.files)
-    if any(p in shared for p in actual.key_prints):
+    if not shared.isdisjoint(actual.key_prints):
         return Action.REENCRYPT, Reason.SHARED_KEY
     if actual.backend is Backend.SOPS:
         to_user = any(reader.name in context.users for reader in add)

@@ -1,19 +1,21 @@
 """`nixsecrets add-host`: a machine joins the fleet."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from nixsecrets.cli import ui
-from nixsecrets.cli.discover import add_discovered, names_in_flake, names_of_folders
 from nixsecrets.cli.hostkey import KeyOptions, Obtained, key_options, obtain, shown_key
+from nixsecrets.cli.mapchange import change_map
 from nixsecrets.cli.options import RoadOptions, road_options
-from nixsecrets.cli.road import change_map
 from nixsecrets.cli.session import Session
 from nixsecrets.errors import NixsecretsError, UsageError
 from nixsecrets.policy import edit, hostkeys
 from nixsecrets.policy.model import Host, RecipientMap
-from nixsecrets.world import World
+
+if TYPE_CHECKING:
+    from nixsecrets.world import World
 
 
 @click.command("add-host")
@@ -78,12 +80,14 @@ def command(
     keys.check()
     session = Session.open(start)
     if name is None:
+        from nixsecrets.cli import discover as discovery
+
         names = (
-            names_of_folders(session.repo.root / hosts_dir)
+            discovery.names_of_folders(session.repo.root / hosts_dir)
             if flake is None
-            else names_in_flake(flake, start)
+            else discovery.names_in_flake(flake, start)
         )
-        return add_discovered(start, session, names, groups, keys, options)
+        return discovery.add_discovered(start, session, names, groups, keys, options)
     known = find_host(session.map(), name)
     if known is not None:
         return _compare(known, keys, groups)
@@ -100,7 +104,7 @@ def _add(
     keys: KeyOptions,
     options: RoadOptions,
 ) -> int:
-    def changed(world: World) -> str:
+    def changed(world: "World") -> str:
         text = world.map_text
         if found.private is not None:
             text = hostkeys.with_rule(text, name, world.secrets)

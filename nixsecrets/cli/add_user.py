@@ -1,19 +1,21 @@
 """`nixsecrets add-user`: a person joins the fleet."""
 
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import click
 
 from nixsecrets.cli import ui
 from nixsecrets.cli.keyargs import key_options
+from nixsecrets.cli.mapchange import change_map
 from nixsecrets.cli.options import RoadOptions, road_options
-from nixsecrets.cli.road import change_map
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.keys.recipients import Kind, Recipient
 from nixsecrets.policy import edit
 from nixsecrets.policy.model import SopsForm
-from nixsecrets.world import World
+
+if TYPE_CHECKING:
+    from nixsecrets.world import World
 
 
 @click.command("add-user")
@@ -44,7 +46,7 @@ def command(
       nixsecrets add-user carol --github-keys-file carol.keys
     """
 
-    def changed(world: World) -> str:
+    def changed(world: "World") -> str:
         if any(user.name == name for user in world.map.users):
             raise NixsecretsError(
                 f"the map already has a user {name}", f"nixsecrets rotate-user {name}"

@@ -9,21 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nixsecrets.cli import show, ui
+from nixsecrets.cli import road, show, ui
 from nixsecrets.cli.hostkey import KeyOptions, require_terminal
+from nixsecrets.cli.mapchange import change_map
 from nixsecrets.cli.options import RoadOptions
-from nixsecrets.cli.road import PARTIAL, change_map
 from nixsecrets.cli.session import Session
 from nixsecrets.errors import NixsecretsError, UsageError, quoted
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.policy import edit
 from nixsecrets.policy.load import NAME
 from nixsecrets.policy.model import RecipientMap
-from nixsecrets.world import World
 
 if TYPE_CHECKING:
     from nixsecrets.hosts.scan import Found
     from nixsecrets.hosts.trust import Rung
+    from nixsecrets.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +62,10 @@ def add_discovered(
     if left_out:
         ui.warn(f"{show.counted(left_out, 'host')} left out")
     if not good:
-        return PARTIAL
+        return road.PARTIAL
     rungs = _believed(good, keys, dry_run=options.dry_run)
 
-    def changed(world: World) -> str:
+    def changed(world: "World") -> str:
         text = world.map_text
         today = datetime.date.today().isoformat()
         for found, rung in zip(good, rungs, strict=True):
@@ -79,7 +79,7 @@ def add_discovered(
             )
         return text
 
-    return change_map(start, options, changed) or (PARTIAL if left_out else 0)
+    return change_map(start, options, changed) or (road.PARTIAL if left_out else 0)
 
 
 def names_of_folders(folder: Path) -> list[str]:

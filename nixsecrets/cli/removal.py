@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from nixsecrets.cli import ownfiles
+from nixsecrets.cli.mapchange import change_map
 from nixsecrets.cli.names import owner
 from nixsecrets.cli.options import RoadOptions, road_options, with_options
 from nixsecrets.cli.ownfiles import FATES, Fate
-from nixsecrets.cli.road import change_map
 from nixsecrets.keys.recipients import KeyId
 from nixsecrets.plan import Step
 from nixsecrets.policy.model import Retired

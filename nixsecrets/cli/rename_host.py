@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 
 from nixsecrets.cli import ownfiles, show
+from nixsecrets.cli.mapchange import change_map
 from nixsecrets.cli.names import owner
 from nixsecrets.cli.options import RoadOptions, road_options
-from nixsecrets.cli.road import change_map
 from nixsecrets.diff import rename_step
 from nixsecrets.errors import SecretFileError
 from nixsecrets.plan import Step

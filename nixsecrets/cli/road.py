@@ -2,7 +2,6 @@
 
 import posixpath
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nixsecrets.cli import show, ui
@@ -21,6 +20,7 @@ from nixsecrets.plan import Action, Plan, Step
 from nixsecrets.problems import problems, winner_changes
 from nixsecrets.secretfiles.state import Damaged
 from nixsecrets.steps import Context
+from nixsecrets.survey import Survey
 from nixsecrets.world import World, mapped_world, with_files
 
 if TYPE_CHECKING:  # what writes is loaded where there is something to write
@@ -31,8 +31,9 @@ if TYPE_CHECKING:  # what writes is loaded where there is something to write
 PARTIAL = 1
 
 
-def change_map(
-    start: Path,
+def change(
+    session: Session,
+    begun: Survey,
     options: RoadOptions,
     edit: Callable[[World], str],
     *,
@@ -40,57 +41,45 @@ def change_map(
     instead: Callable[[World, World, Context], Collection[Step]] = lambda *_: (),
     contents: "Mapping[str, Content] | None" = None,
 ) -> int:
-    """Edit the map and carry out what that asks for, and nothing else.
-
-    `edit` returns the new map text; `named` the keys whose loss of access the
-    command's arguments asked for; `instead` the steps for files (worlds before and
-    after) about which the command decides otherwise; `contents` are secrets written
-    with it, by path.  Returns the exit code.
-    """
-    session = Session.open(start)
-    with (
-        session.writing(dry_run=options.dry_run),
-        session.surveying() as begun,
-    ):
-        read = mapped_world(session.repo, begun)
-        ring = keyring(options.identity)  # found while others look at the files
-        before = with_files(read, begun)
-        after = before.with_map(edit(before))
-        gone = named(before)
-        ctx = context(
-            after,
-            native=native_keys(ring),
-            keep_data_key=options.keep_data_key,
-            gone=gone,
-        )
-        steps = [*instead(before, after, ctx)]
-        steps += [
-            content_step(after, path, after.secrets.get(path))
-            for path in contents or ()
-        ]
-        plan = change_plan(before, after, ctx, instead=steps)
-        if options.no_rekey:
-            plan = without_secrets(plan)
-        _ask_returning(before, after, options)
-        for name in sorted(after.policy.always_readers - before.policy.always_readers):
-            ui.say(f"{name} joins `always`: the readers of every secret")
-        if not options.dry_run:
-            _warn_of_new(before, plan)
-            if not options.allow_lockout:
-                _ask_last_reader(before, after)
-        code = walk(
-            session,
-            after,
-            plan,
-            ring,
-            options,
-            named=gone,
-            contents=contents,
-            broken=() if options.no_rekey else damaged(after, before),
-        )
-        if not options.dry_run:
-            _also_differs(after, plan)
-            tell_problems(plan)
+    """Edit the map and walk the road; arguments and result are `change_map`'s."""
+    read = mapped_world(session.repo, begun)
+    ring = keyring(options.identity)
+    before = with_files(read, begun)
+    after = before.with_map(edit(before))
+    gone = named(before)
+    ctx = context(
+        after,
+        native=native_keys(ring),
+        keep_data_key=options.keep_data_key,
+        gone=gone,
+    )
+    steps = [*instead(before, after, ctx)]
+    steps += [
+        content_step(after, path, after.secrets.get(path)) for path in contents or ()
+    ]
+    plan = change_plan(before, after, ctx, instead=steps)
+    if options.no_rekey:
+        plan = without_secrets(plan)
+    _ask_returning(before, after, options)
+    for name in sorted(after.policy.always_readers - before.policy.always_readers):
+        ui.say(f"{name} joins `always`: the readers of every secret")
+    if not options.dry_run:
+        _warn_of_new(before, plan)
+        if not options.allow_lockout:
+            _ask_last_reader(before, after)
+    code = walk(
+        session,
+        after,
+        plan,
+        ring,
+        options,
+        named=gone,
+        contents=contents,
+        broken=() if options.no_rekey else damaged(after, before),
+    )
+    if not options.dry_run:
+        _also_differs(after, plan)
+        tell_problems(plan)
     return code
 
 
@@ -322,9 +311,8 @@ def tell_problems(plan: Plan) -> None:
 
 def _also_differs(world: World, plan: Plan) -> None:
     """Say what other drift there is; it was left alone."""
-    planned = {step.path for step in plan.steps}
-    planned |= {step.origin for step in plan.steps if step.origin is not None}
-    others = [step for step in differing(world) if step.path not in planned]
+    planned = {s.path for s in plan.steps} | {s.origin for s in plan.steps}
+    others = differing(world, besides=planned)
     if others:
         files = show.counted(len(others), "file")
         ui.say(f"also differs from the map: {files}; nixsecrets rekey")

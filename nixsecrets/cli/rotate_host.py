@@ -2,22 +2,25 @@
 
 import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from nixsecrets.cli import ui
 from nixsecrets.cli.add_host import private_half, refuse_loss_of_private_key
 from nixsecrets.cli.hostkey import KeyOptions, Obtained, key_options, obtain
+from nixsecrets.cli.mapchange import change_map
 from nixsecrets.cli.names import owner
 from nixsecrets.cli.options import RoadOptions, road_options
-from nixsecrets.cli.road import change_map
 from nixsecrets.cli.scan import ssh_key_of
 from nixsecrets.cli.session import Session
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.keys.recipients import KeyId, Kind, Recipient
 from nixsecrets.policy import edit, hostkeys
 from nixsecrets.policy.model import Retired
-from nixsecrets.world import World
+
+if TYPE_CHECKING:
+    from nixsecrets.world import World
 
 
 @click.command("rotate-host")
@@ -73,7 +76,7 @@ def _replace(
     today = datetime.date.today().isoformat()
     retired = [Retired(name, old, today, reason)] if old is not None else []
 
-    def changed(world: World) -> str:
+    def changed(world: "World") -> str:
         text = world.map_text
         if found.private is not None:
             text = hostkeys.with_rule(text, name, world.secrets)
@@ -86,7 +89,7 @@ def _replace(
             retired=retired,
         )
 
-    def named(_: World) -> set[KeyId]:
+    def named(_: "World") -> set[KeyId]:
         return set() if old is None else {old.key_id}
 
     return change_map(

@@ -2,20 +2,23 @@
 
 import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from nixsecrets.cli import ui
 from nixsecrets.cli.add_user import stock_sops_advice
 from nixsecrets.cli.keyargs import key_options
+from nixsecrets.cli.mapchange import change_map
 from nixsecrets.cli.names import owner
 from nixsecrets.cli.options import RoadOptions, road_options
-from nixsecrets.cli.road import change_map
 from nixsecrets.cli.session import Session
 from nixsecrets.keys.recipients import KeyId, Recipient
 from nixsecrets.policy import edit
 from nixsecrets.policy.model import Retired
-from nixsecrets.world import World
+
+if TYPE_CHECKING:
+    from nixsecrets.world import World
 
 
 @click.command("rotate-user")
@@ -49,13 +52,13 @@ def command(
         ui.say("nothing to do")
         return 0
 
-    def changed(world: World) -> str:
+    def changed(world: "World") -> str:
         today = datetime.date.today().isoformat()
         gone = _gone(world, name, keys)
         retired = [Retired(name, key, today, reason) for key in gone]
         return edit.replace_keys(world.map_text, name, keys, retired=retired)
 
-    def named(world: World) -> set[KeyId]:
+    def named(world: "World") -> set[KeyId]:
         return {key.key_id for key in _gone(world, name, keys)}
 
     code = change_map(start, options, changed, named=named)
@@ -65,7 +68,7 @@ def command(
     return code
 
 
-def _gone(world: World, name: str, keys: list[Recipient]) -> list[Recipient]:
+def _gone(world: "World", name: str, keys: list[Recipient]) -> list[Recipient]:
     kept = {key.key_id for key in keys}
     owned = owner(world.map, name, "user").keys
     return [key for key in owned if key.key_id not in kept]

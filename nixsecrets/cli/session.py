@@ -11,7 +11,7 @@ from nixsecrets import survey
 from nixsecrets.cli import ui
 from nixsecrets.errors import IdentityError
 from nixsecrets.repo import journal
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.tree import MAP_NAME, Repo
 
 if TYPE_CHECKING:  # a survey begins without what reads the map and private keys
     from nixsecrets.keys.identities import Identity, Keyring, Locked
@@ -50,10 +50,9 @@ class Session:
 
     def map(self) -> "RecipientMap":
         """Read the map alone: for what is asked before the work begins."""
-        from nixsecrets.policy.load import load
-        from nixsecrets.world import MAP_NAME, read_text
+        from nixsecrets.policy.load import decode, load
 
-        return load(read_text(self.repo, MAP_NAME), MAP_NAME)
+        return load(decode(self.repo.read(MAP_NAME), MAP_NAME), MAP_NAME)
 
     def writing(self, *, dry_run: bool) -> AbstractContextManager[None]:
         """Hold the repository's lock, but for a dry run, which only reads."""

@@ -8,10 +8,13 @@ import base64
 import binascii
 import re
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from nixsecrets.errors import NixsecretsError, UsageError, quoted
-from nixsecrets.hosts.knownhosts import Standing
 from nixsecrets.keys.recipients import Recipient
+
+if TYPE_CHECKING:  # a key that is given needs none of it
+    from nixsecrets.hosts.knownhosts import Standing
 
 _FINGERPRINT = re.compile(r"SHA256:([A-Za-z0-9+/]{43})=?")
 
@@ -53,7 +56,7 @@ def parse_fingerprint(text: str) -> str:
 def climb(
     name: str,
     key: Recipient,
-    known: Standing,
+    known: "Standing",
     *,
     fingerprint: str | None = None,
     replaces: Recipient | None = None,

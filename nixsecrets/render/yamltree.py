@@ -98,6 +98,13 @@ def parse(text: str, filename: str, *, lenient: bool = False) -> Document:
         raise _broken(filename) from error
 
 
+def load_library() -> None:
+    """Load what `parse` takes."""
+    from ruamel.yaml import YAML
+
+    del YAML
+
+
 def _broken(where: str) -> NixsecretsError:
     return NixsecretsError(f"{where}: not valid YAML", "correct the file by hand")
 
