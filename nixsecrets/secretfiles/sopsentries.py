@@ -4,6 +4,7 @@ In files that are spelled exactly as sops does they stay as they stand there, an
 spelled out when it is asked for: of fifty readers, a grant looks at one.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, overload
 
@@ -11,7 +12,26 @@ from nixsecrets.keys.recipients import Recipient, recipient_of
 
 PAD = b"\n" + b" " * 12
 BEGIN, END = (f"-----{word} AGE ENCRYPTED FILE-----" for word in ("BEGIN", "END"))
+# An entry as sops spells it: a label and five or six lines of base64, in the order of
+# sops since 3.13 (True), and in that of before.  Lengths are checked here, letters by
+# decoding or by `in_base64`.
+_LABEL = rb"recipient: ((?:age1|ssh-ed25519 )[A-Za-z0-9+/=]++)\n"
+_ENC = (
+    rb"enc: \|%(pad)b-----BEGIN AGE ENCRYPTED FILE-----%(pad)b"
+    rb"(.{64}%(pad)b.{64}%(pad)b.{64}%(pad)b.{64}%(pad)b"
+    rb"(?:.{53}|.{64}%(pad)b.{5})[AQgw]==)"  # whose last letter has no bits to spare
+    rb"%(pad)b-----END AGE ENCRYPTED FILE-----\n" % {b"pad": PAD}
+)
+ENTRY = {
+    True: re.compile(rb"        - %b          %b" % (_ENC, _LABEL), re.DOTALL),
+    False: re.compile(rb"        - %b          %b" % (_LABEL, _ENC), re.DOTALL),
+}
 _LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
+
+_FIRST, _LAST = (
+    b"enc: |%b%b%b" % (PAD, BEGIN.encode(), PAD),
+    b"%b%b" % (PAD[1:], END.encode()),
+)
 
 Pair = tuple[str, str]
 """A label and an `enc`."""
@@ -40,7 +60,8 @@ class Entry(NamedTuple):
 class UsualEntries(Sequence[Entry]):
     """Entries as they stand in YAML that sops wrote: equal to a tuple of `Entry`.
 
-    Each `enc` is its lines of base64 alone, still indented.
+    Each `enc` is its lines of base64 alone, still indented.  Where `in_base64` holds,
+    the text that `spelled` returns has no other reading.
     """
 
     __slots__ = ("_encs", "_labels")
@@ -55,6 +76,18 @@ class UsualEntries(Sequence[Entry]):
         """Whether there are only letters of base64 between the lines' ends."""
         rest = b"".join(self._encs).translate(None, _LETTERS)
         return not rest.replace(PAD, b"")
+
+    def spelled(self, *, enc_first: bool) -> bytes:
+        """Return the text that sops writes for them, in one order or the other."""
+        if enc_first:
+            middle, end = b"\n%b\n          recipient: " % _LAST, b"\n"
+            start = b"        - %b" % _FIRST
+            pairs = zip(self._encs, self._labels, strict=True)
+        else:
+            middle, end = b"\n          %b" % _FIRST, b"\n%b\n" % _LAST
+            start = b"        - recipient: "
+            pairs = zip(self._labels, self._encs, strict=True)
+        return start + (end + start).join([a + middle + b for a, b in pairs]) + end
 
     def __len__(self) -> int:
         """Count the entries."""
@@ -95,26 +128,40 @@ class UsualEntries(Sequence[Entry]):
 
     def changed(
         self, replaced: Iterable[tuple[int, Pair]], added: Iterable[Pair]
-    ) -> "UsualEntries":
-        """Return these entries after some changes."""
+    ) -> "UsualEntries | None":
+        """Return these entries after some changes, None where one is unusual."""
+        places, pairs = [place for place, _ in replaced], [pair for _, pair in replaced]
+        pairs += added
+        if not pairs:
+            return self
+        new = UsualEntries(
+            [a.encode() for a, _ in pairs], [_lines(b) for _, b in pairs]
+        )
+        if not new._usual or list(new) != pairs:
+            return None
         labels, encs = list(self._labels), list(self._encs)
-        for place, (label, enc) in replaced:
-            labels[place], encs[place] = label.encode(), _lines(enc)
-        more = list(added)
-        labels += (label.encode() for label, _ in more)
-        encs += (_lines(enc) for _, enc in more)
-        return UsualEntries(labels, encs)
+        for n, place in enumerate(places):
+            labels[place], encs[place] = new._labels[n], new._encs[n]
+        more = slice(len(places), None)
+        return UsualEntries([*labels, *new._labels[more]], [*encs, *new._encs[more]])
+
+    @property
+    def _usual(self) -> bool:
+        text = self.spelled(enc_first=False)
+        return self.in_base64 and not any(ENTRY[False].split(text)[::3])
 
 
 def changed(
     entries: Sequence[Pair],
-    replaced: Iterable[tuple[int, Pair]],
-    added: Iterable[Pair],
+    replaced: Sequence[tuple[int, Pair]],
+    added: Sequence[Pair],
 ) -> Sequence[Pair]:
     """Return entries with some put in the place of others, and some at the end."""
     if isinstance(entries, UsualEntries):
-        return entries.changed(replaced, added)
-    found = list(entries)
+        kept = entries.changed(replaced, added)
+        if kept is not None:
+            return kept
+    found: list[Pair] = list(entries)
     for place, pair in replaced:
         found[place] = pair
     return (*found, *added)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from nixsecrets.keys.memory import one_for_all
 from nixsecrets.keys.selection import SELECTION
 from nixsecrets.secretfiles.sniff import SopsFormat, format_for
-from nixsecrets.secretfiles.sopsentries import PAD, UsualEntries
+from nixsecrets.secretfiles.sopsentries import ENTRY, PAD, UsualEntries
 from nixsecrets.secretfiles.sopsoptions import Options, canonical_options
 
 _B64 = r"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?+"
@@ -39,18 +39,7 @@ _FIELDS = (
 )
 _BLOCK = re.compile(r"(?:    [^\n]++\n)++")
 
-# The entries: a label and five or six lines of base64, in the order that sops has had
-# since 3.13, and in that of before.  Lengths are checked here, letters by decoding.
-_LABEL = rb"recipient: ((?:age1|ssh-ed25519 )[A-Za-z0-9+/=]++)\n"
-_ENC = (
-    rb"enc: \|%(pad)b-----BEGIN AGE ENCRYPTED FILE-----%(pad)b"
-    rb"(.{64}%(pad)b.{64}%(pad)b.{64}%(pad)b.{64}%(pad)b"
-    rb"(?:.{53}|.{64}%(pad)b.{5})[AQgw]==)"  # whose last letter has no bits to spare
-    rb"%(pad)b-----END AGE ENCRYPTED FILE-----\n" % {b"pad": PAD}
-)
-_NEW_ENTRY = re.compile(rb"        - %b          %b" % (_ENC, _LABEL), re.DOTALL)
-_OLD_ENTRY = re.compile(rb"        - %b          %b" % (_LABEL, _ENC), re.DOTALL)
-# What stands around them, in the order of the fields in sops (stores/stores.go).
+# What stands around the entries, in the order of the fields in sops (stores/stores.go).
 _BEFORE = re.compile(
     rb"(?:    (?:kms|gcp_kms|hckms|azure_kv|hc_vault): \[\]\n)*+    age:\n"
 )
@@ -137,31 +126,47 @@ def metadata(path: str, data: bytes) -> Metadata | None:
     values, key, block = data.partition(b"\nsops:\n")
     if not key or not _plain_document(path, values):
         return None
-    pattern = _NEW_ENTRY if block.find(b"- enc: |", 0, 200) >= 0 else _OLD_ENTRY
-    before, *entries = pattern.split(block)
+    enc_first = block.find(b"- enc: |", 0, 200) >= 0
+    before, *entries = ENTRY[enc_first].split(block)
     if not entries or any(entries[2:-1:3]) or not _BEFORE.fullmatch(before):
         return None
-    fields = _AFTER.fullmatch(entries[-1])
+    fields = _fields_behind(entries[-1])
+    labels, encs = entries[0:-1:3], entries[1:-1:3]
+    if enc_first:
+        labels, encs = encs, labels
+    return fields and Metadata(
+        values, labels, encs, *fields, behind=len(entries[-1]), enc_first=enc_first
+    )
+
+
+def holds(path: str, data: bytes, entries: UsualEntries) -> bool:
+    """Tell whether a file is spelled exactly as sops does, and has just these entries.
+
+    Compared with what sops would have written, which is faster than to read them.
+    False says nothing.
+    """
+    values, key, block = data.partition(b"\nsops:\n")
+    before = _BEFORE.match(block)
+    if not key or not before or not len(entries) or not _plain_document(path, values):
+        return False
+    start = before.end()
+    enc_first = block.startswith(b"        - enc: |", start)
+    spelled = entries.spelled(enc_first=enc_first)
+    if not block.startswith(spelled, start):
+        return False
+    return _fields_behind(block[start + len(spelled) :]) is not None
+
+
+def _fields_behind(text: bytes) -> tuple[str, str, str, Options] | None:
+    """Return what stands behind the entries: time, MAC, version and options."""
+    fields = _AFTER.fullmatch(text)
     if not fields:
         return None
-    labels, encs = entries[0:-1:3], entries[1:-1:3]
-    if pattern is _NEW_ENTRY:
-        labels, encs = encs, labels
     when, mac, version = fields.group(3, 4, 9)
     options = _options(fields.group(1, 2), fields.group(6, 7), fields.group(5, 8))
     if options is None:
         return None
-    return Metadata(
-        values=values,
-        labels=labels,
-        encs=encs,
-        lastmodified=when.decode(),
-        mac=mac.decode(),
-        version=version.decode(),
-        options=options,
-        behind=len(entries[-1]),
-        enc_first=pattern is _NEW_ENTRY,
-    )
+    return when.decode(), mac.decode(), version.decode(), options
 
 
 def look(path: str, data: bytes) -> Look | None:

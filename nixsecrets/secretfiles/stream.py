@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.secretfiles.chunk import CHUNK, NONCE, TAG, payload_key
+from nixsecrets.secretfiles.primitives import decrypted, encrypted
 
 LARGE = 4 << 20
 """Up to here (bytes) a value or a file is handled as a whole, in memory."""
@@ -66,13 +67,11 @@ def spooled(blocks: Iterable[bytes], file: BinaryIO) -> Spooled:
 
 def encrypt(file_key: bytes, blocks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the payload for a plaintext that comes in blocks of any size."""
-    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-
     nonce = os.urandom(NONCE)
-    cipher = ChaCha20Poly1305(payload_key(file_key, nonce))
+    key = payload_key(file_key, nonce)
     yield nonce
     for number, (chunk, last) in enumerate(_marked(_even(blocks, CHUNK))):
-        yield cipher.encrypt(_counter(number, last=last), chunk, None)
+        yield encrypted(key, _counter(number, last=last), chunk)
 
 
 def decrypt(file_key: bytes, payload: BinaryIO) -> Iterator[bytes]:
@@ -81,18 +80,15 @@ def decrypt(file_key: bytes, payload: BinaryIO) -> Iterator[bytes]:
     Raises:
         SecretFileError: it is damaged, or ends before its last chunk.
     """
-    from cryptography.exceptions import InvalidTag
-    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-
-    cipher = ChaCha20Poly1305(payload_key(file_key, payload.read(NONCE)))
+    key = payload_key(file_key, payload.read(NONCE))
     chunks = iter(lambda: payload.read(CHUNK + TAG), b"")
     for number, (chunk, last) in enumerate(_marked(chunks)):
-        try:
-            yield cipher.decrypt(_counter(number, last=last), chunk, None)
-        except InvalidTag:
+        plaintext = decrypted(key, _counter(number, last=last), chunk)
+        if plaintext is None:
             raise SecretFileError(
                 "what was read of the value changed on the disk", "try again"
-            ) from None
+            )
+        yield plaintext
 
 
 def _counter(number: int, *, last: bool) -> bytes:

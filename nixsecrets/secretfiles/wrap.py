@@ -5,7 +5,6 @@ files, and keeps the specification's musts: a share and a body of exactly the ri
 size, canonical base64, no all-zero shared secret, a fresh ephemeral secret each time.
 """
 
-import hmac
 import os
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,6 +14,14 @@ from nixsecrets.errors import KeyFormatError, SecretFileError
 from nixsecrets.keys.identities import Identity, SshEd25519Identity, X25519Identity
 from nixsecrets.keys.recipients import Kind, Recipient, parse_recipient, tag_of
 from nixsecrets.secretfiles.agefile import Stanza, decode_base64, encode_base64
+from nixsecrets.secretfiles.primitives import (
+    decrypted,
+    encrypted,
+    hkdf,
+    hmac_sha256,
+    multiplied,
+    public_half,
+)
 
 FILE_KEY_SIZE = 16
 _SHARE_SIZE = 32
@@ -58,10 +65,8 @@ def wrap(file_key: bytes, recipient: Recipient) -> Wrapped:
     Raises:
         KeyFormatError: the recipient is of another kind, or its key is degenerate.
     """
-    from nacl.bindings import crypto_scalarmult_base
-
     ephemeral = os.urandom(_SHARE_SIZE)
-    proof = Proof(recipient, ephemeral, crypto_scalarmult_base(ephemeral))
+    proof = Proof(recipient, ephemeral, public_half(ephemeral))
     return Wrapped(_stanza(file_key, proof, _target(recipient)), proof)
 
 
@@ -116,13 +121,7 @@ def load_libraries() -> None:
 
 def header_mac(file_key: bytes, header: bytes) -> bytes:
     """Return the MAC of a header (its bytes from the first one through `---`)."""
-    return hmac.digest(_hkdf(file_key, b"", b"header"), header, "sha256")
-
-
-def _hkdf(key: bytes, salt: bytes, info: bytes) -> bytes:
-    """HKDF-SHA256 of 32 bytes (RFC 5869): extract, then one block of expand."""
-    extracted = hmac.digest(salt, key, "sha256")
-    return hmac.digest(extracted, info + b"\x01", "sha256")
+    return hmac_sha256(hkdf(file_key, b"", b"header"), header)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,24 +173,20 @@ def _target_of_text(text: str) -> _Target:
 
 @lru_cache(maxsize=64)
 def _opener(identity: X25519Identity | SshEd25519Identity) -> _Opener:
-    from nacl.bindings import crypto_scalarmult_base
-
-    point = crypto_scalarmult_base(identity.x25519_secret)
+    point = public_half(identity.x25519_secret)
     tweaks = {tag_of(blob): _tweak(blob) for blob in identity.ssh_blobs}
     return _Opener(identity.x25519_secret, point, tweaks)
 
 
 def _tweak(blob: bytes) -> bytes:
-    return _hkdf(b"", blob, _LABELS[Kind.SSH_ED25519])
+    return hkdf(b"", blob, _LABELS[Kind.SSH_ED25519])
 
 
 def _multiplied(secret: bytes, point: bytes) -> bytes:
     """Multiply; refuses an all-zero result, which a point of low order gives."""
-    from nacl.bindings import crypto_scalarmult
-
     try:
-        return crypto_scalarmult(secret, point)
-    except RuntimeError:
+        return multiplied(secret, point)
+    except ValueError:
         raise SecretFileError(
             "a stanza of the age file holds a degenerate share",
             "somebody tampered with the file; restore it from git",
@@ -199,11 +194,9 @@ def _multiplied(secret: bytes, point: bytes) -> bytes:
 
 
 def _stanza(file_key: bytes, proof: Proof, target: _Target) -> bytes:
-    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-
     shared = _multiplied(proof.ephemeral, target.effective)
-    key = _hkdf(shared, proof.share + target.point, target.label)
-    body = ChaCha20Poly1305(key).encrypt(_NONCE, file_key, None)
+    key = hkdf(shared, proof.share + target.point, target.label)
+    body = encrypted(key, _NONCE, file_key)
     share = encode_base64(proof.share)
     return b"%b%b\n%b\n" % (target.head, share, encode_base64(body))
 
@@ -228,11 +221,4 @@ def _share(stanza: Stanza, args: tuple[str, ...]) -> bytes:
 
 
 def _open(body: bytes, shared: bytes, salt: bytes, kind: Kind) -> bytes | None:
-    from cryptography.exceptions import InvalidTag
-    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-
-    key = _hkdf(shared, salt, _LABELS[kind])
-    try:
-        return ChaCha20Poly1305(key).decrypt(_NONCE, body, None)
-    except InvalidTag:
-        return None
+    return decrypted(hkdf(shared, salt, _LABELS[kind]), _NONCE, body)

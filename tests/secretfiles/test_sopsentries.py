@@ -64,3 +64,41 @@ def test_nothing_of_an_enc_is_shown(kept: UsualEntries) -> None:
     assert repr(kept) == repr(tuple(kept))
     assert kept[0].label in repr(kept)
     assert kept[0].enc not in repr(kept)
+
+
+UNUSUAL = {
+    "a label of another kind": ("ssh-rsa AAAA", ""),
+    "a label over two lines": (f"{LABELS[0]}\nrecipient: {LABELS[1]}", ""),
+    "an armor with a short line": (LABELS[0], "AAAA\n"),
+    "no armor": (LABELS[0], "-----"),
+}
+
+
+@pytest.mark.parametrize("case", UNUSUAL)
+def test_what_sops_would_not_spell_so_is_kept_as_a_tuple(
+    kept: UsualEntries, case: str
+) -> None:
+    label, instead = UNUSUAL[case]
+    enc = kept[0].enc
+    if instead.startswith("-"):
+        enc = "".join(line for line in enc.splitlines(True) if instead not in line)
+    elif instead:
+        enc = enc.replace("\n", f"\n{instead}", 1)
+    for replaced, added in (([(1, (label, enc))], []), ([], [(label, enc)])):
+        new = changed(kept, replaced, added)
+        assert isinstance(new, tuple)
+        assert new == changed(tuple(kept), replaced, added)
+
+
+def test_nothing_changed_is_the_same(kept: UsualEntries) -> None:
+    assert changed(kept, [], []) is kept
+
+
+@pytest.mark.parametrize(("version", "enc_first"), [("3.11", False), ("3.13", True)])
+def test_they_are_spelled_as_sops_spells_them(version: str, *, enc_first: bool) -> None:
+    data = sopsfiles.sample(version, "s.yaml", *LABELS)
+    entries = sopsmeta.parse("s.yaml", data).entries
+    assert isinstance(entries, UsualEntries)
+    _, _, behind = data.partition(b"    age:\n")
+    assert behind.startswith(entries.spelled(enc_first=enc_first))
+    assert not behind.startswith(entries.spelled(enc_first=not enc_first))

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.keys.book import KeyBook
-from nixsecrets.secretfiles import sopsmeta
+from nixsecrets.secretfiles import sopsgrant, sopsmeta
 from nixsecrets.secretfiles.sopsblock import Block, Edit
-from nixsecrets.secretfiles.sopsquick import look
+from nixsecrets.secretfiles.sopsentries import UsualEntries, changed
+from nixsecrets.secretfiles.sopsquick import holds, look
 from nixsecrets.secretfiles.sopsstate import read_actual, read_closely
 from nixsecrets.secretfiles.sopsusual import UsualBlock
 from nixsecrets.secretfiles.state import Actual, Damaged
@@ -290,3 +291,59 @@ def test_the_file_it_takes_in_is_the_one_the_readers_do(version: str) -> None:
     for edits in changes:
         changed = apply_edits(usual.text, edits(ours))
         assert changed == apply_edits(usual.text, edits(theirs))
+
+
+def usual(data: bytes) -> UsualEntries:
+    """The entries of a file as they stand in it."""
+    entries = sopsmeta.parse(NAME, data).entries
+    assert isinstance(entries, UsualEntries)
+    return entries
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_file_holds_its_entries_and_no_others(version: str) -> None:
+    data = sample(version)
+    entries = usual(data)
+    assert holds(NAME, data, entries)
+    for others in (entries[1:], entries[:1], entries[::-1], entries[:0]):
+        assert not holds(NAME, data, others)
+    twice = changed(entries, [], [entries[0]])
+    assert isinstance(twice, UsualEntries)
+    assert not holds(NAME, data, twice)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_grant_holds_the_entries_that_were_planned(version: str) -> None:
+    data = sample(version)
+    new = reader(age_key()).recipient
+    sealed = sopsgrant.grant(NAME, data, [READERS[0].identity], add=[new])
+    assert isinstance(sealed.entries, UsualEntries)
+    assert holds(NAME, sealed.data, sealed.entries)
+    assert not holds(NAME, data, sealed.entries)
+    assert not holds(NAME, sealed.data, usual(data))
+
+
+@pytest.mark.parametrize("case", DECLINED)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_any_other_spelling_is_not_told_to_hold_anything(
+    version: str, case: str
+) -> None:
+    pattern, instead = DECLINED[case]
+    data = re.sub(pattern, instead, sample(version), count=0 if "car" in case else 1)
+    assert not holds(NAME, data, usual(sample(version)))
+
+
+@given(data=st.data())
+def test_what_is_told_to_hold_entries_reads_as_these(data: st.DataObject) -> None:
+    """Of a file with a few bytes changed, or of the entries of another file."""
+    original = sample(data.draw(st.sampled_from(VERSIONS)))
+    entries = usual(original)
+    mutated = bytearray(original)
+    for _ in range(data.draw(st.integers(0, 2))):
+        at = data.draw(st.integers(0, len(mutated) - 1))
+        instead = data.draw(st.sampled_from([b"", b"A", b"\n", b"=", b" ", b"  - "]))
+        mutated[at : at + 1] = instead
+    if holds(NAME, bytes(mutated), entries):
+        read = sopsmeta.parse_as(KIND, bytes(mutated))
+        assert read.entries == entries
+        assert read.agree
