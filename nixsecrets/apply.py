@@ -194,8 +194,7 @@ def _stage_secrets(
                         places[number], hashes[step.path] = _stage(step, made, batch)
                     tools.tick()
                 if not failed or tools.keep_going:
-                    batch.flush()
-                    crew.prove(places)
+                    crew.prove(places, batch.flush)
     for job in maker.jobs:
         if job.step.action is Action.DELETE:
             batch.delete(job.step.path, job.step.before or "")
@@ -228,10 +227,10 @@ def _stage(step: Step, made: bytes | Streamed, batch: Batch) -> tuple[str, str]:
     """Stage a step's new bytes; return where they wait, and their SHA-256."""
     before = step.before if step.origin is None else None
     blocks = made.blocks() if isinstance(made, Streamed) else (made,)
-    after = batch.stage_blocks(step.path, blocks, before=before)
+    staged = batch.stage_blocks(step.path, blocks, before=before)
     if step.origin is not None:
         batch.delete(step.origin, step.before or "")
-    return str(batch.staged_path(step.path)), after
+    return staged
 
 
 def _failure(step: Step, error: NixsecretsError) -> Failure:

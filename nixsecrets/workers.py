@@ -7,13 +7,14 @@ nothing into the tree: its bytes come back to the process that holds the lock.
 """
 
 import os
+import select
 import traceback
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nixsecrets.carryout import (
     Bench,
@@ -34,13 +35,10 @@ from nixsecrets.repo.tree import Repo
 from nixsecrets.secretfiles import wrap
 from nixsecrets.secretfiles.agelarge import Streamed
 
-if TYPE_CHECKING:  # loading multiprocessing takes 15 ms
-    from multiprocessing.connection import Connection
-
 Made = bytes | Streamed | NixsecretsError
 """A file's new bytes (a large one's in pieces), or why there are none."""
 
-_WAVE_FILES = 1024
+_WAVE_FILES = 128  # for each process; in more, memory is asked for that was never used
 _WAVE_BYTES = 32 << 20
 _CHUNK = 8
 _WORTH_FORKING = 48  # jobs that only wrap a key; a fork costs as much as about ten
@@ -130,8 +128,11 @@ class Crew(ABC):
         """
 
     @abstractmethod
-    def prove(self, places: Mapping[int, str]) -> None:
-        """Check the staged files of jobs that were made; raises as `Maker.prove`."""
+    def prove(self, places: Mapping[int, str], flush: Callable[[], None]) -> None:
+        """Check the staged files of jobs that were made; raises as `Maker.prove`.
+
+        `flush` makes them durable; nobody waits for the disk who could be checking.
+        """
 
 
 @dataclass
@@ -149,19 +150,22 @@ class Alone(Crew):
             wave.count(made)
             yield number, made
 
-    def prove(self, places: Mapping[int, str]) -> None:
-        """Check them."""
+    def prove(self, places: Mapping[int, str], flush: Callable[[], None]) -> None:
+        """Check them, once they are on the disk."""
+        flush()
         self.maker.prove(places)
 
 
 @dataclass
 class _Wave:
+    processes: int = 1
     files: int = 0
     size: int = 0
 
     @property
     def full(self) -> bool:
-        return self.files >= _WAVE_FILES or self.size >= _WAVE_BYTES
+        most = _WAVE_FILES * self.processes
+        return self.files >= most or self.size >= _WAVE_BYTES
 
     def count(self, made: Made) -> None:
         self.files += 1
@@ -170,10 +174,14 @@ class _Wave:
 
 @dataclass
 class _Worker:
-    """One child process; `waiting` are the jobs it was given and has not answered."""
+    """One child process, and the pipes to and from it.
+
+    `waiting` are the jobs it was given and has not answered.
+    """
 
     pid: int
-    pipe: "Connection" = field(repr=False)
+    tasks: int
+    answers: int
     waiting: int = 0
     made: set[int] = field(default_factory=set)
 
@@ -186,7 +194,7 @@ class Gang(Crew):
 
     def make(self, queue: deque[int]) -> Iterator[tuple[int, Made]]:
         """Hand out small chunks, so that a slow file keeps nobody else waiting."""
-        wave = _Wave()
+        wave = _Wave(len(self.workers))
         self._feed(queue)
         for worker, answer in self._answers():
             number, made = answer
@@ -197,14 +205,15 @@ class Gang(Crew):
                 self._feed(queue)
             yield number, made
 
-    def prove(self, places: Mapping[int, str]) -> None:
-        """Ask each for the proofs of what it made."""
+    def prove(self, places: Mapping[int, str], flush: Callable[[], None]) -> None:
+        """Ask each for the proofs of what it made; flush while they are at it."""
         for worker in self.workers:
             mine = worker.made & places.keys()
             worker.made.clear()
             if mine:
                 worker.waiting = 1
-                _send(worker, ("prove", [({n: places[n] for n in sorted(mine)},)]))
+                _tell(worker, ("prove", [({n: places[n] for n in sorted(mine)},)]))
+        flush()
         for _, answer in self._answers():
             if isinstance(answer, NixsecretsError):
                 raise answer
@@ -214,16 +223,15 @@ class Gang(Crew):
             if queue and worker.waiting <= _CHUNK // 2:
                 chunk = [queue.popleft() for _ in range(min(_CHUNK, len(queue)))]
                 worker.waiting += len(chunk)
-                _send(worker, ("make", [(number,) for number in chunk]))
+                _tell(worker, ("make", [(number,) for number in chunk]))
 
     def _answers(self) -> Iterator[tuple[_Worker, Any]]:
-        from multiprocessing.connection import wait
-
-        by_pipe = {id(worker.pipe): worker for worker in self.workers}
-        while busy := [worker.pipe for worker in self.workers if worker.waiting]:
-            for pipe in wait(busy):
-                worker = by_pipe[id(pipe)]
-                answer = _received(worker)
+        by_pipe = {worker.answers: worker for worker in self.workers}
+        while busy := [worker.answers for worker in self.workers if worker.waiting]:
+            ready, _, _ = select.select(busy, (), ())
+            for pipe in ready:
+                worker = by_pipe[pipe]
+                answer = _answer(worker)
                 worker.waiting -= 1
                 if isinstance(answer, WorkerBugError):
                     raise answer
@@ -252,7 +260,8 @@ def hired(maker: Maker, numbers: Sequence[int]) -> Iterator[Crew]:
         raise
     finally:
         for worker in workers:
-            worker.pipe.close()
+            os.close(worker.tasks)
+            os.close(worker.answers)
             os.waitpid(worker.pid, 0)
 
 
@@ -261,21 +270,23 @@ def _weight(job: Job) -> int:
 
 
 def _hire(maker: Maker, others: Sequence[_Worker]) -> _Worker:
-    from multiprocessing.connection import Pipe
-
-    ours, theirs = Pipe()
+    to_do, tasks = os.pipe()
+    answers, done = os.pipe()
+    not_its_own = [tasks, answers, *(p for o in others for p in (o.tasks, o.answers))]
 
     def body(parent: int) -> None:
-        for pipe in (ours, *(other.pipe for other in others)):
-            pipe.close()
-        _serve(maker, theirs, parent)
+        for pipe in not_its_own:
+            os.close(pipe)
+        _serve(maker, to_do, done, parent)
 
+    processes.widen(done)
     pid = processes.fork(body)
-    theirs.close()
-    return _Worker(pid, ours)
+    os.close(to_do)
+    os.close(done)
+    return _Worker(pid, tasks, answers)
 
 
-def _serve(maker: Maker, pipe: "Connection", parent: int) -> None:
+def _serve(maker: Maker, to_do: int, done: int, parent: int) -> None:
     """Answer until the parent closes its end, or is gone."""
     tasks: dict[str, Callable[..., object]] = {
         "make": lambda number: (number, _guarded(maker, number)),
@@ -283,7 +294,7 @@ def _serve(maker: Maker, pipe: "Connection", parent: int) -> None:
     }
     with suppress(EOFError, OSError):
         while True:
-            task, arguments = pipe.recv()
+            task, arguments = processes.received(to_do)
             for each in arguments:
                 if os.getppid() != parent:
                     return
@@ -291,7 +302,7 @@ def _serve(maker: Maker, pipe: "Connection", parent: int) -> None:
                     answer = tasks[task](*each)
                 except Exception as error:  # noqa: BLE001 (the parent reports it)
                     answer = _bug(error)
-                pipe.send(answer)
+                processes.send(done, answer)
 
 
 def _guarded(maker: Maker, number: int) -> Made:
@@ -315,15 +326,15 @@ def _bug(error: Exception) -> WorkerBugError:
     return WorkerBugError(type(error).__name__, frames)
 
 
-def _send(worker: _Worker, message: object) -> None:
+def _tell(worker: _Worker, message: object) -> None:
     try:
-        worker.pipe.send(message)
+        processes.send(worker.tasks, message)
     except OSError:
         processes.died()
 
 
-def _received(worker: _Worker) -> Any:
+def _answer(worker: _Worker) -> Any:
     try:
-        return worker.pipe.recv()
-    except (EOFError, OSError):
+        return processes.received(worker.answers)
+    except EOFError:
         processes.died()

@@ -45,6 +45,8 @@ def fork(body: Callable[[int], object]) -> int:
     """
     sys.stdout.flush()
     sys.stderr.flush()
+    if sys.platform == "linux":
+        import ctypes  # noqa: F401 (here, and not in every child)
     parent = os.getpid()
     child = os.fork()
     if child:
@@ -162,11 +164,10 @@ def _arrived(pipes: list[int], *, wait: bool) -> Iterator[Any]:
         if not ready:
             return
         for pipe in ready:
-            answer = _received(pipe)
-            if answer is None:
+            try:
+                yield received(pipe)
+            except EOFError:
                 pipes.remove(pipe)
-            else:
-                yield answer
 
 
 @contextlib.contextmanager
@@ -213,32 +214,47 @@ def _children(
 
 
 def _answer(answers: Callable[[], Iterator[object]], pipe: int, _parent: int) -> None:
-    """Send one answer after the other, each behind its length."""
+    """Send one answer after the other."""
     gc.disable()  # nothing here lives longer than its answer
-    with contextlib.suppress(AttributeError, OSError):  # where a pipe has one size
-        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _WIDE)
-    with os.fdopen(pipe, "wb") as stream:
+    widen(pipe)
+    with contextlib.suppress(OSError):
         for answer in answers():
-            data = pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
-            stream.write(len(data).to_bytes(_LENGTH, "big") + data)
-            stream.flush()
+            send(pipe, answer)
+    os.close(pipe)
 
 
-def _received(pipe: int) -> Any:
-    """Return the next answer, None where the child has sent its last."""
+def widen(pipe: int) -> None:
+    """Let more be written to a pipe than anybody has read, where that can be told."""
+    with contextlib.suppress(AttributeError, OSError):
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _WIDE)
+
+
+def send(pipe: int, message: object) -> None:
+    """Write a message to another of our processes.  Raises `OSError`."""
+    data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    left = memoryview(len(data).to_bytes(_LENGTH, "big") + data)
+    while left:
+        left = left[os.write(pipe, left) :]
+
+
+def received(pipe: int) -> Any:
+    """Return the next message from another of our processes.
+
+    Raises `EOFError` where it has sent its last.
+    """
     length = _read(pipe, _LENGTH)
     if not length:
-        return None
+        raise EOFError
     data = _read(pipe, int.from_bytes(length, "big"))
     try:
-        return pickle.loads(data)  # noqa: S301 (our own child wrote it)
+        return pickle.loads(data)  # noqa: S301 (our own process wrote it)
     except (EOFError, pickle.UnpicklingError):
         died()
 
 
 def _read(pipe: int, size: int) -> bytes:
-    """Return `size` bytes, fewer only where the child ended."""
-    data = b""
+    """Return `size` bytes, fewer only where the other process ended."""
+    data = os.read(pipe, size)
     while len(data) < size and (part := os.read(pipe, size - len(data))):
         data += part
     return data

@@ -19,7 +19,6 @@ import stat
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
@@ -94,17 +93,19 @@ class Batch:
         """Paths with other names (hard links), which keep the old content: say so."""
         return tuple(self._hard_links)
 
-    def stage(self, path: str, data: bytes, *, before: str | None) -> str:
+    def stage(self, path: str, data: bytes, *, before: str | None) -> None:
         """Write `data` as the new content of `path`; nothing is replaced yet.
 
         As `stage_blocks`.
         """
-        return self.stage_blocks(path, (data,), before=before)
+        self.stage_blocks(path, (data,), before=before)
 
     def stage_blocks(
         self, path: str, blocks: Iterable[bytes], *, before: str | None
-    ) -> str:
-        """Write what comes block by block as the new content; return its SHA-256.
+    ) -> tuple[str, str]:
+        """Write what comes block by block as the new content.
+
+        Returns the absolute path where it waits, and its SHA-256 in hex.
 
         `before` is the SHA-256 of the content it was made from, None for a new file.
         Mode, owner and group are those of the old file.  Raises `SecretFileError` for a
@@ -126,7 +127,8 @@ class Batch:
         except OSError as error:
             raise _unchanged(files.explained(error, "stage", path)) from error
         self._add(path, target, before, (after, name, home.beside))
-        return after
+        self._unflushed.append(place)
+        return place, after
 
     def delete(self, path: str, before: str) -> None:
         """Plan to remove the file `path`, whose SHA-256 is `before`.
@@ -141,17 +143,17 @@ class Batch:
         self._home(os.path.dirname(target), path)
         self._add(path, target, before, (None, None, None))
 
-    def staged_path(self, path: str) -> Path:
-        """Return where the new content of `path` waits."""
+    def staged_place(self, path: str) -> str:
+        """Return the absolute path of where the new content of `path` waits."""
         waiting = self._entries[path].waiting(self._repo)
         if waiting is None:
             raise ValueError(f"{path} is to be removed")
-        return Path(waiting)
+        return waiting
 
     def read_staged(self, path: str) -> bytes:
         """Return the new content of `path`; raises as `read_back`."""
         after = self._entries[path].after or ""
-        return read_back(str(self.staged_path(path)), after, path)
+        return read_back(self.staged_place(path), after, path)
 
     def flush(self) -> None:
         """Make the files durable that were staged since the last time."""
@@ -256,9 +258,7 @@ class Batch:
         new: tuple[str | None, str | None, str | None],
     ) -> None:
         below_top = self._repo.relative_to_top(target)
-        entry = self._entries[path] = Entry(below_top, before, *new)
-        if (place := entry.waiting(self._repo)) is not None:
-            self._unflushed.append(place)
+        self._entries[path] = Entry(below_top, before, *new)
 
     def _old(self, target: str, path: str) -> os.stat_result | None:
         """Return what is known of the file to be replaced; note other names of it."""

@@ -1,5 +1,6 @@
 """Runs that meet: a second command, a signal, somebody's edit, a damaged file."""
 
+import errno
 import os
 import signal
 import time
@@ -12,7 +13,7 @@ from nixsecrets import workers
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.repo.fsops import FileOps
 from nixsecrets.repo.locking import exclusive
-from nixsecrets.repo.processes import spread, spreading
+from nixsecrets.repo.processes import fork, received, send, spread, spreading
 from nixsecrets.repo.tree import Repo
 from tests.apply.helpers import COMMANDS, NEW_HOST, SECRETS, Sample
 from tests.fleet import git
@@ -29,6 +30,18 @@ class At(FileOps):
         """Act once."""
         if operation == self.wanted and str(path).endswith(self.end) and not self.done:
             self.done = True
+            self.act()
+
+
+class Flushing(FileOps):
+    """Do something at the first flush, of one file or of all."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self.act = act
+
+    def step(self, operation: str, path: str | int) -> None:  # noqa: ARG002
+        """Act before the operation."""
+        if operation in {"fsync", "syncfs"}:
             self.act()
 
 
@@ -171,6 +184,64 @@ def test_a_bug_in_a_worker_is_told_with_the_worker_s_own_lines(
     assert "in broken" in said
     assert "canary-secret" not in said
     assert_nothing_left(sample)
+
+
+@pytest.mark.usefixtures("processes")
+def test_waves_of_few_files_come_to_the_same(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "_WAVE_FILES", 1)
+    code, said = sample.run(*sample.command("add-host"))
+    assert code == 0, said
+    sample.assert_readers(sample.expected("add-host")["after"])
+
+
+@pytest.mark.usefixtures("processes")
+def test_a_disk_that_fails_while_files_are_proved_leaves_everything_as_it_was(
+    sample: Sample,
+) -> None:
+    """With workers, files are flushed and proved at the same time."""
+
+    def fail() -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    code, said = sample.run(*sample.command("add-host"), ops=Flushing(fail))
+    assert code == 1
+    assert "input/output error; nothing was changed" in said
+    assert_nothing_left(sample)
+
+
+def test_messages_of_any_size_arrive_whole_and_in_order() -> None:
+    sent = [b"", b"x" * 70_000, None, {"n": 1}, b"y" * (3 << 20)]
+    reading, writing = os.pipe()
+
+    def tell(_: int) -> None:
+        os.close(reading)
+        for message in sent:
+            send(writing, message)
+
+    child = fork(tell)
+    os.close(writing)
+    assert [received(reading) for _ in sent] == sent
+    with pytest.raises(EOFError):
+        received(reading)
+    assert os.waitpid(child, 0)[1] == 0
+    os.close(reading)
+
+
+@pytest.mark.parametrize("length", [1, 8, 9, 40])
+def test_a_message_that_was_cut_short_is_told(length: int) -> None:
+    reading, writing = os.pipe()
+    send(writing, list(range(100)))
+    start = os.read(reading, length)
+    os.close(reading)
+    os.close(writing)
+    reading, writing = os.pipe()
+    os.write(writing, start)
+    os.close(writing)
+    with pytest.raises(NixsecretsError, match="ended without an answer"):
+        received(reading)
+    os.close(reading)
 
 
 def test_shares_of_a_spread_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,7 @@ def test_nothing_is_replaced_before_the_commit(any_repo: Repo) -> None:
         there = {path: any_repo.read(path) for path in OLD}
         assert there == OLD
         assert any_repo.list_files() == sorted(OLD)
-        assert batch.staged_path(WIFI).read_bytes() == b"new wifi"
+        assert Path(batch.staged_place(WIFI)).read_bytes() == b"new wifi"
 
     run_batch(any_repo, look)
 
@@ -104,7 +104,7 @@ def test_staged_files_are_out_of_others_sight(repo: Repo) -> None:
     with batch_of(repo) as batch:
         batch.stage(WIFI, b"new", before=sha256(OLD[WIFI]))
         assert stat.S_IMODE(repo.staging.stat().st_mode) == 0o700
-        assert batch.staged_path(WIFI).parent == repo.staging
+        assert Path(batch.staged_place(WIFI)).parent == repo.staging
 
 
 def test_on_another_disk_files_are_staged_beside_under_a_name_nobody_can_guess(
@@ -114,10 +114,10 @@ def test_on_another_disk_files_are_staged_beside_under_a_name_nobody_can_guess(
         batch.stage(WIFI, b"new", before=sha256(OLD[WIFI]))
         batch.stage("new/deep/x.age", b"new", before=None)
         batch.stage("top.age", b"new", before=None)
-        assert batch.staged_path(WIFI).parent == spread.root / "secrets"
-        assert batch.staged_path("new/deep/x.age").parent == spread.root
-        assert batch.staged_path("top.age").parent == spread.root
-        names = {batch.staged_path(p).name for p in (WIFI, "top.age")}
+        assert Path(batch.staged_place(WIFI)).parent == spread.root / "secrets"
+        assert Path(batch.staged_place("new/deep/x.age")).parent == spread.root
+        assert Path(batch.staged_place("top.age")).parent == spread.root
+        names = {Path(batch.staged_place(p)).name for p in (WIFI, "top.age")}
         assert len(names) == 2
         assert all(len(name) == len(".nixsecrets-") + 32 for name in names)
         batch.commit()
@@ -130,7 +130,7 @@ def test_on_another_disk_files_are_staged_beside_under_a_name_nobody_can_guess(
 def test_what_reads_back_other_than_staged_is_an_error(any_repo: Repo) -> None:
     with batch_of(any_repo) as batch:
         batch.stage(WIFI, b"new", before=sha256(OLD[WIFI]))
-        batch.staged_path(WIFI).write_bytes(b"rotten")
+        Path(batch.staged_place(WIFI)).write_bytes(b"rotten")
         with pytest.raises(SecretFileError, match="reads back other"):
             batch.read_staged(WIFI)
 
@@ -439,7 +439,7 @@ repo = Repo.at(Path(sys.argv[1]))
 assert (repo.root / "secrets").stat().st_dev == repo.root.stat().st_dev
 with exclusive(repo), Batch(repo) as batch:
     batch.stage("secrets/new.age", b"new", before=None)
-    print(batch.staged_path("secrets/new.age").parent.name)
+    print(Path(batch.staged_place("secrets/new.age")).parent.name)
     batch.commit()
 print(repo.read("secrets/new.age").decode())
 ' "$1"
