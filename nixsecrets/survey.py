@@ -23,7 +23,10 @@ WORTH_A_PROCESS = 400  # files; to fork and to copy the answers takes 20 ms
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """The files there are; map and lock as they were before any file was looked at.
+    """The files there are; map and lock as they were before these were listed.
+
+    So what changes map or lock later is seen when they are replaced, and no record of
+    a file that came later is taken for one of a file that is gone.
 
     `looks` yields them as they come, of more names than there are files, and lends a
     hand; it can be called once.
@@ -41,10 +44,10 @@ def begun(repo: Repo) -> Iterator[Survey]:
 
     Raises `NixsecretsError` where map or lock cannot be read.
     """
+    texts = repo.read(MAP_NAME), repo.read_if_there(LOCK_NAME)
     with repo.naming() as listed:
         from nixsecrets.secretfiles.looks import look  # while git lists them
 
-        texts = repo.read(MAP_NAME), repo.read_if_there(LOCK_NAME)
         names = listed()
 
     def look_at(share: Sequence[str]) -> "list[Look | None]":

@@ -155,7 +155,7 @@ def read_world(repo: Repo) -> World:
 
 
 def mapped_world(repo: Repo, begun: Survey) -> World:
-    """Return a repository with its map and its lock, and no files yet.
+    """Return a repository with its map and what is generated, and no files yet.
 
     Raises:
         MapError: the map or the lock cannot be read.
@@ -164,18 +164,20 @@ def mapped_world(repo: Repo, begun: Survey) -> World:
     recipient_map = load(map_text, MAP_NAME)
     lock_text = "" if begun.lock is None else decode(begun.lock, LOCK_NAME)
     lock = Lock.parse(lock_text, LOCK_NAME)
-    return World(repo, map_text, recipient_map, lock, files={}, texts={})
+    texts = {LOCK_NAME: None if begun.lock is None else lock_text}
+    world = World(repo, map_text, recipient_map, lock, files={}, texts=texts)
+    return replace(world, texts=_texts(world))
 
 
 def with_files(world: World, begun: Survey) -> World:
-    """Return it with what a survey comes to, and the generated files.
+    """Return it with what a survey comes to.
 
     Raises:
         ConflictError: a file vanished while it was read.
     """
     with _no_collecting():
         files = _told_all(world, begun.paths, begun.looks())
-    found = replace(world, files=files, texts=_texts(world))
+    found = replace(world, files=files)
     # from the same map and lock: what they know of the paths by now is kept
     vars(found).update(policy=world.policy, book=world.book)
     return found
@@ -198,8 +200,17 @@ def text_if_there(repo: Repo, path: str) -> str | None:
 
 
 def _texts(world: World) -> dict[str, str | None]:
+    """Return the generated files of its map.
+
+    What it has of them stays: a change must be told from what a plan is made of.
+    """
     names = [LOCK_NAME, world.map.sops_config, world.map.agenix_rules]
-    return {n: text_if_there(world.repo, n) for n in names if n is not None}
+    had = world.texts
+    return {
+        name: had[name] if name in had else text_if_there(world.repo, name)
+        for name in names
+        if name is not None
+    }
 
 
 def _told_all(
@@ -212,8 +223,9 @@ def _told_all(
     )
     for path, look in looks:
         if look is not None and path in found:
-            found[path] = told(path, look, book, lock)
-            policy.winning(path)  # known to the policy from now on
+            one = found[path] = told(path, look, book, lock)
+            if isinstance(one, Actual):  # known to the policy from now on
+                policy.desired(path, one.backend)
     others = [path for path, one in found.items() if one is None]
     found |= _read_all(world.repo, book, lock, others)
     return {p: one for p, one in found.items() if one and _counts(policy, one)}
