@@ -142,7 +142,11 @@ def with_throw_away(file: SopsFile, key: bytes) -> tuple[bytes, X25519Identity]:
 
 def only_for(file: SopsFile, key: bytes, recipient: Recipient) -> bytes:
     """Return the file with one age recipient in the place of all."""
-    only = pair(wrapped(key, recipient))
+    return with_only(file, pair(wrapped(key, recipient)))
+
+
+def with_only(file: SopsFile, only: tuple[str, str]) -> bytes:
+    """Return the file with one entry in the place of all, in every document."""
     return edited(file, [edit for block in file.blocks for edit in block.only(*only)])
 
 

@@ -139,13 +139,13 @@ def metadata(path: str, data: bytes) -> Metadata | None:
     )
 
 
-def holds(path: str, data: bytes, entries: UsualEntries) -> bool:
-    """Tell whether a file is spelled exactly as sops does, and has just these entries.
+def appended(path: str, old: bytes, new: bytes, entries: UsualEntries) -> bool:
+    """Tell whether `new` is `old` with more entries behind its own, and has just these.
 
-    Compared with what sops would have written, which is faster than to read them.
-    False says nothing.
+    It is spelled exactly as sops does, and compared with what sops would have written,
+    which is faster than to read it.  False says nothing.
     """
-    values, key, block = data.partition(b"\nsops:\n")
+    values, key, block = new.partition(b"\nsops:\n")
     before = _BEFORE.match(block)
     if not key or not before or not len(entries) or not _plain_document(path, values):
         return False
@@ -154,7 +154,14 @@ def holds(path: str, data: bytes, entries: UsualEntries) -> bool:
     spelled = entries.spelled(enc_first=enc_first)
     if not block.startswith(spelled, start):
         return False
-    return _fields_behind(block[start + len(spelled) :]) is not None
+    behind = block[start + len(spelled) :]
+    kept = len(old) - len(behind)  # up to here, where its entries end
+    return (
+        kept > len(new) - len(block) + start
+        and new.startswith(old[:kept])
+        and old.endswith(behind)
+        and _fields_behind(behind) is not None
+    )
 
 
 def _fields_behind(text: bytes) -> tuple[str, str, str, Options] | None:

@@ -44,10 +44,15 @@ def verify_grant(path: str, old: bytes, new: bytes, sealed: SopsSealed) -> None:
         SecretFileError: with what is wrong.
 
     """
-    _check_untouched(_text(old), _text(new), sealed)
     planned = sealed.entries
-    if not (isinstance(planned, UsualEntries) and sopsquick.holds(path, new, planned)):
-        _check_planned(sopsmeta.parse(path, new), sealed)
+    if not (
+        isinstance(planned, UsualEntries)
+        and sopsquick.appended(path, old, new, planned)
+    ):
+        _check_untouched(_text(old), _text(new), sealed)
+        file = sopsmeta.parse(path, new)
+        _check_planned(file, sealed)
+        _check_elsewhere(sopsmeta.parse(path, old), file)
     _check_written(sealed)
 
 
@@ -147,6 +152,13 @@ def _check_untouched(old: str, new: str, sealed: SopsSealed) -> None:
         at += len(text)
     if old[before:] != new[at:]:
         _deviates("it changed outside of the new entries")
+
+
+def _check_elsewhere(old: SopsFile, new: SopsFile) -> None:
+    """Check that nothing but entries was edited: without them, both are the same."""
+    one = old.entries[0]
+    if sopsgrant.with_only(old, one) != sopsgrant.with_only(new, one):
+        _deviates("it changed outside of its entries")
 
 
 def _check_planned(file: SopsFile, sealed: SopsSealed) -> None:

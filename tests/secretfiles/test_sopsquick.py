@@ -14,7 +14,7 @@ from nixsecrets.keys.book import KeyBook
 from nixsecrets.secretfiles import sopsgrant, sopsmeta
 from nixsecrets.secretfiles.sopsblock import Block, Edit
 from nixsecrets.secretfiles.sopsentries import UsualEntries, changed
-from nixsecrets.secretfiles.sopsquick import holds, look
+from nixsecrets.secretfiles.sopsquick import appended, look
 from nixsecrets.secretfiles.sopsstate import read_actual, read_closely
 from nixsecrets.secretfiles.sopsusual import UsualBlock
 from nixsecrets.secretfiles.state import Actual, Damaged
@@ -301,40 +301,41 @@ def usual(data: bytes) -> UsualEntries:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_file_holds_its_entries_and_no_others(version: str) -> None:
+def test_a_file_has_its_entries_and_no_others(version: str) -> None:
     data = sample(version)
     entries = usual(data)
-    assert holds(NAME, data, entries)
+    assert appended(NAME, data, data, entries)
     for others in (entries[1:], entries[:1], entries[::-1], entries[:0]):
-        assert not holds(NAME, data, others)
+        assert not appended(NAME, data, data, others)
     twice = changed(entries, [], [entries[0]])
     assert isinstance(twice, UsualEntries)
-    assert not holds(NAME, data, twice)
+    assert not appended(NAME, data, data, twice)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_grant_holds_the_entries_that_were_planned(version: str) -> None:
+def test_a_grant_is_the_old_file_with_the_entries_that_were_planned(
+    version: str,
+) -> None:
     data = sample(version)
     new = reader(age_key()).recipient
     sealed = sopsgrant.grant(NAME, data, [READERS[0].identity], add=[new])
     assert isinstance(sealed.entries, UsualEntries)
-    assert holds(NAME, sealed.data, sealed.entries)
-    assert not holds(NAME, data, sealed.entries)
-    assert not holds(NAME, sealed.data, usual(data))
+    assert appended(NAME, data, sealed.data, sealed.entries)
+    assert not appended(NAME, data, data, sealed.entries)
+    assert not appended(NAME, data, sealed.data, usual(data))
+    assert not appended(NAME, sealed.data, data, usual(data))
 
 
 @pytest.mark.parametrize("case", DECLINED)
 @pytest.mark.parametrize("version", VERSIONS)
-def test_any_other_spelling_is_not_told_to_hold_anything(
-    version: str, case: str
-) -> None:
+def test_nothing_is_told_of_any_other_spelling(version: str, case: str) -> None:
     pattern, instead = DECLINED[case]
     data = re.sub(pattern, instead, sample(version), count=0 if "car" in case else 1)
-    assert not holds(NAME, data, usual(sample(version)))
+    assert not appended(NAME, data, data, usual(sample(version)))
 
 
 @given(data=st.data())
-def test_what_is_told_to_hold_entries_reads_as_these(data: st.DataObject) -> None:
+def test_what_is_told_to_have_entries_reads_as_these(data: st.DataObject) -> None:
     """Of a file with a few bytes changed, or of the entries of another file."""
     original = sample(data.draw(st.sampled_from(VERSIONS)))
     entries = usual(original)
@@ -343,7 +344,23 @@ def test_what_is_told_to_hold_entries_reads_as_these(data: st.DataObject) -> Non
         at = data.draw(st.integers(0, len(mutated) - 1))
         instead = data.draw(st.sampled_from([b"", b"A", b"\n", b"=", b" ", b"  - "]))
         mutated[at : at + 1] = instead
-    if holds(NAME, bytes(mutated), entries):
+    if appended(NAME, bytes(mutated), bytes(mutated), entries):
         read = sopsmeta.parse_as(KIND, bytes(mutated))
         assert read.entries == entries
         assert read.agree
+
+
+@given(data=st.data())
+def test_an_old_file_that_differs_before_its_end_is_not_the_one(
+    data: st.DataObject,
+) -> None:
+    """Whatever stands around its entries, and these, must be there still."""
+    old = sample(data.draw(st.sampled_from(VERSIONS)))
+    new = reader(age_key()).recipient
+    sealed = sopsgrant.grant(NAME, old, [READERS[0].identity], add=[new])
+    assert isinstance(sealed.entries, UsualEntries)
+    other = bytearray(old)
+    at = data.draw(st.integers(0, len(other) - 1))
+    other[at : at + data.draw(st.integers(0, 2))] = data.draw(st.binary(max_size=2))
+    told = appended(NAME, bytes(other), sealed.data, sealed.entries)
+    assert told == (bytes(other) == old)

@@ -88,6 +88,27 @@ def test_a_grant_for_another_old_file_is_refused(name: str) -> None:
         sopsverify.verify_grant(name, changed, sealed.data, sealed)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_grant_whose_own_edits_change_something_else_is_refused(name: str) -> None:
+    old, sealed = granted(name)
+    text, file = old.decode(), sopsmeta.parse(name, old)
+    for there in (file.mac, file.lastmodified, text[: text.index("\n")], text[-2:]):
+        at = text.rindex(there)
+        edits = (*sealed.inserted, (at, at + 1, "~"))
+        written = apply_edits(text, edits).encode()
+        with pytest.raises(NixsecretsError):
+            sopsverify.verify_grant(name, old, written, replace(sealed, inserted=edits))
+
+
+def test_a_grant_that_loses_an_entry_on_purpose_is_refused_by_its_plan() -> None:
+    old, sealed = granted("s.yaml")
+    (block,) = sopsmeta.parse("s.yaml", old).blocks
+    edits = tuple(block.only(*sealed.entries[-1]))
+    written = apply_edits(old.decode(), edits).encode()
+    with pytest.raises(SecretFileError, match="not those that were planned"):
+        sopsverify.verify_grant("s.yaml", old, written, replace(sealed, inserted=edits))
+
+
 WRONG: dict[str, tuple[Callable[[SopsSealed], SopsSealed], str]] = {
     "a proof of another wrapping": (
         lambda s: replace(s, written=(other_proof(s.written[0]), *s.written[1:])),
