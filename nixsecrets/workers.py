@@ -7,7 +7,6 @@ nothing into the tree: its bytes come back to the process that holds the lock.
 """
 
 import os
-import select
 import traceback
 from abc import ABC, abstractmethod
 from collections import deque
@@ -228,8 +227,7 @@ class Gang(Crew):
     def _answers(self) -> Iterator[tuple[_Worker, Any]]:
         by_pipe = {worker.answers: worker for worker in self.workers}
         while busy := [worker.answers for worker in self.workers if worker.waiting]:
-            ready, _, _ = select.select(busy, (), ())
-            for pipe in ready:
+            for pipe in processes.readable(busy, wait=True):
                 worker = by_pipe[pipe]
                 answer = _answer(worker)
                 worker.waiting -= 1

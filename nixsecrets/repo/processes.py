@@ -30,12 +30,14 @@ _TURNS = 32  # of each process, so that all end at nearly the same time
 _TICKET = 2  # bytes: as many tickets as anybody has cores for, and they fit in a pipe
 _LENGTH = 8  # bytes before an answer, that say how long it is
 _WIDE = 1 << 20  # bytes: a child need not wait for whoever reads its answers
+# Each takes two pipes of its parent, who may have 256 descriptors on a Mac.
+_MOST = 64
 
 
 def cores() -> int:
-    """Return the number of cores that this process may use."""
+    """Return how many processes are worth having: the cores we may use, 64 at most."""
     allowed = getattr(os, "sched_getaffinity", None)  # Linux, some BSDs
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
+    return min(_MOST, len(allowed(0)) if allowed else os.cpu_count() or 1)
 
 
 def fork(body: Callable[[int], object]) -> int:
@@ -160,7 +162,7 @@ def _arrived(pipes: list[int], *, wait: bool) -> Iterator[Any]:
     Those that have ended are removed.
     """
     while pipes:
-        ready, _, _ = select.select(pipes, (), (), None if wait else 0)
+        ready = readable(pipes, wait=wait)
         if not ready:
             return
         for pipe in ready:
@@ -229,12 +231,22 @@ def widen(pipe: int) -> None:
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _WIDE)
 
 
+def readable(pipes: Sequence[int], *, wait: bool) -> list[int]:
+    """Return the pipes that something can be read from, or that have ended."""
+    poll = select.poll()  # `select` refuses descriptors from 1024 up
+    for pipe in pipes:
+        poll.register(pipe, select.POLLIN)
+    return [pipe for pipe, _ in poll.poll(None if wait else 0)]
+
+
 def send(pipe: int, message: object) -> None:
     """Write a message to another of our processes.  Raises `OSError`."""
     data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-    left = memoryview(len(data).to_bytes(_LENGTH, "big") + data)
-    while left:
-        left = left[os.write(pipe, left) :]
+    length = len(data).to_bytes(_LENGTH, "big")
+    for part in (length + data,) if len(data) < _WIDE else (length, data):
+        left = memoryview(part)
+        while left:
+            left = left[os.write(pipe, left) :]
 
 
 def received(pipe: int) -> Any:
@@ -252,12 +264,15 @@ def received(pipe: int) -> Any:
         died()
 
 
-def _read(pipe: int, size: int) -> bytes:
+def _read(pipe: int, size: int) -> bytes | bytearray:
     """Return `size` bytes, fewer only where the other process ended."""
-    data = os.read(pipe, size)
-    while len(data) < size and (part := os.read(pipe, size - len(data))):
-        data += part
-    return data
+    data = os.read(pipe, min(size, _WIDE))
+    if len(data) == size:
+        return data
+    whole = bytearray(data)  # which grows in place: a file of many megabytes may come
+    while part := os.read(pipe, min(size - len(whole), _WIDE)):
+        whole += part
+    return whole
 
 
 def died() -> NoReturn:

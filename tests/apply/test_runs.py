@@ -1,7 +1,9 @@
 """Runs that meet: a second command, a signal, somebody's edit, a damaged file."""
 
 import errno
+import fcntl
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +15,15 @@ from nixsecrets import workers
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.repo.fsops import FileOps
 from nixsecrets.repo.locking import exclusive
-from nixsecrets.repo.processes import fork, received, send, spread, spreading
+from nixsecrets.repo.processes import (
+    cores,
+    fork,
+    readable,
+    received,
+    send,
+    spread,
+    spreading,
+)
 from nixsecrets.repo.tree import Repo
 from tests.apply.helpers import COMMANDS, NEW_HOST, SECRETS, Sample
 from tests.fleet import git
@@ -244,6 +254,34 @@ def test_a_message_that_was_cut_short_is_told(length: int) -> None:
     os.close(reading)
 
 
+def test_a_pipe_of_any_number_is_waited_for() -> None:
+    """As many files may be open as the system allows."""
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2048, allowed[1]))
+    reading, writing = os.pipe()
+    high = fcntl.fcntl(reading, fcntl.F_DUPFD_CLOEXEC, 1500)
+    try:
+        assert readable([high], wait=False) == []
+        send(writing, "told")
+        assert readable([high], wait=True) == [high]
+        assert received(high) == "told"
+        os.close(writing)
+        assert readable([high], wait=True) == [high]  # its end
+    finally:
+        os.close(high)
+        os.close(reading)
+        resource.setrlimit(resource.RLIMIT_NOFILE, allowed)
+
+
+def test_no_more_processes_are_started_than_there_are_descriptors_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(520), raising=False)
+    assert cores() == 64
+    items = [str(number) for number in range(1000)]
+    assert spread(lambda share: [*share], items, each=1) == items
+
+
 def test_shares_of_a_spread_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nixsecrets.repo.processes.cores", lambda: 3)
     items = [str(number) for number in range(100)]
@@ -285,6 +323,13 @@ def test_a_process_that_dies_in_a_spread_is_told(
 def test_who_is_not_waited_for_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nixsecrets.repo.processes.cores", lambda: 3)
     ours, began = os.getpid(), time.monotonic()
+    children: list[int] = []
+
+    def forked(body: Callable[[int], object]) -> int:
+        children.append(fork(body))
+        return children[-1]
+
+    monkeypatch.setattr("nixsecrets.repo.processes.fork", forked)
 
     def work(share: Sequence[str]) -> list[str]:
         time.sleep(0 if os.getpid() == ours else 60)
@@ -296,8 +341,10 @@ def test_who_is_not_waited_for_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         raise NixsecretsError("the map is damaged")
     assert time.monotonic() - began < 30
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert len(children) == 2
+    for child in children:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(child, os.WNOHANG)
 
 
 # --- changed meanwhile ----------------------------------------------------------------
@@ -342,6 +389,30 @@ def test_a_secret_changed_while_others_were_staged_stops_the_run(
     assert "changed while the run was at work; nothing was replaced" in said
     after = sample.snapshot()
     assert after.pop("secrets/armored.age") == b"somebody's own"
+    assert after.items() <= sample.start.items()
+
+
+@pytest.mark.parametrize(
+    "path", ["nixsecrets.lock", "nixsecrets.toml", ".sops.yaml", "secrets/secrets.nix"]
+)
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_is_written_anew_is_not_written_over_what_came_meanwhile(
+    sample: Sample, name: str, path: str
+) -> None:
+    """Somebody pulls while the secrets are read, before there is a plan."""
+    pulled = sample.start[path] + b"\n"
+
+    def pull() -> None:
+        sample.fleet.write(path, pulled)
+
+    code, said = sample.run(
+        *sample.command(name), ops=At("open", "secrets/wifi.age", pull)
+    )
+    assert code == 1
+    assert f'"{path}" changed while the run was at work' in said
+    assert "nothing was replaced" in said
+    after = sample.snapshot()
+    assert after.pop(path) == pulled
     assert after.items() <= sample.start.items()
 
 
