@@ -135,7 +135,8 @@ class UsualEntries(Sequence[Entry]):
         if not pairs:
             return self
         new = UsualEntries(
-            [a.encode() for a, _ in pairs], [_lines(b) for _, b in pairs]
+            [a.encode("utf-8", "surrogateescape") for a, _ in pairs],
+            [_lines(b) for _, b in pairs],
         )
         if not new._usual or list(new) != pairs:
             return None
@@ -147,8 +148,8 @@ class UsualEntries(Sequence[Entry]):
 
     @property
     def _usual(self) -> bool:
-        text = self.spelled(enc_first=False)
-        return self.in_base64 and not any(ENTRY[False].split(text)[::3])
+        between = ENTRY[False].split(self.spelled(enc_first=False))[::3]
+        return self.in_base64 and len(between) == len(self) + 1 and not any(between)
 
 
 def changed(

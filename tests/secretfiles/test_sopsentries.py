@@ -69,6 +69,7 @@ def test_nothing_of_an_enc_is_shown(kept: UsualEntries) -> None:
 UNUSUAL = {
     "a label of another kind": ("ssh-rsa AAAA", ""),
     "a label over two lines": (f"{LABELS[0]}\nrecipient: {LABELS[1]}", ""),
+    "a label that is no text": ("age1\udcff", ""),
     "an armor with a short line": (LABELS[0], "AAAA\n"),
     "no armor": (LABELS[0], "-----"),
 }
@@ -88,6 +89,19 @@ def test_what_sops_would_not_spell_so_is_kept_as_a_tuple(
         new = changed(kept, replaced, added)
         assert isinstance(new, tuple)
         assert new == changed(tuple(kept), replaced, added)
+
+
+def test_a_label_that_holds_a_whole_entry_is_kept_as_a_tuple(
+    kept: UsualEntries,
+) -> None:
+    """As text it would be read as two of them."""
+    data = sopsfiles.sample("3.11", "s.yaml", *LABELS)
+    other, enc = sopsgrant.pair(sopsgrant.wrapped(bytes(32), BOB))
+    (block,) = sopsmeta.parse("s.yaml", data).blocks
+    ((_, _, text),) = block.append([(LABELS[0], enc)])
+    first = text.strip().removeprefix("- recipient: ")
+    label = f"{first}\n        - recipient: {other}"
+    assert isinstance(changed(kept, [], [(label, enc)]), tuple)
 
 
 def test_nothing_changed_is_the_same(kept: UsualEntries) -> None:
