@@ -1,6 +1,5 @@
 """The first look at all files finds what reading each of them with care does."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -98,7 +97,10 @@ def test_what_a_look_finds_is_found_without_it(
     fleet: Fleet, declining: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quickly = found(fleet)
-    nothing: Callable[..., None] = lambda *_, **__: None  # noqa: E731
+
+    def nothing(*_: object, **__: object) -> None:
+        """Decline any file."""
+
     for name in declining:
         monkeypatch.setattr(f"nixsecrets.secretfiles.{name}", nothing)
     assert [*found(fleet).items()] == [*quickly.items()]

@@ -49,7 +49,7 @@ class Flushing(FileOps):
     def __init__(self, act: Callable[[], object]) -> None:
         self.act = act
 
-    def step(self, operation: str, path: str | int) -> None:  # noqa: ARG002
+    def step(self, operation: str, _path: str | int) -> None:
         """Act before the operation."""
         if operation in {"fsync", "syncfs"}:
             self.act()
