@@ -32,12 +32,14 @@ class Git:
     """One work tree.
 
     `top` is its uppermost folder, `staging` what `--git-path nixsecrets` says: linked
-    work trees each have their own.  `index_file` is another index than the work tree's,
-    as `git commit FILE` hands one to its hook.
+    work trees each have their own.  `common` is the git folder that they share; a
+    submodule has another one.  `index_file` is another index than the work tree's, as
+    `git commit FILE` hands one to its hook.
     """
 
     top: Path
     staging: Path
+    common: Path
     index_file: Path | None = None
 
     @classmethod
@@ -48,9 +50,10 @@ class Git:
         there (another owner, damage).
         """
         folder = folder.resolve()
-        arguments = ("--is-inside-work-tree", "--show-cdup", "--git-path", STAGING_NAME)
+        places = ("--git-common-dir", "--git-path", STAGING_NAME)
+        arguments = ("--is-inside-work-tree", "--show-cdup", *places)
         try:
-            result = run(("rev-parse", *arguments), folder)
+            result = run(("rev-parse", "--path-format=absolute", *arguments), folder)
         except ProgramError:
             if _has_git_folder(folder):
                 raise
@@ -67,9 +70,10 @@ class Git:
                 "this folder lies inside a .git folder or a bare repository",
                 "go to a work tree of the repository (or -C DIR)",
             )
-        # `..` steps only in the first, any byte but NUL in the second
-        up, _, staging = answers.partition("\n")
-        return cls((folder / up).resolve(), (folder / staging).resolve(), index_file)
+        # `..` steps only in the first, any byte but NUL in the others
+        up, _, places_found = answers.partition("\n")
+        common, staging = _two_places(places_found)
+        return cls((folder / up).resolve(), staging, common, index_file)
 
     def ls_files(self, folder: Path) -> list[str]:
         """Return the names below `folder`, relative to it, tracked or would-be-added.
@@ -303,6 +307,22 @@ def _batches(paths: Sequence[str]) -> Iterator[Sequence[str]]:
     """Yield as many arguments as fit on a command line; once, if there are none."""
     for start in range(0, len(paths) or 1, 500):
         yield paths[start : start + 500]
+
+
+def _two_places(text: str) -> tuple[Path, Path]:
+    """Return two paths, the second below the first, that a line feed separates.
+
+    Either may hold line feeds itself.
+    """
+    end = text.find("\n")
+    while end != -1 and not text.startswith(text[:end] + "/", end + 1):
+        end = text.find("\n", end + 1)
+    if end == -1:
+        raise ProgramError(
+            "git rev-parse gives paths that do not fit together",
+            "see `git rev-parse --git-common-dir --git-path x` in this folder",
+        )
+    return Path(text[:end]).resolve(), Path(text[end + 1 :]).resolve()
 
 
 def _has_git_folder(folder: Path) -> bool:

@@ -239,7 +239,7 @@ def drop_staged(repo: Repo) -> int:
     beside = _folders_beside(note)
     dropped = 0
     for folder in (str(repo.staging), *(os.path.join(repo.top, f) for f in beside)):
-        dropped += _drop_from(folder)
+        dropped += drop_waiting(folder)
     if beside:
         with contextlib.suppress(OSError):
             fsops.ops.unlink(note)
@@ -254,7 +254,8 @@ def _folders_beside(note: str) -> list[str]:
     return [folder for folder in found if ".." not in folder.split("/")]
 
 
-def _drop_from(folder: str) -> int:
+def drop_waiting(folder: str) -> int:
+    """Remove the staged files in one folder; return how many there were."""
     dropped = 0
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for name in [entry.name for entry in entries]:

@@ -50,7 +50,15 @@ def exclusive(
     without, `ConflictError`.  Makes the staging folder.
     """
     prepare_staging(repo)
-    path = str(repo.staging / LOCK_NAME)
+    with locked(str(repo.staging / LOCK_NAME), on_wait, wait=wait):
+        yield
+
+
+@contextmanager
+def locked(
+    path: str, on_wait: Callable[[str], None] | None = None, *, wait: bool = True
+) -> Iterator[None]:
+    """Hold the lock file `path`, which is made where it is missing; as `exclusive`."""
     try:
         descriptor = fsops.ops.open_lock(path)
     except OSError as error:

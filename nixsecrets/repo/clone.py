@@ -1,0 +1,139 @@
+"""What this clone remembers: one small file that is never pushed.
+
+It lies in `nixsecrets/clone` below the git folder that all work trees share; without
+git in the user's state folder, by the map's real path.  `remembered` has its format.
+A file that is not ours alone says nothing, and is not written to.
+"""
+
+# ruff: noqa: PTH116, PTH118 (strings, as in `files`)
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from nixsecrets.errors import NixsecretsError
+from nixsecrets.repo import files, journal, locking, owned
+from nixsecrets.repo.git import STAGING_NAME
+from nixsecrets.repo.remembered import Remembered, parse, render
+from nixsecrets.repo.tree import MAP_NAME, Repo
+
+_FOLDER = "clone"
+_FILE = "remembered"
+_LOCK = "lock"
+_LARGEST = 16 << 20  # bytes; an approval takes some 200
+
+
+@dataclass(frozen=True, slots=True)
+class Clone:
+    """The memory of one clone about one map.
+
+    `base` exists, or is the person's own to make; `folders` are the names below it that
+    lead to the file; `map_path` is the map's path below the top of the work tree.
+    """
+
+    base: Path
+    folders: tuple[str, ...]
+    map_path: str
+
+    @classmethod
+    def of(cls, repo: Repo, env: Mapping[str, str]) -> Self:
+        """Return the memory of the clone that `repo` is a work tree of."""
+        place = str(repo.root / MAP_NAME)
+        if repo.git is not None:
+            below = repo.relative_to_top(place)
+            return cls(repo.git.common, (STAGING_NAME, _FOLDER), below)
+        state = env.get("XDG_STATE_HOME", "")
+        base = Path(state) if state.startswith("/") else Path.home() / ".local/state"
+        name = hashlib.sha256(os.fsencode(place)).hexdigest()[:32]
+        return cls(base, (STAGING_NAME, name), MAP_NAME)
+
+    @property
+    def place(self) -> Path:
+        """Where the file is, or will be."""
+        return self.base.joinpath(*self.folders, _FILE)
+
+    def read(self) -> Remembered:
+        """Return what is remembered; what cannot be trusted or read is `damage`."""
+        try:
+            if not os.path.lexists(self.place):
+                return Remembered()
+            self._check_folders()
+            return parse(self._bytes(), self.map_path)
+        except OSError as error:
+            return Remembered(damage=os.strerror(error.errno or 0).lower())
+        except _ObjectionError as error:
+            return Remembered(damage=str(error))
+
+    def change(self, edit: Callable[[Remembered], Remembered]) -> None:
+        """Replace what is remembered by what `edit` makes of it, one writer at a time.
+
+        A reader, and a run that dies, sees the old file or the new one.  What was
+        damaged is gone afterwards.
+
+        Raises:
+            NixsecretsError: the file is not ours alone, a newer nixsecrets wrote it, or
+                it cannot be written.
+        """
+        folder = str(self.place.parent)
+        try:
+            self._make_folders()
+            with locking.locked(os.path.join(folder, _LOCK)):
+                journal.drop_waiting(folder)  # of a run that died
+                self._write(edit)
+        except OSError as error:
+            raise files.explained(error, "write", str(self.place)) from error
+        except _ObjectionError as error:
+            raise NixsecretsError(
+                f"this clone cannot remember anything: {self.place}: {error}",
+                "look at it, and remove it or make it yours alone",
+            ) from error
+
+    def _write(self, edit: Callable[[Remembered], Remembered]) -> None:
+        there = os.path.lexists(self.place)
+        now = parse(self._bytes(), self.map_path) if there else Remembered()
+        if now.newer:
+            raise _ObjectionError("a newer nixsecrets wrote it")
+        data = render(edit(now), self.map_path)
+        if not there or data != self._bytes():
+            files.write_durably(str(self.place), data)
+
+    def _bytes(self) -> bytes:
+        """Return the content of the file, which must be ours alone."""
+        around = os.lstat(self.place.parent)
+        found = os.lstat(self.place)
+        _insist(owned.objection(found, folder=False, around=around))
+        data = files.read_up_to(str(self.place), _LARGEST)
+        if data is None:
+            raise _ObjectionError("it is too large")
+        return data
+
+    def _check_folders(self) -> None:
+        place = self.base
+        for name in self.folders:
+            around, place = os.stat(place), place / name
+            found = os.lstat(place)
+            objection = owned.objection(found, folder=True, around=around)
+            _insist(objection and f"{place}: {objection}")
+
+    def _make_folders(self) -> None:
+        if not self.base.is_dir():
+            self.base.mkdir(mode=0o700, parents=True)
+        place = self.base
+        for name in self.folders:
+            place = place / name
+            with contextlib.suppress(FileExistsError):
+                files.make_folder(str(place), 0o700)
+        self._check_folders()
+
+
+class _ObjectionError(Exception):
+    """The file or a folder on the way to it is not to be trusted."""
+
+
+def _insist(objection: str | None) -> None:
+    if objection is not None:
+        raise _ObjectionError(objection)

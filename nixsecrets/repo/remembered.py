@@ -1,0 +1,126 @@
+"""What a clone remembers of a map, as values and as text; pure.
+
+JSON Lines: a head with the version, then a line for each fact, with its kind and the
+map that it is about (one repository may hold several).  Lines about other maps, and of
+kinds that a newer nixsecrets writes, are kept as they are.  A changed format of a kind
+gets a new kind.
+
+    {"nixsecrets-clone":1}
+    {"kind":"approved","map":"nixsecrets.toml","name":"bob","key":"ssh-ed25519 …",
+     "fingerprint":"SHA256:…","date":"2026-11-30"}
+    {"kind":"removed","map":"nixsecrets.toml","name":"brunnen","key":"ssh-ed25519 …",
+     "date":"2026-11-30","commit":"…"}
+"""
+
+import json
+from dataclasses import dataclass, fields
+
+_HEAD = {"nixsecrets-clone": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """A key that the operator of this clone saw with its fingerprint and agreed to.
+
+    `key` is its text without comment, in the form in which it was seen.
+    """
+
+    name: str
+    key: str
+    fingerprint: str
+    date: str
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A key that was taken out of the map; `commit` is empty where it is unknown."""
+
+    name: str
+    key: str
+    date: str
+    commit: str = ""
+
+
+_KINDS: dict[str, type[Approved] | type[Removed]] = {
+    "approved": Approved,
+    "removed": Removed,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """The facts about one map; `others` are the lines that are about anything else.
+
+    `damage` says what is wrong with the text, None where nothing is; there are no
+    approvals then, so that all is asked again.  `newer` text must not be overwritten.
+    """
+
+    approved: tuple[Approved, ...] = ()
+    removed: tuple[Removed, ...] = ()
+    others: tuple[str, ...] = ()
+    damage: str | None = None
+    newer: bool = False
+
+
+def parse(text: bytes, map_path: str) -> Remembered:
+    """Read what is remembered of the map at `map_path`; never raises."""
+    head, *lines = text.decode(errors="replace").removesuffix("\n").split("\n")
+    if _object(head) != _HEAD:
+        newer = isinstance((_object(head) or {}).get("nixsecrets-clone"), int)
+        what = "a newer nixsecrets wrote it" if newer else "its first line is damaged"
+        return Remembered(damage=what, newer=newer)
+    facts: dict[Approved | Removed, None] = {}
+    others: list[str] = []
+    damage: str | None = None
+    for number, line in enumerate(lines, start=2):
+        found = _object(line)
+        if found is None or not isinstance(found.get("kind"), str):
+            damage = damage or f"line {number} is damaged"
+        elif found.get("map") != map_path or found["kind"] not in _KINDS:
+            others.append(line)
+        elif (fact := _fact(found)) is None:
+            damage = damage or f"line {number} is damaged"
+        else:
+            facts[fact] = None
+    approved = tuple(fact for fact in facts if isinstance(fact, Approved))
+    return Remembered(
+        approved=() if damage else approved,
+        removed=tuple(fact for fact in facts if isinstance(fact, Removed)),
+        others=tuple(others),
+        damage=damage,
+    )
+
+
+def render(found: Remembered, map_path: str) -> bytes:
+    """Return the text that `parse` reads back: sorted, each fact once."""
+    lines = {*found.others}
+    for kind, kept in (("approved", found.approved), ("removed", found.removed)):
+        for fact in kept:
+            lines.add(_line({"kind": kind, "map": map_path, **_values(fact)}))
+    return "".join(f"{line}\n" for line in (_line(_HEAD), *sorted(lines))).encode()
+
+
+def _values(fact: Approved | Removed) -> dict[str, str]:
+    return {field.name: getattr(fact, field.name) for field in fields(fact)}
+
+
+def _line(found: object) -> str:
+    return json.dumps(found, separators=(",", ":"))
+
+
+def _object(line: str) -> dict[str, object] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _fact(found: dict[str, object]) -> Approved | Removed | None:
+    kind = _KINDS[str(found["kind"])]
+    values = {name: v for name, v in found.items() if name not in {"kind", "map"}}
+    if values.keys() != {field.name for field in fields(kind)}:
+        return None
+    if not all(isinstance(value, str) for value in values.values()):
+        return None
+    return kind(**{name: str(value) for name, value in values.items()})
