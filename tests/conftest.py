@@ -1,12 +1,13 @@
 """What every test gets: a clean environment, and Hypothesis settings by profile."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import gate
 from tests.fleet import Fleet, clean_env, make_fleet
 
 settings.register_profile(
@@ -38,3 +39,37 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 def fleet(tmp_path: Path) -> Fleet:
     """An empty repository, operated by alice, who has an age key."""
     return make_fleet(tmp_path)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[
+    None, pytest.TestReport, pytest.TestReport
+]:
+    """In CI a skipped test fails, unless the machine cannot have what it needs."""
+    report = yield
+    gate.judge(report)
+    return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List what was skipped, by name: nobody asks for `-rs`."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    for report in skipped:
+        terminalreporter.write_line(
+            f"skipped {report.nodeid}: {gate.reason_of(report)}"
+        )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a whole run in CI that skipped more or fewer tests than are counted."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    whole = session.config.args == session.config.getini("testpaths")
+    if not (reporter and whole and gate.in_ci()) or hasattr(
+        session.config, "workerinput"
+    ):
+        return
+    skipped = reporter.stats.get("skipped", [])
+    for line in gate.miscounted(map(gate.reason_of, skipped)):
+        reporter.write_line(f"gate: {line}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

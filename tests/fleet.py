@@ -21,6 +21,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import gate
+
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED = PROJECT.parent / "shared"
 TIMEOUT_SECONDS = 120.0
@@ -74,7 +76,17 @@ def reference_program(name: str) -> str:
     folder = os.environ.get("NIXSECRETS_REFERENCE_BIN", "")
     found = shutil.which(name, path=f"{folder}:{_SEARCH}" if folder else _SEARCH)
     if found is None:
-        pytest.skip(f"{name} is not at hand (go install it for this cross-check)")
+        what = {"sops": "sops-new"}.get(name, name)
+        gate.absent(what, f"{name} is not at hand, go install it for this cross-check")
+    return found
+
+
+def newest_age(name: str) -> str:
+    """Return a program of the newest age (PATH has an older one), or skip the test."""
+    folder = os.environ.get("NIXSECRETS_REFERENCE_BIN", "")
+    found = shutil.which(name, path=folder) if folder else None
+    if found is None:
+        gate.absent("age-new", f"the newest {name} is not at hand")
     return found
 
 

@@ -24,11 +24,12 @@ from nixsecrets.policy.load import load
 from nixsecrets.policy.resolve import Policy
 from nixsecrets.render import secretsnix, sopsconfig
 from nixsecrets.render.sopsconfig import Winners
+from tests import gate
 from tests.fleet import SHARED, clean_env, program, run_program
 
 CORPUS = SHARED / "corpus"
 pytestmark = pytest.mark.skipif(
-    not CORPUS.is_dir(), reason="the samples of real configurations are not here"
+    not CORPUS.is_dir(), reason=gate.reason("shared", "the corpus")
 )
 SOPS = sorted(path.stem for path in CORPUS.glob("sops/*.yaml"))
 AGENIX = sorted(path.stem for path in CORPUS.glob("agenix/*.json"))

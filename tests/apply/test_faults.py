@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from nixsecrets import workers
+from tests import gate
 from tests.apply.helpers import CANARY, COMMANDS, SECRETS, Sample
 from tests.fleet import PROJECT
 from tests.repo.helpers import Counting, die, failing
@@ -187,7 +188,7 @@ def test_on_a_disk_that_is_really_full_nothing_is_half_done(
 ) -> None:
     """`free` are the kB left before the run."""
     if not can_mount(tmp_path):
-        pytest.skip("no tmpfs can be mounted here (no user namespaces)")
+        gate.absent("namespaces", "no tmpfs can be mounted")
     sample.reset()
     size = 2 * disk_usage(sample.fleet.root) + 256
     disk = tmp_path / "disk"

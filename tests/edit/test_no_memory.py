@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import gate
 from tests.cli.conftest import changed
 from tests.edit.helpers import CANARY, kept, plaintext_below, script
 from tests.fleet import PROJECT, Fleet, program
@@ -24,7 +25,7 @@ def namespace(
     """Run nixsecrets where `mounts` (shell) was done before, `after` done then."""
     unshare = program("unshare")
     if subprocess.run([unshare, "-rm", "true"], check=False).returncode != 0:
-        pytest.skip("this system lets nobody make a mount namespace")
+        gate.absent("namespaces", "nobody may mount")
     command = shlex.join([sys.executable, "-m", "nixsecrets", *args])
     steps = f"set -e; {mounts}; set +e\n{command}; code=$?; {after or ':'}; exit $code"
     return subprocess.run(
@@ -58,7 +59,7 @@ def diskless(fleet: Fleet, tmp_path: Path) -> Diskless:
     temporary.mkdir()
     stat = [program("stat"), "-f", "-c", "%T", str(disk)]
     if subprocess.run(stat, capture_output=True, check=True).stdout == b"tmpfs\n":
-        pytest.skip("the temporary folder of the tests is in memory")
+        gate.absent("namespaces", "the temporary folder is no disk")
     del fleet.env["XDG_RUNTIME_DIR"]
     fleet.env["TMPDIR"] = str(temporary)
     return fleet, f"mount --bind {shlex.quote(str(disk))} /dev/shm", temporary

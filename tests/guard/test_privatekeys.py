@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from nixsecrets.guard.privatekeys import private_keys
-from tests.fleet import ssh_key
+from tests.fleet import newest_age, run_program, ssh_key
 from tests.guard.keysamples import (
     age_identities,
     base64_lines,
@@ -124,14 +124,10 @@ def test_a_putty_key_is_found_in_every_place(key: str) -> None:
 
 def test_what_age_and_its_plugins_generate_is_found() -> None:
     """The reference program's own post-quantum identity."""
-    import subprocess
-    from pathlib import Path
-
-    program = Path(os.environ.get("NIXSECRETS_REFERENCE_BIN", "")) / "age-keygen"
-    if not program.is_file():
-        pytest.skip("the reference age-keygen is not here")
-    done = subprocess.run([program, "-pq"], capture_output=True, check=True)
-    assert told(done.stdout) == [("a post-quantum age identity", 3)]
+    generate = newest_age("age-keygen")
+    assert told(run_program(generate, "-pq", env={})) == [
+        ("a post-quantum age identity", 3)
+    ]
 
 
 WIREGUARD: Mapping[str, str] = {

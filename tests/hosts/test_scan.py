@@ -14,6 +14,7 @@ from nixsecrets.hosts.connect import filled_in, jump_command
 from nixsecrets.hosts.scan import PER_MACHINE, Manner, Target, collect_all
 from nixsecrets.hosts.sshconfig import Endpoint, resolve
 from nixsecrets.keys.recipients import Recipient, parse_recipient
+from tests import gate
 from tests.fleet import rsa_key, ssh_key, start_sshd
 from tests.hosts.test_collect import server
 
@@ -181,7 +182,7 @@ def test_a_host_is_reached_by_its_ipv6_address(tmp_path: Path) -> None:
         with socket.create_server(("::1", 0), family=socket.AF_INET6) as probe:
             port = int(probe.getsockname()[1])
     except OSError:
-        pytest.skip("this machine has no IPv6 loopback")
+        gate.absent("ipv6", "no loopback to listen on")
     key = ssh_key("six")
     options = [f"ListenAddress [::1]:{port}"]
     with start_sshd(tmp_path, key, options=options):

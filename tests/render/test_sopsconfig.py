@@ -17,6 +17,7 @@ from nixsecrets.policy.model import Host, RecipientMap, Retired, Rule, User
 from nixsecrets.policy.resolve import Policy
 from nixsecrets.render.ownconfig import is_own, only_ours
 from nixsecrets.render.sopsconfig import Winners, render, without_blocks
+from tests import gate
 from tests.fleet import SHARED, rsa_key
 from tests.policy.maps import converted, recipient
 from tests.render.conftest import Encrypt
@@ -230,7 +231,7 @@ NAMESPACED = replace(
 )
 
 
-@pytest.mark.skipif(not CORPUS, reason="the shared corpus is not beside the project")
+@pytest.mark.skipif(not CORPUS, reason=gate.reason("shared", "the corpus"))
 @pytest.mark.parametrize("file", CORPUS, ids=lambda file: file.stem)
 def test_real_files_take_our_blocks_and_give_them_back(
     recipients_by_sops: Encrypt, file: Path

@@ -4,6 +4,7 @@ import pytest
 
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.render.sopsconfig import Winners, winner
+from tests import gate
 from tests.fleet import SHARED
 from tests.policy.maps import converted
 from tests.render.conftest import Encrypt
@@ -150,7 +151,7 @@ def test_an_expression_that_cannot_be_judged_is_named_when_it_is_needed() -> Non
 CORPUS = sorted((SHARED / "corpus" / "sops").glob("*.files.tsv"))
 
 
-@pytest.mark.skipif(not CORPUS, reason="the shared corpus is not beside the project")
+@pytest.mark.skipif(not CORPUS, reason=gate.reason("shared", "the corpus"))
 def test_real_files_have_the_recipients_of_the_rule_that_wins_them() -> None:
     agreeing = total = 0
     for listing in CORPUS:

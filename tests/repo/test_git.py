@@ -9,6 +9,7 @@ from nixsecrets.errors import ProgramError
 from nixsecrets.repo.git import Git
 from nixsecrets.repo.gitrun import clean_environment
 from nixsecrets.repo.tree import Repo
+from tests import gate
 from tests.fleet import git, git_repo
 
 ODD_NAMES = [
@@ -84,7 +85,9 @@ def test_inside_of_the_git_folder_is_an_error(repo: Repo) -> None:
         Git.find(repo.root / ".git" / "hooks")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can own files as another")
+@pytest.mark.skipif(
+    os.geteuid() != 0, reason=gate.reason("root", "files of another owner")
+)
 def test_a_repository_of_another_owner_is_an_error_with_gits_remedy(
     repo: Repo,
 ) -> None:

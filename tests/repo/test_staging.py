@@ -17,6 +17,7 @@ from nixsecrets.repo.journal import unfinished
 from nixsecrets.repo.locking import exclusive
 from nixsecrets.repo.staging import Batch
 from nixsecrets.repo.tree import Repo
+from tests import gate
 from tests.fleet import PROJECT, git
 from tests.repo.helpers import (
     OLD,
@@ -316,7 +317,7 @@ def test_a_new_file_has_0644_less_the_umask(
 
 
 needs_root = pytest.mark.skipif(
-    os.geteuid() != 0, reason="only root can own files as another"
+    os.geteuid() != 0, reason=gate.reason("root", "files of another owner")
 )
 
 
@@ -450,7 +451,7 @@ def in_namespace(script: str, root: Path) -> list[str]:
     """Run a shell script that may mount; return the lines it prints."""
     unshare = ("unshare", "--map-root-user", "--mount")
     if subprocess.run([*unshare, "true"], check=False, capture_output=True).returncode:
-        pytest.skip("this system does not let us make a mount namespace")
+        gate.absent("namespaces", "nobody may mount")
     result = subprocess.run(
         [*unshare, "sh", "-c", script, "sh", str(root), sys.executable],
         cwd=PROJECT,

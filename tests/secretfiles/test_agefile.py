@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from nixsecrets.errors import SecretFileError
 from nixsecrets.secretfiles import agefile, agepayload
 from nixsecrets.secretfiles.agefile import AgeFile, Stanza
+from tests import gate
 from tests.fleet import SHARED
 
 BEGIN = b"-----BEGIN AGE ENCRYPTED FILE-----"
@@ -256,7 +257,7 @@ BEYOND_GRAMMAR = re.compile(
 )
 
 
-@pytest.mark.skipif(not KIT, reason="the public age test suite is not at hand")
+@pytest.mark.skipif(not KIT, reason=gate.reason("shared", "age's test suite"))
 @pytest.mark.parametrize("vector", KIT, ids=lambda path: path.name)
 def test_the_public_test_suite_is_judged_as_it_says(vector: Path) -> None:
     keys, data = read_vector(vector)

@@ -17,6 +17,7 @@ from nixsecrets.keys.recipients import Kind, Recipient, parse_recipient
 from nixsecrets.secretfiles import agefile, ageops, rage
 from nixsecrets.secretfiles.agefile import Stanza
 from nixsecrets.secretfiles.wrap import header_mac, wrap
+from tests import gate
 from tests.fleet import SHARED, age_key, rsa_key, ssh_key
 from tests.keys.vectors import TAG_RECIPIENT
 from tests.secretfiles.agekeys import (
@@ -248,7 +249,7 @@ def test_an_entry_put_in_by_hand_is_noticed(one: Reader) -> None:
 OPENABLE = [path for path in KIT if path.name.startswith(("x25519", "stream", "hmac"))]
 
 
-@pytest.mark.skipif(not KIT, reason="the public age test suite is not at hand")
+@pytest.mark.skipif(not KIT, reason=gate.reason("shared", "age's test suite"))
 @pytest.mark.parametrize("vector", OPENABLE, ids=lambda path: path.name)
 def test_the_public_test_suite_opens_where_it_should(vector: Path) -> None:
     keys, data = read_vector(vector)
