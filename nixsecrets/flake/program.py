@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from nixsecrets.errors import NixsecretsError, ProgramError, quoted
+from nixsecrets.repo import gitrun
 
 BATCH = 8
 """Configurations in one process: about 65 MB each, and more with real packages."""
@@ -206,7 +207,7 @@ def _nix(arguments: Sequence[str], cwd: Path) -> "subprocess.CompletedProcess[by
         return subprocess.run(
             ["nix", *sub, *_FLAGS, *rest],
             cwd=cwd,
-            env=dict(_environment()),
+            env=gitrun.for_other_programs(dict(_environment()), cwd),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,

@@ -141,6 +141,24 @@ def hash_file(path: str) -> str | None:
         os.close(descriptor)
 
 
+def is_blob(path: str, oid: str | None) -> bool:
+    """Tell whether a regular file has the content of a git blob, but for line ends.
+
+    `oid` is the blob's id, SHA-1 or SHA-256 by its length.
+    """
+    if oid is None:
+        return False
+    try:
+        data = read_bytes_nofollow(path)
+    except OSError:
+        return False
+    digest = hashlib.sha1 if len(oid) == 40 else hashlib.sha256
+    return any(
+        digest(b"blob %d\0%s" % (len(text), text)).hexdigest() == oid
+        for text in dict.fromkeys((data, data.replace(b"\r\n", b"\n")))
+    )
+
+
 def _regular(descriptor: int) -> os.stat_result:
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):

@@ -13,12 +13,21 @@ from pathlib import Path
 from typing import Self
 
 from nixsecrets.errors import ProgramError, quoted
-from nixsecrets.repo import changes
+from nixsecrets.repo import changes, files
 from nixsecrets.repo.changes import Changes, Entry
-from nixsecrets.repo.gitrun import BlobReader, blob_reader, failure, run, started
+from nixsecrets.repo.gitrun import (
+    BlobReader,
+    answer_soon,
+    blob_reader,
+    failure,
+    foreign_filters,
+    run,
+    started,
+)
 
 STAGING_NAME = "nixsecrets"
 JOURNAL_NAME = "journal"
+_DATED = "--format=%x01%cI"
 _RAW = ("--raw", "-z", "--no-abbrev", "--no-renames", "--no-relative")
 # what `git add -N` only announces is no part of the next commit
 _STAGED = (
@@ -53,19 +62,21 @@ class Git:
         places = ("--git-common-dir", "--git-path", STAGING_NAME)
         arguments = ("--is-inside-work-tree", "--show-cdup", *places)
         try:
-            result = run(("rev-parse", "--path-format=absolute", *arguments), folder)
+            asked = ("rev-parse", "--path-format=absolute", *arguments)
+            result = answer_soon(asked, folder)
         except ProgramError:
             if _has_git_folder(folder):
                 raise
             return None
-        if result.returncode != 0:
+        bare = b"cannot use bare repository" in result.stderr
+        if result.returncode != 0 and not bare:
             if b"not a git repository" in result.stderr and not _has_git_folder(folder):
                 return None
             raise failure("rev-parse", result)
         inside, _, answers = (
             os.fsdecode(result.stdout).removesuffix("\n").partition("\n")
         )
-        if inside != "true":
+        if bare or inside != "true":
             raise ProgramError(
                 "this folder lies inside a .git folder or a bare repository",
                 "go to a work tree of the repository (or -C DIR)",
@@ -206,13 +217,15 @@ class Git:
         result = run(arguments, folder)
         return frozenset(os.fsdecode(result.stdout).split("\0")) - {""}
 
-    def last_changed(self, folder: Path) -> dict[str, str]:
-        """Return when the files below `folder` were last committed (ISO 8601).
+    def last_changed(self, folder: Path, paths: Iterable[str]) -> dict[str, str]:
+        """Return when files were last committed (ISO 8601); `paths` are below `folder`.
 
-        Files that differ from HEAD have no date.
+        Files that differ from HEAD have no date.  Each is read and hashed here: git
+        would run the filters of the repository over it (`git diff`).  A file that git
+        checked out with other line ends does not differ.
         """
         flags = ("--relative", "--no-renames", "--name-only", "-z")
-        result = run(("log", "--format=%x01%cI", *flags), folder)
+        result = run(("log", "--no-show-signature", _DATED, *flags), folder)
         dates: dict[str, str] = {}
         date = ""
         for word in os.fsdecode(result.stdout).split("\0"):
@@ -221,10 +234,18 @@ class Git:
                 date = word[1:]
             elif word:
                 dates.setdefault(word, date)
-        differs = run(("diff", "HEAD", *flags), folder)
-        for word in os.fsdecode(differs.stdout).split("\0"):
-            dates.pop(word, None)
-        return dates
+        ids = self._committed_ids(folder)
+        return {
+            path: dates[path]
+            for path in paths
+            if path in dates and files.is_blob(f"{folder}/{path}", ids.get(path))
+        }
+
+    def _committed_ids(self, folder: Path) -> dict[str, str]:
+        """Return the ids of the files below `folder`, relative to it, in HEAD."""
+        result = run(("ls-tree", "-r", "-z", "HEAD"), folder)
+        listed = map(changes.of_listed, _split(result.stdout))
+        return {entry.path: entry.oid for entry in listed}
 
     def configure(self, name: str, value: str) -> None:
         """Set an option of this clone."""
@@ -278,13 +299,41 @@ class Git:
         return result.returncode == 0
 
     def add(self, folder: Path, paths: Iterable[str]) -> None:
-        """Run `git add` on `paths`, which are relative to `folder`."""
-        names = b"\0".join(os.fsencode(path) for path in paths)
-        flags = ("--pathspec-from-file=-", "--pathspec-file-nul")
-        self._output(("add", *flags), folder, names)
+        """Run `git add` on `paths`, which are relative to `folder`.
 
-    def _names(self, arguments: Sequence[str], folder: Path) -> list[str]:
-        return _split(self._output(arguments, folder))
+        Line ends and the filters of the person's own configuration apply as ever; what
+        the repository's own configuration defines as a filter is not run.
+
+        Raises:
+            ProgramError: git refuses, or a path has such a filter.
+        """
+        names = [os.fsencode(path) for path in paths]
+        foreign, off = foreign_filters(folder)
+        if foreign:
+            self._refuse_filtered(folder, names, foreign)
+        flags = ("--pathspec-from-file=-", "--pathspec-file-nul")
+        given = b"\0".join(names)
+        result = run(("add", *flags), folder, given, self.index_file, settings=off)
+        _succeeded("add", result)
+
+    def _refuse_filtered(
+        self, folder: Path, names: list[bytes], foreign: Sequence[str]
+    ) -> None:
+        """Refuse paths with a filter: added without it, they would differ in git."""
+        given = b"".join(name + b"\0" for name in names)
+        said = self._names(("check-attr", "-z", "--stdin", "filter"), folder, given)
+        for path, value in zip(said[::3], said[2::3], strict=False):
+            if value in foreign:
+                raise ProgramError(
+                    f"{quoted(path)} was not added to git: .git/config of this"
+                    f" repository names a program for it (filter.{value})",
+                    "if you trust that program: git add FILE",
+                )
+
+    def _names(
+        self, arguments: Sequence[str], folder: Path, stdin: bytes = b""
+    ) -> list[str]:
+        return _split(self._output(arguments, folder, stdin))
 
     def _output(
         self, arguments: Sequence[str], folder: Path, stdin: bytes = b""

@@ -1,7 +1,11 @@
-"""Running git: in a clean environment, and with its failures in our words.
+"""Running git: the only module that starts it, so that it starts nothing in turn.
 
-For one command, for as many blobs as are asked for, and for a merge of two texts that
-are in no repository.
+A repository is not trusted: its `.git/config`, its attributes and its hooks name
+programs.  `_started` is the one place that builds a command line and an environment.
+It takes the subcommands in `_READS` and `_WRITES` alone, none of which compares the
+work tree with the index (that runs filters, and git inside submodules) except `add`;
+switches off what every subcommand may start; and lets nothing go to the network.
+docs/adr/0018-git-starts-nothing.md has the reasons and the list of keys.
 """
 
 import contextlib
@@ -10,10 +14,12 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from nixsecrets.errors import ProgramError
+from nixsecrets.errors import ProgramError, quoted
 
 BlobReader = Callable[[str], bytes]
+Setting = tuple[str, str]  # a key and its value
 _MOST_CONFLICTS = 127  # `git merge-file` ends with their number, above it failed
+_ANSWER_SECONDS = 60.0
 
 # git exports GIT_DIR, GIT_INDEX_FILE, GIT_PREFIX and more to its hooks, where they
 # would point our calls at another repository.  These few are a person's or a CI's.
@@ -30,6 +36,7 @@ _KEPT = frozenset(
 )
 _KEPT_PREFIXES = ("GIT_CONFIG_KEY_", "GIT_CONFIG_VALUE_")
 _ALWAYS = {
+    "GIT_ALLOW_PROTOCOL": "",  # no transport: git before 2.45 fetches what is missing
     "GIT_LITERAL_PATHSPECS": "1",  # a file may be called `:(top)*`
     "GIT_NO_LAZY_FETCH": "1",  # a partial clone must not go to the network
     "GIT_NO_REPLACE_OBJECTS": "1",  # others get what was committed, not refs/replace
@@ -37,6 +44,50 @@ _ALWAYS = {
     "GIT_TERMINAL_PROMPT": "0",
     "LC_ALL": "C",
 }
+
+# Subcommands that write nothing to the index and never look at a file's content in the
+# work tree, so that no attribute of the repository matters.
+_READS = frozenset(
+    {
+        *("cat-file", "check-attr", "check-ignore", "config", "diff-index"),
+        *("diff-tree", "for-each-ref", "hash-object", "log", "ls-files", "ls-tree"),
+        *("merge-base", "merge-file", "rev-list", "rev-parse", "var", "version"),
+    }
+)
+_WRITES = frozenset({"add"})
+# What would make one of them run a filter, a textconv or an external diff after all.
+_REFUSED = {
+    "cat-file": {"--textconv", "--filters"},
+    "hash-object": {"--path", "--stdin-paths"},
+    "ls-files": {"-m", "--modified"},
+    "config": {"-e", "--edit"},
+}
+_REQUIRED = {"diff-index": "--cached"}
+_NO_PROGRAMS = ("--no-ext-diff", "--no-textconv")
+_DIFFS = frozenset({"diff-index", "diff-tree", "log"})
+
+# What any subcommand might start, whatever it is asked for.
+_OFF = (
+    "core.alternateRefsCommand=false",
+    "core.askPass=false",
+    "core.editor=false",
+    "core.fsmonitor=false",
+    "core.pager=cat",
+    "core.sshCommand=false",
+    "credential.helper=",
+    "diff.orderFile=/dev/null",  # no program, but a file to wait for
+    "gpg.program=false",
+    "log.showSignature=false",
+    "protocol.allow=never",
+    "safe.bareRepository=explicit",  # a folder of the tree may be a repository
+    "sequence.editor=false",
+    "submodule.recurse=false",
+)
+_NO_HOOKS = "core.hooksPath=/dev/null"
+_ASKED_FOR_HOOKS = frozenset({"config", "rev-parse"})  # they start nothing
+# Scopes of `git config` that are the person's, not the repository's.
+_OWN_SCOPES = frozenset({"system", "global", "command"})
+_NO_FILTER = (("clean", ""), ("smudge", ""), ("process", ""), ("required", "false"))
 
 
 def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
@@ -51,19 +102,156 @@ def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
     return kept | _ALWAYS
 
 
+def with_settings(
+    env: Mapping[str, str], settings: Sequence[Setting]
+) -> dict[str, str]:
+    """Return `env` with configuration that wins over every file (git 2.31).
+
+    Unlike `-c`, it can name a section that has a `=` in it.
+    """
+    given = env.get("GIT_CONFIG_COUNT", "")
+    count = int(given) if given.isdecimal() else 0
+    more = {"GIT_CONFIG_COUNT": str(count + len(settings))}
+    for number, (key, value) in enumerate(settings, start=count):
+        more |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
+    return {**env, **more}
+
+
+def command_line(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Return the command line for a subcommand and its arguments.
+
+    Raises:
+        ValueError: git could start a program for it that the repository names.
+    """
+    at = next(n for n, word in enumerate(arguments) if not word.startswith("-"))
+    front, name, rest = arguments[:at], arguments[at], arguments[at + 1 :]
+    flags = {word.partition("=")[0] for word in rest}
+    if (
+        name not in _READS | _WRITES
+        or flags & _REFUSED.get(name, set())
+        or _REQUIRED.get(name, "") not in {"", *flags}
+    ):
+        raise ValueError(f"git {name} may start a program: see docs/adr/0018")
+    off = _OFF if name in _ASKED_FOR_HOOKS else (*_OFF, _NO_HOOKS)
+    settings = [word for setting in off for word in ("-c", setting)]
+    diff = _NO_PROGRAMS if name in _DIFFS else ()
+    return ("git", *settings, *front, name, *diff, *rest)
+
+
+def _started(
+    arguments: Sequence[str],
+    folder: Path,
+    *,
+    stdin: int = subprocess.PIPE,
+    stderr: int = subprocess.PIPE,
+    index_file: Path | None = None,
+    settings: Sequence[Setting] = (),
+) -> "subprocess.Popen[bytes]":
+    env = clean_environment(os.environ)
+    if index_file is not None:
+        env["GIT_INDEX_FILE"] = str(index_file)
+    if settings:
+        env = with_settings(env, settings)
+    try:
+        return subprocess.Popen(
+            command_line(arguments),
+            cwd=folder,
+            env=env,
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+        )
+    except OSError as error:
+        raise ProgramError(
+            "git cannot be started", "install git, or put it on PATH"
+        ) from error
+
+
 def run(
     arguments: Sequence[str],
     folder: Path,
     stdin: bytes = b"",
     index_file: Path | None = None,
+    *,
+    settings: Sequence[Setting] = (),
+    seconds: float | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    command, env = _command(arguments), _environment(index_file)
+    """Run git to its end; `seconds` is how long that may take.
+
+    Raises:
+        ProgramError: git cannot be started, or does not end in time.
+    """
+    started_one = _started(arguments, folder, index_file=index_file, settings=settings)
+    with started_one as process:
+        try:
+            said, complained = process.communicate(stdin, timeout=seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise ProgramError(
+                f"git {arguments[0]} does not end in {quoted(str(folder))}",
+                "look at .git/config and the files that it includes",
+            ) from None
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(
+        process.args, process.returncode, said, complained
+    )
+
+
+def answer_soon(
+    arguments: Sequence[str], folder: Path
+) -> subprocess.CompletedProcess[bytes]:
+    """Run what takes no time, unless the configuration is a file that never ends.
+
+    Raises:
+        ProgramError: git cannot be started, or does not answer within a minute.
+    """
+    return run(arguments, folder, seconds=_ANSWER_SECONDS)
+
+
+def foreign_filters(
+    folder: Path,
+) -> tuple[tuple[str, ...], tuple[Setting, ...]]:
+    """Return the names of the filters that the repository itself defines.
+
+    And the settings that make git leave them out.  A filter of the person's own
+    configuration is none of them, unless the repository says something about it, too.
+
+    Raises:
+        ProgramError: git cannot list its configuration.
+    """
+    listing = ("config", "--list", "--includes", "-z", "--show-scope", "--name-only")
+    result = run(listing, folder)
+    if result.returncode != 0:
+        raise failure("config", result)
+    words = os.fsdecode(result.stdout).split("\0")
+    names: dict[str, None] = {}
+    for scope, key in zip(words[::2], words[1::2], strict=False):
+        section, _, rest = key.partition(".")
+        if section == "filter" and scope not in _OWN_SCOPES:
+            names[rest.rpartition(".")[0]] = None
+    off = [
+        (f"filter.{name}.{variable}", value)
+        for name in names
+        for variable, value in _NO_FILTER
+    ]
+    return tuple(names), tuple(off)
+
+
+def for_other_programs(env: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Return `env` so that the git which another program (nix) starts starts nothing.
+
+    Nix fetches what a flake names, so the network stays open to it.
+    """
+    off = [tuple(setting.split("=", 1)) for setting in (*_OFF, _NO_HOOKS)]
+    open_ = {"protocol.allow", "core.sshCommand", "credential.helper", "core.askPass"}
+    fixed = [(key, value) for key, value in off if key not in open_]
     try:
-        return subprocess.run(
-            command, cwd=folder, env=env, input=stdin, capture_output=True, check=False
-        )
-    except OSError as error:
-        raise _no_git() from error
+        _, filters = foreign_filters(folder)
+    except ProgramError:
+        filters = ()  # no git, or no repository
+    return with_settings(env, (*fixed, *filters))
 
 
 @contextlib.contextmanager
@@ -75,17 +263,9 @@ def started(
     Raises:
         ProgramError: git cannot be started.
     """
-    try:
-        process = subprocess.Popen(
-            _command(arguments),
-            cwd=folder,
-            env=_environment(index_file),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-    except OSError as error:
-        raise _no_git() from error
+    process = _started(
+        arguments, folder, stdin=subprocess.DEVNULL, index_file=index_file
+    )
 
     def finished() -> subprocess.CompletedProcess[bytes]:
         said, complained = process.communicate()
@@ -95,18 +275,6 @@ def started(
 
     with process:
         yield finished
-
-
-def _command(arguments: Sequence[str]) -> tuple[str, ...]:
-    # a file system monitor is a program of the repository's choice: listing needs none
-    return ("git", "-c", "core.fsmonitor=false", *arguments)
-
-
-def _environment(index_file: Path | None = None) -> dict[str, str]:
-    env = clean_environment(os.environ)
-    if index_file is not None:
-        env["GIT_INDEX_FILE"] = str(index_file)
-    return env
 
 
 def failure(command: str, result: subprocess.CompletedProcess[bytes]) -> ProgramError:
@@ -120,10 +288,6 @@ def failure(command: str, result: subprocess.CompletedProcess[bytes]) -> Program
     return ProgramError(f"git {command} failed: {said}", hint)
 
 
-def _no_git() -> ProgramError:
-    return ProgramError("git cannot be started", "install git, or put it on PATH")
-
-
 @contextlib.contextmanager
 def blob_reader(top: Path, limit: int) -> Iterator[BlobReader]:
     """Give a function that reads a blob by its id, at most `limit` bytes of it.
@@ -133,18 +297,8 @@ def blob_reader(top: Path, limit: int) -> Iterator[BlobReader]:
     Raises:
         ProgramError: git cannot be started, or (from the function) a blob is missing.
     """
-    command = ("git", "-c", "core.fsmonitor=false", "cat-file", "--batch")
-    try:
-        process = subprocess.Popen(
-            command,
-            cwd=top,
-            env=clean_environment(os.environ),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-    except OSError as error:
-        raise _no_git() from error
+    arguments = ("cat-file", "--batch")
+    process = _started(arguments, top, stderr=subprocess.DEVNULL)
     with process:
         try:
             yield lambda oid: _ask(process, oid, limit)
