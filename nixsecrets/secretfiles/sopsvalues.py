@@ -16,11 +16,12 @@ from nixsecrets.secretfiles.sopsblock import Node, refuse
 from nixsecrets.secretfiles.sopsmeta import SopsFormat
 
 _SECTION = re.compile(r"\[[ \t]*([^\]]*?)[ \t]*\]")
-_INI_KEY = re.compile(r"([^=:]*?)[ \t]*[=:][ \t]*(.*)")
+INI_KEY = re.compile(r"([^=:]*?)[ \t]*[=:][ \t]*(.*)")
+_INI_MARK = re.compile(r"[#;]")
 _LONG_QUOTE = '"""'
 
 # Of YAML that sops did not write; the library reads 50 kB in a second.
-_LARGEST_FOREIGN = 2_000_000
+LARGEST_FOREIGN = 2_000_000
 
 
 class Leaf(NamedTuple):
@@ -51,15 +52,10 @@ def leaves(kind: SopsFormat, data: bytes, *, plaintext: bool = False) -> Iterato
         SecretFileError: it cannot be read with certainty.
 
     """
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        refuse("is not UTF-8, which all that sops writes is")
-    if text.startswith("\ufeff") or "\0" in text:
-        refuse("has a byte order mark or a NUL, which sops does not write")
+    text = decoded(data)
     match kind:
         case SopsFormat.JSON | SopsFormat.BINARY:
-            yield from _members(_Lines(text), sopsjson.document(text))
+            yield from _members(Lines(text), sopsjson.document(text))
         case SopsFormat.YAML:
             yield from _yaml(text, plaintext=plaintext)
         case SopsFormat.DOTENV:
@@ -70,14 +66,32 @@ def leaves(kind: SopsFormat, data: bytes, *, plaintext: bool = False) -> Iterato
             assert_never(never)
 
 
-class _Lines:
+def decoded(data: bytes) -> str:
+    """Return the text of a file.
+
+    Raises:
+        SecretFileError: it is not UTF-8, or starts as no file of sops does.
+
+    """
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        refuse("is not UTF-8, which all that sops writes is")
+    if text.startswith("\ufeff") or "\0" in text:
+        refuse("has a byte order mark or a NUL, which sops does not write")
+    return text
+
+
+class Lines:
     """A text, and the line of a place in it (asked for in rising order)."""
 
     def __init__(self, text: str) -> None:
+        """Take the text."""
         self.text = text
         self._at, self._line = 0, 1
 
     def line(self, at: int) -> int:
+        """Return the line of a place, the first is 1."""
         if at < self._at:
             self._at, self._line = 0, 1
         self._line += self.text.count("\n", self._at, at)
@@ -85,7 +99,7 @@ class _Lines:
         return self._line
 
 
-def _members(lines: _Lines, root: Node) -> Iterator[Leaf]:
+def _members(lines: Lines, root: Node) -> Iterator[Leaf]:
     """Yield the values of a JSON document."""
     if not isinstance(root.value, dict):
         refuse("is not a mapping at its top")
@@ -94,7 +108,7 @@ def _members(lines: _Lines, root: Node) -> Iterator[Leaf]:
             yield from _plain((key,), node, lines)
 
 
-def _plain(path: tuple[str, ...], node: Node, lines: _Lines) -> Iterator[Leaf]:
+def _plain(path: tuple[str, ...], node: Node, lines: Lines) -> Iterator[Leaf]:
     match node.value:
         case dict() as members:
             for key, inner in members.items():
@@ -116,14 +130,14 @@ def _yaml(text: str, *, plaintext: bool) -> Iterator[Leaf]:
         except SecretFileError:
             yield from _yaml_by_library(text, plaintext=plaintext)
             return
-        yield from _members(_Lines(text), root)
+        yield from _members(Lines(text), root)
         return
     try:
         roots = sopsyaml.documents(text)
     except (SecretFileError, RecursionError):
         yield from _yaml_by_library(text, plaintext=plaintext)
         return
-    lines = _Lines(text)
+    lines = Lines(text)
     for root in roots:
         sops = root.value.get("sops") if isinstance(root.value, dict) else None
         if not plaintext and (sops is None or not isinstance(sops.value, dict)):
@@ -142,7 +156,7 @@ def _commented(
     node: Node,
     start: int,
     above: tuple[str, ...],
-    lines: _Lines,
+    lines: Lines,
 ) -> Iterator[Leaf]:
     """Yield the values of a tree; `start` is the end of what stands before it.
 
@@ -198,21 +212,30 @@ def _inline_comment(text: str, end: int) -> list[str]:
 
 
 def _yaml_by_library(text: str, *, plaintext: bool) -> Iterator[Leaf]:
+    if len(text) > LARGEST_FOREIGN and not plaintext:
+        refuse(f"has more than {LARGEST_FOREIGN} characters, not as sops writes them")
+    visits = iter(range(len(text) + 2))
+    for root in composed_roots(text):
+        if root.id != "mapping" or not (plaintext or _has_metadata(root)):
+            refuse("has a document without sops metadata")
+        yield from _composed((), root, visits)
+
+
+def composed_roots(text: str) -> list[Any]:
+    """Return the documents of any YAML as the library composes them.
+
+    Raises:
+        SecretFileError: it is none.
+
+    """
     from ruamel.yaml import YAML
 
-    if len(text) > _LARGEST_FOREIGN and not plaintext:
-        refuse(f"has more than {_LARGEST_FOREIGN} characters, not as sops writes them")
     try:
-        roots = [node for node in YAML(typ="safe", pure=True).compose_all(text) if node]
+        return [node for node in YAML(typ="safe", pure=True).compose_all(text) if node]
     except Exception as error:  # hostile text trips it in many ways
         raise SecretFileError(
             "the file is not valid YAML", "restore it from git"
         ) from error
-    visits = iter(range(len(text) + 2))
-    for root in roots:
-        if root.id != "mapping" or not (plaintext or _has_metadata(root)):
-            refuse("has a document without sops metadata")
-        yield from _composed((), root, visits)
 
 
 def _has_metadata(root: Any) -> bool:
@@ -271,7 +294,7 @@ def _ini(text: str) -> Iterator[Leaf]:
     section = "DEFAULT"
     applying: tuple[str, ...] = ()
     above: tuple[str, ...] = ()
-    for number, line in _ini_lines(text):
+    for number, _, line in ini_lines(text):
         if line.startswith(("#", ";")):
             above = (*above, line[1:])
         elif line.startswith("["):
@@ -279,26 +302,52 @@ def _ini(text: str) -> Iterator[Leaf]:
             if not named:
                 refuse(f"has a section without a name at line {number}")
             section, applying, above = named[1], above, ()
-        elif pair := _INI_KEY.fullmatch(line):
+        elif pair := INI_KEY.fullmatch(line):
             if section != "sops":
-                yield Leaf((section, pair[1]), _unquoted(pair[2]), number, applying)
+                value = _unquoted(pair[2][: ini_inline(pair[2])].rstrip())
+                yield Leaf((section, pair[1]), value, number, applying)
             applying, above = above, ()
         else:
             refuse(f"has no value at line {number}")
 
 
-def _ini_lines(text: str) -> Iterable[tuple[int, str]]:
-    """Yield the lines that hold anything; a value in long quotes is one line."""
-    numbered = enumerate(text.split("\n"), start=1)
-    for number, raw in numbered:
+def ini_inline(value: str) -> int:
+    """Return where the comment beside a value begins, its length if there is none."""
+    for quote in (_LONG_QUOTE, "`"):
+        end = value.rfind(quote, len(quote))
+        if value.startswith(quote) and end > 0:
+            return end + len(quote) + ini_mark(value[end + len(quote) :])
+    return ini_mark(value)
+
+
+def ini_mark(text: str) -> int:
+    """Return where the first mark of a comment stands in a text, else its length."""
+    found = _INI_MARK.search(text)
+    return found.start() if found else len(text)
+
+
+def ini_lines(text: str) -> Iterable[tuple[int, int, str]]:
+    """Yield the lines that hold anything, with the place of their first character.
+
+    A value in long quotes is one line.
+    """
+    at = 0
+    open_line: list[str] = []
+    first = (0, 0)
+    for number, raw in enumerate(text.split("\n"), start=1):
         line = raw.strip()
-        if line.count(_LONG_QUOTE) == 1 and not line.startswith(("#", ";")):
-            for _, more in numbered:
-                line += " " + more.strip()
-                if _LONG_QUOTE in more:
-                    break
-        if line:
-            yield number, line
+        place, at = at + len(raw) - len(raw.lstrip()), at + len(raw) + 1
+        if open_line:
+            open_line.append(line)
+            if _LONG_QUOTE in line:
+                yield *first, " ".join(open_line)
+                open_line = []
+        elif line.count(_LONG_QUOTE) == 1 and not line.startswith(("#", ";")):
+            open_line, first = [line], (number, place)
+        elif line:
+            yield number, place, line
+    if open_line:
+        yield *first, " ".join(open_line)
 
 
 def _unquoted(value: str) -> str:

@@ -6,12 +6,13 @@ the rest: anchors, flow collections with content, tags.  The values of the file 
 of the `sops` key are never looked at.
 """
 
-import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
-from nixsecrets.secretfiles.sopsblock import Block, Edit, Node, Slot, Value, refuse
+from nixsecrets.secretfiles.sopsblock import Node, Value, refuse
+from nixsecrets.secretfiles.sopsyamlblock import INDENT, NULLS, PLAIN
+from nixsecrets.secretfiles.sopsyamlblock import YamlBlock as YamlBlock
 
 _HINT = 'let sops write its metadata again: "sops updatekeys FILE"'
 
@@ -29,16 +30,12 @@ _DATA_KEY = re.compile(
     r"|\"([^\"\\\r\n]*)\"|'([^'\r\n]*)')[ \t]*:(?=[ \t\r\n]|\Z)[ \t]*"
 )
 _DASH = re.compile(r"-(?=[ \r\n]|\Z) *")
-_SKIPPED = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*")
-_INDENT = re.compile(r" *")
+_SKIPPED = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*(?:[ \t]*#[^\n]*\Z)?")
+_COMMENT = re.compile(r"#[^\r\n]*")
 _REST = re.compile(r"[ \t]*(?:(?<=\s)#[^\n]*)?(?:\r?\n|\r?\Z)")
 _BLOCK_SCALAR = re.compile(r"([|>])([-+]?)[ \t]*(?:#[^\n]*)?\r?\n")
 _DOUBLE = re.compile(r'"(?:[^"\\\r\n]|\\[^\r\n])*"')
 _SINGLE = re.compile(r"'(?:[^'\r\n]|'')*'")
-_PLAIN = re.compile(
-    r"(?:[^\s\-?:,\[\]{}#&*!|>'\"%@`]|[-?:](?=[^\s,\[\]{}]))"
-    r"(?:[^\s:]++|:(?![ \t\r\n]|\Z)|[ \t]++(?![#\r\n]|\Z))*+"
-)
 _LABEL = r"recipient: (?P<label>age1[0-9a-z]++|ssh-[a-z0-9]++(?: [\w.@+/=-]++)++)\n"
 _ENC = (
     r"enc: (?P<enc>\|\n(?P<pad> ++)-----BEGIN AGE ENCRYPTED FILE-----\n"
@@ -60,73 +57,6 @@ _ESCAPES = dict(
     )
 )
 _EMPTY: dict[str, Value] = {"[]": [], "{}": {}}
-_NULLS = ("null", "~", "Null", "NULL")
-
-
-class YamlBlock(Block):
-    """A `sops:` block of a YAML document."""
-
-    __slots__ = ()
-
-    def append(self, entries: Sequence[tuple[str, str]]) -> list[Edit]:
-        """Add entries that look like the last one."""
-        last = self._age()[-1]
-        newline = self._newline()
-        text = "".join(self._entry(label, enc) for label, enc in entries)
-        if self.text[last.end - 1] != "\n":
-            text = newline + text.removesuffix(newline)
-        return [(last.end, last.end, text)]
-
-    def only(self, label: str, enc: str) -> list[Edit]:
-        """Put one entry in the place of the first to the last."""
-        sequence = self._age()
-        start = self._line_start(sequence[0].start)
-        return [(start, sequence[-1].end, self._entry(label, enc))]
-
-    @property
-    def indent(self) -> int:
-        """How many blanks the fields of the block are indented by."""
-        starts = [n.start for n in self.fields.values() if isinstance(n.value, str)]
-        leads = (_INDENT.match(self.text, self._line_start(at)) for at in starts)
-        return min(len(lead[0]) for lead in leads if lead)
-
-    def _line_start(self, at: int) -> int:
-        return self.text.rfind("\n", 0, at) + 1
-
-    def _newline(self) -> str:
-        end = self.text.find("\n", self._age()[-1].start)
-        return "\r\n" if end > 0 and self.text[end - 1] == "\r" else "\n"
-
-    def _entry(self, label: str, enc: str) -> str:
-        """Return the lines of an entry with the last one's indentation and order."""
-        last, slot = self._age()[-1], self.slot(-1)
-        newline = self._newline()
-        lead = self.text[self._line_start(last.start) : last.start]
-        gap = _INDENT.match(self.text, last.start + 1)
-        dash = "-" + ((gap and gap[0]) or " ")
-        spelled = {
-            "recipient": self._label(label),
-            "enc": self._enc(slot, enc).removesuffix(newline),
-        }
-        order = ["recipient", "enc"]
-        if slot.enc.start < slot.label.start:
-            order.reverse()
-        lines = [f"{key}: {spelled[key]}{newline}" for key in order]
-        return lead + dash + (lead + " " * len(dash)).join(lines)
-
-    def _label(self, label: str) -> str:
-        plain = _PLAIN.fullmatch(label) and label not in _NULLS
-        return label if plain else json.dumps(label, ensure_ascii=False)
-
-    def _enc(self, slot: Slot, enc: str) -> str:
-        """Return a literal block, or a quoted scalar where one stands there."""
-        if not self.text.startswith("|", slot.enc.start):
-            return json.dumps(enc)
-        newline = self._newline()
-        pad = _INDENT.match(self.text, self.text.find("\n", slot.enc.start) + 1)
-        indent = pad[0] if pad else ""
-        lines = enc.removesuffix("\n").split("\n")
-        return "|" + newline + "".join(f"{indent}{line}{newline}" for line in lines)
 
 
 def read(text: str) -> tuple[YamlBlock, ...]:
@@ -151,6 +81,25 @@ def read(text: str) -> tuple[YamlBlock, ...]:
     return tuple(blocks)
 
 
+class Mark(NamedTuple):
+    """A key or the dash of an item: where it begins, its column, what it stands in."""
+
+    start: int
+    column: int
+    path: tuple[str, ...]
+
+
+class Document(NamedTuple):
+    """One document; `comments` are the spans of its comments, `#` included.
+
+    `root` is None where it holds nothing else.
+    """
+
+    root: Node | None
+    comments: Sequence[tuple[int, int]]
+    marks: Sequence[Mark]
+
+
 def documents(text: str) -> list[Node]:
     """Read every document that holds anything, the values outside of `sops` included.
 
@@ -158,13 +107,35 @@ def documents(text: str) -> list[Node]:
         SecretFileError: something is spelled in a way that only a YAML library reads.
 
     """
+    return [found.root for found in documents_with_comments(text) if found.root]
+
+
+def documents_with_comments(text: str) -> list[Document]:
+    """Read every document; those beside document markers count as the next one's.
+
+    Raises as `documents`.
+    """
     if any(not _REST.match(mark[0], 3) for mark in _BREAK.finditer(text)):
         refuse("has content beside a document marker")
-    return [
-        _Reader(text, start, end, _DATA_KEY).document()
-        for start, end in _documents(text)
-        if _CONTENT.search(text, start, end) or _INDENTED.search(text, start, end)
-    ]
+    found: list[Document] = []
+    last = 0
+    for start, end in _documents(text):
+        comments = _comments(text, last, start)
+        last = end
+        if _CONTENT.search(text, start, end) or _INDENTED.search(text, start, end):
+            reader = _Reader(text, start, end, _DATA_KEY)
+            root = reader.document()
+            comments |= reader.comments
+            found.append(Document(root, sorted(comments.items()), reader.marks))
+        else:
+            comments |= _comments(text, start, end)
+            found.append(Document(None, sorted(comments.items()), ()))
+    return found
+
+
+def _comments(text: str, start: int, end: int) -> dict[int, int]:
+    """Return the spans of the comments in a text that holds nothing else."""
+    return dict(found.span() for found in _COMMENT.finditer(text, start, end))
 
 
 def _documents(text: str) -> list[tuple[int, int]]:
@@ -190,15 +161,21 @@ def _sops_key(text: str, start: int, end: int) -> int | None:
 
 
 class _Reader:
-    """A recursive reader of block YAML, at `at`, up to `end` of the document."""
+    """A recursive reader of block YAML, at `at`, up to `end` of the document.
 
-    __slots__ = ("at", "done", "end", "key", "text")
+    What it passes is kept in `comments` (start and end) and in `marks`.
+    """
+
+    __slots__ = ("at", "comments", "done", "end", "key", "marks", "path", "text")
 
     def __init__(
         self, text: str, at: int, end: int, key: "re.Pattern[str]" = _KEY
     ) -> None:
         self.text, self.at, self.end, self.key = text, at, end, key
         self.done = at  # end of the last line that held content
+        self.comments: dict[int, int] = {}
+        self.marks: list[Mark] = []
+        self.path: tuple[str, ...] = ()
 
     def document(self) -> Node:
         """Read one document, which has to be a mapping."""
@@ -213,7 +190,7 @@ class _Reader:
 
     def fields(self) -> dict[str, Node]:
         """Read the mapping below the `sops` key."""
-        blanks = _INDENT.match(self.text, self.at, self.end)
+        blanks = INDENT.match(self.text, self.at, self.end)
         self.at = blanks.end() if blanks else self.at
         value = self._nested(0).value
         if not isinstance(value, dict) or not value:
@@ -229,17 +206,25 @@ class _Reader:
     def _next_indent(self) -> int:
         """Go to the next line with content; return its indentation, -1 at the end."""
         skipped = _SKIPPED.match(self.text, self.at, self.end)
-        self.at = skipped.end() if skipped else self.at
-        indent = _INDENT.match(self.text, self.at, self.end)
+        if skipped and skipped.end() > self.at:
+            self._passed(skipped)
+        indent = INDENT.match(self.text, self.at, self.end)
         width = len(indent[0]) if indent else 0
         return -1 if self.at + width >= self.end else width
+
+    def _passed(self, blank: "re.Match[str]") -> None:
+        """Go to the end of what holds white space and comments only."""
+        if "#" in blank[0]:
+            self.comments |= _comments(self.text, *blank.span())
+        self.at = blank.end()
 
     def _nested(self, parent: int) -> Node:
         """Read what follows a key or dash: on this line, or deeper on the next ones."""
         rest = _REST.match(self.text, self.at, self.end)
         if not rest:
             return self._scalar(parent)
-        here, self.at = self.at, rest.end()
+        here = self.at
+        self._passed(rest)
         self.done = self.at
         indent = self._next_indent()
         start = self.at + max(indent, 0)
@@ -255,6 +240,7 @@ class _Reader:
     def _mapping(self, column: int) -> Node:
         """Read the mapping whose first key stands at `self.at`, in `column`."""
         start, found = self.at, dict[str, Node]()
+        above = self.path
         while True:
             key = self.key.match(self.text, self.at, self.end)
             if not key:
@@ -262,8 +248,10 @@ class _Reader:
             name = key[key.lastindex or 1]
             if name in found:
                 self._fail()
-            self.at = key.end()
+            self.marks.append(Mark(self.at, column, above))
+            self.at, self.path = key.end(), (*above, name)
             found[name] = self._nested(column)
+            self.path = above
             indent = self._next_indent()
             if indent < column:
                 return Node(found, start, self.done)
@@ -290,6 +278,7 @@ class _Reader:
         dash = self._dash(column)
         if not dash:
             self._fail()
+        self.marks.append(Mark(begin, column, self.path))
         self.at = dash.end()
         if self.key.match(self.text, self.at, self.end):
             value = self._mapping(column + dash.end() - begin).value
@@ -317,9 +306,9 @@ class _Reader:
         """Read the scalar at `self.at` up to and with the end of its last line."""
         text, start, end = self.text, self.at, self.end
         value: Value
-        if plain := _PLAIN.match(text, start, end):  # first, because most are
+        if plain := PLAIN.match(text, start, end):  # first, because most are
             value, stop = plain[0], plain.end()
-            value = None if value in _NULLS else value
+            value = None if value in NULLS else value
         elif block := _BLOCK_SCALAR.match(text, start, end):
             return self._block_scalar(block, parent)
         elif quoted := _DOUBLE.match(text, start, end):
@@ -336,13 +325,15 @@ class _Reader:
         rest = _REST.match(self.text, stop, self.end)
         if not rest:
             self._fail()
-        self.at = self.done = rest.end()
+        self._passed(rest)
+        self.done = self.at
         return Node(value, start, stop)
 
     def _block_scalar(self, head: "re.Match[str]", parent: int) -> Node:
         """Read a literal (`|`) or folded (`>`) block scalar."""
+        self.comments |= _comments(self.text, *head.span())
         self.at = head.end()
-        first = _INDENT.match(self.text, self.at, self.end)
+        first = INDENT.match(self.text, self.at, self.end)
         width = len(first[0]) if first else 0
         if width <= parent:
             self._fail()
