@@ -1,13 +1,14 @@
 """Exposed: the values that a retired key could read and that have not changed since.
 
-From the git history, not from a list: for each retired key and file the newest version
-that the key could read is compared with the file of today, value by value.  Equal
-ciphertext under the same key tells without any identity; else both are decrypted.
+From the git history, not from a list: every version of every file that a retired key
+could read is compared with the files of today, value by value, wherever the value
+stands by now.  Equal ciphertext needs no identity; the rest is opened.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Protocol
 
 from nixsecrets.errors import (
     MapError,
@@ -15,26 +16,44 @@ from nixsecrets.errors import (
     ProgramError,
     SecretFileError,
 )
-from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import KeyId, Recipient
 from nixsecrets.keys.tags import SHARE_TAGGED, stanza_tag
+from nixsecrets.known import (
+    Families,
+    Today,
+    digests_of,
+    moves,
+    same_blobs,
+    shares,
+    small,
+)
 from nixsecrets.policy.load import load
 from nixsecrets.policy.model import Retired
 from nixsecrets.render.lock import Lock
 from nixsecrets.repo.files import sha256
-from nixsecrets.repo.history import LONGEST_BLOB, History, Version
-from nixsecrets.secretfiles import agefile, sopscontent, sopsmeta
+from nixsecrets.repo.history import LONGEST_BLOB, History, Swap, Version
+from nixsecrets.secretfiles import agefile, pieces, sopsmeta
 from nixsecrets.secretfiles.agestate import fits
-from nixsecrets.secretfiles.sopsmeta import SopsFormat
+from nixsecrets.secretfiles.pieces import Piece
+from nixsecrets.secretfiles.sniff import looks_secret
 from nixsecrets.world import LOCK_NAME, MAP_NAME, World
-
-Open = Callable[[str, Backend, bytes], bytes]
-"""Decrypts (path, backend, file); raises NixsecretsError where nobody can."""
 
 Key = tuple[str, ...]
 Keys = tuple[Key, ...]
-Read = Callable[[str], bytes]
-"""Returns a blob by its id, cut after LONGEST_BLOB; raises ProgramError without it."""
+
+
+class Read(Protocol):
+    """Returns a blob by its id, cut after LONGEST_BLOB; raises ProgramError."""
+
+    def __call__(self, oid: str, /) -> bytes:
+        """Read one."""
+
+
+class Open(Protocol):
+    """Opens a secret file; raises NixsecretsError where nobody can."""
+
+    def __call__(self, path: str, data: bytes, *, asking: bool) -> Sequence[Piece]:
+        """Return its values; without `asking`, no identity that may ask anybody."""
 
 
 class Access(StrEnum):
@@ -57,16 +76,24 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A file then and now: `keys` are the values that are as they were (sops)."""
+    """A file then and now: `keys` are the values that are as they were (sops).
+
+    Each as `--key` takes it; `unnamed` counts those that `--key` cannot name.
+    """
 
     state: State
     keys: Keys = ()
+    unnamed: int = 0
     reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """One retired key and one file it could read."""
+    """One retired key and one file of today, or one that is gone.
+
+    `version` is the newest that the key could read and that shares a value with the
+    file, else the newest that it could read; it may be of another path.
+    """
 
     path: str
     retired: Retired
@@ -95,22 +122,17 @@ class _Past:
     history: History
     blob: Read
     missing: int = 0
-    _last: tuple[str, bytes | None] = field(default=("", None), repr=False)
 
-    def read(self, version: Version) -> bytes | None:
-        """Return a version's bytes; None, and counted, where git does not have them."""
-        if self._last[0] != version.blob:
-            data = self._read(version.blob)
-            self.missing += data is None
-            self._last = version.blob, data
-        return self._last[1]
-
-    def _read(self, blob: str) -> bytes | None:
+    def read(self, oid: str) -> bytes | None:
+        """Return a blob; None, and counted, where git does not have it whole."""
         try:
-            data = self.blob(blob)
+            data = self.blob(oid)
         except ProgramError:  # a partial clone
+            data = None
+        if data is None or len(data) >= LONGEST_BLOB:
+            self.missing += 1
             return None
-        return data if len(data) < LONGEST_BLOB else None
+        return data
 
 
 def find_exposed(world: World, history: History, blob: Read, opener: Open) -> Report:
@@ -124,20 +146,43 @@ def find_exposed(world: World, history: History, blob: Read, opener: Open) -> Re
     if not retired:
         return Report(())
     lock = _past_lock(past) if any(not _tagged(r.key) for r in retired) else Lock()
-    judge = _Judge(world, past, lock, opener)
-    exposures: list[Exposure] = []
-    for path in sorted(history.versions):
-        if not world.policy.never_secret(path):
-            exposures += judge.exposures(path, retired)
+    readable = list(_readable(world, past, retired, lock))
+    judge = _Judge(world, past, opener)
+    exposures = judge.exposures(readable) if readable else ()
     unseen = _never_in_use(past, retired)
-    return Report(tuple(exposures), tuple(_notes(past, unseen)))
+    notes = _notes(past, unseen, judge.unopened)
+    return Report(tuple(exposures), tuple(notes))
+
+
+@dataclass(frozen=True, slots=True)
+class _Readable:
+    """A version that retired keys could read, and how sure that is of each."""
+
+    version: Version
+    access: Mapping[Retired, Access]
+
+
+def _readable(
+    world: World, past: _Past, retired: Sequence[Retired], lock: Lock
+) -> Iterator[_Readable]:
+    for path, versions in past.history.versions.items():
+        if world.policy.never_secret(path):
+            continue
+        for version in versions:
+            data = past.read(version.blob)
+            if data is None or not looks_secret(path, data):
+                continue
+            access = {one: could_read(path, data, one.key, lock) for one in retired}
+            able = {one: how for one, how in access.items() if how is not Access.NO}
+            if able:
+                yield _Readable(version, able)
 
 
 def _tagged(key: Recipient) -> bool:
     return stanza_tag(key) is not None or key.kind in SHARE_TAGGED.values()
 
 
-def _notes(past: _Past, unseen: Sequence[Retired]) -> Iterator[str]:
+def _notes(past: _Past, unseen: Sequence[Retired], unopened: int) -> Iterator[str]:
     history = past.history
     if history.shallow:
         yield (
@@ -148,6 +193,11 @@ def _notes(past: _Past, unseen: Sequence[Retired]) -> Iterator[str]:
         yield f"only the newest {history.commits} commits were read (--max-commits)"
     if past.missing:
         yield f"{past.missing} versions are missing here or too long, and not looked at"
+    if unopened:
+        yield (
+            f"{unopened} older versions could not be opened: a value that was set back "
+            "to one of them is not noticed"
+        )
     for one in unseen:
         yield (
             f"the history never shows the key of {one.name} ({one.key.fingerprint}) in "
@@ -159,7 +209,7 @@ def _past_lock(past: _Past) -> Lock:
     """Return the lines of every lock there was as one lock (any two of them merge)."""
     lines: dict[str, None] = {}
     for version in past.history.versions.get(LOCK_NAME, ()):
-        data = past.read(version) or b""
+        data = past.read(version.blob) or b""
         lines.update(dict.fromkeys(data.decode(errors="replace").splitlines()))
     try:
         return Lock.parse("".join(f"{line}\n" for line in lines), LOCK_NAME)
@@ -171,7 +221,7 @@ def _never_in_use(past: _Past, retired: Sequence[Retired]) -> list[Retired]:
     """Return the keys that no version of the map shows as somebody's."""
     left = list(retired)
     for version in past.history.versions.get(MAP_NAME, ()):
-        data = past.read(version) or b""
+        data = past.read(version.blob) or b""
         present = [one for one in left if one.key.text.encode() in data]
         if present:
             used = _used_in(data)
@@ -189,107 +239,184 @@ def _used_in(data: bytes) -> Collection[KeyId]:
     return recipient_map.keys_in_use
 
 
+@dataclass(frozen=True, slots=True)
+class _Hit:
+    """The newest version by which a key knows a value of today."""
+
+    version: Version
+    access: Access
+
+
 @dataclass
 class _Judge:
-    """Finds and compares the versions of one path after the other."""
+    """Compares versions with the files of today."""
 
     world: World
     past: _Past
-    lock: Lock
     opener: Open
-    _opened: dict[str, bytes] = field(default_factory=dict, repr=False)
+    unopened: int = 0
+    today: Today = field(default_factory=Today, repr=False)
+    families: Families = field(default_factory=Families, repr=False)
+    _closed: dict[str, str] = field(default_factory=dict)
+    _hits: dict[tuple[str, Retired], dict[int | None, _Hit]] = field(
+        default_factory=dict, repr=False
+    )
 
-    def exposures(self, path: str, retired: Sequence[Retired]) -> Iterator[Exposure]:
-        """Yield, for each key, the newest version of `path` that it could read."""
-        left = list(retired)
-        compared: dict[str, Comparison] = {}
-        self._opened.clear()
-        for version in self.past.history.versions[path]:
-            data = self.past.read(version)
-            if data is None:
-                continue
-            for one in list(left):
-                access = could_read(path, data, one.key, self.lock)
-                if access is Access.NO:
-                    continue
-                left.remove(one)
-                if version.blob not in compared:
-                    compared[version.blob] = self._compare(path, data)
-                found = compared[version.blob]
-                yield Exposure(path, one, access, version, found)
-            if not left:
-                return
+    def exposures(self, readable: Sequence[_Readable]) -> list[Exposure]:
+        """Return, for each file and key, what the key knows of it, by path."""
+        self._read_today()
+        self._find_families(readable)
+        newest_first = sorted(readable, key=lambda one: one.version.order)
+        seen: set[str] = set()
+        for one in newest_first:
+            self._compare(one, newest=one.version.path not in seen)
+            seen.add(one.version.path)
+        return sorted(
+            self._judged(newest_first), key=lambda e: (e.path, e.retired.name)
+        )
 
-    def _compare(self, path: str, then: bytes) -> Comparison:
-        now = self.world.repo.read_if_there(path)
-        if now is None:
-            return Comparison(State.GONE)
-        if not _is_secret(path, now):
+    def _read_today(self) -> None:
+        for path in self.world.secrets:
+            data = self.world.repo.read_if_there(path) or b""
+            try:
+                found = self.opener(path, data, asking=True)
+            except NixsecretsError as error:
+                self._closed[path] = error.message
+                try:
+                    found = pieces.sealed(path, data)
+                except SecretFileError:
+                    found = ()
+            self.today.add(path, found)
+
+    def _compare(self, one: _Readable, *, newest: bool) -> None:
+        """Find the values of one version in the files of today."""
+        path = one.version.path
+        data = self.past.read(one.version.blob)
+        if data is None:
+            return
+        try:
+            for piece in pieces.sealed(path, data):
+                for place in self.today.with_token(piece):
+                    self._note(place.path, place.number, one)
+            opened = self.opener(path, data, asking=newest)
+        except NixsecretsError as error:
+            if newest:
+                self._closed.setdefault(path, error.message)
+            else:
+                self.unopened += 1
+            return
+        for piece in opened:
+            for share in shares(piece):
+                for place in self.today.with_value(share, path, self.families):
+                    self._note(place.path, place.number, one)
+
+    def _note(self, path: str, number: int | None, one: _Readable) -> None:
+        for retired, access in one.access.items():
+            hits = self._hits.setdefault((path, retired), {})
+            known = hits.get(number)
+            if known is None or (access is Access.YES and known.access is not access):
+                hits[number] = _Hit(one.version, access)
+
+    # -- which paths belong together
+
+    def _find_families(self, readable: Sequence[_Readable]) -> None:
+        every = (
+            v for versions in self.past.history.versions.values() for v in versions
+        )
+        for one, other in same_blobs(every):
+            self.families.join(one, other)
+        known = {one.version.path for one in readable}
+        for swap in (*reversed(self.past.history.swaps), self._uncommitted()):
+            if small(swap) and any(path in known for path, _ in swap.deleted):
+                files = (*swap.deleted, *swap.added)
+                for one, other in moves(swap, {f: self._digests(*f) for f in files}):
+                    self.families.join(one, other)
+                    known.add(other)
+
+    def _uncommitted(self) -> Swap:
+        """Return what was deleted and added since the last commit."""
+        git, world, versions = (
+            self.world.repo.git,
+            self.world,
+            self.past.history.versions,
+        )
+        committed = git.committed(world.repo.root) if git else frozenset()
+        gone = committed & versions.keys() - world.files.keys()
+        deleted = ((path, versions[path][0].blob) for path in sorted(gone))
+        added = ((path, "") for path in sorted(world.secrets.keys() - committed))
+        return Swap(tuple(deleted), tuple(added))
+
+    def _digests(self, path: str, blob: str) -> frozenset[bytes]:
+        if not blob:
+            return digests_of(self.today.pieces.get(path, ()))
+        data = self.past.read(blob)
+        if data is None or not looks_secret(path, data):
+            return frozenset()
+        try:
+            return digests_of(self.opener(path, data, asking=False))
+        except NixsecretsError:
+            return frozenset()
+
+    # -- the verdict
+
+    def _judged(self, newest_first: Sequence[_Readable]) -> Iterator[Exposure]:
+        able: dict[tuple[str, Retired], _Hit] = {}
+        for one in newest_first:
+            path = one.version.path
+            for retired, access in one.access.items():
+                hit = _Hit(one.version, access)
+                able.setdefault((path, retired), hit)
+                able.setdefault((f"\0{self.families.name(path)}", retired), hit)
+        retired_ones = dict.fromkeys(one for _, one in able)
+        paths = {path for path, _ in able if not path.startswith("\0")}
+        for path in paths | self.world.secrets.keys():
+            family = f"\0{self.families.name(path)}"
+            for retired in retired_ones:
+                own = able.get((path, retired))
+                if own is None and path in self.world.secrets:
+                    own = able.get((family, retired))
+                yield from self._exposure(path, retired, own)
+
+    def _exposure(
+        self, path: str, retired: Retired, newest: _Hit | None
+    ) -> Iterator[Exposure]:
+        hits = self._hits.get((path, retired), {})
+        if not hits and newest is None:
+            return
+        found = self._verdict(path, hits, newest)
+        shown = min(hits.values(), key=_order) if hits else newest
+        sure = any(hit.access is Access.YES for hit in hits.values())
+        assert shown is not None  # noqa: S101 - there is one of the two
+        access = Access.YES if sure else shown.access
+        yield Exposure(path, retired, access, shown.version, found)
+
+    def _verdict(
+        self, path: str, hits: Mapping[int | None, _Hit], newest: _Hit | None
+    ) -> Comparison:
+        if path not in self.today.pieces:
+            if self.world.repo.read_if_there(path) is None:
+                return Comparison(State.GONE)
             reason = "it is no secret file any more"
             return Comparison(State.UNKNOWN, reason=reason)
-        try:
-            if now == then or _same_ciphertext(then, now):
-                return Comparison(State.UNCHANGED, _keys(path, now))
-            age = any(agefile.looks_like_age(data) for data in (then, now))
-            if age or sopsmeta.format_for(path) is SopsFormat.BINARY:
-                return self._compare_whole(path, then, now)
-            return self._compare_values(path, then, now)
-        except NixsecretsError as error:
-            return Comparison(State.UNKNOWN, reason=error.message)
-
-    def _compare_whole(self, path: str, then: bytes, now: bytes) -> Comparison:
-        same = self._open(path, then) == self._open(path, now)
-        return Comparison(State.UNCHANGED if same else State.CHANGED)
-
-    def _compare_values(self, path: str, then: bytes, now: bytes) -> Comparison:
-        """Compare the values that were encrypted then: by ciphertext, else opened."""
-        old, new = sopscontent.values(path, then), sopscontent.values(path, now)
-        encrypted = sopscontent.key_paths(path, then)
-        there = [where for where in encrypted if where in new]
-        same = {where for where in there if old[where] == new[where]}
-        reason = None
-        if len(same) < len(there):
-            try:
-                before = self._plain_values(path, then)
-                after = self._plain_values(path, now)
-                same |= {w for w in there if before.get(w) == after.get(w)}
-            except NixsecretsError as error:
-                reason = error.message
-        keys = tuple(where for where in there if where in same)
-        if reason is not None:
-            return Comparison(State.UNKNOWN, keys, reason)
-        if not keys:
+        present = self.today.pieces[path]
+        known = [piece for number, piece in enumerate(present) if number in hits]
+        named = [piece.place for piece in known if piece.path and piece.place]
+        keys = tuple(dict.fromkeys(named))
+        unnamed = sum(bool(piece.path) and not piece.place for piece in known)
+        whole = len(known) == len(present)
+        closed = self._closed.get(path) or (
+            self._closed.get(newest.version.path) if newest else None
+        )
+        if closed and not whole:
+            return Comparison(State.UNKNOWN, keys, unnamed, closed)
+        if not hits:
             return Comparison(State.CHANGED)
-        whole = len(keys) == len(encrypted)
-        return Comparison(State.UNCHANGED if whole else State.PARTLY, keys)
-
-    def _plain_values(self, path: str, data: bytes) -> Mapping[Key, list[object]]:
-        return sopscontent.values(path, self._open(path, data), plaintext=True)
-
-    def _open(self, path: str, data: bytes) -> bytes:
-        digest = sha256(data)
-        if digest not in self._opened:
-            age = agefile.looks_like_age(data)
-            backend = Backend.AGE if age else Backend.SOPS
-            self._opened[digest] = self.opener(path, backend, data)
-        return self._opened[digest]
+        state = State.UNCHANGED if whole and present else State.PARTLY
+        return Comparison(state, keys, unnamed)
 
 
-def _is_secret(path: str, data: bytes) -> bool:
-    return agefile.looks_like_age(data) or sopsmeta.looks_like_sops(path, data)
-
-
-def _keys(path: str, data: bytes) -> Keys:
-    if agefile.looks_like_age(data):
-        return ()
-    return tuple(sopscontent.key_paths(path, data))
-
-
-def _same_ciphertext(then: bytes, now: bytes) -> bool:
-    """Tell whether two age files have one payload: then they have one content."""
-    if not (agefile.looks_like_age(then) and agefile.looks_like_age(now)):
-        return False
-    return agefile.parse(then).payload == agefile.parse(now).payload
+def _order(hit: _Hit) -> int:
+    return hit.version.order
 
 
 def could_read(path: str, data: bytes, key: Recipient, lock: Lock) -> Access:

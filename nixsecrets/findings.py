@@ -541,10 +541,14 @@ def fix_for(code: Code, path: str, folder: str = "", *, committed: bool = True) 
 
 def argument(path: str) -> str:
     """Return a path as an argument in a shell, or quoted for reading."""
+    return shell_word(f"./{path}" if path.startswith("-") else path)
+
+
+def shell_word(text: str) -> str:
+    """Return a text as one word in a shell; quoted for reading if it is unprintable."""
     import shlex
 
-    text = f"./{path}" if path.startswith("-") else path
-    return shlex.quote(text) if path.isprintable() else quoted(path)
+    return shlex.quote(text) if text.isprintable() else quoted(text)
 
 
 def failing(findings: Iterable[Finding], *, strict: bool = False) -> list[Finding]:

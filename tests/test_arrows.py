@@ -52,7 +52,8 @@ MAY_IMPORT["vouch"] = MAY_IMPORT["problems"] | {"generated"}
 MAY_IMPORT["adopt"] = MAY_IMPORT["diff"] | {"diff", "vouch", "repo", "ruamel"}
 MAY_IMPORT["workers"] = MAY_IMPORT["carryout"] | {"carryout", "repo"}
 MAY_IMPORT["apply"] = MAY_IMPORT["workers"] | {"generated", "world", "workers"}
-MAY_IMPORT["exposed"] = MAY_IMPORT["world"] | {"world"}
+MAY_IMPORT["known"] = {"errors", "keys", "repo", "secretfiles"}
+MAY_IMPORT["exposed"] = MAY_IMPORT["world"] | {"world", "known"}
 MAY_IMPORT["cli"] = {*MAY_IMPORT, "click", "rich"}
 
 # Text in, values out: no clock, no environment, no disk, no other program.
@@ -63,6 +64,7 @@ DOING = {
     "agelarge",
     "ageops",
     "chunk",
+    "pieces",
     "program",
     "rage",
     "sopsgrant",

@@ -1,15 +1,17 @@
 """The checklist after somebody lost access: the values that they may still know."""
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from nixsecrets.cli import show
 from nixsecrets.errors import SecretFileError
+from nixsecrets.findings import shell_word
 from nixsecrets.keys.forms import Backend
 from nixsecrets.plan import Step
 from nixsecrets.repo.tree import Repo
-from nixsecrets.secretfiles.sopscontent import key_paths
+from nixsecrets.secretfiles.pieces import Piece, sealed
 
 KEYS_SHOWN = 40
 
@@ -18,49 +20,48 @@ KEYS_SHOWN = 40
 class Item:
     """One file to change: who knows it, and the paths of its values.
 
-    `keys` is empty where the file is one value: age files, binary sops files.
+    `keys` is empty where the file is one value: age files, binary sops files; each is
+    as `--key` takes it, and `unnamed` counts the values that `--key` cannot name.
     """
 
     path: str
     names: tuple[str, ...]
     keys: tuple[tuple[str, ...], ...]
+    unnamed: int = 0
 
 
 def items(repo: Repo, steps: Sequence[Step]) -> list[Item]:
     """Return the files from which somebody was shut out, as they lie there now."""
-    return [
-        Item(
-            step.path,
-            tuple(dict.fromkeys(reader.name for reader in step.remove)),
-            tuple(_keys(repo, step)),
-        )
-        for step in steps
-        if step.remove
-    ]
+    return [_item(repo, step) for step in steps if step.remove]
 
 
-def _keys(repo: Repo, step: Step) -> list[tuple[str, ...]]:
-    if step.backend is not Backend.SOPS:
-        return []
-    try:
-        return key_paths(step.path, repo.read(step.path))
-    except SecretFileError:  # readable to sops, in some way that we do not follow
-        return []
+def _item(repo: Repo, step: Step) -> Item:
+    names = tuple(dict.fromkeys(reader.name for reader in step.remove))
+    values: Sequence[Piece] = ()
+    if step.backend is Backend.SOPS:
+        with contextlib.suppress(SecretFileError):  # sops reads it; we do not
+            values = [p for p in sealed(step.path, repo.read(step.path)) if p.path]
+    keys = tuple(dict.fromkeys(piece.place for piece in values if piece.place))
+    return Item(step.path, names, keys, sum(not piece.place for piece in values))
 
 
-def key_text(keys: Sequence[str]) -> str:
-    """Return the path of a value as it is shown: `db.password`."""
-    return ".".join(show.path_text(key) for key in keys)
+def key_lines(keys: Sequence[Sequence[str]], unnamed: int) -> Iterator[str]:
+    """Yield the paths of values as `--key` takes them, in a shell: `db/password`."""
+    for key in keys[:KEYS_SHOWN]:
+        yield shell_word("/".join(key))
+    if len(keys) > KEYS_SHOWN:
+        yield f"… and {len(keys) - KEYS_SHOWN} more (--json has all)"
+    if unnamed:
+        what = show.counted(unnamed, "value")
+        yield f"… and {what} that --key cannot name (nixsecrets edit)"
 
 
 def lines(found: Sequence[Item]) -> Iterator[str]:
     """Yield the checklist for a terminal."""
     for item in found:
         yield f"  {show.path_text(item.path)}  (known to {', '.join(item.names)})"
-        for keys in item.keys[:KEYS_SHOWN]:
-            yield f"      {key_text(keys)}"
-        if len(item.keys) > KEYS_SHOWN:
-            yield f"      … and {len(item.keys) - KEYS_SHOWN} more (--json has all)"
+        for line in key_lines(item.keys, item.unnamed):
+            yield f"      {line}"
 
 
 def to_json(found: Sequence[Item]) -> str:

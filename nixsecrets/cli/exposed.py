@@ -3,7 +3,7 @@
 import datetime
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,18 +11,20 @@ from pathlib import Path
 import click
 
 from nixsecrets.apply import unlocked
-from nixsecrets.carryout import Bench, decrypt
+from nixsecrets.carryout import Bench
 from nixsecrets.cli import show, ui
-from nixsecrets.cli.checklist import KEYS_SHOWN, key_text
+from nixsecrets.cli.checklist import key_lines
 from nixsecrets.cli.options import identity_option, json_option
 from nixsecrets.cli.session import Session, keyring, unlock
 from nixsecrets.errors import IdentityError, NixsecretsError
 from nixsecrets.exposed import Access, Exposure, Report, State, by_path
 from nixsecrets.exposed import find_exposed as find
-from nixsecrets.keys.forms import Backend
-from nixsecrets.keys.identities import Identity, Keyring, Locked
+from nixsecrets.keys.identities import Identity, Keyring, Locked, PluginIdentity
 from nixsecrets.repo import private
 from nixsecrets.repo.history import LONGEST_BLOB, MAX_COMMITS, read_history
+from nixsecrets.secretfiles import pieces, sopsops
+from nixsecrets.secretfiles.pieces import Piece
+from nixsecrets.secretfiles.sopsmeta import SopsFile
 from nixsecrets.secretfiles.state import Actual
 from nixsecrets.world import World, examine
 
@@ -49,8 +51,9 @@ def command(
 ) -> int:
     """List the values that a retired key could read and that are still the same.
 
-    Looks through the git history for the last version of each file that the key could
-    read, and compares it with the file of today.  Exit code 1 while there are any.
+    Looks through the git history for every version that the key could read, and
+    compares its values with the files of today, wherever they were moved.  Values of
+    sops files are listed as `--key` takes them.  Exit code 1 while there are any.
 
     \b
     Examples:
@@ -90,16 +93,24 @@ class _Opener:
     _unlocked: dict[str, tuple[Identity, ...]] = field(default_factory=dict)
     _folder: Path | None = None
 
-    def __call__(self, path: str, backend: Backend, data: bytes) -> bytes:
+    def __call__(self, path: str, data: bytes, *, asking: bool) -> Sequence[Piece]:
         if not self.ring.identities and not self.ring.locked:
             raise IdentityError("no identity is at hand to compare the values")
         found = examine(path, data, self.world.book, self.world.lock)
         readers = found.recipients if isinstance(found, Actual) else ()
-        identities = unlocked([readers], self.ring, self._unlock)
-        if backend is Backend.SOPS and self._folder is None:
+        identities: Sequence[Identity] = unlocked([readers], self.ring, self._unlock)
+        if not asking:  # a token may have to be touched for each
+            identities = [i for i in identities if not isinstance(i, PluginIdentity)]
+        return pieces.opened(path, data, identities, self._by_sops)
+
+    def _by_sops(self, file: SopsFile, key: bytes) -> bytes:
+        if self._folder is None:
             folder = private.private_folder(os.environ)
             self._folder = self.stack.enter_context(folder)
-        return decrypt(path, backend, data, Bench(identities, self._folder))
+        bench = Bench((), self._folder)
+        return sopsops.decrypt_with_key(
+            file, key, sops=bench.sops, workdir=bench.workdir
+        )
 
     def _unlock(self, locked: Locked) -> tuple[Identity, ...]:
         if locked.source not in self._unlocked:
@@ -124,11 +135,11 @@ def _lines(shown: list[Exposure]) -> Iterator[str]:
         yield f"  {show.path_text(path)}"
         for exposure in exposures:
             yield f"      {_who(exposure)}: {_what(exposure)}"
-        keys = dict.fromkeys(k for e in exposures if e.open for k in e.found.keys)
-        for key in list(keys)[:KEYS_SHOWN]:
-            yield f"        {key_text(key)}"
-        if len(keys) > KEYS_SHOWN:
-            yield f"        … and {len(keys) - KEYS_SHOWN} more (--json has all)"
+        still = [exposure.found for exposure in exposures if exposure.open]
+        keys = dict.fromkeys(key for found in still for key in found.keys)
+        unnamed = max((found.unnamed for found in still), default=0)
+        for line in key_lines(list(keys), unnamed):
+            yield f"        {line}"
 
 
 def _who(exposure: Exposure) -> str:
@@ -139,6 +150,8 @@ def _who(exposure: Exposure) -> str:
 
 def _what(exposure: Exposure) -> str:
     since = f"since {exposure.version.commit[:10]} of {_day(exposure)}"
+    if exposure.version.path != exposure.path:
+        since += f", then in {show.path_text(exposure.version.path)}"
     match exposure.found.state:
         case State.UNCHANGED:
             return f"unchanged {since}"
@@ -168,7 +181,9 @@ def _to_json(report: Report, shown: list[Exposure]) -> str:
             "state": exposure.found.state.value,
             "commit": exposure.version.commit,
             "date": _day(exposure),
+            "then": exposure.version.path,
             "keys": [list(keys) for keys in exposure.found.keys],
+            "unnamed": exposure.found.unnamed,
             "reason": exposure.found.reason,
         }
         for exposure in shown

@@ -11,7 +11,7 @@ from decimal import Decimal
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.secretfiles.selection import is_encrypted, open_values, selector
-from nixsecrets.secretfiles.sopsmeta import Options, SopsFormat, format_for
+from nixsecrets.secretfiles.sopsmeta import Options, SopsFormat
 from nixsecrets.secretfiles.sopsvalues import leaves
 
 _INI_VALUE = re.compile(r"^\s*[^\s;#\[=:][^=:\n]*[=:][ \t]*([^\n]*)$", re.MULTILINE)
@@ -133,40 +133,6 @@ def _members_named_sops(plaintext: bytes) -> bool:
     except (ValueError, RecursionError):
         return False  # sops will say what is wrong with it
     return isinstance(value, dict) and "sops" in value
-
-
-def key_paths(path: str, data: bytes) -> list[tuple[str, ...]]:
-    """Return the paths of the encrypted values of a sops file, each once, in order.
-
-    Empty for a binary file, which is one value.
-
-    Raises:
-        SecretFileError: the file cannot be read.
-
-    """
-    if format_for(path) is SopsFormat.BINARY:
-        return []
-    found = values(path, data).items()
-    return [where for where, there in found if any(map(is_encrypted, there))]
-
-
-def values(
-    path: str, data: bytes, *, plaintext: bool = False
-) -> dict[tuple[str, ...], list[object]]:
-    """Return the values of a sops file (or of what sops prints) by path, lists as one.
-
-    Raises:
-        SecretFileError: the file cannot be read.
-
-    """
-    kind = format_for(path)
-    found: dict[tuple[str, ...], list[object]] = {}
-    try:
-        for leaf in leaves(kind, data, plaintext=plaintext):
-            found.setdefault(leaf.path, []).append(leaf.value)
-    except SecretFileError as error:
-        raise SecretFileError(f"{path}: is not a whole {kind} file") from error
-    return found
 
 
 def require_no_less(kind: SopsFormat, before: bytes, after: bytes) -> None:

@@ -66,6 +66,15 @@ def rekeyed(file: SopsFile, old: bytes, new: bytes, now: str) -> list[Edit] | No
     return [*changed, time]
 
 
+def opened_value(leaf: Leaf, key: bytes) -> bytes | None:
+    """Return the plaintext of one encrypted value, None where `key` does not open it.
+
+    The file's MAC is not looked at.
+    """
+    value = _open(leaf, key)
+    return None if value is None else value.plaintext
+
+
 def _opened(file: SopsFile, key: bytes) -> list[_Value] | None:
     """Return every value in the order of the file, None where one is not encrypted.
 

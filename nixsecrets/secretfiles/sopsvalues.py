@@ -20,6 +20,8 @@ INI_KEY = re.compile(r"([^=:]*?)[ \t]*[=:][ \t]*(.*)")
 _INI_MARK = re.compile(r"[#;]")
 _LONG_QUOTE = '"""'
 
+Names = tuple[str, ...]
+
 # Of YAML that sops did not write; the library reads 50 kB in a second.
 LARGEST_FOREIGN = 2_000_000
 
@@ -30,12 +32,15 @@ class Leaf(NamedTuple):
     `value` is text, or None for null; what is no text (JSON's true and numbers) is not
     encrypted, whatever it is.  `comments` are those that sops applies to it, in the
     order of the file and without their marks, None where they cannot be told.
+    `place` is the path with the positions in lists, by which `sops --extract` finds the
+    value; None in a later document, where nothing finds it.
     """
 
     path: tuple[str, ...]
     value: object
     line: int = 0
     comments: tuple[str, ...] | None = ()
+    place: tuple[str, ...] | None = None
 
     @property
     def empty(self) -> bool:
@@ -105,19 +110,19 @@ def _members(lines: Lines, root: Node) -> Iterator[Leaf]:
         refuse("is not a mapping at its top")
     for key, node in root.value.items():
         if key != "sops":
-            yield from _plain((key,), node, lines)
+            yield from _plain((key,), (key,), node, lines)
 
 
-def _plain(path: tuple[str, ...], node: Node, lines: Lines) -> Iterator[Leaf]:
+def _plain(path: Names, place: Names, node: Node, lines: Lines) -> Iterator[Leaf]:
     match node.value:
         case dict() as members:
             for key, inner in members.items():
-                yield from _plain((*path, key), inner, lines)
+                yield from _plain((*path, key), (*place, key), inner, lines)
         case list() as items:
-            for inner in items:
-                yield from _plain(path, inner, lines)
+            for index, inner in enumerate(items):
+                yield from _plain(path, (*place, str(index)), inner, lines)
         case value:
-            yield Leaf(path, value, lines.line(node.start))
+            yield Leaf(path, value, lines.line(node.start), place=place)
 
 
 # --- YAML ---------------------------------------------------------------------------
@@ -138,11 +143,12 @@ def _yaml(text: str, *, plaintext: bool) -> Iterator[Leaf]:
         yield from _yaml_by_library(text, plaintext=plaintext)
         return
     lines = Lines(text)
-    for root in roots:
+    for number, root in enumerate(roots):
         sops = root.value.get("sops") if isinstance(root.value, dict) else None
         if not plaintext and (sops is None or not isinstance(sops.value, dict)):
             refuse("has a document without sops metadata")
-        yield from _commented((), root, _line_start(text, root.start), (), lines)
+        first = _line_start(text, root.start)
+        yield from _commented((), None if number else (), root, first, (), lines)
 
 
 def _line_start(text: str, at: int) -> int:
@@ -152,7 +158,8 @@ def _line_start(text: str, at: int) -> int:
 
 
 def _commented(
-    path: tuple[str, ...],
+    path: Names,
+    place: Names | None,
     node: Node,
     start: int,
     above: tuple[str, ...],
@@ -164,18 +171,19 @@ def _commented(
     to the value that follows at its level, and to everything below that.
     """
     if isinstance(node.value, dict):
-        pairs = [((*path, key), inner) for key, inner in node.value.items()]
+        pairs = [((*path, key), key, inner) for key, inner in node.value.items()]
     elif isinstance(node.value, list):
-        pairs = [(path, inner) for inner in node.value]
+        pairs = [(path, str(at), inner) for at, inner in enumerate(node.value)]
     else:
-        yield Leaf(path, node.value, lines.line(node.start), above)
+        yield Leaf(path, node.value, lines.line(node.start), above, place)
         return
-    for below, inner in pairs:
+    for below, step, inner in pairs:
         if below == ("sops",):
             start = inner.end
             continue
         found, inside = _comments_between(lines.text, start, inner)
-        yield from _commented(below, inner, inside, above + found, lines)
+        there = None if place is None else (*place, step)
+        yield from _commented(below, there, inner, inside, above + found, lines)
         start = inner.end
 
 
@@ -215,10 +223,10 @@ def _yaml_by_library(text: str, *, plaintext: bool) -> Iterator[Leaf]:
     if len(text) > LARGEST_FOREIGN and not plaintext:
         refuse(f"has more than {LARGEST_FOREIGN} characters, not as sops writes them")
     visits = iter(range(len(text) + 2))
-    for root in composed_roots(text):
+    for number, root in enumerate(composed_roots(text)):
         if root.id != "mapping" or not (plaintext or _has_metadata(root)):
             refuse("has a document without sops metadata")
-        yield from _composed((), root, visits)
+        yield from _composed((), None if number else (), root, visits)
 
 
 def composed_roots(text: str) -> list[Any]:
@@ -245,7 +253,7 @@ def _has_metadata(root: Any) -> bool:
 
 
 def _composed(
-    path: tuple[str, ...], node: Any, visits: Iterator[int]
+    path: Names, place: Names | None, node: Any, visits: Iterator[int]
 ) -> Iterator[Leaf]:
     """Yield the values of a composed node.
 
@@ -259,14 +267,16 @@ def _composed(
             refuse("has a key twice, or one that is no text")
         for key, (_, value) in zip(keys, node.value, strict=True):
             if (*path, key) != ("sops",):
-                yield from _composed((*path, key), value, visits)
+                there = None if place is None else (*place, key)
+                yield from _composed((*path, key), there, value, visits)
     elif node.id == "sequence":
-        for value in node.value:
-            yield from _composed(path, value, visits)
+        for at, value in enumerate(node.value):
+            there = None if place is None else (*place, str(at))
+            yield from _composed(path, there, value, visits)
     else:
         null = node.tag == "tag:yaml.org,2002:null" or not node.value
         value = None if null else str(node.value)
-        yield Leaf(path, value, node.start_mark.line + 1, None)
+        yield Leaf(path, value, node.start_mark.line + 1, None, place)
 
 
 # --- one line for each value --------------------------------------------------------
@@ -281,7 +291,7 @@ def _dotenv(text: str) -> Iterator[Leaf]:
         elif not equals and line:
             refuse(f"has no value at line {number}")
         elif line and not key.startswith("sops_"):
-            yield Leaf((key,), value, number, comments)
+            yield Leaf((key,), value, number, comments, (key,))
             comments = ()
 
 
@@ -305,7 +315,8 @@ def _ini(text: str) -> Iterator[Leaf]:
         elif pair := INI_KEY.fullmatch(line):
             if section != "sops":
                 value = _unquoted(pair[2][: ini_inline(pair[2])].rstrip())
-                yield Leaf((section, pair[1]), value, number, applying)
+                where = section, pair[1]
+                yield Leaf(where, value, number, applying, where)
             applying, above = above, ()
         else:
             refuse(f"has no value at line {number}")

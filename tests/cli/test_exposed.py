@@ -1,6 +1,8 @@
 """What a removed key could read stays listed until the value has really changed."""
 
+import itertools
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +74,7 @@ def test_only_the_values_that_did_not_change_are_listed(ready: Fleet) -> None:
     remove(ready, "stein")
     write_secret(ready, "secrets/dns.yaml", "a: 2\nb:\n  c: two\n  d: [x, z]\n")
     (found,) = (e for e in exposed(ready) if e["path"] == "secrets/dns.yaml")
-    assert (found["state"], found["keys"]) == ("partly", [["b", "c"]])
+    assert (found["state"], found["keys"]) == ("partly", [["b", "c"], ["b", "d", "0"]])
 
 
 def test_the_report_for_people_names_file_host_commit_and_value(ready: Fleet) -> None:
@@ -90,11 +92,204 @@ def test_the_report_for_people_names_file_host_commit_and_value(ready: Fleet) ->
     assert done.stderr == "2 files to change: nixsecrets edit FILE\n"
 
 
-def test_the_last_version_that_the_key_could_read_counts(ready: Fleet) -> None:
-    write_secret(ready, "secrets/dns.age", "second value")
+@pytest.mark.parametrize("name", ["secrets/dns.age", "secrets/dns.yaml"])
+def test_every_version_that_the_key_could_read_counts(ready: Fleet, name: str) -> None:
+    first = ready.git("rev-parse", "HEAD").strip()
+    content = "{}" if name.endswith("age") else "dns: {}\n"
+    for value in ("second", "third"):
+        write_secret(ready, name, content.format(value))
+        ready.commit(value)
+    remove(ready, "stein")
+    write_secret(ready, name, content.format("fourth"))
+    ready.commit("fourth")
+    assert name not in states(ready)
+    write_secret(ready, name, content.format("dns-canary"))  # that of the first one
+    (found,) = (e for e in exposed(ready) if e["path"] == name)
+    assert (found["state"], found["commit"]) == ("unchanged", first)
+    write_secret(ready, name, content.format("second"))
+    assert states(ready)[name] == "unchanged"
+    write_secret(ready, name, content.format("fourth"))  # which it never could read
+    assert name not in states(ready)
+
+
+@pytest.mark.parametrize("committed", [True, False])
+@pytest.mark.parametrize("value", ["1234", "a longer value"])
+@pytest.mark.parametrize("suffix", ["age", "yaml"])
+def test_a_value_is_followed_by_nixsecrets_mv(
+    ready: Fleet, suffix: str, value: str, committed: bool
+) -> None:
+    content = value if suffix == "age" else f"pin: {value}\n"
+    write_secret(ready, f"secrets/dns.{suffix}", content)
+    ready.commit("value")
+    remove(ready, "stein")
+    names = f"secrets/dns.{suffix}", f"secrets/moved.{suffix}"
+    ready.ok("mv", *names, "--yes", "--allow-revoke")
+    if committed:
+        ready.commit("moved")
+    (found,) = (e for e in exposed(ready) if e["path"] == f"secrets/moved.{suffix}")
+    assert (found["state"], found["then"]) == ("unchanged", f"secrets/dns.{suffix}")
+    write_secret(ready, f"secrets/moved.{suffix}", content.replace(value, "9876"))
+    assert f"secrets/moved.{suffix}" not in states(ready)
+    if committed:  # else nothing says what the file was made from
+        assert states(ready, "--all")[f"secrets/moved.{suffix}"] == "changed"
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_value_is_followed_by_a_plain_git_mv(ready: Fleet, before: bool) -> None:
+    write_secret(ready, "secrets/dns.yaml", "dns: another\n")
+    ready.commit("another")
+    if not before:
+        remove(ready, "stein")
+    ready.git("mv", "secrets/dns.yaml", "secrets/dns.2.yaml")
+    ready.commit("moved")
+    if before:
+        remove(ready, "stein")
+    found = {e["path"]: e for e in exposed(ready)}
+    assert found["secrets/dns.2.yaml"]["state"] == "unchanged"
+    then = "secrets/dns.2.yaml" if before else "secrets/dns.yaml"
+    assert found["secrets/dns.2.yaml"]["then"] == then
+
+
+def test_a_value_is_followed_when_its_host_is_renamed(ready: Fleet) -> None:
+    write_secret(ready, "secrets/hosts/brunnen/pin.yaml", "pin: 1\n")
+    ready.commit("pin")
+    new = kit.ssh_key("new brunnen").public
+    ready.ok("rotate-host", "brunnen", "--key", new, "--yes")
+    ready.commit("rotated")
+    ready.ok("rename-host", "brunnen", "quelle", "--yes")
+    found = {p for p, state in states(ready).items() if state == "unchanged"}
+    assert found >= {"secrets/hosts/quelle/pin.yaml", "secrets/hosts/quelle/tls.json"}
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_value_is_followed_out_of_the_folder_of_a_removed_host(
+    ready: Fleet, committed: bool
+) -> None:
+    write_secret(ready, "secrets/hosts/brunnen/pin.yaml", "pin: 1\n")
+    ready.commit("pin")
+    ready.ok("remove-host", "brunnen", "--move-to", "secrets/left", "--yes")
+    if committed:
+        ready.commit("removed")
+    found = states(ready)
+    assert found["secrets/left/pin.yaml"] == "unchanged"
+    assert found["secrets/left/tls.json"] == "unchanged"
+
+
+def test_a_value_is_followed_over_backends_and_into_other_files(ready: Fleet) -> None:
+    write_secret(ready, "secrets/dns.yaml", "a: {token: tok-en-1}\nb: another-2\n")
+    ready.commit("values")
+    remove(ready, "stein")
+    (ready.root / "secrets/dns.yaml").unlink()
+    for path, content in {
+        "secrets/token.age": "tok-en-1\n",
+        "secrets/settings.age": "TOKEN='tok-en-1'\nSIZE=3\n",
+        "secrets/fresh.age": "TOKEN=tok-en-9\n",
+        "secrets/app.yaml": "x: 1\ny: [0, tok-en-1]\n",
+        "secrets/both.json": '{"dns": "dns-canary", "more": "another-2"}',
+    }.items():
+        write_secret(ready, path, content)
+    ready.commit("elsewhere")
+    found = {e["path"]: (e["state"], e["keys"]) for e in exposed(ready)}
+    assert found == {
+        "secrets/dns.age": ("unchanged", []),
+        "secrets/token.age": ("unchanged", []),
+        "secrets/settings.age": ("partly", []),
+        "secrets/app.yaml": ("partly", [["y", "1"]]),
+        "secrets/both.json": ("unchanged", [["dns"], ["more"]]),
+    }
+    assert "then in secrets/dns.yaml" in ready.run("exposed").stdout
+
+
+def test_a_value_is_followed_from_age_to_sops_and_back(ready: Fleet) -> None:
+    write_secret(ready, "secrets/dns.age", "7")
+    ready.commit("short")
+    remove(ready, "stein")
+    (ready.root / "secrets/dns.age").unlink()
+    write_secret(ready, "secrets/dns.2.yaml", "seven: 7\n")
+    ready.commit("as sops")
+    assert states(ready)["secrets/dns.2.yaml"] == "unchanged"
+    (ready.root / "secrets/dns.2.yaml").unlink()
+    write_secret(ready, "secrets/dns.3.age", "7\n")
+    ready.commit("and back")
+    assert states(ready)["secrets/dns.3.age"] == "unchanged"
+
+
+def test_what_is_equal_by_chance_is_not_followed(ready: Fleet) -> None:
+    write_secret(ready, "secrets/dns.yaml", "port: 8080\nuser: postgres\n")
+    write_secret(ready, "secrets/app.yaml", "port: 8080\nuser: postgres\n")
+    ready.commit("values")
+    remove(ready, "stein")
+    assert "secrets/app.yaml" not in states(ready)
+
+
+NESTED = """\
+db:
+  password: one-canary
+  hosts: [two-canary, three-canary]
+users:
+- name: four-canary
+  pins: [[five-canary]]
+"8080": six-canary
+a b: {it's: seven-canary}
+-x: eight-canary
+$HOME: nine-canary
+a/b: not-nameable
+"[c]": {d: nor-this}
+"""
+PASTED = [
+    ("secrets/dns.yaml", NESTED, 9),
+    ("secrets/dns.json", '{"a": {"b": ["x-canary", {"c": "y-canary"}]}}', 2),
+    ("secrets/dns.env", "A=a-canary\nB=b-canary\n", 2),
+    ("secrets/dns.ini", "x = x-canary\n[s]\ny = y-canary\n", 2),
+]
+
+
+@pytest.mark.parametrize(("path", "content", "number"), PASTED)
+def test_every_key_path_that_is_printed_can_be_given_to_key(
+    ready: Fleet, path: str, content: str, number: int
+) -> None:
+    write_secret(ready, path, content)
+    ready.commit("keys")
+    removal = ready.run("remove-host", "stein", "--yes")
+    listed = ready.run("exposed").stdout
+    program = f"{sys.executable} -m nixsecrets cat {path} --key"
+    env = ready.env | {"PYTHONPATH": str(kit.PROJECT)}
+    for text, indent in ((removal.stderr, 6), (listed, 8)):
+        lines = text[text.rindex(f"  {path}") :].splitlines()[1:]
+        lines = list(itertools.takewhile(lambda one: one.startswith("    "), lines))
+        keys = [one.strip() for one in lines if one.startswith(" " * indent)]
+        keys = [one for one in keys if not one.startswith(("known to", "…"))]
+        assert len(keys) == number
+        values = set()
+        for key in keys:
+            shell = ("/bin/sh", "-c", f"{program} {key}")
+            values.add(kit.run_program(*shell, cwd=ready.root, env=env))
+        assert len(values) == number
+        assert all(value.endswith(b"-canary") for value in values)
+    unnamed = "2 values that --key cannot name" in removal.stderr
+    assert unnamed is path.endswith(".yaml")
+
+
+def test_a_value_of_a_later_document_cannot_be_named(ready: Fleet) -> None:
+    write_secret(ready, "secrets/dns.yaml", "a: one\n---\na: two\n")
+    ready.commit("documents")
+    remove(ready, "stein")
+    (found,) = (e for e in exposed(ready) if e["path"] == "secrets/dns.yaml")
+    assert (found["keys"], found["unnamed"]) == ([["a"]], 1)
+    assert "… and 1 value that --key cannot name" in ready.run("exposed").stdout
+
+
+def test_older_versions_that_nobody_here_can_open_are_counted(ready: Fleet) -> None:
+    bob = ready.add_user("bob")
+    ready.ok("add-user", "bob", "--key", bob.public, "--group", "dns", "--yes")
+    ready.commit("bob")
+    write_secret(ready, "secrets/dns.age", "bob reads this")
     ready.commit("second")
     remove(ready, "stein")
-    write_secret(ready, "secrets/dns.age", "dns-canary")  # the value of the first one
+    write_secret(ready, "secrets/dns.age", "third")
+    ready.operate_as("bob")
+    (said,) = (n for n in notes(ready) if "could not be opened" in n)
+    assert said.startswith("2 older versions could not be opened")  # age and yaml
     assert "secrets/dns.age" not in states(ready)
 
 
