@@ -16,6 +16,7 @@ from nixsecrets.secretfiles.sopskey import data_key
 from nixsecrets.secretfiles.sopsmeta import SopsFile, SopsFormat
 from nixsecrets.secretfiles.sopsvalues import Leaf, Names, leaves
 
+_COMMENT = ",type:comment]"
 BySops = Callable[[SopsFile, bytes], bytes]
 """Decrypts a sops file under its data key with the sops program."""
 
@@ -70,7 +71,9 @@ def opened(
 
 def _encrypted(file: SopsFile) -> Iterator[Leaf]:
     data = file.text.encode("utf-8", "surrogateescape")
-    return (one for one in leaves(file.format, data) if is_encrypted(one.value))
+    found = (one for one in leaves(file.format, data) if is_encrypted(one.value))
+    # a comment in a list is an item of it, and counts where `--key` counts
+    return (one for one in found if not str(one.value).endswith(_COMMENT))
 
 
 def _values_by_sops(

@@ -225,7 +225,10 @@ def test_what_is_equal_by_chance_is_not_followed(ready: Fleet) -> None:
 NESTED = """\
 db:
   password: one-canary
-  hosts: [two-canary, three-canary]
+  hosts:
+  # a comment, which is an item to sops
+  - two-canary
+  - three-canary
 users:
 - name: four-canary
   pins: [[five-canary]]
