@@ -29,9 +29,9 @@ def test_removing_a_host_lists_the_values_to_change(ready: Fleet) -> None:
     assert (
         "these values are still known to whoever lost access; change them:\n"
         "  secrets/app.yaml  (known to brunnen)\n"
-        "      db.user\n"
-        "      db.password\n"
-        "      list\n"
+        "      db/user\n"
+        "      db/password\n"
+        "      list/0\n"
         "  secrets/hosts/brunnen/tls.json  (known to brunnen)\n"
         "      key\n"
         "  secrets/wifi.age  (known to brunnen)\n"
