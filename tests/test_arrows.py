@@ -72,7 +72,16 @@ DOING = {
     "sopsmany",
     "sopsops",
 }
-DOING |= {"sopsrekey", "sopsrun", "sopsverify", "stream", "wrap"}
+DOING |= {
+    "sopsinplace",
+    "sopsopen",
+    "sopsrekey",
+    "sopsremarks",
+    "sopsrun",
+    "sopsverify",
+    "stream",
+    "wrap",
+}
 IMPURE = {
     "getpass",
     "io.open",

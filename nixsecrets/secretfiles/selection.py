@@ -8,6 +8,7 @@ import binascii
 import re
 from collections.abc import Callable, Iterable, Iterator
 
+from nixsecrets.secretfiles.sopscomments import Comment
 from nixsecrets.secretfiles.sopsmeta import SELECTION, Options
 from nixsecrets.secretfiles.sopsvalues import Leaf
 
@@ -18,8 +19,8 @@ _ENCRYPTED = re.compile(
 Finder = Callable[[str], Callable[[str], bool]]
 """Compiles a regular expression of Go's; ValueError where it cannot be followed."""
 
-Selector = Callable[[Leaf], bool]
-"""Tells whether a value is to be encrypted."""
+Selector = Callable[[Leaf | Comment], bool]
+"""Tells whether a value or a comment is to be encrypted."""
 
 
 def python_regex(pattern: str) -> Callable[[str], bool]:
@@ -35,11 +36,22 @@ def open_values(values: Iterable[Leaf], selects: Selector) -> Iterator[Leaf]:
             yield leaf
 
 
+def open_comments(found: Iterable[Comment], selects: Selector) -> Iterator[Comment]:
+    """Yield the comments that are not encrypted and should be.
+
+    One that sops does not keep never is, and nobody else would see to it.
+    """
+    for one in found:
+        if not is_encrypted(one.text.strip()) and (one.dropped or selects(one)):
+            yield one
+
+
 def selector(options: Options, find: Finder = python_regex) -> Selector:
     """Return what tells which values `options` want encrypted (sops.go, Tree.Encrypt).
 
     Suffixes and expressions are about any key on the path.  Of a value whose comments
-    cannot be told, options that go by comments want it encrypted.
+    cannot be told, options that go by comments want it encrypted.  A comment counts
+    among those that apply to it only where it says that all is to stay open.
 
     Raises:
         ValueError: the regular expression cannot be followed.
@@ -55,10 +67,20 @@ def selector(options: Options, find: Finder = python_regex) -> Selector:
     except re.error as error:
         raise ValueError("not a regular expression of Python") from error
     if name.endswith("_comment_regex"):
-        return lambda leaf: (
-            leaf.comments is None or (wanted is any(map(found, leaf.comments)))
-        )
+        return lambda one: _by_comments(one, found, wanted=wanted)
     return lambda leaf: wanted is any(map(found, leaf.path))
+
+
+def _by_comments(
+    one: Leaf | Comment, found: Callable[[str], bool], *, wanted: bool
+) -> bool:
+    if isinstance(one, Comment):
+        texts = one.applying if wanted else (*one.applying, one.text)
+    elif one.comments is None:
+        return True
+    else:
+        texts = one.comments
+    return wanted is any(map(found, texts))
 
 
 def is_encrypted(value: object) -> bool:

@@ -94,13 +94,13 @@ def _of_document(document: sopsyaml.Document, lines: Lines) -> Iterator[Comment]
     It belongs to what follows in its column, else to what ended above it in that.
     """
     marks, text = document.marks, lines.text
-    sops = _metadata_span(document)
+    metadata = _metadata_span(document)
     applying: tuple[str, ...] = ()
     after = 0
     for start, end in document.comments:
         while after < len(marks) and marks[after].start < start:
             after, applying = after + 1, ()
-        said = text[start + 1 : end].rstrip()
+        said = text[start + 1 : end]
         column = start - text.rfind("\n", 0, start) - 1
         around = [*marks[after : after + 1], *reversed(marks[:after])]
         level = [mark.path for mark in around if mark.column == column]
@@ -109,6 +109,10 @@ def _of_document(document: sopsyaml.Document, lines: Lines) -> Iterator[Comment]
             level = [marks[after - 1].path]
         near = [mark.path for mark in around[:2]]
         path = (*level, *near, ())[0]
+        within = path[:1] == ("sops",) and (not document.root or start < metadata[1])
+        dropped = within or metadata[0] <= start < metadata[1]
+        if path[:1] == ("sops",) and not dropped:
+            path = ()  # below the metadata sops keeps them, however they are indented
         others = dict.fromkeys(
             one[:depth] for one in near for depth in range(len(one), -1, -1)
         )
@@ -119,7 +123,7 @@ def _of_document(document: sopsyaml.Document, lines: Lines) -> Iterator[Comment]
             ((start, end),),
             applying,
             tuple(one for one in others if one != path),
-            dropped=path[:1] == ("sops",) or sops[0] <= start < sops[1],
+            dropped,
         )
         applying = (*applying, said)
 

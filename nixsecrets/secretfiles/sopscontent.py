@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.secretfiles.selection import is_encrypted, open_values, selector
+from nixsecrets.secretfiles.sopscomments import comments
 from nixsecrets.secretfiles.sopsmeta import Options, SopsFormat
 from nixsecrets.secretfiles.sopsvalues import leaves
 
@@ -76,8 +77,6 @@ def require_kept(kind: SopsFormat, plaintext: bytes, kept: bytes) -> None:
 def require_same(kind: SopsFormat, before: bytes, after: bytes) -> None:
     """Check that two texts printed by sops hold the same values and comments.
 
-    The text itself may differ: sops moves comments, and more so each time.
-
     Raises:
         SecretFileError: a value or a comment was lost.
 
@@ -85,11 +84,27 @@ def require_same(kind: SopsFormat, before: bytes, after: bytes) -> None:
     if before == after:
         return
     _require_comments(before, after)
-    yaml = kind is SopsFormat.YAML
-    if not yaml or _yaml_documents(before) != _yaml_documents(after):
+    if not same(kind, before, after):
         raise SecretFileError(
             "sops did not keep the values of the file", "try another version of sops"
         )
+
+
+def same(kind: SopsFormat, before: bytes, after: bytes) -> bool:
+    """Tell whether two texts printed by sops hold the same values and comments.
+
+    The text itself may differ: sops moves comments, and more so each time.
+
+    Raises:
+        SecretFileError: one cannot be read back.
+
+    """
+    if before == after or kind is not SopsFormat.YAML:
+        return before == after
+    if _yaml_documents(before) != _yaml_documents(after):
+        return False
+    had, has = (Counter(c.text for c in comments(kind, t)) for t in (before, after))
+    return had == has
 
 
 def _require_comments(before: bytes, after: bytes) -> None:

@@ -8,23 +8,25 @@ a person's identity.  Bytes in, bytes out; nothing is believed to be right befor
 `sopsverify` has read it back.
 """
 
-import os
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.keys.identities import Identity, X25519Identity
 from nixsecrets.keys.recipients import Recipient
-from nixsecrets.secretfiles import sopscontent, sopsgrant, sopsmeta, sopsrekey
+from nixsecrets.secretfiles import (
+    sopscontent,
+    sopsgrant,
+    sopsinplace,
+    sopsmeta,
+)
 from nixsecrets.secretfiles.program import Layout, SopsProgram
 from nixsecrets.secretfiles.sopsgrant import SopsSealed
-from nixsecrets.secretfiles.sopsjson import JsonBlock
-from nixsecrets.secretfiles.sopskey import data_key, mac_of
+from nixsecrets.secretfiles.sopskey import data_key
 from nixsecrets.secretfiles.sopsmeta import Options, SopsFile, SopsFormat
-from nixsecrets.secretfiles.sopsyaml import YamlBlock
-
-_DATA_KEY_SIZE = 32
+from nixsecrets.secretfiles.sopsopen import decrypt as decrypt
+from nixsecrets.secretfiles.sopsopen import decrypt_with_key as decrypt_with_key
+from nixsecrets.secretfiles.sopsopen import layout_of as layout_of
 
 
 def reencrypt(
@@ -53,7 +55,7 @@ def reencrypt(
     file = sopsmeta.parse(path, data)
     key = data_key(file, identities)
     if not _chooses_others(file, options):
-        sealed = _rekeyed(file, key, recipients)
+        sealed = sopsinplace.rekeyed(file, key, recipients, sops, workdir)
         if sealed is not None:
             return sealed
     staged, throw_away = sopsgrant.with_throw_away(file, key)
@@ -143,41 +145,6 @@ def replace_content(
     return _rotated(file, current, throw_away, recipients, kept, key, sops, workdir)
 
 
-def decrypt(
-    path: str,
-    data: bytes,
-    identities: Sequence[Identity],
-    *,
-    sops: SopsProgram,
-    workdir: Path,
-) -> bytes:
-    """Return the plaintext as sops prints it, after it checked the MAC.
-
-    Raises:
-        IdentityError: no identity opens an age entry.
-        SecretFileError: the file is damaged, its MAC is wrong, or it has key groups.
-        ProgramError: sops does not run.
-
-    """
-    file = sopsmeta.parse(path, data)
-    key = data_key(file, identities)
-    return decrypt_with_key(file, key, sops=sops, workdir=workdir)
-
-
-def decrypt_with_key(
-    file: SopsFile, key: bytes, *, sops: SopsProgram, workdir: Path
-) -> bytes:
-    """Return the plaintext of a file whose data key is known; raises as `decrypt`."""
-    staged, throw_away = sopsgrant.with_throw_away(file, key)
-    return sops.decrypt(
-        staged,
-        kind=file.format,
-        identity=throw_away.secret_text(),
-        layout=layout_of(file),
-        workdir=workdir,
-    )
-
-
 def _create(
     kind: SopsFormat,
     plaintext: bytes,
@@ -242,24 +209,6 @@ def _same(file: SopsFile, recipients: Sequence[Recipient]) -> bool:
     return file.agree and {e.recipient for e in file.entries} == set(recipients)
 
 
-def _rekeyed(
-    file: SopsFile, old_key: bytes, recipients: Sequence[Recipient]
-) -> SopsSealed | None:
-    """Give the values a new data key in place, None where only sops can do it."""
-    new_key = os.urandom(_DATA_KEY_SIZE)
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    changed = sopsrekey.rekeyed(file, old_key, new_key, now)
-    values = mac_of(file, old_key)
-    if changed is None or values is None:
-        return None
-    _require_readers(recipients)
-    written = tuple(sopsgrant.wrapped(new_key, recipient) for recipient in recipients)
-    pairs = list(map(sopsgrant.pair, written))
-    edits = [*changed, *file.blocks[0].only(*pairs[0])]
-    single = sopsmeta.parse_as(file.format, sopsgrant.edited(file, edits))
-    return sopsgrant.with_entries(single, pairs, written, new_key, values=values)
-
-
 def _rotated(
     file: SopsFile,
     staged: bytes,
@@ -303,20 +252,12 @@ def _finished(
     plaintext: bytes,
 ) -> SopsSealed:
     """Write the readers' entries in the place of the throw-away one."""
-    _require_readers(recipients)
+    sopsinplace.require_readers(recipients)
     file = sopsmeta.parse_as(kind, encrypted)
     key = data_key(file, [throw_away])
     written = tuple(sopsgrant.wrapped(key, recipient) for recipient in recipients)
     pairs = list(map(sopsgrant.pair, written))
     return sopsgrant.with_entries(file, pairs, written, key, plaintext)
-
-
-def _require_readers(recipients: Sequence[Recipient]) -> None:
-    if not recipients:
-        raise SecretFileError(
-            "a secret without readers could never be opened again",
-            "give the rule readers, or name somebody in `always`",
-        )
 
 
 def _labelled(file: SopsFile) -> list[Recipient]:
@@ -336,14 +277,3 @@ def _options_for(
 ) -> Options:
     """Return the options that sops follows for this format (binary: none)."""
     return () if kind is SopsFormat.BINARY else sopsmeta.canonical_options(options)
-
-
-def layout_of(file: SopsFile) -> Layout:
-    """Return the indentation that the file has, so that it keeps it."""
-    match file.blocks[0]:
-        case YamlBlock() as block:
-            return Layout(yaml=block.indent)
-        case JsonBlock() as block if block.indent and not block.indent.strip(" "):
-            return Layout(json=len(block.indent))
-        case _:
-            return Layout()

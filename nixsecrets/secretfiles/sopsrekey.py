@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import os
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from nixsecrets.errors import SecretFileError
@@ -22,7 +23,7 @@ from nixsecrets.secretfiles.sopsvalues import Leaf, leaves
 _TOKEN = re.compile(r"ENC\[AES256_GCM,[^\]\n]*+\]")
 _PARTS = re.compile(
     r"ENC\[AES256_GCM,data:([A-Za-z0-9+/=]++),iv:([A-Za-z0-9+/=]++),"
-    r"tag:([A-Za-z0-9+/=]++),type:(str|int|float|bool|bytes)\]"
+    r"tag:([A-Za-z0-9+/=]++),type:(str|int|float|bool|bytes|comment)\]"
 )
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _MAC_ONLY = "mac_only_encrypted"
@@ -39,29 +40,35 @@ class _Value(NamedTuple):
     type: str
 
 
-def rekeyed(file: SopsFile, old: bytes, new: bytes, now: str) -> list[Edit] | None:
+def rekeyed(
+    file: SopsFile, old: bytes, new: bytes, now: str, *, comments: int = 0
+) -> list[Edit] | None:
     """Return the edits that encrypt every value under `new` instead of `old`.
 
     `now` (RFC 3339, UTC, no fractions) becomes the time of the change.  The entries
-    keep the old data key: they are the caller's.  None where the file holds anything
-    but encrypted values, or several documents, or its MAC does not fit them.
+    keep the old data key: they are the caller's, as are the encrypted `comments`, whose
+    number is needed.  None where the file holds anything else but encrypted values, or
+    several documents, or its MAC does not fit them.
     """
     if len(file.blocks) > 1 or file.others or dict(file.options).get(_MAC_ONLY):
         return None
     values = _opened(file, old)
     if values is None:
         return None
-    joined = b"".join(value.plaintext for value in values)
+    # sops writes the comments of a list as its items
+    hashed = (value for value in values if value.type != "comment")
+    joined = b"".join(value.plaintext for value in hashed)
     found = hashlib.sha512(joined).hexdigest().upper().encode()
     if mac_of(file, old) != found:
         return None
-    tokens = {v.token: _token(new, v.plaintext, v.about, v.type) for v in values}
-    tokens[file.mac] = _token(new, found, now.encode(), "str")
+    tokens = {v.token: sealed(new, v.plaintext, v.about, v.type) for v in values}
+    tokens[file.mac] = sealed(new, found, now.encode(), "str")
     edits = [(*m.span(), tokens.get(m[0])) for m in _TOKEN.finditer(file.text)]
     changed = [(start, end, text) for start, end, text in edits if text is not None]
     time = _dated(file, now)
-    # comments are not among the values, and every value has to be found
-    if time is None or not len(edits) == len(changed) == len(values) + 1:
+    # every value has to be found, and nothing else may be encrypted
+    count = len(values) + 1
+    if time is None or len(changed) != count or len(edits) != count + comments:
         return None
     return [*changed, time]
 
@@ -96,27 +103,38 @@ def _told_apart(values: list[_Value]) -> bool:
 
 
 def _open(leaf: Leaf, key: bytes) -> _Value | None:
+    return opened(leaf.value, leaf.path, key) if isinstance(leaf.value, str) else None
+
+
+def about(path: Sequence[str]) -> bytes:
+    """Return what sops binds a value to: the keys above it."""
+    return (":".join(path) + ":").encode("utf-8", "surrogateescape")
+
+
+def opened(token: str, path: Sequence[str], key: bytes) -> _Value | None:
+    """Open a value that stands at `path`; None where `key` does not open it there."""
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    parts = isinstance(leaf.value, str) and _PARTS.fullmatch(leaf.value)
+    parts = _PARTS.fullmatch(token)
     if not parts:
         return None
-    about = "".join(f"{name}:" for name in leaf.path).encode("utf-8", "surrogateescape")
+    bound = about(path)
     try:
         data, iv, tag = (binascii.a2b_base64(part) for part in parts.group(1, 2, 3))
-        plaintext = AESGCM(key).decrypt(iv, data + tag, about)
+        plaintext = AESGCM(key).decrypt(iv, data + tag, bound)
     except (InvalidTag, ValueError):
         return None
-    return _Value(parts[0], plaintext, about, parts[4])
+    return _Value(parts[0], plaintext, bound, parts[4])
 
 
-def _token(key: bytes, plaintext: bytes, about: bytes, kind: str) -> str:
+def sealed(key: bytes, plaintext: bytes, about: bytes, kind: str) -> str:
+    """Return what sops writes for a value: encrypted, and bound to `about`."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     iv = os.urandom(_IV_SIZE)
-    sealed = AESGCM(key).encrypt(iv, plaintext, about)
-    data, tag = sealed[:-_TAG_SIZE], sealed[-_TAG_SIZE:]
+    both = AESGCM(key).encrypt(iv, plaintext, about)
+    data, tag = both[:-_TAG_SIZE], both[-_TAG_SIZE:]
     texts = (
         binascii.b2a_base64(part, newline=False).decode() for part in (data, iv, tag)
     )

@@ -98,7 +98,7 @@ def verify_values(
         ProgramError: sops does not run.
 
     """
-    told = [pair for pair in written if pair[1].values is not None]
+    told = [(f, s) for f, s in written if s.values is not None and s.digest is None]
     read = _read_at_once(told, sops, workdir) if len(told) > 1 else set()
     for place, (file, sealed) in enumerate(told):
         if place not in read or _judged_by_more(file):

@@ -419,7 +419,7 @@ def test_a_document_that_is_left_out_is_caught(
 
 def sops_rotates(patch: Patch) -> None:
     """Let no file be one whose values we understand."""
-    patch.setattr(sopsrekey, "rekeyed", lambda *_: None)
+    patch.setattr(sopsrekey, "rekeyed", lambda *_, **__: None)
 
 
 def rotating(
@@ -485,7 +485,7 @@ def test_wrong_rotations_are_caught(
 
 def rekeying(patch: Patch, change: Callable[[bytes], bytes], *, mac: bool) -> None:
     """Encrypt other values, or another MAC, than those that were opened."""
-    right = sopsrekey._token
+    right = sopsrekey.sealed
 
     def wrong(key: bytes, plaintext: bytes, about: bytes, kind: str) -> str:
         is_mac = re.fullmatch(rb"[0-9A-F]{128}", plaintext) is not None
@@ -493,7 +493,7 @@ def rekeying(patch: Patch, change: Callable[[bytes], bytes], *, mac: bool) -> No
             key, change(plaintext) if is_mac is mac else plaintext, about, kind
         )
 
-    patch.setattr(sopsrekey, "_token", wrong)
+    patch.setattr(sopsrekey, "sealed", wrong)
 
 
 def values_turned(patch: Patch) -> None:

@@ -46,7 +46,7 @@ FOUND = [
     (" in sops", ("sops",), True),
     (" beside mac", ("sops",), True),
     (" between", (), True),
-    (" below version", ("sops",), True),
+    (" below version", (), False),
     (" behind", (), False),
 ]
 DOTENV = "# top\nA=1 # no\n#\n#two\nsops_mac=x\n # no\n# end"
