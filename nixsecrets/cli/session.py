@@ -68,6 +68,7 @@ class Session:
             recovered = recovery.recover(self.repo)
             if recovered is not None:
                 ui.say(f"nixsecrets: {recovered.message}")
+                ui.say_lines(recovered.lines)
             yield
 
 

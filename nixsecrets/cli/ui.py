@@ -6,7 +6,7 @@ Colours and progress only on a terminal; nothing here decides anything.
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO, Protocol
 
@@ -90,6 +90,12 @@ def say(text: str = "") -> None:
     sys.stderr.write(text + "\n")
 
 
+def say_lines(lines: Iterable[str]) -> None:
+    """Write lines of talk to stderr."""
+    for line in lines:
+        say(line)
+
+
 def warn(message: str, hint: str | None = None) -> None:
     """Write a warning and its hint to stderr."""
     say(f"nixsecrets: {_style('warning', '33')}: {message}")
@@ -100,7 +106,7 @@ def warn_unfinished() -> None:
     """Say that another run is, or was, replacing files."""
     warn(
         "another run is at work, or was cut short, while it replaces files",
-        "if none is running, the next command that writes completes it",
+        "if none is running: nixsecrets recover",
     )
 
 

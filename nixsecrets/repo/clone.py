@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from nixsecrets.errors import NixsecretsError
-from nixsecrets.repo import files, journal, locking, owned
+from nixsecrets.repo import files, journal, locking, owned, userstate
 from nixsecrets.repo.git import STAGING_NAME
 from nixsecrets.repo.remembered import Remembered, parse, render
 from nixsecrets.repo.tree import MAP_NAME, Repo
@@ -46,10 +46,8 @@ class Clone:
         if repo.git is not None:
             below = repo.relative_to_top(place)
             return cls(repo.git.common, (STAGING_NAME, _FOLDER), below)
-        state = env.get("XDG_STATE_HOME", "")
-        base = Path(state) if state.startswith("/") else Path.home() / ".local/state"
         name = hashlib.sha256(os.fsencode(place)).hexdigest()[:32]
-        return cls(base, (STAGING_NAME, name), MAP_NAME)
+        return cls(userstate.base(env), (STAGING_NAME, name), MAP_NAME)
 
     @property
     def place(self) -> Path:

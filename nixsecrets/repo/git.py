@@ -59,7 +59,7 @@ class Git:
         there (another owner, damage).
         """
         folder = folder.resolve()
-        places = ("--git-common-dir", "--git-path", STAGING_NAME)
+        places = ("--git-common-dir", "--git-dir")
         arguments = ("--is-inside-work-tree", "--show-cdup", *places)
         try:
             asked = ("rev-parse", "--path-format=absolute", *arguments)
@@ -83,8 +83,9 @@ class Git:
             )
         # `..` steps only in the first, any byte but NUL in the others
         up, _, places_found = answers.partition("\n")
-        common, staging = _two_places(places_found)
-        return cls((folder / up).resolve(), staging, common, index_file)
+        common, own = _two_places(places_found)
+        # not resolved: a link that stands for it is to be seen
+        return cls((folder / up).resolve(), own / STAGING_NAME, common, index_file)
 
     def ls_files(self, folder: Path) -> list[str]:
         """Return the names below `folder`, relative to it, tracked or would-be-added.
@@ -359,17 +360,21 @@ def _batches(paths: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _two_places(text: str) -> tuple[Path, Path]:
-    """Return two paths, the second below the first, that a line feed separates.
+    """Return two paths that a line feed separates, though either may hold some itself.
 
-    Either may hold line feeds itself.
+    They are the folder that all work trees share and the one of this work tree: the
+    same, or below its `worktrees`.
     """
+    middle = len(text) // 2
+    if text[:middle] == text[middle + 1 :]:
+        return Path(text[:middle]).resolve(), Path(text[:middle]).resolve()
     end = text.find("\n")
-    while end != -1 and not text.startswith(text[:end] + "/", end + 1):
+    while end != -1 and not text.startswith(text[:end] + "/worktrees/", end + 1):
         end = text.find("\n", end + 1)
     if end == -1:
         raise ProgramError(
             "git rev-parse gives paths that do not fit together",
-            "see `git rev-parse --git-common-dir --git-path x` in this folder",
+            "see `git rev-parse --git-common-dir --git-dir` in this folder",
         )
     return Path(text[:end]).resolve(), Path(text[end + 1 :]).resolve()
 

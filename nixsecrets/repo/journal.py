@@ -8,6 +8,7 @@ and `recovery` (the run after one that died) to say.
 # ruff: noqa: PTH118, PTH120 (strings, as in `files`)
 
 import contextlib
+import dataclasses
 import errno
 import json
 import os
@@ -17,12 +18,14 @@ from enum import StrEnum
 from typing import Any, Self
 
 from nixsecrets.errors import ConflictError, NixsecretsError
-from nixsecrets.repo import files, fsops
+from nixsecrets.repo import files, fsops, locking, userstate
 from nixsecrets.repo.git import JOURNAL_NAME as JOURNAL_NAME
 from nixsecrets.repo.tree import Repo
 
 _BESIDE_NAME = "beside"
-_VERSION = {"nixsecrets-journal": 1}
+_VERSION = {"nixsecrets-journal": 2}
+_UNSIGNED = {"nixsecrets-journal": 1}  # what was written before a journal had a MAC
+_VERSIONS = (_VERSION, _UNSIGNED)
 _NOT_A_FILE = frozenset({errno.ELOOP, errno.EINVAL, errno.ENOTDIR, errno.ENXIO})
 
 
@@ -94,8 +97,7 @@ class Entry:
         """Check the fields of one line.  Raises `ValueError` or `TypeError`."""
         entry = cls(**fields)
         for folder in (entry.path, entry.beside or "x"):
-            parts = folder.lower().split("/")
-            if {"", ".", "..", ".git"} & set(parts):
+            if not _inside(folder):
                 raise ValueError(folder)
         if entry.staged is not None and not files.STAGED_NAME.fullmatch(entry.staged):
             raise ValueError(entry.staged)
@@ -111,6 +113,7 @@ class Journal:
     """
 
     entries: tuple[Entry, ...]
+    mac: str | None = None
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Self:
@@ -118,8 +121,8 @@ class Journal:
         return cls(tuple(sorted(entries, key=lambda entry: entry.staged is None)))
 
     def render(self) -> bytes:
-        """Return the text: JSON Lines, the first with version and number of lines."""
-        head = _VERSION | {"entries": len(self.entries)}
+        """Return the text: JSON Lines, the first with version, number and MAC."""
+        head = _VERSION | {"entries": len(self.entries), "mac": self.mac}
         lines = (head, *(entry.fields() for entry in self.entries))
         return "".join(json.dumps(line) + "\n" for line in lines).encode()
 
@@ -129,14 +132,37 @@ class Journal:
         try:
             head, *lines = [json.loads(line) for line in text.splitlines()]
             entries = tuple(Entry.parse(line) for line in lines)
-            if head != _VERSION | {"entries": len(entries)}:
+            mac = head.pop("mac", None)
+            if head not in [one | {"entries": len(entries)} for one in _VERSIONS]:
                 raise ValueError(head)
+            if not entries or not isinstance(mac, str | None):
+                raise ValueError(mac)
         except (ValueError, TypeError, AttributeError) as error:
             raise ConflictError(
                 "the journal of an interrupted run is damaged",
                 "`nixsecrets recover --discard` drops it, then see `git status`",
             ) from error
-        return cls(entries)
+        return cls(entries, mac)
+
+    def signed(self, repo: Repo) -> Self:
+        """Return the journal with this person's MAC, without where they have no key."""
+        mac = userstate.sign(os.environ, self._claim(repo))
+        return dataclasses.replace(self, mac=mac)
+
+    def is_ours(self, repo: Repo) -> bool:
+        """Tell whether this person began the run, on this machine and in this place.
+
+        Not so for what came with the repository, whoever owns it now.
+        """
+        if self.mac is None:
+            return False
+        return userstate.is_signed(os.environ, self._claim(repo), self.mac)
+
+    def _claim(self, repo: Repo) -> bytes:
+        """Return what the MAC is of: the entries, and where they are to take effect."""
+        unsigned = dataclasses.replace(self, mac=None).render()
+        places = (os.fsencode(place) for place in (repo.top, repo.staging))
+        return b"\0".join((*places, unsigned))
 
     def untouched(self, repo: Repo) -> bool:
         """Tell whether not one path has been replaced or removed yet."""
@@ -149,12 +175,14 @@ class Journal:
 def unfinished(repo: Repo) -> Journal | None:
     """Return the journal of a run that is at work or was interrupted, None if none.
 
-    Takes no lock and changes nothing.  None too where the staging folder is another
-    person's: a reader need not know, and a writer fails at the lock.  Raises
+    Takes no lock and changes nothing.  None too where the staging folder is a link or
+    another person's: a reader need not know, and a writer fails at the lock.  Raises
     `ConflictError` where the journal is damaged.
     """
     path = _path(repo)
     try:
+        if locking.staging_objection(repo) is not None:
+            return None
         return Journal.parse(files.read_bytes_nofollow(path))
     except (FileNotFoundError, PermissionError):
         return None
@@ -164,7 +192,7 @@ def unfinished(repo: Repo) -> Journal | None:
 
 def publish(repo: Repo, journal: Journal) -> None:
     """Make the journal durable.  Raises `OSError`; the journal may be there then."""
-    files.write_durably(_path(repo), journal.render())
+    files.write_durably(_path(repo), journal.signed(repo).render())
 
 
 def withdraw(repo: Repo) -> None:
@@ -251,7 +279,13 @@ def _folders_beside(note: str) -> list[str]:
         found = json.loads(files.read_bytes_nofollow(note))
     except (OSError, ValueError):
         return []
-    return [folder for folder in found if ".." not in folder.split("/")]
+    listed = found if isinstance(found, list) else []
+    return [one for one in listed if isinstance(one, str) and _inside(one)]
+
+
+def _inside(folder: str) -> bool:
+    parts = folder.lower().split("/")
+    return not {"", ".", "..", ".git"} & set(parts)
 
 
 def drop_waiting(folder: str) -> int:

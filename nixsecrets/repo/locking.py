@@ -3,15 +3,16 @@
 The kernel drops the lock when its holder dies.  Readers never take it.
 """
 
+# ruff: noqa: PTH116, PTH120 (strings, as in `files`)
+
 import contextlib
 import fcntl
 import os
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from nixsecrets.errors import ConflictError
-from nixsecrets.repo import files, fsops
+from nixsecrets.errors import ConflictError, quoted
+from nixsecrets.repo import files, fsops, owned
 from nixsecrets.repo.tree import Repo
 
 LOCK_NAME = "lock"
@@ -78,19 +79,33 @@ def locked(
 
 
 def prepare_staging(repo: Repo) -> None:
-    """Make the staging folder, mode 0700, or make sure that it is one."""
+    """Make the staging folder, mode 0700, or make sure that it is ours alone.
+
+    Raises `ConflictError` where it is a link or a file, another user's, or others may
+    write to it: what lies in it decides what the next run puts in place.
+    """
     path = str(repo.staging)
     try:
         with contextlib.suppress(FileExistsError):
             files.make_folder(path, 0o700)
-        mode = os.lstat(path).st_mode
+        objection = staging_objection(repo)
     except OSError as error:
         raise files.explained(error, "make the folder", path) from error
-    if not stat.S_ISDIR(mode):
+    if objection is not None:
         raise ConflictError(
-            "the staging folder's name is taken by a file or a link",
-            f"look at {path} and remove it",
+            f"the staging folder {quoted(path)} cannot be trusted: {objection}",
+            "look at what is in it, and remove it or make it yours alone (chmod 700)",
         )
+
+
+def staging_objection(repo: Repo) -> str | None:
+    """Return why the staging folder is not to be trusted, None if it is.
+
+    Raises `OSError` where there is none.
+    """
+    path = str(repo.staging)
+    around = os.stat(os.path.dirname(path))
+    return owned.objection(os.lstat(path), folder=True, around=around)
 
 
 def _acquire(

@@ -19,27 +19,39 @@ _CHOICE = (
     "`nixsecrets recover --finish` puts the interrupted run's files in place,"
     " `nixsecrets recover --discard` leaves everything as it is now"
 )
+_FOREIGN = (
+    "if it came with the repository: `nixsecrets recover --discard`"
+    "\nif it is yours (of an older nixsecrets, another user, or the folder was moved):"
+    " `nixsecrets recover` lists its files and asks"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
     """What was done about an interrupted run.
 
-    `replaced` are the paths that got the run's content now, `dropped` counts staged
-    files that were thrown away, `kept` pairs each path that a forced end overwrote with
-    where its content was saved.
+    `replaced` are the paths that got the run's content now, `removed` those that it
+    wanted gone; `dropped` counts staged files that were thrown away, `kept` pairs each
+    path that a forced end overwrote with where its content was saved.
     """
 
     replaced: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
     dropped: int = 0
     kept: tuple[tuple[str, Path], ...] = ()
     completed: bool = False
 
     @property
+    def lines(self) -> tuple[str, ...]:
+        """Return a line for each file that is another one now."""
+        replaced = (f"  replaced    {quoted(path)}" for path in self.replaced)
+        return (*replaced, *(f"  removed     {quoted(path)}" for path in self.removed))
+
+    @property
     def message(self) -> str:
         """One line for a person: what was found and what was done about it."""
         if self.completed:
-            number = _files(len(self.replaced))
+            number = _files(len(self.replaced) + len(self.removed))
             kept = [
                 f"; {quoted(path)} as it was is kept in {p}" for path, p in self.kept
             ]
@@ -48,17 +60,39 @@ class Recovered:
         return f"dropped what an interrupted run had staged ({number})"
 
 
-def recover(repo: Repo) -> Recovered | None:
+def foreign(repo: Repo) -> tuple[str, ...]:
+    """Return a line for each file of a run that this person did not begin here.
+
+    Nothing where there is none.  Raises `ConflictError` where the journal is damaged.
+    """
+    found = journal.unfinished(repo)
+    if found is None or found.is_ours(repo):
+        return ()
+    return tuple(
+        f"  {'remove' if entry.after is None else 'replace':<12}"
+        f"{quoted(repo.shown(entry.path))}"
+        for entry in found.entries
+    )
+
+
+def recover(repo: Repo, *, agreed: bool = False) -> Recovered | None:
     """Do what can be done without a person; None where no run was interrupted.
 
-    Only staged: dropped.  Journal there: completed.  Raises `ConflictError`, and
-    changes nothing, where a path is neither what it was before that run nor after, or
-    the run's file for it is gone or damaged.
+    Only staged: dropped.  Journal there: completed; one that this person did not write
+    only if a person `agreed`, since it may have come with the repository.  Raises
+    `ConflictError`, and changes nothing, where nobody did, where a path is neither what
+    it was before that run nor after, or where the run's file for it is gone or damaged.
     """
     found = journal.unfinished(repo)
     if found is None:
         dropped = journal.drop_staged(repo)
         return Recovered(dropped=dropped) if dropped else None
+    if not agreed and not found.is_ours(repo):
+        raise ConflictError(
+            "an interrupted run is recorded here that you did not begin on this"
+            f" machine; it would change {_names(repo, found.entries)}",
+            _FOREIGN,
+        )
     pending, changed = _sorted_out(repo, found)
     if changed:
         raise ConflictError(
@@ -129,8 +163,9 @@ def _complete(
         )
     journal.carry_out(repo, Journal.of(entries))
     journal.drop_staged(repo)
-    replaced = tuple(repo.shown(entry.path) for entry in entries)
-    return Recovered(replaced=replaced, kept=kept, completed=True)
+    replaced = tuple(repo.shown(e.path) for e in entries if e.after is not None)
+    removed = tuple(repo.shown(e.path) for e in entries if e.after is None)
+    return Recovered(replaced, removed, kept=kept, completed=True)
 
 
 def _whole(repo: Repo, entry: Entry) -> bool:

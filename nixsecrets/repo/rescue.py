@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.repo import files, fsops, private
-from nixsecrets.repo.locking import prepare_staging
+from nixsecrets.repo.locking import prepare_staging, staging_objection
 from nixsecrets.repo.tree import Repo
 
 _FOLDER = "kept"
@@ -77,7 +77,10 @@ def _in_staging(repo: Repo) -> Path:
 
 def kept(repo: Repo, env: Mapping[str, str], path: str | None = None) -> list[Kept]:
     """Return the kept texts of this repository (of one secret), the oldest first."""
-    places = [*(repo.staging / _FOLDER).glob("*")]
+    places = []
+    with contextlib.suppress(OSError):
+        if staging_objection(repo) is None:
+            places += (repo.staging / _FOLDER).glob("*")
     for parent in private.plaintext_folders(env):
         places += parent.glob(_PREFIX + "*/text")
     found = (_read_head(repo, place) for place in places)

@@ -400,7 +400,7 @@ def test_a_link_in_the_place_of_the_staging_folder_is_refused(
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
     bare.staging.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ConflictError, match="taken by a file or a link"):
+    with pytest.raises(ConflictError, match="cannot be trusted: it is a link"):
         put(bare, WIFI)
 
 
