@@ -77,7 +77,7 @@ def _in_staging(repo: Repo) -> Path:
 
 def kept(repo: Repo, env: Mapping[str, str], path: str | None = None) -> list[Kept]:
     """Return the kept texts of this repository (of one secret), the oldest first."""
-    places = []
+    places: list[Path] = []
     with contextlib.suppress(OSError):
         if staging_objection(repo) is None:
             places += (repo.staging / _FOLDER).glob("*")
