@@ -203,6 +203,7 @@ def _sops(job: Job, bench: Bench) -> sopsgrant.SopsSealed:
         content,
         recipients=job.recipients,
         options=step.options,
+        rotate=bool(step.dropped),
         sops=bench.sops,
         workdir=bench.workdir,
     )

@@ -21,6 +21,7 @@ from nixsecrets.plan import Action, Plan, Reason, Step
 from nixsecrets.policy.model import Desired, Reader
 from nixsecrets.problems import problems
 from nixsecrets.secretfiles.sniff import format_for
+from nixsecrets.secretfiles.sopsoptions import canonical_options
 from nixsecrets.secretfiles.state import Actual, Damaged
 from nixsecrets.steps import Context, change, converge, settled, wanted_options
 from nixsecrets.world import ATTRIBUTES, MAP_NAME, World
@@ -157,7 +158,9 @@ def content_plan(
     """Return the plan that gives a secret new content, to the readers it has.
 
     A new secret, one whose readers cannot be told, and with `as_mapped` any other,
-    goes to whom its rule says.  `actual` is the file as it is, None for a new one.
+    goes to whom its rule says.  Where the readers stay, so does the data key of a sops
+    file, and with it entries that are not age.  `actual` is the file as it is, None
+    for a new one.
 
     Raises:
         SecretFileError: no rule names a path whose readers are not known.
@@ -183,6 +186,10 @@ def content_step(
         )
     wanted = {reader.recipient.key_id for reader in readers}
     had = {recipient.key_id for recipient in have}
+    options = _content_options(actual, want)
+    kept = actual and {r.recipient for r in readers} == set(have)
+    if as_mapped or (actual and canonical_options(options) != actual.options):
+        kept = False
     return Step(
         path,
         backend,
@@ -194,8 +201,9 @@ def content_step(
         ),
         target=readers,
         before=actual.sha256 if actual else None,
-        options=_content_options(actual, want),
+        options=options,
         armored=actual.armored if actual else bool(want and want.rule.armor),
+        dropped=actual.others if actual and not kept else (),
     )
 
 

@@ -144,14 +144,14 @@ def find_exposed(world: World, history: History, blob: Read, opener: Open) -> Re
     used = world.map.keys_in_use
     retired = [one for one in world.map.retired if one.key.key_id not in used]
     if not retired:
-        return Report(())
+        return Report((), tuple(_foreign_notes(world)))
     lock = _past_lock(past) if any(not _tagged(r.key) for r in retired) else Lock()
     readable = list(_readable(world, past, retired, lock))
     judge = _Judge(world, past, opener)
     exposures = judge.exposures(readable) if readable else ()
     unseen = _never_in_use(past, retired)
     notes = _notes(past, unseen, judge.unopened)
-    return Report(tuple(exposures), tuple(notes))
+    return Report(tuple(exposures), (*notes, *_foreign_notes(world)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +203,17 @@ def _notes(past: _Past, unseen: Sequence[Retired], unopened: int) -> Iterator[st
             f"the history never shows the key of {one.name} ({one.key.fingerprint}) in "
             "use: it was rewritten or begins later, and what the key read is not known"
         )
+
+
+def _foreign_notes(world: World) -> Iterator[str]:
+    """Yield who reads files today whom no map can name, and so none can retire."""
+    found: dict[str, list[str]] = {}
+    for path, actual in world.secrets.items():
+        for key in actual.others:
+            found.setdefault(str(key), []).append(path)
+    for name, paths in found.items():
+        files = "1 file" if len(paths) == 1 else f"{len(paths)} files"
+        yield f"{name}, which the map does not name, can read {files}: nixsecrets rekey"
 
 
 def _past_lock(past: _Past) -> Lock:

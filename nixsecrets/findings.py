@@ -35,6 +35,7 @@ class Code(StrEnum):
     UNKNOWN = "NS011"
     REFUSED = "NS012"
     UNUSABLE = "NS013"
+    FOREIGN_READER = "NS014"
     UNMANAGED = "NS020"
     NO_SUCH_NAME = "NS021"
     HOST_READS_NOTHING = "NS022"
@@ -227,6 +228,22 @@ CATALOGUE: Mapping[Code, Kind] = {
         "For example an ssh-rsa host key for a sops file, or post-quantum and classic"
         " keys together in one age file. Give that reader another key, or take it from"
         " the rule.",
+    ),
+    Code.FOREIGN_READER: Kind(
+        "foreign-reader",
+        "a PGP, KMS or Vault entry that the map does not name",
+        _E,
+        "The metadata of this sops file names a reader that is not an age key:"
+        " `pgp:`, `awskms:`, `gcpkms:`, `azurekv:`, `vault:` or `hckms:`. Whoever holds"
+        " that key can decrypt the file. Anybody who can push can add such an entry,"
+        " and stock `sops rotate` and `sops updatekeys` send the new data key to the"
+        " address in it, together with your credentials.\n\nnixsecrets never contacts"
+        " such a service and never wraps a key for it. A grant, `edit` and `set` leave"
+        " the entry as it is, because the data key stays the same; `nixsecrets rekey"
+        " FILE`, and every other re-encryption, gives the file a new data key and drops"
+        " the entry. That is a revocation: you are asked, or agree with"
+        " `--allow-revoke`. Afterwards change the values, which the dropped reader may"
+        " know.",
     ),
     Code.UNMANAGED: Kind(
         "unmanaged",
@@ -515,6 +532,7 @@ _FIXES: Mapping[Code, str] = {
     Code.NOT_A_FILE: "{git} rm --cached {file}",
     Code.STALE: "{nixsecrets} rekey {file}",
     Code.UNKNOWN: "{nixsecrets} rekey {file}",
+    Code.FOREIGN_READER: "{nixsecrets} rekey {file}",
     Code.OUT_OF_DATE: "{nixsecrets} sync",
     Code.DECLARED_UNREADABLE: "{nixsecrets} why {file}",
     Code.DECLARED_FORM: "{nixsecrets} rekey {file}",
@@ -549,6 +567,11 @@ def shell_word(text: str) -> str:
     import shlex
 
     return shlex.quote(text) if text.isprintable() else quoted(text)
+
+
+def foreign_reader(key: object) -> str:
+    """Return the message about a key that is not age's and that no map names."""
+    return f"can be read by {key}, which the map does not name"
 
 
 def failing(findings: Iterable[Finding], *, strict: bool = False) -> list[Finding]:

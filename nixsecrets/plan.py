@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from nixsecrets.findings import Code, Finding
+from nixsecrets.keys.foreign import ForeignKey
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import KeyId
 from nixsecrets.policy.model import Reader
@@ -49,7 +50,8 @@ class Step:
     `target` are the readers afterwards, in the order they are written; `before` is the
     SHA-256 (hex) of the file now, None where there is none; `text` is the new content
     of a generated file (`write` only; None for the lock, whose hashes come last);
-    `origin` is where a moved file comes from.
+    `origin` is where a moved file comes from; `dropped` are the keys that are not age
+    (PGP, KMS, Vault) which lose access: no reader that the map can name.
     """
 
     path: str
@@ -64,6 +66,17 @@ class Step:
     origin: str | None = None
     options: tuple[tuple[str, str | bool], ...] = ()
     armored: bool = False
+    dropped: tuple[ForeignKey, ...] = ()
+
+    @property
+    def losers(self) -> tuple[str, ...]:
+        """The names of all who lose access."""
+        return (*(r.name for r in self.remove), *map(str, self.dropped))
+
+    @property
+    def differs(self) -> bool:
+        """Whether readers that the map can name come or go."""
+        return bool(self.add or self.remove)
 
     def touches_secret(self) -> bool:
         """Tell whether a secret file (not a generated one) is changed."""
@@ -77,7 +90,7 @@ class Step:
             "action": self.action.value,
             "reason": self.reason.value,
             "add": [reader.name for reader in self.add],
-            "remove": [reader.name for reader in self.remove],
+            "remove": list(self.losers),
         }
 
 
@@ -107,10 +120,17 @@ class Plan:
         """Return, for each reader that gains a file, the steps that give it."""
         return _by_reader((r, step) for step in self.steps for r in step.add)
 
-    def revocations(self, named: Collection[KeyId] = ()) -> dict[Reader, list[Step]]:
-        """Return who loses access that the command's arguments did not name."""
-        lost = ((r, step) for step in self.steps for r in step.remove)
-        return _by_reader((r, s) for r, s in lost if r.recipient.key_id not in named)
+    def revocations(self, named: Collection[KeyId] = ()) -> dict[str, list[Step]]:
+        """Return who loses access that the command's arguments did not name.
+
+        The steps of each by name; no argument can name a key that is not age.
+        """
+        found: dict[str, list[Step]] = {}
+        for step in self.steps:
+            lost = (r.name for r in step.remove if r.recipient.key_id not in named)
+            for name in dict.fromkeys((*lost, *map(str, step.dropped))):
+                found.setdefault(name, []).append(step)
+        return dict(sorted(found.items()))
 
     def lockouts(self, operator: Collection[KeyId]) -> list[Step]:
         """Return the steps after which `operator` opens a file no more.
@@ -161,6 +181,8 @@ def stale_problems(steps: Iterable[Step]) -> Iterator[Finding]:
     for step in steps:
         if step.action is Action.WRITE and step.text is None:
             continue
+        if step.dropped and step.reason is Reason.REVOKED and not step.differs:
+            continue  # they are a finding of their own (`problems`)
         yield Finding(step.path, _code_of(step), describe(step))
 
 
@@ -177,8 +199,8 @@ def describe(step: Step) -> str:
     parts: list[str] = []
     if step.add:
         parts.append("missing " + ", ".join(r.name for r in step.add))
-    if step.remove:
-        parts.append("still readable by " + ", ".join(r.name for r in step.remove))
+    if step.losers:
+        parts.append("still readable by " + ", ".join(step.losers))
     match step.reason:
         case Reason.FORM:
             parts.append("a key is there in the wrong form")

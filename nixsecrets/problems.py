@@ -7,7 +7,7 @@ how bad it is, the catalogue's (`findings`).
 import posixpath
 from collections.abc import Iterator
 
-from nixsecrets.findings import Code, Finding
+from nixsecrets.findings import Code, Finding, argument, foreign_reader
 from nixsecrets.keys.forms import Backend, Owner, usable
 from nixsecrets.plan import Plan
 from nixsecrets.policy.model import Desired, Rule
@@ -52,6 +52,12 @@ def _secret_problems(world: World) -> Iterator[Finding]:
         for code, message in _wrong(files[0], want, world.users):
             for file in files:
                 yield Finding(file.path, code, message)
+        rekeyed = want is not None and files[0].refusal is None
+        for file in files if files[0].others else ():
+            fix = "" if rekeyed else f"nixsecrets why {argument(file.path)}"
+            for key in file.others:
+                message = foreign_reader(key)
+                yield Finding(file.path, Code.FOREIGN_READER, message, fix=fix)
 
 
 def _wrong(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from nixsecrets.keys.book import KeyBook
+from nixsecrets.keys.foreign import ForeignKey
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.memory import Memory
 from nixsecrets.keys.recipients import KeyId, Kind, Recipient
@@ -53,7 +54,7 @@ def shared_prints(files: Iterable[Actual]) -> frozenset[bytes]:
 def converge(actual: Actual, desired: Desired, context: Context) -> Step | None:
     """Return the step that makes `actual` what the map wants, None if it is."""
     options = wanted_options(actual, desired)
-    return _step(actual, desired.readers, options, context)
+    return _step(actual, desired.readers, options, context, drop=actual.others)
 
 
 def settled(actual: Actual, desired: Desired, context: Context) -> bool:
@@ -231,8 +232,12 @@ def _step(
     *,
     gained: tuple[Reader, ...] | None = None,
     lost: tuple[Reader, ...] = (),
+    drop: tuple[ForeignKey, ...] = (),
 ) -> Step | None:
     """Return the step from `actual` to `target`, None where they are equal.
+
+    `drop` are the keys that are not age and have to go; whatever the reason of a
+    re-encryption, all of them do, for no new key is wrapped for one.
 
     Where nobody can tell who reads the file, `gained` and `lost` are what the change
     of the map says; without a change, all of `target` gain it.
@@ -241,14 +246,17 @@ def _step(
         return None
     apart = context.memory.ask(_compared, actual.recipients, target, context.book)
     unknown = isinstance(actual.state, Unknown)
-    if apart.nothing and options is None and not unknown:
+    if apart.nothing and options is None and not unknown and not drop:
         return None
     add, remove = apart.add, apart.remove
     if unknown:
         add = tuple(_ids(target).values()) if gained is None else gained
         remove = lost
     differ = options is not None
-    verdict = _verdict(actual, add, remove, apart, context, options_differ=differ)
+    revoke = bool(remove or drop)
+    verdict = _verdict(
+        actual, add, apart, context, revoke=revoke, options_differ=differ
+    )
     if verdict is None:
         return None
     action, reason = verdict
@@ -263,22 +271,23 @@ def _step(
         before=actual.sha256,
         options=options if options is not None else actual.options,
         armored=actual.armored,
+        dropped=actual.others if action is Action.REENCRYPT else (),
     )
 
 
 def _verdict(
     actual: Actual,
     add: Sequence[Reader],
-    remove: Sequence[Reader],
     apart: _Apart,
     context: Context,
     *,
+    revoke: bool,
     options_differ: bool,
 ) -> tuple[Action, Reason] | None:
     """Return action and reason, first match wins (design: the table of actions)."""
     if isinstance(actual.state, Unknown):
         return Action.REENCRYPT, Reason.UNKNOWN
-    if remove:
+    if revoke:
         return Action.REENCRYPT, Reason.REVOKED
     if options_differ:
         return Action.REENCRYPT, Reason.OPTIONS_CHANGED

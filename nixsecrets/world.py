@@ -77,7 +77,8 @@ class World:
         for file in self.secrets.values():
             want = self.policy.desired(file.path, file.backend)
             shown = id(file.backend), id(file.state), file.options, file.refusal
-            found.setdefault((id(want), *shown), (want, []))[1].append(file)
+            key = (id(want), *shown, file.others)
+            found.setdefault(key, (want, []))[1].append(file)
         return list(found.values())
 
     def key_in_map(self, recipient: Recipient) -> Recipient:

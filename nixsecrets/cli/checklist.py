@@ -32,11 +32,11 @@ class Item:
 
 def items(repo: Repo, steps: Sequence[Step]) -> list[Item]:
     """Return the files from which somebody was shut out, as they lie there now."""
-    return [_item(repo, step) for step in steps if step.remove]
+    return [_item(repo, step) for step in steps if step.losers]
 
 
 def _item(repo: Repo, step: Step) -> Item:
-    names = tuple(dict.fromkeys(reader.name for reader in step.remove))
+    names = tuple(dict.fromkeys(step.losers))
     values: Sequence[Piece] = ()
     if step.backend is Backend.SOPS:
         with contextlib.suppress(SecretFileError):  # sops reads it; we do not

@@ -54,7 +54,7 @@ def _only(plan: Plan, paths: set[str]) -> Plan:
 def _files_of(name: str, world: World, plan: Plan) -> set[str]:
     """Return the planned files that `name` reads, or would no longer read."""
     known = {h.name for h in world.map.hosts} | world.users
-    lost = {r.name for step in plan.steps for r in step.remove}
+    lost = {name for step in plan.steps for name in step.losers}
     if name not in known | lost:
         raise UsageError(f"the map has no host or user {name!r}", "nixsecrets status")
     return {

@@ -125,7 +125,7 @@ def _entries(
     for path, actual in files.items():
         names = dict.fromkeys(world.book.label(reader) for reader in actual.recipients)
         known = not isinstance(actual.state, Unknown)
-        readers = (*names, *actual.others) if known else None
+        readers = (*names, *map(str, actual.others)) if known else None
         yield Listed(path, actual.backend.value, changed.get(path), readers)
 
 

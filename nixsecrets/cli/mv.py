@@ -49,7 +49,7 @@ def command(start: Path, source: Path, target: Path, options: RoadOptions) -> in
         step = move_step(world, actual, name, ctx)
         plan = Plan.of([step, *generated_steps_for(world, step)])
         say_rule_left(world, actual.path)
-        agreed = not (step.add or step.remove)
+        agreed = not (step.add or step.losers)
         return walk(session, world, plan, ring, options, agreed=agreed)
 
 

@@ -15,6 +15,7 @@ from nixsecrets.diff import (
     differing,
 )
 from nixsecrets.errors import DeclinedError, NixsecretsError, SecretFileError
+from nixsecrets.findings import Code
 from nixsecrets.keys.recipients import KeyId
 from nixsecrets.plan import Action, Plan, Step
 from nixsecrets.problems import problems, winner_changes
@@ -301,7 +302,13 @@ def _warn_of_new(before: World, plan: Plan) -> None:
 
 def tell_problems(plan: Plan) -> None:
     """Say what `check` will still fail on: no step repairs it."""
-    failing = [p for p in plan.problems if p.code.fails_check]
+    dropped = {step.path for step in plan.steps if step.dropped}
+    failing = [
+        p
+        for p in plan.problems
+        if p.code.fails_check
+        and not (p.code is Code.FOREIGN_READER and p.path in dropped)
+    ]
     if failing:
         paths = list(dict.fromkeys(show.path_text(p.path) for p in failing))
         rest = f" and {len(paths) - 3} more" if len(paths) > 3 else ""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from nixsecrets.errors import quoted
 from nixsecrets.findings import Finding
 from nixsecrets.plan import Action, Plan, Reason, Step, describe
-from nixsecrets.policy.model import Reader, Retired
+from nixsecrets.policy.model import Retired
 from nixsecrets.reports import counted as counted
 from nixsecrets.reports import text_line
 
@@ -36,7 +36,7 @@ def plan_lines(plan: Plan, *, limit: int | None = None) -> Iterator[str]:
 
 
 def _why(step: Step) -> str:
-    readers = [f"+{r.name}" for r in step.add] + [f"-{r.name}" for r in step.remove]
+    readers = [f"+{r.name}" for r in step.add] + [f"-{name}" for name in step.losers]
     if step.reason in {Reason.GRANTED, Reason.REVOKED, Reason.CONTENT} and (
         readers or step.action is Action.WRITE
     ):
@@ -91,12 +91,10 @@ def _retirement(entry: Retired) -> str:
     return text if text.isprintable() else quoted(text)
 
 
-def loss_lines(losses: dict[Reader, list[Step]]) -> Iterator[str]:
+def loss_lines(losses: dict[str, list[Step]]) -> Iterator[str]:
     """Yield who will lose how many files."""
-    paths: dict[str, set[str]] = {}
-    for reader, steps in losses.items():
-        paths.setdefault(reader.name, set()).update(step.path for step in steps)
-    for name, lost in paths.items():
+    for name, steps in losses.items():
+        lost = {step.path for step in steps}
         yield f"{name} will lose {counted(len(lost), 'file')}"
 
 

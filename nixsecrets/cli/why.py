@@ -100,13 +100,19 @@ def _found(world: World, found: Actual, want: Desired | None) -> Iterator[str]:
     if isinstance(found.state, Unknown):
         for stanza in found.state.seen:
             yield f"  {stanza}"
+        yield from _others(found)
         return
     wanted = {r.recipient.key_id: r.recipient for r in want.readers} if want else {}
     for recipient in found.recipients:
         note = _note(recipient, wanted.get(recipient.key_id))
         yield f"  {world.book.label(recipient)}  {recipient.shown}{note}"
+    yield from _others(found)
+
+
+def _others(found: Actual) -> Iterator[str]:
+    """Yield the readers that are not age keys."""
     for other in found.others:
-        yield f"  {other}"
+        yield f"  {other}  (not named by the map; nixsecrets rekey drops it)"
 
 
 def _note(recipient: Recipient, wanted: Recipient | None) -> str:

@@ -224,9 +224,8 @@ def _opened_by(
 def _by_other_means(found: Actual, sops: SopsSide | None) -> str | None:
     """Say what else may open a sops file on a machine: no key of the map can tell."""
     for other in found.others:
-        kind = other.partition(":")[0]
-        if kind != "pgp" or (sops is not None and sops.gnupg):
-            return f"it can be opened by {kind}"
+        if other.kind != "pgp" or (sops is not None and sops.gnupg):
+            return f"it can be opened by {other.kind}"
     return None
 
 

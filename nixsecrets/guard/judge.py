@@ -287,9 +287,10 @@ def _in_the_open(path: str, message: str, claim: Claim) -> Finding:
 def _faults(
     path: str, data: bytes, claim: Claim, *, committed: bool
 ) -> Iterator[Finding]:
-    from nixsecrets.secretfiles.whole import faults
+    from nixsecrets.secretfiles.whole import faults, strangers
 
-    for fault in faults(path, data, wanted=claim.rule.sops, find=go_regex):
+    found = [*faults(path, data, wanted=claim.rule.sops, find=go_regex)]
+    for fault in (*found, *strangers(path, data)):
         fix = claim.fix(fault.code, path, committed=committed)
         message = f"{fault.message} ({claim})"
         yield Finding(path, fault.code, message, fault.line, fix)

@@ -111,12 +111,9 @@ class SopsProgram:
         kind: SopsFormat,
         identity: str,
         layout: Layout,
-        services: bool,
         workdir: Path,
     ) -> bytes:
         """Return the file under a fresh data key, wrapped for the recipients it has.
-
-        `services` lets sops reach the programs and credentials of PGP, KMS and Vault.
 
         Raises:
             SecretFileError: its MAC is wrong, or sops cannot read it.
@@ -124,7 +121,7 @@ class SopsProgram:
 
         """
         with self._room(workdir, layout) as room:
-            return room.call("rotate", kind, data, identity=identity, services=services)
+            return room.call("rotate", kind, data, identity=identity)
 
     def edit(
         self,
@@ -225,14 +222,11 @@ class _Room:
         stdin: bytes,
         *,
         identity: str = "",
-        services: bool = False,
         extra: Sequence[str] = (),
     ) -> bytes:
         """Run a command from stdin to stdout."""
         args = [command, *_types(kind), *extra, "/dev/stdin"]
         env = self._env(identity)
-        if services:
-            env = sopsrun.service_environment(self.program.env) | env
         done = self._run(args, stdin, env)
         if done.returncode != 0:
             sopsrun.fail(command, kind, done, stdin)

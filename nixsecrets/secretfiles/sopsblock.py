@@ -8,9 +8,18 @@ them; it applies none, and it does not know what the fields mean (`sopsmeta` doe
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from nixsecrets.errors import SecretFileError
+from nixsecrets.keys.selection import SELECTION
+
+# The fields that belong to age entries and values.  Whatever else there is, sops reads
+# as another reader, in any letter case [getsops/sops stores/metadata.go: mapstructure;
+# before 3.13 encoding/json], or not at all.
+_OURS = frozenset(
+    ("age", "mac", "lastmodified", "version", "mac_only_encrypted", *SELECTION)
+)
+_THRESHOLD = "shamir_threshold"  # of one group it means nothing
 
 Edit = tuple[int, int, str]
 """A span `[start, end)` of the text, in characters, and what replaces it."""
@@ -64,6 +73,52 @@ class Block(ABC):
             (slot.enc.start, slot.enc.end, self._enc(slot, enc)),
         ]
 
+    @property
+    def foreign(self) -> Mapping[str, object]:
+        """What the block holds besides age entries and what belongs to the values.
+
+        The other readers (PGP, KMS, Vault, key groups) above all, as plain values;
+        empty lists, which old versions of sops write, are none.
+        """
+        return {
+            name: plain(node)
+            for name, node in self.fields.items()
+            if name not in _OURS and name != _THRESHOLD and plain(node)
+        }
+
+    def bare(self, label: str, enc: str) -> list[Edit]:
+        """Return the edits that leave this one reader in the place of all.
+
+        This is all that sops may ever get to see: it contacts every service that the
+        metadata names, with the data key.
+        """
+        dropped = self._dropped(tuple(self.foreign))
+        return [*self.only(label, enc), *((start, end, "") for start, end in dropped)]
+
+    def adopt(self, other: "Block") -> list[Edit]:
+        """Return the edits that put the foreign fields of `other` here, as they stand.
+
+        Raises:
+            SecretFileError: they are spelled for a file of another layout.
+
+        """
+        if not other.foreign:
+            return []
+        if type(self) is not type(other):
+            refuse(
+                "has entries that are not age, spelled as sops does not write them",
+                "drop them: nixsecrets rekey FILE",
+            )
+        return self._adopted(other, tuple(other.foreign))
+
+    @abstractmethod
+    def _dropped(self, names: Sequence[str]) -> list[tuple[int, int]]:
+        """Return the spans of whole fields, apart from each other."""
+
+    @abstractmethod
+    def _adopted(self, other: Any, names: Sequence[str]) -> list[Edit]:
+        """Return the edits that copy fields of a block of this class."""
+
     @abstractmethod
     def append(self, entries: Sequence[tuple[str, str]]) -> list[Edit]:
         """Return the edits that add (label, enc) entries after the last one.
@@ -73,7 +128,7 @@ class Block(ABC):
 
     @abstractmethod
     def only(self, label: str, enc: str) -> list[Edit]:
-        """Return the edits that leave this one entry in the place of all."""
+        """Return the edits that leave this one age entry in the place of all."""
 
     def _age(self) -> list[Node]:
         """Return the list of age entries as it stands in the text."""
@@ -89,6 +144,17 @@ class Block(ABC):
     @abstractmethod
     def _enc(self, slot: Slot, enc: str) -> str:
         """Return how this text spells an `enc` where that of `slot` stands."""
+
+
+def plain(node: Node) -> object:
+    """Return a value without the spans that spell it."""
+    match node.value:
+        case dict() as members:
+            return {name: plain(inner) for name, inner in members.items()}
+        case list() as inners:
+            return [plain(inner) for inner in inners]
+        case value:
+            return value
 
 
 def items(fields: Mapping[str, Node], name: str) -> list[Mapping[str, Node]]:

@@ -41,11 +41,29 @@ class _Line(NamedTuple):
 class FlatBlock(Block):
     """The metadata lines of a dotenv file, or of the `[sops]` section of an INI file.
 
-    `prefix` stands before every name; `lines` are those of age entries.
+    `prefix` stands before every name; `lines` are those of age entries, `others` the
+    rest.
     """
 
     prefix: str
     lines: tuple[_Line, ...] = field(repr=False)
+    others: tuple[_Line, ...] = field(repr=False)
+
+    def _dropped(self, names: Sequence[str]) -> list[tuple[int, int]]:
+        """Return the lines whose names begin like this."""
+        return [(line.start, line.end) for line in self._named(names)]
+
+    def _adopted(self, other: "FlatBlock", names: Sequence[str]) -> list[Edit]:
+        """Copy lines to above the age entries."""
+        at = self.lines[0].start
+        texts = [other.text[line.start : line.end] for line in other._named(names)]
+        ended = [text if text.endswith("\n") else f"{text}\n" for text in texts]
+        return [(at, at, "".join(ended).replace("\r\n", "\n"))]
+
+    def _named(self, names: Sequence[str]) -> Iterator[_Line]:
+        for line in self.others:
+            if _SEPARATOR.split(line.name, maxsplit=1)[0] in names:
+                yield line
 
     def append(self, entries: Sequence[tuple[str, str]]) -> list[Edit]:
         """Add the lines of more entries after the last line of an age entry."""
@@ -134,7 +152,11 @@ def read_ini(text: str) -> tuple[FlatBlock, ...]:
 def _lines(
     pattern: "re.Pattern[str]", text: str, start: int, end: int
 ) -> Iterator[_Line]:
+    read = start
     for found in pattern.finditer(text, start, end):
+        if pattern is _INI_LINE:
+            _require_nothing(text[read : found.start()])
+            read = found.end()
         value, at = found[3].rstrip(), found.start(3)
         end = at + len(value)
         for quote in _QUOTES:
@@ -143,13 +165,23 @@ def _lines(
                 break
         node = Node(value.replace("\\n", "\n"), at, end)
         yield _Line(found[2], node, found.start(), found.end(), found.end(1))
+    if pattern is _INI_LINE:
+        _require_nothing(text[read:end])
+
+
+def _require_nothing(between: str) -> None:
+    """Refuse a line of the `[sops]` section that sops may read and we do not."""
+    for line in between.splitlines():
+        if line.strip() and not line.lstrip().startswith(("#", ";")):
+            refuse("has a line in its [sops] section that is not as sops writes it")
 
 
 def _block(text: str, prefix: str, lines: Sequence[_Line]) -> FlatBlock:
     if not lines:
         refuse("has no sops metadata")
     age = tuple(line for line in lines if line.name.startswith("age__list_"))
-    return FlatBlock(text, _unflatten(lines), prefix, age)
+    others = tuple(line for line in lines if not line.name.startswith("age__list_"))
+    return FlatBlock(text, _unflatten(lines), prefix, age, others)
 
 
 def _unflatten(lines: Iterable[_Line]) -> dict[str, Node]:

@@ -7,7 +7,7 @@ text; the values are not looked at.  Nothing is believed to be right before
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from nixsecrets.errors import SecretFileError
@@ -45,6 +45,8 @@ class SopsSealed:
     for a file that sops wrote anew).  `digest` is the SHA-256 of the plaintext as sops
     prints it, None after a grant, which never sees it; `values` is the hash over all
     values that the MAC has to hold, for a file that was re-encrypted in place.
+    `foreign` is what each document keeps besides (`Block.foreign`), where its data key
+    stayed; nothing stays under a new one.
     """
 
     data: bytes = field(repr=False)
@@ -54,6 +56,7 @@ class SopsSealed:
     data_key: bytes = field(repr=False)
     digest: bytes | None = field(repr=False)
     values: bytes | None = field(default=None, repr=False)
+    foreign: tuple[Mapping[str, object], ...] = field(default=(), repr=False)
 
     @property
     def recipients(self) -> tuple[Recipient, ...]:
@@ -135,18 +138,30 @@ def edited(file: SopsFile, edits: Iterable[Edit]) -> bytes:
 
 
 def with_throw_away(file: SopsFile, key: bytes) -> tuple[bytes, X25519Identity]:
-    """Return the file with one throw-away age recipient, and its identity."""
+    """Return the file for one throw-away age recipient alone, and its identity."""
     throw_away = X25519Identity.generate("throw-away identity")
     return only_for(file, key, throw_away.recipients[0]), throw_away
 
 
 def only_for(file: SopsFile, key: bytes, recipient: Recipient) -> bytes:
-    """Return the file with one age recipient in the place of all."""
-    return with_only(file, pair(wrapped(key, recipient)))
+    """Return the file with one age recipient in the place of all readers.
+
+    Entries of other kinds are not in it: sops would contact whom they name.
+    """
+    only = pair(wrapped(key, recipient))
+    staged = edited(file, [e for block in file.blocks for e in block.bare(*only)])
+    if file.others or any(block.foreign for block in file.blocks):
+        blocks = sopsmeta.parse_as(file.format, staged).blocks
+        if any(block.foreign for block in blocks):
+            raise SecretFileError(
+                "the entries of the file that are not age cannot be kept from sops",
+                'take them out with sops: "sops rotate --help"',
+            )
+    return staged
 
 
 def with_only(file: SopsFile, only: tuple[str, str]) -> bytes:
-    """Return the file with one entry in the place of all, in every document."""
+    """Return the file with one age entry in the place of all, in every document."""
     return edited(file, [edit for block in file.blocks for edit in block.only(*only)])
 
 
@@ -158,14 +173,25 @@ def with_entries(
     plaintext: bytes | None = None,
     *,
     values: bytes | None = None,
+    before: SopsFile | None = None,
 ) -> SopsSealed:
-    """Put `pairs` in the place of the only entry, in every document."""
+    """Put `pairs` in the place of the only entry, in every document.
+
+    `before` is the file whose entries of other kinds stay: its data key did.
+    """
     first, *rest = pairs
+    olds = [] if before is None else list(before.blocks)
+    olds += olds[:1] * (len(file.blocks) - len(olds))  # documents that are new
     edits = [
         edit
         for block in file.blocks
         for edit in (*block.replace(0, *first), *(block.append(rest) if rest else ()))
     ]
+    edits += (
+        e
+        for block, old in zip(file.blocks, olds, strict=False)
+        for e in block.adopt(old)
+    )
     return SopsSealed(
         data=edited(file, edits),
         entries=tuple(pairs),
@@ -174,6 +200,7 @@ def with_entries(
         data_key=key,
         digest=None if plaintext is None else hashlib.sha256(plaintext).digest(),
         values=values,
+        foreign=tuple(old.foreign for old in olds[: len(file.blocks)]),
     )
 
 

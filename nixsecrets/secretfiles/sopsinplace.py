@@ -83,7 +83,7 @@ def _in_place(
     require_readers(recipients)
     written = tuple(sopsgrant.wrapped(new_key, recipient) for recipient in recipients)
     pairs = list(map(sopsgrant.pair, written))
-    entries = file.blocks[0].only(*pairs[0])
+    entries = file.blocks[0].bare(*pairs[0])
     edits = [*changed, *entries, *_outside(remarks.edits, entries)]
     single = sopsmeta.parse_as(file.format, sopsgrant.edited(file, edits))
     sealed = sopsgrant.with_entries(single, pairs, written, new_key, values=values)

@@ -7,6 +7,7 @@ the few levels above it to know where things stand.  Order and white space are f
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from nixsecrets.secretfiles.sopsblock import Block, Edit, Node, Slot, refuse
 
@@ -14,10 +15,11 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 _scan = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
 
 
+@dataclass(frozen=True, slots=True)
 class JsonBlock(Block):
-    """The `sops` object of a JSON document."""
+    """The `sops` object of a JSON document, whose brace is at `start`."""
 
-    __slots__ = ()
+    start: int
 
     def append(self, entries: Sequence[tuple[str, str]]) -> list[Edit]:
         """Add entries that look like the last one."""
@@ -31,6 +33,36 @@ class JsonBlock(Block):
         """Put one entry in the place of all."""
         array = self._age()
         return [(array[0].start, array[-1].end, self._entry(label, enc))]
+
+    def _dropped(self, names: Sequence[str]) -> list[tuple[int, int]]:
+        """Return the spans of members, each with the comma that it takes along.
+
+        That is the one after it, and the one before where nothing of ours follows.
+        """
+        ordered = sorted(self.fields, key=lambda name: self.fields[name].start)
+        ours = [name for name in ordered if name not in names]
+        spans: list[tuple[int, int]] = []
+        begin = self.start + 1
+        last = self.fields[ours[-1]].end
+        for name in ordered:
+            end = self.fields[name].end
+            after = self.text.find(",", end) + 1
+            if name in names and end < last:
+                spans.append((begin, after))
+            begin = after
+        tail = max(self.fields[name].end for name in ordered)
+        return [*spans, *([(last, tail)] if tail > last else [])]
+
+    def _adopted(self, other: "JsonBlock", names: Sequence[str]) -> list[Edit]:
+        """Copy members to above the age entries."""
+        at = self.text.rfind('"age"', 0, self.fields["age"].start)
+        lead = self.text[len(self.text[:at].rstrip(" \t\r\n")) : at]
+        texts = [
+            f"{json.dumps(name)}: {other.text[node.start : node.end]},{lead}"
+            for name, node in other.fields.items()
+            if name in names
+        ]
+        return [(at, at, "".join(texts))]
 
     @property
     def indent(self) -> str:
@@ -58,15 +90,25 @@ class JsonBlock(Block):
         return json.dumps(enc)
 
 
+class _OtherMetadataError(Exception):
+    """A key that some versions of sops take for `sops`, whatever its letters' case."""
+
+
 def read(text: str) -> tuple[JsonBlock, ...]:
     """Read the `sops` object of the document.
 
     Raises:
-        SecretFileError: the text is not one JSON object, or has no `sops` object.
+        SecretFileError: the text is not one JSON object, has no `sops` object, or one
+            more that sops before 3.13 would read along with it.
 
     """
     try:
         root = _tree(text, _skip(text, 0), only="sops")
+    except _OtherMetadataError:
+        refuse(
+            'has a second "sops" object in other letters, which sops may read as well',
+            "take it out, or restore the file from git",
+        )
     except (ValueError, RecursionError, IndexError):
         refuse("is not valid JSON")
     if _skip(text, root.end) != len(text):
@@ -76,7 +118,7 @@ def read(text: str) -> tuple[JsonBlock, ...]:
         refuse("has no sops metadata")
     if not isinstance(sops.value, dict) or not sops.value:
         refuse("has a sops key that is not sops metadata")
-    return (JsonBlock(text, sops.value),)
+    return (JsonBlock(text, sops.value, sops.start),)
 
 
 def document(text: str) -> Node:
@@ -128,7 +170,9 @@ def _object(text: str, start: int, only: str | None) -> Node:
             raise ValueError("a key is not a string")
         at = _skip(text, _expect(text, _skip(text, at), ":"))
         if only not in (None, key):
-            _, at = _scan(text, at)
+            value, at = _scan(text, at)
+            if key.casefold() == only and isinstance(value, dict | list):
+                raise _OtherMetadataError
         elif key in found:
             raise ValueError("duplicate key")
         else:

@@ -5,10 +5,11 @@ Pure: bytes in, values out.  Knows where metadata stands (`sopsyaml`, `sopsjson`
 nothing and trusts no order of keys, which changed between sops 3.7 and 3.13.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from nixsecrets.keys.foreign import ForeignKey
 from nixsecrets.keys.selection import SELECTION as SELECTION
 from nixsecrets.secretfiles import sopsflat, sopsjson, sopsquick, sopsyaml
 from nixsecrets.secretfiles.sniff import SopsFormat as SopsFormat
@@ -22,14 +23,16 @@ from nixsecrets.secretfiles.sopsoptions import Options as Options
 from nixsecrets.secretfiles.sopsoptions import canonical_options as canonical_options
 from nixsecrets.secretfiles.sopsusual import Later, UsualBlock
 
-_OTHER_KEYS = {
-    "pgp": ("fp",),
-    "kms": ("arn",),
-    "gcp_kms": ("resource_id",),
-    "hckms": ("key_id",),
-    "azure_kv": ("vault_url", "name"),
-    "hc_vault": ("vault_address", "engine_path", "key_name"),
+# By field: how the map spells such a key, and which fields of an entry name it.
+_FOREIGN = {
+    "pgp": ("pgp", ("fp",)),
+    "kms": ("awskms", ("arn",)),
+    "gcp_kms": ("gcpkms", ("resource_id",)),
+    "hckms": ("hckms", ("key_id",)),
+    "azure_kv": ("azurekv", ("vault_url", "keys", "name", "version")),
+    "hc_vault": ("vault", ("vault_address", "v1", "engine_path", "keys", "key_name")),
 }
+_CONSTANT = ("v1", "keys")  # parts of an address that are no fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,8 @@ class SopsFile:
     entries: Sequence[Entry]
     agree: bool
     groups: int
-    others: tuple[str, ...]
+    others: tuple[ForeignKey, ...]
+    hidden: bool
     mac: str = field(repr=False)
     lastmodified: str
     version: str
@@ -92,6 +96,7 @@ def _usual(found: sopsquick.Metadata, entries: UsualEntries, text: str) -> SopsF
         agree=True,
         groups=1,
         others=(),
+        hidden=False,
         mac=found.mac,
         lastmodified=found.lastmodified,
         version=found.version,
@@ -118,8 +123,9 @@ def _blocks(kind: SopsFormat, text: str) -> tuple[Block, ...]:
 def _interpret(kind: SopsFormat, text: str, blocks: tuple[Block, ...]) -> SopsFile:
     fields = blocks[0].fields
     slots = blocks[0].slots
-    others = tuple(_others(fields))
-    groups = 1 if slots or others else len(items(fields, "key_groups"))
+    others = tuple(dict.fromkeys(key for block in blocks for key in _others(block)))
+    flat = bool(slots or _foreign_fields(blocks[0].foreign))
+    groups = 1 if flat else len(items(fields, "key_groups"))
     if not groups:
         refuse("has sops metadata without any recipient")
     mac, lastmodified = _text(fields, "mac"), _text(fields, "lastmodified")
@@ -133,11 +139,12 @@ def _interpret(kind: SopsFormat, text: str, blocks: tuple[Block, ...]) -> SopsFi
         entries=tuple(_entry(str(label), str(enc)) for label, enc in seen),
         agree=all(
             [(slot.label.value, slot.enc.value) for slot in block.slots] == seen
-            and tuple(_others(block.fields)) == others
+            and list(_others(block)) == list(_others(blocks[0]))
             for block in blocks[1:]
         ),
         groups=groups,
         others=others,
+        hidden=bool(slots) and any("key_groups" in block.foreign for block in blocks),
         mac=mac,
         lastmodified=lastmodified,
         version=_text(fields, "version"),
@@ -159,11 +166,33 @@ def _text(fields: Mapping[str, Node], name: str) -> str:
     return value.strip()
 
 
-def _others(fields: Mapping[str, Node]) -> Iterator[str]:
-    """Describe each entry that is not age: its kind and the names of its key."""
-    for kind, names in _OTHER_KEYS.items():
-        for item in items(fields, kind):
-            yield f"{kind}:" + "/".join(_text(item, name) for name in names)
+def _others(block: Block) -> Iterator[ForeignKey]:
+    """Yield the key of each entry that is not age, whatever group it stands in."""
+    fields = block.foreign
+    for group in (fields, *_mappings(fields.get("key_groups"))):
+        for name, entries in _foreign_fields(group):
+            kind, parts = _FOREIGN[name]
+            for entry in _mappings(entries) or [{}]:
+                yield ForeignKey(kind, _address(entry, parts))
+
+
+def _foreign_fields(fields: Mapping[str, object]) -> list[tuple[str, object]]:
+    """Return the fields that hold such entries; sops reads them in any letter case."""
+    return [(n.casefold(), v) for n, v in fields.items() if n.casefold() in _FOREIGN]
+
+
+def _mappings(value: object) -> list[Mapping[str, object]]:
+    """Return the mappings of a list; sops takes one alone for a list of one."""
+    entries = value if isinstance(value, list) else [value]
+    return [one for one in entries if isinstance(one, dict)]
+
+
+def _address(entry: Mapping[str, object], parts: Iterable[str]) -> str:
+    """Return what identifies a key, spelled from the fields of an entry."""
+    found = {name.casefold(): value for name, value in entry.items()}
+    texts = (part if part in _CONSTANT else found.get(part) for part in parts)
+    words = [text.strip().strip("/") for text in texts if isinstance(text, str)]
+    return "/".join(filter(None, words)) if set(words) - {"", *_CONSTANT} else ""
 
 
 def _options(fields: Mapping[str, Node]) -> Options:

@@ -41,13 +41,13 @@ def reencrypt(
 ) -> SopsSealed:
     """Encrypt the same values under a fresh data key, for exactly `recipients`.
 
-    PGP, KMS and Vault entries stay, wrapped anew by sops.  `options` None keeps the
-    selection options of the file; with others it is encrypted from scratch.
+    Entries that are not age go: nobody but `recipients` gets the new key, and nobody is
+    contacted.  `options` None keeps the selection options of the file; with others it
+    is encrypted from scratch.
 
     Raises:
         IdentityError: no identity opens an age entry.
-        SecretFileError: the file is damaged (its MAC included), has key groups, or
-            an entry that is not age cannot be wrapped anew.
+        SecretFileError: the file is damaged (its MAC included), or has key groups.
         KeyFormatError: a recipient cannot be written.
         ProgramError: sops does not run.
 
@@ -99,13 +99,15 @@ def replace_content(
     *,
     recipients: Sequence[Recipient] | None = None,
     options: Iterable[tuple[str, str | bool]] | None = None,
+    rotate: bool = False,
     sops: SopsProgram,
     workdir: Path,
 ) -> SopsSealed:
     """Give a file other content; values that stay the same keep their ciphertext.
 
     Where `recipients` is None or names the readers that the file has, its entries stay
-    byte for byte; with other readers the data key is rotated.  `options` None keeps the
+    byte for byte, those that are not age included; with other readers, or `rotate`, the
+    data key is rotated, and entries that are not age go.  `options` None keeps the
     file's; others encrypt it from scratch.  Content that is what the file holds already
     leaves the file as it is.
 
@@ -130,9 +132,10 @@ def replace_content(
         workdir=workdir,
     )
     entries: list[tuple[str, str]] = list(file.entries)
-    other_readers = recipients is not None and not _same(file, recipients)
+    foreign = tuple(block.foreign for block in file.blocks)
+    other_readers = rotate or (recipients is not None and not _same(file, recipients))
     if edited is None and not other_readers:
-        return SopsSealed(data, tuple(entries), (), (), key, None)
+        return SopsSealed(data, tuple(entries), (), (), key, None, foreign=foreign)
     current = staged if edited is None else edited
     sopscontent.require_encrypted(file.format, current, file.options)
     kept = sops.decrypt(
@@ -141,7 +144,7 @@ def replace_content(
     sopscontent.require_kept(file.format, plaintext, kept)
     if recipients is None or not other_readers:
         again = sopsmeta.parse_as(file.format, current)
-        return sopsgrant.with_entries(again, entries, (), key, kept)
+        return sopsgrant.with_entries(again, entries, (), key, kept, before=file)
     return _rotated(file, current, throw_away, recipients, kept, key, sops, workdir)
 
 
@@ -185,12 +188,6 @@ def _anew(
     workdir: Path,
 ) -> SopsSealed:
     """Encrypt from scratch, because sops cannot change a file's selection options."""
-    if file.others:
-        raise SecretFileError(
-            "the sops options of the file cannot change while it has entries "
-            f"that are not age ({file.others[0]})",
-            "drop the sops options from its rule, or encrypt it anew with sops",
-        )
     chosen, layout = _options_for(file.format, options or ()), layout_of(file)
     return _create(file.format, plaintext, recipients, chosen, layout, sops, workdir)
 
@@ -206,7 +203,8 @@ def _chooses_others(
 
 def _same(file: SopsFile, recipients: Sequence[Recipient]) -> bool:
     """Tell whether exactly these are the file's readers, in these forms."""
-    return file.agree and {e.recipient for e in file.entries} == set(recipients)
+    same = {e.recipient for e in file.entries} == set(recipients)
+    return same and file.agree and not file.hidden
 
 
 def _rotated(
@@ -226,7 +224,6 @@ def _rotated(
         kind=file.format,
         identity=identity,
         layout=layout,
-        services=bool(file.others),
         workdir=workdir,
     )
     kept = plaintext

@@ -50,7 +50,7 @@ def rekeyed(
     number is needed.  None where the file holds anything else but encrypted values, or
     several documents, or its MAC does not fit them.
     """
-    if len(file.blocks) > 1 or file.others or dict(file.options).get(_MAC_ONLY):
+    if len(file.blocks) > 1 or dict(file.options).get(_MAC_ONLY):
         return None
     values = _opened(file, old)
     if values is None:

@@ -1,7 +1,7 @@
 """Starting the `sops` program: where it is, what it may see, and why a call failed.
 
-It gets an environment of our making: the key services' variables only where a caller
-asks for them, a person's identity and home never.  What it prints on stderr can hold
+It gets an environment of our making: no credentials of a key service, no settings of
+sops, nor a person's identity or home.  What it prints on stderr can hold
 file content, so only its exit code and a line number leave here.
 """
 
@@ -18,27 +18,12 @@ from nixsecrets.secretfiles.sopsmeta import SopsFormat
 
 INSTALL = "install sops (NixOS: nixpkgs#sops), or nixsecrets[sops] to try it"
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
-# What the key services of PGP, KMS and Vault entries need, and nothing of age.
-_SERVICES = (
-    "AWS_", "AZURE_", "CLOUDSDK_", "GOOGLE_", "GNUPGHOME", "GPG_", "HUAWEICLOUD_",
-    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "NIX_SSL_CERT_FILE", "SOPS_GCP_KMS_",
-    "SOPS_GPG_EXEC", "SSL_CERT_", "VAULT_", "http_proxy", "https_proxy", "no_proxy",
-)  # fmt: skip
-# Where those look below the home folder, which sops does not get to see.
-_SERVICE_HOMES = {
-    "GNUPGHOME": ".gnupg",
-    "AWS_CONFIG_FILE": ".aws/config",
-    "AWS_SHARED_CREDENTIALS_FILE": ".aws/credentials",
-    "AZURE_CONFIG_DIR": ".azure",
-    "CLOUDSDK_CONFIG": ".config/gcloud",
-}
 # sops lives for 15 ms, and one runs on each core: more threads, and collecting what it
 # is about to leave behind, cost a fifth of that.
 _SHORT_LIVED = {"GOGC": "400", "GOMAXPROCS": "1"}
 UNCHANGED = 200  # getsops/sops cmd/sops/codes/codes.go
 _NO_EDITOR = 201
 _MAC_CODES = (24, 25, 51, 52)
-_NO_DATA_KEY = 128
 _SOPS_2243 = (
     "it was changed without sops, or merged: restore it from git; "
     "or this is sops 3.13.2, which cannot read comments in lists: use another version"
@@ -93,17 +78,6 @@ def base_environment(env: Mapping[str, str], home: str) -> dict[str, str]:
     """Return the environment that every call gets, out of the caller's `env`."""
     kept = {name: env[name] for name in _PASSED_ON if name in env}
     return kept | _SHORT_LIVED | {"HOME": home, "SOPS_DISABLE_VERSION_CHECK": "1"}
-
-
-def service_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """Return what key services need of `env`, with their folders in the real home."""
-    home = env.get("HOME", "")
-    found = {
-        name: str(Path(home, folder))
-        for name, folder in _SERVICE_HOMES.items()
-        if home and Path(home, folder).exists()
-    }
-    return found | {n: v for n, v in env.items() if n.startswith(_SERVICES)}
 
 
 def run(
@@ -170,11 +144,6 @@ def fail(
             _SOPS_2243
             if b",type:comment]" in data
             else "it was changed without sops, or merged; restore it from git",
-        )
-    if command == "rotate" and (code == _NO_DATA_KEY or b"data key" in stderr):
-        raise SecretFileError(
-            "sops cannot wrap the data key for all recipients of the file",
-            "its PGP, KMS or Vault entries need their programs and credentials",
         )
     if command == "set":
         raise SecretFileError(

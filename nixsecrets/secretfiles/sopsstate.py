@@ -191,6 +191,8 @@ def _contradiction(
         return refusal
     if not file.agree:
         return "its documents name different recipients"
+    if file.hidden:
+        return "it has key groups beside its recipients, which sops ignores"
     for number, (entry, found) in enumerate(
         zip(file.entries, stanzas, strict=True), start=1
     ):

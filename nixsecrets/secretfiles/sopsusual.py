@@ -45,6 +45,11 @@ class UsualBlock(YamlBlock):
     end: int
     enc_first: bool
 
+    @property
+    def foreign(self) -> Mapping[str, object]:
+        """Nothing: the quick look declines a file that has any."""
+        return {}
+
     def append(self, entries: Sequence[tuple[str, str]]) -> list[Edit]:
         """Add entries as sops spells them."""
         text = "".join(self._spelled(label, enc) for label, enc in entries)

@@ -71,6 +71,9 @@ def verify_reencrypted(
     """
     file = sopsmeta.parse(path, new)
     _check_planned(file, sealed)
+    kept = [block.foreign for block in file.blocks]
+    if kept != [*sealed.foreign, *[{}] * (len(kept) - len(sealed.foreign))]:
+        _deviates("its entries that are not age are not those that were to stay")
     _check_written(sealed)
     native = [one for one in identities if not isinstance(one, PluginIdentity)]
     readers = [one for one in native if sopskey.opens_with(file, one)]

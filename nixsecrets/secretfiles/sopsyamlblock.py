@@ -37,6 +37,33 @@ class YamlBlock(Block):
         start = self._line_start(sequence[0].start)
         return [(start, sequence[-1].end, self._entry(label, enc))]
 
+    def _dropped(self, names: Sequence[str]) -> list[tuple[int, int]]:
+        """Return the lines of fields."""
+        return [(self._key(name), self._after(name)) for name in names]
+
+    def _adopted(self, other: "YamlBlock", names: Sequence[str]) -> list[Edit]:
+        """Copy lines to above the age entries."""
+        at = self._key("age")
+        text = "".join(other.text[start:end] for start, end in other._dropped(names))
+        text = text.replace("\r\n", "\n")
+        return [(at, at, text if text.endswith("\n") else f"{text}\n")]
+
+    def _key(self, name: str) -> int:
+        """Return the start of the line of a field's key: the last such one above it."""
+        value = self.fields[name].start
+        word = re.escape(name)
+        spelled = rf"^ *(?:{word}|\"{word}\"|'{word}')[ \t]*:"
+        keys = re.finditer(spelled, self.text[:value], re.MULTILINE)
+        return max(key.start() for key in keys)
+
+    def _after(self, name: str) -> int:
+        """Return the start of the line after a field."""
+        end = self.fields[name].end
+        if self.text[end - 1] == "\n":
+            return end
+        stop = self.text.find("\n", end)
+        return len(self.text) if stop < 0 else stop + 1
+
     @property
     def indent(self) -> int:
         """How many blanks the fields of the block are indented by."""

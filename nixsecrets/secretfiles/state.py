@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from nixsecrets.keys.foreign import ForeignKey
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient
 
@@ -45,7 +46,7 @@ class Actual(NamedTuple):
 
     `key_prints` are the MAC of the age header, or the tag that ends each sops `enc`:
     two files that share one were copied from each other and share their symmetric key.
-    `others` are the PGP, KMS and Vault entries of a sops file (`pgp:85D7…`).
+    `others` are the keys of the PGP, KMS and Vault entries of a sops file.
     `options` are the sops selection options that the file records.  `refusal` says why
     the file cannot be changed by us (several key groups, scrypt), else None.
     `plainly_whole` says that a quick look found it whole; where it did not,
@@ -57,7 +58,7 @@ class Actual(NamedTuple):
     sha256: str
     state: State
     key_prints: tuple[bytes, ...] = ()
-    others: tuple[str, ...] = ()
+    others: tuple[ForeignKey, ...] = ()
     options: tuple[tuple[str, str | bool], ...] = ()
     armored: bool = False
     refusal: str | None = None

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.findings import Code, Finding
+from nixsecrets.findings import Code, Finding, foreign_reader
 from nixsecrets.secretfiles import agefile, ageshape, sopsmeta
 from nixsecrets.secretfiles.selection import (
     Finder,
@@ -74,6 +74,18 @@ def faults(
     except SecretFileError as error:
         message = error.message.removeprefix("the file ")
         yield Finding(path, Code.DAMAGED, message.removeprefix("the age file "))
+
+
+def strangers(path: str, data: bytes) -> Iterator[Finding]:
+    """Yield what lets somebody read a file whom no map can name."""
+    if agefile.looks_like_age(data):
+        return
+    try:
+        keys = sopsmeta.parse(path, data).others
+    except SecretFileError:
+        return  # a fault
+    for key in keys:
+        yield Finding(path, Code.FOREIGN_READER, foreign_reader(key))
 
 
 # --- sops ---------------------------------------------------------------------------

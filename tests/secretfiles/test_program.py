@@ -131,33 +131,25 @@ def test_sops_sees_the_throw_away_identity_and_nothing_of_the_person(
     assert list(workdir.iterdir()) == []
 
 
-def test_key_services_get_their_settings_and_the_folders_of_the_real_home(
-    tmp_path: Path,
-) -> None:
+def test_credentials_and_settings_of_a_person_are_not_passed_on(tmp_path: Path) -> None:
     spied = tmp_path / "spied"
     sops = script(tmp_path / "bin", SPY.replace("$SPY_FILE", str(spied)))
     (tmp_path / "home/.gnupg").mkdir(parents=True)
-    person = {
-        "HOME": str(tmp_path / "home"),
-        "PATH": os.environ["PATH"],
-        "AWS_PROFILE": "fleet",
-        "VAULT_ADDR": "https://vault",
-        "SOPS_AGE_KEY_FILE": "/home/person/key",
-    }
+    prefixes = ("AWS_", "AZURE_", "GOOGLE_", "CLOUDSDK_", "HUAWEICLOUD_", "VAULT_")
+    person = {f"{prefix}TOKEN": "not-for-sops" for prefix in prefixes}
+    person |= {"SOPS_AGE_KEY_FILE": "not-for-sops", "SOPS_KMS_ARN": "not-for-sops"}
+    person |= {"GNUPGHOME": "not-for-sops", "HTTPS_PROXY": "not-for-sops"}
+    person |= {"HOME": str(tmp_path / "home"), "PATH": os.environ["PATH"]}
     SopsProgram(sops, person).rotate(
         b"x",
         kind=SopsFormat.YAML,
         identity=ALICE.private,
         layout=Layout(),
-        services=True,
         workdir=tmp_path,
     )
-    seen = spied.read_text().splitlines()
-    assert f"GNUPGHOME={tmp_path}/home/.gnupg" in seen
-    assert {"AWS_PROFILE=fleet", "VAULT_ADDR=https://vault"} <= set(seen)
-    assert not any(
-        line.startswith(("SOPS_AGE_KEY_FILE", "AWS_CONFIG")) for line in seen
-    )
+    seen = spied.read_text()
+    assert "not-for-sops" not in seen
+    assert str(tmp_path / "home") not in seen
 
 
 @pytest.mark.parametrize(

@@ -412,57 +412,44 @@ def with_pgp(env: dict[str, str], folder: Path) -> bytes:
     return run_program(*argv, "--pgp", env["PGP_FP"], str(file), env=env, cwd=folder)
 
 
-def test_pgp_entries_are_left_by_a_grant_and_wrapped_anew_by_a_reencryption(
+def test_whoever_joined_by_pgp_reads_after_a_grant_and_not_after_a_reencryption(
     gnupg: dict[str, str], workdir: Path, elsewhere: Path
 ) -> None:
     old = with_pgp(gnupg, elsewhere)
-    home_only = {k: v for k, v in gnupg.items() if k != "GNUPGHOME"}
-    sops = SopsProgram(sopsfiles.old_sops().path, home_only)
+    sops = SopsProgram(sopsfiles.old_sops().path, gnupg)
+
+    def pgp_opens(data: bytes) -> bool:
+        (elsewhere / "s.yaml").write_bytes(data)
+        program = str(sops.path)
+        try:
+            run_program(program, "decrypt", "s.yaml", env=gnupg, cwd=elsewhere)
+        except ProgramFailed:
+            return False
+        return True
+
     granted = sopsgrant.grant("s.yaml", old, [ALICE.identity], add=[BOB.recipient])
     sopsverify.verify_grant("s.yaml", old, granted.data, granted)
-    sealed = sopsops.reencrypt(
-        "s.yaml",
-        granted.data,
-        [ALICE.identity],
-        [BOB.recipient],
-        sops=sops,
-        workdir=workdir,
+    assert pgp_opens(granted.data)
+    at = At(sops=sops, workdir=workdir)
+    edited = sopsops.replace_content(
+        "s.yaml", granted.data, [ALICE.identity], b"k: new\n", **at
     )
-    verify("s.yaml", sealed, BOB, sops, workdir)
-    file = sopsmeta.parse("s.yaml", sealed.data)
-    assert file.others == (f"pgp:{gnupg['PGP_FP']}",)
-    assert [entry.label for entry in file.entries] == [BOB.recipient.text]
-    (elsewhere / "s.yaml").write_bytes(sealed.data)
-    plain = run_program(str(sops.path), "decrypt", "s.yaml", env=gnupg, cwd=elsewhere)
-    assert b"k: v\n" in plain
-
-
-def test_without_gpg_a_reencryption_says_what_is_missing(
-    gnupg: dict[str, str], workdir: Path, elsewhere: Path
-) -> None:
-    old = with_pgp(gnupg, elsewhere)
-    sops = SopsProgram(sopsfiles.old_sops().path, {"PATH": str(elsewhere)})
-    with pytest.raises(SecretFileError) as caught:
-        sopsops.reencrypt(
-            "s.yaml", old, [ALICE.identity], [], sops=sops, workdir=workdir
-        )
-    assert "PGP" in str(caught.value.hint)
-
-
-def test_options_do_not_change_under_a_pgp_entry(
-    gnupg: dict[str, str], workdir: Path, elsewhere: Path
-) -> None:
-    old = with_pgp(gnupg, elsewhere)
-    with pytest.raises(SecretFileError, match="not age"):
-        sopsops.reencrypt(
+    verify("s.yaml", edited, ALICE, sops, workdir)
+    assert pgp_opens(edited.data)
+    for options in (None, [("encrypted_regex", "^k$")]):
+        sealed = sopsops.reencrypt(
             "s.yaml",
-            old,
+            edited.data,
             [ALICE.identity],
-            [ALICE.recipient],
-            options=[("encrypted_regex", "^k$")],
-            sops=sopsfiles.old_sops(),
-            workdir=workdir,
+            [BOB.recipient],
+            options=options,
+            **at,
         )
+        verify("s.yaml", sealed, BOB, sops, workdir)
+        file = sopsmeta.parse("s.yaml", sealed.data)
+        assert file.others == ()
+        assert [entry.label for entry in file.entries] == [BOB.recipient.text]
+        assert not pgp_opens(sealed.data)
 
 
 # --- create -------------------------------------------------------------------------
