@@ -450,7 +450,7 @@ def test_a_declared_file_that_is_no_secret_has_its_usual_code(
 @pytest.mark.parametrize(
     ("spoil", "key", "more", "verdict"),
     [
-        (in_the_cloud, "dns", {}, "not judged: it can be opened by kms"),
+        (in_the_cloud, "dns", {}, "not judged: it can be opened by awskms"),
         (with_pgp, "dns", {"gnupg": True}, "not judged: it can be opened by pgp"),
         (ssh_form, "app", {"sshPrivateKeyFile": HOST_KEY}, "ok"),
     ],
