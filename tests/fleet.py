@@ -121,6 +121,19 @@ def run_program(
     return done.stdout
 
 
+def await_end(pid: int) -> None:
+    """Wait until a process is gone; fail where it stays."""
+    for _ in range(100):
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            return
+        if state == "Z":
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"process {pid} still runs")
+
+
 def clean_env(home: Path, **extra: str) -> dict[str, str]:
     """Return an environment that holds nothing of the person who runs the tests.
 

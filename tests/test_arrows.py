@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "render": {"errors", "splice", "keys", "policy", "secretfiles", "ruamel"},
     "plan": {"findings", "keys", "policy"},
     "steps": {"keys", "policy", "secretfiles", "plan"},
-    "repo": {"errors"},
+    "repo": {"errors", "keys"},
     "hosts": {"errors", "keys", "paramiko"},
     "guard": {
         *("errors", "findings", "keys", "policy", "secretfiles", "detect_secrets"),
@@ -65,6 +65,7 @@ DOING = {
     "ageops",
     "chunk",
     "pieces",
+    "plugin",
     "program",
     "rage",
     "sopsgrant",

@@ -19,7 +19,7 @@ from nixsecrets.cli.session import Session, unlock
 from nixsecrets.errors import DeclinedError, NixsecretsError
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.keys.recipients import Kind, Recipient
-from nixsecrets.repo import editor, private, rescue
+from nixsecrets.repo import editor, files, private, rescue
 from nixsecrets.repo.signals import deferred
 from nixsecrets.secretfiles import ageops
 
@@ -60,8 +60,12 @@ class Desk:
             NixsecretsError: it came back at once, without having waited.
         """
         self.path = self.folder / buffer_name(draft.name)
-        self.path.touch(mode=0o600)
-        self.path.write_bytes(draft.text)
+        try:
+            self.path.touch(mode=0o600)
+            self.path.write_bytes(draft.text)
+        except OSError as error:
+            place = str(self.folder.parent)
+            raise files.explained(error, "put the text into", place) from error
         self.last = draft.text
         keep_end = bool(draft.base) and not draft.base.endswith(b"\n")
         seconds = editor.run_editor(

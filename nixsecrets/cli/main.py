@@ -5,6 +5,7 @@ hook start fast.  `run` is the only place that turns an error into an exit code.
 """
 
 import importlib
+import os
 import resource
 import sys
 from pathlib import Path
@@ -62,6 +63,8 @@ ENVIRONMENT = {
     " keys.txt, too; then ~/.ssh/id_ed25519 and id_rsa",
     "SOPS_EDITOR, VISUAL, EDITOR": "what edit opens",
     "XDG_RUNTIME_DIR": "where plaintext may be: a folder in memory; else /dev/shm",
+    "NIXSECRETS_PLUGIN_TIMEOUT": "seconds that an age plugin may take without asking"
+    " anything; default 120",
     "NO_COLOR": "no colours",
 }
 
@@ -162,8 +165,6 @@ def cli(ctx: click.Context, directory: Path, *, allow_disk: bool) -> None:
 
 def _allow_disk() -> None:
     """Allow it for this run, and say what that means where it is made use of."""
-    import os
-
     from nixsecrets.repo import private
 
     os.environ[private.ALLOW_DISK] = "1"
@@ -181,6 +182,7 @@ def run(args: list[str] | None = None) -> None:
 
 
 def _guarded(args: list[str] | None) -> int:
+    _replace_closed_streams()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump holds plaintext
     try:
         result = cli.main(args, prog_name="nixsecrets", standalone_mode=False)
@@ -196,7 +198,14 @@ def _guarded(args: list[str] | None) -> int:
         ui.say("nixsecrets: interrupted; nothing more was changed")
         return INTERRUPTED
     except BrokenPipeError:
-        return _broken_pipe()
+        return _drop_answer()
+    except OSError as error:
+        if not _stdout_fails():
+            _report_bug(error)
+            return BUG
+        reason = (error.strerror or "unknown reason").lower()
+        ui.report_error(NixsecretsError(f"cannot write to stdout: {reason}"))
+        return _drop_answer()
     except Exception as error:  # noqa: BLE001 - the boundary: whatever is left is a bug
         _report_bug(error)
         return BUG
@@ -214,10 +223,31 @@ def _sentence(text: str) -> str:
     return (text[:1].lower() + text[1:]).rstrip(".")
 
 
-def _broken_pipe() -> int:
-    """Leave quietly when the reader of our output went away (`| head`)."""
-    import os
+def _replace_closed_streams() -> None:
+    """Keep the numbers of streams that are closed (`<&-`) from what we open.
 
+    To read such a stdin, or write such a stdout, fails, as it does for other programs:
+    no input is not an empty one.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            useless = os.O_RDONLY if name == "stdout" else os.O_WRONLY
+            os.dup2(os.open(os.devnull, useless), number)
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+
+
+def _stdout_fails() -> bool:
+    """Tell whether what we have answered so far cannot be written."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False
+
+
+def _drop_answer() -> int:
+    """Leave without what stdout did not take; its reader may be gone (`| head`)."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
 

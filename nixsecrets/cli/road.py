@@ -248,6 +248,8 @@ def finish(session: Session, outcome: "Outcome", options: RoadOptions) -> int:
             ui.say(line)
         if session.repo.git is not None:
             ui.say("nixsecrets exposed goes on listing them until they have changed")
+        else:
+            ui.say("keep this list: without git, nixsecrets exposed cannot repeat it")
     for path in outcome.hard_links:
         ui.warn(
             f"{show.path_text(path)} had other names (hard links),"

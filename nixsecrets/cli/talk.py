@@ -34,4 +34,4 @@ class TerminalTalk:
     def _line(self, question: str) -> str:
         sys.stderr.write(question)
         sys.stderr.flush()
-        return sys.stdin.readline().strip()
+        return ui.typed_line().strip()

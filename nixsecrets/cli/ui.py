@@ -75,14 +75,28 @@ def ask_secret(question: str) -> bytes:
     Raises:
         DeclinedError: no terminal can answer, or the answers differ.
     """
-    import getpass
+    from nixsecrets.cli import prompt
 
     if not has_terminal():
-        raise DeclinedError("there is no terminal to ask on", "give it on stdin")
-    first = getpass.getpass(f"{question}: ", sys.stderr)
-    if getpass.getpass("once more: ", sys.stderr) != first:
-        raise DeclinedError("nothing was changed: both are not the same")
-    return first.encode("utf-8", "surrogateescape")
+        raise DeclinedError("cannot prompt: no terminal", prompt.FROM_ELSEWHERE)
+    first = hidden(f"{question}: ", prompt.FROM_ELSEWHERE)
+    if hidden("once more: ", prompt.FROM_ELSEWHERE) != first:
+        raise DeclinedError("nothing was changed: the two entries do not match")
+    return first
+
+
+def hidden(question: str, hint: str | None = None) -> bytes:
+    """Ask for a line that is not shown, and end the line that nobody saw.
+
+    Raises:
+        DeclinedError: there was no answer, or more than one line.
+    """
+    from nixsecrets.cli import prompt
+
+    try:
+        return prompt.hidden(question, hint)
+    finally:
+        say()
 
 
 def say(text: str = "") -> None:
@@ -149,7 +163,7 @@ def confirm(question: str, *, hint: str) -> None:
         raise DeclinedError("nothing was changed: there is no terminal to ask on", hint)
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()
-    if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+    if typed_line().strip().lower() not in {"y", "yes"}:
         raise DeclinedError("nothing was changed: declined")
 
 
@@ -163,7 +177,7 @@ def choose(question: str, answers: Sequence[str], default: str) -> str:
         return default
     sys.stderr.write(f"{question} [{'/'.join(answers)}] ({default}) ")
     sys.stderr.flush()
-    said = sys.stdin.readline().strip().lower() or default
+    said = typed_line().strip().lower() or default
     found = [answer for answer in answers if answer.startswith(said)]
     if len(found) != 1:
         raise DeclinedError(f"nothing was changed: {said!r} is none of the answers")
@@ -176,7 +190,7 @@ def asked(question: str, *, default: bool = False) -> bool:
         return False
     sys.stderr.write(f"{question} [{'Y/n' if default else 'y/N'}] ")
     sys.stderr.flush()
-    line = sys.stdin.readline()
+    line = typed_line()
     word = line.strip().lower()
     return word in {"y", "yes"} or (default and line != "" and word == "")
 
@@ -187,16 +201,22 @@ def ask_text(question: str) -> str:
         return ""
     sys.stderr.write(f"{question}: ")
     sys.stderr.flush()
-    return sys.stdin.readline().strip()
+    return typed_line().strip()
+
+
+def typed_line() -> str:
+    """Return the line that is typed next, "" at the end of the input.
+
+    Bytes that are no UTF-8 become U+FFFD, which is in no name and no answer.
+    """
+    return sys.stdin.buffer.readline().decode("utf-8", "replace")
 
 
 def ask_passphrase(source: str) -> str | None:
     """Ask for the passphrase of an identity; None where no terminal can answer."""
     if not has_terminal():
         return None
-    import getpass
-
-    return getpass.getpass(f"passphrase for {source}: ", sys.stderr)
+    return hidden(f"passphrase for {source}: ").decode("utf-8", "surrogateescape")
 
 
 @contextmanager

@@ -9,12 +9,11 @@ import contextlib
 import json
 import os
 import signal
-import termios
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from nixsecrets.cli import show
-from nixsecrets.errors import IdentityError
+from nixsecrets.cli import prompt, show
+from nixsecrets.errors import DeclinedError, IdentityError
 from nixsecrets.keys.identities import Identity, Locked, identity_text, parse_identities
 from nixsecrets.repo import keeper, proctable
 
@@ -84,15 +83,11 @@ def _ask(locked: Locked) -> tuple[Identity, ...] | None:
 
 def _answer(terminal: int, question: str) -> str:
     """Ask, and take the question away again: a pager has drawn around it."""
-    os.write(terminal, b"\r\x1b[K" + question.encode())
-    line = bytearray()
-    with contextlib.suppress(KeyboardInterrupt, OSError):
-        while not line.endswith(b"\n") and (part := os.read(terminal, 1024)):
-            line += part
+    typed = b""
+    with contextlib.suppress(KeyboardInterrupt, OSError, DeclinedError):
+        typed = prompt.hidden_at(terminal, terminal, f"\r\x1b[K{question}")
     os.write(terminal, b"\r\x1b[K")
-    if not line.endswith(b"\n"):
-        return ""
-    return line.rstrip(b"\n").decode("utf-8", "surrogateescape")
+    return typed.decode("utf-8", "surrogateescape")
 
 
 @contextlib.contextmanager
@@ -123,7 +118,6 @@ def _terminal() -> Iterator[int | None]:
             return
         if group != os.getpid():  # else a person started us, and nobody else is there
             stack.enter_context(_alone(terminal, group, pagers))
-        stack.enter_context(_unseen(terminal))
         yield terminal
 
 
@@ -168,17 +162,3 @@ def _alone(terminal: int, theirs: int, pagers: list[int]) -> Iterator[None]:
                 os.kill(pager, signal.SIGWINCH)  # it draws its screen anew
         for number, handler in zip(held, before, strict=True):
             signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def _unseen(terminal: int) -> Iterator[None]:
-    """Read whole lines that are not shown, whatever a pager set."""
-    before, mode = termios.tcgetattr(terminal), termios.tcgetattr(terminal)
-    mode[0] |= termios.ICRNL
-    mode[3] |= termios.ICANON | termios.ISIG
-    mode[3] &= ~(termios.ECHO | termios.ECHONL)
-    termios.tcsetattr(terminal, termios.TCSAFLUSH, mode)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(terminal, termios.TCSAFLUSH, before)

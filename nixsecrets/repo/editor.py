@@ -19,6 +19,8 @@ from pathlib import Path
 from types import FrameType
 
 from nixsecrets.errors import NixsecretsError, ProgramError
+from nixsecrets.keys.environment import without_credentials
+from nixsecrets.repo import private
 
 VARIABLES = ("SOPS_EDITOR", "VISUAL", "EDITOR")
 FALLBACKS = ("vi", "nano")
@@ -135,21 +137,28 @@ def run_editor(
 ) -> float:
     """Run the editor on `path` until it ends; return the seconds that took.
 
-    Its TMPDIR is the file's private folder; without a terminal its stdin is empty.
-    `line` is where to start (0: anywhere); with `keep_end` no line feed is put behind
-    the last line.  What ends us ends the editor first, which may still save.
+    `path` lies in a private folder of this process, which is the editor's TMPDIR; its
+    environment has no credentials, and without a terminal its stdin is empty.  `line`
+    is where to start (0: anywhere); with `keep_end` no line feed is put behind the last
+    line.  What ends us ends the editor first, which may still save.
 
     Raises:
         ProgramError: it cannot be started, or ended with a failure.
         KeyboardInterrupt: Ctrl-C ended it.
     """
     command = [*editor.command, *_options(editor, path, line, keep_end=keep_end)]
-    env = {**os.environ, "TMPDIR": str(path.parent)}
+    env = without_credentials(os.environ) | {"TMPDIR": str(path.parent)}
     stdin = None if terminal else subprocess.DEVNULL
     name, begin = editor.command[0], time.monotonic()
     with _ctrl_c_is_the_editors():
         try:
-            child = subprocess.Popen([*command, str(path)], env=env, stdin=stdin)
+            # It keeps the folder if we are killed: it may have unsaved text to write.
+            child = subprocess.Popen(
+                [*command, str(path)],
+                env=env,
+                stdin=stdin,
+                pass_fds=[private.lock_of(path.parent)],
+            )
         except OSError as error:
             why = (error.strerror or "cannot be started").lower()
             raise ProgramError(f"the editor {name}: {why}", "set $EDITOR") from None

@@ -71,13 +71,26 @@ def remove_leftovers(env: Mapping[str, str]) -> int:
     )
 
 
+def lock_of(folder: Path) -> int:
+    """Return the descriptor whose lock keeps a private folder of ours from removal.
+
+    A program that inherits it and outlives us keeps the folder while it runs.
+    """
+    return _locks[folder]
+
+
+_locks: dict[Path, int] = {}
+
+
 @contextmanager
 def _made_in(parent: Path) -> Iterator[Path]:
     folder, descriptor = _make_locked(parent)
+    _locks[folder] = descriptor
     try:
         with held(descriptor):
             yield folder
     finally:
+        del _locks[folder]
         try:
             with deferred():
                 _remove_tree(str(folder))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_ENDING = (signal.SIGTERM, signal.SIGHUP)
+_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _DEFERRED = (signal.SIGINT, *_ENDING)
 
 
@@ -23,7 +23,9 @@ def _end(number: int, _frame: FrameType | None) -> None:
 
 @contextmanager
 def termination_raises() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into `SystemExit` (143, 129), so that `finally` runs.
+    """Turn SIGTERM, SIGHUP and SIGQUIT into `SystemExit`, so that `finally` runs.
+
+    The exit codes are 143, 129 and 131.
 
     Handlers that somebody else installed stay, and so does `nohup`'s ignoring.
     """
@@ -42,7 +44,7 @@ def termination_raises() -> Iterator[None]:
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Hold back Ctrl-C, SIGTERM and SIGHUP until the end of the block."""
+    """Hold back Ctrl-C and what `termination_raises` turns, until the block ends."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFERRED)
     try:
         yield

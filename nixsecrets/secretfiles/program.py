@@ -192,7 +192,10 @@ class SopsProgram:
         rule: Mapping[str, str | bool] | None = None,
     ) -> Iterator["_Room"]:
         """Make a folder with a configuration of our own; remove it at the end."""
-        with tempfile.TemporaryDirectory(dir=workdir, prefix="sops-") as name:
+        with (
+            _explained(workdir),
+            tempfile.TemporaryDirectory(dir=workdir, prefix="sops-") as name,
+        ):
             folder = Path(name)
             config = {
                 # A rule is needed even where none is used: without any, sops fails.
@@ -206,6 +209,25 @@ class SopsProgram:
             text = json.dumps(config, ensure_ascii=False)
             (folder / "config.yaml").write_text(text, encoding="utf-8")
             yield _Room(self, folder)
+
+
+@contextlib.contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Say which folder has no room, or may not be written to.
+
+    Whatever else goes wrong with a call of sops is no `OSError` any more.
+    """
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or "unknown reason").lower()
+        raise ProgramError(
+            f"cannot write to the private folder in {folder.parent}: {reason}",
+            _MAKE_ROOM,
+        ) from None
+
+
+_MAKE_ROOM = "make room there, or set XDG_RUNTIME_DIR to another memory file system"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,16 @@ its `decrypt` takes time quadratic in the size of the header.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from io import BytesIO
 from typing import Any, Protocol
 
 from nixsecrets.errors import IdentityError, KeyFormatError, SecretFileError
 from nixsecrets.keys.identities import Identity, PluginIdentity
-from nixsecrets.keys.plugins import Silence
+from nixsecrets.keys.plugins import PluginTalk, Silence
 from nixsecrets.keys.recipients import Kind, Recipient
+from nixsecrets.secretfiles import plugin
 
 _NO_MATCH = "No matching keys found"
 _BAD_MAC = "Header MAC is invalid"
@@ -27,6 +29,25 @@ def encrypt(plaintext: bytes, recipients: Sequence[Recipient]) -> bytes:
     Raises:
         KeyFormatError: pyrage or a plugin cannot encrypt to one of the recipients.
     """
+    sealed = BytesIO()
+    names = [name for recipient in recipients for name in _plugin_of(recipient)]
+    if names:
+
+        def seal(_talk: PluginTalk, write: plugin.Write) -> None:
+            write(_encrypt(plaintext, recipients))
+
+        plugin.supervised(" and ".join(names), Silence(), seal, sealed.write)
+        return sealed.getvalue()
+    return _encrypt(plaintext, recipients)
+
+
+def _plugin_of(recipient: Recipient) -> Iterator[str]:
+    """Yield the name of the plugin that a recipient needs, if it needs one."""
+    if recipient.kind is Kind.PLUGIN:
+        yield recipient.key.partition(b"\0")[0].decode().removeprefix("age1")
+
+
+def _encrypt(plaintext: bytes, recipients: Sequence[Recipient]) -> bytes:
     import pyrage
 
     with _no_panic():
@@ -83,6 +104,40 @@ def decrypt_to(
     What is written is authentic, but where this raises it is not all.  Raises as
     `decrypt`, and what `target` raises.
     """
+    plugins = [one for one in identities if isinstance(one, PluginIdentity)]
+    if not plugins:
+        _decrypt_to(source, target, identities)
+        return
+
+    def work(talk: PluginTalk, write: plugin.Write) -> None:
+        talking = [
+            replace(one, talk=talk) if isinstance(one, PluginIdentity) else one
+            for one in identities
+        ]
+        _decrypt_to(source, _Pipe(write), talking)
+
+    names = " and ".join(one.name for one in plugins)
+    plugin.supervised(names, plugins[0].talk, work, target.write)
+    target.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class _Pipe:
+    """What a plugin's child writes to."""
+
+    send: plugin.Write
+
+    def write(self, data: bytes, /) -> int:
+        self.send(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        return
+
+
+def _decrypt_to(
+    source: Readable, target: Writable, identities: Sequence[Identity]
+) -> None:
     import pyrage
 
     guarded = _Target(target)

@@ -151,3 +151,30 @@ def test_a_full_disk_leaves_no_part_of_a_large_value(fleet: Fleet) -> None:
     assert b"cannot keep the value in" in done.stderr
     assert b"no space left on device" in done.stderr
     assert done.stderr.split()[-1] == b"lock"
+
+
+@pytest.mark.parametrize(
+    ("args", "stdin"),
+    [
+        (("cat", DNS), b""),
+        (("cat", DNS, "--key", "dns"), b""),
+        (("edit", DNS), b""),
+        (("edit", WIFI), b""),
+        (("generate", DNS, "--key", "fresh", "--yes"), b""),
+        (("set", DNS, "--key", "dns", "--yes"), b"new"),
+        (("set", DNS, "--yes"), b"dns: new\n"),
+    ],
+)
+def test_where_memory_is_full_the_folder_is_named_and_nothing_changes(
+    fleet: Fleet, memory: Path, args: tuple[str, ...], stdin: bytes
+) -> None:
+    script(fleet, "exit 7")
+    before = fleet.snapshot()
+    fill = f"dd if=/dev/zero of={memory}/fill bs=4k 2>/dev/null || true"
+    mounts = f"mount -t tmpfs -o size=16k,mode=700 none {memory}; {fill}"
+    done = namespace(fleet, mounts, *args, stdin=stdin)
+    assert done.returncode == 1, done.stderr
+    assert b"no space left on device" in done.stderr
+    assert str(memory).encode() in done.stderr
+    assert b"hint: " in done.stderr
+    assert changed(fleet, before) == set()

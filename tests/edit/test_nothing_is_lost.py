@@ -20,7 +20,7 @@ from tests.edit.helpers import (
     sops_text,
     terminal,
 )
-from tests.fleet import PROJECT, Fleet
+from tests.fleet import PROJECT, Fleet, await_end
 
 WIFI, DNS = "secrets/wifi.age", "secrets/dns.yaml"
 TYPE = f'printf "{CANARY}\\n" > "$1"'
@@ -283,6 +283,27 @@ def test_what_a_kill_leaves_the_next_command_removes(
     assert left_in(memory) == []
 
 
+def test_while_the_editor_of_a_killed_run_is_open_its_text_stays(
+    fleet: Fleet, memory: Path
+) -> None:
+    started, on = fleet.home / "started", fleet.home / "on"
+    wait = f"while [ ! -e '{on}' ]; do sleep 0.05; done"
+    script(fleet, f"echo $$ > '{started}.pid'; {TYPE}\ntouch '{started}'\n{wait}")
+    child = start(fleet, "edit", WIFI)
+    child.kill()  # the editor goes on
+    child.wait()
+    assert child.stderr is not None
+    child.stderr.close()
+    fleet.env["EDITOR"] = "true"
+    fleet.ok("edit", DNS)
+    fleet.ok("set", WIFI, "--yes", stdin="another")
+    assert plaintext_below(memory) != []
+    on.touch()
+    await_end(int(Path(f"{started}.pid").read_text()))
+    fleet.ok("edit", DNS)
+    assert left_in(memory) == []
+
+
 def start(fleet: Fleet, *args: str) -> "subprocess.Popen[str]":
     """Start nixsecrets and wait until its editor runs."""
     child = subprocess.Popen(
@@ -314,6 +335,17 @@ def test_the_editor_gets_no_stdin_and_no_fall_back_without_a_terminal(
     assert done.returncode == 1
     assert "there is no editor" in done.stderr
     assert "nixsecrets set" in done.stderr
+
+
+def test_the_editor_sees_no_credentials(fleet: Fleet) -> None:
+    seen = fleet.home / "seen"
+    script(fleet, f'env | cut -d= -f1 > "{seen}"')
+    secrets = {"VAULT_TOKEN", "AWS_SECRET_ACCESS_KEY", "SOPS_AGE_KEY", "MY_PASSWORD"}
+    fleet.env |= dict.fromkeys(secrets, "") | {"NVIM_APPNAME": "mine"}
+    fleet.ok("edit", WIFI)
+    names = set(seen.read_text().split())
+    assert {"PATH", "HOME", "TERM", "NVIM_APPNAME", "TMPDIR"} <= names
+    assert not names & secrets
 
 
 def test_the_buffer_is_private_and_ends_as_the_secret_does(fleet: Fleet) -> None:

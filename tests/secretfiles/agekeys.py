@@ -55,7 +55,7 @@ def age_encrypts(data: bytes, *recipients: Recipient, armored: bool = False) -> 
 _PLUGIN = '''\
 """age-plugin-toy: wraps a file key by xor with the recipient's 16 bytes."""
 
-import base64, os, sys
+import base64, os, signal, sys
 
 entries = int(os.environ.get("TOY_ENTRIES", "1"))
 trouble = os.environ.get("TOY_TROUBLE")
@@ -103,6 +103,14 @@ while True:
     received.append((words, body))
 if trouble == "dies":
     sys.exit(1)
+if trouble and trouble.startswith("notes "):
+    with open(trouble.partition(" ")[2], "w") as notes:
+        notes.write("\\n".join(os.environ))
+if trouble and trouble.startswith("hangs "):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with open(trouble.partition(" ")[2], "w") as notes:
+        notes.write(str(os.getpid()))
+    signal.pause()
 if trouble == "complains":
     send("error", "internal", body=b"the token is \\x1b[1mnot\\n plugged in.")
     receive()

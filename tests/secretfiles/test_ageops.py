@@ -18,7 +18,7 @@ from nixsecrets.secretfiles import agefile, ageops, rage
 from nixsecrets.secretfiles.agefile import Stanza
 from nixsecrets.secretfiles.wrap import header_mac, wrap
 from tests import gate
-from tests.fleet import SHARED, age_key, rsa_key, ssh_key
+from tests.fleet import SHARED, age_key, await_end, rsa_key, ssh_key
 from tests.keys.vectors import TAG_RECIPIENT
 from tests.secretfiles.agekeys import (
     Reader,
@@ -167,6 +167,38 @@ def test_a_plugin_in_trouble_is_an_error_of_its_own(
     with pytest.raises(IdentityError) as opening:
         ageops.decrypt(sealed.data, [toy.identity])
     assert opening.value.message.isprintable()
+
+
+def test_a_plugin_that_hangs_is_given_up_and_ended(
+    toy: Reader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    sealed = ageops.seal(SECRET, recipients(toy))
+    monkeypatch.setenv("TOY_TROUBLE", f"hangs {tmp_path / 'pid'}")
+    monkeypatch.setenv("NIXSECRETS_PLUGIN_TIMEOUT", "0.5")
+    late = r"^age-plugin-toy did not answer within 0\.5 seconds$"
+    with pytest.raises(IdentityError, match=late):
+        ageops.decrypt(sealed.data, [toy.identity])
+    plugin = int((tmp_path / "pid").read_text())
+    with pytest.raises(IdentityError, match=late):
+        ageops.seal(SECRET, recipients(toy, ALICE))
+    await_end(plugin)
+
+
+def test_a_plugin_sees_no_credentials(
+    toy: Reader, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    secrets = ("VAULT_TOKEN", "AWS_ACCESS_KEY_ID", "SOPS_AGE_KEY", "GITHUB_TOKEN")
+    for name in (*secrets, "TOY_TOKEN", "DISPLAY"):
+        monkeypatch.setenv(name, "canary")
+    monkeypatch.setenv("TOY_TROUBLE", f"notes {tmp_path / 'notes'}")
+    sealed = ageops.seal(SECRET, recipients(toy))
+    sealing = (tmp_path / "notes").read_text().split()
+    assert ageops.decrypt(sealed.data, [toy.identity]) == SECRET
+    opening = (tmp_path / "notes").read_text().split()
+    for seen in (sealing, opening):
+        assert {"PATH", "HOME", "TOY_TOKEN", "DISPLAY"} <= set(seen)
+        assert not set(secrets) & set(seen)
+    assert os.environ["VAULT_TOKEN"] == "canary", "our own environment stays"
 
 
 def test_a_tagged_recipient_stands_in_its_place() -> None:

@@ -1,0 +1,233 @@
+"""An age plugin at work, in a process of its own that can be given up.
+
+pyrage waits for a plugin without letting Python run: in our own process neither Ctrl-C
+nor a limit would be noticed.  So pyrage and the plugin work in a child, which sends
+what it opened through a pipe, and is killed with the plugin where that takes too long.
+Questions to a person are asked by the child, at the same terminal; while one is open
+the limit does not run.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import struct
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nixsecrets.errors import IdentityError, NixsecretsError
+from nixsecrets.keys.environment import without_credentials
+from nixsecrets.keys.plugins import PluginTalk
+
+LIMIT = "NIXSECRETS_PLUGIN_TIMEOUT"
+"""Variable with the seconds that a plugin may take without asking anything."""
+_LIMIT_SECONDS = 120.0
+_PATIENCE_SECONDS = 3.0  # then the person is told what is waited for
+_HEAD = struct.Struct(">cI")
+_DATA, _ASKS, _ASKED, _ERROR, _END = b"D", b"Q", b"A", b"E", b"."
+_BLOCK = 1 << 20
+
+Write = Callable[[bytes], object]
+Work = Callable[[PluginTalk, Write], None]
+"""What the child does: talks to the plugin, writes what it opened or sealed."""
+
+
+def supervised(name: str, talk: PluginTalk, work: Work, write: Write) -> None:
+    """Let a child do `work` with the plugin `name`, and `write` what comes of it.
+
+    Raises:
+        IdentityError: the plugin did not answer in time.
+        NixsecretsError: what `work` raised.
+    """
+    with _terminal_as_it_was(), _child(name, talk, work) as stream:
+        _receive(name, talk, stream, write)
+
+
+# --- the child --------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _child(name: str, talk: PluginTalk, work: Work) -> Iterator[int]:
+    """Give the end of the pipe that the child writes to; kill it at the end."""
+    reading, writing = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        with contextlib.suppress(BaseException):  # the parent sees that it has no end
+            os.close(reading)
+            code = _in_child(name, talk, work, writing)
+        os._exit(code)
+    os.close(writing)
+    try:
+        yield reading
+    finally:
+        os.close(reading)
+        for one in (pid, *_children(pid)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(one, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def _in_child(name: str, talk: PluginTalk, work: Work, pipe: int) -> int:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python is not run while pyrage waits
+    small = without_credentials(os.environ, name)
+    os.environ.clear()
+    os.environ.update(small)
+    try:
+        work(_Noted(talk, pipe), lambda data: _send(pipe, _DATA, data))
+    except NixsecretsError as error:
+        told = [type(error).__name__, error.message, error.hint]
+        _send(pipe, _ERROR, json.dumps(told).encode())
+    _send(pipe, _END)
+    return 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Noted:
+    """A conversation of which the parent knows when a person is asked something."""
+
+    talk: PluginTalk
+    pipe: int
+
+    def display_message(self, message: str) -> None:
+        self.talk.display_message(message)
+        _send(self.pipe, _ASKED)
+
+    def confirm(self, message: str, yes: str, no: str | None) -> bool | None:
+        with self._asking():
+            return self.talk.confirm(message, yes, no)
+
+    def request_public_string(self, description: str) -> str | None:
+        with self._asking():
+            return self.talk.request_public_string(description)
+
+    def request_passphrase(self, description: str) -> str | None:
+        with self._asking():
+            return self.talk.request_passphrase(description)
+
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        _send(self.pipe, _ASKS)
+        try:
+            yield
+        finally:
+            _send(self.pipe, _ASKED)
+
+
+def _send(pipe: int, kind: bytes, data: bytes = b"") -> None:
+    left = memoryview(_HEAD.pack(kind, len(data)) + data)
+    while left:
+        left = left[os.write(pipe, left) :]
+
+
+def _children(pid: int) -> list[int]:
+    """Return the processes that `pid` started, where the system shows them."""
+    with contextlib.suppress(OSError):
+        shown = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return [int(one) for one in shown.split()]
+    return []
+
+
+# --- the parent -------------------------------------------------------------------
+
+
+def _receive(name: str, talk: PluginTalk, stream: int, write: Write) -> None:
+    """Read what the child sends until its end; raise what it raised."""
+    limit = _limit()
+    since, patience, asking = time.monotonic(), min(_PATIENCE_SECONDS, limit), False
+    failure: NixsecretsError | None = None
+    while True:
+        waited = time.monotonic() - since
+        if not _ready(stream, None if asking else patience - waited):
+            if patience == limit:
+                raise _late(name, limit)
+            talk.display_message(f"waiting for age-plugin-{name}; Ctrl-C gives up")
+            patience = limit
+            continue
+        kind, data = _frame(stream)
+        since = time.monotonic()
+        if kind == _DATA:
+            write(data)
+        elif kind in {_ASKS, _ASKED}:
+            asking = kind == _ASKS
+        elif kind == _ERROR:
+            failure = _raised(*json.loads(data))
+        else:
+            break
+    if failure is not None:
+        raise failure
+    if kind != _END:
+        raise IdentityError(
+            f"age-plugin-{name} ended without an answer",
+            f"see whether age-plugin-{name} works by itself",
+        )
+
+
+def _limit() -> float:
+    text = os.environ.get(LIMIT, "")
+    try:
+        return float(text) if text else _LIMIT_SECONDS
+    except ValueError:
+        raise IdentityError(
+            f"{LIMIT} is no number of seconds", f"set it to {_LIMIT_SECONDS:.0f}"
+        ) from None
+
+
+def _late(name: str, limit: float) -> IdentityError:
+    return IdentityError(
+        f"age-plugin-{name} did not answer within {limit:g} seconds",
+        f"connect its token, or set {LIMIT} to more seconds",
+    )
+
+
+def _ready(stream: int, seconds: float | None) -> bool:
+    wait = None if seconds is None else max(seconds, 0)
+    return bool(select.select([stream], [], [], wait)[0])
+
+
+def _frame(stream: int) -> tuple[bytes, bytes]:
+    """Return the kind and the data of the next message, nothing at the end."""
+    head = _exactly(stream, _HEAD.size)
+    if len(head) < _HEAD.size:
+        return b"", b""
+    kind, size = _HEAD.unpack(head)
+    return kind, _exactly(stream, size)
+
+
+def _exactly(stream: int, size: int) -> bytes:
+    """Return `size` bytes, fewer where the child ended."""
+    data = bytearray()
+    while len(data) < size and (part := os.read(stream, min(size - len(data), _BLOCK))):
+        data += part
+    return bytes(data)
+
+
+def _raised(kind: str, message: str, hint: str | None) -> NixsecretsError:
+    """Return the error that the child raised, of the same class."""
+    return _kinds(NixsecretsError)[kind](message, hint)
+
+
+def _kinds(family: type[NixsecretsError]) -> dict[str, type[NixsecretsError]]:
+    found = {family.__name__: family}
+    for member in family.__subclasses__():
+        found |= _kinds(member)
+    return found
+
+
+@contextlib.contextmanager
+def _terminal_as_it_was() -> Iterator[None]:
+    """Undo what a question changed that ended with the child."""
+    before = termios.tcgetattr(0) if os.isatty(0) else None
+    try:
+        yield
+    finally:
+        if before is not None:
+            with contextlib.suppress(termios.error):
+                termios.tcsetattr(0, termios.TCSADRAIN, before)
