@@ -58,6 +58,8 @@ class Code(StrEnum):
     KEY_TWICE = "NS057"
     KEY_TWO_NAMES = "NS058"
     CONFIG_UNREADABLE = "NS059"
+    TOO_LARGE = "NS062"
+    REGEX_UNUSABLE = "NS063"
     DECLARED_UNREADABLE = "NS070"
     DECLARED_FORM = "NS071"
     DECLARED_MISSING = "NS072"
@@ -403,6 +405,29 @@ CATALOGUE: Mapping[Code, Kind] = {
         "a .sops.yaml that sops cannot read",
         _E,
         "Every sops command started below it fails, decryption too.",
+    ),
+    Code.TOO_LARGE: Kind(
+        "too-large",
+        "a file that is larger than nixsecrets reads",
+        _E,
+        "A repository may come from anybody, so that everything read from it has a"
+        " limit: `docs/files.md` lists them. They are far above what fleets of"
+        " thousands of machines have.\n\nLook at what makes the file so large: a file"
+        " that no program wrote so is not worth keeping. Split a secret into several"
+        " files, or encrypt a large one with age, which has no limit on its content.",
+    ),
+    Code.REGEX_UNUSABLE: Kind(
+        "regex-unusable",
+        "a regular expression that sops cannot compile",
+        _E,
+        "Expressions are RE2 (https://github.com/google/re2/wiki/Syntax): there is no"
+        " lookaround and no backreference, and `*.yaml` is a glob. nixsecrets refuses"
+        " one of more than 4096 characters too.\n\nIn the `path_regex` of a creation"
+        " rule: sops fails for every file that no rule above it matches; write it anew,"
+        " or remove the rule. In the selection options of a file (`encrypted_regex` and"
+        " its relatives): sops says nothing and treats it as one that matches no key,"
+        " so that every value of an `encrypted_regex` stays in plaintext. Correct the"
+        " options of the file's rule, then `nixsecrets edit FILE`.",
     ),
     Code.DECLARED_UNREADABLE: Kind(
         "declared-unreadable",

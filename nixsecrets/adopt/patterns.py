@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nixsecrets.policy import re2
+from nixsecrets import regex
 from nixsecrets.policy.match import compile_rule
 from nixsecrets.policy.model import Rule
 
@@ -22,8 +22,9 @@ _STARTS = ("^", r"\A")
 _SPECIAL = frozenset("*?[]{}\\")
 _TRIED = "a0.-_A/x~ Z9@+=,:"
 _DRAWS = 14
+_STEPS = 2000  # of a draw, and how deep its groups may be
+_DEPTH = 50
 _REPEAT = re.compile(r"([*+?]|\{(\d+)(?:,(\d*))?\})\??")
-_GROUP_HEAD = re.compile(r"\?(?:P<\w+>|[is-]*:|[is-]+\))")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +43,22 @@ def glob_text(path: str) -> str:
 def glob_of(source: str) -> Glob | None:
     """Return the glob that covers exactly what `source` is found in, None if none does.
 
-    ValueError where the expression is none that sops and nixsecrets share.
+    ValueError where sops cannot compile it.
     """
     if not source:
         return Glob("**")
-    pieces = _pieces(re2.parse(source))
+    pieces = _pieces(regex.parse(source))
     found = _translated(pieces) if pieces else None
     if found is None or not _agree(source, found.text):
         return None
     return found
 
 
-def _pieces(regex: re2.Regex) -> list[str]:
-    """Return the source of each atom; literal ones as `=c`; none if there are `|`."""
-    pieces: list[str] = []
-    for atom in regex.atoms:
-        text = regex.source[atom.start : atom.end]
-        pieces.append(f"={atom.literal}" if atom.literal is not None else text)
+def _pieces(found: regex.Regex) -> list[str]:
+    """Return the source of each piece; literal ones as `=c`; none if there are `|`."""
+    pieces = [
+        text if literal is None else f"={literal}" for text, literal in found.pieces
+    ]
     if pieces[:1] and pieces[0] in _STARTS and "".join(pieces[:2]) in _ANYWHERE:
         pieces[:2] = ["".join(pieces[:2])]
     return pieces
@@ -110,14 +110,14 @@ def _deep(text: str, piece: str, tail: list[str]) -> str | None:
 
 
 def _agree(source: str, glob: str) -> bool:
-    regex = re2.parse(source)
+    found = regex.parse(source)
     try:
         matcher = compile_rule(Rule(0, glob, None, ()))
     except ValueError:
         return False
     paths = nearby(samples(source))
     return all(
-        regex.found_in(path) == (matcher.match(path) is not None) for path in paths
+        found.found_in(path) == (matcher.match(path) is not None) for path in paths
     )
 
 
@@ -125,13 +125,13 @@ def samples(source: str) -> tuple[str, ...]:
     """Return some paths that `source` is found in; none where none can be drawn."""
     if not source:
         return ("x", "secrets/x.yaml")
-    regex = re2.parse(source)
+    finds = regex.parse(source)
     drawn = (_Draw(source, number).text() for number in range(_DRAWS))
     found = (
         path
         for text in drawn
         for path in (text, "d/" + text.lstrip("/"), "x" + text, text + "x")
-        if possible(path) and regex.found_in(path)
+        if possible(path) and finds.found_in(path)
     )
     return tuple(dict.fromkeys(found))[:_DRAWS]
 
@@ -152,19 +152,27 @@ def possible(path: str) -> bool:
     return not {"", ".", ".."} & set(path.split("/")) and path.isprintable()
 
 
+class _TooLong(Exception):
+    """A draw that takes too many steps."""
+
+
 class _Draw:
     """Draws one text that an expression matches; the same for the same number.
 
-    The expression is one that `re2.parse` took, so that nothing is checked again.
+    It need not match: whoever draws tries it.
     """
 
     def __init__(self, source: str, number: int) -> None:
-        self.source = source
+        self.tokens = regex.parse(source).tokens
         self.number = self.state = number
-        self.pos = 0
+        self.pos = self.depth = self.steps = 0
 
     def text(self) -> str:
-        return self.branches()
+        """Return the text, or nothing where it takes too long."""
+        try:
+            return self.branches()
+        except _TooLong:
+            return ""
 
     def pick(self, count: int) -> int:
         if self.number == 0 or count < 2:
@@ -172,16 +180,19 @@ class _Draw:
         self.state = (self.state * 1103515245 + 12345) & 0x7FFFFFFF
         return (self.state >> 8) % count
 
+    def peek(self) -> str:
+        return self.tokens[self.pos] if self.pos < len(self.tokens) else ""
+
     def branches(self) -> str:
         texts = [self.sequence()]
-        while self.pos < len(self.source) and self.source[self.pos] == "|":
+        while self.peek() == "|":
             self.pos += 1
             texts.append(self.sequence())
         return texts[self.pick(len(texts))]
 
     def sequence(self) -> str:
         text = ""
-        while self.pos < len(self.source) and self.source[self.pos] not in "|)":
+        while self.peek() not in ("", "|", ")"):
             start = self.pos
             first = self.atom()
             for number in range(self.count()):
@@ -197,10 +208,10 @@ class _Draw:
 
     def count(self) -> int:
         """Read a repetition and say how often it is drawn."""
-        found = _REPEAT.match(self.source, self.pos)
+        found = _REPEAT.fullmatch(self.peek())
         if found is None:
             return 1
-        self.pos = found.end()
+        self.pos += 1
         if found[2] is not None:
             return min(int(found[2]), 50)
         return {"*": (1, 0, 3), "+": (1, 2, 3), "?": (0, 1)}[found[1]][
@@ -208,58 +219,34 @@ class _Draw:
         ]
 
     def atom(self) -> str:
-        char = self.source[self.pos]
+        part = self.peek()
         self.pos += 1
-        match char:
-            case "(":
-                return self.group()
-            case "[":
-                return self.one_of(self.class_end())
-            case ".":
-                return ("x", ".", "/")[self.pick(3)]
-            case "^" | "$":
-                return ""
-            case "\\":
-                return self.escape()
-            case _:
-                return char
+        self.steps += 1
+        if self.steps > _STEPS:
+            raise _TooLong
+        if part[0] == "(":
+            return "" if part[-1] == ")" else self.group()
+        if part == ".":
+            return ("x", ".", "/")[self.pick(3)]
+        if part in "^$":
+            return ""
+        if len(part) == 1:
+            return part
+        if part[0] == "[" or part[1] in "dDsSwWpP":
+            return self.one_of(part)
+        if part[1] == "Q":
+            return part[2:].removesuffix(r"\E")
+        return "" if part[1].isalnum() else part[1]
 
     def group(self) -> str:
-        head = _GROUP_HEAD.match(self.source, self.pos)
-        if head:
-            self.pos = head.end()
-            if head[0].endswith(")"):
-                return ""
+        self.depth += 1
+        if self.depth > _DEPTH:
+            raise _TooLong
         text = self.branches()
         self.pos += 1  # the closing parenthesis
+        self.depth -= 1
         return text
 
-    def class_end(self) -> int:
-        """Return where the class whose `[` was read ends, and go there."""
-        start, at = self.pos - 1, self.pos
-        at += self.source.startswith("^", at)
-        at += self.source.startswith("]", at)
-        while self.source[at] != "]":
-            if self.source.startswith("[:", at):
-                at = self.source.index(":]", at) + 2
-            else:
-                at += 2 if self.source[at] == "\\" else 1
-        self.pos = at + 1
-        return start
-
-    def one_of(self, start: int) -> str:
-        pattern = re2.parse(self.source[start : self.pos]).pattern
-        fits = [char for char in _TRIED if pattern.fullmatch(char)]
+    def one_of(self, part: str) -> str:
+        fits = [char for char in _TRIED if regex.parse(part).found_in(char)]
         return fits[self.pick(len(fits))] if fits else ""
-
-    def escape(self) -> str:
-        start = self.pos - 1
-        char = self.source[self.pos]
-        self.pos += 1
-        if char in "AzbBQE":
-            return ""
-        if char in "dDsSwW":
-            return self.one_of(start)
-        if char.isalnum():
-            return ""
-        return char

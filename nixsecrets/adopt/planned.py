@@ -8,13 +8,13 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from nixsecrets import regex
 from nixsecrets.adopt import patterns
 from nixsecrets.adopt.naming import Owner
 from nixsecrets.adopt.oldrules import Access, AgeEntry, Old, SopsRule
 from nixsecrets.adopt.proof import Prover
 from nixsecrets.errors import NixsecretsError, quoted
 from nixsecrets.keys.forms import Backend
-from nixsecrets.policy import re2
 from nixsecrets.policy.model import Host, RecipientMap, Rule, User
 from nixsecrets.policy.resolve import Policy
 
@@ -293,16 +293,16 @@ def restated(source: str, below: str) -> str:
     """
     if not below:
         return source
-    regex = re2.parse(source)
-    if regex.atoms and source.startswith("^"):
-        return f"^{re2.quote(below)}{source[1:]}"
+    pieces = regex.parse(source).pieces
+    if pieces and source.startswith("^"):
+        return f"^{regex.quote(below)}{source[1:]}"
     if "^" in re.sub(r"\[\^|\\.", "", source) or r"\A" in source:
         raise NixsecretsError(
             f"a path_regex cannot be restated for the folder above {below}",
             f"run nixsecrets init in {below} instead",
         )
-    inner = source if regex.atoms else f"(?:{source})"
-    return f"^{re2.quote(below)}(?s:.*){inner}"
+    inner = source if pieces else f"(?:{source})"
+    return f"^{regex.quote(below)}(?s:.*){inner}"
 
 
 def _merged(

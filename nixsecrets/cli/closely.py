@@ -13,7 +13,6 @@ def with_problems(plan: Plan, world: World) -> Plan:
     suspects = [p for p, actual in world.secrets.items() if not actual.plainly_whole]
     if not suspects:  # as nearly always: nothing of this is loaded then
         return plan
-    from nixsecrets.guard.judge import go_regex
     from nixsecrets.secretfiles.whole import faults
 
     handled = {s.path for s in plan.steps if s.reason is Reason.OPTIONS_CHANGED}
@@ -22,7 +21,7 @@ def with_problems(plan: Plan, world: World) -> Plan:
         won = world.policy.winning(path)
         wanted = won[0].sops if won else ()
         data = world.repo.read(path)
-        for fault in faults(path, data, wanted=wanted, find=go_regex):
+        for fault in faults(path, data, wanted=wanted):
             if fault.code is not Code.WEAK_OPTIONS or path not in handled:
                 found.append(fault)
     return Plan.of(plan.steps, (*plan.problems, *found))

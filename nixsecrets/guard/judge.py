@@ -14,7 +14,6 @@ from nixsecrets.findings import Code, Finding, fix_for
 from nixsecrets.guard import leftovers
 from nixsecrets.guard.privatekeys import private_keys
 from nixsecrets.guard.tree import Blob, Change, Tree
-from nixsecrets.policy import re2
 from nixsecrets.policy.load import decode, load
 from nixsecrets.policy.model import Rule
 from nixsecrets.policy.resolve import Policy
@@ -239,7 +238,7 @@ class Judge:
 
         for data in self.tree.read([blob]):
             if looks_secret(blob.path, data):
-                return not any(faults(blob.path, data, find=go_regex))
+                return not any(faults(blob.path, data))
             return leftovers.is_identity_file(blob.path) and _public_keys(data)
         return False
 
@@ -289,16 +288,11 @@ def _faults(
 ) -> Iterator[Finding]:
     from nixsecrets.secretfiles.whole import faults, strangers
 
-    found = [*faults(path, data, wanted=claim.rule.sops, find=go_regex)]
+    found = [*faults(path, data, wanted=claim.rule.sops)]
     for fault in (*found, *strangers(path, data)):
         fix = claim.fix(fault.code, path, committed=committed)
         message = f"{fault.message} ({claim})"
         yield Finding(path, fault.code, message, fault.line, fix)
-
-
-def go_regex(pattern: str) -> Callable[[str], bool]:
-    """Compile a regular expression as Go does; ValueError where that cannot be."""
-    return re2.parse(pattern).found_in
 
 
 def _public_keys(data: bytes) -> bool:

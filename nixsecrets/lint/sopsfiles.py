@@ -14,8 +14,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from nixsecrets.errors import KeyFormatError, NixsecretsError
 from nixsecrets.findings import Code, Finding
 from nixsecrets.keys.recipients import parse_recipient
+from nixsecrets.problems import unusable
 from nixsecrets.render import yamltree
 from nixsecrets.render.sopsrules import ConfigRule, rules_of
+from nixsecrets.secretfiles.sopsoptions import unusable as unusable_options
 
 _KEYS = (
     *("age", "pgp", "kms", "gcp_kms", "azure_keyvault", "hc_vault_transit_uri"),
@@ -95,6 +97,11 @@ def _fields(node: yamltree.Node) -> Fields:
 
 def _rule_findings(path: str, rule: ConfigRule, fields: Fields) -> Iterator[Finding]:
     yield from _unknown_fields(path, rule, fields)
+    if rule.fault:
+        yield Finding(path, Code.REGEX_UNUSABLE, unusable(rule), rule.line)
+    if why := unusable_options(rule.options):
+        message = f"sops would ignore its {why}"
+        yield Finding(path, Code.REGEX_UNUSABLE, message, rule.line)
     if reasons := list(_regex_reasons(rule.path_regex)):
         message = f"path_regex {rule.path_regex}: " + "; ".join(reasons)
         yield Finding(path, Code.REGEX_UNANCHORED, message, rule.line)

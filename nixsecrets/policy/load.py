@@ -7,6 +7,7 @@ reads what for `policy.resolve`.
 import re
 from functools import lru_cache
 
+from nixsecrets import regex
 from nixsecrets.errors import KeyFormatError, MapError
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient, parse_recipient
@@ -44,7 +45,7 @@ _RULE_KEYS = (
 )
 _PATTERN_HINTS = {
     "path": "a path has * and ? within a folder, ** for any folders, {host} for a name",
-    "path_regex": "only what RE2 and Python both understand; most need only path",
+    "path_regex": "write it as sops reads it: github.com/google/re2/wiki/Syntax",
 }
 _KEYS_HINT = 'write keys = ["ssh-ed25519 AAAA…"]'
 
@@ -231,7 +232,12 @@ def _check_pattern(rule: Rule, table: Table) -> None:
     try:
         check_rule(rule)
     except ValueError as error:
-        raise table.error(key, f"{key}: {error}", _PATTERN_HINTS[key]) from None
+        raise _pattern_error(table, key, error) from None
+
+
+def _pattern_error(table: Table, key: str, error: ValueError) -> MapError:
+    hint = _PATTERN_HINTS["path" if key == "path" else "path_regex"]
+    return table.error(key, f"{key}: {error}", hint)
 
 
 def _check_backend(rule: Rule, table: Table) -> None:
@@ -259,10 +265,19 @@ def _sops_options(table: Table) -> tuple[tuple[str, str | bool], ...]:
                 f'"{name}" beside "{next(iter(options))}": sops takes only one of them',
                 "keep one; every other value is then treated the other way",
             )
+        if name.endswith("_regex"):
+            _check_regex(table, name, text)
         options[name] = text
     if (mac_only := table.boolean("mac_only_encrypted")) is not None:
         options["mac_only_encrypted"] = mac_only
     return tuple(sorted(options.items()))
+
+
+def _check_regex(table: Table, key: str, text: str) -> None:
+    try:
+        regex.parse(text)
+    except ValueError as error:
+        raise _pattern_error(table, key, error) from None
 
 
 def _retired(table: Table) -> Retired:

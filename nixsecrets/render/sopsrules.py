@@ -9,9 +9,9 @@ unknown fields count for nothing.  Writing the file is the part of `sopsconfig`.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from nixsecrets import regex
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.keys.selection import SELECTION
-from nixsecrets.policy import re2
 from nixsecrets.render import blocks
 from nixsecrets.render.yamltree import (
     Document,
@@ -61,6 +61,12 @@ class ConfigRule:
     line: int = field(compare=False)
     span: tuple[int, int] = field(compare=False)
 
+    @property
+    def fault(self) -> str | None:
+        """Why sops cannot compile its path_regex, and fails where it has to."""
+        found = _compiled(self.path_regex) if self.path_regex else ""
+        return found if isinstance(found, str) and found else None
+
 
 class Winners:
     """A configuration, read once, to be asked about any number of paths."""
@@ -73,35 +79,34 @@ class Winners:
         """
         self.filename = filename
         self.rules = read_rules(text, filename)
-        self._compiled: dict[str, re2.Regex] = {}
+        self._compiled: dict[str, regex.Regex | str] = {}
 
     def winner(self, path: str) -> ConfigRule | None:
         """Return the rule that decides how `path` is encrypted, None if none does.
 
         `path` is relative to the configuration's folder.  Of a path outside of it
-        sops looks at the absolute one, which nothing can be said about: None.
-
-        Raises:
-            NixsecretsError: an expression that has to be tried cannot be judged.
+        sops looks at the absolute one, which nothing can be said about: None.  A rule
+        with a `fault` that is tried before any other fits decides too: sops fails.
         """
         if path.startswith(("../", "/")):
             return None
-        for rule in self.rules:
-            if not rule.path_regex or self._regex(rule).found_in(path):
-                return rule
-        return None
+        return next((rule for rule in self.rules if self._tried(rule, path)), None)
 
-    def _regex(self, rule: ConfigRule) -> re2.Regex:
+    def _tried(self, rule: ConfigRule, path: str) -> bool:
+        if not rule.path_regex:
+            return True
         if rule.path_regex not in self._compiled:
-            try:
-                self._compiled[rule.path_regex] = re2.parse(rule.path_regex)
-            except ValueError as error:
-                raise NixsecretsError(
-                    f"{self.filename}:{rule.line}: cannot judge this path_regex:"
-                    f" {error}",
-                    "write it in a simpler way, or move the rule to the end",
-                ) from error
-        return self._compiled[rule.path_regex]
+            self._compiled[rule.path_regex] = _compiled(rule.path_regex)
+        found = self._compiled[rule.path_regex]
+        return isinstance(found, str) or found.found_in(path)
+
+
+def _compiled(source: str) -> regex.Regex | str:
+    """Return a compiled expression, or why sops cannot compile it."""
+    try:
+        return regex.parse(source)
+    except ValueError as error:
+        return str(error)
 
 
 def winner(text: str, path: str) -> ConfigRule | None:

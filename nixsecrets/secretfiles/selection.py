@@ -8,6 +8,7 @@ import binascii
 import re
 from collections.abc import Callable, Iterable, Iterator
 
+from nixsecrets import regex
 from nixsecrets.secretfiles.sopscomments import Comment
 from nixsecrets.secretfiles.sopsmeta import SELECTION, Options
 from nixsecrets.secretfiles.sopsvalues import Leaf
@@ -16,17 +17,8 @@ _ENCRYPTED = re.compile(
     r"ENC\[AES256_GCM,data:([A-Za-z0-9+/]++={0,2}),iv:([A-Za-z0-9+/]++={0,2}),"
     r"tag:([A-Za-z0-9+/]{22}==),type:(?:str|int|float|bool|bytes|time|comment)\]"
 )
-Finder = Callable[[str], Callable[[str], bool]]
-"""Compiles a regular expression of Go's; ValueError where it cannot be followed."""
-
 Selector = Callable[[Leaf | Comment], bool]
 """Tells whether a value or a comment is to be encrypted."""
-
-
-def python_regex(pattern: str) -> Callable[[str], bool]:
-    """Compile what Go and Python read alike, but for rare corners, without looking."""
-    found = re.compile(pattern, re.ASCII)
-    return lambda text: found.search(text) is not None
 
 
 def open_values(values: Iterable[Leaf], selects: Selector) -> Iterator[Leaf]:
@@ -46,7 +38,7 @@ def open_comments(found: Iterable[Comment], selects: Selector) -> Iterator[Comme
             yield one
 
 
-def selector(options: Options, find: Finder = python_regex) -> Selector:
+def selector(options: Options) -> Selector:
     """Return what tells which values `options` want encrypted (sops.go, Tree.Encrypt).
 
     Suffixes and expressions are about any key on the path.  Of a value whose comments
@@ -54,7 +46,7 @@ def selector(options: Options, find: Finder = python_regex) -> Selector:
     among those that apply to it only where it says that all is to stay open.
 
     Raises:
-        ValueError: the regular expression cannot be followed.
+        ValueError: sops cannot compile the regular expression; says why.
 
     """
     chosen = {name: str(value) for name, value in options if name in SELECTION}
@@ -62,10 +54,7 @@ def selector(options: Options, find: Finder = python_regex) -> Selector:
     wanted = not name.startswith("unencrypted_")
     if name.endswith("_suffix"):
         return lambda leaf: wanted is any(key.endswith(text) for key in leaf.path)
-    try:
-        found = find(text)
-    except re.error as error:
-        raise ValueError("not a regular expression of Python") from error
+    found = regex.parse(text).found_in
     if name.endswith("_comment_regex"):
         return lambda one: _by_comments(one, found, wanted=wanted)
     return lambda leaf: wanted is any(map(found, leaf.path))

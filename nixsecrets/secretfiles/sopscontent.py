@@ -13,6 +13,7 @@ from nixsecrets.errors import SecretFileError
 from nixsecrets.secretfiles.selection import is_encrypted, open_values, selector
 from nixsecrets.secretfiles.sopscomments import comments
 from nixsecrets.secretfiles.sopsmeta import Options, SopsFormat
+from nixsecrets.secretfiles.sopsoptions import unusable
 from nixsecrets.secretfiles.sopsvalues import leaves
 
 _INI_VALUE = re.compile(r"^\s*[^\s;#\[=:][^=:\n]*[=:][ \t]*([^\n]*)$", re.MULTILINE)
@@ -28,18 +29,18 @@ _RESERVED = {
 def require_encrypted(kind: SopsFormat, data: bytes, options: Options) -> None:
     """Check that every value that `options` select is encrypted, and at least one is.
 
-    Where a regular expression of theirs is one that only Go reads, only the latter is.
-
     Raises:
-        SecretFileError: a value lies open that should not.
+        SecretFileError: a value lies open that should not, or an expression of the
+            options cannot be compiled.
 
     """
+    if why := unusable(options):
+        raise SecretFileError(
+            f"sops would not use the file's {why}",
+            "correct the sops options of the file's rule",
+        )
     values = [leaf for leaf in leaves(kind, data) if not leaf.empty]
-    try:
-        selects = selector(options)
-    except ValueError:
-        selects = None
-    if selects is not None and any(open_values(values, selects)):
+    if any(open_values(values, selector(options))):
         raise SecretFileError(
             "sops left a value open that the options want encrypted",
             "check the sops options of the file's rule",

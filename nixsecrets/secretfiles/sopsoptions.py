@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from nixsecrets import regex
+
 Options = tuple[tuple[str, str | bool], ...]
 
 _DEFAULT_OPTION = ("unencrypted_suffix", "_unencrypted")
@@ -15,3 +17,18 @@ def canonical_options(options: Iterable[tuple[str, str | bool]]) -> Options:
     """
     kept = (o for o in options if o[1] and tuple(o) != _DEFAULT_OPTION)
     return tuple(sorted(kept, key=lambda option: option[0]))
+
+
+def unusable(options: Iterable[tuple[str, str | bool]]) -> str | None:
+    """Return which option has an expression that cannot be compiled, and why.
+
+    sops says nothing about one: it treats it as an expression that matches no key, and
+    so leaves every value of an `encrypted_regex` in plaintext.
+    """
+    for name, text in options:
+        if name.endswith("_regex"):
+            try:
+                regex.parse(str(text))
+            except ValueError as error:
+                return f"{name}: {error}"
+    return None

@@ -15,7 +15,7 @@ from nixsecrets.keys.memory import one_for_all
 from nixsecrets.keys.selection import SELECTION
 from nixsecrets.secretfiles.sniff import SopsFormat, format_for
 from nixsecrets.secretfiles.sopsentries import ENTRY, PAD, UsualEntries
-from nixsecrets.secretfiles.sopsoptions import Options, canonical_options
+from nixsecrets.secretfiles.sopsoptions import Options, canonical_options, unusable
 
 _B64 = r"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?+"
 _ENCRYPTED = (
@@ -223,7 +223,7 @@ def _options(
     last: tuple[bytes | None, bytes | None],
     mac_only: tuple[bytes | None, bytes | None],
 ) -> Options | None:
-    """Return the options in canonical form, None where one is there twice.
+    """Return the options in canonical form, None where one is there twice or unusable.
 
     Where they stand: sops has sorted its fields since 3.13.
     """
@@ -231,6 +231,8 @@ def _options(
     if len(chosen) > 1 or all(mac_only):
         return None
     found: list[tuple[str, str | bool]] = [(n.decode(), v.decode()) for n, v in chosen]
+    if unusable(found):
+        return None
     if any(mac_only):
         found.append(("mac_only_encrypted", True))
     return canonical_options(found)

@@ -20,6 +20,7 @@ from nixsecrets.secretfiles.agefile import AgeFile, Stanza
 from nixsecrets.secretfiles.agestate import describe, fits, shown
 from nixsecrets.secretfiles.sniff import no_sops
 from nixsecrets.secretfiles.sopsblock import refuse
+from nixsecrets.secretfiles.sopsoptions import unusable
 from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret, Stated, Unknown
 
 if TYPE_CHECKING:
@@ -101,7 +102,8 @@ def read_closely(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | 
         others=file.others,
         options=file.options,
         refusal=_refusal(file),
-        plainly_whole=sopsquick.plainly_whole(file.format, file.text),
+        plainly_whole=not unusable(file.options)
+        and sopsquick.plainly_whole(file.format, file.text),
     )
 
 

@@ -14,11 +14,9 @@ from nixsecrets.errors import SecretFileError
 from nixsecrets.findings import Code, Finding, foreign_reader
 from nixsecrets.secretfiles import agefile, ageshape, sopsmeta
 from nixsecrets.secretfiles.selection import (
-    Finder,
     Selector,
     is_encrypted,
     open_values,
-    python_regex,
     selector,
 )
 from nixsecrets.secretfiles.sopsblock import Node, items, refuse, slot_of
@@ -29,6 +27,7 @@ from nixsecrets.secretfiles.sopsmeta import (
     SopsFormat,
     canonical_options,
 )
+from nixsecrets.secretfiles.sopsoptions import unusable
 from nixsecrets.secretfiles.sopsstate import read_enc
 from nixsecrets.secretfiles.sopsvalues import Leaf, leaves
 
@@ -53,13 +52,10 @@ _FIELDS = frozenset(
 _KMS = ("kms", "gcp_kms", "hckms", "azure_kv", "hc_vault")
 
 
-def faults(
-    path: str, data: bytes, *, wanted: Options = (), find: Finder = python_regex
-) -> Iterator[Finding]:
+def faults(path: str, data: bytes, *, wanted: Options = ()) -> Iterator[Finding]:
     """Yield what keeps an encrypted file (`looks_secret`) from being a whole secret.
 
-    `wanted` are the sops options of the file's rule, none if it names none; `find`
-    compiles regular expressions as Go does.
+    `wanted` are the sops options of the file's rule, none if it names none.
     """
     try:
         if agefile.looks_like_age(data):
@@ -69,7 +65,11 @@ def faults(
         else:
             file = sopsmeta.parse(path, data)
             _check_metadata(file)
-            yield from _values(path, data, file, wanted, find)
+            if why := unusable(file.options):
+                message = f"sops ignores its {why}"
+                yield Finding(path, Code.REGEX_UNUSABLE, message)
+                return
+            yield from _values(path, data, file, wanted)
             yield from _weaker(path, file, wanted)
     except SecretFileError as error:
         message = error.message.removeprefix("the file ")
@@ -141,7 +141,7 @@ def _bytes(base64: str) -> int:
 
 
 def _values(
-    path: str, data: bytes, file: SopsFile, wanted: Options, find: Finder
+    path: str, data: bytes, file: SopsFile, wanted: Options
 ) -> Iterator[Finding]:
     """Yield a finding for each value in the open that should not be."""
     values = [leaf for leaf in leaves(file.format, data) if not leaf.empty]
@@ -152,25 +152,16 @@ def _values(
         line = lying_open[0].line
         yield Finding(path, Code.OPEN_VALUE, "no value in it is encrypted", line)
         return
-    for leaf in open_values(lying_open, _selects(file, wanted, find)):
+    for leaf in open_values(lying_open, _selects(file, wanted)):
         yield Finding(path, Code.OPEN_VALUE, _names(leaf), leaf.line)
 
 
-def _selects(file: SopsFile, wanted: Options, find: Finder) -> Selector:
-    """Return what tells which values the file's options, or the rule's, want encrypted.
-
-    Raises:
-        SecretFileError: their regular expression cannot be judged.
-    """
+def _selects(file: SopsFile, wanted: Options) -> Selector:
+    """Return what tells which values the file's or its rule's options select."""
     if file.format is SopsFormat.BINARY:
         return lambda leaf: bool(leaf)  # there is only the one, whatever the options
-    try:
-        own = selector(file.options, find)
-        rule = selector(wanted, find) if _selecting(wanted) else own
-    except ValueError as error:
-        raise SecretFileError(
-            "has selection options that cannot be judged", "write them in a simpler way"
-        ) from error
+    own = selector(file.options)
+    rule = selector(wanted) if _selecting(wanted) else own
     return lambda leaf: own(leaf) or rule(leaf)
 
 

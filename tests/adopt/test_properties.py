@@ -19,11 +19,11 @@ from nixsecrets.adopt.propose import propose
 from nixsecrets.adopt.yamlnames import names_in
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.keys.forms import Backend
-from nixsecrets.policy import re2
 from nixsecrets.policy.load import load
 from nixsecrets.policy.match import compile_rule
 from nixsecrets.policy.model import Rule
 from nixsecrets.policy.resolve import Policy
+from nixsecrets.regex import parse
 from nixsecrets.render import secretsnix
 from nixsecrets.render.secretsnix import nix_string
 from tests.fleet import clean_env, program, run_program, sops_path, ssh_key
@@ -191,14 +191,14 @@ def test_a_glob_covers_what_its_expression_finds_and_nothing_else(
     if glob is None or not possible(path):
         return
     matcher = compile_rule(Rule(0, glob.text, None, ()))
-    found = re2.parse(source).found_in(path) if source else True
+    found = parse(source).found_in(path) if source else True
     assert (matcher.match(path) is not None) == found, (source, glob.text)
 
 
 @given(st.lists(st.sampled_from(PIECES), max_size=7).map("".join))
 def test_samples_are_paths_that_the_expression_is_found_in(source: str) -> None:
     try:
-        regex = re2.parse(source)
+        regex = parse(source)
     except ValueError:
         return
     drawn = samples(source)

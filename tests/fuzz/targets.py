@@ -11,7 +11,6 @@ from functools import cache
 from pathlib import Path
 
 from nixsecrets.errors import NixsecretsError
-from nixsecrets.guard.judge import go_regex
 from nixsecrets.guard.privatekeys import private_keys
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.recipients import parse_recipient
@@ -180,7 +179,7 @@ def guard(data: bytes) -> None:
     """A secret of any format, as the guard looks at it: faults, and nothing else."""
     kinds = _in_order()
     path = kinds[data[0] % len(kinds)] if data else "x.age"
-    for fault in faults(path, data[1:], find=go_regex):
+    for fault in faults(path, data[1:]):
         assert fault.message
 
 

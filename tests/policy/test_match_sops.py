@@ -13,9 +13,9 @@ from pathlib import Path
 import pyrage
 import pytest
 
-from nixsecrets.policy import re2
 from nixsecrets.policy.match import compile_rule, rendered_regexes
 from nixsecrets.policy.model import Rule
+from nixsecrets.regex import parse
 from tests.fleet import clean_env, sops_path
 from tests.policy.test_match import COVERED, FOUND, NOT_COVERED, NOT_FOUND
 
@@ -135,11 +135,11 @@ def possible_glob(dice: random.Random) -> str:
 
 
 def possible_regex(dice: random.Random) -> str:
-    """Return a random expression that `re2` accepts and that is not empty."""
+    """Return a random expression that `parse` accepts and that is not empty."""
     while True:
         text = "".join(dice.choices(REGEX_PIECES, k=dice.randint(1, 6)))
         try:
-            re2.parse(text)
+            parse(text)
         except ValueError:
             continue
         return text
@@ -183,7 +183,7 @@ def test_expressions_win_in_sops_as_they_do_here(sops: Sops, seed: int) -> None:
     regexes = [possible_regex(dice) for _ in range(24)]
     path = possible_path(dice)
     found = next(
-        (at for at, one in enumerate(regexes) if re2.parse(one).found_in(path)), None
+        (at for at, one in enumerate(regexes) if parse(one).found_in(path)), None
     )
     assert sops.winner(regexes, path) == found, [path, *regexes]
 
@@ -195,7 +195,7 @@ def test_expressions_win_in_sops_as_they_do_here(sops: Sops, seed: int) -> None:
 def test_the_table_of_expressions_holds_in_sops(
     sops: Sops, pattern: str, path: str
 ) -> None:
-    found = re2.parse(pattern).found_in(path)
+    found = parse(pattern).found_in(path)
     assert sops.winner([pattern], path) == (0 if found else None)
 
 
@@ -208,7 +208,7 @@ def test_the_table_of_globs_holds_in_sops(sops: Sops) -> None:
     for path, regexes in by_path.items():
         if path.startswith("/"):
             continue
-        found = [at for at, one in enumerate(regexes) if re2.parse(one).found_in(path)]
+        found = [at for at, one in enumerate(regexes) if parse(one).found_in(path)]
         assert sops.winner(regexes, path) == (found[0] if found else None), path
 
 
@@ -218,4 +218,4 @@ def test_the_table_of_globs_holds_in_sops(sops: Sops) -> None:
 def test_what_go_cannot_compile_is_refused_here_too(sops: Sops, pattern: str) -> None:
     assert "can not compile regexp" in str(sops.winner([pattern], "x"))
     with pytest.raises(ValueError, match=r"^[^A-Z]"):
-        re2.parse(pattern)
+        parse(pattern)

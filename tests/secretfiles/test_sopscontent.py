@@ -53,7 +53,7 @@ COMMENT: Options = (("encrypted_comment_regex", "secret"),)
         (INI, f"top = {E}\n[one]\na = {E}\n; {E}\n[sops]\nmac = x\n", (), None),
         (INI, f"[one]\na = {E}\nb = x\n[sops]\nmac = x\n", (), "left a value open"),
         (INI, f"[a_unencrypted]\nb = x\n[c]\nd = {E}\n", (), None),
-        (YAML, f"a: {E}\nb: x\n", (("unencrypted_regex", "(?<!"),), None),
+        (YAML, f"a: {E}\nb: x\n", (("unencrypted_regex", "(?<!"),), "would not use"),
     ],
 )
 def test_values_that_the_options_select_must_be_encrypted(
