@@ -14,7 +14,6 @@ rec {
     let
       inherit (builtins)
         attrNames
-        attrValues
         concatLists
         concatMap
         elem
@@ -24,6 +23,7 @@ rec {
         fromTOML
         genList
         hashFile
+        hashString
         head
         isString
         length
@@ -99,17 +99,29 @@ rec {
       # --- the lock
 
       lockText = if pathExists (at "nixsecrets.lock") then readFile (at "nixsecrets.lock") else "";
-      entries = map fromJSON (lines lockText);
-      recipients = listToAttrs (
-        map (entry: { name = entry.recipient; value = entry; }) (filter (entry: entry ? recipient) entries)
-      );
+      # a merge may leave lines that are none of a lock; other kinds are for the program
+      readable =
+        line:
+        substring (stringLength line - 1) 1 line == "}"
+        && builtins.any (kind: hasPrefix "{\"${kind}\":" line) [
+          "nixsecrets"
+          "recipient"
+          "set"
+          "file"
+        ];
+      entries = map fromJSON (filter readable (lines lockText));
+      recipients = filter (entry: entry ? recipient) entries;
+      # of format 1, where a file names a set of recipients
       sets = listToAttrs (
-        map (entry: {
-          name = entry.set;
-          value = map (id: recipients.${id}) entry.recipients;
-        }) (filter (entry: entry ? set) entries)
+        map (entry: { name = entry.set; value = entry.recipients; }) (filter (entry: entry ? set) entries)
       );
-      records = filter (entry: entry ? file) entries;
+      idsOf = record: record.recipients or sets.${record.set} or [ ];
+      idOf = key: substring 0 16 (hashString "sha256" key);
+      records =
+        if builtins.any (entry: (entry.nixsecrets or 0) > 2) entries then
+          throw "nixsecrets: nixsecrets.lock was written by a newer nixsecrets; upgrade it: nix flake update nixsecrets"
+        else
+          filter (entry: entry ? file) entries;
       recordsByHash = listToAttrs (map (entry: { name = entry.sha256; value = entry; }) records);
       recordsOf = builtins.groupBy (entry: entry.file) records;
 
@@ -117,7 +129,7 @@ rec {
 
       converted = listToAttrs (
         map (entry: { name = entry.key; value = entry.age; }) (
-          filter (entry: entry ? age) (attrValues recipients)
+          filter (entry: entry ? age) recipients
         )
       );
       anchors =
@@ -165,7 +177,7 @@ rec {
           fits = filter (entry: entry.sha256 == hashFile "sha256" (at path)) recordsOf.${path};
         in
         if fits == [ ] then null else head fits;
-      readBy = name: record: builtins.any (one: elem one.key (owners.${name} or [ ])) sets.${record.set};
+      readBy = name: record: builtins.any (key: elem (idOf key) (idsOf record)) (owners.${name} or [ ]);
       ageFilesFor =
         name:
         filter (

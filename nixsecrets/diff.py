@@ -127,7 +127,7 @@ def _other_readers(before: World, file: Damaged, want: Desired) -> bool:
 
 def generated_plan(world: World) -> Plan:
     """Return what `sync` writes: the generated files, and no secret."""
-    return Plan.of(generated_steps(world), problems(world))
+    return Plan.of(generated_steps(world, tidy=True), problems(world))
 
 
 def fresh_plan(world: World) -> Plan:

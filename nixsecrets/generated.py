@@ -3,7 +3,6 @@
 Pure.  What they say is `render`'s; whether they have to be written is decided here.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -12,12 +11,18 @@ from nixsecrets.keys.forms import Backend
 from nixsecrets.plan import Action, Plan, Reason, Step
 from nixsecrets.render import secretsnix, sopsconfig
 from nixsecrets.render.blocks import newline_of, with_newlines_of
+from nixsecrets.repo.files import sha256
 from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret, Record
 from nixsecrets.world import LOCK_NAME, MAP_NAME, Found, World, named_keys
 
 _SAME_IN_GIT = re.compile(r"(?:[A-Za-z0-9._/*?-]|\{host\}|\{user\})+")
 # age files and sops' dotenv files are no longer what they were with other line ends.
-ATTRIBUTE_LINES = ("nixsecrets.lock merge=union", "*.age -text", "*.env -text")
+# Merged line by line, or with conflict markers in it, an age file is none any more.
+ATTRIBUTE_LINES = (
+    "nixsecrets.lock merge=union",
+    "*.age -text -merge",
+    "*.env -text",
+)
 
 
 def with_attributes(text: str) -> str:
@@ -95,11 +100,13 @@ def map_step(before: World, after: World) -> Iterator[Step]:
         yield write_step(MAP_NAME, before.map_text, after.map_text)
 
 
-def generated_steps(world: World, steps: Collection[Step] = ()) -> Iterator[Step]:
+def generated_steps(
+    world: World, steps: Collection[Step] = (), *, tidy: bool = False
+) -> Iterator[Step]:
     """Yield the steps that write `.sops.yaml`, `secrets.nix` and the lock.
 
     `steps` are the planned changes of secret files: they decide which age files exist
-    and whether the lock changes.
+    and whether the lock changes.  `tidy` is `lock_step`'s.
     """
     for path, text in rendered(world, steps).items():
         if world.texts.get(path) != text:
@@ -107,7 +114,7 @@ def generated_steps(world: World, steps: Collection[Step] = ()) -> Iterator[Step
     if any(step.backend is Backend.AGE for step in steps):
         yield lock_write(world, None)
     else:
-        yield from lock_step(world, {})
+        yield from lock_step(world, {}, tidy=tidy)
 
 
 def rendered(world: World, steps: Collection[Step] = ()) -> dict[str, str]:
@@ -148,11 +155,25 @@ def _is_age(world: World, path: str, found: Found) -> bool:
             return world.policy.backend_for_new(path) is Backend.AGE
 
 
-def lock_step(world: World, changes: Mapping[str, Record | None]) -> Iterator[Step]:
-    """Yield the step that writes the lock with `changes`, where that differs."""
-    text = lock_text(world, changes)
-    if text != world.texts.get(LOCK_NAME):
+def lock_step(
+    world: World, changes: Mapping[str, Record | None], *, tidy: bool = False
+) -> Iterator[Step]:
+    """Yield the step that writes the lock with `changes`, where that differs.
+
+    What a merge left over in the lock, and an older version of its format, go with the
+    next write: they are no reason for one, except with `tidy`.
+    """
+    text, present = lock_text(world, changes), world.texts.get(LOCK_NAME)
+    if text == present:
+        return
+    if tidy or present is None or not _says(world, present, text):
         yield lock_write(world, text)
+
+
+def _says(world: World, present: str, text: str) -> bool:
+    """Tell whether the lock says all that `text` says, and perhaps more."""
+    there = {*present.splitlines(), *world.lock.render().splitlines()}
+    return there.issuperset(text.splitlines())
 
 
 def lock_write(world: World, text: str | None) -> Step:
@@ -178,4 +199,4 @@ def write_step(path: str, present: str | None, text: str | None) -> Step:
 
 
 def _sha(text: str | None) -> str | None:
-    return None if text is None else hashlib.sha256(text.encode()).hexdigest()
+    return None if text is None else sha256(text.encode(errors="surrogateescape"))

@@ -118,6 +118,13 @@ def named_keys(recipient_map: RecipientMap) -> Iterator[tuple[str, Recipient]]:
         yield retired.name, retired.key
 
 
+def _known_keys(recipient_map: RecipientMap) -> Iterator[Recipient]:
+    """Yield every key of the map in each of its forms."""
+    for _, key in named_keys(recipient_map):
+        yield key
+        yield key.converted()
+
+
 def fresh_world(repo: Repo, map_text: str) -> World:
     """Return a repository that has a map, `map_text`, and nothing else of ours yet."""
     world = World(repo, map_text, load(map_text, MAP_NAME), Lock(), files={}, texts={})
@@ -148,7 +155,7 @@ def read_world(repo: Repo) -> World:
     """Read the repository.
 
     Raises:
-        MapError: the map or the lock cannot be read.
+        MapError: the map cannot be read, or the lock is of a newer version.
         ConflictError: a file vanished while it was read.
     """
     with survey.begun(repo) as begun:
@@ -159,12 +166,13 @@ def mapped_world(repo: Repo, begun: Survey) -> World:
     """Return a repository with its map and what is generated, and no files yet.
 
     Raises:
-        MapError: the map or the lock cannot be read.
+        MapError: the map cannot be read, or the lock is of a newer version.
     """
     map_text = decode(begun.map, MAP_NAME)
     recipient_map = load(map_text, MAP_NAME)
-    lock_text = "" if begun.lock is None else decode(begun.lock, LOCK_NAME)
-    lock = Lock.parse(lock_text, LOCK_NAME)
+    # bytes that are no UTF-8 make one line unreadable, not the whole lock
+    lock_text = (begun.lock or b"").decode(errors="surrogateescape")
+    lock = Lock.parse(lock_text, LOCK_NAME, lambda: _known_keys(recipient_map))
     texts = {LOCK_NAME: None if begun.lock is None else lock_text}
     world = World(repo, map_text, recipient_map, lock, files={}, texts=texts)
     return replace(world, texts=_texts(world))

@@ -37,8 +37,8 @@ def command(
     session = Session.open(start)
     with session.surveying() as begun:
         from nixsecrets.cli.judged import check  # while others look at the files
-        from nixsecrets.world import mapped_world, with_files
+        from nixsecrets.world import with_files
 
-        world = with_files(mapped_world(session.repo, begun), begun)
+        world = with_files(session.mapped(begun), begun)
         form = "json" if as_json else form
         return check(world, source, start, form=form, strict=strict)

@@ -11,7 +11,7 @@ from nixsecrets.diff import context, converge_plan, damaged
 from nixsecrets.errors import UsageError
 from nixsecrets.plan import Plan
 from nixsecrets.survey import Survey
-from nixsecrets.world import LOCK_NAME, World, mapped_world, with_files
+from nixsecrets.world import LOCK_NAME, World, with_files
 
 
 def rekey(
@@ -27,7 +27,7 @@ def rekey(
 
     Returns the exit code.
     """
-    world = mapped_world(session.repo, begun)
+    world = session.mapped(begun)
     ring = keyring(options.identity)  # which takes a while, too
     world = with_files(world, begun)
     ctx = context(world, native=native_keys(ring), keep_data_key=options.keep_data_key)

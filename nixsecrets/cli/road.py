@@ -22,7 +22,7 @@ from nixsecrets.problems import problems, winner_changes
 from nixsecrets.secretfiles.state import Damaged
 from nixsecrets.steps import Context
 from nixsecrets.survey import Survey
-from nixsecrets.world import World, mapped_world, with_files
+from nixsecrets.world import World, with_files
 
 if TYPE_CHECKING:  # what writes is loaded where there is something to write
     from nixsecrets.apply import Failure, Outcome
@@ -43,7 +43,7 @@ def change(
     contents: "Mapping[str, Content] | None" = None,
 ) -> int:
     """Edit the map and walk the road; arguments and result are `change_map`'s."""
-    read = mapped_world(session.repo, begun)
+    read = session.mapped(begun)
     ring = keyring(options.identity)
     before = with_files(read, begun)
     after = before.with_map(edit(before))

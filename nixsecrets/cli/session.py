@@ -4,18 +4,21 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nixsecrets import survey
 from nixsecrets.cli import ui
 from nixsecrets.errors import IdentityError
+from nixsecrets.policy.names import LOCK_NAME
 from nixsecrets.repo import journal
 from nixsecrets.repo.tree import MAP_NAME, Repo
 
 if TYPE_CHECKING:  # a survey begins without what reads the map and private keys
     from nixsecrets.keys.identities import Identity, Keyring, Locked
     from nixsecrets.policy.model import RecipientMap
+    from nixsecrets.render.lock import Skipped
     from nixsecrets.world import World
 
 
@@ -32,10 +35,19 @@ class Session:
 
     def world(self) -> "World":
         """Read the repository; report, but do not touch, an unfinished run."""
-        from nixsecrets.world import mapped_world, with_files
+        from nixsecrets.world import with_files
 
         with self.surveying() as begun:
-            return with_files(mapped_world(self.repo, begun), begun)
+            return with_files(self.mapped(begun), begun)
+
+    def mapped(self, begun: survey.Survey) -> "World":
+        """Return the repository without its files yet; warn of an odd lock, once."""
+        from nixsecrets.world import mapped_world
+
+        world = mapped_world(self.repo, begun)
+        if world.lock.skipped.lines:
+            _warn_of_lock(world.lock.skipped)
+        return world
 
     @contextmanager
     def surveying(self) -> Iterator[survey.Survey]:
@@ -70,6 +82,17 @@ class Session:
                 ui.say(f"nixsecrets: {recovered.message}")
                 ui.say_lines(recovered.lines)
             yield
+
+
+@lru_cache  # some commands read the repository more than once
+def _warn_of_lock(skipped: "Skipped") -> None:
+    count, first = len(skipped.lines), skipped.lines[0]
+    lines = "a line" if count == 1 else f"{count} lines"
+    which = f"{LOCK_NAME}:{first}" if count == 1 else f"{LOCK_NAME}:{first} and below"
+    ui.warn(
+        f"{which}: skipped {lines} that cannot be read",
+        "nixsecrets sync writes the lock without them",
+    )
 
 
 def keyring(explicit: Sequence[Path]) -> "Keyring":

@@ -1,66 +1,94 @@
 """`nixsecrets.lock`: to whom each age file was encrypted, as JSON Lines.
 
-    {"nixsecrets":1}
+    {"nixsecrets":2}
     {"recipient":"3f…","key":"ssh-ed25519 AAAA…","age":"age1…","name":"brunnen"}
-    {"set":"9c…","recipients":["77…","3f…"]}
-    {"file":"secrets/wifi.age","set":"9c…","sha256":"…","how":"written"}
+    {"file":"secrets/wifi.age","recipients":["77…","3f…"],"sha256":"…","how":"written"}
 
-The lines are sorted, and git merges the file with `merge=union`: so a lock may hold
-several lines for one file, of which the one counts whose `sha256` is the file's.
-An id is the first 16 hex digits of the SHA-256 of what it names: the key's text; the
-set's ids, in stanza order, each followed by a line feed.  The lock is evidence, not
-proof: `secretfiles` compares it with the file.
+An id is the first 16 hex digits of the SHA-256 of the key's text.  A file's ids are in
+stanza order.  The lines are sorted, and git merges the file with `merge=union`, so a
+lock may hold any mixture of the lines of two branches.  Every line therefore stands for
+itself:
+
+- Of several lines for one file the one counts whose `sha256` is the file's.
+- An id that no line defines any more is looked up among the keys of the map, the
+  retired ones included.  Where that fails, the file has no record.
+- Lines that cannot be read (conflict markers) are skipped, and counted for a warning.
+- Lines of kinds that this version does not know are kept byte for byte.
+
+Version 1 named the readers of a file by a line for the whole set; such lines are still
+read.  The lock is evidence, not proof: `secretfiles` compares it with the file.
 """
 
 import hashlib
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NamedTuple
 
-from nixsecrets.errors import KeyFormatError, MapError, quoted
+from nixsecrets.errors import KeyFormatError, MapError
 from nixsecrets.keys.recipients import Kind, Recipient, parse_recipient
 from nixsecrets.secretfiles.state import Record
 
-VERSION = 1
+VERSION = 2
 Members = tuple[Recipient, ...]
+Ids = tuple[str, ...]
+MARKERS = ("<<<<<<<", "|||||||", "=======", ">>>>>>>")
 
 _SEPARATORS = (",", ":")
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=_SEPARATORS).encode
 _QUOTE = json.encoder.encode_basestring  # what it does with a text
 _ENCODE_ASCII = json.JSONEncoder(separators=_SEPARATORS).encode
-_SHAPES: dict[str, dict[str, type]] = {
-    "nixsecrets": {"nixsecrets": int},
-    "recipient": {"recipient": str, "key": str},
-    "set": {"set": str, "recipients": list},
-    "file": {"file": str, "set": str, "sha256": str, "how": str},
-}
-_OPTIONAL: dict[str, dict[str, type]] = {"recipient": {"age": str, "name": str}}
+# The types of each kind of line's fields; file lines of version 1 name a set.
+_FILE: dict[str, type] = {"file": str, "recipients": list, "sha256": str, "how": str}
+_FILE_OF_SET: dict[str, type] = {"file": str, "set": str, "sha256": str, "how": str}
+_SET: dict[str, type] = {"set": str, "recipients": list}
+_RECIPIENT: dict[str, type] = {"recipient": str, "key": str}
+_HEAD: dict[str, type] = {"nixsecrets": int}
 _HOWS = ("written", "adopted")
-_HINT = (
-    "take the lock of one side (git checkout --ours nixsecrets.lock), then run"
-    " `nixsecrets check`; merge=union in .gitattributes avoids this"
-)
 _VERSION_LINE = re.compile(r'\s*\{\s*"nixsecrets"\s*:\s*([0-9]{1,9})\s*\}\s*')
+
+
+class Skipped(NamedTuple):
+    """The lines of a lock that could not be read, by number; git's marks among them."""
+
+    lines: tuple[int, ...] = ()
+    markers: bool = False
+
+
+_NONE = Skipped()
 
 
 @dataclass(frozen=True, slots=True)
 class Lock:
-    """The records of a lock; several for one path where a merge left them."""
+    """The records of a lock; several for one path where a merge left them.
+
+    `version` is that of the text it was read from, `skipped` what was unreadable there.
+    """
 
     _records: Mapping[str, tuple[Record, ...]] = field(default_factory=dict)
     _names: Mapping[Recipient, str] = field(default_factory=dict)
+    _others: tuple[str, ...] = ()
+    version: int = VERSION
+    skipped: Skipped = _NONE
 
     @classmethod
-    def parse(cls, text: str, filename: str = "nixsecrets.lock") -> "Lock":
+    def parse(
+        cls,
+        text: str,
+        filename: str = "nixsecrets.lock",
+        known: Callable[[], Iterable[Recipient]] = tuple,
+    ) -> "Lock":
         """Read a lock, also one that git merged line by line; "" is an empty one.
 
+        `known` returns the keys of the map, for ids that no line defines; it is called
+        only where there are such ids.
+
         Raises:
-            MapError: a line that is no line of a lock, or names what no line defines.
+            MapError: the lock is of a newer version.
         """
-        return _Reader(filename).read(text)
+        return _Reader(filename, known).read(text)
 
     def record(self, path: str, sha256: str) -> Record | None:
         """Return what was recorded of `path` when its bytes had this SHA-256 (hex)."""
@@ -101,20 +129,20 @@ class Lock:
                 records[path] = (record,)
         # the first name of a key counts, as in a key book
         today = {recipient: name for name, recipient in reversed(list(names))}
-        return Lock(records, {**self._names, **today})
+        return Lock(records, {**self._names, **today}, self._others)
 
     def render(self) -> str:
-        """Write the lock: sorted, and only recipients and sets that a file needs."""
+        """Write the lock: sorted, and only recipients that a file needs."""
         every = [one for found in self._records.values() for one in found]
         # told apart by identity first: files share their readers, whose hash takes long
         sets = {id(record.recipients): record.recipients for record in every}
         recipients = {one for members in sets.values() for one in members}
-        ids = {at: tuple(one.id for one in members) for at, members in sets.items()}
+        ids = {at: _ENCODE([one.id for one in members]) for at, members in sets.items()}
         lines = [
             _line({"nixsecrets": VERSION}),
             *sorted(self._recipient_line(one) for one in recipients),
-            *sorted({_set_line(one) for one in ids.values()}),
-            *self._file_lines({at: _set_id(one) for at, one in ids.items()}),
+            *self._file_lines(ids),
+            *self._others,
         ]
         return "\n".join([*lines, ""])
 
@@ -126,11 +154,9 @@ class Lock:
             value["name"] = self._names[recipient]
         return _line(value)
 
-    def _file_lines(self, set_ids: Mapping[int, str]) -> Iterator[str]:
+    def _file_lines(self, ids: Mapping[int, str]) -> Iterator[str]:
         for path, records in sorted(self._records.items()):
-            lines = [
-                _file_line(path, set_ids[id(one.recipients)], one) for one in records
-            ]
+            lines = [_file_line(path, ids[id(one.recipients)], one) for one in records]
             yield from sorted(lines)
 
 
@@ -146,18 +172,14 @@ def _line(value: Mapping[str, object]) -> str:
     return text if text.isprintable() else _ENCODE_ASCII(value)
 
 
-def _file_line(path: str, set_id: str, record: Record) -> str:
+def _file_line(path: str, ids: str, record: Record) -> str:
+    """Return the line of one file; `ids` are its recipients' as a JSON list."""
     sha256, how = record.sha256, record.how
     # put together here, because there are many and an encoder is made for each object
     file, digest = _QUOTE(path), _QUOTE(sha256)
-    line = f'{{"file":{file},"set":"{set_id}","sha256":{digest},"how":{_QUOTE(how)}}}'
-    if line.isprintable():
-        return line
-    return _line({"file": path, "set": set_id, "sha256": sha256, "how": how})
-
-
-def _set_line(ids: tuple[str, ...]) -> str:
-    return _line({"set": _set_id(ids), "recipients": list(ids)})
+    if not (file.isprintable() and digest.isprintable()):
+        file, digest = _ENCODE_ASCII(path), _ENCODE_ASCII(sha256)
+    return f'{{"file":{file},"recipients":{ids},"sha256":{digest},"how":"{how}"}}'
 
 
 def _set_id(ids: Iterable[str]) -> str:
@@ -165,21 +187,56 @@ def _set_id(ids: Iterable[str]) -> str:
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-class _Reader:
-    """Reads the lines of one lock; their order does not matter."""
+def _has(value: Mapping[str, Any], fields: Mapping[str, type]) -> bool:
+    """Tell whether a line has exactly these fields, each of its type."""
+    if value.keys() != fields.keys():
+        return False
+    return [*map(type, value.values())] == [*map(fields.get, value)]
 
-    def __init__(self, filename: str) -> None:
+
+class _Reader:
+    """Reads the lines of one lock; their order does not matter.
+
+    `take_…` returns whether a line could be read.
+    """
+
+    def __init__(self, filename: str, known: Callable[[], Iterable[Recipient]]) -> None:
         self.filename = filename
-        self.line = 0
-        self.lines: list[tuple[int, str]] = []
+        self.known = known
         self.recipients: dict[str, Recipient] = {}
         self.names: dict[Recipient, str] = {}
-        self.sets: dict[str, tuple[int, list[str]]] = {}
-        self.files: list[tuple[int, dict[str, str]]] = []
+        self.sets: dict[str, Ids] = {}
+        self.groups: dict[Ids, Ids] = {}
+        self.files: list[tuple[str, Ids | str, str, str]] = []
+        self.others: set[str] = set()
+        self.versions: set[int] = set()
 
-    def fail(self, problem: str) -> NoReturn:
-        """Raise; whatever is wrong, a newer format is the better explanation."""
-        for number, line in self.lines:
+    def read(self, text: str) -> Lock:
+        numbered = enumerate(text.split("\n"), start=1)
+        lines = [(number, line) for number, line in numbered if line.strip()]
+        values = self.values(lines)
+        skipped = [
+            (number, line)
+            for (number, line), value in zip(lines, values, strict=True)
+            if not self.take(line, value)
+        ]
+        self.refuse_newer(lines)
+        return Lock(
+            self.records(),
+            self.names,
+            tuple(sorted(self.others)),
+            max(self.versions, default=VERSION),
+            Skipped(
+                tuple(number for number, _ in skipped),
+                any(line.startswith(MARKERS) for _, line in skipped),
+            ),
+        )
+
+    def refuse_newer(self, lines: Iterable[tuple[int, str]]) -> None:
+        """Raise for a newer format: it explains whatever else is wrong."""
+        if max(self.versions, default=0) <= VERSION:
+            return
+        for number, line in lines:
             version = _VERSION_LINE.fullmatch(line)
             if version and int(version[1]) > VERSION:
                 raise MapError(
@@ -187,31 +244,9 @@ class _Reader:
                     f" (format {version[1]}; this one reads {VERSION})",
                     "upgrade nixsecrets",
                 )
-        raise MapError(f"{self.filename}:{self.line}: {problem}", _HINT)
-
-    def read(self, text: str) -> Lock:
-        numbered = enumerate(text.split("\n"), start=1)
-        lines = [(number, line) for number, line in numbered if line.strip()]
-        self.lines = lines
-        for (number, _), value in zip(lines, self.values(lines), strict=True):
-            self.line = number
-            self.take(value)
-        members = {name: self.members(name) for name in self.sets}
-        records: dict[str, tuple[Record, ...]] = {}
-        for number, value in self.files:
-            recipients = members.get(value["set"])
-            if recipients is None:
-                self.line = number
-                self.fail("no line defines the set of this file")
-            # `how` as one object for all, told apart by identity (`keys.memory`)
-            record = Record(recipients, value["sha256"], sys.intern(value["how"]))
-            before = records.setdefault(value["file"], (record,))
-            if record not in before:
-                records[value["file"]] = (*before, record)
-        return Lock(records, self.names)
 
     def values(self, lines: list[tuple[int, str]]) -> list[Any]:
-        """Parse the lines: all at once, which is fast, else until the wrong one."""
+        """Parse the lines: all at once, which is fast, else each by itself."""
         try:
             values: list[Any] = json.loads(
                 "[" + ",".join(one for _, one in lines) + "]"
@@ -220,65 +255,119 @@ class _Reader:
             values = []
         if len(values) == len(lines):
             return values
-        return [self.parsed(number, line) for number, line in lines]
+        return [_parsed(line) for _, line in lines]
 
-    def parsed(self, number: int, line: str) -> Any:
-        self.line = number
-        try:
-            return json.loads(line)
-        except (ValueError, RecursionError):
-            self.fail("not a line of a lock")
-
-    def take(self, value: Any) -> None:
-        kind = next(iter(value), "") if isinstance(value, dict) else ""
-        self.check_shape(kind, value)
-        match kind:
+    def take(self, line: str, value: Any) -> bool:
+        if not isinstance(value, dict):
+            return False
+        match next(iter(value), ""):
             case "file":
-                self.files.append((self.line, value))
-                if value["how"] not in _HOWS:
-                    self.fail('"how" is neither "written" nor "adopted"')
-            case "set":
-                self.take_set(value["set"], value["recipients"])
+                return self.take_file(value)
             case "recipient":
-                self.take_recipient(value)
+                return self.take_recipient(value)
+            case "set":
+                return self.take_set(value)
+            case "nixsecrets":
+                return self.take_version(value)
+            case "":
+                return False
             case _:
-                if value["nixsecrets"] != VERSION:
-                    self.fail("an unknown version")
+                return self.take_other(line.rstrip("\r"))
 
-    def check_shape(self, kind: str, value: Any) -> None:
-        shape = _SHAPES.get(kind)
-        if shape is None:
-            self.fail("an unknown kind of line")
-        if value.keys() != shape.keys():
-            optional = _OPTIONAL.get(kind, {})
-            if not shape.keys() <= value.keys() <= shape.keys() | optional.keys():
-                self.fail(f"a {quoted(kind)} line with the wrong fields")
-            shape = shape | optional
-        if [*map(type, value.values())] != [*map(shape.get, value)]:
-            wrong = next(k for k, found in value.items() if type(found) is not shape[k])
-            self.fail(f"{quoted(wrong)} has the wrong type")
+    def take_other(self, line: str) -> bool:
+        try:
+            line.encode()
+        except UnicodeEncodeError:  # it is no UTF-8, and could not be written again
+            return False
+        self.others.add(line)
+        return True
 
-    def take_recipient(self, value: dict[str, str]) -> None:
+    def take_version(self, value: dict[str, Any]) -> bool:
+        if not _has(value, _HEAD) or value["nixsecrets"] < 1:
+            return False
+        self.versions.add(value["nixsecrets"])
+        return True
+
+    def take_file(self, value: dict[str, Any]) -> bool:
+        ids: Ids | str | None = None
+        if _has(value, _FILE):
+            ids = self.group(value["recipients"])
+        elif _has(value, _FILE_OF_SET):
+            ids = value["set"]
+        if ids is None or value["how"] not in _HOWS:
+            return False
+        # `how` as one object for all, told apart by identity (`keys.memory`)
+        how = sys.intern(value["how"])
+        self.files.append((value["file"], ids, value["sha256"], how))
+        return True
+
+    def group(self, ids: list[Any]) -> Ids | None:
+        """Return ids as one tuple for all files that have them; None if they are none.
+
+        Files share their readers, so few groups have to be looked at.
+        """
+        try:
+            found = self.groups.get(tuple(ids))
+        except TypeError:
+            return None
+        if found is None and all(isinstance(one, str) for one in ids):
+            found = tuple(ids)
+            self.groups[found] = found
+        return found
+
+    def take_set(self, value: dict[str, Any]) -> bool:
+        ids = self.group(value["recipients"]) if _has(value, _SET) else None
+        if ids is None or _set_id(ids) != value["set"]:
+            return False
+        self.sets[value["set"]] = ids
+        return True
+
+    def take_recipient(self, value: dict[str, Any]) -> bool:
+        optional = {name: str for name in ("age", "name") if name in value}
+        if not _has(value, _RECIPIENT | optional):
+            return False
         try:
             recipient = parse_recipient(value["key"])
-        except KeyFormatError as error:
-            self.fail(f"no recipient: {error.message}")
+        except KeyFormatError:
+            return False
         if recipient.id != value["recipient"]:
-            self.fail("the id is not that of the key")
+            return False
         if "age" in value and value["age"] != recipient.converted().text:
-            self.fail("the age key is not the converted ssh key")
+            return False
         self.recipients[recipient.id] = recipient
         if "name" in value:  # two branches may differ: any rule will do, if it is one
             name = self.names.get(recipient, value["name"])
             self.names[recipient] = min(name, value["name"])
+        return True
 
-    def take_set(self, name: str, ids: list[Any]) -> None:
-        if not all(isinstance(one, str) for one in ids) or _set_id(ids) != name:
-            self.fail("the id is not that of the set")
-        self.sets[name] = self.line, ids
+    def records(self) -> dict[str, tuple[Record, ...]]:
+        """Return the records of all files whose every recipient is known."""
+        needed = {one for ids in self.groups for one in ids}
+        if not needed <= self.recipients.keys():
+            for one in self.known():
+                self.recipients.setdefault(one.id, one)
+        members: dict[Ids | str, Members] = {
+            ids: tuple(self.recipients[one] for one in ids)
+            for ids in self.groups
+            if self.recipients.keys() >= set(ids)
+        }
+        members |= {
+            name: members[ids] for name, ids in self.sets.items() if ids in members
+        }
+        records: dict[str, tuple[Record, ...]] = {}
+        for path, ids, sha256, how in self.files:
+            recipients = members.get(ids)
+            if recipients is None:
+                continue
+            record = Record(recipients, sha256, how)
+            before = records.setdefault(path, (record,))
+            if record not in before:
+                records[path] = (*before, record)
+        return records
 
-    def members(self, name: str) -> Members:
-        self.line, ids = self.sets[name]
-        if not self.recipients.keys() >= set(ids):
-            self.fail("no line defines a recipient of this set")
-        return tuple(self.recipients[one] for one in ids)
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None

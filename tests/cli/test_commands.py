@@ -24,7 +24,7 @@ def test_init_starts_a_fleet_with_a_new_key(tmp_path: Path) -> None:
         "secrets/secrets.nix",
     ]
     lines = fleet.read(".gitattributes").decode().splitlines()
-    assert lines == ["nixsecrets.lock merge=union", "*.age -text", "*.env -text"]
+    assert lines == ["nixsecrets.lock merge=union", "*.age -text -merge", "*.env -text"]
     assert done.stderr.splitlines()[-1] == (
         "git add -- .gitattributes .sops.yaml nixsecrets.lock nixsecrets.toml "
         "secrets/secrets.nix"

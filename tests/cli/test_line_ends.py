@@ -3,7 +3,7 @@
 from tests.cli.conftest import changed, set_editor, write_secret
 from tests.fleet import Fleet, program, run_program
 
-PROTECTED = "nixsecrets.lock merge=union\n*.age -text\n*.env -text\n"
+PROTECTED = "nixsecrets.lock merge=union\n*.age -text -merge\n*.env -text\n"
 PUBLIC = ("nixsecrets.toml", "nixsecrets.lock", ".sops.yaml", "secrets/secrets.nix")
 MORE = {"secrets/e.env": "A=env-canary\nB=c\n", "secrets/i.ini": "[x]\na = ini\n"}
 

@@ -174,7 +174,7 @@ def test_the_attributes_are_those_of_the_rules(fleet: Fleet) -> None:
     fleet.write(".gitattributes", "*.png binary")
     git_setup(fleet)
     assert fleet.read(".gitattributes").decode() == (
-        "*.png binary\nnixsecrets.lock merge=union\n*.age -text\n*.env -text\n"
+        "*.png binary\nnixsecrets.lock merge=union\n*.age -text -merge\n*.env -text\n"
         "*.age diff=nixsecrets\n/secrets/** diff=nixsecrets\n"
         "/secrets/dns.* diff=nixsecrets\n/secrets/hosts/*/** diff=nixsecrets\n"
     )

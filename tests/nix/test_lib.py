@@ -1,6 +1,7 @@
 """nix/lib.nix and the modules, evaluated by real Nix over real repositories."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from tests import fleet as kit
 from tests.cli.conftest import write_secret
+from tests.cli.test_merge import left_by_older
 from tests.fleet import PROJECT, Fleet
 from tests.nix.nixkit import evaluate, evaluated, lib
 
@@ -84,6 +86,33 @@ def test_files_with_one_base_name_get_names_with_their_folders(ready: Fleet) -> 
     write_secret(ready, "secrets/hosts/brunnen/wifi.age", "x")
     seen = lib(ready, 'builtins.attrNames (fleet.ageSecretsFor "brunnen")')
     assert seen == ["secrets-hosts-brunnen-wifi", "secrets-wifi"]
+
+
+def test_a_lock_as_an_older_program_or_a_merge_left_it_says_the_same(
+    ready: Fleet,
+) -> None:
+    expression = "builtins.mapAttrs (name: _: fleet.filesFor name) fleet.hosts"
+    seen = lib(ready, expression)
+    new = ready.read("nixsecrets.lock").decode()
+    left_by_older(ready)
+    assert '"set"' in (old := ready.read("nixsecrets.lock").decode())
+    assert lib(ready, expression) == seen
+    stale = re.sub(r'"sha256":"[^"]*"', '"sha256":"0"', new)
+    no_keys = re.sub(r'\{"recipient".*\n', "", new)
+    later = '{"value":"secrets/dns.yaml","changed":"2027-01-01"}\n'
+    marked = f"<<<<<<< HEAD\n{stale}=======\n{no_keys}>>>>>>> side\n{later}"
+    ready.write("nixsecrets.lock", marked)
+    assert lib(ready, expression) == seen
+    ready.write("nixsecrets.lock", old + new + stale)
+    assert lib(ready, expression) == seen
+
+
+def test_a_lock_of_a_newer_version_says_upgrade(ready: Fleet) -> None:
+    text = ready.read("nixsecrets.lock").replace(b'"nixsecrets":2', b'"nixsecrets":3')
+    ready.write("nixsecrets.lock", text)
+    library = f"((import {PROJECT}/nix/lib.nix).fleet {ready.root})"
+    done = evaluated(f'{library}.filesFor "brunnen"', ready.root)
+    assert "nixsecrets.lock was written by a newer nixsecrets" in done.stderr
 
 
 def config(**secrets: str) -> str:
