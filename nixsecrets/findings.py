@@ -137,8 +137,8 @@ CATALOGUE: Mapping[Code, Kind] = {
         " `git rm --cached FILE`, and must be written anew: `nixsecrets edit FILE`."
         "\n\nAge files and sops' dotenv files do not survive CRLF line ends. Where git"
         " made them (`core.autocrlf`), the lines `*.age -text -merge` and"
-        " `*.env -text` of `.gitattributes`, which `init` and `git-setup` write, keep it from doing so;"
-        " then delete the file and check it out again.",
+        " `*.env -text` of `.gitattributes`, which `init` and `git-setup` write, keep"
+        " it from doing so; then delete the file and check it out again.",
     ),
     Code.OPEN_VALUE: Kind(
         "open-value",
