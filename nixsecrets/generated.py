@@ -3,6 +3,7 @@
 Pure.  What they say is `render`'s; whether they have to be written is decided here.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -11,7 +12,6 @@ from nixsecrets.keys.forms import Backend
 from nixsecrets.plan import Action, Plan, Reason, Step
 from nixsecrets.render import secretsnix, sopsconfig
 from nixsecrets.render.blocks import newline_of, with_newlines_of
-from nixsecrets.repo.files import sha256
 from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret, Record
 from nixsecrets.world import LOCK_NAME, MAP_NAME, Found, World, named_keys
 
@@ -199,4 +199,6 @@ def write_step(path: str, present: str | None, text: str | None) -> Step:
 
 
 def _sha(text: str | None) -> str | None:
-    return None if text is None else sha256(text.encode(errors="surrogateescape"))
+    if text is None:
+        return None
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
