@@ -21,12 +21,14 @@ from nixsecrets.secretfiles import (
     agelarge,
     ageops,
     ageverify,
+    sopsassign,
     sopsgrant,
     sopsops,
     sopsverify,
 )
 from nixsecrets.secretfiles.program import SopsProgram
 from nixsecrets.secretfiles.sopsmeta import SopsFile
+from nixsecrets.secretfiles.sopsvalue import Given
 from nixsecrets.secretfiles.stream import Spooled
 
 
@@ -37,8 +39,9 @@ class Moved:
     data: bytes = field(repr=False)
 
 
-Content = bytes | Spooled
-"""A plaintext: in memory, or where it is too large for that (age files only)."""
+Content = bytes | Spooled | Given
+"""A plaintext: in memory, or where it is too large for that (age files only); or some
+values of a sops file, the rest of which stays."""
 Sealed = Moved | ageops.Sealed | agelarge.Streamed | sopsgrant.SopsSealed
 KEEPS_KEY = (Action.GRANT, Action.FORM_CHANGE)
 
@@ -149,6 +152,8 @@ def _age(job: Job, bench: Bench) -> ageops.Sealed | agelarge.Streamed:
         if not step.armored:
             return agelarge.seal_large(content, job.recipients)
         content = b"".join(content.blocks())
+    if isinstance(content, Given):
+        raise RuntimeError("an age file is one value as a whole")
     if content is not None:
         return ageops.seal(content, job.recipients, armored=step.armored)
     old = _old(job)
@@ -187,7 +192,29 @@ def _sops(job: Job, bench: Bench) -> sopsgrant.SopsSealed:
             sops=bench.sops,
             workdir=bench.workdir,
         )
-    if job.old is None or step.action is Action.CREATE:  # over a file in the open
+    new = job.old is None or step.action is Action.CREATE  # over a file in the open
+    if isinstance(content, Given):
+        if new:
+            return sopsassign.create_with_value(
+                path,
+                content,
+                job.recipients,
+                options=step.options,
+                sops=bench.sops,
+                workdir=bench.workdir,
+            )
+        return sopsassign.replace_values(
+            path,
+            _old(job),
+            bench.identities,
+            content,
+            recipients=job.recipients,
+            options=step.options,
+            rotate=bool(step.dropped),
+            sops=bench.sops,
+            workdir=bench.workdir,
+        )
+    if new:
         return sopsops.create(
             path,
             content,
@@ -198,7 +225,7 @@ def _sops(job: Job, bench: Bench) -> sopsgrant.SopsSealed:
         )
     return sopsops.replace_content(
         path,
-        job.old,
+        _old(job),
         bench.identities,
         content,
         recipients=job.recipients,

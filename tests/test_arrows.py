@@ -77,11 +77,12 @@ DOING = {
     "sopsops",
 }
 DOING |= {
+    "sopsassign",
     "sopsinplace",
     "sopsopen",
-    "sopsrekey",
     "sopsremarks",
     "sopsrun",
+    "sopstoken",
     "sopsverify",
     "stream",
     "wrap",

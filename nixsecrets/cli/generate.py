@@ -1,21 +1,17 @@
 """`nixsecrets generate`: a fresh value that nobody has seen."""
 
-import os
 from pathlib import Path
 
 import click
 
 from nixsecrets.cli import save, show, ui
-from nixsecrets.cli.cat import content
 from nixsecrets.cli.options import RoadOptions, road_options, value_option
 from nixsecrets.cli.paths import relative
 from nixsecrets.cli.save import Target
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.cli.set import give
-from nixsecrets.errors import NixsecretsError, UsageError
+from nixsecrets.errors import UsageError
 from nixsecrets.keys import generate
-from nixsecrets.keys.identities import Keyring
-from nixsecrets.repo import private
 from nixsecrets.world import World
 
 
@@ -65,7 +61,7 @@ def command(
     if key is not None:
         save.require_keys(name, target.backend(world))
     ring = keyring(options.identity)
-    if not (options.yes or options.dry_run) and _is_there(world, target, key, ring):
+    if not (options.yes or options.dry_run) and _is_there(world, target, key):
         what = show.path_text(name) + (f" {key}" if key else "")
         ui.confirm(
             f"{what} has a value; replace it by a fresh one?",
@@ -82,16 +78,8 @@ def command(
     return code
 
 
-def _is_there(world: World, target: Target, key: str | None, ring: Keyring) -> bool:
+def _is_there(world: World, target: Target, key: str | None) -> bool:
     """Tell whether a value would be replaced; where we cannot know: yes."""
-    if target.actual is None:
-        return False
     if key is None:
-        return True
-    with private.private_folder(os.environ) as folder:
-        try:
-            bench = save.opened(target.actual, ring, folder)
-            content(world, target.actual, key, bench)
-        except NixsecretsError as error:
-            return "no such value" not in error.message
-    return True
+        return target.actual is not None
+    return save.is_there(world, target, key)

@@ -28,7 +28,17 @@ from nixsecrets.plan import Plan, describe
 from nixsecrets.policy import edit as policy_edit
 from nixsecrets.policy.model import Rule
 from nixsecrets.repo import files
-from nixsecrets.secretfiles import agelarge, ageverify, rage, sopsdamage
+from nixsecrets.secretfiles import (
+    agelarge,
+    ageverify,
+    rage,
+    sopsdamage,
+    sopsmeta,
+    sopsone,
+    sopsvalue,
+)
+from nixsecrets.secretfiles.sopsplace import At
+from nixsecrets.secretfiles.sopsvalue import Given
 from nixsecrets.secretfiles.state import Actual, NotSecret
 from nixsecrets.secretfiles.stream import LARGE, Spooled
 from nixsecrets.steps import converge, wanted_options
@@ -162,6 +172,45 @@ def require_keys(name: str, backend: Backend) -> None:
             f"{show.path_text(name)} is an age file: one value as a whole",
             "leave --key out",
         )
+
+
+def given(world: World, wanted: Target, key: str, value: bytes) -> Given:
+    """Return one value of a sops file, as the content of a step.
+
+    Raises:
+        UsageError: `key` is no path to a value.
+        SecretFileError: the value is not text.
+    """
+    kind = sopsmeta.format_for(wanted.name)
+    if wanted.actual is not None:
+        kind = sopsmeta.parse(wanted.name, world.repo.read(wanted.name)).format
+    path = sopsvalue.key_path(kind, key)
+    return Given({path: sopsvalue.require_text(value)})
+
+
+def is_there(world: World, wanted: Target, key: str) -> bool:
+    """Tell whether a secret has a value at `key`; where we cannot know: yes.
+
+    Raises:
+        UsageError: `key` is no path to a value.
+    """
+    if wanted.actual is None:
+        return False
+    found = sopsone.found_at(wanted.name, world.repo.read(wanted.name), key)
+    return found.at in (At.VALUE, At.BRANCH, At.UNKNOWN)
+
+
+def report_value(world: World, wanted: Target, key: str) -> None:
+    """Say where a value is new, or changes its type: a value that is set is text."""
+    if wanted.actual is None:
+        return
+    found = sopsone.found_at(wanted.name, world.repo.read(wanted.name), key)
+    what = f"{show.path_text(wanted.name)}: {show.path_text(key)}"
+    kind = sopsvalue.type_of(found.value)
+    if found.at is At.NEW:
+        ui.say(f"{what} is a new key")
+    elif kind not in (None, "str"):
+        ui.say(f"{what} was of type {kind}; it will be text (str)")
 
 
 def opened(actual: Actual, ring: Keyring, folder: Path) -> Bench:

@@ -17,7 +17,8 @@ from nixsecrets.errors import IdentityError, NixsecretsError
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.repo import private
-from nixsecrets.secretfiles import sopsdamage, sopsmeta, sopsone, sopsvalue
+from nixsecrets.secretfiles import sopsdamage, sopsmeta, sopsone
+from nixsecrets.secretfiles.sopsvalue import Given
 from nixsecrets.secretfiles.stream import Spooled
 from nixsecrets.world import World
 
@@ -108,14 +109,15 @@ def give(
         SecretFileError: its format cannot hold the value.
     """
     actual = target.actual
-    with private.private_folder(os.environ) as folder:
-        content = value
-        if key is not None and isinstance(value, bytes):  # a sops file's always is
-            content = _with_value(world, target, key, value, ring, folder)
-        if actual is not None and _holds(world, target, content, ring, folder):
-            ui.say(f"{show.path_text(target.name)}: unchanged")
-            return 0
-    if key is None and isinstance(content, bytes) and _is_sops(world, target):
+    content = value
+    if key is not None and isinstance(value, bytes):  # a sops file's always is
+        content = save.given(world, target, key, value)
+    if actual is not None and _holds(world, target, content, ring):
+        ui.say(f"{show.path_text(target.name)}: unchanged")
+        return 0
+    if key is not None:
+        save.report_value(world, target, key)
+    if isinstance(content, bytes) and _is_sops(world, target):
         kind = sopsmeta.format_for(target.name)
         sopsdamage.require_values(kind, content)
         for warning in sopsdamage.warnings(kind, content):
@@ -141,30 +143,6 @@ def _is_sops(world: World, target: Target) -> bool:
     return target.backend(world) is Backend.SOPS
 
 
-def _with_value(
-    world: World, target: Target, key: str, value: bytes, ring: Keyring, folder: Path
-) -> bytes:
-    """Return the content of a sops file with one value set."""
-    text = sopsvalue.require_text(value)
-    if target.actual is None:
-        kind = sopsmeta.format_for(target.name)
-        return sopsvalue.first_text(kind, sopsvalue.levels(kind, key), text)
-    try:
-        bench = save.opened(target.actual, ring, folder)
-        return sopsone.content_with(
-            target.name,
-            world.repo.read(target.name),
-            bench.identities,
-            key,
-            text,
-            sops=bench.sops,
-            workdir=bench.workdir,
-        )
-    except IdentityError as error:
-        _explain_unread(error)
-        raise
-
-
 def _explain_unread(error: NixsecretsError) -> None:
     """Say why age files can be written unread, and sops files cannot."""
     error.hint = "\n".join(
@@ -179,15 +157,25 @@ def _explain_unread(error: NixsecretsError) -> None:
     )
 
 
-def _holds(
-    world: World, target: Target, content: Content, ring: Keyring, folder: Path
-) -> bool:
-    """Tell whether the secret holds that already, as far as we can read it unasked."""
+def _holds(world: World, target: Target, content: Content, ring: Keyring) -> bool:
+    """Tell whether the secret holds that already, as far as we can read it unasked.
+
+    Raises:
+        SecretFileError: a path names no single value.
+    """
     assert target.actual is not None  # noqa: S101 - the caller looked
-    bench = save.opened(target.actual, replace(ring, locked=()), folder)
-    try:
-        if isinstance(content, Spooled):
-            return save.holds(world, target.actual, content, bench)
-        return save.plaintext(world, target.actual, bench) == content
-    except NixsecretsError:
-        return False
+    unasked = replace(ring, locked=())
+    if isinstance(content, Given):
+        data = world.repo.read(target.name)
+        try:
+            return sopsone.holds(target.name, data, unasked.identities, content)
+        except IdentityError:
+            return False
+    with private.private_folder(os.environ) as folder:
+        bench = save.opened(target.actual, unasked, folder)
+        try:
+            if isinstance(content, Spooled):
+                return save.holds(world, target.actual, content, bench)
+            return save.plaintext(world, target.actual, bench) == content
+        except NixsecretsError:
+            return False

@@ -1,7 +1,7 @@
 """The values of a secret file as pieces that can be compared with those of another.
 
 Of a sops file each encrypted value is one; an age file and a binary sops file are one
-piece as a whole.  Opening needs no run of sops, but for what `sopsrekey` cannot open.
+piece as a whole.  Opening needs no run of sops, but for what `sopstoken` cannot open.
 """
 
 import hashlib
@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from nixsecrets.keys.identities import Identity
-from nixsecrets.secretfiles import agefile, ageops, sopsmeta, sopsrekey
+from nixsecrets.secretfiles import agefile, ageops, sopsmeta, sopstoken
 from nixsecrets.secretfiles.selection import is_encrypted
 from nixsecrets.secretfiles.sniff import looks_like_age
 from nixsecrets.secretfiles.sopskey import data_key
 from nixsecrets.secretfiles.sopsmeta import SopsFile, SopsFormat
-from nixsecrets.secretfiles.sopsvalues import Leaf, Names, leaves
+from nixsecrets.secretfiles.sopsvalues import Leaf, Names, Place, leaves
 
 _COMMENT = ",type:comment]"
 BySops = Callable[[SopsFile, bytes], bytes]
@@ -62,7 +62,7 @@ def opened(
     file = sopsmeta.parse(path, data)
     key = data_key(file, identities)
     found = list(_encrypted(file))
-    values = [sopsrekey.opened_value(leaf, key) for leaf in found]
+    values = [_opened_value(leaf, key) for leaf in found]
     if None in values:
         values = _values_by_sops(file, found, by_sops(file, key))
     pairs = zip(found, values, strict=True)
@@ -81,11 +81,17 @@ def _values_by_sops(
 ) -> list[bytes | None]:
     if file.format is SopsFormat.BINARY:
         return [text for _ in found]
-    there: dict[tuple[Names, Names | None], list[object]] = {}
+    there: dict[tuple[Names, Place], list[object]] = {}
     for leaf in leaves(file.format, text, plaintext=True):
         there.setdefault((leaf.path, leaf.place), []).append(leaf.value)
     every = (there.get((leaf.path, leaf.place), []) for leaf in found)
     return [str(v[0]).encode() if len(v) == 1 else None for v in every]
+
+
+def _opened_value(leaf: Leaf, key: bytes) -> bytes | None:
+    """Return the plaintext of one encrypted value; the file's MAC is not looked at."""
+    found = sopstoken.opened(str(leaf.value), leaf.path, key)
+    return None if found is None else found.plaintext
 
 
 def _whole(data: bytes, plaintext: bytes | None = None) -> Piece:
@@ -100,8 +106,9 @@ def _piece(file: SopsFile, leaf: Leaf, plaintext: bytes | None = None) -> Piece:
 
 
 def _nameable(leaf: Leaf) -> Names | None:
-    """Return the place of a value if `sopsvalue.levels` reads it as it is meant."""
-    place = leaf.place
-    if place is None or not all(place):
+    """Return the place of a value if `--key` reads it without a document or escapes."""
+    document, steps = leaf.place
+    place = tuple(map(str, steps))
+    if document or not all(place):
         return None
-    return None if any(set(name) & set('/[]"') for name in place) else place
+    return None if any(set(name) & set('/[]"\\') for name in place) else place

@@ -70,7 +70,7 @@ def require_kept(kind: SopsFormat, plaintext: bytes, kept: bytes) -> None:
             'sops would cut a value short at its "#" or ";"',
             "put values that hold these characters into double quotes",
         )
-    _require_comments(plaintext, kept)
+    require_comments(plaintext, kept)
     if kind is SopsFormat.BINARY and plaintext != kept:
         raise SecretFileError("sops did not keep the content", "encrypt it with age")
 
@@ -84,7 +84,7 @@ def require_same(kind: SopsFormat, before: bytes, after: bytes) -> None:
     """
     if before == after:
         return
-    _require_comments(before, after)
+    require_comments(before, after)
     if not same(kind, before, after):
         raise SecretFileError(
             "sops did not keep the values of the file", "try another version of sops"
@@ -108,7 +108,7 @@ def same(kind: SopsFormat, before: bytes, after: bytes) -> bool:
     return had == has
 
 
-def _require_comments(before: bytes, after: bytes) -> None:
+def require_comments(before: bytes, after: bytes) -> None:
     """Check that sops could decrypt every comment that it encrypted.
 
     A comment is bound to the key below which it stands, and sops itself moves comments
@@ -149,22 +149,6 @@ def _members_named_sops(plaintext: bytes) -> bool:
     except (ValueError, RecursionError):
         return False  # sops will say what is wrong with it
     return isinstance(value, dict) and "sops" in value
-
-
-def require_no_less(kind: SopsFormat, before: bytes, after: bytes) -> None:
-    """Check that a text has a value wherever the one before had one.
-
-    Raises:
-        SecretFileError: a value went, because its name or one above it was given away.
-
-    """
-    had = Counter(leaf.path for leaf in leaves(kind, before, plaintext=True))
-    has = Counter(leaf.path for leaf in leaves(kind, after, plaintext=True))
-    if had - has:
-        raise SecretFileError(
-            "other values would be dropped: the file has something else at that place",
-            "name a value, not a branch; or change its form with `nixsecrets edit`",
-        )
 
 
 def _yaml_documents(text: str | bytes) -> list[object]:

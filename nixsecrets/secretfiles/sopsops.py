@@ -54,7 +54,7 @@ def reencrypt(
     """
     file = sopsmeta.parse(path, data)
     key = data_key(file, identities)
-    if not _chooses_others(file, options):
+    if not chooses_others(file, options):
         sealed = sopsinplace.rekeyed(file, key, recipients, sops, workdir)
         if sealed is not None:
             return sealed
@@ -63,7 +63,7 @@ def reencrypt(
     plaintext = sops.decrypt(
         staged, kind=file.format, identity=identity, layout=layout, workdir=workdir
     )
-    if _chooses_others(file, options):
+    if chooses_others(file, options):
         return _anew(file, plaintext, recipients, options, sops, workdir)
     return _rotated(file, staged, throw_away, recipients, plaintext, key, sops, workdir)
 
@@ -114,7 +114,7 @@ def replace_content(
     Raises what `create` and `reencrypt` raise.
     """
     file = sopsmeta.parse(path, data)
-    if _chooses_others(file, options):
+    if chooses_others(file, options):
         readers = _labelled(file) if recipients is None else recipients
         return _anew(file, plaintext, readers, options, sops, workdir)
     if recipients is None:
@@ -133,7 +133,8 @@ def replace_content(
     )
     entries: list[tuple[str, str]] = list(file.entries)
     foreign = tuple(block.foreign for block in file.blocks)
-    other_readers = rotate or (recipients is not None and not _same(file, recipients))
+    same = recipients is None or same_readers(file, recipients)
+    other_readers = rotate or not same
     if edited is None and not other_readers:
         return SopsSealed(data, tuple(entries), (), (), key, None, foreign=foreign)
     current = staged if edited is None else edited
@@ -192,7 +193,7 @@ def _anew(
     return _create(file.format, plaintext, recipients, chosen, layout, sops, workdir)
 
 
-def _chooses_others(
+def chooses_others(
     file: SopsFile, options: Iterable[tuple[str, str | bool]] | None
 ) -> bool:
     """Tell whether `options` are other than those that the file follows."""
@@ -201,7 +202,7 @@ def _chooses_others(
     return _options_for(file.format, options) != _options_for(file.format, file.options)
 
 
-def _same(file: SopsFile, recipients: Sequence[Recipient]) -> bool:
+def same_readers(file: SopsFile, recipients: Sequence[Recipient]) -> bool:
     """Tell whether exactly these are the file's readers, in these forms."""
     same = {e.recipient for e in file.entries} == set(recipients)
     return same and file.agree and not file.hidden

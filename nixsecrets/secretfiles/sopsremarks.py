@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.secretfiles import sopsrekey
+from nixsecrets.secretfiles import sopstoken
 from nixsecrets.secretfiles.selection import is_encrypted, selector
 from nixsecrets.secretfiles.sopsblock import Edit
 from nixsecrets.secretfiles.sopscomments import Comment, comments
@@ -75,15 +75,15 @@ def _again(
 ) -> str | None:
     """Return a comment under the new key, None where the old one does not open it."""
     for path in ways:
-        opened = sopsrekey.opened(token, path, old)
+        opened = sopstoken.opened(token, path, old)
         if opened is not None:
-            return sopsrekey.sealed(new, opened.plaintext, opened.about, opened.type)
+            return sopstoken.sealed(new, opened.plaintext, opened.about, opened.type)
     return None
 
 
 def _sealed(key: bytes, text: str, path: tuple[str, ...]) -> str:
     plaintext = text.encode("utf-8", "surrogateescape")
-    return sopsrekey.sealed(key, plaintext, sopsrekey.about(path), "comment")
+    return sopstoken.sealed(key, plaintext, sopstoken.about(path), "comment")
 
 
 def _without(text: str, comment: Comment) -> list[Edit]:

@@ -1,31 +1,65 @@
-"""One value inside of a sops file: its path as sops writes it, and a first text.
+"""Key paths: how one value inside of a sops file is named; and a first text for one.
 
-A path is typed as sops-nix takes it, `powerdns/api-key`: a name for each level, or a
-number for a place in a list.  Reading and setting are the work of the real sops.
+One syntax for every command: a name for each level with `/` between, as sops-nix takes
+it (`powerdns/api-key`), or a number for a place in a list, counted from 0.  `[2]/` in
+front names the second document of a YAML file.  A backslash takes a `/`, `[`, `]`, `"`
+or backslash as a part of a name.
 """
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from nixsecrets.errors import SecretFileError, UsageError
-from nixsecrets.secretfiles.sopsmeta import SopsFormat
+from nixsecrets.secretfiles.sniff import SopsFormat
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
-_INI_QUOTED = re.compile(r"[#;=\s\"'`\\]")
+_DOCUMENT = re.compile(r"\[([1-9][0-9]{0,8})\]/")
+_LEVEL = re.compile(r'(?:[^\\/\[\]"]|\\[\\/\[\]"])+')
+_ESCAPED = re.compile(r"\\(.)")
+_TYPE = re.compile(r"\AENC\[AES256_GCM,data:[^\]]*,type:(\w+)\]\Z")
+_SPECIAL = re.compile(r'[\\/\[\]"]')
 
 
-def levels(kind: SopsFormat, key: str) -> tuple[str, ...]:
-    """Return the names of a typed path.
+class KeyPath(NamedTuple):
+    """The names down to a value, and its document (from 0; None: whichever has it)."""
+
+    names: tuple[str, ...]
+    document: int | None = None
+
+    def __str__(self) -> str:
+        """Return the path as it is typed."""
+        names = "/".join(_SPECIAL.sub(r"\\\g<0>", name) for name in self.names)
+        return names if self.document is None else f"[{self.document + 1}]/{names}"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Texts for some values of a file, the rest of which stays as it is."""
+
+    values: Mapping[KeyPath, str] = field(repr=False)
+
+
+class NoSuchValueError(SecretFileError):
+    """The file has no value at that path."""
+
+
+def key_path(kind: SopsFormat, key: str) -> KeyPath:
+    """Return a typed path.
 
     Raises:
         UsageError: it is no path, or none that a file of this format can have.
     """
-    parts = tuple(key.split("/"))
-    if not all(parts) or any(set(part) & set('[]"') for part in parts):
+    document = _DOCUMENT.match(key)
+    rest = key[document.end() :] if document else key
+    parts = _levels(rest)
+    if not parts:
         raise UsageError(
             "that is no path to a value",
-            "name each level, for example powerdns/api-key",
+            "name each level, for example powerdns/api-key; "
+            'put a backslash before a /, [, ] or " in a name',
         )
     if kind is SopsFormat.BINARY:
         raise UsageError("a binary file is one value as a whole", "leave --key out")
@@ -33,15 +67,43 @@ def levels(kind: SopsFormat, key: str) -> tuple[str, ...]:
         raise UsageError("a dotenv file has no levels", "--key NAME")
     if kind is SopsFormat.INI and len(parts) != 2:
         raise UsageError("an ini file has two levels", "--key SECTION/NAME")
-    return parts
+    if parts[0] == "sops" or (kind is SopsFormat.DOTENV and parts[0][:5] == "sops_"):
+        raise UsageError("sops keeps that name for itself", "choose another name")
+    return KeyPath(parts, int(document[1]) - 1 if document else None)
 
 
-def expressions(parts: Sequence[str]) -> Iterator[str]:
-    """Yield how sops may write the path: numbers as names first, then as places."""
-    yield "".join(f'["{part}"]' for part in parts)
-    if any(_NUMBER.fullmatch(part) for part in parts):
+def _levels(text: str) -> tuple[str, ...]:
+    """Return the names of a path without its document, none where it is no path."""
+    parts, at = list[str](), 0
+    while level := _LEVEL.match(text, at):
+        parts.append(_ESCAPED.sub(r"\1", level[0]))
+        at = level.end()
+        if at == len(text):
+            return tuple(parts)
+        if text[at] != "/":
+            break
+        at += 1
+    return ()
+
+
+def type_of(spelled: object) -> str | None:
+    """Return the type that sops wrote beside an encrypted value, None for others."""
+    found = _TYPE.search(spelled) if isinstance(spelled, str) else None
+    return found[1] if found else None
+
+
+def expressions(path: KeyPath) -> Iterator[str]:
+    """Yield how sops may write the path: numbers as names first, then as places.
+
+    Nothing for what sops cannot write: quotes in names, documents after the first.
+    """
+    if path.document or any(set(name) & set('[]"\\') for name in path.names):
+        return
+    yield "".join(f'["{name}"]' for name in path.names)
+    if any(_NUMBER.fullmatch(name) for name in path.names):
         yield "".join(
-            f"[{part}]" if _NUMBER.fullmatch(part) else f'["{part}"]' for part in parts
+            f"[{name}]" if _NUMBER.fullmatch(name) else f'["{name}"]'
+            for name in path.names
         )
 
 
@@ -63,30 +125,16 @@ def require_text(value: bytes) -> str:
     return text
 
 
-def first_text(kind: SopsFormat, parts: Sequence[str], value: str) -> bytes:
-    """Return the plaintext of a new file with one value.
-
-    Raises:
-        SecretFileError: the format cannot hold the value as it is.
-    """
+def first_text(kind: SopsFormat, path: KeyPath, value: str) -> bytes:
+    """Return the plaintext of a new file with one value, a plain word."""
+    names = path.names
     match kind:
         case SopsFormat.DOTENV:
-            if "\\n" in value:
-                raise SecretFileError(
-                    "a dotenv file cannot tell a backslash and an n from a line feed",
-                    "keep the value in a yaml file",
-                )
-            escaped = value.replace("\n", "\\n")
-            return f"{parts[0]}={escaped}\n".encode()
+            return f"{names[0]}={value}\n".encode()
         case SopsFormat.INI:
-            if _INI_QUOTED.search(value):
-                raise SecretFileError(
-                    "an ini file cannot hold the value exactly as it is",
-                    "keep the value in a yaml file",
-                )
-            return f"[{parts[0]}]\n{parts[1]} = {value}\n".encode()
+            return f"[{names[0]}]\n{names[1]} = {value}\n".encode()
         case _:
             nested: object = value
-            for part in reversed(parts):
-                nested = {part: nested}
+            for name in reversed(names):
+                nested = {name: nested}
             return json.dumps(nested, ensure_ascii=False).encode() + b"\n"

@@ -21,6 +21,10 @@ _INI_MARK = re.compile(r"[#;]")
 _LONG_QUOTE = '"""'
 
 Names = tuple[str, ...]
+Place = tuple[int, tuple[str | int, ...]]
+"""A document (counted from 0), and the names and list indices down to a value in it."""
+
+UNKNOWN_SPAN = (-1, -1)
 
 # Of YAML that sops did not write; the library reads 50 kB in a second.
 LARGEST_FOREIGN = 2_000_000
@@ -32,15 +36,16 @@ class Leaf(NamedTuple):
     `value` is text, or None for null; what is no text (JSON's true and numbers) is not
     encrypted, whatever it is.  `comments` are those that sops applies to it, in the
     order of the file and without their marks, None where they cannot be told.
-    `place` is the path with the positions in lists, by which `sops --extract` finds the
-    value; None in a later document, where nothing finds it.
+    `place` also has the positions in lists.  `span` is the text that spells the value,
+    quotes included; UNKNOWN_SPAN where only a YAML library could read it.
     """
 
     path: tuple[str, ...]
     value: object
     line: int = 0
     comments: tuple[str, ...] | None = ()
-    place: tuple[str, ...] | None = None
+    place: Place = (0, ())
+    span: tuple[int, int] = UNKNOWN_SPAN
 
     @property
     def empty(self) -> bool:
@@ -110,19 +115,45 @@ def _members(lines: Lines, root: Node) -> Iterator[Leaf]:
         refuse("is not a mapping at its top")
     for key, node in root.value.items():
         if key != "sops":
-            yield from _plain((key,), (key,), node, lines)
+            yield from _plain((0, (key,)), node, lines)
 
 
-def _plain(path: Names, place: Names, node: Node, lines: Lines) -> Iterator[Leaf]:
+def _plain(place: Place, node: Node, lines: Lines) -> Iterator[Leaf]:
     match node.value:
-        case dict() as members:
-            for key, inner in members.items():
-                yield from _plain((*path, key), (*place, key), inner, lines)
-        case list() as items:
-            for index, inner in enumerate(items):
-                yield from _plain(path, (*place, str(index)), inner, lines)
+        case dict() | list():
+            for step, inner in _children(node):
+                yield from _plain(_below(place, step), inner, lines)
         case value:
-            yield Leaf(path, value, lines.line(node.start), place=place)
+            line, span = lines.line(node.start), (node.start, node.end)
+            yield Leaf(_keys(place), value, line, (), place, span)
+
+
+def _children(node: Node) -> Iterable[tuple[str | int, Node]]:
+    """Return what a mapping or a list holds, by key or index."""
+    if isinstance(node.value, dict):
+        return node.value.items()
+    return enumerate(node.value) if isinstance(node.value, list) else ()
+
+
+def _below(place: Place, step: str | int) -> Place:
+    return place[0], (*place[1], step)
+
+
+def _keys(place: Place) -> Names:
+    return tuple(step for step in place[1] if isinstance(step, str))
+
+
+def roots(kind: SopsFormat, text: str) -> list[Node] | None:
+    """Return the documents of a YAML or JSON text as trees with spans.
+
+    None where only a YAML library could read it.
+    """
+    try:
+        if kind is not SopsFormat.YAML or text.lstrip().startswith("{"):
+            return [sopsjson.document(text)]
+        return sopsyaml.documents(text)
+    except (SecretFileError, RecursionError):
+        return None
 
 
 # --- YAML ---------------------------------------------------------------------------
@@ -148,7 +179,7 @@ def _yaml(text: str, *, plaintext: bool) -> Iterator[Leaf]:
         if not plaintext and (sops is None or not isinstance(sops.value, dict)):
             refuse("has a document without sops metadata")
         first = _line_start(text, root.start)
-        yield from _commented((), None if number else (), root, first, (), lines)
+        yield from _commented((number, ()), root, first, (), lines)
 
 
 def _line_start(text: str, at: int) -> int:
@@ -158,8 +189,7 @@ def _line_start(text: str, at: int) -> int:
 
 
 def _commented(
-    path: Names,
-    place: Names | None,
+    place: Place,
     node: Node,
     start: int,
     above: tuple[str, ...],
@@ -170,20 +200,17 @@ def _commented(
     `above` are the comments that apply to all of it.  As sops walks: a comment applies
     to the value that follows at its level, and to everything below that.
     """
-    if isinstance(node.value, dict):
-        pairs = [((*path, key), key, inner) for key, inner in node.value.items()]
-    elif isinstance(node.value, list):
-        pairs = [(path, str(at), inner) for at, inner in enumerate(node.value)]
-    else:
-        yield Leaf(path, node.value, lines.line(node.start), above, place)
+    if not isinstance(node.value, dict | list):
+        line, span = lines.line(node.start), (node.start, node.end)
+        yield Leaf(_keys(place), node.value, line, above, place, span)
         return
-    for below, step, inner in pairs:
-        if below == ("sops",):
+    for step, inner in _children(node):
+        below = _below(place, step)
+        if below[1] == ("sops",):
             start = inner.end
             continue
         found, inside = _comments_between(lines.text, start, inner)
-        there = None if place is None else (*place, step)
-        yield from _commented(below, there, inner, inside, above + found, lines)
+        yield from _commented(below, inner, inside, above + found, lines)
         start = inner.end
 
 
@@ -226,7 +253,7 @@ def _yaml_by_library(text: str, *, plaintext: bool) -> Iterator[Leaf]:
     for number, root in enumerate(composed_roots(text)):
         if root.id != "mapping" or not (plaintext or _has_metadata(root)):
             refuse("has a document without sops metadata")
-        yield from _composed((), None if number else (), root, visits)
+        yield from _composed((number, ()), root, visits)
 
 
 def composed_roots(text: str) -> list[Any]:
@@ -252,31 +279,28 @@ def _has_metadata(root: Any) -> bool:
     )
 
 
-def _composed(
-    path: Names, place: Names | None, node: Any, visits: Iterator[int]
-) -> Iterator[Leaf]:
+def _composed(place: Place, node: Any, visits: Iterator[int]) -> Iterator[Leaf]:
     """Yield the values of a composed node.
 
     There are never more nodes than characters, unless aliases multiply them.
     """
-    if next(visits, None) is None or len(path) > 200:
+    if next(visits, None) is None or len(place[1]) > 200:
         refuse("has YAML aliases, or a depth, that sops does not write")
     if node.id == "mapping":
         keys = [key.value for key, _ in node.value]
         if not all(isinstance(key, str) for key in keys) or len(set(keys)) < len(keys):
             refuse("has a key twice, or one that is no text")
         for key, (_, value) in zip(keys, node.value, strict=True):
-            if (*path, key) != ("sops",):
-                there = None if place is None else (*place, key)
-                yield from _composed((*path, key), there, value, visits)
+            below = _below(place, key)
+            if below[1] != ("sops",):
+                yield from _composed(below, value, visits)
     elif node.id == "sequence":
         for at, value in enumerate(node.value):
-            there = None if place is None else (*place, str(at))
-            yield from _composed(path, there, value, visits)
+            yield from _composed(_below(place, at), value, visits)
     else:
         null = node.tag == "tag:yaml.org,2002:null" or not node.value
         value = None if null else str(node.value)
-        yield Leaf(path, value, node.start_mark.line + 1, None, place)
+        yield Leaf(_keys(place), value, node.start_mark.line + 1, None, place)
 
 
 # --- one line for each value --------------------------------------------------------
@@ -284,14 +308,17 @@ def _composed(
 
 def _dotenv(text: str) -> Iterator[Leaf]:
     comments: tuple[str, ...] = ()
+    end = -1
     for number, line in enumerate(text.split("\n"), start=1):
         key, equals, value = line.partition("=")
+        end += len(line) + 1
         if line.startswith("#"):
             comments = (*comments, line[1:])
         elif not equals and line:
             refuse(f"has no value at line {number}")
         elif line and not key.startswith("sops_"):
-            yield Leaf((key,), value, number, comments, (key,))
+            span = (end - len(value), end)
+            yield Leaf((key,), value, number, comments, (0, (key,)), span)
             comments = ()
 
 
@@ -304,7 +331,7 @@ def _ini(text: str) -> Iterator[Leaf]:
     section = "DEFAULT"
     applying: tuple[str, ...] = ()
     above: tuple[str, ...] = ()
-    for number, _, line in ini_lines(text):
+    for number, start, line in ini_lines(text):
         if line.startswith(("#", ";")):
             above = (*above, line[1:])
         elif line.startswith("["):
@@ -314,9 +341,12 @@ def _ini(text: str) -> Iterator[Leaf]:
             section, applying, above = named[1], above, ()
         elif pair := INI_KEY.fullmatch(line):
             if section != "sops":
-                value = _unquoted(pair[2][: ini_inline(pair[2])].rstrip())
-                where = section, pair[1]
-                yield Leaf(where, value, number, applying, where)
+                spelled = pair[2][: ini_inline(pair[2])].rstrip()
+                where, at = (section, pair[1]), start + pair.start(2)
+                there = text.startswith(spelled, at)  # else it has several lines
+                span = (at, at + len(spelled)) if there else UNKNOWN_SPAN
+                value = _unquoted(spelled)
+                yield Leaf(where, value, number, applying, (0, where), span)
             applying, above = above, ()
         else:
             refuse(f"has no value at line {number}")

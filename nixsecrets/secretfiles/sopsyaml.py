@@ -283,7 +283,10 @@ class _Reader:
         if self.key.match(self.text, self.at, self.end):
             value = self._mapping(column + dash.end() - begin).value
         else:
-            value = self._nested(column).value
+            inner = self._nested(column)
+            value = inner.value
+            if not isinstance(value, dict | list):
+                return inner  # the span of a scalar is its own
         return Node(value, begin, self.done)
 
     def _usual_entries(self, column: int) -> Iterator[Node]:

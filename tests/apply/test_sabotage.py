@@ -4,7 +4,6 @@ Each case breaks one function of the writing side, in one way; the file is then 
 staged and proved exactly as a command does it.  Every format, granted and re-encrypted.
 """
 
-import hashlib
 import os
 import re
 import tempfile
@@ -24,7 +23,15 @@ from nixsecrets.plan import Action, Reason, Step
 from nixsecrets.policy.model import Reader
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.tree import Repo
-from nixsecrets.secretfiles import agefile, ageops, rage, sopsgrant, sopsrekey
+from nixsecrets.secretfiles import (
+    agefile,
+    ageops,
+    rage,
+    sopsengine,
+    sopsgrant,
+    sopsrekey,
+    sopstoken,
+)
 from nixsecrets.secretfiles.agefile import AgeFile
 from nixsecrets.secretfiles.program import SopsProgram
 from nixsecrets.secretfiles.sopsblock import Block
@@ -485,7 +492,7 @@ def test_wrong_rotations_are_caught(
 
 def rekeying(patch: Patch, change: Callable[[bytes], bytes], *, mac: bool) -> None:
     """Encrypt other values, or another MAC, than those that were opened."""
-    right = sopsrekey.sealed
+    right = sopstoken.sealed
 
     def wrong(key: bytes, plaintext: bytes, about: bytes, kind: str) -> str:
         is_mac = re.fullmatch(rb"[0-9A-F]{128}", plaintext) is not None
@@ -493,7 +500,7 @@ def rekeying(patch: Patch, change: Callable[[bytes], bytes], *, mac: bool) -> No
             key, change(plaintext) if is_mac is mac else plaintext, about, kind
         )
 
-    patch.setattr(sopsrekey, "sealed", wrong)
+    patch.setattr(sopstoken, "sealed", wrong)
 
 
 def values_turned(patch: Patch) -> None:
@@ -508,18 +515,13 @@ def mac_turned(patch: Patch) -> None:
 
 def values_misread(patch: Patch) -> None:
     """Misread the values and believe it: the MAC written is that of what was read."""
-    opened = sopsrekey._opened
+    opened = sopsengine.opened
 
-    def wrong(file: SopsFile, key: bytes) -> Any:
-        values = opened(file, key) or []
-        return [v._replace(plaintext=v.plaintext + b"x") for v in values]
+    def wrong(file: SopsFile, key: bytes) -> sopsengine.Values:
+        values = opened(file, key) or ()
+        return tuple(v._replace(plaintext=v.plaintext + b"x") for v in values)
 
-    def believed(file: SopsFile, key: bytes) -> bytes:
-        joined = b"".join(value.plaintext for value in wrong(file, key))
-        return hashlib.sha512(joined).hexdigest().upper().encode()
-
-    patch.setattr(sopsrekey, "_opened", wrong)
-    patch.setattr(sopsrekey, "mac_of", believed)
+    patch.setattr(sopsengine, "opened", wrong)
 
 
 IN_PLACE = ["s.yaml", "s.json", "s.ini", "s.bin"]

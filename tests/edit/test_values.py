@@ -5,6 +5,7 @@ import json
 import os
 import re
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +21,7 @@ from tests.edit.helpers import (
     sops_text,
     terminal,
 )
-from tests.fleet import Fleet, program, run_program
+from tests.fleet import Fleet, program, run_program, sops_path
 
 WIFI, DNS, APP = "secrets/wifi.age", "secrets/dns.yaml", "secrets/app.yaml"
 BINARY = bytes(range(256)) * 3
@@ -153,6 +154,88 @@ def test_a_new_file_with_one_value(fleet: Fleet, path: str) -> None:
     put(fleet, path, "--key", key, value=b"value")
     assert run_bytes(fleet, "cat", path, "--key", key).stdout == b"value"
     assert b"value" in sops_text(fleet, path)
+
+
+def test_set_key_changes_no_other_value_of_an_ini_or_dotenv_file(
+    fleet: Fleet,
+) -> None:
+    """A text with a backslash at its end takes the next line of an INI file along."""
+    text = "[db]\npassword = old\nuser = bob\n[web]\nport = 80\n"
+    put(fleet, "secrets/t.ini", value=text.encode())
+    put(fleet, "secrets/t.env", value=b"A=old\nB=b\n")
+    for value in (
+        "a\\",
+        "x\ny = z\n[s]",
+        '"q"',
+        "a#b;c",
+        "\\n",
+        "`",
+        " blanks ",
+        '"""',
+    ):
+        put(fleet, "secrets/t.ini", "--key", "db/password", value=value.encode())
+        put(fleet, "secrets/t.env", "--key", "A", value=value.encode())
+        for path, key, held in (
+            ("secrets/t.ini", "db/password", value),
+            ("secrets/t.ini", "db/user", "bob"),
+            ("secrets/t.ini", "web/port", "80"),
+            ("secrets/t.env", "A", value),
+            ("secrets/t.env", "B", "b"),
+        ):
+            found = run_bytes(fleet, "cat", path, "--key", key)
+            assert found.stdout.decode() == held, (value, path, key)
+
+
+def test_set_key_says_that_a_key_is_new_and_that_a_number_becomes_text(
+    fleet: Fleet,
+) -> None:
+    path = "secrets/t.yaml"
+    put(fleet, path, value=TREES[path][0].encode())
+    before = fleet.read(path).decode().splitlines()
+    done = run_bytes(fleet, "set", path, "--key", "b/new/deep", stdin=b"x")
+    assert "secrets/t.yaml: b/new/deep is a new key" in done.stderr.decode()
+    after = fleet.read(path).decode().splitlines()
+    added = [line for line in after if line not in before]
+    assert [line.split("ENC")[0] for line in added[:2]] == [
+        "    new:",
+        "        deep: ",
+    ]
+    assert len(after) == len(before) + 2
+    done = run_bytes(fleet, "set", path, "--key", "z", stdin=b"2")
+    assert "secrets/t.yaml: z was of type int" in done.stderr.decode()
+    done = run_bytes(fleet, "set", path, "--key", "z", stdin=b"3")
+    assert "z was" not in done.stderr.decode()
+
+
+def test_set_key_runs_sops_once_and_cat_key_never(fleet: Fleet, tmp_path: Path) -> None:
+    put(fleet, "secrets/t.yaml", value=TREES["secrets/t.yaml"][0].encode())
+    counted, folder = tmp_path / "runs", tmp_path / "bin"
+    folder.mkdir()
+    (folder / "real").symlink_to(sops_path())
+    wrapper = folder / "sops"
+    lines = ("#!/bin/sh", f'echo "$3" >> "{counted}"', f'exec "{folder}/real" "$@"')
+    wrapper.write_text("\n".join(lines) + "\n")
+    wrapper.chmod(0o755)
+    fleet.env["PATH"] = f"{folder}:{fleet.env['PATH']}"
+    put(fleet, "secrets/t.yaml", "--key", "b/c", value=b"new")
+    assert counted.read_text() == "decrypt\n", "the staged file is verified"
+    assert run_bytes(fleet, "cat", "secrets/t.yaml", "--key", "b/c").stdout == b"new"
+    assert counted.read_text() == "decrypt\n"
+
+
+def test_documents_and_odd_names_have_a_key_path(fleet: Fleet) -> None:
+    path = "secrets/t.yaml"
+    put(fleet, path, value=b"a: x\ntls/crt: y\n---\na: z\n")
+    assert run_bytes(fleet, "cat", path, "--key", "[2]/a").stdout == b"z"
+    put(fleet, path, "--key", "[2]/a", value=b"two")
+    put(fleet, path, "--key", r"tls\/crt", value=b"one")
+    assert run_bytes(fleet, "cat", path, "--key", "[1]/a").stdout == b"x"
+    assert run_bytes(fleet, "cat", path, "--key", "[2]/a").stdout == b"two"
+    assert run_bytes(fleet, "cat", path, "--key", r"tls\/crt").stdout == b"one"
+    done = run_bytes(fleet, "set", path, "--key", "a", stdin=b"x")
+    assert done.returncode == 2
+    assert b"several documents of the file have that value" in done.stderr
+    assert b"--key [1]/" in done.stderr
 
 
 def test_what_has_no_key_says_so(fleet: Fleet) -> None:

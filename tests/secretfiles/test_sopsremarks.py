@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.secretfiles import sopscontent, sopsmeta, sopsops, sopsrekey
+from nixsecrets.secretfiles import sopscontent, sopsmeta, sopsops, sopstoken
 from nixsecrets.secretfiles.program import SopsProgram
 from nixsecrets.secretfiles.selection import is_encrypted
 from nixsecrets.secretfiles.sopscomments import comments
@@ -186,7 +186,7 @@ def test_a_comment_that_was_altered_is_noticed_before_anything_is_replaced(
     plain = written(program, "s.yaml", PLAIN["s.yaml"], tmp_path)
     sealed = moved(program, "s.yaml", put(plain, *YAML), tmp_path)
     (first, *_) = comments(sopsmeta.SopsFormat.YAML, sealed.data)
-    other = sopsrekey.sealed(sealed.data_key, b" other", b":", "comment")
+    other = sopstoken.sealed(sealed.data_key, b" other", b":", "comment")
     for spelled in (f"#{other}\n", ""):
         altered = sealed.data.replace(f"#{first.text}\n".encode(), spelled.encode())
         assert altered != sealed.data

@@ -1,0 +1,134 @@
+"""Assigning values in a sops file: some of them change, the rest stays as it is.
+
+In place by the value engine, by the real sops where that declines; with the
+re-encryption that other readers or options ask for.
+"""
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from nixsecrets.errors import SecretFileError
+from nixsecrets.keys.identities import Identity
+from nixsecrets.keys.recipients import Recipient
+from nixsecrets.secretfiles import (
+    sopscontent,
+    sopsengine,
+    sopsmeta,
+    sopsone,
+    sopsops,
+    sopsvalue,
+)
+from nixsecrets.secretfiles.program import SopsProgram
+from nixsecrets.secretfiles.sopsgrant import SopsSealed
+from nixsecrets.secretfiles.sopskey import data_key
+from nixsecrets.secretfiles.sopsmeta import SopsFile
+from nixsecrets.secretfiles.sopsopen import decrypt_with_key
+from nixsecrets.secretfiles.sopsvalue import Given
+
+
+def replace_values(
+    path: str,
+    data: bytes,
+    identities: Sequence[Identity],
+    given: Given,
+    *,
+    recipients: Sequence[Recipient],
+    options: Iterable[tuple[str, str | bool]] | None = None,
+    rotate: bool = False,
+    sops: SopsProgram,
+    workdir: Path,
+) -> SopsSealed:
+    """Give some values of a file other texts; nothing else of it changes.
+
+    For the readers that the file has, their entries and its data key stay.  For other
+    readers, with `rotate`, or for other `options`, it is re-encrypted with the new
+    values.
+
+    Raises:
+        UsageError: a path does not say which value.
+        SecretFileError: a path names no single value, or as `reencrypt`.
+    """
+    file = sopsmeta.parse(path, data)
+    key = data_key(file, identities)
+    found = sopsone.placed(file, given)
+    replaced = sopsengine.replaced(file, key, found, _now()) if found else None
+    if replaced is not None:
+        new, kept, values = replaced.data, None, replaced.digest
+        _require_comments(file, new, key, sops, workdir)
+    else:
+        new, kept = sopsone.set_by_sops(file, key, given, sops=sops, workdir=workdir)
+        values = None
+    same = sopsops.same_readers(file, recipients)
+    if rotate or not same or sopsops.chooses_others(file, options):
+        return sopsops.reencrypt(
+            path,
+            new,
+            identities,
+            recipients,
+            options=options,
+            sops=sops,
+            workdir=workdir,
+        )
+    foreign = tuple(block.foreign for block in file.blocks)
+    digest = None if kept is None or new == data else hashlib.sha256(kept).digest()
+    values = None if new == data else values
+    return SopsSealed(
+        new, tuple(file.entries), (), (), key, digest, values, foreign=foreign
+    )
+
+
+def _require_comments(
+    file: SopsFile, new: bytes, key: bytes, sops: SopsProgram, workdir: Path
+) -> None:
+    """Check that sops still opens the comments of a file that got new keys.
+
+    A comment is bound to the keys above it, and sops says to which a line belongs.
+
+    Raises:
+        SecretFileError: it would not open one any more.
+    """
+    again = sopsmeta.parse_as(file.format, new)
+    if b",type:comment]" not in new or new.count(b"\n") == file.text.count("\n"):
+        return
+    after = decrypt_with_key(again, key, sops=sops, workdir=workdir)
+    if b",type:comment]" in after:
+        before = decrypt_with_key(file, key, sops=sops, workdir=workdir)
+        sopscontent.require_comments(before, after)
+
+
+def create_with_value(
+    path: str,
+    given: Given,
+    recipients: Sequence[Recipient],
+    *,
+    options: Iterable[tuple[str, str | bool]] = (),
+    sops: SopsProgram,
+    workdir: Path,
+) -> SopsSealed:
+    """Encrypt a new file with one value; raises as `create`."""
+    kind = sopsmeta.format_for(path)
+    (where,) = given.values
+    text = sopsvalue.first_text(kind, where, "placeholder")
+    made = sopsops.create(
+        path, text, recipients, options=options, sops=sops, workdir=workdir
+    )
+    file = sopsmeta.parse_as(kind, made.data)
+    replaced = sopsengine.replaced(
+        file, made.data_key, sopsone.placed(file, given), _now()
+    )
+    if replaced is None:
+        raise SecretFileError(
+            "a new file cannot be made with that name of a value",
+            "write the whole file: nixsecrets edit FILE",
+        )
+    return dataclasses.replace(
+        made, data=replaced.data, digest=None, values=replaced.digest
+    )
+
+
+def _now() -> str:
+    """Return the time as sops writes it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
