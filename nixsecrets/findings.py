@@ -41,6 +41,8 @@ class Code(StrEnum):
     HOST_READS_NOTHING = "NS022"
     USER_READS_NOTHING = "NS023"
     RETIRED_IN_USE = "NS024"
+    REMOVED_READS = "NS027"
+    ROLLED_BACK = "NS028"
     RULE_MATCHES_NOTHING = "NS030"
     FOREIGN_RULE = "NS031"
     RULE_SHADOWED = "NS032"
@@ -283,7 +285,38 @@ CATALOGUE: Mapping[Code, Kind] = {
         "A host or user of the map has a key that a `[[retired]]` entry names: it was"
         " taken out of use once, perhaps because it was lost. The next command gives it"
         " what its owner may read.\n\nIf nobody meant it, take the key out of the map"
-        " and run `nixsecrets rekey`. If it is meant, delete the entry.",
+        " and run `nixsecrets rekey`. If it is meant, leave the entry: so the map says"
+        " that it is, and without it `check` takes the key for one that came back by"
+        " accident (NS027).",
+    ),
+    Code.REMOVED_READS: Kind(
+        "removed-reads",
+        "a key that was removed can read files",
+        _E,
+        "The key left the map once: by `remove-host`, `remove-user`, a rotation or an"
+        " edit. The git history shows it, or this clone remembers it, and now the map"
+        " names the key again or a file has it as a reader. That is what `git revert`"
+        " of a removal does, the checkout of an old map, a merge that kept the old one,"
+        " or an old version of a file that was put back.\n\nIf nobody meant it:"
+        " `nixsecrets remove-host NAME` (or `remove-user`), or `nixsecrets rekey` where"
+        " only files have the key. The values that the key can read now are known to"
+        " its holder.\n\nIf it is meant: `nixsecrets approve NAME` agrees for this"
+        " clone. For every clone, and for CI, write into the map that the key was"
+        " retired and is used all the same: a `[[retired]]` entry with its `name` and"
+        " `key`, beside its owner. `add-host` and `add-user` with `--allow-retired`"
+        " leave that entry there; as many are needed as the map ever had of the key.",
+    ),
+    Code.ROLLED_BACK: Kind(
+        "rolled-back",
+        "a secret is an older version of itself",
+        _W,
+        "The file is, to the byte, what an earlier commit had, and another version came"
+        " between; or sops' own date in it (`lastmodified`) is older than that of a"
+        " version before. Its value is the one of then. That is what `git revert` of a"
+        " change does, and what somebody who can push can do: no key is needed to put"
+        " back an old file.\n\nIf nobody meant it, restore the newest version: `git"
+        " log -- FILE` lists them. If it is meant, write the value once more"
+        " (`nixsecrets edit FILE`): the file is then new, with the old value.",
     ),
     Code.RULE_MATCHES_NOTHING: Kind(
         "rule-matches-nothing",

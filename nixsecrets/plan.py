@@ -82,6 +82,14 @@ class Step:
         """Tell whether a secret file (not a generated one) is changed."""
         return self.action is not Action.WRITE
 
+    @property
+    def encrypted_to(self) -> tuple[Reader, ...]:
+        """The readers that new entries are written for; not those whose entry stays."""
+        moves_only = self.action is Action.MOVE and self.reason is Reason.RENAMED
+        if not self.touches_secret() or self.action is Action.DELETE or moves_only:
+            return ()
+        return self.add if self.action is Action.GRANT else self.target
+
     def as_json(self) -> dict[str, object]:
         """Return the step as `--json` shows it."""
         return {

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 )
 @click.option("--group", "groups", multiple=True, help="Group to join (repeatable).")
 @key_options()
-@road_options(map_changes=True, new_keys=True)
+@road_options(map_changes=True)
 @click.pass_obj
 def command(
     start: Path,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     type=click.Choice(["age", "ssh"]),
     help="Form of an ssh-ed25519 key in sops files.",
 )
-@road_options(map_changes=True, new_keys=True)
+@road_options(map_changes=True)
 @click.pass_obj
 def command(
     start: Path,

@@ -20,7 +20,9 @@ def command(
 ) -> int:
     """Exit 1 if anything differs from the map; for CI and for hooks.
 
-    Needs git and nothing else: no private key, no sops, no nix, no network.  With
+    Needs git and nothing else: no private key, no sops, no nix, no network.  Where the
+    git history is there, keys that were removed and can read files again are found, and
+    secrets that are older versions of themselves.  With
     --flake, nix evaluates what each configuration declares, and whether it could
     decrypt that is told before anybody deploys.
 
@@ -37,8 +39,11 @@ def command(
     session = Session.open(start)
     with session.surveying() as begun:
         from nixsecrets.cli.judged import check  # while others look at the files
+        from nixsecrets.cli.recall import recalling
         from nixsecrets.world import with_files
 
-        world = with_files(session.mapped(begun), begun)
+        with recalling(session.repo) as recall:
+            world = with_files(session.mapped(begun), begun)
+            removals = recall(world)
         form = "json" if as_json else form
-        return check(world, source, start, form=form, strict=strict)
+        return check(world, removals, source, start, form=form, strict=strict)

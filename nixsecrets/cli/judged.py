@@ -15,6 +15,7 @@ from nixsecrets.cli.declared import Source
 from nixsecrets.diff import converge_plan
 from nixsecrets.findings import Code, Finding, argument, failing, fix_for
 from nixsecrets.plan import Plan, stale_problems
+from nixsecrets.removals import Removals
 from nixsecrets.repo.tree import Repo
 from nixsecrets.reports import gitlab, sarif, text_line
 from nixsecrets.world import World
@@ -26,9 +27,18 @@ FINDINGS = 1
 MANY = 3  # stale files, from which on a rekey of all of them is what is meant
 
 
-def check(world: World, source: Source, start: Path, *, form: str, strict: bool) -> int:
+def check(
+    world: World,
+    removals: Removals,
+    source: Source,
+    start: Path,
+    *,
+    form: str,
+    strict: bool,
+) -> int:
     """Print what differs from the map, and what configurations declare; exit code."""
     plan = with_problems(converge_plan(world), world)
+    plan = Plan.of(plan.steps, (*plan.problems, *removals.findings(world)))
     declared = declarations.report(world, source, start) if source.asked else None
     findings = [*stale_problems(plan.steps), *plan.problems]
     findings = sorted([*findings, *(declared.findings if declared else ())])
@@ -41,6 +51,8 @@ def check(world: World, source: Source, start: Path, *, form: str, strict: bool)
             ui.answer(line)
     else:
         ui.answer(report(form, from_top(world.repo, findings)))
+    if form == "text":
+        ui.say(removals.looked)
     bad = failing(findings, strict=strict)
     if bad:
         ui.say(f"{show.counted(len(bad), 'finding')}; nixsecrets status tells more")

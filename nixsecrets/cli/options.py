@@ -74,6 +74,11 @@ _ROAD = (
         help="Agree to lose access yourself, or to leave a file without a reader.",
     ),
     click.option(
+        "--allow-retired",
+        is_flag=True,
+        help="Agree that a key that was removed is used again.",
+    ),
+    click.option(
         "--keep-going", is_flag=True, help="Leave out what cannot be done; exit 1."
     ),
     click.option(
@@ -86,18 +91,13 @@ _ROAD = (
 _NO_REKEY = click.option(
     "--no-rekey", is_flag=True, help="Change the map and the configs, no secret."
 )
-_ALLOW_RETIRED = click.option(
-    "--allow-retired", is_flag=True, help="Agree that a retired key is used again."
-)
 
 
-def road_options(*, map_changes: bool, new_keys: bool = False) -> Decorator:
+def road_options(*, map_changes: bool) -> Decorator:
     """Add the options of a command that walks the road; it gets `options`."""
     added = [*_ROAD]
     if map_changes:
         added.append(_NO_REKEY)
-    if new_keys:
-        added.append(_ALLOW_RETIRED)
     return packed(added, options=RoadOptions)
 
 

@@ -1,10 +1,10 @@
 """The one road of every command that changes access: load, diff, show, apply."""
 
 import posixpath
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from nixsecrets.cli import show, ui
+from nixsecrets.cli import recall, show, ui
 from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.session import Session, keyring, unlock
 from nixsecrets.diff import (
@@ -18,7 +18,10 @@ from nixsecrets.errors import DeclinedError, NixsecretsError, SecretFileError
 from nixsecrets.findings import Code
 from nixsecrets.keys.recipients import KeyId
 from nixsecrets.plan import Action, Plan, Step
+from nixsecrets.policy.edit import retire
+from nixsecrets.policy.model import Retired
 from nixsecrets.problems import problems, winner_changes
+from nixsecrets.removals import Removal, Removals, describe
 from nixsecrets.secretfiles.state import Damaged
 from nixsecrets.steps import Context
 from nixsecrets.survey import Survey
@@ -47,6 +50,9 @@ def change(
     ring = keyring(options.identity)
     before = with_files(read, begun)
     after = before.with_map(edit(before))
+    removals = recall.recall(before)
+    returning = removals.returning(before.map, after.map)
+    after = _with_entries(after, removals, returning)
     gone = named(before)
     ctx = context(
         after,
@@ -61,7 +67,7 @@ def change(
     plan = change_plan(before, after, ctx, instead=steps)
     if options.no_rekey:
         plan = without_secrets(plan)
-    _ask_returning(before, after, options)
+    _ask_returning(returning, options)
     for name in sorted(after.policy.always_readers - before.policy.always_readers):
         ui.say(f"{name} joins `always`: the readers of every secret")
     if not options.dry_run:
@@ -77,8 +83,11 @@ def change(
         named=gone,
         contents=contents,
         broken=() if options.no_rekey else damaged(after, before),
+        removals=removals,
+        returning=returning,
     )
     if not options.dry_run:
+        recall.remember_removed(after, recall.left(before, after))
         _also_differs(after, plan)
         tell_problems(plan)
     return code
@@ -108,6 +117,8 @@ def walk(
     contents: "Mapping[str, Content] | None" = None,
     agreed: bool = False,
     broken: Collection[Damaged] = (),
+    removals: Removals | None = None,
+    returning: Sequence[tuple[str, Removal]] = (),
 ) -> int:
     """Show the plan, have it confirmed, apply it, tell what was done.
 
@@ -115,7 +126,14 @@ def walk(
     leaves out the question for what the command line itself asked for (a
     secret that was just edited); taking access is asked about all the same.
     """
+    removals = recall.recall(world) if removals is None else removals
+    agreed_to = {removal.key.key_id for _, removal in returning}
+    asked = [one for one in removals.asked(plan) if one[1].key.key_id not in agreed_to]
+    leaving = {r.recipient.key_id for step in plan.steps for r in step.remove}
+    for finding in removals.findings(world, leaving=leaving):
+        ui.warn(finding.message)
     if options.dry_run:
+        _ask_returning(asked, options)
         _show_dry(plan, options)
         return 0
     if not plan.steps and not broken:
@@ -124,16 +142,28 @@ def walk(
     _show(plan, world)
     if broken and not options.keep_going:
         raise _damage(broken)
+    _ask_returning(asked, options)
     agree(plan, world, ring, options, named=named, agreed=agreed)
+    recall.consent(world, [removal for _, removal in (*asked, *returning)])
     from nixsecrets.apply import Tools, apply
 
     with ui.progress("writing", len(plan.secret_steps)) as tick:
         tools = Tools(ring, unlock, tick, options.keep_going)
         outcome = apply(plan, world, tools, contents)
+    _remember_removed(world, outcome)
     code = finish(session, outcome, options)
     for file in broken:
         ui.report_error(SecretFileError(f"left out {file.path}: {file.reason}"))
     return PARTIAL if broken else code
+
+
+def _remember_removed(world: World, outcome: "Outcome") -> None:
+    """Remember whose key was taken out of files and is not in the map any more."""
+    use = world.map.keys_in_use
+    lost = (reader for step in outcome.done for reader in step.remove)
+    gone = {r.recipient.key_id: r for r in lost if r.recipient.key_id not in use}
+    keys = [(r.name, world.key_in_map(r.recipient)) for r in gone.values()]
+    recall.remember_removed(world, keys)
 
 
 def _damage(broken: Collection[Damaged]) -> SecretFileError:
@@ -214,12 +244,27 @@ def _ask_last_reader(before: World, after: World) -> None:
         ui.confirm("leave it empty?", hint="agree with --allow-lockout")
 
 
-def _ask_returning(before: World, after: World, options: RoadOptions) -> None:
-    """Ask where a key comes into use again that the map keeps as retired."""
-    lines = list(show.returning_lines(before.map.returning(after.map)))
-    for line in lines:
-        ui.warn(line)
-    if lines and not (options.dry_run or options.allow_retired):
+def _with_entries(
+    after: World, removals: Removals, returning: Sequence[tuple[str, Removal]]
+) -> World:
+    """Return the world whose map says that removed keys are used again on purpose.
+
+    By the `[[retired]]` entries of such a key: those that the map does not have are
+    added, or every other clone would take it for one that came back by accident.
+    """
+    missing = [
+        Retired(one.name, one.key, one.date or None, one.reason or None)
+        for _, one in returning
+        for _ in range(removals.missing_entries(after.map, one.key.key_id))
+    ]
+    return after.with_map(retire(after.map_text, missing)) if missing else after
+
+
+def _ask_returning(found: Sequence[tuple[str, Removal]], options: RoadOptions) -> None:
+    """Ask where a key would be used, or encrypted to, that was removed once."""
+    for name, removal in found:
+        ui.warn(describe(name, removal))
+    if found and not (options.dry_run or options.allow_retired):
         ui.confirm("use it again?", hint="agree with --allow-retired")
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     "--reason", default="rotated", show_default=True, help="Kept beside the old key."
 )
 @key_options()
-@road_options(map_changes=True, new_keys=True)
+@road_options(map_changes=True)
 @click.pass_obj
 def command(
     start: Path, name: str, reason: str, keys: KeyOptions, options: RoadOptions

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option(
     "--reason", default="rotated", show_default=True, help="Kept beside the old key."
 )
-@road_options(map_changes=True, new_keys=True)
+@road_options(map_changes=True)
 @click.pass_obj
 def command(
     start: Path,

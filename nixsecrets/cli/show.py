@@ -77,13 +77,6 @@ def gain_lines(plan: Plan, world: "World") -> Iterator[str]:
         yield f"{who} will be able to read {counted(len(paths), 'more file')}"
 
 
-def returning_lines(found: Sequence[tuple[str, Retired]]) -> Iterator[str]:
-    """Yield who is to use a key that was retired: whose it was, and why."""
-    for name, old in found:
-        key = f"{old.key.kind} {old.key.fingerprint}"
-        yield f"{name} would get a key of {old.name} that is {_retirement(old)}: {key}"
-
-
 def _retirement(entry: Retired) -> str:
     since = f" since {entry.date}" if entry.date else ""
     reason = f" ({entry.reason})" if entry.reason else ""

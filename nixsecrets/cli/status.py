@@ -7,8 +7,10 @@ import click
 from nixsecrets.cli import show, ui
 from nixsecrets.cli.closely import with_problems
 from nixsecrets.cli.options import json_option
+from nixsecrets.cli.recall import recalling
 from nixsecrets.cli.session import Session
 from nixsecrets.diff import converge_plan
+from nixsecrets.plan import Plan
 
 
 @click.command("status")
@@ -25,8 +27,12 @@ def command(start: Path, *, as_json: bool) -> None:
       nixsecrets status
       nixsecrets status --json | jq .steps
     """
-    world = Session.open(start).world()
+    session = Session.open(start)
+    with recalling(session.repo) as recall:
+        world = session.world()
+        removals = recall(world)
     plan = with_problems(converge_plan(world), world)
+    plan = Plan.of(plan.steps, (*plan.problems, *removals.findings(world)))
     if as_json:
         ui.answer(plan.to_json())
         return

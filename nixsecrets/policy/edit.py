@@ -116,6 +116,18 @@ def replace_keys(
     return draft.finished(f"cannot replace the keys of {quoted(name)}")
 
 
+def retire(text: str, retired: Sequence[Retired], *, filename: str = _MAP) -> str:
+    """Return the map with more `[[retired]]` entries, whether or not a key is in use.
+
+    Raises:
+        MapError: the map cannot be edited.
+
+    """
+    draft = Draft(text, filename)
+    _retire(draft, retired)
+    return draft.finished("cannot add [[retired]] entries")
+
+
 def rename(text: str, old: str, new: str, *, filename: str = _MAP) -> str:
     """Return the map with the host, user or group `old` called `new` everywhere.
 

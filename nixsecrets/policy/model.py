@@ -92,18 +92,6 @@ class RecipientMap:
         entries = [one for one in self.retired if one.key.key_id == key_id]
         return entries[-1] if entries else None
 
-    def returning(self, after: "RecipientMap") -> list[tuple[str, Retired]]:
-        """Return who is to use, in the map `after`, a key that is retired in this one.
-
-        In whatever form; one that is in use here all the same does not come back.
-        """
-        used = self.keys_in_use
-        return [
-            (name, entry)
-            for key, name in after.keys_in_use.items()
-            if key not in used and (entry := self.retired_as(key)) is not None
-        ]
-
 
 class Reader(NamedTuple):
     """One key that may read a file: whose it is, and in the form the file needs."""

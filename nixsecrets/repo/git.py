@@ -116,7 +116,7 @@ class Git:
         result = run((*_STAGED, "HEAD", "--"), self.top, b"", self.index_file)
         if result.returncode == 0:
             return changes.of_raw(None, _split(result.stdout))
-        if self._head() is not None:
+        if self.head() is not None:
             raise failure("diff-index", result)
         return self.everything_staged()
 
@@ -147,7 +147,7 @@ class Git:
 
     def head_entries(self, paths: Sequence[str]) -> list[Entry]:
         """Return what the last commit holds of `paths`; nothing if there is none."""
-        head = self._head()
+        head = self.head()
         return [] if head is None else self.entries(paths, commit=head)
 
     def commits(
@@ -208,7 +208,8 @@ class Git:
         answer = self._output(("rev-parse", "--absolute-git-dir"), self.top)
         return Path(os.fsdecode(answer.removesuffix(b"\n")))
 
-    def _head(self) -> str | None:
+    def head(self) -> str | None:
+        """Return the id of the last commit, None where there is none."""
         arguments = ("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
         return run(arguments, self.top).stdout.decode().strip() or None
 
@@ -260,28 +261,6 @@ class Git:
         """Return where git keeps `name` (`hooks`, `index`) for this work tree."""
         answer = self._output(("rev-parse", "--git-path", name), self.top)
         return self.top / os.fsdecode(answer.removesuffix(b"\n"))
-
-    def raw_log(self, folder: Path, limit: int) -> bytes:
-        """Return the changes below `folder` of up to `limit` commits, newest first.
-
-        NUL-separated: `COMMIT SECONDS`, then for each change `:… OLD NEW STATUS` and
-        its path, relative to `folder`.  A merge is listed against each parent.  Empty
-        where there is no commit.
-        """
-        if run(("rev-parse", "--verify", "-q", "HEAD"), folder).returncode != 0:
-            return b""
-        flags = ("-m", "--raw", "-z", "--no-abbrev", "--no-renames", "--no-color")
-        shown = ("--relative", "--no-show-signature", "--format=tformat:%H %ct")
-        count = f"--max-count={limit}"
-        # a replaced commit would show another history than the one others have
-        return self._output(
-            ("--no-replace-objects", "log", *flags, *shown, count, "HEAD", "--"), folder
-        )
-
-    def is_shallow(self) -> bool:
-        """Tell whether older commits were left out when the repository was cloned."""
-        answer = self._output(("rev-parse", "--is-shallow-repository"), self.top)
-        return answer.strip() == b"true"
 
     def ignores(self, path: Path) -> bool:
         """Tell whether git would leave a (perhaps future) file out of the repository.

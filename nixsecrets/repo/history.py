@@ -6,11 +6,13 @@ says is not looked at here.
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nixsecrets.repo.git import Git
+from nixsecrets.repo.gitrun import failure, run, started
 
 MAX_COMMITS = 20_000
 LONGEST_BLOB = 32 << 20
@@ -59,7 +61,7 @@ class History:
 
 def read_history(git: Git, root: Path, *, limit: int = MAX_COMMITS) -> History:
     """Return the history of the files below `root`, of at most `limit` commits."""
-    raw = git.raw_log(root, limit + 1)
+    raw = _raw_log(git, root, limit + 1)
     found: dict[str, dict[str, Version]] = {}
     swaps: list[Swap] = []
     commits: dict[str, int] = {}
@@ -75,8 +77,37 @@ def read_history(git: Git, root: Path, *, limit: int = MAX_COMMITS) -> History:
     versions = {path: tuple(blobs.values()) for path, blobs in found.items()}
     number = len(commits)
     return History(
-        versions, tuple(swaps), min(number, limit), git.is_shallow(), number > limit
+        versions, tuple(swaps), min(number, limit), is_shallow(git), number > limit
     )
+
+
+_LOG = (
+    *("--raw", "-z", "-m", "--no-abbrev", "--no-renames"),
+    *("--no-color", "--no-show-signature"),
+)
+# a replaced commit would show another history than the one others have
+_NO_REPLACING = "--no-replace-objects"
+
+
+def _raw_log(git: Git, folder: Path, limit: int) -> bytes:
+    """Return the changes below `folder` of up to `limit` commits, newest first.
+
+    NUL-separated: `COMMIT SECONDS`, then for each change `:… OLD NEW STATUS` and its
+    path, relative to `folder`.  A merge is listed against each parent.  Empty where
+    there is no commit.
+    """
+    if git.head() is None:
+        return b""
+    shown = ("--relative", "--format=tformat:%H %ct", f"--max-count={limit}")
+    result = run((_NO_REPLACING, "log", *_LOG, *shown, "HEAD", "--"), folder)
+    if result.returncode != 0:
+        raise failure("log", result)
+    return result.stdout
+
+
+def is_shallow(git: Git) -> bool:
+    """Tell whether older commits were left out when the repository was cloned."""
+    return (git.common / "shallow").exists()
 
 
 _Change = tuple[str, str, str]
@@ -108,3 +139,62 @@ def _compared(raw: bytes) -> Iterator[tuple[str, int, list[_Change]]]:
             commit, seconds, changes = head[1].decode(), int(head[2]), []
     if commit:
         yield commit, seconds, changes
+
+
+MAX_CHANGES = 5_000
+_MARKED = re.compile(rb"([<>])([0-9a-f]{40,64}) (-?[0-9]+)((?: [0-9a-f]{40,64})*)")
+_NONE = re.compile("0+")
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one commit made of a file against one of its parents: blobs, "" for none."""
+
+    commit: str
+    seconds: int
+    merge: bool
+    old: str
+    new: str
+
+
+@contextmanager
+def file_log(
+    folder: Path, path: str, limit: int, since: str = ""
+) -> Iterator[Callable[[], bytes | None]]:
+    """Start to read what changed one file below `folder`, for the function to give.
+
+    For `read_changes`.  None where there is no HEAD, or no commit `since`, which is
+    one up to which all is known.  No side of a merge is left out, whatever the merge
+    made of it.
+    """
+    shown = ("--full-history", "--format=tformat:%m%H %ct %P", f"--max-count={limit}")
+    reach = ("--left-right", f"HEAD...{since}") if since else ("HEAD",)
+    asked = (_NO_REPLACING, "log", *_LOG, *shown, *reach, "--", path)
+    with started(asked, folder) as finished:
+
+        def said() -> bytes | None:
+            result = finished()
+            return None if result.returncode else result.stdout
+
+        yield said
+
+
+def read_changes(raw: bytes, *, since: bool) -> list[Change] | None:
+    """Return what `file_log` found, the newest first.
+
+    None where it looked `since` a commit that is not one that HEAD reaches.
+    """
+    found: list[Change] = []
+    commit, seconds, merge = "", 0, False
+    for word in raw.split(b"\0"):
+        word = word.removeprefix(b"\n")
+        if head := _MARKED.fullmatch(word):
+            if since and head[1] == b">":
+                return None
+            commit, seconds = head[2].decode(), int(head[3])
+            merge = head[4].count(b" ") > 1
+        elif word.startswith(b":"):
+            _, _, old, new, _ = word[1:].decode().split(" ")
+            blobs = ("" if _NONE.fullmatch(blob) else blob for blob in (old, new))
+            found.append(Change(commit, seconds, merge, *blobs))
+    return found

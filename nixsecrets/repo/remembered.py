@@ -10,9 +10,14 @@ gets a new kind.
      "fingerprint":"SHA256:…","date":"2026-11-30"}
     {"kind":"removed","map":"nixsecrets.toml","name":"brunnen","key":"ssh-ed25519 …",
      "date":"2026-11-30","commit":"…"}
+    {"kind":"returned","map":"nixsecrets.toml","name":"brunnen","key":"ssh-ed25519 …",
+     "date":"2026-12-01","commit":"…"}
+
+What the history shows (`scanned`, `seen`) is kept so that it is not read again.
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 _HEAD = {"nixsecrets-clone": 1}
@@ -41,9 +46,46 @@ class Removed:
     commit: str = ""
 
 
-_KINDS: dict[str, type[Approved] | type[Removed]] = {
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """A removed key that the operator agreed to use again.
+
+    `commit` is the one that removed it, empty where none was known; a removal by a
+    later one is not covered.
+    """
+
+    name: str
+    key: str
+    date: str
+    commit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """A commit up to which the history of the map was read."""
+
+    commit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A removal that the history up to the scanned commit shows, the newest first."""
+
+    number: str
+    name: str
+    key: str
+    date: str
+    commit: str
+    entries: str
+
+
+Fact = Approved | Removed | Returned | Scanned | Seen
+_KINDS: dict[str, type[Fact]] = {
     "approved": Approved,
     "removed": Removed,
+    "returned": Returned,
+    "scanned": Scanned,
+    "seen": Seen,
 }
 
 
@@ -57,6 +99,9 @@ class Remembered:
 
     approved: tuple[Approved, ...] = ()
     removed: tuple[Removed, ...] = ()
+    returned: tuple[Returned, ...] = ()
+    scanned: tuple[Scanned, ...] = ()
+    seen: tuple[Seen, ...] = ()
     others: tuple[str, ...] = ()
     damage: str | None = None
     newer: bool = False
@@ -69,7 +114,7 @@ def parse(text: bytes, map_path: str) -> Remembered:
         newer = isinstance((_object(head) or {}).get("nixsecrets-clone"), int)
         what = "a newer nixsecrets wrote it" if newer else "its first line is damaged"
         return Remembered(damage=what, newer=newer)
-    facts: dict[Approved | Removed, None] = {}
+    facts: dict[Fact, None] = {}
     others: list[str] = []
     damage: str | None = None
     for number, line in enumerate(lines, start=2):
@@ -86,6 +131,13 @@ def parse(text: bytes, map_path: str) -> Remembered:
     return Remembered(
         approved=() if damage else approved,
         removed=tuple(fact for fact in facts if isinstance(fact, Removed)),
+        returned=tuple(
+            fact for fact in facts if isinstance(fact, Returned) and not damage
+        ),
+        scanned=tuple(
+            fact for fact in facts if isinstance(fact, Scanned) and not damage
+        ),
+        seen=tuple(fact for fact in facts if isinstance(fact, Seen) and not damage),
         others=tuple(others),
         damage=damage,
     )
@@ -94,13 +146,20 @@ def parse(text: bytes, map_path: str) -> Remembered:
 def render(found: Remembered, map_path: str) -> bytes:
     """Return the text that `parse` reads back: sorted, each fact once."""
     lines = {*found.others}
-    for kind, kept in (("approved", found.approved), ("removed", found.removed)):
-        for fact in kept:
+    kept: tuple[tuple[str, Iterable[Fact]], ...] = (
+        ("approved", found.approved),
+        ("removed", found.removed),
+        ("returned", found.returned),
+        ("scanned", found.scanned),
+        ("seen", found.seen),
+    )
+    for kind, facts in kept:
+        for fact in facts:
             lines.add(_line({"kind": kind, "map": map_path, **_values(fact)}))
     return "".join(f"{line}\n" for line in (_line(_HEAD), *sorted(lines))).encode()
 
 
-def _values(fact: Approved | Removed) -> dict[str, str]:
+def _values(fact: Fact) -> dict[str, str]:
     return {field.name: getattr(fact, field.name) for field in fields(fact)}
 
 
@@ -116,7 +175,7 @@ def _object(line: str) -> dict[str, object] | None:
     return found if isinstance(found, dict) else None
 
 
-def _fact(found: dict[str, object]) -> Approved | Removed | None:
+def _fact(found: dict[str, object]) -> Fact | None:
     kind = _KINDS[str(found["kind"])]
     values = {name: v for name, v in found.items() if name not in {"kind", "map"}}
     if values.keys() != {field.name for field in fields(kind)}:

@@ -33,7 +33,9 @@ def test_check_needs_git_and_nothing_else_in_a_shallow_clone(
     shutil.rmtree(ready.keys)
     env = only_git(ready, tmp_path)
     done = kit.run_cli("check", cwd=clone, env=env)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout) == (0, "")
+    (said,) = done.stderr.splitlines()
+    assert said.startswith("removals: this clone is shallow")
     (clone / "secrets/wifi.age").unlink()
     done = kit.run_cli("check", cwd=clone, env=env)
     assert done.returncode == 1

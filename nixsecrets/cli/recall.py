@@ -1,0 +1,256 @@
+"""What is remembered of removed keys: by the map, the git history, and this clone."""
+
+import contextlib
+import datetime
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from nixsecrets.cli import ui
+from nixsecrets.errors import KeyFormatError, NixsecretsError, ProgramError
+from nixsecrets.keys.recipients import KeyId, Recipient, parse_recipient
+from nixsecrets.policy.pastkeys import PastMap, may_remove_a_key, read_past
+from nixsecrets.removals import Removal, Removals, newest, removals_between
+from nixsecrets.repo.clone import Clone
+from nixsecrets.repo.git import Git
+from nixsecrets.repo.history import (
+    MAX_CHANGES,
+    Change,
+    file_log,
+    is_shallow,
+    read_changes,
+)
+from nixsecrets.repo.remembered import (
+    Remembered,
+    Removed,
+    Returned,
+    Scanned,
+    Seen,
+)
+from nixsecrets.repo.tree import MAP_NAME, Repo
+from nixsecrets.world import World
+
+Recall = Callable[[World], Removals]
+_LARGEST_MAP = 8 << 20  # bytes
+_WORTH_KEEPING = 0.05  # seconds of looking through the history
+
+
+def recall(world: World) -> Removals:
+    """Return what is remembered of removed keys."""
+    with recalling(world.repo) as found:
+        return found(world)
+
+
+@contextlib.contextmanager
+def recalling(repo: Repo) -> Iterator[Recall]:
+    """Start to look, and give the function that ends it."""
+    clone = Clone.of(repo, os.environ)
+    kept = clone.read()
+    git = repo.git
+    if git is None:
+        looked = "removals: no git history to look through"
+        yield lambda world: _together(world, (), kept, looked)
+        return
+    since = kept.scanned[0].commit if kept.scanned else ""
+    begun = time.monotonic()
+    with file_log(repo.root, MAP_NAME, MAX_CHANGES, since) as said:
+        yield lambda world: _looked(
+            world, git, clone, kept, said(), time.monotonic() - begun
+        )
+
+
+def _looked(
+    world: World,
+    git: Git,
+    clone: Clone,
+    kept: Remembered,
+    said: bytes | None,
+    seconds: float,
+) -> Removals:
+    known = [_removal(one) for one in sorted(kept.seen, key=lambda one: one.number)]
+    changes = None if said is None else read_changes(said, since=bool(kept.scanned))
+    if changes is None and kept.scanned:  # another branch, or a rewritten one
+        known = []
+        with file_log(world.repo.root, MAP_NAME, MAX_CHANGES) as again:
+            said = again()
+        changes = None if said is None else read_changes(said, since=False)
+    changes = changes or []
+    try:
+        fresh = _read(git, changes)
+    except ProgramError:  # a partial clone
+        looked = "removals: this clone does not have the earlier maps (git fetch)"
+        return _together(world, known, kept, looked)
+    found = [*fresh, *(one for one in known if one is not None)]
+    if changes and (seconds > _WORTH_KEEPING or len(changes) >= _MANY):
+        _keep(git, clone, found)
+    return _together(world, found, kept, _where(git, changes))
+
+
+_MANY = 50  # changes of the map
+
+
+def _where(git: Git, changes: Sequence[Change]) -> str:
+    if is_shallow(git):
+        return (
+            "removals: this clone is shallow, and what was removed earlier is not seen"
+            " (git fetch --unshallow; in CI fetch-depth: 0)"
+        )
+    if len(changes) >= MAX_CHANGES:
+        return f"removals: only the newest {MAX_CHANGES} changes of the map were read"
+    return "removals: the whole history of the map was looked through"
+
+
+def _read(git: Git, changes: Sequence[Change]) -> list[Removal]:
+    """Return the removals that changes of the map show; those of merges come last."""
+    found: list[tuple[bool, Removal]] = []
+    maps: dict[str, PastMap | None] = {}
+    if not changes:
+        return []
+    with git.reader(limit=_LARGEST_MAP) as blob:
+        texts: dict[str, bytes] = {"": b""}
+
+        def text(oid: str) -> bytes:
+            if oid not in texts:
+                texts[oid] = blob(oid)
+            return texts[oid]
+
+        for change in reversed(changes):
+            old, new = text(change.old), text(change.new)
+            if not (change.old and change.new and may_remove_a_key(old, new)):
+                continue
+            before = _past(maps, change.old, old, None)
+            after = _past(maps, change.new, new, before)
+            if before is None or after is None:
+                continue
+            day = datetime.datetime.fromtimestamp(change.seconds, datetime.UTC)
+            date = day.date().isoformat()
+            for one in removals_between(before, after, change.commit, date):
+                found.append((change.merge, one))
+    found.reverse()
+    return [one for _, one in sorted(found, key=lambda pair: pair[0])]
+
+
+def _past(
+    maps: dict[str, PastMap | None], oid: str, data: bytes, before: PastMap | None
+) -> PastMap | None:
+    """Return the keys of a map; one that cannot be read removed nothing."""
+    if oid not in maps:
+        maps[oid] = read_past(data) or before
+    return maps[oid]
+
+
+def _together(
+    world: World, found: Iterable[Removal | None], kept: Remembered, looked: str
+) -> Removals:
+    history = newest(one for one in found if one is not None)
+    here = (_removal(one) for one in kept.removed)
+    listed = [
+        Removal(one.name, one.key, one.date or "", reason=one.reason or "")
+        for one in reversed(world.map.retired)
+    ]
+    by_key = newest(
+        one for one in (*history.values(), *listed, *here) if one is not None
+    )
+    returned = {
+        key.key_id
+        for one in kept.returned
+        if (key := _key(one.key)) is not None
+        and key.key_id in by_key
+        and by_key[key.key_id].commit in ("", one.commit)
+    }
+    return Removals(by_key, returned, looked)
+
+
+def _removal(one: Seen | Removed) -> Removal | None:
+    key = _key(one.key)
+    if key is None:
+        return None
+    entries = int(one.entries) if isinstance(one, Seen) and one.entries.isdigit() else 0
+    return Removal(one.name, key, one.date, one.commit, entries=entries)
+
+
+def _key(text: str) -> Recipient | None:
+    try:
+        return parse_recipient(text)
+    except KeyFormatError:
+        return None
+
+
+def _id(text: str) -> KeyId | None:
+    key = _key(text)
+    return None if key is None else key.key_id
+
+
+# --- what is written down ------------------------------------------------------------
+
+
+def _keep(git: Git, clone: Clone, found: Sequence[Removal]) -> None:
+    """Remember what the history shows, so that the next run looks at new commits."""
+    head = git.head()
+    if head is None:
+        return
+    seen = tuple(
+        Seen(f"{n:06}", r.name, r.key.text, r.date, r.commit, str(r.entries))
+        for n, r in enumerate(newest(found).values())
+    )
+    with contextlib.suppress(NixsecretsError):  # a clone that nobody may write
+        clone.change(lambda now: _replaced(now, scanned=(Scanned(head),), seen=seen))
+
+
+def consent(world: World, found: Iterable[Removal]) -> None:
+    """Remember that the operator agreed to use removed keys again."""
+    fresh = [
+        Returned(one.name, one.key.text, _today(), one.commit)
+        for one in newest(found).values()
+    ]
+    ids = {_id(one.key) for one in fresh}
+
+    def edit(now: Remembered) -> Remembered:
+        others = (one for one in now.returned if _id(one.key) not in ids)
+        removed = tuple(one for one in now.removed if _id(one.key) not in ids)
+        return _replaced(now, returned=(*others, *fresh), removed=removed)
+
+    if fresh:
+        _change(world.repo, edit)
+
+
+def remember_removed(world: World, keys: Iterable[tuple[str, Recipient]]) -> None:
+    """Remember in this clone that keys were taken out of use; a consent ends."""
+    fresh = [Removed(name, key.text, _today()) for name, key in keys]
+    ids = {_id(one.key) for one in fresh}
+
+    def edit(now: Remembered) -> Remembered:
+        others = (one for one in now.removed if _id(one.key) not in ids)
+        returned = tuple(one for one in now.returned if _id(one.key) not in ids)
+        return _replaced(now, removed=(*others, *fresh), returned=returned)
+
+    if fresh:
+        _change(world.repo, edit)
+
+
+def left(before: World, after: World) -> list[tuple[str, Recipient]]:
+    """Return the keys that are in use in one map and not in another."""
+    use = after.map.keys_in_use
+    return [
+        (owner.name, key)
+        for owner in before.map.owners
+        for key in owner.keys
+        if key.key_id not in use
+    ]
+
+
+def _replaced(now: Remembered, **values: object) -> Remembered:
+    import dataclasses
+
+    return dataclasses.replace(now, **values)  # type: ignore[arg-type]
+
+
+def _change(repo: Repo, edit: Callable[[Remembered], Remembered]) -> None:
+    try:
+        Clone.of(repo, os.environ).change(edit)
+    except NixsecretsError as error:
+        ui.warn(error.message, error.hint)
+
+
+def _today() -> str:
+    return datetime.date.today().isoformat()
