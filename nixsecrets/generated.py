@@ -7,11 +7,13 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from nixsecrets.keys.forms import Backend
 from nixsecrets.plan import Action, Plan, Reason, Step
 from nixsecrets.render import secretsnix, sopsconfig
 from nixsecrets.render.blocks import newline_of, with_newlines_of
+from nixsecrets.render.ownconfig import for_sops
 from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret, Record
 from nixsecrets.world import LOCK_NAME, MAP_NAME, Found, World, named_keys
 
@@ -91,7 +93,7 @@ def generated_steps_for(world: World, *steps: Step) -> Iterator[Step]:
         present = world.texts.get(rules)
         text = _rules_text(world, steps, present)
         if text != present:
-            yield write_step(rules, present, text)
+            yield _write_generated(world, rules, text)
 
 
 def map_step(before: World, after: World) -> Iterator[Step]:
@@ -110,7 +112,7 @@ def generated_steps(
     """
     for path, text in rendered(world, steps).items():
         if world.texts.get(path) != text:
-            yield write_step(path, world.texts.get(path), text)
+            yield _write_generated(world, path, text)
     if any(step.backend is Backend.AGE for step in steps):
         yield lock_write(world, None)
     else:
@@ -196,6 +198,16 @@ def write_step(path: str, present: str | None, text: str | None) -> Step:
     return Step(
         path, None, Action.WRITE, Reason.CONTENT, before=_sha(present), text=text
     )
+
+
+def _write_generated(world: World, path: str, text: str) -> Step:
+    """Return the step that writes a configuration, `foreign` where it is not ours."""
+    present = world.texts.get(path) or ""
+    if path == world.map.agenix_rules:
+        ours = secretsnix.is_ours(present)
+    else:
+        ours = for_sops(path, present)
+    return replace(write_step(path, world.texts.get(path), text), foreign=not ours)
 
 
 def _sha(text: str | None) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from nixsecrets.findings import Code, Finding
+from nixsecrets.findings import Code, Finding, argument
 from nixsecrets.keys.foreign import ForeignKey
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import KeyId
@@ -51,7 +51,8 @@ class Step:
     SHA-256 (hex) of the file now, None where there is none; `text` is the new content
     of a generated file (`write` only; None for the lock, whose hashes come last);
     `origin` is where a moved file comes from; `dropped` are the keys that are not age
-    (PGP, KMS, Vault) which lose access: no reader that the map can name.
+    (PGP, KMS, Vault) which lose access: no reader that the map can name; `foreign`
+    says that the file there is none that nixsecrets wrote.
     """
 
     path: str
@@ -67,6 +68,7 @@ class Step:
     options: tuple[tuple[str, str | bool], ...] = ()
     armored: bool = False
     dropped: tuple[ForeignKey, ...] = ()
+    foreign: bool = False
 
     @property
     def losers(self) -> tuple[str, ...]:
@@ -191,7 +193,10 @@ def stale_problems(steps: Iterable[Step]) -> Iterator[Finding]:
             continue
         if step.dropped and step.reason is Reason.REVOKED and not step.differs:
             continue  # they are a finding of their own (`problems`)
-        yield Finding(step.path, _code_of(step), describe(step))
+        fix = ""
+        if step.foreign:
+            fix = f"nixsecrets sync --overwrite {argument(step.path)}"
+        yield Finding(step.path, _code_of(step), describe(step), fix=fix)
 
 
 def _code_of(step: Step) -> Code:
@@ -216,6 +221,8 @@ def describe(step: Step) -> str:
             parts.append("its selection options differ from the rule's")
         case Reason.SHARED_KEY:
             parts.append("it shares its symmetric key with a copy")
+        case Reason.CONTENT if step.foreign:
+            parts.append("is none that nixsecrets wrote, and not what the map gives")
         case Reason.CONTENT if step.action is Action.WRITE:
             parts.append("is not what the map gives")
         case _:

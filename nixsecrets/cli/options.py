@@ -28,6 +28,7 @@ class RoadOptions:
     keep_data_key: bool = False
     allow_retired: bool = False
     git_add: bool = False
+    overwrite: tuple[str, ...] = ()
 
 
 identity_option = click.option(

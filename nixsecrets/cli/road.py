@@ -15,7 +15,7 @@ from nixsecrets.diff import (
     differing,
 )
 from nixsecrets.errors import DeclinedError, NixsecretsError, SecretFileError
-from nixsecrets.findings import Code
+from nixsecrets.findings import Code, argument
 from nixsecrets.keys.recipients import KeyId
 from nixsecrets.plan import Action, Plan, Step
 from nixsecrets.policy.edit import retire
@@ -215,6 +215,7 @@ def agree(
         for line in show.loss_lines(losses):
             ui.say(line)
         ui.confirm("take this access away?", hint="agree with --allow-revoke")
+    _ask_foreign_files(plan, world, options)
     foreign = winner_changes(world, plan)
     if foreign and not options.yes:
         ui.say("the new configuration decides otherwise for files of foreign rules:")
@@ -223,6 +224,23 @@ def agree(
         ui.confirm("write it?", hint="agree beforehand with --yes")
     if plan.secret_steps and not agreed and not options.yes:
         ui.confirm("go on?", hint="agree beforehand with --yes")
+
+
+def _ask_foreign_files(plan: Plan, world: World, options: RoadOptions) -> None:
+    """Ask, by name, about each file that nixsecrets did not write."""
+    agreed = {posixpath.normpath(path) for path in options.overwrite}
+    for step in plan.steps:
+        if not step.foreign or step.path in agreed:
+            continue
+        repo, name = world.repo, show.path_text(step.path)
+        real = repo.shown(repo.relative_to_top(repo.locate(step.path)))
+        link = "" if real == step.path else f" (a link to {show.path_text(real)})"
+        ui.say(f"{name}{link} is none that nixsecrets wrote")
+        ui.confirm(
+            f"write over {name}?",
+            hint=f"agree with: nixsecrets sync --overwrite {argument(step.path)}\n"
+            "or let the map name another file",
+        )
 
 
 def operator_keys(ring: "Keyring") -> frozenset[KeyId]:

@@ -40,7 +40,7 @@ def _why(step: Step) -> str:
     if step.reason in {Reason.GRANTED, Reason.REVOKED, Reason.CONTENT} and (
         readers or step.action is Action.WRITE
     ):
-        return " ".join(readers)
+        return "(nixsecrets did not write it)" if step.foreign else " ".join(readers)
     return " ".join([*readers, f"({step.reason.value})"])
 
 

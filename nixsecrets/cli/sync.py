@@ -12,6 +12,12 @@ from nixsecrets.diff import generated_plan
 
 @click.command("sync")
 @road_options(map_changes=False)
+@click.option(
+    "--overwrite",
+    multiple=True,
+    metavar="FILE",
+    help="Write over this file, which nixsecrets did not write.",
+)
 @click.pass_obj
 def command(start: Path, options: RoadOptions) -> int:
     """Write .sops.yaml, secrets.nix and the lock from the map; touch no secret.

@@ -15,6 +15,7 @@ from nixsecrets.keys.selection import SELECTION
 from nixsecrets.policy.consistency import check_consistency
 from nixsecrets.policy.match import check_rule
 from nixsecrets.policy.model import Host, RecipientMap, Retired, Rule, User
+from nixsecrets.policy.names import LOCK_NAME
 from nixsecrets.policy.source import Source, Table, quotable
 
 VERSION = 1
@@ -326,9 +327,21 @@ def _generated(table: Table, key: str) -> str | None:
             f"{quotable(path)} is not a plain path below the map's folder",
             'write it like "secrets/secrets.nix", without "./" or ".."',
         )
-    if path in (table.source.filename.rpartition("/")[2], "nixsecrets.lock"):
+    if path is not None and _has_another_use(path, table.source.filename):
         raise table.error(key, "this file has another use", "choose another name")
     return path
+
+
+def _has_another_use(path: str, map_path: str) -> bool:
+    """Return whether a path can be none of a file that we write."""
+    *folders, name = path.lower().split("/")
+    taken = {map_path.rpartition("/")[2], LOCK_NAME, "flake.nix", "flake.lock"}
+    return (
+        ".git" in folders
+        or name in taken
+        or name.startswith(".git")
+        or name.endswith((".age", ".pub"))
+    )
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:

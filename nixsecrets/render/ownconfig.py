@@ -4,6 +4,8 @@
 it is only put together: to tell, without a YAML parser, that there is nothing to do.
 """
 
+import posixpath
+import re
 from collections.abc import Sequence
 
 from nixsecrets.errors import MapError, NixsecretsError
@@ -14,6 +16,7 @@ from nixsecrets.render.creations import anchors_for, creations, named_keys, with
 
 _KEYS, _RULES = "keys:\n", "creation_rules:\n"
 _INDENT = "  "
+_HAS_RULES = re.compile(r"""^\ufeff?["']?creation_rules["']?[ \t]*:""", re.MULTILINE)
 EMPTY = _KEYS + _RULES
 """What our blocks are put into where there is no file yet."""
 
@@ -27,6 +30,15 @@ def is_own(recipient_map: RecipientMap, text: str) -> bool:
         return text == own_config(recipient_map)
     except MapError:  # for whoever has to write it
         return False
+
+
+def for_sops(filename: str, text: str) -> bool:
+    """Return whether a file is a configuration of sops, into which blocks may be put.
+
+    It is called `.sops.yaml`, has creation rules, or has nothing in it.
+    """
+    named = posixpath.basename(filename) == ".sops.yaml"
+    return named or not text.strip() or _HAS_RULES.search(text) is not None
 
 
 def only_ours(text: str) -> bool:

@@ -23,6 +23,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_'-]*", re.ASCII)
 _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}  # before all others: a backslash
 _ESCAPED = re.compile(r"[\\\"\n\r\t]|\$\{")
 _LINE_LENGTH = 100
+_WRITTEN = "# written by nixsecrets from "
 
 
 def render(policy: Policy, age_paths: Iterable[str]) -> str:
@@ -43,9 +44,14 @@ def render(policy: Policy, age_paths: Iterable[str]) -> str:
     return f"{_header(policy.map.filename)}let\n{bindings}in\n{{\n{entries}}}\n"
 
 
+def is_ours(text: str) -> bool:
+    """Return whether `render` wrote a file, or there is nothing in it."""
+    return not text.strip() or text.removeprefix("\ufeff").startswith(_WRITTEN)
+
+
 def _header(filename: str) -> str:
     return (
-        f"# written by nixsecrets from {filename}: change that file, then run\n"
+        f"{_WRITTEN}{filename}: change that file, then run\n"
         "# `nixsecrets rekey`; an edit made here is lost\n"
     )
 
