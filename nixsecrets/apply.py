@@ -194,7 +194,11 @@ def _stage_secrets(
                         places[number], hashes[step.path] = _stage(step, made, batch)
                     tools.tick()
                 if not failed or tools.keep_going:
-                    crew.prove(places, batch.flush)
+                    wrong = crew.prove(places, batch.flush)
+                    for number, error in wrong.items():
+                        step = maker.jobs[number].step
+                        failed.append(_failure(step, error))
+                        _unstage(step, hashes, batch)
     for job in maker.jobs:
         if job.step.action is Action.DELETE:
             batch.delete(job.step.path, job.step.before or "")
@@ -231,6 +235,14 @@ def _stage(step: Step, made: bytes | Streamed, batch: Batch) -> tuple[str, str]:
     if step.origin is not None:
         batch.delete(step.origin, step.before or "")
     return staged
+
+
+def _unstage(step: Step, hashes: dict[str, str], batch: Batch) -> None:
+    """Take back what `_stage` did."""
+    del hashes[step.path]
+    batch.drop(step.path)
+    if step.origin is not None:
+        batch.drop(step.origin)
 
 
 def _failure(step: Step, error: NixsecretsError) -> Failure:

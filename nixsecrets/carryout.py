@@ -295,15 +295,17 @@ def verify(job: Job, sealed: Sealed, new: bytes, bench: Bench) -> Unread | None:
     return None
 
 
-def verify_values(unread: Sequence[Unread], bench: Bench) -> None:
+def verify_values(unread: Sequence[Unread], bench: Bench) -> dict[int, SecretFileError]:
     """Let sops read what `verify` left to it, as many files at once as it can.
 
+    Returns what is wrong with a file, by its place: it may not be replaced.
+
     Raises:
-        SecretFileError: one is not what it must be; nothing may be replaced.
         ProgramError: sops does not run.
     """
-    if unread:
-        sopsverify.verify_values(unread, sops=bench.sops, workdir=bench.workdir)
+    if not unread:
+        return {}
+    return sopsverify.verify_values(unread, sops=bench.sops, workdir=bench.workdir)
 
 
 def verify_large(

@@ -36,6 +36,7 @@ class Code(StrEnum):
     REFUSED = "NS012"
     UNUSABLE = "NS013"
     FOREIGN_READER = "NS014"
+    SOPS_REFUSES = "NS025"
     UNMANAGED = "NS020"
     NO_SUCH_NAME = "NS021"
     HOST_READS_NOTHING = "NS022"
@@ -248,6 +249,21 @@ CATALOGUE: Mapping[Code, Kind] = {
         " the entry. That is a revocation: you are asked, or agree with"
         " `--allow-revoke`. Afterwards change the values, which the dropped reader may"
         " know.",
+    ),
+    Code.SOPS_REFUSES: Kind(
+        "sops-refuses",
+        "a file that sops does not read as it was written",
+        _E,
+        "The file is whole and its values are encrypted, but sops refuses it, or hands"
+        " over another value: the type of a value (`type:int]` at its end) is not the"
+        " one that it was encrypted with, the version in the metadata is none, or a"
+        " JSON key `SOPS` stands beside the metadata, which sops before 3.13 takes for"
+        " them. Neither the type nor the version is covered by the file's MAC, so that"
+        " anybody who can push can change them.\n\nA machine that gets such a file"
+        " installs none of its values. Restore the version before the change: `git log"
+        " -p -- FILE` shows it, `git checkout COMMIT -- FILE` brings it back. Other"
+        " files are not held up by it: a removal or `rekey` with `--keep-going` names"
+        " it and does the rest.",
     ),
     Code.UNMANAGED: Kind(
         "unmanaged",

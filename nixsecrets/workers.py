@@ -25,7 +25,7 @@ from nixsecrets.carryout import (
     verify_large,
     verify_values,
 )
-from nixsecrets.errors import ConflictError, NixsecretsError
+from nixsecrets.errors import ConflictError, NixsecretsError, SecretFileError
 from nixsecrets.repo import files, processes
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.signals import deferred
@@ -36,6 +36,8 @@ from nixsecrets.secretfiles.agelarge import Streamed
 
 Made = bytes | Streamed | NixsecretsError
 """A file's new bytes (a large one's in pieces), or why there are none."""
+Unproved = dict[int, NixsecretsError]
+"""Jobs whose staged files are not what they must be, and why."""
 
 _WAVE_FILES = 128  # for each process; in more, memory is asked for that was never used
 _WAVE_BYTES = 32 << 20
@@ -81,15 +83,23 @@ class Maker:
         self._unproved[number] = job, sealed
         return sealed if isinstance(sealed, Streamed) else sealed.data
 
-    def prove(self, places: Mapping[int, str]) -> None:
+    def prove(self, places: Mapping[int, str]) -> Unproved:
         """Check what was staged, by job, read back from its place.
 
-        Raises:
-            SecretFileError: it is not what it must be; nothing may be replaced.
+        Returns why a job's file is not what it must be: it may not be replaced.
         """
-        checked = [self._checked(number, place) for number, place in places.items()]
-        unread = [one for one in checked if one is not None]
-        verify_values(unread, self.bench)
+        wrong: dict[int, NixsecretsError] = {}
+        unread: dict[int, Unread] = {}
+        for number, place in places.items():
+            try:
+                one = self._checked(number, place)
+            except SecretFileError as error:
+                wrong[number] = error
+            else:
+                unread |= {number: one} if one is not None else {}
+        numbers = list(unread)
+        refused = verify_values(list(unread.values()), self.bench)
+        return wrong | {numbers[place]: error for place, error in refused.items()}
 
     def _checked(self, number: int, place: str) -> Unread | None:
         job, sealed = self._unproved.pop(number)
@@ -127,8 +137,8 @@ class Crew(ABC):
         """
 
     @abstractmethod
-    def prove(self, places: Mapping[int, str], flush: Callable[[], None]) -> None:
-        """Check the staged files of jobs that were made; raises as `Maker.prove`.
+    def prove(self, places: Mapping[int, str], flush: Callable[[], None]) -> Unproved:
+        """Check the staged files of jobs that were made, as `Maker.prove` does.
 
         `flush` makes them durable; nobody waits for the disk who could be checking.
         """
@@ -149,10 +159,10 @@ class Alone(Crew):
             wave.count(made)
             yield number, made
 
-    def prove(self, places: Mapping[int, str], flush: Callable[[], None]) -> None:
+    def prove(self, places: Mapping[int, str], flush: Callable[[], None]) -> Unproved:
         """Check them, once they are on the disk."""
         flush()
-        self.maker.prove(places)
+        return self.maker.prove(places)
 
 
 @dataclass
@@ -204,7 +214,7 @@ class Gang(Crew):
                 self._feed(queue)
             yield number, made
 
-    def prove(self, places: Mapping[int, str], flush: Callable[[], None]) -> None:
+    def prove(self, places: Mapping[int, str], flush: Callable[[], None]) -> Unproved:
         """Ask each for the proofs of what it made; flush while they are at it."""
         for worker in self.workers:
             mine = worker.made & places.keys()
@@ -213,9 +223,12 @@ class Gang(Crew):
                 worker.waiting = 1
                 _tell(worker, ("prove", [({n: places[n] for n in sorted(mine)},)]))
         flush()
+        wrong: Unproved = {}
         for _, answer in self._answers():
             if isinstance(answer, NixsecretsError):
                 raise answer
+            wrong |= answer
+        return wrong
 
     def _feed(self, queue: deque[int]) -> None:
         for worker in self.workers:
@@ -310,12 +323,11 @@ def _guarded(maker: Maker, number: int) -> Made:
         return error
 
 
-def _proved(maker: Maker, places: Mapping[int, str]) -> NixsecretsError | None:
+def _proved(maker: Maker, places: Mapping[int, str]) -> Unproved | NixsecretsError:
     try:
-        maker.prove(places)
+        return maker.prove(places)
     except NixsecretsError as error:
         return error
-    return None
 
 
 def _bug(error: Exception) -> WorkerBugError:

@@ -155,6 +155,7 @@ class Judge:
         elif claim is not None and looks_secret(blob.path, data):
             committed = blob.path in before
             yield from _faults(blob.path, data, claim, committed=committed)
+            yield from self._retyped(blob, data, before)
         elif claim is not None and not claim.rule.plaintext_allowed:
             message = f"is not encrypted; {claim} says it must be"
             yield _in_the_open(blob.path, message, claim)
@@ -166,6 +167,13 @@ class Judge:
             yield Finding(blob.path, Code.PRIVATE_KEY, message, sighting.line)
         if self.scan and blob.regular and not looks_secret(blob.path, data):
             yield from () if self._generated(blob.path) else self.scan(blob.path, data)
+
+    def _retyped(self, blob: Blob, data: bytes, before: "_Before") -> Iterator[Finding]:
+        """Yield the values whose type was changed and whose ciphertext was not."""
+        from nixsecrets.secretfiles.whole import retyped
+
+        for old in self.tree.read([*before.get(blob.path, ())]):
+            yield from retyped(blob.path, old, data)
 
     def _generated(self, path: str) -> bool:
         """Tell whether a file is one of ours, which hold public keys by the dozen."""

@@ -143,6 +143,12 @@ class Batch:
         self._home(os.path.dirname(target), path)
         self._add(path, target, before, (None, None, None))
 
+    def drop(self, path: str) -> None:
+        """Take a member out again; what was staged for it goes with the batch."""
+        del self._entries[path]
+        self._hard_links = [one for one in self._hard_links if one != path]
+        self._paths = {place: p for place, p in self._paths.items() if p != path}
+
     def staged_place(self, path: str) -> str:
         """Return the absolute path of where the new content of `path` waits."""
         waiting = self._entries[path].waiting(self._repo)

@@ -252,17 +252,10 @@ def _in_plaintext(file: SopsFile, leaf: Leaf) -> tuple[bytes, str] | None:
         if file.format is SopsFormat.YAML or abs(number) < _EXACT_FLOAT:
             return str(number).encode(), "int"
     if _FLOAT.fullmatch(value):
-        return _as_go_prints(float(value)), "float"
+        return sopstoken.float_text(float(value)), "float"
     if _TIME.fullmatch(value):
         return value.encode(), "time"
     return None if _ODD_NUMBER.match(value) else (_encoded(value), "str")
-
-
-def _as_go_prints(number: float) -> bytes:
-    """Return a number as strconv.FormatFloat(number, 'f', -1, 64) does."""
-    from decimal import Decimal
-
-    return format(Decimal(repr(number)), "f").removesuffix(".0").encode()
 
 
 def _edit(file: SopsFile, text: str, key: bytes, old: Value, value: str) -> Edit | None:

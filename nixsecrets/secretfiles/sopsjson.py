@@ -94,6 +94,11 @@ class _OtherMetadataError(Exception):
     """A key that some versions of sops take for `sops`, whatever its letters' case."""
 
 
+def other_sops(key: str) -> bool:
+    """Tell whether a key is "sops" in other letters: to Go's JSON that is the same."""
+    return key != "sops" and key.casefold() == "sops"
+
+
 def read(text: str) -> tuple[JsonBlock, ...]:
     """Read the `sops` object of the document.
 
@@ -171,7 +176,7 @@ def _object(text: str, start: int, only: str | None) -> Node:
         at = _skip(text, _expect(text, _skip(text, at), ":"))
         if only not in (None, key):
             value, at = _scan(text, at)
-            if key.casefold() == only and isinstance(value, dict | list):
+            if other_sops(key) and isinstance(value, dict | list):
                 raise _OtherMetadataError
         elif key in found:
             raise ValueError("duplicate key")

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from nixsecrets.errors import SecretFileError
 from nixsecrets.keys.identities import Identity
-from nixsecrets.secretfiles import sopsgrant, sopsmeta
+from nixsecrets.secretfiles import sopsgrant, sopsmeta, sopstypes
 from nixsecrets.secretfiles.program import Layout, SopsProgram
 from nixsecrets.secretfiles.sopsjson import JsonBlock
 from nixsecrets.secretfiles.sopskey import data_key
@@ -38,13 +39,17 @@ def decrypt_with_key(
 ) -> bytes:
     """Return the plaintext of a file whose data key is known; raises as `decrypt`."""
     staged, throw_away = sopsgrant.with_throw_away(file, key)
-    return sops.decrypt(
-        staged,
-        kind=file.format,
-        identity=throw_away.secret_text(),
-        layout=layout_of(file),
-        workdir=workdir,
-    )
+    try:
+        return sops.decrypt(
+            staged,
+            kind=file.format,
+            identity=throw_away.secret_text(),
+            layout=layout_of(file),
+            workdir=workdir,
+        )
+    except SecretFileError:
+        sopstypes.require_fitting(file, key)  # says more than sops does
+        raise
 
 
 def layout_of(file: SopsFile) -> Layout:

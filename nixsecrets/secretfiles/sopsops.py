@@ -19,6 +19,7 @@ from nixsecrets.secretfiles import (
     sopsgrant,
     sopsinplace,
     sopsmeta,
+    sopstypes,
 )
 from nixsecrets.secretfiles.program import Layout, SopsProgram
 from nixsecrets.secretfiles.sopsgrant import SopsSealed
@@ -54,6 +55,7 @@ def reencrypt(
     """
     file = sopsmeta.parse(path, data)
     key = data_key(file, identities)
+    sopstypes.require_fitting(file, key)
     if not chooses_others(file, options):
         sealed = sopsinplace.rekeyed(file, key, recipients, sops, workdir)
         if sealed is not None:

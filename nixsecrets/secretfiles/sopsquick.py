@@ -18,9 +18,12 @@ from nixsecrets.secretfiles.sopsentries import ENTRY, PAD, UsualEntries
 from nixsecrets.secretfiles.sopsoptions import Options, canonical_options, unusable
 
 _B64 = r"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?+"
+_IV_AND_TAG = r"iv:[A-Za-z0-9+/]{43}=,tag:[A-Za-z0-9+/]{22}=="
+# AES-GCM keeps lengths: True and False, and the digits of 64 bits
+_BOOL, _INT = r"[A-Za-z0-9+/]{6}(?:==|[A-Za-z0-9+/]=)", r"[A-Za-z0-9+/=]{4,28}"
 _ENCRYPTED = (
-    rf"ENC\[AES256_GCM,data:(?!,){_B64},iv:[A-Za-z0-9+/]{{43}}=,"
-    r"tag:[A-Za-z0-9+/]{22}==,type:(?:str|int|float|bool|bytes|time)\]"
+    rf"ENC\[AES256_GCM,data:(?:(?!,){_B64},{_IV_AND_TAG},type:(?:str|float|bytes|time)"
+    rf"|{_INT},{_IV_AND_TAG},type:int|{_BOOL},{_IV_AND_TAG},type:bool)\]"
 )
 _MAC = (
     r"ENC\[AES256_GCM,data:[A-Za-z0-9+/]{171}=,iv:[A-Za-z0-9+/]{43}=,"

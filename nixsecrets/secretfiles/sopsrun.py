@@ -165,6 +165,16 @@ def fail(
             if b",type:comment]" in data
             else "it was changed without sops, or merged; restore it from git",
         )
+    if b"Major.Minor.Patch" in stderr or b"Version string empty" in stderr:
+        raise SecretFileError(
+            "sops refuses the file for the version in its metadata",
+            "restore the version before it: git log -p -- FILE",
+        )
+    if kind is SopsFormat.JSON and b"SopsFile.sops" in stderr:
+        raise SecretFileError(
+            'this sops takes a key like "SOPS" for its metadata, and refuses the file',
+            "use sops 3.13 or later, or rename the key with it",
+        )
     if command == "set":
         raise SecretFileError(
             "sops cannot set the value at that place",

@@ -61,3 +61,10 @@ def sealed(key: bytes, plaintext: bytes, about: bytes, kind: str) -> str:
         binascii.b2a_base64(part, newline=False).decode() for part in (data, iv, tag)
     )
     return "ENC[AES256_GCM,data:{},iv:{},tag:{},type:{}]".format(*texts, kind)
+
+
+def float_text(number: float) -> bytes:
+    """Return a number as strconv.FormatFloat(number, 'f', -1, 64) does."""
+    from decimal import Decimal
+
+    return format(Decimal(repr(number)), "f").removesuffix(".0").encode()

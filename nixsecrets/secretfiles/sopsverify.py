@@ -18,7 +18,7 @@ from nixsecrets.secretfiles import (
     sopskey,
     sopsmany,
     sopsmeta,
-    sopsops,
+    sopsopen,
     sopsquick,
 )
 from nixsecrets.secretfiles.ageops import check_mac
@@ -93,27 +93,37 @@ def verify_values(
     *,
     sops: SopsProgram,
     workdir: Path,
-) -> None:
+) -> dict[int, SecretFileError]:
     """Check that sops opens re-encrypted files to what was encrypted, MACs included.
 
+    Returns what is wrong, by the place of the file in `written`.
+
     Raises:
-        SecretFileError: with what is wrong.
         ProgramError: sops does not run.
 
     """
-    told = [(f, s) for f, s in written if s.values is not None and s.digest is None]
-    read = _read_at_once(told, sops, workdir) if len(told) > 1 else set()
-    for place, (file, sealed) in enumerate(told):
-        if place not in read or _judged_by_more(file):
-            # says what is wrong, if anything is
-            sopsops.decrypt_with_key(file, sealed.data_key, sops=sops, workdir=workdir)
-    for file, sealed in written:
-        if sealed.digest is not None:
-            plaintext = sopsops.decrypt_with_key(
-                file, sealed.data_key, sops=sops, workdir=workdir
-            )
-            if hashlib.sha256(plaintext).digest() != sealed.digest:
-                _deviates(_OTHER_CONTENT)
+    told = [n for n, (_, s) in enumerate(written) if s.digest is None and s.values]
+    read = _read_at_once(written, told, sops, workdir)
+    refused: dict[int, SecretFileError] = {}
+    for place, (file, sealed) in enumerate(written):
+        if place in read or (sealed.values is None and sealed.digest is None):
+            continue
+        try:
+            _read_alone(file, sealed, sops, workdir)
+        except SecretFileError as error:
+            refused[place] = error
+    return refused
+
+
+def _read_alone(
+    file: SopsFile, sealed: SopsSealed, sops: SopsProgram, workdir: Path
+) -> None:
+    """Let sops say what is wrong with one file, if anything is."""
+    plaintext = sopsopen.decrypt_with_key(
+        file, sealed.data_key, sops=sops, workdir=workdir
+    )
+    if sealed.digest not in {None, hashlib.sha256(plaintext).digest()}:
+        _deviates(_OTHER_CONTENT)
 
 
 def _judged_by_more(file: SopsFile) -> bool:
@@ -129,17 +139,36 @@ def _judged_by_more(file: SopsFile) -> bool:
 
 
 def _read_at_once(
-    told: Sequence[tuple[SopsFile, SopsSealed]], sops: SopsProgram, workdir: Path
+    written: Sequence[tuple[SopsFile, SopsSealed]],
+    places: Sequence[int],
+    sops: SopsProgram,
+    workdir: Path,
 ) -> set[int]:
-    """Return the places of the files whose values sops found to be those of the MAC."""
-    throw_away = X25519Identity.generate("throw-away identity")
-    only = throw_away.recipients[0]
-    return sopsmany.read_by_sops(
-        sops,
-        [(f.format, sopsgrant.only_for(f, s.data_key, only)) for f, s in told],
-        identity=throw_away.secret_text(),
-        workdir=workdir,
-    )
+    """Return which of some files sops read, its values being those of the MAC.
+
+    sops stops at the first that it cannot read: that one is left out, and it starts
+    again behind it.
+    """
+    left = [place for place in places if not _judged_by_more(written[place][0])]
+    read: set[int] = set()
+    nothing = False
+    while len(left) > 1:
+        throw_away = X25519Identity.generate("throw-away identity")
+        only = throw_away.recipients[0]
+        pairs = [written[place] for place in left]
+        found = sopsmany.read_by_sops(
+            sops,
+            [(f.format, sopsgrant.only_for(f, s.data_key, only)) for f, s in pairs],
+            identity=throw_away.secret_text(),
+            workdir=workdir,
+        )
+        if nothing and not found:
+            break  # it is more than one file that stops it
+        nothing = not found
+        read |= {left[number] for number in found}
+        stopped = next((n for n in range(len(left)) if n not in found), len(left))
+        left = [place for place in left[stopped + 1 :] if place not in read]
+    return read
 
 
 def _check_untouched(old: str, new: str, sealed: SopsSealed) -> None:

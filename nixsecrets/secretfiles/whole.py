@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.findings import Code, Finding, foreign_reader
-from nixsecrets.secretfiles import agefile, ageshape, sopsmeta
+from nixsecrets.secretfiles import agefile, ageshape, sopsmeta, sopstypes
 from nixsecrets.secretfiles.selection import (
     Selector,
     is_encrypted,
@@ -20,6 +20,7 @@ from nixsecrets.secretfiles.selection import (
     selector,
 )
 from nixsecrets.secretfiles.sopsblock import Node, items, refuse, slot_of
+from nixsecrets.secretfiles.sopsjson import other_sops
 from nixsecrets.secretfiles.sopsmeta import (
     SELECTION,
     Options,
@@ -36,7 +37,7 @@ _MAC_DATA = re.compile(r"ENC\[AES256_GCM,data:([A-Za-z0-9+/]+={0,2}),")
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)"
 )
-_VERSION = re.compile(r"v?\d+\.\d+(?:\.\d+)?\S*")
+_VERSION = re.compile(r"v?\d+\.\d+\.\d+(?:[-+]\S*)?")
 _PGP = re.compile(
     r"-----BEGIN PGP MESSAGE-----\s.*-----END PGP MESSAGE-----", re.DOTALL
 )
@@ -65,6 +66,7 @@ def faults(path: str, data: bytes, *, wanted: Options = ()) -> Iterator[Finding]
         else:
             file = sopsmeta.parse(path, data)
             _check_metadata(file)
+            yield from _refused_by_sops(path, data, file)
             if why := unusable(file.options):
                 message = f"sops ignores its {why}"
                 yield Finding(path, Code.REGEX_UNUSABLE, message)
@@ -88,6 +90,17 @@ def strangers(path: str, data: bytes) -> Iterator[Finding]:
         yield Finding(path, Code.FOREIGN_READER, foreign_reader(key))
 
 
+def retyped(path: str, old: bytes, new: bytes) -> Iterator[Finding]:
+    """Yield the values of a sops file that got another type, and no new ciphertext."""
+    if old == new or agefile.looks_like_age(new):
+        return
+    try:
+        for leaf in sopstypes.retyped(sopsmeta.parse(path, new).format, old, new):
+            yield Finding(path, Code.SOPS_REFUSES, sopstypes.describe(leaf), leaf.line)
+    except SecretFileError:
+        return  # a fault
+
+
 # --- sops ---------------------------------------------------------------------------
 
 
@@ -104,13 +117,29 @@ def _check_metadata(file: SopsFile) -> None:
             refuse("has sops metadata whose MAC is not whole")
         if not _TIME.fullmatch(_text(fields, "lastmodified")):
             refuse("has sops metadata without the time of its MAC")
-        if not _VERSION.fullmatch(_text(fields, "version")):
+        if not _text(fields, "version"):
             refuse("has sops metadata without a version")
         entries = _check_entries(fields, seen)
         for group in items(fields, "key_groups"):
             entries += _check_entries(group, seen)
         if not entries:
             refuse("has sops metadata without any recipient")
+
+
+def _refused_by_sops(path: str, data: bytes, file: SopsFile) -> Iterator[Finding]:
+    """Yield what keeps sops from reading a whole file, or changes its values."""
+    versions = [_text(block.fields, "version") for block in file.blocks]
+    if not all(map(_VERSION.fullmatch, versions)):
+        message = "has a version in its metadata that sops refuses"
+        yield Finding(path, Code.SOPS_REFUSES, message)
+    for leaf in leaves(file.format, data):
+        if sopstypes.odd_length(leaf):
+            yield Finding(path, Code.SOPS_REFUSES, sopstypes.describe(leaf), leaf.line)
+        if file.format is SopsFormat.JSON and other_sops(leaf.path[0]):
+            message = (
+                f"has a key {leaf.path[0]}, which sops before 3.13 takes for its own"
+            )
+            yield Finding(path, Code.SOPS_REFUSES, message, leaf.line)
 
 
 def _check_entries(fields: Mapping[str, Node], seen: set[str]) -> int:

@@ -108,7 +108,8 @@ def make_and_prove(
         made = maker.make(number)
         assert isinstance(made, bytes)
         Path(place).write_bytes(made)
-    maker.prove(staged)
+    for error in maker.prove(staged).values():
+        raise error
 
 
 def cases(names: Sequence[str], *actions: Action) -> pytest.MarkDecorator:

@@ -81,7 +81,9 @@ def verify(
 ) -> None:
     """Check a re-encrypted file in full, as `who` reads it."""
     file = sopsverify.verify_reencrypted(name, data, sealed, [who])
-    sopsverify.verify_values([(file, sealed)], sops=program, workdir=folder)
+    wrong = sopsverify.verify_values([(file, sealed)], sops=program, workdir=folder)
+    for error in wrong.values():
+        raise error
 
 
 def _env(folder: Path) -> dict[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nixsecrets.errors import ProgramError, SecretFileError
+from nixsecrets.errors import ProgramError
 from nixsecrets.secretfiles import sopsmany, sopsmeta, sopsops, sopsverify
 from nixsecrets.secretfiles.program import SopsProgram
 from nixsecrets.secretfiles.sopsgrant import SopsSealed
@@ -196,8 +196,18 @@ def test_one_wrong_file_among_many_is_named_as_if_it_were_alone(
     place: int, tmp_path: Path
 ) -> None:
     written = [rewritten("s.yaml", lie=number == place) for number in range(3)]
-    with pytest.raises(SecretFileError, match="MAC of the sops file does not fit"):
-        sopsverify.verify_values(written, sops=sopsfiles.old_sops(), workdir=tmp_path)
+    sops = sopsfiles.old_sops()
+    wrong = sopsverify.verify_values(written, sops=sops, workdir=tmp_path)
+    assert list(wrong) == [place]
+    assert "MAC of the sops file does not fit" in wrong[place].message
+
+
+def test_a_file_that_sops_stops_at_does_not_make_the_rest_slow(tmp_path: Path) -> None:
+    written = [rewritten("s.yaml", lie=number in {0, 4}) for number in range(9)]
+    program = logging(tmp_path)
+    wrong = sopsverify.verify_values(written, sops=program, workdir=tmp_path)
+    assert list(wrong) == [0, 4]
+    assert runs(tmp_path) == ["publish"] * 3 + ["decrypt"] * 2
 
 
 NO_VERSION = ("s.json", rb',\n\t\t"version": "[^"]*"', b"")
@@ -215,5 +225,10 @@ def test_what_sops_would_not_decrypt_is_refused_among_many_as_alone(
     data = sopsfiles.encrypt(program, name, plaintext, readers, tmp_path)
     written = [rewritten(name, re.sub(old, new, data, count=1))]
     for number in (1, 3):
-        with pytest.raises(SecretFileError, match="sops decrypt failed"):
-            sopsverify.verify_values(written * number, sops=program, workdir=tmp_path)
+        wrong = sopsverify.verify_values(
+            written * number, sops=program, workdir=tmp_path
+        )
+        assert list(wrong) == list(range(number))
+        assert all(
+            re.search("sops (decrypt|refuses)", one.message) for one in wrong.values()
+        )
