@@ -23,7 +23,14 @@ from nixsecrets.problems import problems
 from nixsecrets.secretfiles.sniff import format_for
 from nixsecrets.secretfiles.sopsoptions import canonical_options
 from nixsecrets.secretfiles.state import Actual, Damaged
-from nixsecrets.steps import Context, change, converge, settled, wanted_options
+from nixsecrets.steps import (
+    Context,
+    change,
+    converge,
+    settled,
+    shared_keys,
+    wanted_options,
+)
 from nixsecrets.world import ATTRIBUTES, MAP_NAME, World
 
 
@@ -33,6 +40,7 @@ def context(
     native: frozenset[KeyId] | None = None,
     keep_data_key: bool = False,
     gone: Collection[KeyId] = (),
+    separate: bool = False,
 ) -> Context:
     """Return what `plan` has to know of a world besides its files."""
     return Context(
@@ -42,6 +50,7 @@ def context(
         native=native,
         files=world.secrets.values(),
         gone=frozenset(gone),
+        separate=separate,
     )
 
 
@@ -68,10 +77,11 @@ def differing(
 ) -> list[Step]:
     """Return the steps for the secrets that differ from the map, `besides` some."""
     ctx = ctx or context(world)
+    each = ctx.separate and bool(shared_keys(ctx))  # what one shows is not all
     return [
         step
         for want, files in world.alike
-        if want is not None and not settled(files[0], want, ctx)
+        if want is not None and (each or not settled(files[0], want, ctx))
         for actual in files
         if actual.path not in besides
         and (step := converge(actual, want, ctx)) is not None

@@ -37,6 +37,7 @@ class Code(StrEnum):
     UNUSABLE = "NS013"
     FOREIGN_READER = "NS014"
     SOPS_REFUSES = "NS025"
+    SHARED_KEY = "NS016"
     UNMANAGED = "NS020"
     NO_SUCH_NAME = "NS021"
     HOST_READS_NOTHING = "NS022"
@@ -264,6 +265,16 @@ CATALOGUE: Mapping[Code, Kind] = {
         " -p -- FILE` shows it, `git checkout COMMIT -- FILE` brings it back. Other"
         " files are not held up by it: a removal or `rekey` with `--keep-going` names"
         " it and does the rest.",
+    ),
+    Code.SHARED_KEY: Kind(
+        "shared-key",
+        "two files share one symmetric key",
+        _E,
+        "One was copied from the other by hand, as `cp` does it. Anyone who can read"
+        " one of them knows the symmetric key of the other, whatever recipients that"
+        " has: a file key of age, or a data key of sops, opens every file that it"
+        " encrypts.\n\n`nixsecrets rekey FILE` gives the file a key of its own; where"
+        " the readers were not the same, change the value too.",
     ),
     Code.UNMANAGED: Kind(
         "unmanaged",
@@ -607,6 +618,7 @@ _FIXES: Mapping[Code, str] = {
     Code.STALE: "{nixsecrets} rekey {file}",
     Code.UNKNOWN: "{nixsecrets} rekey {file}",
     Code.FOREIGN_READER: "{nixsecrets} rekey {file}",
+    Code.SHARED_KEY: "{nixsecrets} rekey {file}",
     Code.OUT_OF_DATE: "{nixsecrets} sync",
     Code.DECLARED_UNREADABLE: "{nixsecrets} why {file}",
     Code.DECLARED_FORM: "{nixsecrets} rekey {file}",

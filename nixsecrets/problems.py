@@ -14,6 +14,7 @@ from nixsecrets.policy.model import Desired, Rule
 from nixsecrets.render import sopsconfig
 from nixsecrets.render.sopsconfig import ConfigRule
 from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret
+from nixsecrets.steps import shared_prints
 from nixsecrets.world import MAP_NAME, World
 
 
@@ -22,6 +23,7 @@ def problems(world: World) -> list[Finding]:
     return [
         *_other_problems(world),
         *_secret_problems(world),
+        *_shared_key_problems(world),
         *_rule_problems(world),
         *_winner_problems(world),
     ]
@@ -52,12 +54,46 @@ def _secret_problems(world: World) -> Iterator[Finding]:
         for code, message in _wrong(files[0], want, world.users):
             for file in files:
                 yield Finding(file.path, code, message)
-        rekeyed = want is not None and files[0].refusal is None
+        rekeyed = _rekeyed(world, files[0])
         for file in files if files[0].others else ():
             fix = "" if rekeyed else f"nixsecrets why {argument(file.path)}"
             for key in file.others:
                 message = foreign_reader(key)
                 yield Finding(file.path, Code.FOREIGN_READER, message, fix=fix)
+
+
+_NAMED = 3  # how many files a message names
+
+
+def _rekeyed(world: World, actual: Actual) -> bool:
+    """Tell whether `rekey` can give a file a new key."""
+    return actual.refusal is None and world.policy.winning(actual.path) is not None
+
+
+def _shared_key_problems(world: World) -> Iterator[Finding]:
+    """Yield the files that share a symmetric key: who opens one, opens the others."""
+    shared = shared_prints(world.secrets.values())
+    if not shared:
+        return
+    holders: dict[bytes, list[Actual]] = {}
+    for file in world.secrets.values():
+        for print_ in shared.intersection(file.key_prints):
+            holders.setdefault(print_, []).append(file)
+    for file in world.secrets.values():
+        every = {
+            one.path: one
+            for print_ in file.key_prints
+            for one in holders.get(print_, ())
+        }
+        others = sorted(every.keys() - {file.path})
+        if others:
+            names = ", ".join(map(argument, others[:_NAMED]))
+            more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+            message = f"has the same symmetric key as {names}{more}: it is a copy"
+            able = [p for p in (file.path, *others) if _rekeyed(world, every[p])]
+            fix = f"nixsecrets rekey {argument(able[0])}" if able else ""
+            fix = "" if able[:1] == [file.path] else fix
+            yield Finding(file.path, Code.SHARED_KEY, message, fix=fix)
 
 
 def _wrong(

@@ -29,7 +29,8 @@ class Context:
     `users` are the names whose gain of a sops file re-encrypts it (they hold the git
     history); `native` are the operator's keys whose stanzas we unwrap ourselves, None
     where no identity is at hand (status, check); `gone` are keys that the command takes
-    out of every file, also of one that the map never gave them.
+    out of every file, also of one that the map never gave them.  With `separate`, files
+    that share a symmetric key get one each.
     """
 
     book: KeyBook
@@ -38,7 +39,14 @@ class Context:
     native: frozenset[KeyId] | None = None
     files: Collection[Actual] = field(default=(), repr=False)
     gone: frozenset[KeyId] = frozenset()
+    separate: bool = False
     memory: Memory = field(default_factory=Memory, repr=False, compare=False)
+
+
+def shared_keys(context: Context) -> frozenset[bytes]:
+    """Return the key prints that more than one of all files carries."""
+    found: frozenset[bytes] = context.memory.ask(shared_prints, context.files)
+    return found
 
 
 def shared_prints(files: Iterable[Actual]) -> frozenset[bytes]:
@@ -246,7 +254,10 @@ def _step(
         return None
     apart = context.memory.ask(_compared, actual.recipients, target, context.book)
     unknown = isinstance(actual.state, Unknown)
-    if apart.nothing and options is None and not unknown and not drop:
+    separate = context.separate and not shared_keys(context).isdisjoint(
+        actual.key_prints
+    )
+    if apart.nothing and options is None and not (unknown or drop or separate):
         return None
     add, remove = apart.add, apart.remove
     if unknown:
@@ -255,7 +266,13 @@ def _step(
     differ = options is not None
     revoke = bool(remove or drop)
     verdict = _verdict(
-        actual, add, apart, context, revoke=revoke, options_differ=differ
+        actual,
+        add,
+        apart,
+        context,
+        revoke=revoke,
+        options_differ=differ,
+        separate=separate,
     )
     if verdict is None:
         return None
@@ -283,6 +300,7 @@ def _verdict(
     *,
     revoke: bool,
     options_differ: bool,
+    separate: bool,
 ) -> tuple[Action, Reason] | None:
     """Return action and reason, first match wins (design: the table of actions)."""
     if isinstance(actual.state, Unknown):
@@ -291,6 +309,8 @@ def _verdict(
         return Action.REENCRYPT, Reason.REVOKED
     if options_differ:
         return Action.REENCRYPT, Reason.OPTIONS_CHANGED
+    if separate:
+        return Action.REENCRYPT, Reason.SHARED_KEY
     if add:
         return _granting(actual, add, context)
     if apart.doubled:
@@ -304,8 +324,7 @@ def _granting(
     actual: Actual, add: Sequence[Reader], context: Context
 ) -> tuple[Action, Reason]:
     """Return grant, or re-encryption where a grant would give more than was asked."""
-    shared = context.memory.ask(shared_prints, context.files)
-    if not shared.isdisjoint(actual.key_prints):
+    if not shared_keys(context).isdisjoint(actual.key_prints):
         return Action.REENCRYPT, Reason.SHARED_KEY
     if actual.backend is Backend.SOPS:
         to_user = any(reader.name in context.users for reader in add)

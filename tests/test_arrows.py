@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "world": {"errors", "keys", "policy", "secretfiles", "render", "repo", "survey"},
     "problems": {
         *("errors", "findings", "keys", "policy", "secretfiles", "render", "plan"),
-        "world",
+        *("steps", "world"),
     },
     "carryout": {"errors", "keys", "policy", "secretfiles", "plan"},
 }

@@ -30,7 +30,12 @@ def rekey(
     world = session.mapped(begun)
     ring = keyring(options.identity)  # which takes a while, too
     world = with_files(world, begun)
-    ctx = context(world, native=native_keys(ring), keep_data_key=options.keep_data_key)
+    ctx = context(
+        world,
+        native=native_keys(ring),
+        keep_data_key=options.keep_data_key,
+        separate=True,
+    )
     plan = converge_plan(world, ctx)
     broken = damaged(world) if host is None else []
     if paths:

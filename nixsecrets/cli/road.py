@@ -17,7 +17,7 @@ from nixsecrets.diff import (
 from nixsecrets.errors import DeclinedError, NixsecretsError, SecretFileError
 from nixsecrets.findings import Code, argument
 from nixsecrets.keys.recipients import KeyId
-from nixsecrets.plan import Action, Plan, Step
+from nixsecrets.plan import Action, Plan, Reason, Step
 from nixsecrets.policy.edit import retire
 from nixsecrets.policy.model import Retired
 from nixsecrets.problems import problems, winner_changes
@@ -367,12 +367,16 @@ def _warn_of_new(before: World, plan: Plan) -> None:
 
 def tell_problems(plan: Plan) -> None:
     """Say what `check` will still fail on: no step repairs it."""
-    dropped = {step.path for step in plan.steps if step.dropped}
+    anew = {s.path for s in plan.steps if s.action is Action.REENCRYPT}
+    mended = {
+        Code.FOREIGN_READER: {step.path for step in plan.steps if step.dropped},
+        Code.SHARED_KEY: anew
+        - {s.path for s in plan.steps if s.reason is Reason.CONTENT},
+    }
     failing = [
         p
         for p in plan.problems
-        if p.code.fails_check
-        and not (p.code is Code.FOREIGN_READER and p.path in dropped)
+        if p.code.fails_check and p.path not in mended.get(p.code, ())
     ]
     if failing:
         paths = list(dict.fromkeys(show.path_text(p.path) for p in failing))

@@ -34,10 +34,12 @@ class Shown(NamedTuple):
 
 
 Look = tuple[Shown, tuple[bytes, ...]]
-"""What a file shows, one value for all that show the same; and its own MAC, in base64.
+"""What a file shows, one value for all that show the same; and its own MAC, in base64,
+and the nonce of its payload.
 
-Equal MACs belong to copies.
+Equal ones belong to copies; a grant to one of them changes the MAC alone.
 """
+NONCE = 16
 
 
 def look(data: bytes, rest: int = 0) -> Look | None:
@@ -55,4 +57,5 @@ def look(data: bytes, rest: int = 0) -> Look | None:
         return None
     fault = agepayload.fault(len(data) + rest - mac.end())
     whole = not fault and not agepayload.readable(memoryview(data)[mac.end() :])
-    return one_for_all(Shown(tuple(found[0::2]), fault, whole)), (mac[1],)
+    prints = mac[1], data[mac.end() : mac.end() + NONCE]
+    return one_for_all(Shown(tuple(found[0::2]), fault, whole)), prints

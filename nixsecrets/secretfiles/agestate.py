@@ -70,7 +70,10 @@ def read_actual(
         backend=Backend.AGE,
         sha256=sha256,
         state=_state(file, sha256, book, record),
-        key_prints=(agefile.encode_base64(file.mac),),
+        key_prints=(
+            agefile.encode_base64(file.mac),
+            bytes(file.payload[: agequick.NONCE]),
+        ),
         armored=file.armored,
         refusal="it is encrypted with a passphrase" if file.passphrase else None,
         plainly_whole=ageshape.fault(file, rest) is None,

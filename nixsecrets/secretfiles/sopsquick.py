@@ -120,8 +120,9 @@ class Shown(NamedTuple):
 Look = tuple[Shown, tuple[bytes, ...]]
 """What a file shows, one value for all that show the same; and its own tags.
 
-These end the payloads of its entries: equal ones belong to copies.
+These end the payloads of its entries, and its MAC: equal ones belong to copies.
 """
+_MAC_END = len("tag:0123456789012345678901==,type:str]")
 
 
 def metadata(path: str, data: bytes) -> Metadata | None:
@@ -194,7 +195,13 @@ def look(path: str, data: bytes) -> Look | None:
         options=found.options,
         whole="ENC[" in text and _YAML_VALUES.fullmatch(text + "\n") is not None,
     )
-    return one_for_all(shown), tuple([stanza[2] for stanza in stanzas])
+    tags = [stanza[2] for stanza in stanzas]
+    return one_for_all(shown), (*tags, mac_print(found.mac))
+
+
+def mac_print(mac: str) -> bytes:
+    """Return the end of a MAC, its tag: entries may be new, and the data key old."""
+    return mac[-_MAC_END:].encode()
 
 
 def _decoded(enc: bytes) -> "re.Match[bytes] | None":

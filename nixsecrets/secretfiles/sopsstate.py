@@ -98,7 +98,7 @@ def read_closely(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | 
         backend=Backend.SOPS,
         sha256=sha256,
         state=_state(file, [stanzas for stanzas, _ in seen], book),
-        key_prints=tuple(tag for _, tag in seen),
+        key_prints=(*(tag for _, tag in seen), sopsquick.mac_print(file.mac)),
         others=file.others,
         options=file.options,
         refusal=_refusal(file),

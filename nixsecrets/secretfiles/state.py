@@ -44,8 +44,9 @@ State = Exact | Recorded | Stated | Unknown
 class Actual(NamedTuple):
     """One secret file as it lies on the disk (`state.recipients` in file order).
 
-    `key_prints` are the MAC of the age header, or the tag that ends each sops `enc`:
-    two files that share one were copied from each other and share their symmetric key.
+    `key_prints` are the MAC of the age header and the nonce of its payload, or the tags
+    that end each sops `enc` and the MAC: two files that share one were copied from each
+    other and share their symmetric key.
     `others` are the keys of the PGP, KMS and Vault entries of a sops file.
     `options` are the sops selection options that the file records.  `refusal` says why
     the file cannot be changed by us (several key groups, scrypt), else None.
