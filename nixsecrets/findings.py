@@ -337,13 +337,14 @@ CATALOGUE: Mapping[Code, Kind] = {
         "rolled-back",
         "a secret is an older version of itself",
         _W,
-        "The file is, to the byte, what an earlier commit had, and another version came"
-        " between; or sops' own date in it (`lastmodified`) is older than that of a"
-        " version before. Its value is the one of then. That is what `git revert` of a"
-        " change does, and what somebody who can push can do: no key is needed to put"
-        " back an old file.\n\nIf nobody meant it, restore the newest version: `git"
-        " log -- FILE` lists them. If it is meant, write the value once more"
-        " (`nixsecrets edit FILE`): the file is then new, with the old value.",
+        "The file is, to the byte, what it was before an earlier commit changed it; or"
+        " sops' own date in it (`lastmodified`) is older than that of an earlier"
+        " version. Its value, and its readers, are those of then. That is what `git"
+        " revert` of a change does, and what somebody who can push can do: no key is"
+        " needed to put back an old file. The last thousand commits are compared.\n\nIf"
+        " nobody meant it, put the newest version back: `git log -p -- FILE`, then `git"
+        " checkout COMMIT -- FILE`. If it is meant, nothing has to be done: the warning"
+        " goes when the value changes again.",
     ),
     Code.RULE_MATCHES_NOTHING: Kind(
         "rule-matches-nothing",

@@ -50,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 MAY_IMPORT["removals"] = {
     *("errors", "findings", "keys", "policy", "plan", "reports", "world"),
 }
+MAY_IMPORT["rollback"] = {"findings", "repo"}
 MAY_IMPORT["generated"] = MAY_IMPORT["problems"]
 MAY_IMPORT["diff"] = MAY_IMPORT["problems"] | {"problems", "steps", "generated"}
 MAY_IMPORT["flake"] = MAY_IMPORT["diff"] | {"diff", "repo"}
@@ -65,7 +66,7 @@ MAY_IMPORT["cli"] = {*MAY_IMPORT, "click", "rich"}
 # Text in, values out: no clock, no environment, no disk, no other program.
 PURE_LAYERS = {"errors", "regex", "splice", "findings", "reports", "policy", "render"}
 PURE_LAYERS |= {"plan", "steps", "problems", "generated", "diff", "vouch", "lint"}
-PURE_LAYERS |= {"removals"}
+PURE_LAYERS |= {"removals", "rollback"}
 # Parsing of secret files is judgement too; these modules seal, open or run sops.
 DOING = {
     "agelarge",

@@ -39,11 +39,11 @@ def command(
     session = Session.open(start)
     with session.surveying() as begun:
         from nixsecrets.cli.judged import check  # while others look at the files
-        from nixsecrets.cli.recall import recalling
+        from nixsecrets.cli.recall import comparing, recalling
         from nixsecrets.world import with_files
 
-        with recalling(session.repo) as recall:
+        with recalling(session.repo) as recall, comparing(session.repo) as compare:
             world = with_files(session.mapped(begun), begun)
-            removals = recall(world)
+            removals, older = recall(world), compare(world)
         form = "json" if as_json else form
-        return check(world, removals, source, start, form=form, strict=strict)
+        return check(world, removals, older, source, start, form=form, strict=strict)

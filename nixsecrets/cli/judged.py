@@ -30,6 +30,7 @@ MANY = 3  # stale files, from which on a rekey of all of them is what is meant
 def check(
     world: World,
     removals: Removals,
+    older: Sequence[Finding],
     source: Source,
     start: Path,
     *,
@@ -38,7 +39,7 @@ def check(
 ) -> int:
     """Print what differs from the map, and what configurations declare; exit code."""
     plan = with_problems(converge_plan(world), world)
-    plan = Plan.of(plan.steps, (*plan.problems, *removals.findings(world)))
+    plan = Plan.of(plan.steps, (*plan.problems, *removals.findings(world), *older))
     declared = declarations.report(world, source, start) if source.asked else None
     findings = [*stale_problems(plan.steps), *plan.problems]
     findings = sorted([*findings, *(declared.findings if declared else ())])

@@ -1,13 +1,14 @@
-"""What is remembered of removed keys: by the map, the git history, and this clone."""
+"""What the git history and this clone remember: removed keys, earlier versions."""
 
 import contextlib
 import datetime
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from nixsecrets.cli import ui
 from nixsecrets.errors import KeyFormatError, NixsecretsError, ProgramError
+from nixsecrets.findings import Finding
 from nixsecrets.keys.recipients import KeyId, Recipient, parse_recipient
 from nixsecrets.policy.pastkeys import PastMap, may_remove_a_key, read_past
 from nixsecrets.removals import Removal, Removals, newest, removals_between
@@ -16,9 +17,12 @@ from nixsecrets.repo.git import Git
 from nixsecrets.repo.history import (
     MAX_CHANGES,
     Change,
+    Replaced,
+    blob_id,
     file_log,
     is_shallow,
     read_changes,
+    recent_log,
 )
 from nixsecrets.repo.remembered import (
     Remembered,
@@ -28,10 +32,13 @@ from nixsecrets.repo.remembered import (
     Seen,
 )
 from nixsecrets.repo.tree import MAP_NAME, Repo
+from nixsecrets.rollback import rolled_back
 from nixsecrets.world import World
 
 Recall = Callable[[World], Removals]
 _LARGEST_MAP = 8 << 20  # bytes
+_LARGEST_FILE = 1 << 20
+_MOST_FILES = 2_000
 _WORTH_KEEPING = 0.05  # seconds of looking through the history
 
 
@@ -179,6 +186,45 @@ def _key(text: str) -> Recipient | None:
 def _id(text: str) -> KeyId | None:
     key = _key(text)
     return None if key is None else key.key_id
+
+
+# --- files that were put back ---------------------------------------------------------
+
+
+@contextlib.contextmanager
+def comparing(repo: Repo) -> Iterator[Callable[[World], list[Finding]]]:
+    """Start to look for older versions of secrets, and give the function that ends it.
+
+    It returns those that are the files of today.
+    """
+    git = repo.git
+    if git is None:
+        yield lambda _: []
+        return
+    with recent_log(repo.root) as log:
+        yield lambda world: _put_back(world, git, log())
+
+
+def _put_back(
+    world: World, git: Git, recent: Mapping[str, list[Replaced]]
+) -> list[Finding]:
+    paths = [path for path in recent if path in world.secrets][:_MOST_FILES]
+    if not paths:
+        return []
+    found: list[Finding] = []
+    with git.reader(limit=_LARGEST_FILE) as blob:
+        for path in paths:
+            data = world.repo.read_quickly(path, _LARGEST_FILE)
+            if data is None:
+                continue
+            versions = recent[path]
+            oid = blob_id(data, versions[0].blob)
+            if b"\r\n" in data and all(oid != one.blob for one in versions):
+                oid = blob_id(data.replace(b"\r\n", b"\n"), oid)  # core.autocrlf
+            with contextlib.suppress(ProgramError):  # a partial clone
+                one = rolled_back(path, data, oid, versions, blob)
+                found += [] if one is None else [one]
+    return found
 
 
 # --- what is written down ------------------------------------------------------------

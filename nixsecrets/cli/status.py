@@ -7,7 +7,7 @@ import click
 from nixsecrets.cli import show, ui
 from nixsecrets.cli.closely import with_problems
 from nixsecrets.cli.options import json_option
-from nixsecrets.cli.recall import recalling
+from nixsecrets.cli.recall import comparing, recalling
 from nixsecrets.cli.session import Session
 from nixsecrets.diff import converge_plan
 from nixsecrets.plan import Plan
@@ -28,11 +28,11 @@ def command(start: Path, *, as_json: bool) -> None:
       nixsecrets status --json | jq .steps
     """
     session = Session.open(start)
-    with recalling(session.repo) as recall:
+    with recalling(session.repo) as recall, comparing(session.repo) as compare:
         world = session.world()
-        removals = recall(world)
+        removals, older = recall(world), compare(world)
     plan = with_problems(converge_plan(world), world)
-    plan = Plan.of(plan.steps, (*plan.problems, *removals.findings(world)))
+    plan = Plan.of(plan.steps, (*plan.problems, *removals.findings(world), *older))
     if as_json:
         ui.answer(plan.to_json())
         return

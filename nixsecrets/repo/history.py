@@ -4,12 +4,15 @@ Reads commits that HEAD reaches, newest first, a bounded number of them; what a 
 says is not looked at here.
 """
 
+import datetime
+import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from nixsecrets.repo.git import Git
 from nixsecrets.repo.gitrun import failure, run, started
@@ -198,3 +201,51 @@ def read_changes(raw: bytes, *, since: bool) -> list[Change] | None:
             blobs = ("" if _NONE.fullmatch(blob) else blob for blob in (old, new))
             found.append(Change(commit, seconds, merge, *blobs))
     return found
+
+
+RECENT = 1_000
+"""Commits, in which versions of files are looked for that were put back."""
+
+
+class Replaced(NamedTuple):
+    """A version of a file, and the commit that replaced it, with its day.
+
+    Nothing replaced the version of the last commit, which is the first.
+    """
+
+    blob: str
+    commit: str
+    day: str
+
+
+@contextmanager
+def recent_log(folder: Path) -> Iterator[Callable[[], Mapping[str, list[Replaced]]]]:
+    """Start to read the recent versions of the files below `folder` that changed.
+
+    For the function to give, by path, each path's newest first; the paths of the
+    newest commits come first.  Along the first parents of HEAD: what merges brought is
+    theirs.  Without a commit there is none.
+    """
+    shown = ("--relative", "--format=tformat:%H %ct", f"--max-count={RECENT}")
+    only = ("--first-parent", "--diff-filter=M")
+    asked = (_NO_REPLACING, "log", *_LOG, *shown, *only, "HEAD", "--")
+    with started(asked, folder) as finished:
+        yield lambda: _replaced(finished().stdout)
+
+
+def _replaced(raw: bytes) -> dict[str, list[Replaced]]:
+    found: dict[str, list[Replaced]] = {}
+    for commit, seconds, changes in _compared(raw):
+        moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+        day = moment.date().isoformat()
+        for path, old, new in changes:
+            versions = found.setdefault(path, [Replaced(new, "", "")])
+            if old:
+                versions.append(Replaced(old, commit, day))
+    return found
+
+
+def blob_id(data: bytes, like: str) -> str:
+    """Return what git calls a content, in a repository that has the id `like`."""
+    kind = hashlib.sha256 if len(like) == 64 else hashlib.sha1
+    return kind(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
