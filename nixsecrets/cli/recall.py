@@ -39,6 +39,7 @@ Recall = Callable[[World], Removals]
 _LARGEST_MAP = 8 << 20  # bytes
 _LARGEST_FILE = 1 << 20
 _MOST_FILES = 2_000
+_MANY = 50  # changes of the map, which are not read twice
 _WORTH_KEEPING = 0.05  # seconds of looking through the history
 
 
@@ -91,9 +92,6 @@ def _looked(
     if changes and (seconds > _WORTH_KEEPING or len(changes) >= _MANY):
         _keep(git, clone, found)
     return _together(world, found, kept, _where(git, changes))
-
-
-_MANY = 50  # changes of the map
 
 
 def _where(git: Git, changes: Sequence[Change]) -> str:
