@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from nixsecrets.keys.forms import Backend
 from nixsecrets.plan import Action, Plan, Reason, Step
+from nixsecrets.policy.model import Reader
 from nixsecrets.render import secretsnix, sopsconfig
 from nixsecrets.render.blocks import newline_of, with_newlines_of
 from nixsecrets.render.ownconfig import for_sops
@@ -132,6 +133,53 @@ def rendered(world: World, steps: Collection[Step] = ()) -> dict[str, str]:
 def _rules_text(world: World, steps: Collection[Step], present: str | None) -> str:
     text = secretsnix.render(world.policy, age_paths(world, steps))
     return with_newlines_of(present, text)
+
+
+def keys_written(world: World, steps: Iterable[Step]) -> Iterator[Reader]:
+    """Yield the keys of the map that `steps` write into configurations.
+
+    A key that stands there already, at the same name, is not written.
+    """
+    for step in steps:
+        if step.text is None or step.path not in _configurations(world):
+            continue
+        before = set(_labelled(world.texts.get(step.path) or ""))
+        fresh = [line for line in _labelled(step.text) if line not in before]
+        for owner in world.map.owners:
+            for key in owner.keys:
+                forms = (key.text, key.converted().text)
+                if any(form in line for line in fresh for form in forms):
+                    yield Reader(owner.name, key)
+
+
+def drifted(before: World, plan: Plan) -> list[str]:
+    """Return the configurations in `plan` that differ from the map `before` it, too.
+
+    They are written as a whole, and so come in line with more than the plan is about.
+    """
+    planned = {step.path for step in plan.steps} & _configurations(before)
+    if not planned:
+        return []
+    texts = rendered(before).items()
+    return [p for p, text in texts if p in planned and text != before.texts.get(p)]
+
+
+def _configurations(world: World) -> set[str | None]:
+    return {world.map.sops_config, world.map.agenix_rules}
+
+
+def _labelled(text: str) -> Iterator[str]:
+    """Yield the lines, those of a list with the line that opens it.
+
+    secrets.nix writes several keys of one name as a list below the name.
+    """
+    label = ""
+    for line in text.splitlines():
+        if line.endswith("["):
+            label = line
+        elif line.strip().startswith("]"):
+            label = ""
+        yield f"{label}{line}"
 
 
 def age_paths(world: World, steps: Collection[Step] = ()) -> list[str]:

@@ -1,12 +1,13 @@
 """The plan: what is to be done, path by path, as a frozen value.
 
 Pure.  Same input, same plan, same bytes of JSON.  A plan carries its own safety rules
-(`Plan.revocations`, `Plan.lockouts`); asking about them is `cli`'s, carrying out is
-`apply`'s.  The only content a plan holds is the public text of generated files.
+(`Plan.unapproved`, `Plan.revocations`, `Plan.lockouts`); asking about them is `cli`'s,
+carrying out is `apply`'s.  The only content a plan holds is the public text of
+generated files.
 """
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -15,6 +16,9 @@ from nixsecrets.keys.foreign import ForeignKey
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import KeyId
 from nixsecrets.policy.model import Reader
+
+Pair = tuple[str, KeyId]
+"""A name and a key: what an operator approves."""
 
 
 class Action(StrEnum):
@@ -156,6 +160,20 @@ class Plan:
             and not _any_of(step.target, operator)
         ]
 
+    def unapproved(
+        self, approved: Collection[Pair], written: Iterable[Reader] = ()
+    ) -> tuple[Reader, ...]:
+        """Return the readers that the plan would trust and the operator has not seen.
+
+        Those are the ones it encrypts to, and `written`, whose keys it writes into
+        generated files.  `approved` are the pairs of name and key that this clone's
+        operator agreed to: the same key under another name is not one of them.
+        """
+        targets = {id(to): to for step in self.steps if (to := step.encrypted_to)}
+        every = [reader for to in targets.values() for reader in to]
+        found = {pair_of(reader): reader for reader in (*every, *written)}
+        return tuple(reader for pair, reader in found.items() if pair not in approved)
+
     def as_json(self) -> dict[str, object]:
         """Return the plan as `--json` shows it."""
         return {
@@ -167,9 +185,15 @@ class Plan:
             ],
         }
 
-    def to_json(self) -> str:
-        """Return `as_json` as text: sorted, one trailing newline."""
-        return json.dumps(self.as_json(), indent=2, ensure_ascii=True) + "\n"
+    def to_json(self, *, unapproved: Sequence[Mapping[str, object]] = ()) -> str:
+        """Return `as_json`, with keys to approve, as text with one trailing newline."""
+        found = self.as_json() | {"unapproved": list(unapproved)}
+        return json.dumps(found, indent=2, ensure_ascii=True) + "\n"
+
+
+def pair_of(reader: Reader) -> Pair:
+    """Return whose key a reader has, and which, in whatever form."""
+    return reader.name, reader.recipient.key_id
 
 
 def _any_of(readers: Iterable[Reader], keys: Collection[KeyId]) -> bool:

@@ -142,6 +142,7 @@ def look(show: Show) -> None:
     show.title("how things stand")
     show.run("status")
     show.run("check")
+    show.run("approve", "--list")
     show.run("why", "secrets/powerdns.yaml")
 
 

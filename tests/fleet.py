@@ -356,6 +356,8 @@ class Fleet:
         target.parent.mkdir(parents=True, exist_ok=True)
         data = content.encode() if isinstance(content, str) else content
         target.write_bytes(data)
+        if target.name == "nixsecrets.toml":
+            approve_keys(target.parent, self.env)
         return target
 
     def read(self, path: str) -> bytes:
@@ -457,6 +459,36 @@ class Fleet:
         done = self.run(*args, stdin=stdin)
         assert done.returncode == 0, f"{args}: {done.returncode}\n{done.stderr}"
         return done.stdout
+
+
+def forget_runs(root: Path) -> None:
+    """Remove what runs left in the staging folder, but for what the clone remembers."""
+    for place in (root / ".git/nixsecrets").glob("*"):
+        if place.is_dir() and place.name != "clone":
+            shutil.rmtree(place)
+        elif not place.is_dir():
+            place.unlink()
+
+
+def approve_keys(root: Path, env: Mapping[str, str]) -> None:
+    """Agree to every key of the map in `root`, as `nixsecrets approve --yes` does.
+
+    A map that cannot be read has none.
+    """
+    from nixsecrets import approvals
+    from nixsecrets.errors import NixsecretsError
+    from nixsecrets.policy.load import load
+    from nixsecrets.repo.clone import Clone
+    from nixsecrets.repo.tree import Repo
+
+    try:
+        found = load((root / "nixsecrets.toml").read_text(), "nixsecrets.toml")
+    except (NixsecretsError, UnicodeDecodeError):
+        return
+    readers = approvals.readers_of(found)
+    Clone.of(Repo.at(root), env).change(
+        lambda now: approvals.with_approved(now, readers, found, "2026-11-30")
+    )
 
 
 def make_fleet(

@@ -51,6 +51,7 @@ MAY_IMPORT["removals"] = {
     *("errors", "findings", "keys", "policy", "plan", "reports", "world"),
 }
 MAY_IMPORT["rollback"] = {"findings", "repo"}
+MAY_IMPORT["approvals"] = {"errors", "keys", "policy", "plan", "repo"}
 MAY_IMPORT["generated"] = MAY_IMPORT["problems"]
 MAY_IMPORT["diff"] = MAY_IMPORT["problems"] | {"problems", "steps", "generated"}
 MAY_IMPORT["flake"] = MAY_IMPORT["diff"] | {"diff", "repo"}
@@ -67,6 +68,7 @@ MAY_IMPORT["cli"] = {*MAY_IMPORT, "click", "rich"}
 PURE_LAYERS = {"errors", "regex", "splice", "findings", "reports", "policy", "render"}
 PURE_LAYERS |= {"plan", "steps", "problems", "generated", "diff", "vouch", "lint"}
 PURE_LAYERS |= {"removals", "rollback"}
+PURE_LAYERS |= {"approvals"}
 # Parsing of secret files is judgement too; these modules seal, open or run sops.
 DOING = {
     "agelarge",
@@ -320,6 +322,20 @@ def test_what_the_design_allows_is_not_complained_about(
     module: str, source: str
 ) -> None:
     assert violations(module, source) == []
+
+
+def test_what_is_written_is_asked_about_on_one_road() -> None:
+    """`init` writes what it has just shown; every other command goes by `walk`."""
+    appliers = {
+        path.relative_to(PACKAGE).as_posix()
+        for path in (PACKAGE / "cli").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if called(node) == "apply"
+    }
+    assert appliers == {"cli/adoption.py", "cli/init.py", "cli/road.py"}
+    road = (PACKAGE / "cli/road.py").read_text(encoding="utf-8")
+    walk = road[road.index("def walk(") :]
+    assert walk.index("agreed_keys(") < walk.index("apply(plan")
 
 
 def test_relative_imports_are_refused() -> None:

@@ -378,6 +378,7 @@ def test_the_json_of_a_plan_is_the_documented_one() -> None:
             },
         ],
         "problems": [{"path": "b", "code": "NS020", "message": "no rule names it"}],
+        "unapproved": [],
     }
 
 

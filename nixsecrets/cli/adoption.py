@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nixsecrets import approvals
 from nixsecrets.adopt.propose import Proposal, propose
 from nixsecrets.adopt.sources import Fleet, Sources, discovered, read_sources
 from nixsecrets.adopt.switch import Adoption, adoption
 from nixsecrets.apply import Tools, apply
-from nixsecrets.cli import show, ui
+from nixsecrets.cli import approval, show, ui
 from nixsecrets.cli.road import git_add
 from nixsecrets.cli.session import Session, unlock
 from nixsecrets.errors import UsageError
@@ -109,6 +110,8 @@ def _write(one: _Ready) -> tuple[Step, ...]:
     outcome = apply(one.adoption.plan, one.adoption.world, tools)
     for step in outcome.done:
         ui.say(f"wrote {posixpath.join(one.fleet.folder, step.path)}")
+    world = one.adoption.world
+    approval.remember(world.repo, approvals.readers_of(world.map), world.map)
     return outcome.done
 
 
@@ -136,6 +139,8 @@ def _names(proposal: Proposal) -> Iterator[str]:
         kind = f"{owner.kind}?" if owner.guessed else owner.kind
         also = f"; also called {', '.join(owner.also)}" if owner.also else ""
         yield f"  {owner.name:<{width}}  {kind:<5}  {owner.origin}{also}"
+        for key in owner.keys:
+            yield f"  {'':<{width}}         {key.kind} {approvals.fingerprint(key)}"
     if not proposal.owners:
         yield "  none; begin with: nixsecrets add-user NAME --key KEY"
     if any(owner.guessed for owner in proposal.owners):

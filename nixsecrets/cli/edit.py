@@ -116,6 +116,7 @@ class Editing:
         target = save.target(world, name)
         target = save.with_rule(world, target)
         self._report(world, target)
+        self._ask_keys(world, target)
         if rescue.kept(self.session.repo, os.environ, name):
             ui.warn(
                 f"an earlier text of {show.path_text(name)} was not saved",
@@ -134,6 +135,7 @@ class Editing:
         world = self.session.world()
         target = save.with_rule(world, save.target(world, kept.path))
         self._report(world, target)
+        self._ask_keys(world, target)
         draft = drafts.kept_draft(self.ring, kept)
         with drafts.desk() as desk:
             if draft.before != target.sha256:
@@ -169,6 +171,9 @@ class Editing:
             self.as_mapped = ui.asked(
                 "save it for the readers that the map says, instead of those it has?"
             )
+
+    def _ask_keys(self, world: World, target: Target) -> None:
+        save.ask_keys(world, target, self.options, as_mapped=self.as_mapped)
 
     def _plaintext(self, world: World, actual: Actual | None, folder: Path) -> bytes:
         if actual is None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
+from nixsecrets import approvals
 from nixsecrets.apply import Tools, apply
-from nixsecrets.cli import ui
+from nixsecrets.cli import approval, ui
 from nixsecrets.cli.adoption import Wish, adopt, found
 from nixsecrets.cli.keyargs import keys_from_file
 from nixsecrets.cli.road import git_add
@@ -133,6 +134,7 @@ def _start(
         outcome = apply(plan, world, Tools(Keyring(), unlock))
     for step in outcome.done:
         ui.say(f"wrote {step.path}")
+    approval.remember(repo, approvals.readers_of(world.map), world.map)
     ui.say(f"{user} reads every secret; next: nixsecrets add-host NAME --address …")
     git_add(session, outcome.done, stage=stage)
 

@@ -49,6 +49,7 @@ COMMANDS = {
     "hook": "stop a commit that holds a secret in the open",
     "explain": "say what a finding of check, lint or the hook means",
     "sync": "write .sops.yaml, secrets.nix and the lock from the map",
+    "approve": "agree, in this clone, to the keys that the map gives to names",
     "accept": "vouch for files whose readers cannot be told",
     "why": "explain one file: rule, readers wanted and found, who can open it",
     "recover": "finish or discard a run that was cut short",

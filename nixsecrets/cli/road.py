@@ -4,7 +4,9 @@ import posixpath
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from nixsecrets.cli import recall, show, ui
+from nixsecrets import approvals
+from nixsecrets.cli import approval, otherdrift, recall, show, ui
+from nixsecrets.cli.dryrun import show_dry
 from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.session import Session, keyring, unlock
 from nixsecrets.diff import (
@@ -12,14 +14,13 @@ from nixsecrets.diff import (
     content_step,
     context,
     damaged,
-    differing,
 )
 from nixsecrets.errors import DeclinedError, NixsecretsError, SecretFileError
 from nixsecrets.findings import Code, argument
 from nixsecrets.keys.recipients import KeyId
 from nixsecrets.plan import Action, Plan, Reason, Step
 from nixsecrets.policy.edit import retire
-from nixsecrets.policy.model import Retired
+from nixsecrets.policy.model import Reader, Retired
 from nixsecrets.problems import problems, winner_changes
 from nixsecrets.removals import Removal, Removals, describe
 from nixsecrets.secretfiles.state import Damaged
@@ -68,12 +69,15 @@ def change(
     if options.no_rekey:
         plan = without_secrets(plan)
     _ask_returning(returning, options)
+    carried = otherdrift.say_carried(before, plan)
     for name in sorted(after.policy.always_readers - before.policy.always_readers):
         ui.say(f"{name} joins `always`: the readers of every secret")
     if not options.dry_run:
         _warn_of_new(before, plan)
         if not options.allow_lockout:
             _ask_last_reader(before, after)
+    known = approvals.pairs(approval.memory(session.repo).read())
+    introduced = approvals.introduced(before.map, after.map, known)
     code = walk(
         session,
         after,
@@ -85,10 +89,12 @@ def change(
         broken=() if options.no_rekey else damaged(after, before),
         removals=removals,
         returning=returning,
+        introduced=introduced,
     )
     if not options.dry_run:
         recall.remember_removed(after, recall.left(before, after))
-        _also_differs(after, plan)
+        approval.follow(before, after, introduced)
+        otherdrift.say_left(after, plan, carried)
         tell_problems(plan)
     return code
 
@@ -119,12 +125,14 @@ def walk(
     broken: Collection[Damaged] = (),
     removals: Removals | None = None,
     returning: Sequence[tuple[str, Removal]] = (),
+    introduced: Collection[Reader] = (),
 ) -> int:
     """Show the plan, have it confirmed, apply it, tell what was done.
 
     `broken` are secrets that the command would change if they were whole.  `agreed`
     leaves out the question for what the command line itself asked for (a
-    secret that was just edited); taking access is asked about all the same.
+    secret that was just edited); taking access is asked about all the same, and so are
+    keys that this clone has not approved, but for those that the command `introduced`.
     """
     removals = recall.recall(world) if removals is None else removals
     agreed_to = {removal.key.key_id for _, removal in returning}
@@ -134,7 +142,7 @@ def walk(
         ui.warn(finding.message)
     if options.dry_run:
         _ask_returning(asked, options)
-        _show_dry(plan, options)
+        show_dry(plan, world, introduced, as_json=options.as_json)
         return 0
     if not plan.steps and not broken:
         ui.say("nothing to do")
@@ -143,6 +151,7 @@ def walk(
     if broken and not options.keep_going:
         raise _damage(broken)
     _ask_returning(asked, options)
+    approval.agreed_keys(plan, world, introduced, yes=options.yes)
     agree(plan, world, ring, options, named=named, agreed=agreed)
     recall.consent(world, [removal for _, removal in (*asked, *returning)])
     from nixsecrets.apply import Tools, apply
@@ -173,16 +182,6 @@ def _damage(broken: Collection[Damaged]) -> SecretFileError:
         "\n".join([f"nothing was changed: {what} cannot be read", *lines]),
         "restore them from git (git checkout -- FILE); --keep-going does the rest",
     )
-
-
-def _show_dry(plan: Plan, options: RoadOptions) -> None:
-    if options.as_json:
-        ui.answer(plan.to_json())
-        return
-    for line in show.plan_lines(plan):
-        ui.answer(line)
-    if not plan.steps:
-        ui.answer("nothing to do")
 
 
 def _show(plan: Plan, world: World) -> None:
@@ -383,12 +382,3 @@ def tell_problems(plan: Plan) -> None:
         rest = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
         what = ", ".join(paths[:3]) + rest
         ui.say(f"also needs a look: {what}; nixsecrets status")
-
-
-def _also_differs(world: World, plan: Plan) -> None:
-    """Say what other drift there is; it was left alone."""
-    planned = {s.path for s in plan.steps} | {s.origin for s in plan.steps}
-    others = differing(world, besides=planned)
-    if others:
-        files = show.counted(len(others), "file")
-        ui.say(f"also differs from the map: {files}; nixsecrets rekey")

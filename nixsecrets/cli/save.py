@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nixsecrets.apply import unlocked
 from nixsecrets.carryout import Bench, Content, decrypt
-from nixsecrets.cli import show, ui
+from nixsecrets.cli import approval, show, ui
 from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.road import walk
 from nixsecrets.cli.session import Session, unlock
@@ -165,6 +165,31 @@ def report(world: World, wanted: Target, *, as_mapped: bool = False) -> None:
         ui.say(f"{name} differs from its rule: {difference}; {kept}")
 
 
+def ask_keys(
+    world: World, wanted: Target, options: RoadOptions, *, as_mapped: bool = False
+) -> None:
+    """Have unapproved keys agreed to before a person types what they are to read.
+
+    Raises:
+        DeclinedError: they said no.
+    """
+    if options.yes or options.dry_run or not ui.has_terminal():
+        return  # the road asks, or answers, when it is walked
+    after, plan = _plan(world, wanted, wanted.actual, as_mapped=as_mapped)
+    approval.agreed_keys(plan, after, (), yes=False)
+
+
+def _plan(
+    world: World, wanted: Target, actual: Actual | None, *, as_mapped: bool
+) -> tuple[World, Plan]:
+    """Return the plan that writes a secret, and the world that it leads to."""
+    if wanted.rule is None:
+        return world, content_plan(world, wanted.name, actual, as_mapped=as_mapped)
+    after = wanted.world(world)
+    step = content_step(after, wanted.name, after.secrets.get(wanted.name))
+    return after, change_plan(world, after, instead=[step])
+
+
 def require_keys(name: str, backend: Backend) -> None:
     """Raise `UsageError` unless the file can have values with names."""
     if backend is Backend.AGE:
@@ -290,13 +315,8 @@ def save(
                 f"{show.path_text(name)} changed on the disk while it was edited",
                 "nothing was written",
             )
-        if wanted.rule is not None:
-            after = wanted.world(world)
-            step = content_step(after, name, after.secrets.get(name))
-            plan = change_plan(world, after, instead=[step])
-        else:
-            after, actual = world, now if isinstance(now, Actual) else None
-            plan = content_plan(world, name, actual, as_mapped=as_mapped)
+        actual = now if isinstance(now, Actual) else None
+        after, plan = _plan(world, wanted, actual, as_mapped=as_mapped)
         if wanted.plain is not None:  # it is there, and goes
             steps = (replace(s, before=before) for s in plan.steps if s.path == name)
             plan = Plan.of([*steps, *(s for s in plan.steps if s.path != name)])

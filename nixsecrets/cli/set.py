@@ -72,6 +72,7 @@ def command(
     if key is not None:
         save.require_keys(name, target.backend(world))
     save.report(world, target)
+    save.ask_keys(world, target, options)
     with given.value(
         session.repo,
         None if from_file is None else start / from_file,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from nixsecrets.cli import show, ui
+from nixsecrets.cli import approval, show, ui
 from nixsecrets.cli.closely import with_problems
 from nixsecrets.cli.options import json_option
 from nixsecrets.cli.recall import comparing, recalling
@@ -34,7 +34,9 @@ def command(start: Path, *, as_json: bool) -> None:
     plan = with_problems(converge_plan(world), world)
     plan = Plan.of(plan.steps, (*plan.problems, *removals.findings(world), *older))
     if as_json:
-        ui.answer(plan.to_json())
+        standing = approval.of_map(world, approval.recalled(world.repo))
+        unseen = [one.as_json() for one in standing if not one.approved]
+        ui.answer(plan.to_json(unapproved=unseen))
         return
     for line in show.drift_lines(plan):
         ui.answer(line)
@@ -48,3 +50,6 @@ def command(start: Path, *, as_json: bool) -> None:
         ui.say("nixsecrets sync writes the generated files")
     elif not plan.problems:
         ui.answer("everything is as the map says")
+    unapproved = approval.line_of_status(world)
+    if unapproved is not None:
+        ui.answer(unapproved)

@@ -2,7 +2,8 @@
 
 It lies in `nixsecrets/clone` below the git folder that all work trees share; without
 git in the user's state folder, by the map's real path.  `remembered` has its format.
-A file that is not ours alone says nothing, and is not written to.
+A file that is not ours alone says nothing, and is not written to; one that this person
+did not write (it came in an archive) approves nothing.
 """
 
 # ruff: noqa: PTH116, PTH118 (strings, as in `files`)
@@ -11,19 +12,26 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.repo import files, journal, locking, owned, userstate
 from nixsecrets.repo.git import STAGING_NAME
-from nixsecrets.repo.remembered import Remembered, parse, render
+from nixsecrets.repo.remembered import (
+    Remembered,
+    parse,
+    render,
+    taken_apart,
+    with_head,
+)
 from nixsecrets.repo.tree import MAP_NAME, Repo
 
 _FOLDER = "clone"
 _FILE = "remembered"
 _LOCK = "lock"
+_PURPOSE = b"remembered\0"
 _LARGEST = 16 << 20  # bytes; an approval takes some 200
 
 
@@ -38,6 +46,7 @@ class Clone:
     base: Path
     folders: tuple[str, ...]
     map_path: str
+    env: Mapping[str, str] = field(repr=False)
 
     @classmethod
     def of(cls, repo: Repo, env: Mapping[str, str]) -> Self:
@@ -45,9 +54,13 @@ class Clone:
         place = str(repo.root / MAP_NAME)
         if repo.git is not None:
             below = repo.relative_to_top(place)
-            return cls(repo.git.common, (STAGING_NAME, _FOLDER), below)
+            return cls(repo.git.common, (STAGING_NAME, _FOLDER), below, env)
         name = hashlib.sha256(os.fsencode(place)).hexdigest()[:32]
-        return cls(userstate.base(env), (STAGING_NAME, name), MAP_NAME)
+        try:
+            base = userstate.base(env)
+        except RuntimeError:  # nobody's home: nothing is remembered, or can be
+            base = Path(os.devnull)
+        return cls(base, (STAGING_NAME, name), MAP_NAME, env)
 
     @property
     def place(self) -> Path:
@@ -60,7 +73,7 @@ class Clone:
             if not os.path.lexists(self.place):
                 return Remembered()
             self._check_folders()
-            return parse(self._bytes(), self.map_path)
+            return self._parsed(self._bytes())
         except OSError as error:
             return Remembered(damage=os.strerror(error.errno or 0).lower())
         except _ObjectionError as error:
@@ -92,12 +105,25 @@ class Clone:
 
     def _write(self, edit: Callable[[Remembered], Remembered]) -> None:
         there = os.path.lexists(self.place)
-        now = parse(self._bytes(), self.map_path) if there else Remembered()
+        now = self._parsed(self._bytes()) if there else Remembered()
         if now.newer:
             raise _ObjectionError("a newer nixsecrets wrote it")
-        data = render(edit(now), self.map_path)
+        facts = render(edit(now), self.map_path)
+        mac = userstate.sign(self.env, _PURPOSE + facts)
+        if mac is None:
+            raise _ObjectionError("no key to sign it can be kept in your state folder")
+        data = with_head(facts, mac)
         if not there or data != self._bytes():
             files.write_durably(str(self.place), data)
+
+    def _parsed(self, data: bytes) -> Remembered:
+        """Return what a file says: only removals where somebody else wrote it."""
+        found = parse(data, self.map_path)
+        mac, facts = taken_apart(data)
+        if found.newer or userstate.is_signed(self.env, _PURPOSE + facts, mac):
+            return found
+        damage = found.damage or "you did not write it, or not on this machine"
+        return Remembered(removed=found.removed, damage=damage)
 
     def _bytes(self) -> bytes:
         """Return the content of the file, which must be ours alone."""

@@ -49,7 +49,7 @@ _ALWAYS = {
 # work tree, so that no attribute of the repository matters.
 _READS = frozenset(
     {
-        *("cat-file", "check-attr", "check-ignore", "config", "diff-index"),
+        *("blame", "cat-file", "check-attr", "check-ignore", "config", "diff-index"),
         *("diff-tree", "for-each-ref", "hash-object", "log", "ls-files", "ls-tree"),
         *("merge-base", "merge-file", "rev-list", "rev-parse", "var", "version"),
     }
@@ -62,8 +62,9 @@ _REFUSED = {
     "ls-files": {"-m", "--modified"},
     "config": {"-e", "--edit"},
 }
-_REQUIRED = {"diff-index": "--cached"}
+_REQUIRED = {"blame": "HEAD", "diff-index": "--cached"}
 _NO_PROGRAMS = ("--no-ext-diff", "--no-textconv")
+_NO_TEXTCONV = ("--no-textconv",)
 _DIFFS = frozenset({"diff-index", "diff-tree", "log"})
 
 # What any subcommand might start, whatever it is asked for.
@@ -134,8 +135,8 @@ def command_line(arguments: Sequence[str]) -> tuple[str, ...]:
         raise ValueError(f"git {name} may start a program: see docs/adr/0018")
     off = _OFF if name in _ASKED_FOR_HOOKS else (*_OFF, _NO_HOOKS)
     settings = [word for setting in off for word in ("-c", setting)]
-    diff = _NO_PROGRAMS if name in _DIFFS else ()
-    return ("git", *settings, *front, name, *diff, *rest)
+    quiet = _NO_PROGRAMS if name in _DIFFS else _NO_TEXTCONV if name == "blame" else ()
+    return ("git", *settings, *front, name, *quiet, *rest)
 
 
 def _started(

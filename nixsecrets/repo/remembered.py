@@ -1,11 +1,11 @@
 """What a clone remembers of a map, as values and as text; pure.
 
-JSON Lines: a head with the version, then a line for each fact, with its kind and the
-map that it is about (one repository may hold several).  Lines about other maps, and of
-kinds that a newer nixsecrets writes, are kept as they are.  A changed format of a kind
-gets a new kind.
+JSON Lines: a head with the version and a MAC over the rest, then a line for each fact,
+with its kind and the map that it is about (one repository may hold several).  Lines
+about other maps, and of kinds that a newer nixsecrets writes, are kept as they are.  A
+changed format of a kind gets a new kind.
 
-    {"nixsecrets-clone":1}
+    {"nixsecrets-clone":1,"mac":"…"}
     {"kind":"approved","map":"nixsecrets.toml","name":"bob","key":"ssh-ed25519 …",
      "fingerprint":"SHA256:…","date":"2026-11-30"}
     {"kind":"removed","map":"nixsecrets.toml","name":"brunnen","key":"ssh-ed25519 …",
@@ -20,7 +20,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
-_HEAD = {"nixsecrets-clone": 1}
+_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +110,9 @@ class Remembered:
 def parse(text: bytes, map_path: str) -> Remembered:
     """Read what is remembered of the map at `map_path`; never raises."""
     head, *lines = text.decode(errors="replace").removesuffix("\n").split("\n")
-    if _object(head) != _HEAD:
-        newer = isinstance((_object(head) or {}).get("nixsecrets-clone"), int)
+    version = (_object(head) or {}).get("nixsecrets-clone")
+    if version != _VERSION:
+        newer = isinstance(version, int)
         what = "a newer nixsecrets wrote it" if newer else "its first line is damaged"
         return Remembered(damage=what, newer=newer)
     facts: dict[Fact, None] = {}
@@ -144,7 +145,7 @@ def parse(text: bytes, map_path: str) -> Remembered:
 
 
 def render(found: Remembered, map_path: str) -> bytes:
-    """Return the text that `parse` reads back: sorted, each fact once."""
+    """Return the facts as text that goes below a head: sorted, each once."""
     lines = {*found.others}
     kept: tuple[tuple[str, Iterable[Fact]], ...] = (
         ("approved", found.approved),
@@ -156,7 +157,20 @@ def render(found: Remembered, map_path: str) -> bytes:
     for kind, facts in kept:
         for fact in facts:
             lines.add(_line({"kind": kind, "map": map_path, **_values(fact)}))
-    return "".join(f"{line}\n" for line in (_line(_HEAD), *sorted(lines))).encode()
+    return "".join(f"{line}\n" for line in sorted(lines)).encode()
+
+
+def with_head(facts: bytes, mac: str | None) -> bytes:
+    """Return the text of a file: its facts below a head that carries their MAC."""
+    head = {"nixsecrets-clone": _VERSION, "mac": mac}
+    return _line(head).encode() + b"\n" + facts
+
+
+def taken_apart(text: bytes) -> tuple[str, bytes]:
+    """Return the MAC ("" where there is none) and the facts of a file's text."""
+    head, _, facts = text.partition(b"\n")
+    mac = (_object(head.decode(errors="replace")) or {}).get("mac")
+    return mac if isinstance(mac, str) else "", facts
 
 
 def _values(fact: Fact) -> dict[str, str]:

@@ -24,7 +24,9 @@ def base(env: Mapping[str, str]) -> Path:
     Raises `RuntimeError` where the person has no home.
     """
     state = env.get("XDG_STATE_HOME", "")
-    return Path(state) if state.startswith("/") else Path.home() / ".local/state"
+    if state.startswith("/"):
+        return Path(state)
+    return Path(env.get("HOME") or Path.home()) / ".local/state"
 
 
 def sign(env: Mapping[str, str], data: bytes) -> str | None:

@@ -3,7 +3,6 @@
 import importlib
 import io
 import os
-import shutil
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from nixsecrets.repo.fsops import FileOps
 from nixsecrets.secretfiles import ageops, sopskey, sopsmeta, sopsops
 from nixsecrets.secretfiles.agefile import looks_like_age
 from nixsecrets.secretfiles.program import SopsProgram
-from tests.fleet import Fleet, make_fleet, ssh_key
+from tests.fleet import Fleet, forget_runs, make_fleet, ssh_key
 from tests.repo.helpers import in_child, installed
 
 RULES = """
@@ -78,7 +77,7 @@ class Sample:
             place.parent.mkdir(exist_ok=True, parents=True)
             if not place.exists():
                 place.write_bytes(data)
-        shutil.rmtree(self.fleet.root / ".git/nixsecrets", ignore_errors=True)
+        forget_runs(self.fleet.root)
 
     def snapshot(self) -> dict[str, bytes]:
         """Return every file of the tree."""

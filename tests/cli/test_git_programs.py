@@ -582,6 +582,7 @@ def _function(tree: ast.Module, node: ast.AST) -> str:
         ("diff", "HEAD"),
         ("status",),
         ("diff-files",),
+        ("blame", "--contents", "-", "--", "x"),
         ("diff-index", "HEAD"),
         ("cat-file", "--textconv", "HEAD:x"),
         ("hash-object", "--path=x", "--stdin"),

@@ -53,7 +53,7 @@ def fleet(ready: Fleet) -> Fleet:
     """A repository with a flake."""
     (ready.root / TARGET).write_text("{ }\n")
     ready.commit("a flake")
-    shutil.rmtree(ready.root / ".git/nixsecrets", ignore_errors=True)
+    shutil.rmtree(ready.root / ".git/nixsecrets")
     return ready
 
 

@@ -13,7 +13,9 @@ from tests.fleet import PROJECT, program, run_program
 
 TEXT = (PROJECT / "docs/ci.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"```(\w+)\n(.*?)```", TEXT, re.DOTALL)
-CALL = re.compile(r"nixsecrets ((?:hook|check|lint)[^>#`;]*?)\"?;?\s*(?:[>#].*)?$")
+CALL = re.compile(
+    r"nixsecrets ((?:hook|check|lint|set|approve)[^<>#`;]*?)\"?;?\s*(?:[<>#].*)?$"
+)
 
 
 def calls() -> list[str]:

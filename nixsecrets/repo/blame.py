@@ -1,0 +1,61 @@
+"""Which commit brought a line of a file, as HEAD has it."""
+
+import datetime
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from nixsecrets.errors import ProgramError
+from nixsecrets.repo.gitrun import run
+
+_SECONDS = 20.0
+
+
+class Origin(NamedTuple):
+    """The commit that a line comes from; author and subject are anybody's text."""
+
+    commit: str
+    author: str
+    date: str
+    subject: str
+
+
+def blame(folder: Path, name: str) -> list[tuple[str, Origin]]:
+    """Return each line of the file `name` in `folder` with the commit it comes from.
+
+    Nothing where HEAD has no such file, or where that takes too long.
+    """
+    flags = ("--line-porcelain", "--ignore-revs-file=")
+    arguments = ("blame", *flags, "HEAD", "--", name)
+    try:
+        result = run(arguments, folder, seconds=_SECONDS)
+    except ProgramError:
+        return []
+    if result.returncode != 0:
+        return []
+    return list(_origins(result.stdout.decode(errors="replace")))
+
+
+def _origins(porcelain: str) -> Iterator[tuple[str, Origin]]:
+    """Yield the text and the origin of each entry of `blame --line-porcelain`."""
+    head: dict[str, str] = {}
+    for line in porcelain.split("\n"):
+        if line.startswith("\t"):
+            who, what = head.get("author", ""), head.get("summary", "")
+            date = _day(head.get("author-time", ""))
+            yield line[1:], Origin(head["commit"], who, date, what)
+            head = {}
+        elif not head:
+            head["commit"] = line.partition(" ")[0]
+        else:
+            name, _, value = line.partition(" ")
+            head[name] = value
+
+
+def _day(seconds: str) -> str:
+    """Return the date (UTC) of a Unix time; a commit may claim any number."""
+    try:
+        made = datetime.datetime.fromtimestamp(int(seconds), datetime.UTC)
+    except (ValueError, OverflowError, OSError):
+        return "no date"
+    return made.date().isoformat()
