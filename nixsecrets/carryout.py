@@ -182,13 +182,12 @@ def _sops(job: Job, bench: Bench) -> sopsgrant.SopsSealed:
             path, _old(job), bench.identities, add=add, replace=replace
         )
     if content is None:
-        anew = step.reason is Reason.OPTIONS_CHANGED
         return sopsops.reencrypt(
             path,
             _old(job),
             bench.identities,
             job.recipients,
-            options=step.options if anew else None,
+            options=step.options,
             sops=bench.sops,
             workdir=bench.workdir,
         )

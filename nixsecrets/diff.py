@@ -21,7 +21,11 @@ from nixsecrets.plan import Action, Plan, Reason, Step
 from nixsecrets.policy.model import Desired, Reader
 from nixsecrets.problems import problems
 from nixsecrets.secretfiles.sniff import format_for
-from nixsecrets.secretfiles.sopsoptions import canonical_options
+from nixsecrets.secretfiles.sopsoptions import (
+    Options,
+    canonical_options,
+    selection_of,
+)
 from nixsecrets.secretfiles.state import Actual, Damaged
 from nixsecrets.steps import (
     Context,
@@ -196,7 +200,7 @@ def content_step(
         )
     wanted = {reader.recipient.key_id for reader in readers}
     had = {recipient.key_id for recipient in have}
-    options = _content_options(actual, want)
+    options = content_options(actual, want)
     kept = actual and {r.recipient for r in readers} == set(have)
     if as_mapped or (actual and canonical_options(options) != actual.options):
         kept = False
@@ -217,17 +221,19 @@ def content_step(
     )
 
 
-def _content_options(
-    actual: Actual | None, want: Desired | None
-) -> tuple[tuple[str, str | bool], ...]:
-    """Return the selection options to write with.
+def content_options(actual: Actual | None, want: Desired | None) -> Options:
+    """Return the selection options to write a content with.
 
-    Those of the rule where they changed since: new values must not be written open
-    that the rule wants encrypted.
+    Those of the rule where the file's are others: new values must not be written in
+    plaintext that the rule wants encrypted.  One that selects none wants them all.
     """
+    if want is None:
+        return actual.options if actual else ()
     if actual is None:
-        return want.rule.sops if want else ()
-    changed = wanted_options(actual, want) if want else None
+        return want.rule.sops
+    if selection_of(actual.options) and not selection_of(want.rule.sops):
+        return want.rule.sops
+    changed = wanted_options(actual, want)
     return actual.options if changed is None else changed
 
 

@@ -36,15 +36,18 @@ class Code(StrEnum):
     REFUSED = "NS012"
     UNUSABLE = "NS013"
     FOREIGN_READER = "NS014"
-    SOPS_REFUSES = "NS025"
     SHARED_KEY = "NS016"
+    DEFAULT_SUFFIX = "NS017"
+    SOPS_REFUSES = "NS025"
     UNMANAGED = "NS020"
     NO_SUCH_NAME = "NS021"
     HOST_READS_NOTHING = "NS022"
     USER_READS_NOTHING = "NS023"
     RETIRED_IN_USE = "NS024"
+    KEY_AGAIN = "NS026"
     REMOVED_READS = "NS027"
     ROLLED_BACK = "NS028"
+    OPEN_COMMENT = "NS029"
     RULE_MATCHES_NOTHING = "NS030"
     FOREIGN_RULE = "NS031"
     RULE_SHADOWED = "NS032"
@@ -160,8 +163,12 @@ CATALOGUE: Mapping[Code, Kind] = {
         _E,
         "`encrypted_regex` and its relatives are recorded in each file when it is made,"
         " and sops goes by the file, not by the rule. This file's options leave values"
-        " open that the rule wants encrypted.\n\n`nixsecrets rekey FILE` encrypts it"
-        " with the options of its rule.",
+        " or comments in plaintext that its rule wants encrypted. A rule without `sops`"
+        " options wants everything encrypted, except below keys that end in"
+        " `_unencrypted`, which is sops' own default.\n\n`nixsecrets rekey FILE`"
+        " encrypts the file with the options of its rule. If the values are meant to be"
+        " in plaintext, write the options into the rule: `sops = { encrypted_regex ="
+        ' "^db$" }`. Values that were pushed in plaintext are known: change them.',
     ),
     Code.PRIVATE_KEY: Kind(
         "private-key",
@@ -276,6 +283,17 @@ CATALOGUE: Mapping[Code, Kind] = {
         " encrypts.\n\n`nixsecrets rekey FILE` gives the file a key of its own; where"
         " the readers were not the same, change the value too.",
     ),
+    Code.DEFAULT_SUFFIX: Kind(
+        "default-suffix",
+        "a value is in plaintext because its key ends in _unencrypted",
+        _N,
+        "sops leaves values in plaintext below a key that ends in `_unencrypted`,"
+        " unless other selection options say otherwise; every file records this."
+        " Nothing is wrong if you named the key for that purpose.\n\nIf the value is"
+        " a secret, rename its key (`nixsecrets edit FILE`). If it is meant, write"
+        ' `sops = { unencrypted_suffix = "_unencrypted" }` into the rule: then it is no'
+        " longer reported.",
+    ),
     Code.UNMANAGED: Kind(
         "unmanaged",
         "a secret that no rule names",
@@ -345,6 +363,27 @@ CATALOGUE: Mapping[Code, Kind] = {
         " nobody meant it, put the newest version back: `git log -p -- FILE`, then `git"
         " checkout COMMIT -- FILE`. If it is meant, nothing has to be done: the warning"
         " goes when the value changes again.",
+    ),
+    Code.KEY_AGAIN: Kind(
+        "key-again",
+        "a sops file has a key twice",
+        _W,
+        "sops reads and encrypts both values, and programs disagree on which of them"
+        " counts: `sops set` and `sops --extract` take the first, most JSON readers the"
+        " last; in INI files sops itself drops the first.\n\nOpen the file and delete"
+        " one of the two: `nixsecrets edit FILE`.",
+    ),
+    Code.OPEN_COMMENT: Kind(
+        "open-comment",
+        "a comment in a sops file is not encrypted",
+        _E,
+        "sops encrypts comments as it encrypts values, by the selection options of the"
+        " file. A comment in plaintext was added without sops, or by a very old one,"
+        " and everybody with the repository can read it. Comments between the lines of"
+        " the metadata, and below the last key of an INI file, are never encrypted:"
+        " sops drops them when it next writes the file.\n\n`nixsecrets rekey FILE`"
+        " encrypts the comments where they are, and drops those that sops drops. If"
+        " there was a secret in one and it was pushed, change it.",
     ),
     Code.RULE_MATCHES_NOTHING: Kind(
         "rule-matches-nothing",
@@ -617,6 +656,8 @@ _FIXES: Mapping[Code, str] = {
     Code.LEFTOVER: "{git} rm --cached {file}",
     Code.NOT_A_FILE: "{git} rm --cached {file}",
     Code.STALE: "{nixsecrets} rekey {file}",
+    Code.KEY_AGAIN: "{nixsecrets} edit {file}",
+    Code.OPEN_COMMENT: "{nixsecrets} rekey {file}",
     Code.UNKNOWN: "{nixsecrets} rekey {file}",
     Code.FOREIGN_READER: "{nixsecrets} rekey {file}",
     Code.SHARED_KEY: "{nixsecrets} rekey {file}",

@@ -45,6 +45,7 @@ class Reason(StrEnum):
     OPTIONS_CHANGED = "options-changed"
     CONTENT = "content"
     RENAMED = "renamed"
+    PLAINTEXT = "plaintext"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ class Step:
     of a generated file (`write` only; None for the lock, whose hashes come last);
     `origin` is where a moved file comes from; `dropped` are the keys that are not age
     (PGP, KMS, Vault) which lose access: no reader that the map can name; `foreign`
-    says that the file there is none that nixsecrets wrote.
+    says that the file there is none that nixsecrets wrote; `seals` that values or
+    comments which are in plaintext will be encrypted.
     """
 
     path: str
@@ -73,6 +75,7 @@ class Step:
     armored: bool = False
     dropped: tuple[ForeignKey, ...] = ()
     foreign: bool = False
+    seals: bool = False
 
     @property
     def losers(self) -> tuple[str, ...]:
@@ -210,13 +213,16 @@ def _by_reader(pairs: Iterable[tuple[Reader, Step]]) -> dict[Reader, list[Step]]
 def stale_problems(steps: Iterable[Step]) -> Iterator[Finding]:
     """Yield, for `check`, each step as the finding it repairs.
 
-    The lock's step is one of its own only where it does not follow from another.
+    The lock's step is one of its own only where it does not follow from another.  What
+    a file has in plaintext, a close look at it names.
     """
     for step in steps:
         if step.action is Action.WRITE and step.text is None:
             continue
         if step.dropped and step.reason is Reason.REVOKED and not step.differs:
             continue  # they are a finding of their own (`problems`)
+        if step.reason is Reason.PLAINTEXT and not step.differs:
+            continue  # so are these
         fix = ""
         if step.foreign:
             fix = f"nixsecrets sync --overwrite {argument(step.path)}"
@@ -243,6 +249,8 @@ def describe(step: Step) -> str:
             parts.append("a key is there in the wrong form")
         case Reason.OPTIONS_CHANGED:
             parts.append("its selection options differ from the rule's")
+        case Reason.PLAINTEXT:
+            parts.append("values or comments in it are in plaintext")
         case Reason.SHARED_KEY:
             parts.append("it shares its symmetric key with a copy")
         case Reason.CONTENT if step.foreign:

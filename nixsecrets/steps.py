@@ -6,7 +6,7 @@ come out, `diff` applies this to whole worlds.
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 from nixsecrets.keys.book import KeyBook
@@ -17,7 +17,7 @@ from nixsecrets.keys.recipients import KeyId, Kind, Recipient
 from nixsecrets.plan import Action, Reason, Step
 from nixsecrets.policy.model import Desired, Reader
 from nixsecrets.secretfiles.sniff import SopsFormat, format_for
-from nixsecrets.secretfiles.sopsoptions import canonical_options
+from nixsecrets.secretfiles.sopsoptions import Options, canonical_options, selection_of
 from nixsecrets.secretfiles.state import Actual, Unknown
 
 
@@ -62,7 +62,9 @@ def shared_prints(files: Iterable[Actual]) -> frozenset[bytes]:
 def converge(actual: Actual, desired: Desired, context: Context) -> Step | None:
     """Return the step that makes `actual` what the map wants, None if it is."""
     options = wanted_options(actual, desired)
-    return _step(actual, desired.readers, options, context, drop=actual.others)
+    seal = _seals(actual, options)
+    drop = actual.others
+    return _step(actual, desired.readers, options, context, seal=seal, drop=drop)
 
 
 def settled(actual: Actual, desired: Desired, context: Context) -> bool:
@@ -97,10 +99,31 @@ def change(
     if isinstance(actual.state, Unknown):
         gained = _without(new, old)
         lost = tuple(_ids([*_without(old, new), *taken]).values())
-        return _step(actual, new, options, context, gained=gained, lost=lost)
+        step = _step(actual, new, options, context, gained=gained, lost=lost)
+        return _encrypting(step, actual, after)
     had = context.memory.ask(_joined, old, taken)
     target = context.memory.ask(_moved, actual.recipients, had, new, context.book)
-    return _step(actual, target, options, context)
+    return _encrypting(_step(actual, target, options, context), actual, after)
+
+
+def _encrypting(
+    step: Step | None, actual: Actual, after: Desired | None
+) -> Step | None:
+    """Return a step that leaves nothing in plaintext, where it re-encrypts anyway."""
+    if step is None or after is None or step.action is not Action.REENCRYPT:
+        return step
+    all_of_it = not selection_of(after.rule.sops)
+    options = wanted_options(actual, after) if all_of_it else None
+    seals = _seals(actual, options)
+    return replace(
+        step, options=step.options if options is None else options, seals=seals
+    )
+
+
+def _seals(actual: Actual, options: Options | None) -> bool:
+    """Tell whether a re-encryption with `options` encrypts what is in plaintext."""
+    left = actual.left_open
+    return left.comments or (left.weak and options is not None)
 
 
 def _taken(
@@ -235,9 +258,10 @@ def _compared(
 def _step(
     actual: Actual,
     target: Sequence[Reader],
-    options: tuple[tuple[str, str | bool], ...] | None,
+    options: Options | None,
     context: Context,
     *,
+    seal: bool = False,
     gained: tuple[Reader, ...] | None = None,
     lost: tuple[Reader, ...] = (),
     drop: tuple[ForeignKey, ...] = (),
@@ -257,23 +281,16 @@ def _step(
     separate = context.separate and not shared_keys(context).isdisjoint(
         actual.key_prints
     )
-    if apart.nothing and options is None and not (unknown or drop or separate):
+    other = seal or separate or bool(drop)
+    if apart.nothing and options is None and not (unknown or other):
         return None
     add, remove = apart.add, apart.remove
     if unknown:
         add = tuple(_ids(target).values()) if gained is None else gained
         remove = lost
-    differ = options is not None
     revoke = bool(remove or drop)
-    verdict = _verdict(
-        actual,
-        add,
-        apart,
-        context,
-        revoke=revoke,
-        options_differ=differ,
-        separate=separate,
-    )
+    anew = _anew(seal=seal, options=options is not None, separate=separate)
+    verdict = _verdict(actual, add, apart, context, revoke=revoke, anew=anew)
     if verdict is None:
         return None
     action, reason = verdict
@@ -289,7 +306,17 @@ def _step(
         options=options if options is not None else actual.options,
         armored=actual.armored,
         dropped=actual.others if action is Action.REENCRYPT else (),
+        seals=seal and action is Action.REENCRYPT,
     )
+
+
+def _anew(*, seal: bool, options: bool, separate: bool) -> Reason | None:
+    """Return why a file is re-encrypted though nobody loses it, None if it is not."""
+    if seal:
+        return Reason.PLAINTEXT
+    if options:
+        return Reason.OPTIONS_CHANGED
+    return Reason.SHARED_KEY if separate else None
 
 
 def _verdict(
@@ -299,18 +326,15 @@ def _verdict(
     context: Context,
     *,
     revoke: bool,
-    options_differ: bool,
-    separate: bool,
+    anew: Reason | None,
 ) -> tuple[Action, Reason] | None:
     """Return action and reason, first match wins (design: the table of actions)."""
     if isinstance(actual.state, Unknown):
         return Action.REENCRYPT, Reason.UNKNOWN
     if revoke:
         return Action.REENCRYPT, Reason.REVOKED
-    if options_differ:
-        return Action.REENCRYPT, Reason.OPTIONS_CHANGED
-    if separate:
-        return Action.REENCRYPT, Reason.SHARED_KEY
+    if anew is not None:
+        return Action.REENCRYPT, anew
     if add:
         return _granting(actual, add, context)
     if apart.doubled:
@@ -344,18 +368,19 @@ def _ids(readers: Iterable[Reader]) -> dict[KeyId, Reader]:
     return {reader.recipient.key_id: reader for reader in readers}
 
 
-def wanted_options(
-    actual: Actual, desired: Desired
-) -> tuple[tuple[str, str | bool], ...] | None:
-    """Return the rule's sops selection options where the file records others.
+def wanted_options(actual: Actual, desired: Desired) -> Options | None:
+    """Return the rule's sops options where the file records others.
 
-    None means: nothing to change (also where the rule names none: then a file keeps
-    what it was written with; and for a binary file, which has no values to select).
+    None means: nothing to change.  So it is for a binary file, which has no values to
+    select; and where the rule selects none, hence all, and the file's options leave
+    nothing in plaintext: it keeps what it was written with.
     """
     rule = desired.rule.sops
-    if actual.backend is not Backend.SOPS or not rule:
+    if actual.backend is not Backend.SOPS:
         return None
     if format_for(actual.path) is SopsFormat.BINARY:
         return None
+    if not rule:
+        return rule if actual.left_open.weak else None
     same = canonical_options(rule) == canonical_options(actual.options)
     return None if same else rule

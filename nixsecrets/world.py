@@ -76,8 +76,8 @@ class World:
         found: dict[object, tuple[Desired | None, list[Actual]]] = {}
         for file in self.secrets.values():
             want = self.policy.desired(file.path, file.backend)
-            shown = id(file.backend), id(file.state), file.options, file.refusal
-            key = (id(want), *shown, file.others)
+            same = id(want), id(file.backend), id(file.state), file.options
+            key = (*same, file.refusal, file.others, file.left_open)
             found.setdefault(key, (want, []))[1].append(file)
         return list(found.values())
 

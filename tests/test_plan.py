@@ -13,6 +13,7 @@ from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient, parse_recipient
 from nixsecrets.plan import Action, Plan, Reason, Step, describe
 from nixsecrets.policy.model import Desired, Reader, Rule
+from nixsecrets.secretfiles.sopsoptions import LeftOpen
 from nixsecrets.secretfiles.state import Actual, Exact, Stated, Unknown
 from nixsecrets.steps import Context, change, converge
 from tests.fleet import rsa_key, ssh_key
@@ -229,6 +230,54 @@ def test_options_of_a_rule_reach_the_files_that_record_others(
     assert (step is not None) is differs
     if step is not None:
         assert (step.action, step.reason) == (Action.REENCRYPT, Reason.OPTIONS_CHANGED)
+
+
+MAC_ONLY = {"mac_only_encrypted": True}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "weak", "rule", "wanted"),
+    [
+        (OPTIONS, False, {}, None),
+        (OPTIONS, True, {}, {}),
+        ({**OPTIONS, **MAC_ONLY}, True, {}, {}),
+        (MAC_ONLY, False, {}, None),
+        ({}, False, MAC_ONLY, MAC_ONLY),
+        (OPTIONS, True, MAC_ONLY, MAC_ONLY),
+        (OPTIONS, True, OPTIONS, None),
+    ],
+)
+def test_a_rule_without_options_wants_everything_encrypted(
+    recorded: dict[str, str | bool],
+    weak: bool,
+    rule: dict[str, str | bool],
+    wanted: dict[str, str | bool] | None,
+) -> None:
+    options = tuple(sorted(recorded.items()))
+    left = LeftOpen(weak=weak)
+    file = actual(SOPS, "alice", options=options, path="s/x.yaml", left_open=left)
+    want = desired(
+        SOPS, "alice", rule=dataclasses.replace(RULE, sops=tuple(rule.items()))
+    )
+    step = converge(file, want, CONTEXT)
+    assert (step and dict(step.options)) == wanted
+    if step and weak:
+        assert (step.action, step.reason) == (Action.REENCRYPT, Reason.PLAINTEXT)
+        assert step.seals
+
+
+def test_comments_in_plaintext_are_a_reason_to_re_encrypt_and_stop_no_grant() -> None:
+    left = LeftOpen(comments=True)
+    file = actual(SOPS, "alice", path="s/x.yaml", left_open=left)
+    step = converge(file, desired(SOPS, "alice"), CONTEXT)
+    assert step is not None
+    assert (step.action, step.reason) == (Action.REENCRYPT, Reason.PLAINTEXT)
+    before, after = desired(SOPS, "alice"), desired(SOPS, "alice", "stein")
+    granted = change(file, before, after, CONTEXT)
+    assert granted is not None
+    assert (granted.action, granted.seals) == (Action.GRANT, False)
+    removed = change(file, after, before, CONTEXT)
+    assert removed is None
 
 
 def test_options_of_a_rule_mean_nothing_to_a_binary_file() -> None:

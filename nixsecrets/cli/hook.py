@@ -10,7 +10,7 @@ import click
 
 from nixsecrets.cli import ui
 from nixsecrets.errors import NixsecretsError, ProgramError, UsageError, quoted
-from nixsecrets.findings import Finding
+from nixsecrets.findings import Finding, failing
 from nixsecrets.guard.judge import MAP_NAME, Judge, Scanner
 from nixsecrets.repo.changes import Change, Changes, Entry
 from nixsecrets.repo.git import Git
@@ -266,7 +266,7 @@ def _report(found: Sequence[tuple[str, Finding]], *, staged: bool) -> int:
             "nixsecrets: to commit all the same: git commit --no-verify"
             " (or SKIP=nixsecrets-guard)"
         )
-    return FINDINGS
+    return FINDINGS if failing(finding for _, finding in found) else 0
 
 
 def _work_tree(start: Path) -> Git:

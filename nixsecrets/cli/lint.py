@@ -7,14 +7,17 @@ from pathlib import Path
 import click
 
 from nixsecrets.cli import show, ui
+from nixsecrets.cli.closely import close_look
 from nixsecrets.cli.judged import FINDINGS, from_top, report
 from nixsecrets.cli.options import format_option
 from nixsecrets.cli.session import Session
-from nixsecrets.findings import Finding, failing
+from nixsecrets.findings import Code, Finding, failing
 from nixsecrets.lint.agenixrules import agenix_findings
 from nixsecrets.lint.maprules import map_findings
 from nixsecrets.lint.sopsfiles import config_findings, names_findings
 from nixsecrets.world import World, text_if_there
+
+_OF_OPTIONS = (Code.WEAK_OPTIONS, Code.DEFAULT_SUFFIX)
 
 
 @click.command("lint")
@@ -25,7 +28,8 @@ def command(start: Path, *, strict: bool, form: str) -> int:
     """Find what is odd in the map, .sops.yaml and secrets.nix.
 
     Rules that never decide, names that nothing uses, expressions that match more
-    than they seem to, fields that sops ignores.  Exit code 1 on errors.
+    than they seem to, fields that sops ignores, options that leave secrets in
+    plaintext.  Exit code 1 on errors.
 
     \b
     Examples:
@@ -55,6 +59,7 @@ def lint(world: World) -> list[Finding]:
     """Return what is odd in a repository."""
     names = world.repo.list_files()
     found = [*map_findings(world), *agenix_findings(world)]
+    found += (one for one in close_look(world) if one.code in _OF_OPTIONS)
     found += names_findings(world.map.sops_config, names)
     for name in names:
         if posixpath.basename(name) == ".sops.yaml" or name == world.map.sops_config:

@@ -14,6 +14,7 @@ from nixsecrets.cli.road import walk
 from nixsecrets.cli.session import Session, unlock
 from nixsecrets.diff import (
     change_plan,
+    content_options,
     content_plan,
     content_step,
     context,
@@ -37,11 +38,12 @@ from nixsecrets.secretfiles import (
     sopsone,
     sopsvalue,
 )
+from nixsecrets.secretfiles.sopsoptions import canonical_options
 from nixsecrets.secretfiles.sopsplace import At
 from nixsecrets.secretfiles.sopsvalue import Given
 from nixsecrets.secretfiles.state import Actual, NotSecret
 from nixsecrets.secretfiles.stream import LARGE, Spooled
-from nixsecrets.steps import converge, wanted_options
+from nixsecrets.steps import converge
 from nixsecrets.world import World, find_file, require_actual, text_if_there
 
 
@@ -141,7 +143,7 @@ def differs(world: World, actual: Actual) -> str | None:
 def options_change(world: World, actual: Actual) -> bool:
     """Tell whether the rule selects other values of a sops file than the file does."""
     want = desired(world, actual)
-    return want is not None and wanted_options(actual, want) is not None
+    return canonical_options(content_options(actual, want)) != actual.options
 
 
 def report(world: World, wanted: Target, *, as_mapped: bool = False) -> None:

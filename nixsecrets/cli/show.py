@@ -40,7 +40,8 @@ def _why(step: Step) -> str:
     if step.reason in {Reason.GRANTED, Reason.REVOKED, Reason.CONTENT} and (
         readers or step.action is Action.WRITE
     ):
-        return "(nixsecrets did not write it)" if step.foreign else " ".join(readers)
+        words = [*readers, *["(plaintext)"] * step.seals]
+        return "(nixsecrets did not write it)" if step.foreign else " ".join(words)
     return " ".join([*readers, f"({step.reason.value})"])
 
 

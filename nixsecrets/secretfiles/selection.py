@@ -9,14 +9,19 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from nixsecrets import regex
-from nixsecrets.secretfiles.sopscomments import Comment
-from nixsecrets.secretfiles.sopsmeta import SELECTION, Options
-from nixsecrets.secretfiles.sopsvalues import Leaf
+from nixsecrets.errors import SecretFileError
+from nixsecrets.keys.selection import SELECTION
+from nixsecrets.secretfiles.sniff import SopsFormat
+from nixsecrets.secretfiles.sopscomments import Comment, comments
+from nixsecrets.secretfiles.sopsoptions import LeftOpen, Options, selection_of, unusable
+from nixsecrets.secretfiles.sopsvalues import Leaf, leaves
 
 _ENCRYPTED = re.compile(
     r"ENC\[AES256_GCM,data:([A-Za-z0-9+/]++={0,2}),iv:([A-Za-z0-9+/]++={0,2}),"
     r"tag:([A-Za-z0-9+/]{22}==),type:(?:str|int|float|bool|bytes|time|comment)\]"
 )
+# a mark behind which there is something else than nothing, or what sops encrypted
+_OPEN_MARK = re.compile(rb"[#;][ \t]*+(?!ENC\[AES256_GCM,)[^\s]")
 Selector = Callable[[Leaf | Comment], bool]
 """Tells whether a value or a comment is to be encrypted."""
 
@@ -26,6 +31,33 @@ def open_values(values: Iterable[Leaf], selects: Selector) -> Iterator[Leaf]:
     for leaf in values:
         if not (leaf.empty or is_encrypted(leaf.value)) and selects(leaf):
             yield leaf
+
+
+def left_open(kind: SopsFormat, data: bytes, options: Options) -> LeftOpen:
+    """Tell what a file leaves in plaintext that re-encrypting it would encrypt.
+
+    Nothing where it cannot be read; then `whole.faults` says so.
+    """
+    chosen = selection_of(options)
+    if kind is SopsFormat.BINARY or not (chosen or _maybe_commented(kind, data)):
+        return LeftOpen()
+    usual = selector(())
+    # sops takes an expression that it cannot compile for one that matches nothing
+    own = (lambda _: False) if unusable(options) else selector(options)
+    try:
+        marks = [c for c in comments(kind, data) if not is_encrypted(c.text.strip())]
+        weak = bool(chosen) and (
+            any(usual(one) and not own(one) for one in marks)
+            or any(not own(leaf) for leaf in open_values(leaves(kind, data), usual))
+        )
+    except SecretFileError:
+        return LeftOpen()
+    return LeftOpen(any(open_comments(marks, own)), weak)
+
+
+def _maybe_commented(kind: SopsFormat, data: bytes) -> bool:
+    """Tell whether there may be a comment that is not encrypted."""
+    return kind is not SopsFormat.JSON and _OPEN_MARK.search(data) is not None
 
 
 def open_comments(found: Iterable[Comment], selects: Selector) -> Iterator[Comment]:

@@ -24,7 +24,7 @@ from nixsecrets.secretfiles import (
 from nixsecrets.secretfiles.program import SopsProgram
 from nixsecrets.secretfiles.sopsgrant import SopsSealed
 from nixsecrets.secretfiles.sopskey import data_key
-from nixsecrets.secretfiles.sopsmeta import SopsFile
+from nixsecrets.secretfiles.sopsmeta import SopsFile, SopsFormat
 from nixsecrets.secretfiles.sopsopen import decrypt_with_key
 from nixsecrets.secretfiles.sopsvalue import Given
 
@@ -52,6 +52,18 @@ def replace_values(
         SecretFileError: a path names no single value, or as `reencrypt`.
     """
     file = sopsmeta.parse(path, data)
+    if sopsops.chooses_others(file, options):
+        # first, for the file's own options may leave the new values in plaintext
+        made = sopsops.reencrypt(
+            path,
+            data,
+            identities,
+            recipients,
+            options=options,
+            sops=sops,
+            workdir=workdir,
+        )
+        return _with_values(file.format, made, given)
     key = data_key(file, identities)
     found = sopsone.placed(file, given)
     replaced = sopsengine.replaced(file, key, found, _now()) if found else None
@@ -62,13 +74,12 @@ def replace_values(
         new, kept = sopsone.set_by_sops(file, key, given, sops=sops, workdir=workdir)
         values = None
     same = sopsops.same_readers(file, recipients)
-    if rotate or not same or sopsops.chooses_others(file, options):
+    if rotate or not same:
         return sopsops.reencrypt(
             path,
             new,
             identities,
             recipients,
-            options=options,
             sops=sops,
             workdir=workdir,
         )
@@ -115,13 +126,17 @@ def create_with_value(
     made = sopsops.create(
         path, text, recipients, options=options, sops=sops, workdir=workdir
     )
+    return _with_values(kind, made, given)
+
+
+def _with_values(kind: SopsFormat, made: SopsSealed, given: Given) -> SopsSealed:
+    """Return a file that was just encrypted, with other values in it."""
     file = sopsmeta.parse_as(kind, made.data)
-    replaced = sopsengine.replaced(
-        file, made.data_key, sopsone.placed(file, given), _now()
-    )
+    found = sopsone.placed(file, given)
+    replaced = sopsengine.replaced(file, made.data_key, found, _now())
     if replaced is None:
         raise SecretFileError(
-            "a new file cannot be made with that name of a value",
+            "the values cannot be set by these names",
             "write the whole file: nixsecrets edit FILE",
         )
     return dataclasses.replace(

@@ -1,12 +1,31 @@
 """The options with which sops chooses what to encrypt, in a form to be compared."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from nixsecrets import regex
+from nixsecrets.keys.selection import SELECTION
+
+
+class LeftOpen(NamedTuple):
+    """What a file leaves in plaintext that re-encrypting it would encrypt.
+
+    `comments`: comments that its own options want encrypted, or that sops drops.
+    `weak`: values or comments that sops would encrypt but for the file's options.
+    """
+
+    comments: bool = False
+    weak: bool = False
+
 
 Options = tuple[tuple[str, str | bool], ...]
 
-_DEFAULT_OPTION = ("unencrypted_suffix", "_unencrypted")
+DEFAULT_OPTION = ("unencrypted_suffix", "_unencrypted")
+
+
+def selection_of(options: Iterable[tuple[str, str | bool]]) -> Options:
+    """Return the option that selects values, in canonical form; none: sops' default."""
+    return canonical_options(o for o in options if o[0] in SELECTION)
 
 
 def canonical_options(options: Iterable[tuple[str, str | bool]]) -> Options:
@@ -15,7 +34,7 @@ def canonical_options(options: Iterable[tuple[str, str | bool]]) -> Options:
     Sorted; what is empty, false or sops' own default (`unencrypted_suffix:
     _unencrypted`) is left out.
     """
-    kept = (o for o in options if o[1] and tuple(o) != _DEFAULT_OPTION)
+    kept = (o for o in options if o[1] and tuple(o) != DEFAULT_OPTION)
     return tuple(sorted(kept, key=lambda option: option[0]))
 
 

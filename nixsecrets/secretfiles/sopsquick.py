@@ -15,14 +15,20 @@ from nixsecrets.keys.memory import one_for_all
 from nixsecrets.keys.selection import SELECTION
 from nixsecrets.secretfiles.sniff import SopsFormat, format_for
 from nixsecrets.secretfiles.sopsentries import ENTRY, PAD, UsualEntries
-from nixsecrets.secretfiles.sopsoptions import Options, canonical_options, unusable
+from nixsecrets.secretfiles.sopsoptions import (
+    LeftOpen,
+    Options,
+    canonical_options,
+    unusable,
+)
 
 _B64 = r"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?+"
 _IV_AND_TAG = r"iv:[A-Za-z0-9+/]{43}=,tag:[A-Za-z0-9+/]{22}=="
 # AES-GCM keeps lengths: True and False, and the digits of 64 bits
 _BOOL, _INT = r"[A-Za-z0-9+/]{6}(?:==|[A-Za-z0-9+/]=)", r"[A-Za-z0-9+/=]{4,28}"
 _ENCRYPTED = (
-    rf"ENC\[AES256_GCM,data:(?:(?!,){_B64},{_IV_AND_TAG},type:(?:str|float|bytes|time)"
+    rf"ENC\[AES256_GCM,data:(?:(?!,){_B64},{_IV_AND_TAG},"
+    r"type:(?:str|float|bytes|time|comment)"
     rf"|{_INT},{_IV_AND_TAG},type:int|{_BOOL},{_IV_AND_TAG},type:bool)\]"
 )
 _MAC = (
@@ -33,7 +39,8 @@ _WHEN = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 _VERSION = r"\d+\.\d+\.\d+"
 _YAML_VALUES = re.compile(
     r"(?:[ ]*+(?:- )*+(?:(?:[A-Za-z_][\w./-]*+|\"[^\"\\\n]++\"):(?: |(?=\n)))?+"
-    rf"(?:{_ENCRYPTED}|\"\"|null)?+\n|[ ]*+#[^\n]*+\n|\n)*+"
+    rf"(?:{_ENCRYPTED}|\"\"|null)?+(?: #{_ENCRYPTED})?+\n"
+    rf"|[ ]*+#(?:{_ENCRYPTED})?+\n|\n)*+"
 )
 _FIELDS = (
     re.compile(rf"^    mac: {_MAC}$", re.MULTILINE),
@@ -108,13 +115,14 @@ class Shown(NamedTuple):
     """What a file shows of its readers: of each entry its label, its stanza's head.
 
     A head is a stanza's type and, for ssh keys, the tag of the key.  `whole` says that
-    all values are encrypted; False says nothing.
+    all values are encrypted, and all comments; False says nothing.
     """
 
     labels: tuple[bytes, ...]
     heads: tuple[bytes, ...]
     options: Options
     whole: bool
+    left_open: LeftOpen = LeftOpen()
 
 
 Look = tuple[Shown, tuple[bytes, ...]]
@@ -189,11 +197,18 @@ def look(path: str, data: bytes) -> Look | None:
     if len(stanzas) != len(found.encs):
         return None
     text = found.values.decode("utf-8", "surrogateescape")
+    whole = "ENC[" in text and _YAML_VALUES.fullmatch(text + "\n") is not None
+    open_there = LeftOpen()
+    if not whole:
+        from nixsecrets.secretfiles.selection import left_open  # which few files need
+
+        open_there = left_open(SopsFormat.YAML, data, found.options)
     shown = Shown(
         labels=tuple(found.labels),
         heads=tuple([stanza[1] for stanza in stanzas]),
         options=found.options,
-        whole="ENC[" in text and _YAML_VALUES.fullmatch(text + "\n") is not None,
+        whole=whole,
+        left_open=open_there,
     )
     tags = [stanza[2] for stanza in stanzas]
     return one_for_all(shown), (*tags, mac_print(found.mac))
@@ -258,6 +273,7 @@ def plainly_whole(kind: SopsFormat, text: str) -> bool:
     values, key, block = text.partition("\nsops:\n")
     return (
         bool(key)
+        and "#" not in block
         and _BLOCK.fullmatch(block) is not None
         and _YAML_VALUES.fullmatch(values + "\n") is not None
         and "ENC[" in values

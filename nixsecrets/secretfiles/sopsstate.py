@@ -20,7 +20,7 @@ from nixsecrets.secretfiles.agefile import AgeFile, Stanza
 from nixsecrets.secretfiles.agestate import describe, fits, shown
 from nixsecrets.secretfiles.sniff import no_sops
 from nixsecrets.secretfiles.sopsblock import refuse
-from nixsecrets.secretfiles.sopsoptions import unusable
+from nixsecrets.secretfiles.sopsoptions import LeftOpen, unusable
 from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret, Stated, Unknown
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def told(path: str, sha256: str, looked: sopsquick.Look) -> Actual | None:
         key_prints=tags,
         options=show.options,
         plainly_whole=show.whole,
+        left_open=show.left_open,
     )
 
 
@@ -93,6 +94,10 @@ def read_closely(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | 
         if not sopsmeta.looks_like_sops(path, data):
             return NotSecret(path, sha256, empty=not data)
         return Damaged(path, Backend.SOPS, sha256, error.message)
+    from nixsecrets.secretfiles.selection import left_open
+
+    usable = not unusable(file.options)
+    whole = usable and sopsquick.plainly_whole(file.format, file.text)
     return Actual(
         path=path,
         backend=Backend.SOPS,
@@ -102,8 +107,8 @@ def read_closely(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | 
         others=file.others,
         options=file.options,
         refusal=_refusal(file),
-        plainly_whole=not unusable(file.options)
-        and sopsquick.plainly_whole(file.format, file.text),
+        plainly_whole=whole,
+        left_open=LeftOpen() if whole else left_open(file.format, data, file.options),
     )
 
 

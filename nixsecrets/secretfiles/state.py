@@ -6,6 +6,7 @@ from typing import NamedTuple
 from nixsecrets.keys.foreign import ForeignKey
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient
+from nixsecrets.secretfiles.sopsoptions import LeftOpen
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class Actual(NamedTuple):
     `others` are the keys of the PGP, KMS and Vault entries of a sops file.
     `options` are the sops selection options that the file records.  `refusal` says why
     the file cannot be changed by us (several key groups, scrypt), else None.
+    `left_open` is what a sops file has in plaintext that re-encrypting would encrypt.
     `plainly_whole` says that a quick look found it whole; where it did not,
     `whole.faults` looks closely.
     """
@@ -64,6 +66,7 @@ class Actual(NamedTuple):
     armored: bool = False
     refusal: str | None = None
     plainly_whole: bool = False
+    left_open: LeftOpen = LeftOpen()
 
     @property
     def recipients(self) -> tuple[Recipient, ...]:

@@ -2,13 +2,13 @@
 
 The guard and `check` ask here.  age: the whole header, stanzas of known types with the
 sizes they have, a payload that can be one.  sops: complete metadata in every document,
-entries that are age files, and every value encrypted that the file's own options, or
-those of its rule, want encrypted.  Whoever wrote the file is not judged: somebody with
-the public keys can write a whole one.
+entries that are age files, and every value and comment encrypted that the file's own
+options, or those of its rule, want encrypted.  Whoever wrote the file is not judged:
+somebody with the public keys can write a whole one.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.findings import Code, Finding, foreign_reader
@@ -16,10 +16,11 @@ from nixsecrets.secretfiles import agefile, ageshape, sopsmeta, sopstypes
 from nixsecrets.secretfiles.selection import (
     Selector,
     is_encrypted,
-    open_values,
+    open_comments,
     selector,
 )
 from nixsecrets.secretfiles.sopsblock import Node, items, refuse, slot_of
+from nixsecrets.secretfiles.sopscomments import Comment, comments
 from nixsecrets.secretfiles.sopsjson import other_sops
 from nixsecrets.secretfiles.sopsmeta import (
     SELECTION,
@@ -28,7 +29,7 @@ from nixsecrets.secretfiles.sopsmeta import (
     SopsFormat,
     canonical_options,
 )
-from nixsecrets.secretfiles.sopsoptions import unusable
+from nixsecrets.secretfiles.sopsoptions import DEFAULT_OPTION, selection_of, unusable
 from nixsecrets.secretfiles.sopsstate import read_enc
 from nixsecrets.secretfiles.sopsvalues import Leaf, leaves
 
@@ -53,10 +54,12 @@ _FIELDS = frozenset(
 _KMS = ("kms", "gcp_kms", "hckms", "azure_kv", "hc_vault")
 
 
-def faults(path: str, data: bytes, *, wanted: Options = ()) -> Iterator[Finding]:
+def faults(
+    path: str, data: bytes, *, wanted: Options | None = None
+) -> Iterator[Finding]:
     """Yield what keeps an encrypted file (`looks_secret`) from being a whole secret.
 
-    `wanted` are the sops options of the file's rule, none if it names none.
+    `wanted` are the sops options of the file's rule, None where no rule names it.
     """
     try:
         if agefile.looks_like_age(data):
@@ -72,7 +75,6 @@ def faults(path: str, data: bytes, *, wanted: Options = ()) -> Iterator[Finding]
                 yield Finding(path, Code.REGEX_UNUSABLE, message)
                 return
             yield from _values(path, data, file, wanted)
-            yield from _weaker(path, file, wanted)
     except SecretFileError as error:
         message = error.message.removeprefix("the file ")
         yield Finding(path, Code.DAMAGED, message.removeprefix("the age file "))
@@ -170,35 +172,57 @@ def _bytes(base64: str) -> int:
 
 
 def _values(
-    path: str, data: bytes, file: SopsFile, wanted: Options
+    path: str, data: bytes, file: SopsFile, wanted: Options | None
 ) -> Iterator[Finding]:
-    """Yield a finding for each value in the open that should not be."""
+    """Yield a finding for what is in plaintext, but for what its rule leaves so."""
     values = [leaf for leaf in leaves(file.format, data) if not leaf.empty]
-    lying_open = [leaf for leaf in values if not is_encrypted(leaf.value)]
-    if not lying_open:
-        return
-    if len(lying_open) == len(values):
-        line = lying_open[0].line
+    marks = comments(file.format, data)
+    open_there = [leaf for leaf in values if not is_encrypted(leaf.value)]
+    open_marks = [one for one in marks if not is_encrypted(one.text.strip())]
+    if open_there and len(open_there) == len(values):
+        line = open_there[0].line
         yield Finding(path, Code.OPEN_VALUE, "no value in it is encrypted", line)
+    elif open_there or open_marks:
+        own, rule = _selectors(file, wanted)
+        for leaf in open_there:
+            if own(leaf):
+                yield Finding(path, Code.OPEN_VALUE, _names(leaf), leaf.line)
+        for one in open_comments(open_marks, own):
+            kind = ", which sops drops," if one.dropped else ""
+            message = f"a comment{kind} is not encrypted"
+            yield Finding(path, Code.OPEN_COMMENT, message, one.line)
+        left: list[Leaf | Comment] = [one for one in open_there if not own(one)]
+        left += [one for one in open_marks if not (one.dropped or own(one))]
+        yield from _weaker(path, file, wanted, [one for one in left if rule(one)])
+        if wanted is not None and _silent(wanted):
+            yield from _by_default(path, [one for one in open_there if not rule(one)])
         return
-    for leaf in open_values(lying_open, _selects(file, wanted)):
-        yield Finding(path, Code.OPEN_VALUE, _names(leaf), leaf.line)
+    yield from _weaker(path, file, wanted, [])
 
 
-def _selects(file: SopsFile, wanted: Options) -> Selector:
-    """Return what tells which values the file's or its rule's options select."""
-    if file.format is SopsFormat.BINARY:
-        return lambda leaf: bool(leaf)  # there is only the one, whatever the options
+def _selectors(file: SopsFile, wanted: Options | None) -> tuple[Selector, Selector]:
+    """Return what tells which values the file's options and its rule want encrypted.
+
+    A rule that selects none wants them all; where there is no rule, no more than the
+    file's options do.
+    """
+    if file.format is SopsFormat.BINARY:  # the only one, whatever the options
+        return (lambda leaf: bool(leaf)), (lambda leaf: bool(leaf))
     own = selector(file.options)
-    rule = selector(wanted) if _selecting(wanted) else own
-    return lambda leaf: own(leaf) or rule(leaf)
+    return own, own if wanted is None else selector(selection_of(wanted))
 
 
 def _names(leaf: Leaf) -> str:
-    """Say which value it is: by its keys, which sops leaves in the open."""
+    """Say which value it is."""
+    return f"{_name(leaf)} is not encrypted"
+
+
+def _name(leaf: Leaf | Comment) -> str:
+    """Return the keys of a value, which sops leaves in the open."""
+    if isinstance(leaf, Comment):
+        return "a comment"
     keys = ".".join(leaf.path)
-    shown = keys if keys.isprintable() and len(keys) <= 80 else "a value"
-    return f"{shown} is not encrypted"
+    return keys if keys.isprintable() and len(keys) <= 80 else "a value"
 
 
 def _selecting(options: Options) -> Options:
@@ -206,15 +230,40 @@ def _selecting(options: Options) -> Options:
     return canonical_options(kept)
 
 
-def _weaker(path: str, file: SopsFile, wanted: Options) -> Iterator[Finding]:
-    """Yield a finding where the file's options may leave open what its rule wants.
+def _weaker(
+    path: str,
+    file: SopsFile,
+    wanted: Options | None,
+    left: Sequence[Leaf | Comment],
+) -> Iterator[Finding]:
+    """Yield a finding where the file's options leave open what its rule wants.
 
-    Which of two regular expressions selects more cannot be told, so any that is not
-    the rule's counts as weaker, except for the options that encrypt everything.
+    Of a rule with options any that are not its own count: which of two regular
+    expressions selects more cannot be told.  Only those that encrypt everything do not.
     """
-    if not wanted or file.format is SopsFormat.BINARY:
+    if wanted is None or file.format is SopsFormat.BINARY:
+        return
+    if left:
+        more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        message = f"its selection options leave {_name(left[0])}{more} in plaintext"
+        yield Finding(path, Code.WEAK_OPTIONS, message, left[0].line)
         return
     recorded, rule = _selecting(file.options), _selecting(wanted)
-    if recorded and recorded != rule:
+    if rule and recorded and recorded != rule:
         message = "its selection options are not those of its rule"
         yield Finding(path, Code.WEAK_OPTIONS, message)
+
+
+def _silent(wanted: Options) -> bool:
+    """Tell whether a rule says nothing about which values are to be encrypted."""
+    return not any(name in SELECTION for name, _ in wanted)
+
+
+def _by_default(path: str, left: Sequence[Leaf]) -> Iterator[Finding]:
+    """Yield a note where a value is in plaintext because of sops' default suffix."""
+    _, suffix = DEFAULT_OPTION
+    found = [leaf for leaf in left if any(key.endswith(suffix) for key in leaf.path)]
+    if found:
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        message = f"{_name(found[0])}{more} is in plaintext: its key ends in {suffix}"
+        yield Finding(path, Code.DEFAULT_SUFFIX, message, found[0].line)

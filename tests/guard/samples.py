@@ -1,6 +1,8 @@
 """Real secrets of every kind, made once per process by the real programs."""
 
+import dataclasses
 import itertools
+import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,9 +10,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from nixsecrets.errors import SecretFileError
 from nixsecrets.guard import tree
 from nixsecrets.guard.judge import Judge
 from nixsecrets.keys.recipients import parse_recipient
+from nixsecrets.keys.selection import SELECTION
+from nixsecrets.secretfiles import sopsmeta
 from nixsecrets.secretfiles.program import SopsProgram
 from tests.fleet import age_key, rsa_key, sops_path, ssh_key
 from tests.secretfiles.agekeys import age_encrypts
@@ -168,15 +173,42 @@ class Memory:
         return (self.blobs[b.oid].data for b in blobs)
 
 
-def judged(files: list[Blob], rule: str = "") -> dict[str, set[str]]:
-    """Commit the files where everything must be encrypted; return codes by path."""
+def judged(files: list[Blob], rule: str | None = None) -> dict[str, set[str]]:
+    """Commit files that must be encrypted; return codes by path.
+
+    Each under a rule with the options that it records, if there is no other.
+    """
     owner = f'version = 1\nalways = ["a"]\n[users.a]\nkeys = ["{recipients()[0]}"]\n'
-    rule = f'[[secrets]]\npath = "**"\nreaders = ["a"]\n{rule}'
-    tree = Memory([Blob("nixsecrets.toml", (owner + rule).encode()), *files])
+    folders: dict[str, int] = {}
+    placed: dict[str, Blob] = {}
+    for blob in files:
+        options = _recorded(blob) if rule is None else rule
+        number = folders.setdefault(options, len(folders))
+        path = f"{number}/{blob.path}"
+        placed[path] = dataclasses.replace(blob, path=path)
+    rules = "".join(
+        f'[[secrets]]\npath = "{number}/**"\nreaders = ["a"]\n{options}\n'
+        for options, number in folders.items()
+    )
+    blobs = list(placed.values())
+    tree = Memory([Blob("nixsecrets.toml", (owner + rules).encode()), *blobs])
     found: dict[str, set[str]] = {}
-    for finding in Judge(tree).findings(files):
-        found.setdefault(finding.path, set()).add(finding.code.value)
+    for finding in Judge(tree).findings(blobs):
+        path = finding.path.partition("/")[2]
+        found.setdefault(path, set()).add(finding.code.value)
     return found
+
+
+def _recorded(blob: Blob) -> str:
+    """The line of a rule with the options that a file records, or sops' own."""
+    try:
+        options = dict(sopsmeta.parse(blob.path, blob.data).options)
+    except SecretFileError:
+        options = {}
+    if not options.keys() & set(SELECTION):
+        options["unencrypted_suffix"] = "_unencrypted"
+    values = (f"{name} = {json.dumps(value)}" for name, value in options.items())
+    return f"sops = {{ {', '.join(values)} }}"
 
 
 @cache

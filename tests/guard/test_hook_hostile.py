@@ -80,7 +80,8 @@ def test_the_line_ends_of_the_work_tree_do_not_matter(guarded: Fleet) -> None:
     guarded.git("config", "core.autocrlf", "true")
     for path in ("secrets/app.yaml", "nixsecrets.toml", "README"):
         text = guarded.read(path).replace(b"\n", b"\r\n")
-        guarded.write(path, text + b"# more\r\n" if path != "README" else text + b"x")
+        more = {"nixsecrets.toml": b"# more\r\n", "README": b"x"}.get(path, b"\r\n")
+        guarded.write(path, text + more)
     done = attempt(guarded, "commit", "-am", "windows")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "\r" not in guarded.git("show", "HEAD:secrets/app.yaml")

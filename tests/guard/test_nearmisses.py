@@ -438,7 +438,7 @@ def test_every_real_secret_passes() -> None:
 def test_what_formatters_do_to_yaml_is_no_fault() -> None:
     path, data = next(i for i in sops_files().items() if i[0].endswith("a.yaml"))
     assert not list(faults(path, data.replace(b"\n", b"\r\n")))
-    assert not list(faults(path, b"---\n# a note\n\n" + data + b"\n\n"))
+    assert not list(faults(path, b"---\n\n" + data + b"\n\n"))
     indented = re.sub(rb"(?m)^( +)", lambda m: m[1] * 2, data.split(b"\nsops:")[0])
     assert not list(faults(path, indented + b"\nsops:" + data.split(b"\nsops:")[1]))
 
@@ -454,8 +454,11 @@ def test_megabytes_that_sops_did_not_write_are_refused_at_once() -> None:
     [
         ("^plain$", "^plain$", set()),
         ("^plain$", "", set()),
-        ("^(plain|number)$", "^plain$", {"NS003", "NS004"}),
+        ("^(plain|number)$", "^plain$", {"NS004"}),
         ("^plain$", "^(plain|number)$", {"NS004"}),
+        ("", "^plain$", {"NS004", "NS017"}),
+        ("", ".", set()),
+        ("", "", {"NS017"}),
     ],
 )
 def test_options_of_file_and_rule_count_both(
@@ -464,6 +467,6 @@ def test_options_of_file_and_rule_count_both(
     from tests.guard import samples
 
     data = samples.sops_with(options)
-    text = f"sops = {{ encrypted_regex = '{rule}' }}\n"
+    text = f"sops = {{ encrypted_regex = '{rule}' }}\n" if rule else ""
     found = judged([Blob("a.yaml", data)], text)
     assert found.get("a.yaml", set()) == codes
