@@ -126,15 +126,30 @@ def read(text: str) -> tuple[JsonBlock, ...]:
     return (JsonBlock(text, sops.value, sops.start),)
 
 
-def document(text: str) -> Node:
+class Members(dict[str, Node]):
+    """The members of an object, by key the first; `again` has those after it."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        super().__init__()
+        self.again: list[tuple[str, Node]] = []
+
+    def in_order(self) -> list[tuple[str, Node]]:
+        """Return all of them as they stand in the text."""
+        return sorted([*self.items(), *self.again], key=lambda pair: pair[1].start)
+
+
+def document(text: str, *, repeats: bool = False) -> Node:
     """Read the whole document, the values outside of `sops` included.
+
+    With `repeats` an object may have a key more than once (`Members`), as for sops.
 
     Raises:
         SecretFileError: the text is not one JSON object, or gives a key twice.
 
     """
     try:
-        root = _tree(text, _skip(text, 0))
+        root = _tree(text, _skip(text, 0), repeats=repeats)
     except (ValueError, RecursionError, IndexError):
         refuse("is not valid JSON, or gives a key twice")
     if _skip(text, root.end) != len(text):
@@ -147,7 +162,9 @@ def _skip(text: str, at: int) -> int:
     return space.end() if space else at
 
 
-def _tree(text: str, at: int, *, only: str | None = None) -> Node:
+def _tree(
+    text: str, at: int, *, only: str | None = None, repeats: bool = False
+) -> Node:
     """Read the value at `at`; of an object only the member `only`, if that is given.
 
     Raises:
@@ -156,16 +173,16 @@ def _tree(text: str, at: int, *, only: str | None = None) -> Node:
     """
     match text[at]:
         case "{":
-            return _object(text, at, only)
+            return _object(text, at, only, repeats=repeats)
         case "[":
-            return _array(text, at)
+            return _array(text, at, repeats=repeats)
         case _:
             value, end = _scan(text, at)
             return Node(value, at, end)
 
 
-def _object(text: str, start: int, only: str | None) -> Node:
-    found: dict[str, Node] = {}
+def _object(text: str, start: int, only: str | None, *, repeats: bool) -> Node:
+    found = Members()
     at = _skip(text, start + 1)
     if text[at] == "}":
         return Node(found, start, at + 1)
@@ -178,24 +195,26 @@ def _object(text: str, start: int, only: str | None) -> Node:
             value, at = _scan(text, at)
             if other_sops(key) and isinstance(value, dict | list):
                 raise _OtherMetadataError
-        elif key in found:
+        elif key in found and not repeats:
             raise ValueError("duplicate key")
         else:
-            found[key] = _tree(text, at)
-            at = found[key].end
+            node = _tree(text, at, repeats=repeats)
+            if found.setdefault(key, node) is not node:
+                found.again.append((key, node))
+            at = node.end
         at = _skip(text, at)
         if text[at] == "}":
             return Node(found, start, at + 1)
         at = _skip(text, _expect(text, at, ","))
 
 
-def _array(text: str, start: int) -> Node:
+def _array(text: str, start: int, *, repeats: bool) -> Node:
     found: list[Node] = []
     at = _skip(text, start + 1)
     if text[at] == "]":
         return Node(found, start, at + 1)
     while True:
-        found.append(_tree(text, at))
+        found.append(_tree(text, at, repeats=repeats))
         at = _skip(text, found[-1].end)
         if text[at] == "]":
             return Node(found, start, at + 1)

@@ -65,7 +65,7 @@ def leaves(kind: SopsFormat, data: bytes, *, plaintext: bool = False) -> Iterato
     text = decoded(data)
     match kind:
         case SopsFormat.JSON | SopsFormat.BINARY:
-            yield from _members(Lines(text), sopsjson.document(text))
+            yield from _members(Lines(text), sopsjson.document(text, repeats=True))
         case SopsFormat.YAML:
             yield from _yaml(text, plaintext=plaintext)
         case SopsFormat.DOTENV:
@@ -81,7 +81,6 @@ def decoded(data: bytes) -> str:
 
     Raises:
         SecretFileError: it is not UTF-8, or starts as no file of sops does.
-
     """
     try:
         text = data.decode("utf-8")
@@ -113,9 +112,9 @@ def _members(lines: Lines, root: Node) -> Iterator[Leaf]:
     """Yield the values of a JSON document."""
     if not isinstance(root.value, dict):
         refuse("is not a mapping at its top")
-    for key, node in root.value.items():
-        if key != "sops":
-            yield from _plain((0, (key,)), node, lines)
+    for step, node in _children(root):
+        if step != "sops":
+            yield from _plain((0, (step,)), node, lines)
 
 
 def _plain(place: Place, node: Node, lines: Lines) -> Iterator[Leaf]:
@@ -130,6 +129,8 @@ def _plain(place: Place, node: Node, lines: Lines) -> Iterator[Leaf]:
 
 def _children(node: Node) -> Iterable[tuple[str | int, Node]]:
     """Return what a mapping or a list holds, by key or index."""
+    if isinstance(node.value, sopsjson.Members) and node.value.again:
+        return node.value.in_order()
     if isinstance(node.value, dict):
         return node.value.items()
     return enumerate(node.value) if isinstance(node.value, list) else ()
@@ -162,7 +163,7 @@ def roots(kind: SopsFormat, text: str) -> list[Node] | None:
 def _yaml(text: str, *, plaintext: bool) -> Iterator[Leaf]:
     if text.lstrip().startswith("{"):
         try:
-            root = sopsjson.document(text)
+            root = sopsjson.document(text, repeats=True)
         except SecretFileError:
             yield from _yaml_by_library(text, plaintext=plaintext)
             return
@@ -261,7 +262,6 @@ def composed_roots(text: str) -> list[Any]:
 
     Raises:
         SecretFileError: it is none.
-
     """
     from ruamel.yaml import YAML
 
@@ -288,7 +288,9 @@ def _composed(place: Place, node: Any, visits: Iterator[int]) -> Iterator[Leaf]:
         refuse("has YAML aliases, or a depth, that sops does not write")
     if node.id == "mapping":
         keys = [key.value for key, _ in node.value]
-        if not all(isinstance(key, str) for key in keys) or len(set(keys)) < len(keys):
+        # sops looks for repeated keys in the first document only
+        repeated = len(set(keys)) < len(keys) and not place[0]
+        if repeated or not all(isinstance(key, str) for key in keys):
             refuse("has a key twice, or one that is no text")
         for key, (_, value) in zip(keys, node.value, strict=True):
             below = _below(place, key)

@@ -30,6 +30,7 @@ from nixsecrets.secretfiles.sopsmeta import (
     canonical_options,
 )
 from nixsecrets.secretfiles.sopsoptions import DEFAULT_OPTION, selection_of, unusable
+from nixsecrets.secretfiles.sopsrepeats import repeated
 from nixsecrets.secretfiles.sopsstate import read_enc
 from nixsecrets.secretfiles.sopsvalues import Leaf, leaves
 
@@ -75,6 +76,9 @@ def faults(
                 yield Finding(path, Code.REGEX_UNUSABLE, message)
                 return
             yield from _values(path, data, file, wanted)
+            for names, line in repeated(file.format, data):
+                message = f"{_spelled(names)} is there twice"
+                yield Finding(path, Code.KEY_AGAIN, message, line)
     except SecretFileError as error:
         message = error.message.removeprefix("the file ")
         yield Finding(path, Code.DAMAGED, message.removeprefix("the age file "))
@@ -221,7 +225,11 @@ def _name(leaf: Leaf | Comment) -> str:
     """Return the keys of a value, which sops leaves in the open."""
     if isinstance(leaf, Comment):
         return "a comment"
-    keys = ".".join(leaf.path)
+    return _spelled(leaf.path)
+
+
+def _spelled(names: Sequence[str]) -> str:
+    keys = ".".join(names)
     return keys if keys.isprintable() and len(keys) <= 80 else "a value"
 
 
