@@ -135,14 +135,22 @@ class _Past:
         return data
 
 
-def find_exposed(world: World, history: History, blob: Read, opener: Open) -> Report:
+def find_exposed(
+    world: World,
+    history: History,
+    blob: Read,
+    opener: Open,
+    removed: Iterable[Retired] = (),
+) -> Report:
     """Return what retired keys could read, compared with today.
 
-    A retired key that somebody uses again is passed over.
+    Those of the map, and `removed` ones that it does not list.  A key that somebody
+    uses again is passed over.
     """
     past = _Past(history, blob)
     used = world.map.keys_in_use
-    retired = [one for one in world.map.retired if one.key.key_id not in used]
+    every = {one.key.key_id: one for one in (*removed, *world.map.retired)}
+    retired = [one for key_id, one in every.items() if key_id not in used]
     if not retired:
         return Report((), tuple(_foreign_notes(world)))
     lock = _past_lock(past) if any(not _tagged(r.key) for r in retired) else Lock()

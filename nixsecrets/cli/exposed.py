@@ -15,11 +15,13 @@ from nixsecrets.carryout import Bench
 from nixsecrets.cli import show, ui
 from nixsecrets.cli.checklist import key_lines
 from nixsecrets.cli.options import identity_option, json_option
+from nixsecrets.cli.recall import recall
 from nixsecrets.cli.session import Session, keyring, unlock
 from nixsecrets.errors import IdentityError, NixsecretsError
 from nixsecrets.exposed import Access, Exposure, Report, State, by_path
 from nixsecrets.exposed import find_exposed as find
 from nixsecrets.keys.identities import Identity, Keyring, Locked, PluginIdentity
+from nixsecrets.policy.model import Retired
 from nixsecrets.repo import private
 from nixsecrets.repo.history import LONGEST_BLOB, MAX_COMMITS, read_history
 from nixsecrets.secretfiles import pieces, sopsops
@@ -71,7 +73,11 @@ def command(
     with ExitStack() as stack, git.reader(limit=LONGEST_BLOB) as blob:
         opener = _Opener(world, keyring(identity), stack)
         history = read_history(git, session.repo.root, limit=max_commits)
-        report = find(world, history, blob, opener)
+        removed = [
+            Retired(one.name, one.key, one.date or None)
+            for one in recall(world).by_key.values()
+        ]
+        report = find(world, history, blob, opener, removed)
     shown = [e for e in report.exposures if e.open or everything]
     if as_json:
         ui.answer(_to_json(report, shown))

@@ -439,3 +439,17 @@ def test_without_git_there_is_no_answer(ready: Fleet) -> None:
     done = ready.run("exposed")
     assert done.returncode == 1
     assert "there is no git history" in done.stderr
+
+
+def test_a_key_that_left_the_map_by_hand_is_a_retired_one(ready: Fleet) -> None:
+    path = ready.root / "nixsecrets.toml"
+    owner = f'\n[hosts."stein"]\nkeys = ["{ready.public("stein")}"]\n'
+    text = path.read_text().replace(owner, "").replace('"schere", "stein"', '"schere"')
+    path.write_text(text)
+    ready.ok("rekey", "--yes", "--allow-revoke")
+    ready.commit("by hand")
+    assert "[[retired]]" not in path.read_text()
+    assert states(ready) == {
+        "secrets/dns.age": "unchanged",
+        "secrets/dns.yaml": "unchanged",
+    }
