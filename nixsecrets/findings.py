@@ -31,6 +31,7 @@ class Code(StrEnum):
     LEFTOVER = "NS006"
     ORDINARY_SECRET = "NS007"  # noqa: S105 - a code
     NOT_A_FILE = "NS008"
+    UNMERGED = "NS018"
     STALE = "NS010"
     UNKNOWN = "NS011"
     REFUSED = "NS012"
@@ -139,9 +140,10 @@ CATALOGUE: Mapping[Code, Kind] = {
         _E,
         "The file starts like a secret, but something is missing or broken: a header"
         " or an armor that is cut off, metadata without its MAC, a document without"
-        " metadata, an entry that is no age file.\n\nRestore it:"
-        " `git checkout HEAD -- FILE`. What was never committed is taken out again with"
-        " `git rm --cached FILE`, and must be written anew: `nixsecrets edit FILE`."
+        " metadata, an entry that is no age file.\n\nWhile a merge, a rebase or a"
+        " cherry-pick is not finished, the last commit has one side's value only: see"
+        " NS018. Otherwise restore it: `git checkout HEAD -- FILE`. What was never"
+        " committed is taken out again with `git rm --cached FILE`, and must be written anew: `nixsecrets edit FILE`."
         "\n\nAge files and sops' dotenv files do not survive CRLF line ends. Where git"
         " made them (`core.autocrlf`), the lines `*.age -text -merge` and"
         " `*.env -text` of `.gitattributes`, which `init` and `git-setup` write, keep"
@@ -154,8 +156,8 @@ CATALOGUE: Mapping[Code, Kind] = {
         "The file has sops metadata, but a value that its own selection options, or"
         " those of its rule, want encrypted stands there in the open. A text that only"
         " looks like `ENC[…]` counts as open.\n\nUsually somebody edited the file"
-        " without sops. Restore the file, and put the value in again:"
-        " `git checkout HEAD -- FILE && nixsecrets edit FILE`.",
+        " without sops. Restore the file, unless a merge is not finished (NS018), and"
+        " put the value in again: `git checkout HEAD -- FILE && nixsecrets edit FILE`.",
     ),
     Code.WEAK_OPTIONS: Kind(
         "weak-options",
@@ -207,6 +209,27 @@ CATALOGUE: Mapping[Code, Kind] = {
         " to a secret of this repository. A secret is a regular file.\n\nPut the"
         " encrypted file itself there, or let the link lead to a path that a rule"
         " names.",
+    ),
+    Code.UNMERGED: Kind(
+        "unmerged",
+        "a file that git could not merge",
+        _E,
+        "Both sides of a merge (rebase, cherry-pick, stash) changed the file, and git"
+        " waits for a decision; or its conflict markers were left in the file. Neither"
+        " side is lost until you run `git add FILE` or finish the merge. Taking one"
+        " side's file (`git checkout`, `git restore`) throws the other side's value"
+        " away, and nothing would show it.\n\nA secret: `nixsecrets edit FILE` opens"
+        " both sides, decrypted, as one text with markers where they differ; what you"
+        " save is encrypted to the readers that the map specifies. Then `git add FILE`."
+        " `nixsecrets cat --side ours FILE` and `--side theirs` print each side;"
+        " `nixsecrets set FILE` stores a whole new value. If one side deleted the file,"
+        " keep it with `git add FILE` or delete it with `git rm FILE`. If the markers"
+        " were added already, `git update-index --unresolve FILE` brings the conflict"
+        " back; if they were committed, `git show` the file in the commit's parents."
+        "\n\nThe map, and `.sops.yaml` where others' rules are in it: edit it, keep"
+        " what both sides added, delete the markers. What nixsecrets writes there, and"
+        " `secrets.nix` and the lock, follow from the map: once it is merged,"
+        " `nixsecrets sync`, then `git add FILE`.",
     ),
     Code.STALE: Kind(
         "stale-recipients",
@@ -652,6 +675,7 @@ _FIXES: Mapping[Code, str] = {
     Code.PLAINTEXT: "{nixsecrets} set {file} --from-file {file} --git-add",
     Code.DAMAGED: "{git} checkout HEAD -- {file}",
     Code.OPEN_VALUE: "{git} checkout HEAD -- {file} && {nixsecrets} edit {file}",
+    Code.UNMERGED: "{nixsecrets} edit {file} && {git} add {file}",
     Code.WEAK_OPTIONS: "{nixsecrets} rekey {file}",
     Code.LEFTOVER: "{git} rm --cached {file}",
     Code.NOT_A_FILE: "{git} rm --cached {file}",
@@ -668,6 +692,8 @@ _FIXES: Mapping[Code, str] = {
     Code.DECLARED_UNTRACKED: "{git} add {file}",
 }
 _UNSTAGE = _FIXES[Code.LEFTOVER]
+RESTORED = frozenset({Code.DAMAGED, Code.OPEN_VALUE})
+"""Mended with the last commit's version: not while git has another side at hand."""
 
 
 def fix_for(code: Code, path: str, folder: str = "", *, committed: bool = True) -> str:
@@ -677,8 +703,27 @@ def fix_for(code: Code, path: str, folder: str = "", *, committed: bool = True) 
     what was never `committed` cannot be restored from git.
     """
     template = _FIXES.get(code, "")
-    if not committed and "checkout" in template:
+    if not committed and code in RESTORED:
         template = _UNSTAGE
+    return _command(template, path, folder)
+
+
+def unmerged_fix(
+    path: str, folder: str = "", *, generated: bool = False, added: bool = False
+) -> str:
+    """Return what settles a conflict; `added`: git was told that it is settled.
+
+    Generated files are written from the map; `path` and `folder` are `fix_for`'s.
+    """
+    template = _FIXES[Code.UNMERGED]
+    if generated:
+        template = "{nixsecrets} sync && {git} add {file}"
+    elif added:
+        template = "{git} update-index --unresolve {file} && " + template
+    return _command(template, path, folder)
+
+
+def _command(template: str, path: str, folder: str) -> str:
     where = f" -C {argument(folder)}" if folder else ""
     return template.format(
         git=f"git{where}", nixsecrets=f"nixsecrets{where}", file=argument(path)

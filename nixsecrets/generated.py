@@ -121,9 +121,12 @@ def generated_steps(
 
 
 def rendered(world: World, steps: Collection[Step] = ()) -> dict[str, str]:
-    """Return the generated configurations as the map gives them, by path."""
+    """Return the generated configurations as the map gives them, by path.
+
+    Where a merge left its markers between what others wrote, a person comes first.
+    """
     texts: dict[str, str] = {}
-    if (config := world.map.sops_config) is not None:
+    if (config := world.map.sops_config) is not None and world.config_readable:
         texts[config] = sopsconfig.render(world.map, world.texts.get(config))
     if (rules := world.map.agenix_rules) is not None:
         texts[rules] = _rules_text(world, steps, world.texts.get(rules))

@@ -21,6 +21,7 @@ from nixsecrets.world import MAP_NAME, World
 def problems(world: World) -> list[Finding]:
     """Return what a person should look at and no step repairs."""
     return [
+        *_conflicts(world),
         *_other_problems(world),
         *_secret_problems(world),
         *_shared_key_problems(world),
@@ -29,9 +30,16 @@ def problems(world: World) -> list[Finding]:
     ]
 
 
+def _conflicts(world: World) -> Iterator[Finding]:
+    for path, conflict in world.conflicts.items():
+        yield Finding(path, Code.UNMERGED, conflict.message, conflict.line)
+
+
 def _other_problems(world: World) -> Iterator[Finding]:
     """Yield what is no whole secret, and should be one."""
     for path, found in world.files.items():
+        if path in world.conflicts:
+            continue
         if isinstance(found, NotSecret):
             yield from _plaintext(world, found)
         elif isinstance(found, Damaged):
@@ -139,7 +147,9 @@ def _winner_problems(world: World) -> Iterator[Finding]:
     """Yield the sops files of ours that a foreign creation rule wins."""
     config = world.map.sops_config
     text = world.texts.get(config) if config is not None else None
-    if config is None or text is None or sopsconfig.only_ours(text):
+    if config is None or text is None or not world.config_readable:
+        return
+    if sopsconfig.only_ours(text):
         return
     decide = sopsconfig.Winners(text, config)
     faults: dict[str, str | None] = {}

@@ -47,3 +47,23 @@ def require_value(
             "the edited text would not mean what was asked for; nothing was written",
             "make this change by hand, in an editor",
         )
+
+
+def conflict_line(data: bytes) -> int:
+    """Return the line at which git's conflict markers begin in a text, 0 for none.
+
+    Linear: each of the three marks is looked for behind the one before it.
+    """
+    at = 0
+    first = -1
+    for mark in (b"<<<<<<< ", b"=======", b">>>>>>> "):
+        while True:
+            at = data.find(mark, at)
+            if at < 0:
+                return 0
+            if at == 0 or data[at - 1 : at] == b"\n":
+                break
+            at += 1
+        first = at if first < 0 else first
+        at += len(mark)
+    return data.count(b"\n", 0, first) + 1

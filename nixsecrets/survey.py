@@ -6,13 +6,14 @@ without a look (large, unreadable, spelled otherwise) is left to be read with ca
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nixsecrets.policy.names import LOCK_NAME, no_secret
 from nixsecrets.repo import processes
 from nixsecrets.repo.tree import MAP_NAME, Repo
+from nixsecrets.repo.unmerged import Stages
 
 if TYPE_CHECKING:
     from nixsecrets.secretfiles.looks import Look
@@ -36,6 +37,7 @@ class Survey:
     map: bytes
     lock: bytes | None
     looks: "Callable[[], Iterator[tuple[str, Look | None]]]"
+    unmerged: Mapping[str, Stages]
 
 
 @contextlib.contextmanager
@@ -45,10 +47,10 @@ def begun(repo: Repo) -> Iterator[Survey]:
     Raises `NixsecretsError` where map or lock cannot be read.
     """
     texts = repo.read(MAP_NAME), repo.read_if_there(LOCK_NAME)
-    with repo.naming() as listed:
+    with repo.naming() as listed, repo.unmerging() as unmerged:
         from nixsecrets.secretfiles.looks import look  # while git lists them
 
-        names = listed()
+        names, stages = listed(), unmerged()
 
     def look_at(share: Sequence[str]) -> "list[Look | None]":
         # a rule may name one that is left out; then it is read with care
@@ -64,4 +66,4 @@ def begun(repo: Repo) -> Iterator[Survey]:
             for _, share, made in results():
                 yield from zip(share, processes.kept(made), strict=True)
 
-        yield Survey(repo.on_disk(names), *texts, looks)
+        yield Survey(repo.on_disk(names), *texts, looks, stages)

@@ -9,9 +9,9 @@ import gc
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
-from nixsecrets import survey
+from nixsecrets import splice, survey
 from nixsecrets.errors import SecretFileError
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.recipients import Recipient
@@ -20,10 +20,11 @@ from nixsecrets.policy.model import Desired, RecipientMap
 from nixsecrets.policy.names import LOCK_NAME as LOCK_NAME
 from nixsecrets.policy.resolve import Policy
 from nixsecrets.render.lock import Lock
-from nixsecrets.repo import processes
+from nixsecrets.repo import processes, unmerged
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.tree import MAP_NAME as MAP_NAME
 from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.unmerged import NO_STAGES, OURS, THEIRS, Stages
 from nixsecrets.secretfiles import agefile, agequick, agestate, sopsquick, sopsstate
 from nixsecrets.secretfiles.looks import Look, Plain
 from nixsecrets.secretfiles.sniff import looks_like_age, looks_secret
@@ -34,6 +35,22 @@ from nixsecrets.survey import Survey
 ATTRIBUTES = ".gitattributes"
 
 Found = Actual | Damaged | NotSecret
+
+
+class Conflict(NamedTuple):
+    """A file that is not merged yet: what is said of it, and its versions in git.
+
+    `stages` is empty where only the markers in the file tell (at `line`).
+    """
+
+    message: str
+    stages: Stages = NO_STAGES
+    line: int = 0
+
+    @property
+    def both(self) -> bool:
+        """Whether both sides have a version of the file."""
+        return {OURS, THEIRS} <= self.stages.keys()
 
 
 @dataclass(frozen=True)
@@ -51,6 +68,7 @@ class World:
     lock: Lock = field(repr=False)
     files: Mapping[str, Found] = field(repr=False)
     texts: Mapping[str, str | None] = field(repr=False)
+    conflicts: Mapping[str, Conflict] = field(default_factory=dict, repr=False)
 
     @cached_property
     def policy(self) -> Policy:
@@ -80,6 +98,12 @@ class World:
             key = (*same, file.refusal, file.others, file.left_open)
             found.setdefault(key, (want, []))[1].append(file)
         return list(found.values())
+
+    @property
+    def config_readable(self) -> bool:
+        """Whether `.sops.yaml` can be read: not with conflict markers in it."""
+        text = self.texts.get(self.map.sops_config or "")
+        return text is None or not splice.conflict_line(text.encode(errors="replace"))
 
     def key_in_map(self, recipient: Recipient) -> Recipient:
         """Return a reader's key as the map spells it (the ssh form of a host's)."""
@@ -186,10 +210,56 @@ def with_files(world: World, begun: Survey) -> World:
     """
     with _no_collecting():
         files = _told_all(world, begun.paths, begun.looks())
-    found = replace(world, files=files)
+    conflicts = _conflicts(world, files, begun)
+    files |= {
+        path: Damaged(path, file.backend, file.sha256, conflicts[path].message)
+        for path, file in files.items()
+        if path in conflicts and not isinstance(file, NotSecret)
+    }
+    found = replace(world, files=files, conflicts=conflicts)
     # from the same map and lock: what they know of the paths by now is kept
     vars(found).update(policy=world.policy, book=world.book)
     return found
+
+
+def _conflicts(
+    world: World, files: Mapping[str, Found], begun: Survey
+) -> dict[str, Conflict]:
+    """Return what git has not merged, and what holds its conflict markers."""
+    found: dict[str, Conflict] = {}
+    if begun.unmerged and world.repo.git is not None:
+        names = unmerged.sides(world.repo.git)
+        for path, stages in begun.unmerged.items():
+            found[path] = Conflict(_both_sides(stages, names), stages)
+    marked = {p: t.encode(errors="replace") for p, t in world.texts.items() if t}
+    for path, file in files.items():
+        # as a whole secret none can hold them
+        broken = isinstance(file, Damaged) or (
+            isinstance(file, NotSecret) and _must_be_secret(world.policy, path)
+        )
+        if broken and path not in found:
+            marked[path] = world.repo.read(path)
+    for path, data in marked.items():
+        line = splice.conflict_line(data)
+        if line and path not in found:
+            found[path] = Conflict("holds git's conflict markers", line=line)
+    return found
+
+
+def _must_be_secret(policy: Policy, path: str) -> bool:
+    won = policy.winning(path)
+    return won is not None and not won[0].plaintext_allowed
+
+
+def _both_sides(stages: Stages, names: unmerged.Sides) -> str:
+    ours, theirs = f"{names.ours} (ours)", f"{names.theirs} (theirs)"
+    if OURS not in stages:
+        what = f"{theirs} changed it, {ours} has it no more"
+    elif THEIRS not in stages:
+        what = f"{ours} changed it, {theirs} has it no more"
+    else:
+        what = f"{ours} and {theirs} both changed it"
+    return f"git could not merge it: {what}"
 
 
 def read_text(repo: Repo, path: str) -> str:
@@ -330,10 +400,18 @@ def require_actual(world: World, path: str) -> Actual:
     """
     found = find_file(world, path)
     match found:
+        case Damaged() if path in world.conflicts:
+            raise SecretFileError(
+                f"{path}: {found.reason}",
+                "nixsecrets edit FILE opens both sides as one text; nixsecrets cat"
+                " --side ours FILE and --side theirs print each",
+            )
         case Actual():
             return found
         case Damaged():
-            raise SecretFileError(f"{path}: {found.reason}", "restore it from git")
+            raise SecretFileError(
+                f"{path}: {found.reason}", "nixsecrets check says how to restore it"
+            )
         case NotSecret():
             raise SecretFileError(f"{path}: is not encrypted")
         case None:

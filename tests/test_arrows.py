@@ -38,9 +38,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hosts": {"errors", "keys", "paramiko"},
     "guard": {
         *("errors", "findings", "keys", "policy", "secretfiles", "detect_secrets"),
+        "splice",
     },
     "survey": {"errors", "policy", "repo", "secretfiles"},
-    "world": {"errors", "keys", "policy", "secretfiles", "render", "repo", "survey"},
+    "world": {
+        *("errors", "keys", "policy", "secretfiles", "splice", "render", "repo"),
+        "survey",
+    },
     "problems": {
         *("errors", "findings", "keys", "policy", "secretfiles", "render", "plan"),
         *("steps", "world"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from nixsecrets.carryout import Bench
-from nixsecrets.cli import save, show, ui
+from nixsecrets.cli import save, show, sides, ui
 from nixsecrets.cli.options import identity_option, value_option
 from nixsecrets.cli.paths import relative
 from nixsecrets.cli.session import Session, keyring
@@ -30,6 +30,11 @@ from nixsecrets.world import World, require_actual
     metavar="FILE",
     help="Write it to a file, mode 0600, instead of stdout.",
 )
+@click.option(
+    "--side",
+    type=click.Choice(list(sides.STAGES)),
+    help="Of a file that git could not merge: the version of one side.",
+)
 @identity_option
 @click.pass_obj
 def command(
@@ -38,6 +43,7 @@ def command(
     key: str | None,
     output: Path | None,
     identity: tuple[Path, ...],
+    side: str | None,
 ) -> None:
     """Print what a secret holds, exactly: nothing is added, no final newline either.
 
@@ -46,10 +52,20 @@ def command(
       nixsecrets cat secrets/wifi.age
       nixsecrets cat secrets/powerdns.yaml --key powerdns/api-key
       nixsecrets cat secrets/tls.age --output /run/tls.key
+      nixsecrets cat --side theirs secrets/wifi.age    # while it is not merged
     """
     session = Session.open(start)
     world = session.world()
-    actual = require_actual(world, relative(session.repo, start, path))
+    name = relative(session.repo, start, path)
+    if side is not None:
+        if key is not None or output is not None:
+            raise UsageError(
+                "--side prints a whole version", "leave --key and --output out"
+            )
+        with private.private_folder(os.environ) as folder:
+            ui.answer_bytes(sides.one(world, name, side, keyring(identity), folder))
+        return
+    actual = require_actual(world, name)
     place = None if output is None else _free(world, session, start, output)
     with private.private_folder(os.environ) as folder:
         bench = save.opened(actual, keyring(identity), folder)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from nixsecrets.apply import ApplyError
-from nixsecrets.cli import drafts, save, show, ui
+from nixsecrets.cli import drafts, save, show, sides, ui
 from nixsecrets.cli.drafts import Desk, Draft
 from nixsecrets.cli.options import RoadOptions, road_options
 from nixsecrets.cli.paths import relative
@@ -25,6 +25,7 @@ from nixsecrets.repo import private, rescue
 from nixsecrets.repo.gitrun import merge_texts
 from nixsecrets.secretfiles import sopsdamage, sopsmeta
 from nixsecrets.secretfiles.state import Actual
+from nixsecrets.splice import conflict_line
 from nixsecrets.world import World
 
 MINE, THEIRS = "what you typed", "what is on the disk"
@@ -123,6 +124,9 @@ class Editing:
                 f"nixsecrets edit --resume {name}, or --discard {name}",
             )
         with drafts.desk() as desk:
+            if name in world.conflicts:
+                text = sides.as_one(world, name, self.ring, desk.folder)
+                return self._work(desk, target, Draft(name, target.sha256, b"", text))
             base = self._plaintext(world, target.actual, desk.folder)
             return self._work(desk, target, Draft(name, target.sha256, base, base))
 
@@ -206,9 +210,7 @@ class Editing:
         """Write the text, after what a person should think about was asked."""
         kind = self._format(self.session.world(), target)
         self._look_at_emptied(draft, text, kind)
-        if any(
-            line.startswith(b"<<<<<<< " + MINE.encode()) for line in text.split(b"\n")
-        ):
+        if conflict_line(text) and conflict_line(draft.text):
             raise SecretFileError(
                 f"{draft.name}: the marks around both versions are still there",
                 "keep what you want of each and delete the marks",

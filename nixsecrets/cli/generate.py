@@ -60,6 +60,7 @@ def command(
     target = save.with_rule(world, save.target(world, name))
     if key is not None:
         save.require_keys(name, target.backend(world))
+        save.require_merged(world, name)
     ring = keyring(options.identity)
     if not (options.yes or options.dry_run) and _is_there(world, target, key):
         what = show.path_text(name) + (f" {key}" if key else "")

@@ -15,6 +15,7 @@ from nixsecrets.guard.judge import MAP_NAME, Judge, Scanner
 from nixsecrets.repo.changes import Change, Changes, Entry
 from nixsecrets.repo.git import Git
 from nixsecrets.repo.snapshot import Snapshot
+from nixsecrets.repo.unmerged import merging
 
 if TYPE_CHECKING:  # `hook run` starts at every commit and has no use for it
     from nixsecrets.guard.hookfile import HookFile
@@ -174,7 +175,9 @@ def _judged(
             return data
 
         for changes in wanted:
-            judge = Judge(Snapshot(git, reader, changes.commit), scan)
+            merge = changes.commit is None and merging(git)
+            snapshot = Snapshot(git, reader, changes.commit)
+            judge = Judge(snapshot, scan, merging=merge)
             for finding in judge.findings(changes.changed, changes.deleted):
                 found.setdefault(finding, (changes.commit or "")[:12])
             if not (changes.commit or judge.has_map) and (git.top / MAP_NAME).exists():

@@ -13,10 +13,19 @@ from nixsecrets.cli import show, ui
 from nixsecrets.cli.closely import with_problems
 from nixsecrets.cli.declared import Source
 from nixsecrets.diff import converge_plan
-from nixsecrets.findings import Code, Finding, argument, failing, fix_for
+from nixsecrets.findings import (
+    RESTORED,
+    Code,
+    Finding,
+    argument,
+    failing,
+    fix_for,
+    unmerged_fix,
+)
 from nixsecrets.plan import Plan, stale_problems
 from nixsecrets.removals import Removals
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.tree import MAP_NAME, Repo
+from nixsecrets.repo.unmerged import merging
 from nixsecrets.reports import gitlab, sarif, text_line
 from nixsecrets.world import World
 
@@ -48,7 +57,7 @@ def check(
     elif form == "text":
         for line in show.verdict_lines(declared.rows if declared else ()):
             ui.answer(line)
-        for line in with_fixes(findings, world.repo):
+        for line in with_fixes(findings, world):
             ui.answer(line)
     else:
         ui.answer(report(form, from_top(world.repo, findings)))
@@ -60,14 +69,15 @@ def check(
     return FINDINGS if bad else 0
 
 
-def with_fixes(findings: Sequence[Finding], repo: Repo) -> Iterator[str]:
+def with_fixes(findings: Sequence[Finding], world: World) -> Iterator[str]:
     """Yield the findings as text, below each the one command that mends it.
 
     One that mends many is told without their names, and once for those in a row.
     """
-    here = Path.cwd()
+    here, repo = Path.cwd(), world.repo
     folder = "" if here == repo.root else os.path.relpath(repo.root, here)
-    broken = any(one.code in {Code.DAMAGED, Code.OPEN_VALUE} for one in findings)
+    broken = any(one.code in RESTORED for one in findings)
+    restorable = repo.git is None or not broken or not merging(repo.git)
     committed = repo.git.committed(repo.root) if repo.git and broken else frozenset()
     stale = {Code.STALE, Code.UNKNOWN}
     many = sum(one.code in stale for one in findings) > MANY
@@ -75,12 +85,28 @@ def with_fixes(findings: Sequence[Finding], repo: Repo) -> Iterator[str]:
     for one in findings:
         yield text_line(one)
         there = one.path in committed
-        fix = one.fix or fix_for(one.code, one.path, folder, committed=there)
+        fix = one.fix or _fix(world, one, folder, committed=there)
+        if one.code in RESTORED and not restorable:
+            fix = ""  # a version of git's would throw one side of the merge away
         if many and one.code in stale:
             fix = fix.removesuffix(f" {argument(one.path)}")
         if fix and fix != last:
             yield f"    {fix}"
         last = fix
+
+
+def _fix(world: World, one: Finding, folder: str, *, committed: bool) -> str:
+    """Return the command that mends a finding; of a conflict it depends on the file."""
+    conflict = world.conflicts.get(one.path)
+    if one.code is not Code.UNMERGED or conflict is None:
+        return fix_for(one.code, one.path, folder, committed=committed)
+    if one.path == world.map.sops_config and not world.config_readable:
+        return ""
+    if one.path in world.texts:
+        return unmerged_fix(one.path, folder, generated=True)
+    if one.path == MAP_NAME or (conflict.stages and not conflict.both):
+        return ""
+    return unmerged_fix(one.path, folder, added=not conflict.stages)
 
 
 def from_top(repo: Repo, findings: Iterable[Finding]) -> list[Finding]:

@@ -149,7 +149,7 @@ def walk(
         return 0
     _show(plan, world)
     if broken and not options.keep_going:
-        raise _damage(broken)
+        raise _damage(world, broken)
     _ask_returning(asked, options)
     approval.agreed_keys(plan, world, introduced, yes=options.yes)
     agree(plan, world, ring, options, named=named, agreed=agreed)
@@ -175,12 +175,14 @@ def _remember_removed(world: World, outcome: "Outcome") -> None:
     recall.remember_removed(world, keys)
 
 
-def _damage(broken: Collection[Damaged]) -> SecretFileError:
+def _damage(world: World, broken: Collection[Damaged]) -> SecretFileError:
     lines = [f"  {show.path_text(file.path)}: {file.reason}" for file in broken]
     what = show.counted(len(lines), "file")
     return SecretFileError(
         "\n".join([f"nothing was changed: {what} cannot be read", *lines]),
-        "restore them from git (git checkout -- FILE); --keep-going does the rest",
+        "merge each first (nixsecrets edit FILE); --keep-going does the rest"
+        if any(file.path in world.conflicts for file in broken)
+        else "nixsecrets check says how to restore each; --keep-going does the rest",
     )
 
 

@@ -41,7 +41,7 @@ from nixsecrets.secretfiles import (
 from nixsecrets.secretfiles.sopsoptions import canonical_options
 from nixsecrets.secretfiles.sopsplace import At
 from nixsecrets.secretfiles.sopsvalue import Given
-from nixsecrets.secretfiles.state import Actual, NotSecret
+from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret
 from nixsecrets.secretfiles.stream import LARGE, Spooled
 from nixsecrets.steps import converge
 from nixsecrets.world import World, find_file, require_actual, text_if_there
@@ -96,6 +96,9 @@ def target(world: World, name: str, *, in_place: bool = False) -> Target:
             f"{show.path_text(name)} is not encrypted",
             f"encrypt what is in it: nixsecrets set {text} --from-file {text}",
         )
+    if isinstance(found, Damaged) and name in world.conflicts:
+        # written anew, to the readers of its rule: both sides' may differ
+        plain = NotSecret(name, found.sha256)
     if world.policy.never_secret(name):
         raise NixsecretsError(
             f"{show.path_text(name)} cannot be a secret: of that name are the map, "
@@ -154,6 +157,8 @@ def report(world: World, wanted: Target, *, as_mapped: bool = False) -> None:
         readers = want.readers if want else ()
         names = ", ".join(dict.fromkeys(r.name for r in readers))
         what = "is new" if wanted.plain is None else "will be encrypted"
+        if wanted.name in world.conflicts:
+            what = "is not merged yet"
         ui.say(f"{name} {what}; its readers will be: {names}")
         odd = sopsdamage.name_warning(wanted.name)
         if odd is not None and wanted.backend(world) is Backend.SOPS:
@@ -190,6 +195,12 @@ def _plan(
     after = wanted.world(world)
     step = content_step(after, wanted.name, after.secrets.get(wanted.name))
     return after, change_plan(world, after, instead=[step])
+
+
+def require_merged(world: World, name: str) -> None:
+    """Raise `SecretFileError` where one value would replace two whole versions."""
+    if name in world.conflicts:
+        require_actual(world, name)
 
 
 def require_keys(name: str, backend: Backend) -> None:

@@ -71,6 +71,7 @@ def command(
         )
     if key is not None:
         save.require_keys(name, target.backend(world))
+        save.require_merged(world, name)
     save.report(world, target)
     save.ask_keys(world, target, options)
     with given.value(

@@ -51,7 +51,9 @@ def explain(
 ) -> Iterator[str]:
     """Yield the explanation, line by line."""
     want = desired_for_path(world, name)
-    yield f"{show.path_text(name)}: {_what(found)}"
+    conflict = world.conflicts.get(name)
+    what = conflict.message if conflict is not None else _what(found)
+    yield f"{show.path_text(name)}: {what}"
     yield from _rule(want)
     if isinstance(found, Actual):
         yield f"readers found ({how_sure(found.state)}):"

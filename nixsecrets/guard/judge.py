@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from nixsecrets.errors import MapError
-from nixsecrets.findings import Code, Finding, fix_for
+from nixsecrets.findings import RESTORED, Code, Finding, fix_for, unmerged_fix
 from nixsecrets.guard import leftovers
 from nixsecrets.guard.privatekeys import private_keys
 from nixsecrets.guard.tree import Blob, Change, Tree
@@ -18,6 +18,7 @@ from nixsecrets.policy.load import decode, load
 from nixsecrets.policy.model import Rule
 from nixsecrets.policy.resolve import Policy
 from nixsecrets.secretfiles.sniff import looks_secret
+from nixsecrets.splice import conflict_line
 
 MAP_NAME = "nixsecrets.toml"
 Scanner = Callable[[str, bytes], Iterator[Finding]]
@@ -28,11 +29,16 @@ class Claim(NamedTuple):
 
     rule: Rule
     map: str
+    merging: bool = False
 
     def fix(self, code: Code, path: str, *, committed: bool = True) -> str:
         """Return the command that mends a finding in a path that it claims."""
         folder = posixpath.dirname(self.map)
         inside = posixpath.relpath(path, folder) if folder else path
+        if code is Code.UNMERGED:
+            return unmerged_fix(inside, folder, added=True)
+        if code in RESTORED and self.merging:
+            return ""  # the last commit's version would throw one side away
         return fix_for(code, inside, folder, committed=committed)
 
     def __str__(self) -> str:
@@ -43,12 +49,15 @@ class Claim(NamedTuple):
 class Judge:
     """Judges the changes of one commit."""
 
-    def __init__(self, tree: Tree, scan: Scanner | None = None) -> None:
+    def __init__(
+        self, tree: Tree, scan: Scanner | None = None, *, merging: bool = False
+    ) -> None:
         """Take what the commit leaves behind.
 
-        `scan` looks for other kinds of secrets in ordinary files, if it is there.
+        `scan` looks for other kinds of secrets in ordinary files, if it is there;
+        `merging` says that the commit finishes a merge.
         """
-        self.tree, self.scan = tree, scan
+        self.tree, self.scan, self.merging = tree, scan, merging
         # of each folder that was looked at; None where there is no map
         self._policies: dict[str, Policy | None] = {}
         self._links: dict[str, str] = {}  # of maps that are links: where each leads
@@ -124,7 +133,8 @@ class Judge:
             return None
         folder, inside, policy = nearest
         won = None if policy.never_secret(inside) else policy.winning(inside)
-        return won and Claim(won[0], posixpath.join(folder, MAP_NAME))
+        place = posixpath.join(folder, MAP_NAME)
+        return won and Claim(won[0], place, self.merging)
 
     def _newly_claimed(
         self, changed: Sequence[Blob], deleted: Sequence[Blob]
@@ -156,6 +166,10 @@ class Judge:
             committed = blob.path in before
             yield from _faults(blob.path, data, claim, committed=committed)
             yield from self._retyped(blob, data, before)
+        elif claim is not None and (line := _marked(claim, data)):
+            message = f"holds git's conflict markers ({claim})"
+            fix = claim.fix(Code.UNMERGED, blob.path)
+            yield Finding(blob.path, Code.UNMERGED, message, line, fix)
         elif claim is not None and not claim.rule.plaintext_allowed:
             message = f"is not encrypted; {claim} says it must be"
             yield _in_the_open(blob.path, message, claim)
@@ -253,6 +267,11 @@ class Judge:
 
 _Before = Mapping[str, Sequence[Blob]]
 """What was there: by path the old content, by name what is gone."""
+
+
+def _marked(claim: Claim, data: bytes) -> int:
+    """Return the line of conflict markers in what had to be a secret, 0 for none."""
+    return 0 if claim.rule.plaintext_allowed else conflict_line(data)
 
 
 def _leads_to(path: str, link: bytes) -> str | None:

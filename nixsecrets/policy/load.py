@@ -17,6 +17,7 @@ from nixsecrets.policy.match import check_rule
 from nixsecrets.policy.model import Host, RecipientMap, Retired, Rule, User
 from nixsecrets.policy.names import LOCK_NAME
 from nixsecrets.policy.source import Source, Table, quotable
+from nixsecrets.splice import conflict_line
 
 VERSION = 1
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}", re.ASCII)
@@ -61,6 +62,12 @@ def load(text: str, filename: str = "nixsecrets.toml") -> RecipientMap:
         MapError: `filename:line: …`, for the first mistake found.
 
     """
+    line = "<<<<<<< " in text and conflict_line(text.encode(errors="replace"))
+    if line:
+        raise MapError(
+            f"{filename}:{line}: git's conflict markers are in it (NS018)",
+            f"keep what both sides added, delete the markers, then git add {filename}",
+        )
     source = Source(text, filename)
     root = source.root()
     _check_version(root)

@@ -10,14 +10,14 @@ It reads only; what is replaced goes through `staging`.
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
 from nixsecrets.errors import NixsecretsError, SecretFileError, quoted
-from nixsecrets.repo import files
+from nixsecrets.repo import files, unmerged
 from nixsecrets.repo.git import Git
 
 T = TypeVar("T")
@@ -96,6 +96,15 @@ class Repo:
             yield lambda: names
             return
         with self.git.listing(self.root) as listed:
+            yield listed
+
+    @contextlib.contextmanager
+    def unmerging(self) -> Iterator[Callable[[], Mapping[str, unmerged.Stages]]]:
+        """Start to list what git could not merge; give the function that waits."""
+        if self.git is None:
+            yield dict
+            return
+        with unmerged.listing(self.git, self.root) as listed:
             yield listed
 
     def on_disk(self, names: list[str]) -> list[str]:

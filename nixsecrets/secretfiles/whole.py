@@ -33,6 +33,7 @@ from nixsecrets.secretfiles.sopsoptions import DEFAULT_OPTION, selection_of, unu
 from nixsecrets.secretfiles.sopsrepeats import repeated
 from nixsecrets.secretfiles.sopsstate import read_enc
 from nixsecrets.secretfiles.sopsvalues import Leaf, leaves
+from nixsecrets.splice import conflict_line
 
 _MAC_BYTES = 128  # a SHA-512 in hexadecimal digits, encrypted
 _MAC_DATA = re.compile(r"ENC\[AES256_GCM,data:([A-Za-z0-9+/]+={0,2}),")
@@ -62,6 +63,9 @@ def faults(
 
     `wanted` are the sops options of the file's rule, None where no rule names it.
     """
+    if line := conflict_line(data):
+        yield Finding(path, Code.UNMERGED, "holds git's conflict markers", line)
+        return
     try:
         if agefile.looks_like_age(data):
             fault = ageshape.fault(agefile.parse(data))

@@ -1,0 +1,83 @@
+"""Both sides of a secret that git could not merge, decrypted."""
+
+from pathlib import Path
+
+from nixsecrets.carryout import Bench, decrypt
+from nixsecrets.cli.session import unlock
+from nixsecrets.errors import IdentityError, SecretFileError
+from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.identities import Keyring
+from nixsecrets.repo.gitrun import merge_texts
+from nixsecrets.repo.unmerged import sides
+from nixsecrets.secretfiles.agefile import looks_like_age
+from nixsecrets.secretfiles.sniff import looks_like_sops
+from nixsecrets.world import World
+
+STAGES = {"base": 1, "ours": 2, "theirs": 3}
+_LIMIT = 64 << 20
+
+
+def one(world: World, name: str, side: str, ring: Keyring, folder: Path) -> bytes:
+    """Return what a side's version of a secret holds.
+
+    Raises:
+        SecretFileError: git has no such version.
+        IdentityError: no identity opens it.
+    """
+    conflict = world.conflicts.get(name)
+    if conflict is None or not conflict.stages or world.repo.git is None:
+        raise SecretFileError(
+            f"{name}: git has no versions of two sides of it",
+            f"nixsecrets cat {name}"
+            if conflict is None
+            else "nixsecrets explain NS018",
+        )
+    oid = conflict.stages.get(STAGES[side])
+    if oid is None:
+        raise SecretFileError(f"{name}: {side} has no version of it", conflict.message)
+    with world.repo.git.reader(limit=_LIMIT) as read:
+        data = read(oid)
+    return _opened(name, data, ring, folder)
+
+
+def as_one(world: World, name: str, ring: Keyring, folder: Path) -> bytes:
+    """Return both sides as one text, marks around what both changed.
+
+    A side that has no version any more counts as empty, and so does the base.
+
+    Raises:
+        SecretFileError: git has no versions of the file.
+        IdentityError: no identity opens one.
+    """
+    conflict = world.conflicts[name]
+    if not conflict.stages or world.repo.git is None:
+        one(world, name, "ours", ring, folder)  # which says why not
+    texts = {
+        side: one(world, name, side, ring, folder) if stage in conflict.stages else b""
+        for side, stage in STAGES.items()
+    }
+    if texts["ours"] == texts["theirs"]:
+        return texts["ours"]
+    names = sides(world.repo.git) if world.repo.git else None
+    return merge_texts(
+        folder,
+        (names.ours if names else "ours", texts["ours"]),
+        ("base", texts["base"]),
+        (names.theirs if names else "theirs", texts["theirs"]),
+    )
+
+
+def _opened(name: str, data: bytes, ring: Keyring, folder: Path) -> bytes:
+    if looks_like_age(data):
+        backend = Backend.AGE
+    elif looks_like_sops(name, data):
+        backend = Backend.SOPS
+    else:
+        return data
+    try:
+        return decrypt(name, backend, data, Bench(ring.identities, folder))
+    except IdentityError:
+        for locked in ring.locked:
+            opened = (*ring.identities, *unlock(locked))
+            return decrypt(name, backend, data, Bench(opened, folder))
+        raise

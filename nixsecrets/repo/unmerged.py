@@ -1,0 +1,103 @@
+"""What git stopped at: paths in several versions, and what the two sides are called.
+
+Reads the index and the small files in which git keeps the state of a merge, a rebase,
+a cherry-pick or a revert.  Stage 1 is what both sides began with, 2 is ours, 3 theirs;
+while git rebases, ours is the branch that is rebased onto.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from nixsecrets.errors import quoted
+from nixsecrets.repo.git import Git
+from nixsecrets.repo.gitrun import run, started
+
+OURS, THEIRS = 2, 3
+_STATES = (
+    *("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD"),
+    *("rebase-merge", "rebase-apply"),
+)
+_OID = re.compile(r"[0-9a-f]{40,64}")
+
+Stages = Mapping[int, str]
+"""The blobs of an unmerged path, by stage."""
+NO_STAGES: Stages = {}
+
+
+class Sides(NamedTuple):
+    """What a person calls the two sides of a merge."""
+
+    ours: str
+    theirs: str
+
+
+@contextmanager
+def listing(git: Git, folder: Path) -> Iterator[Callable[[], dict[str, Stages]]]:
+    """Start to list the unmerged paths below `folder`; give what waits for them."""
+    with started(("ls-files", "-u", "-z"), folder, git.index_file) as finished:
+
+        def unmerged() -> dict[str, Stages]:
+            found: dict[str, dict[int, str]] = {}
+            for line in os.fsdecode(finished().stdout).split("\0")[:-1]:
+                head, _, path = line.partition("\t")
+                _, oid, stage = head.split(" ")
+                found.setdefault(path, {})[int(stage)] = oid
+            return dict(found)
+
+        yield unmerged
+
+
+def merging(git: Git) -> bool:
+    """Tell whether a merge, rebase, cherry-pick or revert is not finished yet."""
+    folder = _folder(git)
+    return any((folder / name).exists() for name in _STATES)
+
+
+def sides(git: Git) -> Sides:
+    """Return what both sides are called: branches where git knows, else commits."""
+    folder = _folder(git)
+    for name in ("rebase-merge", "rebase-apply"):
+        if (folder / name).is_dir():
+            onto = _named(git, _line(folder / name / "onto"))
+            head = _line(folder / name / "head-name").removeprefix("refs/heads/")
+            return Sides(onto or "the new base", _shown(head) or "what is rebased")
+    head = _line(folder / "HEAD").removeprefix("ref: refs/heads/")
+    ours = _named(git, head) if _OID.fullmatch(head) else _shown(head)
+    for name, prefix in (
+        ("MERGE_HEAD", ""),
+        ("CHERRY_PICK_HEAD", ""),
+        ("REVERT_HEAD", "the revert of "),
+    ):
+        theirs = _named(git, _line(folder / name))
+        if theirs:
+            return Sides(ours or "HEAD", prefix + theirs)
+    return Sides(ours or "HEAD", "what was applied (a stash or a patch)")
+
+
+def _folder(git: Git) -> Path:
+    """Return the git folder of this work tree alone."""
+    return git.staging.parent
+
+
+def _line(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").partition("\n")[0]
+    except OSError:
+        return ""
+
+
+def _named(git: Git, oid: str) -> str:
+    """Return the branch at a commit, else the beginning of its id."""
+    if not _OID.fullmatch(oid):
+        return ""
+    flags = ("--count=1", "--format=%(refname:short)", f"--points-at={oid}")
+    found = run(("for-each-ref", *flags, "refs/heads", "refs/remotes"), git.top)
+    return _shown(os.fsdecode(found.stdout).strip()) or f"commit {oid[:10]}"
+
+
+def _shown(name: str) -> str:
+    return name if name.isprintable() else quoted(name)
