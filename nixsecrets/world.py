@@ -9,7 +9,7 @@ import gc
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import NamedTuple, assert_never
+from typing import assert_never
 
 from nixsecrets import splice, survey
 from nixsecrets.errors import SecretFileError
@@ -24,7 +24,7 @@ from nixsecrets.repo import processes, unmerged
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.tree import MAP_NAME as MAP_NAME
 from nixsecrets.repo.tree import Repo
-from nixsecrets.repo.unmerged import NO_STAGES, OURS, THEIRS, Stages
+from nixsecrets.repo.unmerged import Conflict
 from nixsecrets.secretfiles import agefile, agequick, agestate, sopsquick, sopsstate
 from nixsecrets.secretfiles.looks import Look, Plain
 from nixsecrets.secretfiles.sniff import looks_like_age, looks_secret
@@ -35,22 +35,6 @@ from nixsecrets.survey import Survey
 ATTRIBUTES = ".gitattributes"
 
 Found = Actual | Damaged | NotSecret
-
-
-class Conflict(NamedTuple):
-    """A file that is not merged yet: what is said of it, and its versions in git.
-
-    `stages` is empty where only the markers in the file tell (at `line`).
-    """
-
-    message: str
-    stages: Stages = NO_STAGES
-    line: int = 0
-
-    @property
-    def both(self) -> bool:
-        """Whether both sides have a version of the file."""
-        return {OURS, THEIRS} <= self.stages.keys()
 
 
 @dataclass(frozen=True)
@@ -230,7 +214,7 @@ def _conflicts(
     if begun.unmerged and world.repo.git is not None:
         names = unmerged.sides(world.repo.git)
         for path, stages in begun.unmerged.items():
-            found[path] = Conflict(_both_sides(stages, names), stages)
+            found[path] = unmerged.conflict(stages, names)
     marked = {p: t.encode(errors="replace") for p, t in world.texts.items() if t}
     for path, file in files.items():
         # as a whole secret none can hold them
@@ -249,17 +233,6 @@ def _conflicts(
 def _must_be_secret(policy: Policy, path: str) -> bool:
     won = policy.winning(path)
     return won is not None and not won[0].plaintext_allowed
-
-
-def _both_sides(stages: Stages, names: unmerged.Sides) -> str:
-    ours, theirs = f"{names.ours} (ours)", f"{names.theirs} (theirs)"
-    if OURS not in stages:
-        what = f"{theirs} changed it, {ours} has it no more"
-    elif THEIRS not in stages:
-        what = f"{ours} changed it, {theirs} has it no more"
-    else:
-        what = f"{ours} and {theirs} both changed it"
-    return f"git could not merge it: {what}"
 
 
 def read_text(repo: Repo, path: str) -> str:

@@ -35,6 +35,34 @@ class Sides(NamedTuple):
     theirs: str
 
 
+class Conflict(NamedTuple):
+    """A file that is not merged yet: what is said of it, and its versions in git.
+
+    `stages` is empty where only the markers in the file tell (at `line`).
+    """
+
+    message: str
+    stages: Stages = NO_STAGES
+    line: int = 0
+
+    @property
+    def both(self) -> bool:
+        """Whether both sides have a version of the file."""
+        return {OURS, THEIRS} <= self.stages.keys()
+
+
+def conflict(stages: Stages, names: Sides) -> Conflict:
+    """Return what is said of an unmerged path."""
+    ours, theirs = f"{names.ours} (ours)", f"{names.theirs} (theirs)"
+    if OURS not in stages:
+        what = f"{theirs} changed it, {ours} has it no more"
+    elif THEIRS not in stages:
+        what = f"{ours} changed it, {theirs} has it no more"
+    else:
+        what = f"{ours} and {theirs} both changed it"
+    return Conflict(f"git could not merge it: {what}", stages)
+
+
 @contextmanager
 def listing(git: Git, folder: Path) -> Iterator[Callable[[], dict[str, Stages]]]:
     """Start to list the unmerged paths below `folder`; give what waits for them."""
