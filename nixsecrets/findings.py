@@ -37,6 +37,7 @@ class Code(StrEnum):
     REFUSED = "NS012"
     UNUSABLE = "NS013"
     FOREIGN_READER = "NS014"
+    SUSPICIOUS_NOISE = "NS015"
     SHARED_KEY = "NS016"
     DEFAULT_SUFFIX = "NS017"
     SOPS_REFUSES = "NS025"
@@ -296,6 +297,18 @@ CATALOGUE: Mapping[Code, Kind] = {
         " -p -- FILE` shows it, `git checkout COMMIT -- FILE` brings it back. Other"
         " files are not held up by it: a removal or `rekey` with `--keep-going` names"
         " it and does the rest.",
+    ),
+    Code.SUSPICIOUS_NOISE: Kind(
+        "suspicious-noise",
+        "a stanza that is marked as noise, and may be a reader",
+        _E,
+        "rage and its relatives add one stanza of random bytes (`…-grease`) to a"
+        " header, which every age program ignores. This one is not of the shape that"
+        " rage writes, or there are several: it may hold the file key, wrapped for"
+        " somebody whom nobody sees.\n\n`nixsecrets rekey FILE` writes the file anew,"
+        " under a new key and without noise. Noise of the usual shape is no finding,"
+        " since it cannot be told from random bytes, but it does not outlive a change"
+        " either: a grant, an edit and a re-encryption drop it.",
     ),
     Code.SHARED_KEY: Kind(
         "shared-key",
@@ -686,6 +699,7 @@ _FIXES: Mapping[Code, str] = {
     Code.UNKNOWN: "{nixsecrets} rekey {file}",
     Code.FOREIGN_READER: "{nixsecrets} rekey {file}",
     Code.SHARED_KEY: "{nixsecrets} rekey {file}",
+    Code.SUSPICIOUS_NOISE: "{nixsecrets} rekey {file}",
     Code.OUT_OF_DATE: "{nixsecrets} sync",
     Code.DECLARED_UNREADABLE: "{nixsecrets} why {file}",
     Code.DECLARED_FORM: "{nixsecrets} rekey {file}",

@@ -113,7 +113,8 @@ def grant(
 
     `add` is appended in order; each pair of `replace` puts another recipient in the
     place of an entry, and `first` is where our own is expected: both count entries as
-    `Actual.recipients` does, grease left out.  All recipients must be `ours`.
+    `Actual.recipients` does, grease left out.  All recipients must be `ours`.  Grease
+    goes: nobody can tell noise from a wrapped key without knowing for whom.
 
     Raises:
         IdentityError: no identity is a reader of a kind that we open ourselves.
@@ -124,8 +125,10 @@ def grant(
     file = agefile.parse(data)
     key = file_key(file, identities, first=first)
     _refuse_mixing(file, [*add, *(recipient for _, recipient in replace)])
-    stanzas = list(file.spelled)
-    places = [file.places[entry] for entry, _ in replace]
+    if not (add or replace):
+        return Sealed(data, (), (), (), key, None)
+    stanzas = [file.spelled[place] for place in file.places]
+    places = [entry for entry, _ in replace]
     places += range(len(stanzas), len(stanzas) + len(add))
     new = [wrap(key, recipient) for _, recipient in replace]
     new += [wrap(key, recipient) for recipient in add]

@@ -4,6 +4,8 @@ Sizes are those of the stanza types in C2SP age.md and of the plugins that are k
 what an unknown plugin writes is taken as it is.
 """
 
+import re
+
 from nixsecrets.secretfiles import agefile, agepayload
 from nixsecrets.secretfiles.agefile import AgeFile, Stanza
 
@@ -18,6 +20,9 @@ _SHAPES: dict[str, tuple[tuple[int | None, ...], int | None]] = {
     "mlkem768p256tag": ((4, 1153), 32),
     "piv-p256": ((4, 33), 32),
 }
+# What rage writes as noise (age-core, grease_the_joint), and age programs ignore.
+_NOISE = re.compile(r"[!-~]{1,8}-grease")
+_NOISE_WORDS, _NOISE_WORD, _NOISE_BODY = 4, 8, 99
 _SMALLEST_RSA = 256  # age takes no key below 2048 bits
 
 
@@ -36,6 +41,26 @@ def fault(file: AgeFile, rest: int = 0) -> str | None:
     if agepayload.readable(file.payload):
         return "its payload is readable text, not encrypted"
     return None
+
+
+def suspicious_noise(file: AgeFile) -> bool:
+    """Tell whether a header has grease that rage does not write, or more than one.
+
+    A real stanza under such a type is one that nobody sees.
+    """
+    if len(file.places) == len(file.spelled):
+        return False
+    noise = [stanza for stanza in file.stanzas if stanza.grease]
+    return len(noise) > 1 or not all(map(_as_rage_writes, noise))
+
+
+def _as_rage_writes(stanza: Stanza) -> bool:
+    return (
+        _NOISE.fullmatch(stanza.type) is not None
+        and len(stanza.args) <= _NOISE_WORDS
+        and all(len(word) <= _NOISE_WORD for word in stanza.args)
+        and len(stanza.body) <= _NOISE_BODY
+    )
 
 
 def plausible(stanza: Stanza) -> bool:

@@ -76,7 +76,8 @@ def read_actual(
         ),
         armored=file.armored,
         refusal="it is encrypted with a passphrase" if file.passphrase else None,
-        plainly_whole=ageshape.fault(file, rest) is None,
+        plainly_whole=ageshape.fault(file, rest) is None
+        and not ageshape.suspicious_noise(file),
     )
 
 
@@ -135,8 +136,8 @@ def _state(file: AgeFile, sha256: str, book: KeyBook, record: Record | None) -> 
     entries = file.entries
     if file.passphrase:
         return _unknown("it is encrypted with a passphrase", entries)
-    if not entries or len(file.stanzas) - len(entries) > 1:
-        # rage and pyrage add one; a second one may hide what somebody put there.
+    if not entries or ageshape.suspicious_noise(file):
+        # rage and pyrage add one; another one may hide what somebody put there.
         return _unknown("it holds more noise than age programs write", file.stanzas)
     return _told(entries, sha256, book, record, _work_out)
 

@@ -16,6 +16,7 @@ from nixsecrets.keys.recipients import Recipient
 from nixsecrets.secretfiles import (
     sopscontent,
     sopsengine,
+    sopsgrant,
     sopsmeta,
     sopsone,
     sopsops,
@@ -86,9 +87,10 @@ def replace_values(
     foreign = tuple(block.foreign for block in file.blocks)
     digest = None if kept is None or new == data else hashlib.sha256(kept).digest()
     values = None if new == data else values
-    return SopsSealed(
+    kept_entries = SopsSealed(
         new, tuple(file.entries), (), (), key, digest, values, foreign=foreign
     )
+    return kept_entries if new == data else sopsgrant.renewed(kept_entries, path)
 
 
 def _require_comments(

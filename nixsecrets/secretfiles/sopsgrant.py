@@ -5,6 +5,7 @@ text; the values are not looked at.  Nothing is believed to be right before
 `sopsverify` has read it back.
 """
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,9 +17,10 @@ from nixsecrets.keys.recipients import Recipient
 from nixsecrets.secretfiles import agefile, ageops, sopsmeta
 from nixsecrets.secretfiles.chunk import seal_chunk
 from nixsecrets.secretfiles.sopsblock import Edit
-from nixsecrets.secretfiles.sopsentries import changed
+from nixsecrets.secretfiles.sopsentries import UsualEntries, changed
 from nixsecrets.secretfiles.sopskey import data_key
 from nixsecrets.secretfiles.sopsmeta import SopsFile
+from nixsecrets.secretfiles.sopsstate import has_noise
 from nixsecrets.secretfiles.wrap import FILE_KEY_SIZE, Proof, header_mac, wrap
 from nixsecrets.splice import apply_edits
 
@@ -46,7 +48,8 @@ class SopsSealed:
     prints it, None after a grant, which never sees it; `values` is the hash over all
     values that the MAC has to hold, for a file that was re-encrypted in place.
     `foreign` is what each document keeps besides (`Block.foreign`), where its data key
-    stayed; nothing stays under a new one.
+    stayed; nothing stays under a new one.  The last `renewed` of `written` are for
+    readers whose entries had noise in them.
     """
 
     data: bytes = field(repr=False)
@@ -57,11 +60,13 @@ class SopsSealed:
     digest: bytes | None = field(repr=False)
     values: bytes | None = field(default=None, repr=False)
     foreign: tuple[Mapping[str, object], ...] = field(default=(), repr=False)
+    renewed: int = 0
 
     @property
     def recipients(self) -> tuple[Recipient, ...]:
-        """The readers whose entries are new."""
-        return tuple(entry.recipient for entry in self.written)
+        """The readers whose entries are new, but for those that had one."""
+        asked = self.written[: len(self.written) - self.renewed]
+        return tuple(entry.recipient for entry in asked)
 
 
 def grant(
@@ -73,6 +78,8 @@ def grant(
     replace: Sequence[tuple[int, Recipient]] = (),
 ) -> SopsSealed:
     """Give more readers the data key; every other byte of the file stays.
+
+    But for entries with noise in them: their readers get new ones.
 
     `add` is appended in order; each pair of `replace` puts another recipient in the
     place of an age entry, counted in file order.
@@ -89,26 +96,69 @@ def grant(
     key = data_key(file, identities)
     swapped = [(at, wrapped(key, recipient)) for at, recipient in replace]
     added = [wrapped(key, recipient) for recipient in add]
+    asked = {at for at, _ in swapped}
+    renewed = [one for one in without_noise(file, key) if one[0] not in asked]
+    replaced = [*swapped, *renewed]
     entries = changed(
         file.entries,
-        [(at, pair(entry)) for at, entry in swapped],
+        [(at, pair(entry)) for at, entry in replaced],
         [pair(entry) for entry in added],
     )
     edits = tuple(
         edit
         for block in file.blocks
         for edit in (
-            *(e for at, entry in swapped for e in block.replace(at, *pair(entry))),
+            *(e for at, entry in replaced for e in block.replace(at, *pair(entry))),
             *(block.append([pair(entry) for entry in added]) if added else ()),
         )
     )
     return SopsSealed(
         data=edited(file, edits),
         entries=entries,
-        written=(*(entry for _, entry in swapped), *added),
+        written=(
+            *(entry for _, entry in swapped),
+            *added,
+            *(entry for _, entry in renewed),
+        ),
         inserted=edits,
         data_key=key,
         digest=None,
+        renewed=len(renewed),
+    )
+
+
+def without_noise(file: SopsFile, key: bytes) -> list[tuple[int, WrittenEntry]]:
+    """Return new entries for those that hold noise, which may be anybody's stanza.
+
+    By their place.  What only pyrage writes keeps its own: that of post-quantum keys.
+    """
+    if isinstance(file.entries, UsualEntries):  # which have none
+        return []
+    return [
+        (at, wrapped(key, one))
+        for at, entry in enumerate(file.entries)
+        if (one := entry.recipient) and not one.post_quantum and has_noise(entry.enc)
+    ]
+
+
+def renewed(sealed: SopsSealed, path: str) -> SopsSealed:
+    """Return a file whose entries stayed, but for noise in them."""
+    file = sopsmeta.parse(path, sealed.data)
+    entries = without_noise(file, sealed.data_key)
+    if not entries:
+        return sealed
+    edits = [
+        edit
+        for block in file.blocks
+        for at, entry in entries
+        for edit in block.replace(at, *pair(entry))
+    ]
+    return dataclasses.replace(
+        sealed,
+        data=edited(file, edits),
+        entries=tuple(changed(file.entries, [(a, pair(e)) for a, e in entries], [])),
+        written=(*sealed.written, *(entry for _, entry in entries)),
+        renewed=len(entries),
     )
 
 

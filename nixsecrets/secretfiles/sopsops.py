@@ -147,7 +147,8 @@ def replace_content(
     sopscontent.require_kept(file.format, plaintext, kept)
     if recipients is None or not other_readers:
         again = sopsmeta.parse_as(file.format, current)
-        return sopsgrant.with_entries(again, entries, (), key, kept, before=file)
+        sealed = sopsgrant.with_entries(again, entries, (), key, kept, before=file)
+        return sopsgrant.renewed(sealed, path)
     return _rotated(file, current, throw_away, recipients, kept, key, sops, workdir)
 
 

@@ -15,7 +15,7 @@ from nixsecrets.errors import SecretFileError
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient, recipient_of
-from nixsecrets.secretfiles import agefile, sopsquick
+from nixsecrets.secretfiles import agefile, ageshape, sopsquick
 from nixsecrets.secretfiles.agefile import AgeFile, Stanza
 from nixsecrets.secretfiles.agestate import describe, fits, shown
 from nixsecrets.secretfiles.sniff import no_sops
@@ -98,22 +98,23 @@ def read_closely(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | 
 
     usable = not unusable(file.options)
     whole = usable and sopsquick.plainly_whole(file.format, file.text)
+    state = _state(file, [stanzas for stanzas, _ in seen], book)
     return Actual(
         path=path,
         backend=Backend.SOPS,
         sha256=sha256,
-        state=_state(file, [stanzas for stanzas, _ in seen], book),
+        state=state,
         key_prints=(*(tag for _, tag in seen), sopsquick.mac_print(file.mac)),
         others=file.others,
         options=file.options,
         refusal=_refusal(file),
-        plainly_whole=whole,
+        plainly_whole=whole and isinstance(state, Stated),
         left_open=LeftOpen() if whole else left_open(file.format, data, file.options),
     )
 
 
 def read_enc(enc: str) -> tuple[Stanza, ...]:
-    """Return the stanzas of an `enc`, but for grease.
+    """Return the stanzas of an `enc`, but for grease of the kind that rage writes.
 
     Raises:
         SecretFileError: it is not an age file, or its payload is not a data key.
@@ -121,7 +122,7 @@ def read_enc(enc: str) -> tuple[Stanza, ...]:
     """
     usual = _usual(enc)
     if usual is None:
-        return _parsed(enc).entries
+        return _entries(_parsed(enc))
     kind, *tag = usual[1].decode().split(" ")
     wrapped = binascii.a2b_base64(usual[3] + b"=")
     return (Stanza(kind, (*tag, usual[2].decode()), wrapped),)
@@ -135,8 +136,21 @@ def _shown_by(enc: str) -> tuple[tuple[Stanza, ...], bytes]:
     usual = _usual(enc)
     if usual is None:
         file = _parsed(enc)
-        return file.entries, bytes(file.payload[-_TAG:])
+        return _entries(file), bytes(file.payload[-_TAG:])
     return shown((usual[1],)), usual.string[-_TAG:]
+
+
+def _entries(file: AgeFile) -> tuple[Stanza, ...]:
+    """Return what may be for somebody: grease that rage does not write, too."""
+    return file.stanzas if ageshape.suspicious_noise(file) else file.entries
+
+
+def has_noise(enc: str) -> bool:
+    """Tell whether there is a stanza that nobody is supposed to open."""
+    if _usual(enc) is not None:
+        return False
+    file = _parsed(enc)
+    return len(file.places) != len(file.spelled)
 
 
 def _usual(enc: str) -> "re.Match[bytes] | None":

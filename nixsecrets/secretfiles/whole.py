@@ -24,6 +24,7 @@ from nixsecrets.secretfiles.sopscomments import Comment, comments
 from nixsecrets.secretfiles.sopsjson import other_sops
 from nixsecrets.secretfiles.sopsmeta import (
     SELECTION,
+    Entry,
     Options,
     SopsFile,
     SopsFormat,
@@ -53,6 +54,7 @@ _FIELDS = frozenset(
         *("mac_only_encrypted", "attention", "created_at", *SELECTION),
     )
 )
+_NOISE = "holds a stanza that is marked as noise and is none that rage writes"
 _KMS = ("kms", "gcp_kms", "hckms", "azure_kv", "hc_vault")
 
 
@@ -68,12 +70,17 @@ def faults(
         return
     try:
         if agefile.looks_like_age(data):
-            fault = ageshape.fault(agefile.parse(data))
+            age = agefile.parse(data)
+            fault = ageshape.fault(age)
             if fault is not None:
                 raise SecretFileError(fault)
+            if ageshape.suspicious_noise(age):
+                yield Finding(path, Code.SUSPICIOUS_NOISE, _NOISE)
         else:
             file = sopsmeta.parse(path, data)
             _check_metadata(file)
+            if any(map(_noisy, file.entries)):
+                yield Finding(path, Code.SUSPICIOUS_NOISE, _NOISE)
             yield from _refused_by_sops(path, data, file)
             if why := unusable(file.options):
                 message = f"sops ignores its {why}"
@@ -134,6 +141,10 @@ def _check_metadata(file: SopsFile) -> None:
             entries += _check_entries(group, seen)
         if not entries:
             refuse("has sops metadata without any recipient")
+
+
+def _noisy(entry: Entry) -> bool:
+    return any(stanza.grease for stanza in read_enc(entry.enc))
 
 
 def _refused_by_sops(path: str, data: bytes, file: SopsFile) -> Iterator[Finding]:

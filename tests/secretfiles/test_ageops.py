@@ -320,7 +320,7 @@ SOURCES = sources()
 
 
 @pytest.mark.parametrize("data", SOURCES.values(), ids=SOURCES.keys())
-def test_a_grant_adds_entries_and_keeps_every_other_byte(
+def test_a_grant_adds_entries_and_keeps_every_other_byte_but_noise(
     data: bytes, tmp_path: Path
 ) -> None:
     granted = ageops.grant(
@@ -329,9 +329,10 @@ def test_a_grant_adds_entries_and_keeps_every_other_byte(
     old, new = agefile.parse(data), agefile.parse(granted)
     assert new.armored is old.armored
     assert new.payload == old.payload
-    assert new.header.startswith(old.header.removesuffix(b"---"))
+    kept = agefile.encode_header(old.entries).removesuffix(b"---")
+    assert new.header.startswith(kept)
     assert [one.type for one in new.stanzas[-2:]] == ["ssh-ed25519", "X25519"]
-    assert len(new.stanzas) == len(old.stanzas) + 2
+    assert len(new.stanzas) == len(old.entries) + 2
     for one in (ALICE, DB, WEB_CONVERTED):
         assert one.opens_with_age(granted, tmp_path) == SECRET
 
@@ -348,7 +349,7 @@ def test_a_form_change_replaces_the_entry_where_it_stands(
     new = agefile.parse(sealed.data)
     assert new.entries[at].type == "ssh-ed25519"
     assert new.entries[:at] == old.entries[:at]
-    assert [s for s in new.stanzas if s.grease] == [s for s in old.stanzas if s.grease]
+    assert not any(stanza.grease for stanza in new.stanzas)
     assert sealed.recipients == (DB.recipient, BOB.recipient)
     assert [new.stanzas[place].type for place in sealed.places] == [
         "ssh-ed25519",
