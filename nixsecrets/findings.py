@@ -143,9 +143,10 @@ CATALOGUE: Mapping[Code, Kind] = {
         " or an armor that is cut off, metadata without its MAC, a document without"
         " metadata, an entry that is no age file.\n\nWhile a merge, a rebase or a"
         " cherry-pick is not finished, the last commit has one side's value only: see"
-        " NS018. Otherwise restore it: `git checkout HEAD -- FILE`. What was never"
-        " committed is taken out again with `git rm --cached FILE`, and must be written"
-        " anew: `nixsecrets edit FILE`."
+        " NS018. Otherwise restore it: `git checkout HEAD -- FILE`. If the last commit"
+        " has the same fault, `git log -p -- FILE` shows the version before it. What"
+        " was never committed is taken out again with `git rm --cached FILE`, and must"
+        " be written anew: `nixsecrets edit FILE`."
         "\n\nAge files and sops' dotenv files do not survive CRLF line ends. Where git"
         " made them (`core.autocrlf`), the lines `*.age -text -merge` and"
         " `*.env -text` of `.gitattributes`, which `init` and `git-setup` write, keep"
@@ -711,15 +712,18 @@ RESTORED = frozenset({Code.DAMAGED, Code.OPEN_VALUE})
 """Mended with the last commit's version: not while git has another side at hand."""
 
 
-def fix_for(code: Code, path: str, folder: str = "", *, committed: bool = True) -> str:
+def fix_for(
+    code: Code, path: str, folder: str = "", *, committed: bool | None = True
+) -> str:
     """Return the command that mends a finding, empty where no single one does.
 
     `path` is relative to `folder`, which is relative to where the command is to be run;
-    what was never `committed` cannot be restored from git.
+    what was never `committed` cannot be restored from git, and it is no use where the
+    last commit has the same fault (None).
     """
     template = _FIXES.get(code, "")
-    if not committed and code in RESTORED:
-        template = _UNSTAGE
+    if code in RESTORED and not committed:
+        template = "" if committed is None else _UNSTAGE
     return _command(template, path, folder)
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from nixsecrets.flake.verdict import Report
 
 FINDINGS = 1
+_LARGEST = 64 << 20  # bytes of a file that are looked at
 MANY = 3  # stale files, from which on a rekey of all of them is what is meant
 
 
@@ -76,15 +77,15 @@ def with_fixes(findings: Sequence[Finding], world: World) -> Iterator[str]:
     """
     here, repo = Path.cwd(), world.repo
     folder = "" if here == repo.root else os.path.relpath(repo.root, here)
-    broken = any(one.code in RESTORED for one in findings)
+    broken = {one.path for one in findings if one.code in RESTORED}
     restorable = repo.git is None or not broken or not merging(repo.git)
-    committed = repo.git.committed(repo.root) if repo.git and broken else frozenset()
+    committed = _restorable(repo, sorted(broken)) if broken else {}
     stale = {Code.STALE, Code.UNKNOWN}
     many = sum(one.code in stale for one in findings) > MANY
     last = ""
     for one in findings:
         yield text_line(one)
-        there = one.path in committed
+        there = committed.get(one.path, False)
         fix = one.fix or _fix(world, one, folder, committed=there)
         if one.code in RESTORED and not restorable:
             fix = ""  # a version of git's would throw one side of the merge away
@@ -95,7 +96,7 @@ def with_fixes(findings: Sequence[Finding], world: World) -> Iterator[str]:
         last = fix
 
 
-def _fix(world: World, one: Finding, folder: str, *, committed: bool) -> str:
+def _fix(world: World, one: Finding, folder: str, *, committed: bool | None) -> str:
     """Return the command that mends a finding; of a conflict it depends on the file."""
     conflict = world.conflicts.get(one.path)
     if one.code is not Code.UNMERGED or conflict is None:
@@ -107,6 +108,22 @@ def _fix(world: World, one: Finding, folder: str, *, committed: bool) -> str:
     if one.path == MAP_NAME or (conflict.stages and not conflict.both):
         return ""
     return unmerged_fix(one.path, folder, added=not conflict.stages)
+
+
+def _restorable(repo: Repo, paths: Sequence[str]) -> dict[str, bool | None]:
+    """Tell of each path whether the last commit has a whole secret there.
+
+    Without an entry it has nothing, None stands for what is broken, too.
+    """
+    if repo.git is None:
+        return {}
+    from nixsecrets.secretfiles.whole import restores
+
+    below = repo.relative_to_top(f"{repo.root}/")
+    entries = repo.git.head_entries([below + path for path in paths])
+    with repo.git.reader(limit=_LARGEST) as read:
+        found = [(one.path.removeprefix(below), read(one.oid)) for one in entries]
+    return {path: restores(path, last) for path, last in found}
 
 
 def from_top(repo: Repo, findings: Iterable[Finding]) -> list[Finding]:

@@ -31,7 +31,7 @@ class Claim(NamedTuple):
     map: str
     merging: bool = False
 
-    def fix(self, code: Code, path: str, *, committed: bool = True) -> str:
+    def fix(self, code: Code, path: str, *, committed: bool | None = True) -> str:
         """Return the command that mends a finding in a path that it claims."""
         folder = posixpath.dirname(self.map)
         inside = posixpath.relpath(path, folder) if folder else path
@@ -163,8 +163,8 @@ class Judge:
         if claim is not None and blob.link:
             yield from self._link(blob, data, claim)
         elif claim is not None and looks_secret(blob.path, data):
-            committed = blob.path in before
-            yield from _faults(blob.path, data, claim, committed=committed)
+            last = next(self.tree.read([*before.get(blob.path, ())][:1]), None)
+            yield from _faults(blob.path, data, claim, last)
             yield from self._retyped(blob, data, before)
         elif claim is not None and (line := _marked(claim, data)):
             message = f"holds git's conflict markers ({claim})"
@@ -311,13 +311,13 @@ def _in_the_open(path: str, message: str, claim: Claim) -> Finding:
 
 
 def _faults(
-    path: str, data: bytes, claim: Claim, *, committed: bool
+    path: str, data: bytes, claim: Claim, last: bytes | None
 ) -> Iterator[Finding]:
-    from nixsecrets.secretfiles.whole import faults, strangers
+    from nixsecrets.secretfiles.whole import faults, restores, strangers
 
     found = [*faults(path, data, wanted=claim.rule.sops)]
     for fault in (*found, *strangers(path, data)):
-        fix = claim.fix(fault.code, path, committed=committed)
+        fix = claim.fix(fault.code, path, committed=restores(path, last))
         message = f"{fault.message} ({claim})"
         yield Finding(path, fault.code, message, fault.line, fix)
 

@@ -19,6 +19,7 @@ from nixsecrets.secretfiles.selection import (
     open_comments,
     selector,
 )
+from nixsecrets.secretfiles.sniff import looks_secret
 from nixsecrets.secretfiles.sopsblock import Node, items, refuse, slot_of
 from nixsecrets.secretfiles.sopscomments import Comment, comments
 from nixsecrets.secretfiles.sopsjson import other_sops
@@ -93,6 +94,20 @@ def faults(
     except SecretFileError as error:
         message = error.message.removeprefix("the file ")
         yield Finding(path, Code.DAMAGED, message.removeprefix("the age file "))
+
+
+def restores(path: str, last: bytes | None) -> bool | None:
+    """Tell whether `last`, what the last commit has of a file, is a whole secret.
+
+    False where it has nothing, None where what it has is broken, too.
+    """
+    if last is None:
+        return False
+    broken = (Code.DAMAGED, Code.OPEN_VALUE)
+    secret = looks_secret(path, last)
+    return (
+        secret and all(one.code not in broken for one in faults(path, last))
+    ) or None
 
 
 def strangers(path: str, data: bytes) -> Iterator[Finding]:

@@ -41,7 +41,7 @@ def shell(fleet: Fleet, command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["sh", "-c", command],
         cwd=fleet.root,
-        env=fleet.env | {"EDITOR": "true"},
+        env={"EDITOR": "true"} | fleet.env,
         capture_output=True,
         text=True,
         check=False,
