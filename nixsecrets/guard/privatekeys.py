@@ -1,4 +1,4 @@
-"""Private keys in any file: what they look like, told without quoting them.
+"""Private keys in any file: what they look like, reported without quoting them.
 
 Only what could be used counts: an age identity with a right checksum, a PEM block with
 most of its content, a WireGuard key under its name.  A mention of one in code, or a
@@ -11,14 +11,30 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from nixsecrets.guard import wrapped
+from nixsecrets.guard import der, toolkeys, wrapped
 from nixsecrets.keys.bech32 import Bech32Error, decode
 
 _AGE = (
     rb"(?i)age-(secret-key(?:-pq)?|plugin-[a-z0-9._+-]{1,64}?)-"
     rb"1([02-9ac-hj-np-z]{20,8000})"
 )
+# The same with its dashes escaped, or broken over lines that are quoted somehow.
+_DASH = rb"(?:\\?-|\\{1,2}(?:u002d|x2d)|%2d|&#(?:45|x2d);)"
+_BREAK = rb"(?:\\[nrt]|[^A-Za-z0-9]){1,80}"
+_BROKEN_AGE = (
+    rb"(?i)age"
+    + _DASH
+    + rb"secret"
+    + _DASH
+    + rb"key"
+    + _DASH
+    + rb"1(?:"
+    + _BREAK
+    + rb")?"
+    rb"((?:[02-9ac-hj-np-z]{1,58}(?:" + _BREAK + rb")?){1,8})"
+)
 _BEGIN = rb"-{4,5} ?BEGIN ([A-Z0-9 ]{0,32})PRIVATE KEY(?: BLOCK)? ?-{4,5}"
+_END = rb"-{4,5} ?END"
 _GAP = rb"(?:[^A-Za-z0-9]|(?<=\\)[nr]){0,200}"  # line ends, quotes, indentation, `\n`
 _RUN = rb"[A-Za-z0-9+/]{16,}"
 _HEADERS = (
@@ -40,11 +56,18 @@ _WIREGUARD = (
 )
 _WORDS = (
     *(b"PRIVATE KEY", b"PuTTY-User-Key-File-", b"AGE-", b"age-", b"Age-"),
-    *(b"rivate", b"RIVATE", b"reshared", b"RESHARED"),
+    *(b"rivate", b"RIVATE", b"reshared", b"RESHARED", b"SECRET"),
 )
+# Base64 without the lines around it that PEM wants.
+_BARE = rb"(?<![A-Za-z0-9+/])M" + _RUN
+_LINES = rb"(?:" + _RUN + rb"(?:" + _GAP + rb")?)+"
+_BARE_WORDS = (b"MII", b"MC4CAQ", b"MG", b"MHcCAQ", b"MHQCAQ", b"MIG", b"MIH")
 _WINDOW = 8000  # of a PEM block: an RSA key of 8192 bits has 6400 characters
-_SHORTEST = {b"OPENSSH": 200, b"PGP": 100}  # characters of base64; ed25519 has more
+_LINE_RUN = rb"[A-Za-z0-9+/]{32,}"  # of a block whose lines have something before them
+# Characters of base64, by the first word of the label; of OPENSSH ed25519 has more.
+_SHORTEST = {b"OPENSSH": 200, b"PGP": 100, b"NEBULA": 40, b"MATRIX": 40}
 _SHORT = 90
+_FEW = 8  # different characters: 43 times the same letter is an example
 
 
 class Sighting(NamedTuple):
@@ -62,16 +85,25 @@ def private_keys(path: str, data: bytes) -> Iterator[Sighting]:
     texts = [data]
     if b"\0" in data:  # UTF-16, as PowerShell writes and appends it; and UTF-32
         texts.append(data.replace(b"\0", b""))
+    if b"%2" in data or b"%0" in data:  # as a part of an address or a form
+        texts.append(_unquoted(data))
     found: dict[Sighting, None] = {}
     for text in texts:
-        if any(word in text for word in _WORDS):
-            found |= dict.fromkeys(_in_the_open(text))
+        found |= dict.fromkeys(_in_the_open(text))
         found |= dict.fromkeys(_in_base64(text))
     yield from found
 
 
+def _unquoted(text: bytes) -> bytes:
+    """Return a text without its `%XX`; line ends become blanks: no line moves."""
+    plain = re.sub(rb"%0[AaDd]|\+", b" ", text)  # forms write `+` for a blank
+    return re.sub(rb"%([0-9A-Fa-f]{2})", lambda m: bytes([int(m[1], 16)]), plain)
+
+
 def _in_the_open(text: bytes) -> Iterator[Sighting]:
-    found = list(_found(text))
+    found = list(_found(text)) if any(word in text for word in _WORDS) else []
+    found += toolkeys.found(text)
+    found += _bare(text)
     ends = [m.start() for m in re.finditer(rb"\n", text)] if found else []
     for what, place in found:
         yield Sighting(what, bisect_left(ends, place) + 1)
@@ -81,7 +113,7 @@ def _in_base64(text: bytes) -> Iterator[Sighting]:
     found = [
         (what, place)
         for inner, place in wrapped.texts(text)
-        for what, _ in _found(inner)
+        for what, _ in (*_found(inner), *toolkeys.found(inner))
     ]
     lines = wrapped.lines_of(text, [place for _, place in found])
     for (what, _), line in zip(found, lines, strict=True):
@@ -89,9 +121,17 @@ def _in_base64(text: bytes) -> Iterator[Sighting]:
 
 
 def _found(text: bytes) -> Iterator[tuple[str, int]]:
+    whole = set()
     for match in re.finditer(_AGE, text):
         if what := _identity(match[1].decode().lower(), match[0].decode()):
+            whole.add(match.start())
             yield what, match.start()
+    for match in re.finditer(_BROKEN_AGE, text):
+        joined = re.sub(_BREAK, b"", match[1])[:58].decode()
+        if match.start() not in whole and _identity(
+            "secret-key", f"AGE-SECRET-KEY-1{joined.upper()}"
+        ):
+            yield "an age identity", match.start()
     for match in re.finditer(_BEGIN, text):
         label = match[1].strip()
         if _has_content(label, text[match.end() : match.end() + _WINDOW]):
@@ -101,7 +141,10 @@ def _found(text: bytes) -> Iterator[tuple[str, int]]:
     for match in re.finditer(_GPG, text):
         yield "a GnuPG private key", match.start()
     for match in re.finditer(_WIREGUARD, text):
-        if len(set(match[1])) > 8:  # 43 times the same letter is an example
+        before = text[max(0, match.start() - 200) : match.start()]
+        if b"Private-key-format" in before:  # of DNSSEC, which is told as that
+            continue
+        if len(set(match[1])) > _FEW:
             yield "a WireGuard private key", match.start()
 
 
@@ -129,20 +172,30 @@ def _identity(kind: str, text: str) -> str | None:
 
 
 def _has_content(label: bytes, after: bytes) -> bool:
-    """Tell whether most of a key follows its first line, however it is quoted."""
-    body = after.partition(b"-----")[0]
+    """Tell whether most of a key follows its first line, however it is quoted.
+
+    Where its last line is there, too, its lines may begin with numbers or times, or end
+    with HTML.
+    """
+    end = re.search(_END, after)
+    body = after[: end.start()] if end else after.partition(b"-----")[0]
+    if end:
+        runs = b"".join(re.findall(_LINE_RUN, body))
+        if len(runs) >= _needed(label, runs):
+            return len(set(runs)) > _FEW
     headers = re.match(_HEADERS, body)
     lines = re.compile(b"(?:" + _GAP + _RUN + b")+").match(
         body, headers.end() if headers else 0
     )
     joined = b"".join(re.findall(_RUN, lines[0])) if lines else b""
-    return len(joined) >= _needed(label, joined)
+    return len(joined) >= _needed(label, joined) and len(set(joined)) > _FEW
 
 
 def _needed(label: bytes, base64: bytes) -> int:
     """Return how many characters a key must have: half of what its DER says."""
-    if label in _SHORTEST:
-        return _SHORTEST[label]
+    kind = label.partition(b" ")[0]
+    if kind in _SHORTEST:
+        return _SHORTEST[kind]
     # the n of `\nMIIE…` in a quoted text, or the + of a patch, is no part of it
     head = wrapped.decoded(base64[base64[:1] != b"M" :][:8])
     if head[:1] != b"\x30" or len(head) < 4:
@@ -158,6 +211,30 @@ def _pem(label: bytes) -> str:
     return f"{name} private key" if name else "a private key"
 
 
+def _bare(text: bytes) -> Iterator[tuple[str, int]]:
+    """Yield the keys in base64 that has no PEM lines around it."""
+    if not any(word in text for word in _BARE_WORDS):
+        return
+    bare, lines, at = re.compile(_BARE), re.compile(_LINES), 0
+    while (match := bare.search(text, at)) is not None:
+        place, at = match.start(), match.end()
+        if wrapped.decoded(match[0][:4])[:1] != b"\x30" or _in_pem(text, place):
+            continue
+        block = lines.match(text, place, place + _WINDOW)
+        at = block.end() if block else at  # no line is looked at twice
+        joined = b"".join(re.findall(_RUN, block[0])) if block else b""
+        key = der.private_key(wrapped.decoded(joined[:400]))
+        if key is not None and len(joined) >= key[1] * 4 // 3 // 2:
+            yield f"{key[0]} in base64", place
+
+
+def _in_pem(text: bytes, place: int) -> bool:
+    """Tell whether a place is behind the first line of a PEM block, which says more."""
+    before = text[max(0, place - 400) : place]
+    begin = max(before.rfind(b"PRIVATE KEY"), before.rfind(b"BEGIN "))
+    return begin >= 0 and b"-----" in before[begin:]
+
+
 # --- files that are nothing but a key
 
 
@@ -165,6 +242,9 @@ def _whole_file(path: str, data: bytes) -> str | None:
     """Say what private key a file is as a whole."""
     if _is_pgp(data):
         return "a PGP private key"
+    key = der.private_key(data[:128]) if data[:1] == b"\x30" else None
+    if key is not None and key[1] <= len(data) <= key[1] + 2:
+        return key[0]
     if 44 <= len(data) <= 48 and _is_wireguard(path, data.strip()):
         return "a WireGuard private key"
     return None
@@ -200,7 +280,7 @@ def _is_wireguard(path: str, text: bytes) -> bool:
     if not re.fullmatch(rb"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=", text):
         return False
     folder, _, name = path.lower().rpartition("/")
-    if len(set(text)) <= 8 or "pub" in name:
+    if len(set(text)) <= _FEW or "pub" in name:
         return False
     if "priv" in name or "preshared" in name or "psk" in name:
         return True

@@ -14,6 +14,7 @@ _BLANKS = b" \t\r\n"
 _BEGINNINGS = (
     *(b"AGE-SECRET-KEY-", b"AGE-PLUGIN-", b"-----BEGIN "),
     *(b"---- BEGIN SSH2", b"PuTTY-User-Key-", b"PrivateKey"),
+    *(b"== ed25519v1-secret", b"Private-key-format", b"untrusted comment: "),
 )
 _LONGEST = 20_000  # characters that are decoded of one
 

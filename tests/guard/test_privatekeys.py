@@ -3,10 +3,20 @@
 import base64
 import json
 import os
+import re
 import textwrap
 from collections.abc import Callable, Mapping
+from urllib.parse import quote, quote_plus
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
 
 from nixsecrets.guard.privatekeys import private_keys
 from tests.fleet import newest_age, run_program, ssh_key
@@ -202,6 +212,17 @@ def test_pgp_keys_are_found_as_gpg_exports_and_keeps_them() -> None:
         assert [what for what, _ in told(data)] == ["a GnuPG private key"]
 
 
+def test_the_file_of_a_tor_onion_service_is_found() -> None:
+    data = b"== ed25519v1-secret: type0 ==\0\0\0" + os.urandom(64)
+    assert told(data, "hs_ed25519_secret_key") == [
+        ("the key of a Tor onion service", 1)
+    ]
+    wrapped_in_yaml = b"key: " + base64.b64encode(data)
+    assert told(wrapped_in_yaml) == [("the key of a Tor onion service in base64", 1)]
+    public = b"== ed25519v1-public: type0 ==\0\0\0" + os.urandom(32)
+    assert told(public) == []
+
+
 def test_several_keys_in_one_file_are_all_told() -> None:
     age = age_identities()["an age identity"]
     pem = pem_files()["RSA private key"]
@@ -212,6 +233,170 @@ def test_several_keys_in_one_file_are_all_told() -> None:
         ("an age identity", 3 + lines),
         ("RSA private key", 3),
     ]
+
+
+# --- keys of single tools, in their own formats
+
+
+def tool_keys() -> dict[str, str]:
+    """What tools write, with fresh keys; by what it is called."""
+
+    def b64(size: int, begin: bytes = b"") -> str:
+        return base64.b64encode(begin + os.urandom(size)).decode()
+
+    seed = Ed25519PrivateKey.generate()
+    both = seed.private_bytes_raw() + seed.public_key().public_bytes_raw()
+    nix = base64.b64encode(both).decode()
+    hexes = "".join(f"{os.urandom(16).hex()}\n" for _ in range(16))
+    onion = base64.b32encode(os.urandom(35)).decode().lower()
+    return {
+        "a Nix signing key": f"cache.example.org-1:{nix}\n",
+        "an OpenVPN static key": f"-----BEGIN OpenVPN Static key V1-----\n{hexes}"
+        "-----END OpenVPN Static key V1-----\n",
+        "an OpenVPN key": "-----BEGIN OpenVPN tls-crypt-v2 server key-----\n"
+        f"{b64(128)}\n-----END OpenVPN tls-crypt-v2 server key-----\n",
+        "NEBULA X25519 private key": "-----BEGIN NEBULA X25519 PRIVATE KEY-----\n"
+        f"{b64(32)}\n-----END NEBULA X25519 PRIVATE KEY-----\n",
+        "MATRIX private key": "-----BEGIN MATRIX PRIVATE KEY-----\n"
+        f"Key-ID: ed25519:a_b\n\n{b64(32)}\n-----END MATRIX PRIVATE KEY-----\n",
+        "a minisign secret key": "untrusted comment: minisign encrypted secret key\n"
+        f"{b64(152, b'EdScB2')}\n",
+        "a minisign secret key|2": "untrusted comment: minisign secret key\n"
+        f"{b64(152, b'Ed' + bytes(2) + b'B2')}\n",
+        "a signify secret key": "untrusted comment: signify secret key\n"
+        f"{b64(96, b'EdBK' + bytes(3) + b'*')}\n",
+        "the key of a Tor onion service": f"ADD_ONION ED25519-V3:{b64(64)} Port=80\n",
+        "a Tor client's key": f"{onion}:descriptor:x25519:"
+        f"{base64.b32encode(os.urandom(32)).decode()[:52]}\n",
+        "a DNSSEC private key": "Private-key-format: v1.3\n"
+        f"Algorithm: 13 (ECDSAP256SHA256)\nPrivateKey: {b64(32)}\n",
+        "a TSIG key": 'key "x" {\n\talgorithm hmac-sha256;\n'
+        f'\tsecret "{b64(32)}";\n}};\n',
+        "a TSIG key|2": "key:\n  - id: x\n    algorithm: hmac-sha512\n"
+        f"    secret: {b64(64)}\n",
+        "a Matrix signing key": f"ed25519 a_Kbtn {b64(32).rstrip('=')}\n",
+        "a private key in hexadecimal digits": f"private_key={os.urandom(32).hex()}\n",
+        "a JSON web key with its private part": '{"kty":"OKP","crv":"Ed25519",'
+        f'"x":"{b64(32)[:43]}","d":"{os.urandom(30).hex()[:43]}"}}\n',
+    }
+
+
+TOOLS = list(tool_keys())
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_the_key_of_a_tool_is_found_by_what_stands_around_it(name: str) -> None:
+    key, what = tool_keys()[name], name.partition("|")[0]
+    for text in (key, f"# a\n{key}\n", key.replace("\n", "\r\n"), indented(key, "  ")):
+        assert what in [one for one, _ in told(text)], text
+    if "JSON" not in name:
+        assert what in [one for one, _ in told(json.dumps({"key": key}))]
+
+
+@pytest.mark.parametrize("name", TOOLS)
+def test_the_public_half_or_an_example_of_it_is_none(name: str) -> None:
+    key = tool_keys()[name]
+    example = re.sub(r"[A-Za-z0-9+/]{20,}", lambda m: "A" * len(m[0]), key)
+    assert told(example) == []
+
+
+PUBLIC: Mapping[str, str] = {
+    "nix": "cache.nixos.org-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=\n",
+    "sri": "hash = sha512:" + base64.b64encode(b"\x01" * 30 + os.urandom(34)).decode(),
+    "minisign": "untrusted comment: minisign public key\n"
+    + base64.b64encode(b"Ed" + os.urandom(40)).decode(),
+    "jwk": '{"kty":"OKP","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}',
+    "matrix": "ed25519:a_Kbtn 11qYAYKxCrfVS7TyWQHOg7hcvPapiMlrwIaaPcHURo",
+    "known hosts": f"brunnen {ssh_key('p').public}",
+    "hash": f"private_key_hash = {os.urandom(32).hex()}\nrev: {os.urandom(32).hex()}\n",
+    "tor": "descriptor:x25519:N2NU7BSRL6YODZCYPN4CREB54TYLKGIE2KYOQWLFYC23ZJVCE5DQ",
+    "code": 'b"== ed25519v1-secret: type0 ==\\0\\0\\0" + key[:64] # how Tor writes it',
+    "cert": "MIIC+zCCAeOgAwIBAgIUJ0c1oVZ0rT4k9mSgk3nq2fK0cCkwDQYJKoZIhvcNAQELBQAw",
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_what_is_public_of_these_tools_is_none(name: str) -> None:
+    assert told(PUBLIC[name]) == []
+
+
+def der_keys() -> dict[str, bytes]:
+    """Private keys in DER, by what they are called."""
+    plain = NoEncryption()
+    curve = ec.generate_private_key(ec.SECP256R1())
+    ed25519 = Ed25519PrivateKey.generate()
+    traditional, pkcs8 = PrivateFormat.TraditionalOpenSSL, PrivateFormat.PKCS8
+    locked = BestAvailableEncryption(b"word")
+    return {
+        "a PKCS#8 private key": ed25519.private_bytes(Encoding.DER, pkcs8, plain),
+        "a PKCS#8 private key|ec": curve.private_bytes(Encoding.DER, pkcs8, plain),
+        "an EC private key": curve.private_bytes(Encoding.DER, traditional, plain),
+        "an encrypted PKCS#8 private key": curve.private_bytes(
+            Encoding.DER, pkcs8, locked
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", der_keys())
+def test_der_is_a_private_key_as_a_file_and_in_base64_without_pem(name: str) -> None:
+    data, what = der_keys()[name], name.partition("|")[0]
+    assert told(data) == [(what, 1)]
+    text = base64.b64encode(data).decode()
+    folded = "\n".join(textwrap.wrap(text, 64))
+    for form in (text, folded, f"key: {text}\n", f"key: |\n{indented(folded, '  ')}"):
+        assert [one for one, _ in told(form)] == [f"{what} in base64"], form
+    assert told(data[: len(data) // 2]) == []
+    assert told(text[: len(text) // 3]) == []
+
+
+NOISE: Mapping[str, Callable[[int, str], str]] = {
+    "line numbers": lambda number, line: f"{number:4}  {line}\n",
+    "grep's numbers": lambda number, line: f"key.pem:{number}:{line}\n",
+    "timestamps": lambda number, line: f"2026-11-30T12:00:{number:02}.123Z {line}\n",
+    "journal": lambda _, line: f"Nov 30 12:00:01 brunnen app[77]: {line}\n",
+    "HTML": lambda _, line: f"{line}<br/>\n",
+    "HTML on one line": lambda _, line: f"{line}<br>",
+}
+
+
+@pytest.mark.parametrize("noise", NOISE)
+def test_a_pem_block_is_found_with_something_at_each_line(noise: str) -> None:
+    for name, key in pem_files().items():
+        if name.startswith("PGP"):
+            continue
+        lines = enumerate(key.strip().splitlines(), 1)
+        text = "".join(NOISE[noise](number, line) for number, line in lines)
+        assert [what for what, _ in told(f"a\n{text}")] == [name.partition("#")[0]]
+
+
+def test_a_key_is_found_in_an_address() -> None:
+    age = age_identities()["an age identity"]
+    assert told(f"a\nkey={quote(age)}\n") == [("an age identity", 2)]
+    for name, key in pem_files().items():
+        for form in (quote(key), quote_plus(key)):
+            what = name.partition("#")[0]
+            assert [one for one, _ in told(f"key={form}&x=1\n")] == [what], name
+
+
+BROKEN: Mapping[str, Callable[[str], str]] = {
+    "over two lines": lambda key: f"{key[:40]}\n{key[40:]}\n",
+    "over two indented lines": lambda key: (
+        f"  {key[:30]}\n  {key[30:50]}\n  {key[50:]}"
+    ),
+    "joined in a shell": lambda key: f"K='{key[:40]}'\\\n  '{key[40:]}'\n",
+    "joined in Nix": lambda key: f'"{key[:40]}" + "{key[40:]}"\n',
+    "in a comment": lambda key: f"# {key[:40]}\n# {key[40:]}\n",
+    "escaped": lambda key: key.replace("-", "\\-"),
+    "escaped as JSON may": lambda key: key.replace("-", "\\u002d"),
+    "as HTML": lambda key: key.replace("-", "&#45;"),
+    "in a quoted line end": lambda key: f'"{key[:40]}\\n{key[40:]}"',
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_an_age_identity_is_found_though_it_is_broken_or_escaped(how: str) -> None:
+    key = age_identities()["an age identity"].strip()
+    assert told(BROKEN[how](key)) == [("an age identity", 1)]
 
 
 # --- what is none
@@ -299,6 +484,19 @@ def test_megabytes_of_beginnings_take_time_by_their_length() -> None:
         base64.b64encode(b"-----BEGIN PRIVATE KEY-----"),
         base64.b64encode(b"PrivateKeyx") + b"\n",
         b"\0P\0R\0I",
+        b"AGE-SECRET-KEY-1Q\nQ",
+        b"AGE\\-SECRET\\-KEY\\-1" + b"Q \n" * 30,
+        b"MIIEvgIBADANBgkqhkiG9w0BAQEFAASCBKgwggSkAgEAAoIBAQC\n",
+        b"MIIEvgIBADANBgkqhkiG9w0BAQEFAASCBKgwggSkAgEAAoIBAQC!!",
+        b'"kty":"RSA",',
+        b'{"kty":"RSA"}',
+        b"Private-key-format: v1.3\n",
+        b"algorithm hmac-sha256 ",
+        b"-----BEGIN OpenVPN Static key V1-----\n" + b"0" * 32 + b"\n",
+        b"private_key=",
+        b"%2b%0a",
+        b"RWRTY0Iy",
+        b"a:" + b"A" * 86 + b"== ",
     )
     for beginning in beginnings:
         seconds = []
