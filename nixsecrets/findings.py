@@ -69,6 +69,8 @@ class Code(StrEnum):
     CONFIG_UNREADABLE = "NS059"
     TOO_LARGE = "NS062"
     REGEX_UNUSABLE = "NS063"
+    NOT_AGE = "NS060"
+    STRAY_FILE = "NS061"
     DECLARED_UNREADABLE = "NS070"
     DECLARED_FORM = "NS071"
     DECLARED_MISSING = "NS072"
@@ -180,9 +182,11 @@ CATALOGUE: Mapping[Code, Kind] = {
         "a private key",
         _E,
         "The file holds a private key: an age identity (also post-quantum and plugin"
-        " ones), an OpenSSH, PEM, PGP or PuTTY private key, or a WireGuard key under"
-        " its name; as text, in base64 or in UTF-16, quoted, indented or in the middle"
-        " of a line. A passphrase on it changes nothing. A placeholder, or a key that"
+        " ones), an OpenSSH, PEM, DER, PKCS#12, PGP or PuTTY private key, a WireGuard"
+        " key under its name, or a key of Nix caches, Nebula, OpenVPN, minisign,"
+        " signify, Tor, DNSSEC, TSIG, Matrix or JWK; as text, in base64, in UTF-16 or"
+        " URL-encoded, quoted, indented, broken or in the middle of a line. A"
+        " passphrase on it changes nothing. A placeholder, or a key that"
         " is cut short for a manual, is none.\n\nTake it out and keep it outside of the"
         " repository, or encrypt the file. A key that was ever pushed is no secret any"
         " more: replace it.",
@@ -567,6 +571,29 @@ CATALOGUE: Mapping[Code, Kind] = {
         " so that every value of an `encrypted_regex` stays in plaintext. Correct the"
         " options of the file's rule, then `nixsecrets edit FILE`.",
     ),
+    Code.NOT_AGE: Kind(
+        "not-age",
+        "a file is called .age and is not encrypted",
+        _E,
+        "The name ends in `.age`, but the file is neither an age nor a sops file. That"
+        " is an error wherever it lies, under whatever rule: everybody who reads the"
+        " name takes the content for encrypted.\n\nEncrypt it (`nixsecrets set FILE"
+        " --from-file FILE`; a `[[secrets]]` rule has to name it), or give it another"
+        " name. If it was committed before, its content is known to whoever has the"
+        " repository.",
+    ),
+    Code.STRAY_FILE: Kind(
+        "stray-file",
+        "an ordinary file is added to a folder of secrets",
+        _E,
+        "No rule names this new file, it is not encrypted, and the last commit (or,"
+        " where that has nothing there, the map) has only secrets in its folder. Most"
+        " often a secret was put there that no rule covers. `*.nix`, `*.md`, `*.pub`"
+        " and `.git*` are never meant.\n\nThree ways out: encrypt it (a `[[secrets]]`"
+        " rule that names it, then `nixsecrets set FILE --from-file FILE --git-add`);"
+        ' allow it (a rule that names it with `plaintext = "allowed"`); or put it into'
+        " another folder.",
+    ),
     Code.DECLARED_UNREADABLE: Kind(
         "declared-unreadable",
         "a host declares a secret that it cannot decrypt",
@@ -694,6 +721,8 @@ _FIXES: Mapping[Code, str] = {
     Code.WEAK_OPTIONS: "{nixsecrets} rekey {file}",
     Code.LEFTOVER: "{git} rm --cached {file}",
     Code.NOT_A_FILE: "{git} rm --cached {file}",
+    Code.NOT_AGE: "{git} rm --cached {file}",
+    Code.STRAY_FILE: "{git} rm --cached {file}",
     Code.STALE: "{nixsecrets} rekey {file}",
     Code.KEY_AGAIN: "{nixsecrets} edit {file}",
     Code.OPEN_COMMENT: "{nixsecrets} rekey {file}",

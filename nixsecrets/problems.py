@@ -55,6 +55,8 @@ def _plaintext(world: World, found: NotSecret) -> Iterator[Finding]:
             Code.PLAINTEXT,
             f"is not encrypted, but the rule at line {rule.line} says it must be",
         )
+    elif found.path.endswith(".age"):
+        yield Finding(found.path, Code.NOT_AGE, "is called .age and is not encrypted")
 
 
 def _secret_problems(world: World) -> Iterator[Finding]:

@@ -295,8 +295,12 @@ def _read_all(
 
 
 def _counts(policy: Policy, file: Found) -> bool:
-    """Tell whether a file is encrypted, or is one that a rule names."""
-    return not isinstance(file, NotSecret) or policy.winning(file.path) is not None
+    """Tell whether a file is encrypted or called so, or is one that a rule names."""
+    return (
+        not isinstance(file, NotSecret)
+        or file.path.endswith(".age")
+        or policy.winning(file.path) is not None
+    )
 
 
 @contextlib.contextmanager

@@ -11,7 +11,8 @@ import click
 from nixsecrets.cli import ui
 from nixsecrets.errors import NixsecretsError, ProgramError, UsageError, quoted
 from nixsecrets.findings import Finding, failing
-from nixsecrets.guard.judge import MAP_NAME, Judge, Scanner
+from nixsecrets.guard.judge import Judge, Scanner
+from nixsecrets.guard.maps import MAP_NAME
 from nixsecrets.repo.changes import Change, Changes, Entry
 from nixsecrets.repo.git import Git
 from nixsecrets.repo.snapshot import Snapshot
@@ -180,7 +181,7 @@ def _judged(
             judge = Judge(snapshot, scan, merging=merge)
             for finding in judge.findings(changes.changed, changes.deleted):
                 found.setdefault(finding, (changes.commit or "")[:12])
-            if not (changes.commit or judge.has_map) and (git.top / MAP_NAME).exists():
+            if not (changes.commit or judge.maps.any) and (git.top / MAP_NAME).exists():
                 ui.warn(
                     f"{MAP_NAME} is not in git, so its rules do not count",
                     f"git add {MAP_NAME}",

@@ -7,43 +7,17 @@ and what reads secrets only where one is staged.
 
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
-from nixsecrets.errors import MapError
-from nixsecrets.findings import RESTORED, Code, Finding, fix_for, unmerged_fix
+from nixsecrets.findings import Code, Finding, fix_for
 from nixsecrets.guard import leftovers
+from nixsecrets.guard.maps import Claim, Maps, leads_to
 from nixsecrets.guard.privatekeys import private_keys
+from nixsecrets.guard.strays import called_age, strays
 from nixsecrets.guard.tree import Blob, Change, Tree
-from nixsecrets.policy.load import decode, load
-from nixsecrets.policy.model import Rule
-from nixsecrets.policy.resolve import Policy
-from nixsecrets.secretfiles.sniff import looks_secret
+from nixsecrets.secretfiles.sniff import looks_like_age, looks_secret
 from nixsecrets.splice import conflict_line
 
-MAP_NAME = "nixsecrets.toml"
 Scanner = Callable[[str, bytes], Iterator[Finding]]
-
-
-class Claim(NamedTuple):
-    """A rule that wins a path; `map` is the path of the map it stands in."""
-
-    rule: Rule
-    map: str
-    merging: bool = False
-
-    def fix(self, code: Code, path: str, *, committed: bool | None = True) -> str:
-        """Return the command that mends a finding in a path that it claims."""
-        folder = posixpath.dirname(self.map)
-        inside = posixpath.relpath(path, folder) if folder else path
-        if code is Code.UNMERGED:
-            return unmerged_fix(inside, folder, added=True)
-        if code in RESTORED and self.merging:
-            return ""  # the last commit's version would throw one side away
-        return fix_for(code, inside, folder, committed=committed)
-
-    def __str__(self) -> str:
-        """Return the rule as a person finds it."""
-        return f"the rule {self.rule.pattern} ({self.map}:{self.rule.line})"
 
 
 class Judge:
@@ -57,15 +31,8 @@ class Judge:
         `scan` looks for other kinds of secrets in ordinary files, if it is there;
         `merging` says that the commit finishes a merge.
         """
-        self.tree, self.scan, self.merging = tree, scan, merging
-        # of each folder that was looked at; None where there is no map
-        self._policies: dict[str, Policy | None] = {}
-        self._links: dict[str, str] = {}  # of maps that are links: where each leads
-
-    @property
-    def has_map(self) -> bool:
-        """Whether a map decided about anything."""
-        return any(self._policies.values())
+        self.tree, self.scan = tree, scan
+        self.maps = Maps(tree, merging=merging)
 
     def findings(
         self, changed: Sequence[Change], deleted: Sequence[Blob] = ()
@@ -75,97 +42,28 @@ class Judge:
         Raises:
             MapError: a map that decides about one of them cannot be read.
         """
-        self._learn_maps(change.new.path for change in changed)
+        self.maps.learn(change.new.path for change in changed)
         blobs = [change.new for change in changed]
-        blobs += self._newly_claimed(blobs, deleted)
+        blobs += self.maps.newly_claimed(blobs, deleted)
         blobs = [blob for blob in blobs if blob.regular or blob.link]
         before = _before(changed, deleted)
         found = self._leftovers(blobs)
         for blob, data in zip(blobs, self.tree.read(blobs), strict=True):
             found += self._judge(blob, data, before)
+        found += strays(self.maps, changed)
         return sorted(set(found))
-
-    # --- the maps
-
-    def _learn_maps(self, paths: Iterable[str]) -> None:
-        folders = {folder for path in paths for folder in _above(path)}
-        wanted = [posixpath.join(f, MAP_NAME) for f in folders - set(self._policies)]
-        there = self.tree.lookup(sorted(wanted))
-        maps = {p: self._followed(e) if e.link else e for p, e in there.items()}
-        maps = {path: blob for path, blob in maps.items() if blob.regular}
-        contents = self.tree.read(list(maps.values()))
-        for path, data in zip(maps, contents, strict=True):
-            folder = posixpath.dirname(path)
-            self._policies[folder] = _policy(folder, data)
-        for folder in folders:
-            self._policies.setdefault(folder, None)
-
-    def _followed(self, link: Blob) -> Blob:
-        """Return the map that a link leads to.
-
-        Raises:
-            MapError: it leads to no file of the commit; what nobody can read must not
-                count as no map.
-        """
-        for data in self.tree.read([link]):
-            target = _leads_to(link.path, data)
-            found = self.tree.lookup([target]).get(target) if target else None
-            if target is not None and found is not None and found.regular:
-                self._links[link.path] = target
-                return found
-        raise MapError(
-            f"{link.path} is a link to no file of this commit",
-            "commit the map itself, or what it leads to",
-        )
-
-    def _nearest(self, path: str) -> tuple[str, str, Policy] | None:
-        """Return the nearest map's folder, the path from there, and its policy."""
-        for folder in _above(path):
-            policy = self._policies.get(folder)
-            if policy is not None:
-                return folder, path[len(folder) + 1 :] if folder else path, policy
-        return None
-
-    def claim(self, path: str) -> Claim | None:
-        """Return the rule that makes `path` a secret, None where it is no secret."""
-        nearest = self._nearest(path)
-        if nearest is None:
-            return None
-        folder, inside, policy = nearest
-        won = None if policy.never_secret(inside) else policy.winning(inside)
-        place = posixpath.join(folder, MAP_NAME)
-        return won and Claim(won[0], place, self.merging)
-
-    def _newly_claimed(
-        self, changed: Sequence[Blob], deleted: Sequence[Blob]
-    ) -> list[Blob]:
-        """Return the unchanged files that a changed map claims, or one above a gone."""
-        paths = {blob.path for blob in changed}
-        maps = {p for p in paths if posixpath.basename(p) == MAP_NAME}
-        maps |= {link for link, target in self._links.items() if target in paths}
-        gone = [b.path for b in deleted if posixpath.basename(b.path) == MAP_NAME]
-        if not (maps or gone):
-            return []
-        below = tuple(posixpath.join(posixpath.dirname(p), "") for p in gone)
-        others = [blob for blob in self.tree.everything() if blob.path not in paths]
-        self._learn_maps(blob.path for blob in others)
-        claims = ((blob, self.claim(blob.path)) for blob in others)
-        return [
-            blob
-            for blob, claim in claims
-            if claim and (claim.map in maps or blob.path.startswith(below))
-        ]
 
     # --- one file
 
     def _judge(self, blob: Blob, data: bytes, before: "_Before") -> Iterator[Finding]:
-        claim = self.claim(blob.path)
+        claim = self.maps.claim(blob.path)
         if claim is not None and blob.link:
             yield from self._link(blob, data, claim)
         elif claim is not None and looks_secret(blob.path, data):
             last = next(self.tree.read([*before.get(blob.path, ())][:1]), None)
             yield from _faults(blob.path, data, claim, last)
             yield from self._retyped(blob, data, before)
+            yield from self._appended(blob, data, claim, before)
         elif claim is not None and (line := _marked(claim, data)):
             message = f"holds git's conflict markers ({claim})"
             fix = claim.fix(Code.UNMERGED, blob.path)
@@ -173,6 +71,10 @@ class Judge:
         elif claim is not None and not claim.rule.plaintext_allowed:
             message = f"is not encrypted; {claim} says it must be"
             yield _in_the_open(blob.path, message, claim)
+        elif called_age(blob, data):
+            message = "is called .age and is not encrypted"
+            fix = fix_for(Code.NOT_AGE, blob.path)
+            yield Finding(blob.path, Code.NOT_AGE, message, fix=fix)
         elif claim is not None and self._was_secret(blob, before):
             message = f"was a secret and is none any more; {claim} keeps it one"
             yield _in_the_open(blob.path, message, claim)
@@ -180,7 +82,9 @@ class Judge:
             message = f"holds {sighting.what}"
             yield Finding(blob.path, Code.PRIVATE_KEY, message, sighting.line)
         if self.scan and blob.regular and not looks_secret(blob.path, data):
-            yield from () if self._generated(blob.path) else self.scan(blob.path, data)
+            yield from (
+                () if self.maps.generated(blob.path) else self.scan(blob.path, data)
+            )
 
     def _retyped(self, blob: Blob, data: bytes, before: "_Before") -> Iterator[Finding]:
         """Yield the values whose type was changed and whose ciphertext was not."""
@@ -189,10 +93,24 @@ class Judge:
         for old in self.tree.read([*before.get(blob.path, ())]):
             yield from retyped(blob.path, old, data)
 
-    def _generated(self, path: str) -> bool:
-        """Tell whether a file is one of ours, which hold public keys by the dozen."""
-        nearest = self._nearest(path)
-        return nearest is not None and nearest[2].generated(nearest[1])
+    def _appended(
+        self, blob: Blob, data: bytes, claim: Claim, before: "_Before"
+    ) -> Iterator[Finding]:
+        """Yield a finding where only what follows the header of an age file changed.
+
+        Nothing writes that: a grant keeps the payload, all else changes the header.
+        """
+        if not looks_like_age(data):
+            return
+        from nixsecrets.secretfiles import agequick
+
+        old = [one for one in before.get(blob.path, ()) if one.path == blob.path]
+        for was in self.tree.read(old):
+            head = agequick.header(was)
+            if head and was != data and data.startswith(head):
+                message = f"its payload was changed under its old header ({claim})"
+                fix = claim.fix(Code.DAMAGED, blob.path)
+                yield Finding(blob.path, Code.DAMAGED, message, fix=fix)
 
     def _was_secret(self, blob: Blob, before: "_Before") -> bool:
         """Tell whether the last commit has this file, or one moved here, as a secret.
@@ -209,11 +127,11 @@ class Judge:
 
     def _link(self, blob: Blob, data: bytes, claim: Claim) -> Iterator[Finding]:
         """Judge a link that stands where a secret belongs."""
-        target = _leads_to(blob.path, data)
+        target = leads_to(blob.path, data)
         if target is not None:
-            self._learn_maps([target])
+            self.maps.learn([target])
             there = self.tree.lookup([target]).get(target)
-            if there is not None and there.regular and self.claim(target):
+            if there is not None and there.regular and self.maps.claim(target):
                 return
         message = f"is a link that leads to no secret, where {claim} wants one"
         yield Finding(
@@ -225,7 +143,7 @@ class Judge:
     def _leftovers(self, blobs: Sequence[Blob]) -> list[Finding]:
         suspects = {b.path: leftovers.originals(b.path) for b in blobs}
         names = sorted({name for found in suspects.values() for name in found})
-        self._learn_maps(names)
+        self.maps.learn(names)
         there = self.tree.lookup(names)
         found: list[Finding] = []
         for blob in blobs:
@@ -246,7 +164,7 @@ class Judge:
         if leftovers.says_decrypted(path):
             return True
         for name in originals:
-            claim = self.claim(name)
+            claim = self.maps.claim(name)
             if claim is not None and not claim.rule.plaintext_allowed:
                 return True
             original = [there[name]] if name in there and there[name].regular else []
@@ -274,13 +192,6 @@ def _marked(claim: Claim, data: bytes) -> int:
     return 0 if claim.rule.plaintext_allowed else conflict_line(data)
 
 
-def _leads_to(path: str, link: bytes) -> str | None:
-    """Return where a link leads, None where that is outside of the work tree."""
-    target = link.decode("utf-8", "surrogateescape")
-    found = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
-    return None if target.startswith("/") or found.startswith("../") else found
-
-
 def _before(changed: Iterable[Change], deleted: Iterable[Blob]) -> _Before:
     found: dict[str, list[Blob]] = {}
     for change in changed:
@@ -290,19 +201,6 @@ def _before(changed: Iterable[Change], deleted: Iterable[Blob]) -> _Before:
         if blob.regular:
             found.setdefault(posixpath.basename(blob.path), []).append(blob)
     return found
-
-
-def _policy(folder: str, data: bytes) -> Policy:
-    """Read the map of a folder.
-
-    Raises:
-        MapError: it cannot be read.
-    """
-    try:
-        return Policy(load(decode(data, MAP_NAME), MAP_NAME))
-    except MapError as error:
-        message = posixpath.join(folder, error.message)
-        raise MapError(f"{message} (as it is to be committed)", error.hint) from error
 
 
 def _in_the_open(path: str, message: str, claim: Claim) -> Finding:
@@ -326,10 +224,3 @@ def _public_keys(data: bytes) -> bool:
     """Tell whether a text holds public keys and comments, and nothing else."""
     lines = (line.strip() for line in data.splitlines())
     return all(line.startswith((b"#", b"age1", b"ssh-")) for line in lines if line)
-
-
-def _above(path: str) -> Iterator[str]:
-    """Yield the folders above a path, the nearest first; the top is empty."""
-    while path:
-        path = posixpath.dirname(path)
-        yield path

@@ -46,12 +46,10 @@ def _random(match: re.Match[bytes]) -> bool:
 
 
 def _signs(match: re.Match[bytes]) -> bool:
-    """Tell whether 64 bytes are an ed25519 seed and its public half (RFC 8032)."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    """Tell whether the key (group 1) is a seed with its public half."""
+    from nixsecrets.keys.convert import is_ed25519_pair
 
-    key = wrapped.decoded(match[1])
-    public = Ed25519PrivateKey.from_private_bytes(key[:32]).public_key()
-    return public.public_bytes_raw() == key[32:]
+    return is_ed25519_pair(wrapped.decoded(match[1]))
 
 
 def _is_jwk(match: re.Match[bytes]) -> bool:

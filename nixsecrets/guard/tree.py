@@ -42,6 +42,9 @@ class Tree(Protocol):
     def lookup(self, paths: Sequence[str]) -> Mapping[str, Blob]:
         """Return those of `paths` that are files (or links, submodules) of it."""
 
+    def below(self, folders: Sequence[str]) -> Sequence[Blob]:
+        """Return what lies in folders, and in the folders below them."""
+
     def everything(self) -> Sequence[Blob]:
         """Return all that it holds."""
 

@@ -87,3 +87,11 @@ def _refuse_low_order(u: int) -> None:
 
 def _is_square(number: int) -> bool:
     return pow(number, (_P - 1) // 2, _P) != _P - 1
+
+
+def is_ed25519_pair(data: bytes) -> bool:
+    """Tell whether 64 bytes are an ed25519 seed and its public half (RFC 8032)."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    public = Ed25519PrivateKey.from_private_bytes(data[:32]).public_key()
+    return public.public_bytes_raw() == data[32:]

@@ -5,6 +5,7 @@ file is encrypted to today, and what to do about a difference, is for others.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from nixsecrets.keys.forms import Backend, form_for
 from nixsecrets.keys.recipients import Recipient
@@ -81,6 +82,22 @@ class Policy:
         if path in self._literals:
             return False
         return no_secret(path)
+
+    def folder_of_secrets(self, folder: str) -> bool:
+        """Tell whether rules name files of `folder`, and none of them an ordinary one.
+
+        The map's own folder is none, and what a `path_regex` covers has no folder.
+        """
+        naming = [
+            rule
+            for rule in self.map.rules
+            if rule.path is not None
+            and (parent := rule.path.rpartition("/")[0])
+            and compile_rule(replace(rule, path=parent, readers=(), except_=())).match(
+                folder
+            )
+        ]
+        return bool(naming) and not any(rule.plaintext_allowed for rule in naming)
 
     def generated(self, path: str) -> bool:
         """Tell whether `path` is the map, or is written from it."""

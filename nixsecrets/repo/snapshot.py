@@ -28,6 +28,10 @@ class Snapshot(NamedTuple):
         found = self.git.entries(paths, commit=self.commit)
         return {entry.path: entry for entry in found if entry.path in wanted}
 
+    def below(self, folders: Sequence[str]) -> Sequence[Entry]:
+        """Return what lies in folders, and in the folders below them."""
+        return self.git.entries([f"{one}/" for one in folders], commit=self.commit)
+
     def everything(self) -> Sequence[Entry]:
         """Return all that it holds."""
         if self.commit is None:

@@ -42,20 +42,25 @@ Equal ones belong to copies; a grant to one of them changes the MAC alone.
 NONCE = 16
 
 
+def header(data: bytes) -> bytes:
+    """Return the header of an age file without armor, MAC included; "" of any other."""
+    dashes = data.find(b"\n--- ") + 1
+    mac = _MAC.match(data, dashes)
+    return data[: mac.end()] if mac and data.startswith(_MAGIC) else b""
+
+
 def look(data: bytes, rest: int = 0) -> Look | None:
     """Take an age file without armor in, None where its header is not a usual one.
 
     Of a large file `data` may be the start: `rest` is the number of bytes that are not
     in it.
     """
-    dashes = data.find(b"\n--- ") + 1
-    mac = _MAC.match(data, dashes)
-    if not mac or not data.startswith(_MAGIC):
-        return None
-    gap, *found = _STANZA.split(data[len(_MAGIC) : dashes])
+    head = header(data)
+    stanzas, _, mac = head[len(_MAGIC) : -1].rpartition(b"--- ")
+    gap, *found = _STANZA.split(stanzas)
     if gap or not found or any(found[1::2]):
         return None
-    fault = agepayload.fault(len(data) + rest - mac.end())
-    whole = not fault and not agepayload.readable(memoryview(data)[mac.end() :])
-    prints = mac[1], data[mac.end() : mac.end() + NONCE]
+    fault = agepayload.fault(len(data) + rest - len(head))
+    whole = not fault and not agepayload.readable(memoryview(data)[len(head) :])
+    prints = mac, data[len(head) : len(head) + NONCE]
     return one_for_all(Shown(tuple(found[0::2]), fault, whole)), prints

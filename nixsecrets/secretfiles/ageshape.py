@@ -39,7 +39,7 @@ def fault(file: AgeFile, rest: int = 0) -> str | None:
     if not all(map(plausible, file.entries)):
         return "an entry of its header is not of the size that its kind has"
     if agepayload.readable(file.payload):
-        return "its payload is readable text, not encrypted"
+        return "its payload is, or ends in, readable text"
     return None
 
 

@@ -42,11 +42,15 @@ _MAC_DATA = re.compile(r"ENC\[AES256_GCM,data:([A-Za-z0-9+/]+={0,2}),")
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)"
 )
-_VERSION = re.compile(r"v?\d+\.\d+\.\d+(?:[-+]\S*)?")
+_VERSION = re.compile(r"v?\d{1,4}\.\d{1,4}\.\d{1,4}(?:[-+][0-9A-Za-z.-]{1,40})?")
 _PGP = re.compile(
     r"-----BEGIN PGP MESSAGE-----\s.*-----END PGP MESSAGE-----", re.DOTALL
 )
-_BLOB = re.compile(r"[A-Za-z0-9+/=_:.\s-]{16,}")
+# What a key service gives back: base64, of whatever alphabet, perhaps in lines.
+_BLOB = re.compile(
+    r"(?:vault:v\d+:)?(?:[A-Za-z0-9+/_-]{16,}\s+)*[A-Za-z0-9+/_-]{16,}={0,2}"
+)
+_ATTENTION = "This section contains key material"  # sops before 1.0
 # Whatever else stands there, sops ignores; and nothing would encrypt it.
 _FIELDS = frozenset(
     (
@@ -57,6 +61,16 @@ _FIELDS = frozenset(
 )
 _NOISE = "holds a stanza that is marked as noise and is none that rage writes"
 _KMS = ("kms", "gcp_kms", "hckms", "azure_kv", "hc_vault")
+# The same for the entries of each kind (getsops/sops: stores/stores.go).
+_ENTRY_FIELDS = {
+    "age": {"recipient", "enc"},
+    "pgp": {"fp", "created_at", "enc"},
+    "kms": {"arn", "role", "context", "aws_profile", "created_at", "enc"},
+    "gcp_kms": {"resource_id", "created_at", "enc"},
+    "hckms": {"key_id", "created_at", "enc"},
+    "azure_kv": {"vault_url", "vaultUrl", "name", "version", "created_at", "enc"},
+    "hc_vault": {"vault_address", "engine_path", "key_name", "created_at", "enc"},
+}
 
 
 def faults(
@@ -151,6 +165,8 @@ def _check_metadata(file: SopsFile) -> None:
             refuse("has sops metadata without the time of its MAC")
         if not _text(fields, "version"):
             refuse("has sops metadata without a version")
+        if not (_is_time(fields) and _is_plain(fields)):
+            refuse("has free text in its sops metadata")
         entries = _check_entries(fields, seen)
         for group in items(fields, "key_groups"):
             entries += _check_entries(group, seen)
@@ -180,6 +196,10 @@ def _refused_by_sops(path: str, data: bytes, file: SopsFile) -> Iterator[Finding
 
 def _check_entries(fields: Mapping[str, Node], seen: set[str]) -> int:
     """Check the entries of a block or a key group; return how many there are."""
+    for kind, known in _ENTRY_FIELDS.items():
+        for item in items(fields, kind):
+            if not (item.keys() <= known and _is_time(item)):
+                refuse("has free text in an entry of its sops metadata")
     age, pgp = items(fields, "age"), items(fields, "pgp")
     for item in age:
         enc = str(slot_of(item).enc.value).strip() + "\n"
@@ -194,6 +214,20 @@ def _check_entries(fields: Mapping[str, Node], seen: set[str]) -> int:
         if not _BLOB.fullmatch(_text(item, "enc")):
             refuse("has a KMS or Vault entry in its sops metadata that is not whole")
     return len(age) + len(pgp) + len(others)
+
+
+def _is_time(fields: Mapping[str, Node]) -> bool:
+    """Tell whether the date of an entry, where it has one, is a date."""
+    made = _text(fields, "created_at")
+    return not made or _TIME.fullmatch(made) is not None
+
+
+def _is_plain(fields: Mapping[str, Node]) -> bool:
+    """Tell whether fields that have no text of their own have none."""
+    given = fields.get("shamir_threshold")
+    threshold = "0" if given is None else str(given.value)
+    notice = _text(fields, "attention")
+    return threshold.isdecimal() and (not notice or notice.startswith(_ATTENTION))
 
 
 def _text(fields: Mapping[str, Node], name: str) -> str:

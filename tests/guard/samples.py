@@ -166,6 +166,11 @@ class Memory:
         wanted = set(paths)
         return {p: b for p, b in self.blobs.items() if p in wanted}
 
+    def below(self, folders: Sequence[str]) -> list[Blob]:
+        return [
+            blob for blob in self.everything() if blob.path.startswith(tuple(folders))
+        ]
+
     def everything(self) -> list[Blob]:
         return list(self.blobs.values())
 

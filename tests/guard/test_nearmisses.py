@@ -107,6 +107,28 @@ def a_line_of_metadata_missing(
     return b"\n".join(lines)
 
 
+def free_text_in_the_metadata(
+    rng: random.Random, path: str, data: bytes
+) -> bytes | None:
+    """In fields that sops ignores, or that it takes as they are."""
+    note = b"hunter%d" % rng.randrange(10**6)
+    begin = b"-----BEGIN AGE ENCRYPTED FILE-----"
+    field = rng.choice([b"note", b"created_at", b"comment"])
+    if path.endswith((".yaml", ".yml")):
+        place = data.index(b"recipient: ")
+        return data[:place] + field + b": " + note + b"\n          " + data[place:]
+    if path.endswith(".env"):
+        return data + b"sops_age__list_0__map_" + field + b"=" + note + b"\n"
+    if path.endswith(".ini"):
+        return data + b"age__list_0__map_" + field + b" = " + note + b"\n"
+    if rng.random() < 0.5:
+        version = data.index(b'"version": "') + 12
+        return data[:version] + b"3.11.0" + note + data[data.index(b'"', version) :]
+    place = data.index(b'"recipient"')
+    assert begin in data
+    return data[:place] + b'"' + field + b'": "' + note + b'",\n' + data[place:]
+
+
 def a_second_document_in_the_open(
     rng: random.Random, path: str, data: bytes
 ) -> bytes | None:
@@ -263,6 +285,7 @@ SOPS: list[Mutation] = [
     a_value_that_only_looks_encrypted,
     metadata_removed,
     a_line_of_metadata_missing,
+    free_text_in_the_metadata,
     a_second_document_in_the_open,
     a_key_added_in_the_open,
     a_key_twice,
@@ -362,6 +385,13 @@ def line_ends_changed(rng: random.Random, path: str, data: bytes) -> bytes | Non
     return data.replace(b"\n", b"\r\n") if binary(data) else None
 
 
+def text_appended(rng: random.Random, path: str, data: bytes) -> bytes | None:
+    if not binary(data):
+        return None
+    words = b" ".join(b"password%d" % rng.randrange(10**6) for _ in range(3))
+    return data + rng.choice([b"", b"\n"]) + words + rng.choice([b"", b"\n"])
+
+
 def only_noise(rng: random.Random, path: str, data: bytes) -> bytes | None:
     if not binary(data):
         return None
@@ -376,6 +406,7 @@ AGE: list[Mutation] = [
     header_base64_broken,
     payload_is_text,
     payload_cut,
+    text_appended,
     armor_broken,
     something_before_or_after,
     line_ends_changed,
