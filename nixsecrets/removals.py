@@ -64,6 +64,14 @@ class Removals:
             if key_id in self.by_key and key_id not in self.returned
         ]
 
+    def in_use(self, recipient_map: RecipientMap) -> list[tuple[str, Removal]]:
+        """Return who uses a removed key, without a consent in this clone."""
+        return [
+            (name, self.by_key[key_id])
+            for key_id, name in recipient_map.keys_in_use.items()
+            if key_id in self.by_key and key_id not in self.returned
+        ]
+
     def returning(
         self, before: RecipientMap, after: RecipientMap
     ) -> list[tuple[str, Removal]]:
@@ -89,7 +97,7 @@ class Removals:
         for key_id, removal in self.by_key.items():
             if key_id in leaving:
                 continue
-            if key_id in use and not self._agreed(world.map, key_id):
+            if key_id in use and not self.agreed(world.map, key_id):
                 number = counted(len(paths.get(key_id, ())), "file")
                 message = f"{_removed(removal)} and can read {number} again"
                 found.append(
@@ -102,7 +110,7 @@ class Removals:
                 found.append(Finding(there[0], Code.REMOVED_READS, message + rest))
         return found
 
-    def _agreed(self, recipient_map: RecipientMap, key_id: KeyId) -> bool:
+    def agreed(self, recipient_map: RecipientMap, key_id: KeyId) -> bool:
         """Tell whether the return of a key that is in use is written down.
 
         In this clone, or for everybody: by the `[[retired]]` entries of the key, all

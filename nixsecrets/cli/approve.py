@@ -9,10 +9,12 @@ import click
 from nixsecrets import approvals
 from nixsecrets.approvals import Standing
 from nixsecrets.cli import approval, show, ui
-from nixsecrets.cli.options import json_option
+from nixsecrets.cli.options import allow_retired_option, json_option
+from nixsecrets.cli.recall import consent, recall
 from nixsecrets.cli.session import Session
 from nixsecrets.errors import UsageError, printable
 from nixsecrets.policy.load import decode
+from nixsecrets.removals import Removal, Removals, describe
 from nixsecrets.world import MAP_NAME, World, fresh_world
 
 
@@ -25,6 +27,7 @@ from nixsecrets.world import MAP_NAME, World, fresh_world
     "--revoke", is_flag=True, help="Forget the keys of NAMEs: they are asked about."
 )
 @click.option("-y", "--yes", is_flag=True, help="Agree without asking, and list them.")
+@allow_retired_option
 @json_option
 @click.pass_obj
 def command(
@@ -34,6 +37,7 @@ def command(
     listing: bool,
     revoke: bool,
     yes: bool,
+    allow_retired: bool,
     as_json: bool,
 ) -> int:
     """Agree to the keys of the map, in this clone.
@@ -42,6 +46,7 @@ def command(
     command first encrypts to one it shows name, fingerprint and the commit that brought
     it, and asks; so does this command, for all of them (or for NAMEs) at once.  What
     you agree to stays in this clone: it is never pushed, and other clones ask again.
+    A key that was removed once and is in the map again is asked about by itself.
 
     \b
     Examples:
@@ -67,7 +72,14 @@ def command(
     if listing:
         _list(chosen, as_json=as_json)
         return 0
-    return _approve(world, every, chosen, yes=yes)
+    removals = recall(world)
+    names_asked = {one.name for one in chosen}
+    back = [one for one in removals.in_use(world.map) if one[0] in names_asked]
+    code = 0
+    if not back or any(not one.approved for one in chosen):
+        code = _approve(world, every, chosen, yes=yes)
+    _agree_to_return(world, removals, back, yes=yes, allowed=allow_retired)
+    return code
 
 
 def _of_names(every: Sequence[Standing], names: Sequence[str]) -> list[Standing]:
@@ -103,6 +115,31 @@ def _approve(
     approval.settle(world, asked, first=first, yes=yes, hint=hint)
     ui.say(f"{show.counted(len(asked), 'key')} approved in this clone")
     return 0
+
+
+def _agree_to_return(
+    world: World,
+    removals: Removals,
+    back: Sequence[tuple[str, Removal]],
+    *,
+    yes: bool,
+    allowed: bool,
+) -> None:
+    """Have it agreed to that removed keys are used again; remember the answer.
+
+    With `yes` they are where the map says that it is meant.
+
+    Raises:
+        DeclinedError: a person said no, or nobody is there and no flag says yes.
+    """
+    for name, removal in back:
+        ui.warn(describe(name, removal))
+    meant = all(removals.agreed(world.map, one.key.key_id) for _, one in back)
+    if back and not (allowed or (yes and meant)):
+        ui.confirm("use it again?", hint="agree with --allow-retired")
+    if back:
+        consent(world, [removal for _, removal in back])
+        ui.say("agreed to in this clone: a key that was removed is used again")
 
 
 def _revoke(world: World, names: Sequence[str]) -> int:

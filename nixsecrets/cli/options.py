@@ -52,6 +52,11 @@ format_option = click.option(
     default="text",
     help="How to print the findings.",
 )
+allow_retired_option = click.option(
+    "--allow-retired",
+    is_flag=True,
+    help="Agree that a key that was removed is used again.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 _ROAD = (
@@ -74,11 +79,7 @@ _ROAD = (
         is_flag=True,
         help="Agree to lose access yourself, or to leave a file without a reader.",
     ),
-    click.option(
-        "--allow-retired",
-        is_flag=True,
-        help="Agree that a key that was removed is used again.",
-    ),
+    allow_retired_option,
     click.option(
         "--keep-going", is_flag=True, help="Leave out what cannot be done; exit 1."
     ),

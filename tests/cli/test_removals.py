@@ -277,3 +277,30 @@ def test_what_was_seen_is_remembered_and_another_branch_is_not_mistaken(
     ready.git("merge", "-q", "side")
     ready.git("revert", "--no-edit", "HEAD")
     assert "NS027" in ready.run("check").stdout
+
+
+def test_approve_agrees_to_a_return_in_this_clone(ready: Fleet) -> None:
+    reverted(ready)
+    done = ready.run("approve", "--yes", "stein")
+    assert done.returncode == 1
+    assert "hint: agree with --allow-retired" in done.stderr
+    assert ready.run("check").returncode == 1
+    done = ready.run("approve", "stein", "--yes", "--allow-retired")
+    assert (done.returncode, "is used again" in done.stderr) == (0, True), done.stderr
+    ready.ok("check")
+    write_secret(ready, "secrets/dns.age", "for stein, too")
+    remove(ready)
+    ready.git("revert", "--no-edit", "HEAD")
+    assert ready.run("check").returncode == 1  # it was removed once more
+
+
+def test_a_fresh_clone_approves_a_return_that_the_map_says_is_meant(
+    ready: Fleet,
+) -> None:
+    remove(ready)
+    again = ("add-host", "stein", "--key", ready.public("stein"), "--group", "dns")
+    ready.ok(*again, "--yes", "--allow-retired")
+    ready.commit("back on purpose")
+    forgotten(ready)
+    ready.ok("approve", "--yes")
+    write_secret(ready, "secrets/dns.age", "for stein, too")
