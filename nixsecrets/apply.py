@@ -17,6 +17,7 @@ from nixsecrets.errors import (
     NixsecretsError,
     ProgramError,
     SecretFileError,
+    printable,
 )
 from nixsecrets.generated import lock_text
 from nixsecrets.keys.forms import Backend
@@ -85,7 +86,7 @@ class ApplyError(NixsecretsError):
         """Name every file, why, and who can open it; `others` could be carried out."""
         self.failed = tuple(failed)
         what = "1 file" if len(failed) == 1 else f"{len(failed)} files"
-        lines = [f"  {f.step.path}: {f.error.message}" for f in failed]
+        lines = [f"  {printable(f.step.path)}: {f.error.message}" for f in failed]
         message = f"nothing was changed: {what} cannot be carried out"
         advice = _advice(failed, world, others=others)
         super().__init__("\n".join([message, *lines]), advice)
@@ -98,7 +99,7 @@ def _advice(failed: Sequence[Failure], world: World, *, others: bool) -> str:
         if isinstance(failure.error, IdentityError) and isinstance(found, Actual):
             names = ", ".join(world.book.label(r) for r in found.recipients)
             who = names or "nobody we can tell"
-            hints[f"{failure.step.path} can be opened by {who}"] = None
+            hints[f"{printable(failure.step.path)} can be opened by {who}"] = None
         elif failure.error.hint:
             hints[failure.error.hint] = None
     if any(isinstance(failure.error, IdentityError) for failure in failed):

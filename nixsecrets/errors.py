@@ -52,11 +52,40 @@ class DeclinedError(NixsecretsError):
     """A person said no, or nobody was there to say yes."""
 
 
-def printable(name: str) -> str:
-    """Return `name` on one line of a terminal, escaped only where it is not plain."""
-    return name if name.isprintable() else quoted(name)[1:-1]
+def printable(text: str) -> str:
+    """Return `text` on one line of a terminal: what is not printable is escaped.
+
+    That is control characters, escape sequences, marks that change the direction of
+    text, characters without width, line separators, and bytes that are no UTF-8.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode()
+        for one in text
+    )
 
 
 def quoted(name: str) -> str:
     """Return `name` in double quotes, safe to print on one line of a terminal."""
     return '"' + name.encode("unicode_escape").decode().replace('"', '\\"') + '"'
+
+
+def shell_word(text: str) -> str:
+    """Return `text` as one word of a shell, safe to print on one line of a terminal.
+
+    What is not printable is written as `$'…'`, which bash, zsh and ksh read back.
+    """
+    import shlex
+
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + "".join(map(_in_shell, text)) + "'"
+
+
+def _in_shell(char: str) -> str:
+    if char in "\\'":
+        return "\\" + char
+    if char.isprintable():
+        return char
+    return "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "surrogateescape"))

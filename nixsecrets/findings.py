@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
-from nixsecrets.errors import quoted
+from nixsecrets.errors import shell_word
 
 
 class Severity(StrEnum):
@@ -779,15 +779,8 @@ def _command(template: str, path: str, folder: str) -> str:
 
 
 def argument(path: str) -> str:
-    """Return a path as an argument in a shell, or quoted for reading."""
+    """Return a path as an argument in a shell."""
     return shell_word(f"./{path}" if path.startswith("-") else path)
-
-
-def shell_word(text: str) -> str:
-    """Return a text as one word in a shell; quoted for reading if it is unprintable."""
-    import shlex
-
-    return shlex.quote(text) if text.isprintable() else quoted(text)
 
 
 def foreign_reader(key: object) -> str:

@@ -7,6 +7,7 @@ the stanzas contradict what the map says.
 from collections.abc import Mapping, Sequence
 
 from nixsecrets.errors import SecretFileError
+from nixsecrets.findings import argument
 from nixsecrets.generated import lock_step
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient
@@ -41,7 +42,7 @@ def _record(world: World, actual: Actual, data: bytes) -> Record:
     if actual.backend is not Backend.AGE:
         raise SecretFileError(
             f"{actual.path}: a sops file states its readers itself",
-            f"nixsecrets rekey {actual.path}",
+            f"nixsecrets rekey {argument(actual.path)}",
         )
     want = world.policy.desired(actual.path, actual.backend)
     if want is None:
@@ -55,7 +56,7 @@ def _record(world: World, actual: Actual, data: bytes) -> Record:
         names = ", ".join(dict.fromkeys(reader.name for reader in want.readers))
         raise SecretFileError(
             f"{actual.path}: its stanzas ({shown}) are not those of {names}",
-            f"nixsecrets rekey {actual.path}",
+            f"nixsecrets rekey {argument(actual.path)}",
         )
     return Record(ordered, actual.sha256, ADOPTED)
 

@@ -94,7 +94,7 @@ def _of_names(every: Sequence[Standing], names: Sequence[str]) -> list[Standing]
 
 def _list(chosen: Sequence[Standing], *, as_json: bool) -> None:
     if as_json:
-        ui.answer(json.dumps([one.as_json() for one in chosen], indent=2))
+        ui.answer_text(json.dumps([one.as_json() for one in chosen], indent=2))
         return
     for one, line in zip(chosen, approval.table(chosen), strict=True):
         ui.answer(f"{'approved    ' if one.approved else 'not approved'}  {line}")

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from nixsecrets.cli import show
-from nixsecrets.errors import SecretFileError
-from nixsecrets.findings import shell_word
+from nixsecrets.errors import SecretFileError, shell_word
 from nixsecrets.keys.forms import Backend
 from nixsecrets.plan import Step
 from nixsecrets.repo.tree import Repo

@@ -22,4 +22,4 @@ def command(ctx: click.Context, shell: str) -> None:
     if found is None:
         raise click.UsageError(f"no completion for {shell}")
     script = found(ctx.find_root().command, {}, "nixsecrets", "_NIXSECRETS_COMPLETE")
-    ui.answer(script.source())
+    ui.answer_text(script.source())

@@ -17,6 +17,7 @@ from nixsecrets.apply import unlocked
 from nixsecrets.cli import show, ui
 from nixsecrets.cli.session import Session, unlock
 from nixsecrets.errors import DeclinedError, NixsecretsError
+from nixsecrets.findings import argument
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.keys.recipients import Kind, Recipient
 from nixsecrets.repo import editor, files, private, rescue
@@ -165,7 +166,7 @@ def kept_hint(kept: rescue.Kept) -> str:
     """Say where a text is and how to go on with it."""
     on = "in memory" if private.disk_in_use(os.environ) is None else "unencrypted"
     where = "encrypted to you" if kept.sealed else f"{on}, in {kept.place}"
-    resume = f"nixsecrets edit --resume {show.path_text(kept.path)}"
+    resume = f"nixsecrets edit --resume {argument(kept.path)}"
     return f"what you typed is kept, {where}: {resume}"
 
 
@@ -226,7 +227,9 @@ def chosen_kept(session: Session, name: str | None) -> rescue.Kept:
             "no text is kept", "nixsecrets edit FILE starts a new one"
         )
     if len({one.path for one in found}) > 1:
-        names = "\n".join(f"nixsecrets edit --resume {one.path}" for one in found)
+        names = "\n".join(
+            f"nixsecrets edit --resume {argument(one.path)}" for one in found
+        )
         raise NixsecretsError("texts of several secrets are kept; name one", names)
     return found[-1]
 

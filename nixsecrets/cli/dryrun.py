@@ -15,7 +15,7 @@ def show_dry(
     found = approval.recalled(world.repo)
     standing = approval.missing(plan, world, found, introduced)
     if as_json:
-        ui.answer(plan.to_json(unapproved=[one.as_json() for one in standing]))
+        ui.answer_text(plan.to_json(unapproved=[one.as_json() for one in standing]))
         return
     for line in show.plan_lines(plan):
         ui.answer(line)

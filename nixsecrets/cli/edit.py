@@ -19,6 +19,7 @@ from nixsecrets.errors import (
     SecretFileError,
     UsageError,
 )
+from nixsecrets.findings import argument
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.repo import private, rescue
@@ -121,7 +122,8 @@ class Editing:
         if rescue.kept(self.session.repo, os.environ, name):
             ui.warn(
                 f"an earlier text of {show.path_text(name)} was not saved",
-                f"nixsecrets edit --resume {name}, or --discard {name}",
+                f"nixsecrets edit --resume {argument(name)},"
+                f" or --discard {argument(name)}",
             )
         with drafts.desk() as desk:
             if name in world.conflicts:
@@ -286,12 +288,12 @@ def _asked_after(error: NixsecretsError, question: str) -> bool:
 
 def _ways_out(name: str) -> str:
     """Say what can be done with a text whose file is another one by now."""
-    resume = f"nixsecrets edit --resume {show.path_text(name)}"
+    resume = f"nixsecrets edit --resume {argument(name)}"
     return "\n".join(
         [
             f"{resume} --both: opens both versions as one text",
             f"{resume} --mine: what you typed replaces the newer version",
-            f"nixsecrets edit --discard {show.path_text(name)}: drops what you typed",
+            f"nixsecrets edit --discard {argument(name)}: drops what you typed",
         ]
     )
 

@@ -23,7 +23,7 @@ def command(code: str | None) -> None:
         for known, kind in CATALOGUE.items():
             ui.answer(f"{known.value}  {kind.severity:<8}{kind.slug}: {kind.title}")
     else:
-        ui.answer(explain(_named(code)))
+        ui.answer_text(explain(_named(code)))
 
 
 def _named(text: str) -> Code:

@@ -80,7 +80,7 @@ def command(
         report = find(world, history, blob, opener, removed)
     shown = [e for e in report.exposures if e.open or everything]
     if as_json:
-        ui.answer(_to_json(report, shown))
+        ui.answer_text(_to_json(report, shown))
     else:
         _show(report, shown)
     return 1 if any(exposure.open for exposure in shown) else 0

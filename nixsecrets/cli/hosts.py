@@ -29,7 +29,7 @@ def command(start: Path, *, as_json: bool) -> None:
     read = _readers(world)
     if as_json:
         listed = [_as_json(world, host, read[host.name]) for host in world.map.hosts]
-        ui.answer(json.dumps({"version": 1, "hosts": listed}, indent=2))
+        ui.answer_text(json.dumps({"version": 1, "hosts": listed}, indent=2))
         return
     for line in _lines(world, read):
         ui.answer(line)

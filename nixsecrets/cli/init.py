@@ -125,7 +125,7 @@ def _start(
         users={user: keys}, sops_config=SOPS_CONFIG, agenix_rules=AGENIX_RULES
     )
     if dry_run:
-        ui.answer(text)
+        ui.answer_text(text)
         return
     world = fresh_world(repo, text)
     plan = fresh_plan(world)

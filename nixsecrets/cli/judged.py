@@ -54,14 +54,14 @@ def check(
     findings = [*stale_problems(plan.steps), *plan.problems]
     findings = sorted([*findings, *(declared.findings if declared else ())])
     if form == "json":
-        ui.answer(_json(plan, declared))
+        ui.answer_text(_json(plan, declared))
     elif form == "text":
         for line in show.verdict_lines(declared.rows if declared else ()):
             ui.answer(line)
         for line in with_fixes(findings, world):
             ui.answer(line)
     else:
-        ui.answer(report(form, from_top(world.repo, findings)))
+        ui.answer_text(report(form, from_top(world.repo, findings)))
     if form == "text":
         ui.say(removals.looked)
     bad = failing(findings, strict=strict)

@@ -33,7 +33,7 @@ def command(start: Path, *, nix: bool) -> None:
         if (key := ssh_key_of(host)) is not None
     ]
     if nix:
-        ui.answer(nix_value(entries))
+        ui.answer_text(nix_value(entries))
         return
     for _, names, key in entries:
         ui.answer(known_hosts_line(names, key))

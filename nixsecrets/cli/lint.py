@@ -43,12 +43,12 @@ def command(start: Path, *, strict: bool, form: str) -> int:
             {"path": f.path, "code": f.code.value, "message": f.message, "line": f.line}
             for f in found
         ]
-        ui.answer(json.dumps({"version": 1, "problems": problems}, indent=2))
+        ui.answer_text(json.dumps({"version": 1, "problems": problems}, indent=2))
     elif form == "text":
         for line in show.problem_lines(found):
             ui.answer(line.strip())
     else:
-        ui.answer(report(form, from_top(session.repo, found)))
+        ui.answer_text(report(form, from_top(session.repo, found)))
     bad = failing(found, strict=strict)
     if bad:
         ui.say(f"{show.counted(len(bad), 'finding')}; nixsecrets explain CODE")

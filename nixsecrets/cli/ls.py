@@ -90,7 +90,9 @@ def command(
         if wanted <= set(entry.readers or ())
     ]
     if as_json:
-        ui.answer(json.dumps([asdict(e) for e in listed], indent=2, ensure_ascii=True))
+        ui.answer_text(
+            json.dumps([asdict(e) for e in listed], indent=2, ensure_ascii=True)
+        )
         return
     for line in _table(listed):
         ui.answer(line)
@@ -106,7 +108,7 @@ def _answer_sides(
     )
     found = sides(world, host, source, start)
     if as_json:
-        ui.answer(json.dumps([asdict(side) for side in found], indent=2))
+        ui.answer_text(json.dumps([asdict(side) for side in found], indent=2))
         return
     rows = [("path", "may read", "declares")] if found else []
     for side in found:

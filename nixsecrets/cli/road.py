@@ -15,7 +15,13 @@ from nixsecrets.diff import (
     context,
     damaged,
 )
-from nixsecrets.errors import DeclinedError, NixsecretsError, SecretFileError
+from nixsecrets.errors import (
+    DeclinedError,
+    NixsecretsError,
+    SecretFileError,
+    printable,
+    shell_word,
+)
 from nixsecrets.findings import Code, argument
 from nixsecrets.keys.recipients import KeyId
 from nixsecrets.plan import Action, Plan, Reason, Step
@@ -162,7 +168,9 @@ def walk(
     _remember_removed(world, outcome)
     code = finish(session, outcome, options)
     for file in broken:
-        ui.report_error(SecretFileError(f"left out {file.path}: {file.reason}"))
+        ui.report_error(
+            SecretFileError(f"left out {printable(file.path)}: {file.reason}")
+        )
     return PARTIAL if broken else code
 
 
@@ -305,7 +313,7 @@ def finish(session: Session, outcome: "Outcome", options: RoadOptions) -> int:
 
     exposed = checklist.items(session.repo, outcome.done)
     if options.as_json:
-        ui.answer(checklist.to_json(exposed))
+        ui.answer_text(checklist.to_json(exposed))
     elif exposed:
         ui.say("these values are still known to whoever lost access; change them:")
         for line in checklist.lines(exposed):
@@ -351,10 +359,8 @@ def git_add(
     fresh = [s for s in steps if s.before is None or s.origin is not None]
     new = [s.path for s in fresh if s.path in written]
     if new:
-        import shlex
-
         paths = (posixpath.join(below, path) for path in new)
-        ui.say("git add -- " + " ".join(shlex.quote(path) for path in paths))
+        ui.say("git add -- " + " ".join(map(shell_word, paths)))
 
 
 def _warn_of_new(before: World, plan: Plan) -> None:

@@ -1,7 +1,6 @@
 """New content for one secret: who will read it, and the walk down the road."""
 
 import contextlib
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,12 +21,14 @@ from nixsecrets.diff import (
     desired_for_path,
 )
 from nixsecrets.errors import ConflictError, NixsecretsError, UsageError
+from nixsecrets.findings import argument
 from nixsecrets.generated import with_texts
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.plan import Plan, describe
 from nixsecrets.policy import edit as policy_edit
 from nixsecrets.policy.model import Rule
+from nixsecrets.policy.tomledit import toml_string
 from nixsecrets.repo import files
 from nixsecrets.secretfiles import (
     agelarge,
@@ -91,7 +92,7 @@ def target(world: World, name: str, *, in_place: bool = False) -> Target:
     found = find_file(world, name)
     plain = found if isinstance(found, NotSecret) else None
     if plain is not None and not in_place:
-        text = shlex.quote(name)
+        text = argument(name)
         raise NixsecretsError(
             f"{show.path_text(name)} is not encrypted",
             f"encrypt what is in it: nixsecrets set {text} --from-file {text}",
@@ -122,7 +123,7 @@ def with_rule(world: World, wanted: Target) -> Target:
         raise NixsecretsError(
             missing,
             "add to nixsecrets.toml:\n[[secrets]]\n"
-            f'path = "{wanted.name}"\nreaders = []',
+            f"path = {toml_string(wanted.name)}\nreaders = []",
         )
     ui.say(f"{missing}; nixsecrets can add one")
     always = ", ".join(world.map.always) or "nobody"

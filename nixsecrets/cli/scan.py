@@ -82,7 +82,7 @@ def command(
     results = sorted(_scan(hosts, keys), key=lambda result: result.name)
     if as_json:
         report = {"version": 1, "hosts": [result.as_json() for result in results]}
-        ui.answer(json.dumps(report, indent=2))
+        ui.answer_text(json.dumps(report, indent=2))
     else:
         for line in _lines(results):
             ui.answer(line)

@@ -36,7 +36,7 @@ def command(start: Path, *, as_json: bool) -> None:
     if as_json:
         standing = approval.of_map(world, approval.recalled(world.repo))
         unseen = [one.as_json() for one in standing if not one.approved]
-        ui.answer(plan.to_json(unapproved=unseen))
+        ui.answer_text(plan.to_json(unapproved=unseen))
         return
     for line in show.drift_lines(plan):
         ui.answer(line)

@@ -3,8 +3,6 @@
 Stateless, so that worker processes can have it; answers nothing without a terminal.
 """
 
-import sys
-
 from nixsecrets.cli import ui
 
 
@@ -32,6 +30,4 @@ class TerminalTalk:
         return ui.ask_passphrase(description)
 
     def _line(self, question: str) -> str:
-        sys.stderr.write(question)
-        sys.stderr.flush()
-        return ui.typed_line().strip()
+        return ui.ask_line(question).strip()

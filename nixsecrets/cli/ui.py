@@ -1,6 +1,12 @@
 """What a person sees: answers on stdout, talk on stderr; the only module that prints.
 
 Colours and progress only on a terminal; nothing here decides anything.
+
+Every text may hold names and messages from elsewhere: a repository, a host, another
+program.  `_put` writes each line as `printable` gives it, so that nothing but our own
+colours moves the cursor or turns text around.  A line feed inside of a line is escaped,
+too, so that a name cannot look like a line of ours; only the further lines of an error
+and of a document are ours to break.
 """
 
 import os
@@ -8,9 +14,9 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, TextIO
 
-from nixsecrets.errors import DeclinedError, NixsecretsError
+from nixsecrets.errors import DeclinedError, NixsecretsError, printable
 
 REFRESH_SECONDS = 0.1
 
@@ -22,9 +28,15 @@ class Tick(Protocol):
         """Count one more."""
 
 
-def answer(text: str) -> None:
-    """Write an answer (what a pipe should get) to stdout."""
-    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+def answer(line: str) -> None:
+    """Write one line of an answer (what a pipe should get) to stdout."""
+    _put(sys.stdout, printable(line) + "\n")
+
+
+def answer_text(text: str) -> None:
+    """Write an answer of many lines to stdout: JSON, a map, a script, a manual."""
+    for line in text.removesuffix("\n").split("\n"):
+        _put(sys.stdout, "\t".join(map(printable, line.split("\t"))) + "\n")
 
 
 def answer_bytes(data: bytes) -> None:
@@ -94,14 +106,27 @@ def hidden(question: str, hint: str | None = None) -> bytes:
     from nixsecrets.cli import prompt
 
     try:
-        return prompt.hidden(question, hint)
+        return prompt.hidden(printable(question), hint)
     finally:
         say()
 
 
-def say(text: str = "") -> None:
-    """Write talk (what a person should see) to stderr."""
-    sys.stderr.write(text + "\n")
+def say(line: str = "") -> None:
+    """Write one line of talk (what a person should see) to stderr."""
+    _put(sys.stderr, printable(line) + "\n")
+
+
+def ask_line(question: str) -> str:
+    """Ask for a line on the terminal; empty where it is closed."""
+    _put(sys.stderr, printable(question))
+    sys.stderr.flush()
+    return typed_line()
+
+
+def _put(stream: TextIO, text: str) -> None:
+    """Write what was made printable; what its encoding lacks is escaped."""
+    encoding = stream.encoding or "utf-8"
+    stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def say_lines(lines: Iterable[str]) -> None:
@@ -112,7 +137,7 @@ def say_lines(lines: Iterable[str]) -> None:
 
 def warn(message: str, hint: str | None = None) -> None:
     """Write a warning and its hint to stderr."""
-    say(f"nixsecrets: {_style('warning', '33')}: {message}")
+    _say_styled("warning", "33", message)
     _say_hint(hint)
 
 
@@ -126,13 +151,23 @@ def warn_unfinished() -> None:
 
 def report_error(error: NixsecretsError) -> None:
     """Write an error and its hint to stderr."""
-    say(f"nixsecrets: {_style('error', '31')}: {error.message}")
+    _say_styled("error", "31", error.message)
     _say_hint(error.hint)
 
 
 def _say_hint(hint: str | None) -> None:
-    for line in (hint or "").splitlines():
-        say(f"nixsecrets: {_style('hint', '36')}: {line}")
+    for line in (hint or "").split("\n") if hint else ():
+        _say_styled("hint", "36", line)
+
+
+def _say_styled(word: str, code: str, message: str) -> None:
+    """Write `nixsecrets: WORD: MESSAGE`; its further lines are always indented."""
+    first, *rest = message.split("\n")
+    lines = [
+        printable(first),
+        *("  " + printable(one.removeprefix("  ")) for one in rest),
+    ]
+    _put(sys.stderr, f"nixsecrets: {_style(word, code)}: " + "\n".join(lines) + "\n")
 
 
 def _style(text: str, code: str) -> str:
@@ -161,9 +196,7 @@ def confirm(question: str, *, hint: str) -> None:
     """
     if not has_terminal():
         raise DeclinedError("nothing was changed: there is no terminal to ask on", hint)
-    sys.stderr.write(f"{question} [y/N] ")
-    sys.stderr.flush()
-    if typed_line().strip().lower() not in {"y", "yes"}:
+    if ask_line(f"{question} [y/N] ").strip().lower() not in {"y", "yes"}:
         raise DeclinedError("nothing was changed: declined")
 
 
@@ -175,9 +208,8 @@ def choose(question: str, answers: Sequence[str], default: str) -> str:
     """
     if not has_terminal():
         return default
-    sys.stderr.write(f"{question} [{'/'.join(answers)}] ({default}) ")
-    sys.stderr.flush()
-    said = typed_line().strip().lower() or default
+    asked_for = f"{question} [{'/'.join(answers)}] ({default}) "
+    said = ask_line(asked_for).strip().lower() or default
     found = [answer for answer in answers if answer.startswith(said)]
     if len(found) != 1:
         raise DeclinedError(f"nothing was changed: {said!r} is none of the answers")
@@ -188,9 +220,7 @@ def asked(question: str, *, default: bool = False) -> bool:
     """Ask a yes/no question; where no terminal can answer, the answer is no."""
     if not has_terminal():
         return False
-    sys.stderr.write(f"{question} [{'Y/n' if default else 'y/N'}] ")
-    sys.stderr.flush()
-    line = typed_line()
+    line = ask_line(f"{question} [{'Y/n' if default else 'y/N'}] ")
     word = line.strip().lower()
     return word in {"y", "yes"} or (default and line != "" and word == "")
 
@@ -199,9 +229,7 @@ def ask_text(question: str) -> str:
     """Ask for a line of text; empty where no terminal can answer."""
     if not has_terminal():
         return ""
-    sys.stderr.write(f"{question}: ")
-    sys.stderr.flush()
-    return typed_line().strip()
+    return ask_line(f"{question}: ").strip()
 
 
 def typed_line() -> str:
