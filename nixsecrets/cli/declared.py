@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nixsecrets import inputs
 from nixsecrets.cli import ui
 from nixsecrets.cli.options import with_options
 from nixsecrets.errors import NixsecretsError, UsageError, printable, quoted
@@ -117,10 +118,13 @@ def _from_file(file: Path) -> "tuple[Configuration, ...]":
     from nixsecrets.flake.declared import parse
 
     try:
-        text = file.read_text(encoding="utf-8")
+        text = inputs.read_text(file, handed=True)
     except (OSError, UnicodeDecodeError) as error:
+        why = "cannot be read"
+        if isinstance(error, inputs.NotRegularError):
+            why = f"is {error.reason}"
         raise NixsecretsError(
-            f"{quoted(str(file))} cannot be read",
+            f"{quoted(str(file))} {why}",
             "write it with `nixsecrets check --flake . --save FILE`",
         ) from error
     return parse(text, file.name)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from nixsecrets import inputs
 from nixsecrets.carryout import Content
 from nixsecrets.cli import ui
 from nixsecrets.repo import files
@@ -60,7 +61,7 @@ def _opened(file: Path | None) -> Iterator[BinaryIO | None]:
         return
     with contextlib.ExitStack() as stack:
         try:
-            stream = stack.enter_context(file.open("rb"))
+            stream = stack.enter_context(inputs.opened(file, handed=True))
         except OSError as error:
             raise files.explained(error, "read", os.fspath(file)) from error
         yield stream

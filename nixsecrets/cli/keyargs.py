@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from nixsecrets import inputs
 from nixsecrets.cli import ui
 from nixsecrets.cli.options import Decorated, with_options
 from nixsecrets.errors import KeyFormatError, UsageError, quoted
@@ -73,7 +74,7 @@ def keys_from_file(path: Path) -> tuple[Recipient, ...]:
         KeyFormatError: it holds no usable public key, or a private one.
     """
     try:
-        text = path.expanduser().read_text(encoding="utf-8", errors="replace")
+        text = inputs.read_text(path.expanduser(), handed=True, errors="replace")
     except OSError as error:
         why = (error.strerror or "cannot be read").lower()
         raise UsageError(f"{quoted(str(path))}: {why}") from None

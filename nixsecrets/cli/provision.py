@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from nixsecrets import inputs
 from nixsecrets.apply import unlocked
 from nixsecrets.carryout import Bench, decrypt
 from nixsecrets.cli import ui
@@ -151,9 +152,12 @@ def _append_line(file: Path, host: Host) -> None:
         return
     line = known_hosts_line(names_of(host), key)
     try:
-        text = file.read_text(encoding="utf-8", errors="surrogateescape")
+        text = inputs.read_text(file, errors="surrogateescape")
     except FileNotFoundError:
         text = ""
+    except OSError as error:
+        why = (error.strerror or "cannot be read").lower()
+        raise NixsecretsError(f"{quoted(str(file))}: {why}") from error
     if line in text.splitlines():
         return
     try:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from nixsecrets import inputs
 from nixsecrets.apply import unlocked
 from nixsecrets.carryout import Bench, Content, decrypt
 from nixsecrets.cli import approval, show, ui
@@ -291,7 +292,7 @@ def plaintext_to(
     with contextlib.ExitStack() as stack:
         try:
             place = Path(world.repo.locate(actual.path))
-            file = stack.enter_context(place.open("rb"))
+            file = stack.enter_context(inputs.opened(place))
             large = not actual.armored and place.stat().st_size > LARGE
         except OSError as error:
             raise files.explained(error, "read", actual.path) from error

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from nixsecrets import inputs
 from nixsecrets.carryout import Bench, decrypt
 from nixsecrets.cli import ui, unlocking
 from nixsecrets.cli.options import identity_option
@@ -41,7 +42,7 @@ def command(file: Path, identity: tuple[Path, ...]) -> None:
       nixsecrets textconv secrets/wifi.age
     """
     try:
-        data = file.read_bytes()
+        data = inputs.read(file, handed=True)
     except OSError as error:
         raise files.explained(error, "read", os.fspath(file)) from error
     ui.answer_bytes(_text(file.name, data, identity))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from nixsecrets import inputs
 from nixsecrets.errors import ConflictError, NixsecretsError, quoted
 
 COMMIT_HOOKS = ("pre-commit", "pre-merge-commit")
@@ -79,7 +80,7 @@ class HookFile:
     def standing(self) -> Standing:
         """Tell whose hook it is."""
         try:
-            text = self.path.read_bytes()
+            text = inputs.read(self.path)
         except FileNotFoundError:
             dangling = self.path.is_symlink()
             return Standing.FOREIGN if dangling else Standing.NONE

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from nixsecrets import inputs
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.hosts.address import SSH_PORT
 from nixsecrets.hosts.sshconfig import Endpoint
@@ -68,7 +69,7 @@ def standing(where: Endpoint, key: Recipient) -> Standing:
 def _read(file: Path) -> str:
     """Return a file's text; one that is not there or unreadable says nothing."""
     try:
-        return file.read_text(encoding="utf-8", errors="replace")
+        return inputs.read_text(file, errors="replace")
     except OSError:
         return ""
 

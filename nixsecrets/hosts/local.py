@@ -5,6 +5,7 @@ Reads one public file; opens no private key and no connection.
 
 from pathlib import Path
 
+from nixsecrets import inputs
 from nixsecrets.errors import KeyFormatError, NixsecretsError, quoted
 from nixsecrets.keys.publickeys import read_public_keys
 from nixsecrets.keys.recipients import Kind, Recipient
@@ -26,7 +27,7 @@ def local_key(etc_ssh: Path = ETC_SSH) -> Recipient:
     """
     path = etc_ssh / _NAME
     try:
-        text = path.read_text(encoding="utf-8")
+        text = inputs.read_text(path)
     except FileNotFoundError as error:
         message = f"this machine has no ed25519 host key ({quoted(str(path))})"
         raise NixsecretsError(message, _MAKE_ONE) from error

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 
+from nixsecrets import inputs
 from nixsecrets.errors import IdentityError, KeyFormatError, quoted
 from nixsecrets.keys.identities import (
     Broken,
@@ -71,7 +72,7 @@ def _listed(env: Mapping[str, str], home: Path) -> Iterator[Path]:
 
 def _named(path: Path) -> Keyring:
     """Read a file that a person named; it has to hold something of use."""
-    keyring = _read(path)
+    keyring = _read(path, handed=True)
     if keyring.identities or keyring.locked:
         return keyring
     first = keyring.broken[0]
@@ -86,7 +87,7 @@ def _variables(env: Mapping[str, str]) -> Iterator[Keyring]:
         yield parse_identities(_encode(env["SOPS_AGE_KEY"]), "SOPS_AGE_KEY")
     for name in _FILES:
         if env.get(name):
-            yield _read(Path(env[name]))
+            yield _read(Path(env[name]), handed=True)
     for name in _COMMANDS:
         if env.get(name):
             yield _from_command(name, env)
@@ -104,11 +105,16 @@ def _usual_places(env: Mapping[str, str], home: Path) -> Iterator[Path]:
     yield home / ".ssh" / "id_rsa"
 
 
-def _read(path: Path, *, absent: Keyring | None = None) -> Keyring:
-    """Read one file; `absent`, if given, is the answer where there is no such file."""
+def _read(
+    path: Path, *, absent: Keyring | None = None, handed: bool = False
+) -> Keyring:
+    """Read one file; `absent`, if given, is the answer where there is no such file.
+
+    `handed`: see `inputs.opened`.
+    """
     try:
-        # Not the whole file at once: the name may lead to an endless device.
-        with path.open("rb") as file:
+        # Not the whole file at once: a pipe may be endless.
+        with inputs.opened(path, handed=handed) as file:
             data = file.read(_LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
         if absent is not None and isinstance(error, FileNotFoundError):
@@ -131,7 +137,7 @@ def _with_public(locked: Locked, path: Path) -> Locked:
         return locked
     public = path.with_name(path.name + ".pub")
     try:
-        text = public.read_text(encoding="utf-8")
+        text = inputs.read_text(public)
         recipients = read_public_keys(text, str(public)).recipients
     except (OSError, ValueError, KeyFormatError):
         return locked

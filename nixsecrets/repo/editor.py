@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from nixsecrets import inputs
 from nixsecrets.errors import NixsecretsError, ProgramError
 from nixsecrets.keys.environment import without_credentials
 from nixsecrets.repo import private
@@ -152,18 +153,10 @@ def run_editor(
     name, begin = editor.command[0], time.monotonic()
     with _ctrl_c_is_the_editors():
         try:
-            # It keeps the folder if we are killed: it may have unsaved text to write.
-            child = subprocess.Popen(
-                [*command, str(path)],
-                env=env,
-                stdin=stdin,
-                pass_fds=[private.lock_of(path.parent)],
-            )
+            code = _run([*command, str(path)], env, stdin, path.parent)
         except OSError as error:
             why = (error.strerror or "cannot be started").lower()
             raise ProgramError(f"the editor {name}: {why}", "set $EDITOR") from None
-        try:
-            code = _wait(child)
         except BaseException:
             _recover(editor, path)
             raise
@@ -185,26 +178,69 @@ def typed(path: Path) -> bytes:
     """Return what was typed: the file, or what lies beside it if the editor was ended.
 
     Raises:
-        ProgramError: the editor left no file.
+        ProgramError: the editor left no file, or something that is none.
     """
     for place in (_emergency(path), path):
-        with contextlib.suppress(FileNotFoundError):
-            return place.read_bytes()
+        try:
+            return inputs.read(place)
+        except FileNotFoundError:
+            continue
+        except inputs.NotRegularError as error:
+            raise ProgramError(
+                f"what the editor left is {error.reason}", "nothing was changed"
+            ) from error
     raise ProgramError("the editor removed the file", "nothing was changed")
 
 
-def _wait(child: "subprocess.Popen[bytes]") -> int:
-    """Wait for the editor; where we are told to end, tell it and give it some time."""
+def _run(
+    command: list[str], env: Mapping[str, str], stdin: int | None, folder: Path
+) -> int:
+    """Run the editor on a file of `folder`; where we are told to end, end it first.
+
+    Raises `OSError` where it cannot be started.
+    """
+    child: subprocess.Popen[bytes] | None = None
     try:
+        with _told_afterwards():
+            # It keeps the folder if we are killed: it may have unsaved text to write.
+            lock = private.lock_of(folder)
+            child = subprocess.Popen(command, env=env, stdin=stdin, pass_fds=[lock])
         return child.wait()
     except BaseException:
-        child.terminate()
-        try:
-            child.wait(_GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            child.wait()
+        if child is not None:
+            _end(child)
         raise
+
+
+@contextmanager
+def _told_afterwards() -> Iterator[None]:
+    """Let signals that end us wait until the block has started whom they end, too.
+
+    They are not blocked, since the editor would inherit that.
+    """
+    came: list[int] = []
+    numbers = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) != signal.SIG_IGN
+    ]
+    before = [signal.signal(n, lambda got, _: came.append(got)) for n in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+        for one in came:
+            os.kill(os.getpid(), one)
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    child.terminate()
+    try:
+        child.wait(_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
 
 
 @contextmanager
@@ -282,7 +318,7 @@ def _nano_rc(folder: Path, *, keep_end: bool) -> Path:
     texts = []
     for name in _NANO_RC:
         with contextlib.suppress(OSError):
-            texts.append((home / name).read_bytes())  # an absolute name stays itself
+            texts.append(inputs.read(home / name))  # an absolute name stays itself
     end = "set nonewlines\n" if keep_end else ""
     rc = folder / "nanorc"
     rc.write_bytes(b"\n".join(texts) + (_NANO_OFF + end).encode())

@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from nixsecrets import inputs
 from nixsecrets.errors import NixsecretsError, quoted
 from nixsecrets.repo import fsops
 
@@ -30,6 +31,7 @@ STAGED_NAME = re.compile(r"\.nixsecrets-[0-9a-f]{32}")
 
 MAY_NOT_GIVE = frozenset({errno.EPERM, errno.EINVAL})
 
+_ODD_HINT = "put the file itself there, or remove what is in its place"
 _HINTS = {
     errno.ENOSPC: "free some space on that disk and run the command again",
     errno.EDQUOT: "free some space in your quota and run the command again",
@@ -44,6 +46,9 @@ def explained(error: OSError, doing: str, path: str) -> NixsecretsError:
     """Return the error for a person: `cannot DOING "PATH": reason`, and a hint."""
     number = error.errno or 0
     reason = os.strerror(number).lower() if number else "unknown reason"
+    if isinstance(error, inputs.NotRegularError):
+        reason = error.reason
+        return NixsecretsError(f"cannot {doing} {quoted(path)}: {reason}", _ODD_HINT)
     return NixsecretsError(
         f"cannot {doing} {quoted(path)}: {reason}", _HINTS.get(number)
     )
@@ -62,7 +67,7 @@ def read_bytes_nofollow(path: str) -> bytes:
     """
     descriptor = fsops.ops.open(path)
     try:
-        return _read_all(descriptor, _regular(descriptor).st_size)
+        return _read_all(descriptor, inputs.insist_regular(descriptor).st_size)
     finally:
         os.close(descriptor)
 
@@ -83,7 +88,7 @@ def read_up_to(path: str, most: int) -> bytes | None:
     """Return a file as `read_bytes_nofollow` does, None where it is larger."""
     descriptor = fsops.ops.open(path)
     try:
-        size = _regular(descriptor).st_size
+        size = inputs.insist_regular(descriptor).st_size
         return None if size > most else _read_all(descriptor, size)
     finally:
         os.close(descriptor)
@@ -107,7 +112,7 @@ def read_or_start(
     """
     descriptor = fsops.ops.open(path)
     try:
-        found = _regular(descriptor).st_size
+        found = inputs.insist_regular(descriptor).st_size
         if found <= length:
             return _read_all(descriptor, found)
         start = os.read(descriptor, length)
@@ -132,7 +137,7 @@ def hash_file(path: str) -> str | None:
     except FileNotFoundError:
         return None
     try:
-        _regular(descriptor)
+        inputs.insist_regular(descriptor)
         digest = hashlib.sha256()
         while part := os.read(descriptor, _CHUNK):
             digest.update(part)
@@ -157,13 +162,6 @@ def is_blob(path: str, oid: str | None) -> bool:
         digest(b"blob %d\0%s" % (len(text), text)).hexdigest() == oid
         for text in dict.fromkeys((data, data.replace(b"\r\n", b"\n")))
     )
-
-
-def _regular(descriptor: int) -> os.stat_result:
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, "not a regular file")
-    return found
 
 
 def write_all(descriptor: int, data: bytes) -> None:

@@ -17,7 +17,6 @@ from nixsecrets.repo import changes, files
 from nixsecrets.repo.changes import Changes, Entry
 from nixsecrets.repo.gitrun import (
     BlobReader,
-    answer_soon,
     blob_reader,
     failure,
     foreign_filters,
@@ -63,7 +62,7 @@ class Git:
         arguments = ("--is-inside-work-tree", "--show-cdup", *places)
         try:
             asked = ("rev-parse", "--path-format=absolute", *arguments)
-            result = answer_soon(asked, folder)
+            result = run(asked, folder, at_once=True)
         except ProgramError:
             if _has_git_folder(folder):
                 raise

@@ -10,6 +10,7 @@ docs/adr/0018-git-starts-nothing.md has the reasons and the list of keys.
 
 import contextlib
 import os
+import stat
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ BlobReader = Callable[[str], bytes]
 Setting = tuple[str, str]  # a key and its value
 _MOST_CONFLICTS = 127  # `git merge-file` ends with their number, above it failed
 _ANSWER_SECONDS = 60.0
+_IN_GIT = (".git/info/exclude", ".git/info/attributes", ".git/config")
 
 # git exports GIT_DIR, GIT_INDEX_FILE, GIT_PREFIX and more to its hooks, where they
 # would point our calls at another repository.  These few are a person's or a CI's.
@@ -175,40 +177,72 @@ def run(
     index_file: Path | None = None,
     *,
     settings: Sequence[Setting] = (),
+    at_once: bool = False,
     seconds: float | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run git to its end; `seconds` is how long that may take.
+    """Run git to its end.
+
+    `at_once` is for what takes no time, unless the configuration is a file that never
+    ends: it has a minute; `seconds` is another limit.
 
     Raises:
-        ProgramError: git cannot be started, or does not end in time.
+        ProgramError: git cannot be started, waits for a file that is no regular one, or
+            does not end within its limit.
     """
+    seconds = _ANSWER_SECONDS if at_once else seconds
     started_one = _started(arguments, folder, index_file=index_file, settings=settings)
     with started_one as process:
+        return _ended(process, folder, stdin, seconds=seconds)
+
+
+def _ended(
+    process: "subprocess.Popen[bytes]",
+    folder: Path,
+    stdin: bytes | None = None,
+    *,
+    seconds: float | None = None,
+) -> subprocess.CompletedProcess[bytes]:
+    """Wait for git; after a minute, or its limit, look for what it waits for."""
+    try:
         try:
-            said, complained = process.communicate(stdin, timeout=seconds)
+            said, complained = process.communicate(
+                stdin, timeout=seconds or _ANSWER_SECONDS
+            )
         except subprocess.TimeoutExpired:
-            process.kill()
-            raise ProgramError(
-                f"git {arguments[0]} does not end in {quoted(str(folder))}",
-                "look at .git/config and the files that it includes",
-            ) from None
-        except BaseException:
-            process.kill()
-            raise
+            odd = next(_endless_files(folder), None)
+            if odd is not None or seconds is not None:
+                raise _waiting(folder, odd) from None
+            said, complained = process.communicate()
+    except BaseException:
+        process.kill()
+        raise
     return subprocess.CompletedProcess(
         process.args, process.returncode, said, complained
     )
 
 
-def answer_soon(
-    arguments: Sequence[str], folder: Path
-) -> subprocess.CompletedProcess[bytes]:
-    """Run what takes no time, unless the configuration is a file that never ends.
+def _waiting(folder: Path, odd: str | None) -> ProgramError:
+    if odd is None:
+        return ProgramError(
+            f"git does not answer in {quoted(str(folder))}",
+            "look at .git/config and the files that it includes",
+        )
+    return ProgramError(
+        f"git waits for {quoted(odd)}, which is not a regular file", "remove it"
+    )
 
-    Raises:
-        ProgramError: git cannot be started, or does not answer within a minute.
-    """
-    return run(arguments, folder, seconds=_ANSWER_SECONDS)
+
+def _endless_files(folder: Path) -> Iterator[str]:
+    """Yield what git reads wherever it finds it, and what is no regular file there."""
+    above = [str(one) for one in folder.parents]
+    below = (place for place, _, _ in os.walk(folder))
+    for place in (*above, *below):
+        for name in (".gitignore", ".gitattributes", *_IN_GIT):
+            path = f"{place}/{name}"
+            with contextlib.suppress(OSError):
+                mode = os.lstat(path).st_mode
+                if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+                    yield path
 
 
 def foreign_filters(
@@ -269,10 +303,7 @@ def started(
     )
 
     def finished() -> subprocess.CompletedProcess[bytes]:
-        said, complained = process.communicate()
-        return subprocess.CompletedProcess(
-            process.args, process.returncode, said, complained
-        )
+        return _ended(process, folder)
 
     with process:
         yield finished

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Self, TypeVar
 
+from nixsecrets import inputs
 from nixsecrets.errors import NixsecretsError, SecretFileError, quoted
 from nixsecrets.repo import files, unmerged
 from nixsecrets.repo.git import Git
@@ -36,8 +37,12 @@ def find_root(start: Path) -> Path:
     except OSError as error:  # the current folder was removed
         raise files.explained(error, "look for the map from", str(start)) from error
     for folder in (start, *start.parents):
-        if os.path.isfile(folder / MAP_NAME):  # False, no error, where we may not look
+        place = folder / MAP_NAME
+        if os.path.isfile(place):  # False, no error, where we may not look
             return folder
+        if os.path.exists(place):  # noqa: PTH110 - as above
+            mode = os.stat(place).st_mode  # noqa: PTH116
+            raise files.explained(inputs.NotRegularError(mode), "read", str(place))
     raise NixsecretsError(
         f"no {MAP_NAME} in {quoted(str(start))} or above it",
         "make one with `nixsecrets init`, or go to its folder (or -C DIR)",

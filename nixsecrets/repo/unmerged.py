@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from nixsecrets import inputs
 from nixsecrets.errors import quoted
 from nixsecrets.repo.git import Git
 from nixsecrets.repo.gitrun import run, started
@@ -113,7 +114,7 @@ def _folder(git: Git) -> Path:
 
 def _line(path: Path) -> str:
     try:
-        return path.read_text(errors="replace").partition("\n")[0]
+        return inputs.read_text(path, errors="replace").partition("\n")[0]
     except OSError:
         return ""
 

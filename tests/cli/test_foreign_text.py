@@ -14,7 +14,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -295,7 +294,7 @@ def test_every_way_to_the_terminal_escapes_and_keeps_our_own_colours(
     monkeypatch.setattr(sys, "stderr", err)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(ui, "has_terminal", lambda: True)
-    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
     text = f"{NASTY}\n{FORGED}"
     ui.answer(text)
     ui.answer_text(NASTY)
@@ -374,7 +373,7 @@ def test_printable_keeps_what_people_write() -> None:
 
 
 def test_only_ui_writes_to_the_terminal() -> None:
-    """`unlocking` has a terminal of its own, and shows one quoted name there."""
+    """`prompt` shows its question by the descriptor; who asks makes it printable."""
     found = set()
     for path in (PROJECT / "nixsecrets").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -384,7 +383,17 @@ def test_only_ui_writes_to_the_terminal() -> None:
             ):
                 found.add(path.relative_to(PROJECT).as_posix())
     assert found == {"nixsecrets/cli/ui.py"}
-    assert (
-        Path(PROJECT / "nixsecrets/cli/unlocking.py").read_text().count("os.write(")
-        == 2
-    )
+
+
+def test_an_answer_of_many_lines_is_given_as_a_text() -> None:
+    """`ui.answer` is one line, and would escape the line feeds."""
+    many = re.compile(r"json\.dumps|to_json|_json\(|\breport\(")
+    wrong = [
+        f"{path.name}:{node.lineno}"
+        for path in (PROJECT / "nixsecrets").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "ui.answer"
+        and many.search(ast.unparse(node.args[0]))
+    ]
+    assert wrong == []
