@@ -40,6 +40,10 @@ class SecretFileError(NixsecretsError):
     """A secret file is damaged, or of a shape that we refuse to touch."""
 
 
+class TooLargeError(MapError, SecretFileError):
+    """A file of a repository is larger than `limits` allow, whatever it is."""
+
+
 class ConflictError(NixsecretsError):
     """The repository changed under us, or another run is at work."""
 

@@ -43,7 +43,8 @@ def _other_problems(world: World) -> Iterator[Finding]:
         if isinstance(found, NotSecret):
             yield from _plaintext(world, found)
         elif isinstance(found, Damaged):
-            yield Finding(path, Code.DAMAGED, found.reason)
+            code = Code.TOO_LARGE if found.too_large else Code.DAMAGED
+            yield Finding(path, code, found.reason)
 
 
 def _plaintext(world: World, found: NotSecret) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import assert_never
 
-from nixsecrets import splice, survey
+from nixsecrets import limits, splice, survey
 from nixsecrets.errors import SecretFileError
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.recipients import Recipient
@@ -178,6 +178,7 @@ def mapped_world(repo: Repo, begun: Survey) -> World:
     """
     map_text = decode(begun.map, MAP_NAME)
     recipient_map = load(map_text, MAP_NAME)
+    limits.check(LOCK_NAME, len(begun.lock or b""), limits.LOCK)
     # bytes that are no UTF-8 make one line unreadable, not the whole lock
     lock_text = (begun.lock or b"").decode(errors="surrogateescape")
     lock = Lock.parse(lock_text, LOCK_NAME, lambda: _known_keys(recipient_map))

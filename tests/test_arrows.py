@@ -24,15 +24,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "inputs": set(),
     "splice": {"errors"},
+    "limits": {"errors"},
     "regex": {"re2"},
     "findings": {"errors"},
     "reports": {"errors", "findings"},
     "keys": {"errors", "inputs", *CRYPTO},
-    "policy": {"errors", "regex", "splice", "keys"},
+    "policy": {"errors", "limits", "regex", "splice", "keys"},
     "secretfiles": {
-        *("errors", "findings", "regex", "splice", "keys", *CRYPTO, *SOPS_NEEDS),
+        *("errors", "limits", "findings", "regex", "splice", "keys"),
+        *(*CRYPTO, *SOPS_NEEDS),
     },
-    "render": {"errors", "regex", "splice", "keys", "policy", "secretfiles", "ruamel"},
+    "render": {
+        *("errors", "limits", "regex", "splice", "keys", "policy", "secretfiles"),
+        "ruamel",
+    },
     "plan": {"findings", "keys", "policy"},
     "steps": {"keys", "policy", "secretfiles", "plan"},
     "repo": {"errors", "inputs", "keys"},
@@ -43,7 +48,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "survey": {"errors", "policy", "repo", "secretfiles"},
     "world": {
-        *("errors", "keys", "policy", "secretfiles", "splice", "render", "repo"),
+        *("errors", "limits", "keys", "policy", "secretfiles", "splice", "render"),
+        "repo",
         "survey",
     },
     "problems": {
@@ -71,6 +77,7 @@ MAY_IMPORT["cli"] = {*MAY_IMPORT, "click", "rich"}
 
 # Text in, values out: no clock, no environment, no disk, no other program.
 PURE_LAYERS = {"errors", "regex", "splice", "findings", "reports", "policy", "render"}
+PURE_LAYERS |= {"limits"}
 PURE_LAYERS |= {"plan", "steps", "problems", "generated", "diff", "vouch", "lint"}
 PURE_LAYERS |= {"removals", "rollback"}
 PURE_LAYERS |= {"approvals"}

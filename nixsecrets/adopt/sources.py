@@ -18,6 +18,7 @@ from nixsecrets.adopt.planned import Tree
 from nixsecrets.adopt.yamlnames import names_in
 from nixsecrets.errors import NixsecretsError, quoted
 from nixsecrets.keys.forms import Backend
+from nixsecrets.policy.load import decode
 from nixsecrets.repo.tree import Repo
 from nixsecrets.secretfiles.agefile import looks_like_age
 from nixsecrets.secretfiles.sopsmeta import looks_like_sops
@@ -151,12 +152,7 @@ def _inside(path: str, folders: Collection[str]) -> bool:
 
 
 def _text(repo: Repo, path: str) -> str:
-    try:
-        return repo.read(path).decode()
-    except UnicodeDecodeError as error:
-        raise NixsecretsError(
-            f"{path}: is not UTF-8 text", "save the file as UTF-8"
-        ) from error
+    return decode(repo.read(path), path)
 
 
 def _kind(repo: Repo, path: str) -> Backend | None:

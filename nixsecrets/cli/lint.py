@@ -11,10 +11,11 @@ from nixsecrets.cli.closely import close_look
 from nixsecrets.cli.judged import FINDINGS, from_top, report
 from nixsecrets.cli.options import format_option
 from nixsecrets.cli.session import Session
+from nixsecrets.errors import MapError
 from nixsecrets.findings import Code, Finding, failing
 from nixsecrets.lint.agenixrules import agenix_findings
 from nixsecrets.lint.maprules import map_findings
-from nixsecrets.lint.sopsfiles import config_findings, names_findings
+from nixsecrets.lint.sopsfiles import config_findings, names_findings, unreadable
 from nixsecrets.world import World, text_if_there
 
 _OF_OPTIONS = (Code.WEAK_OPTIONS, Code.DEFAULT_SUFFIX)
@@ -63,5 +64,10 @@ def lint(world: World) -> list[Finding]:
     found += names_findings(world.map.sops_config, names)
     for name in names:
         if posixpath.basename(name) == ".sops.yaml" or name == world.map.sops_config:
-            found += config_findings(name, text_if_there(world.repo, name) or "")
+            try:
+                text = text_if_there(world.repo, name) or ""
+            except MapError as error:
+                found.append(unreadable(name, error))
+            else:
+                found += config_findings(name, text)
     return found

@@ -207,6 +207,11 @@ def _guarded(args: list[str] | None) -> int:
         reason = (error.strerror or "unknown reason").lower()
         ui.report_error(NixsecretsError(f"cannot write to stdout: {reason}"))
         return _drop_answer()
+    except (MemoryError, RecursionError):
+        message = "a file is larger, or nested deeper, than there is memory for"
+        hint = "look for it: git ls-files -z | xargs -0 ls -lS | head"
+        ui.report_error(NixsecretsError(message, hint))
+        return 1
     except Exception as error:  # noqa: BLE001 - the boundary: whatever is left is a bug
         _report_bug(error)
         return BUG

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from nixsecrets.errors import KeyFormatError, NixsecretsError
+from nixsecrets.errors import KeyFormatError, NixsecretsError, TooLargeError
 from nixsecrets.findings import Code, Finding
 from nixsecrets.keys.recipients import parse_recipient
 from nixsecrets.problems import unusable
@@ -58,8 +58,7 @@ def config_findings(path: str, text: str) -> Iterator[Finding]:
         document = yamltree.parse(text, path)
         rules = rules_of(document, text, path)
     except NixsecretsError as error:
-        message = error.message.removeprefix(path).lstrip(":0123456789 ")
-        yield Finding(path, Code.CONFIG_UNREADABLE, message, _line(error.message))
+        yield unreadable(path, error)
         return
     nodes = _rule_nodes(document)
     catch_all: ConfigRule | None = None
@@ -72,6 +71,14 @@ def config_findings(path: str, text: str) -> Iterator[Finding]:
         if not rule.ours:
             yield from _rule_findings(path, rule, _fields(node))
     yield from _anchors(path, document)
+
+
+def unreadable(path: str, error: NixsecretsError) -> Finding:
+    """Return the finding for a configuration that cannot be read."""
+    large = isinstance(error, TooLargeError)
+    message = error.message.removeprefix(path).lstrip(":0123456789 ")
+    code = Code.TOO_LARGE if large else Code.CONFIG_UNREADABLE
+    return Finding(path, code, message, _line(error.message))
 
 
 def _line(message: str) -> int:

@@ -7,7 +7,7 @@ reads what for `policy.resolve`.
 import re
 from functools import lru_cache
 
-from nixsecrets import regex
+from nixsecrets import limits, regex
 from nixsecrets.errors import KeyFormatError, MapError
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient, parse_recipient
@@ -94,9 +94,10 @@ def decode(data: bytes, filename: str = "nixsecrets.toml") -> str:
     """Return the text of a map file.
 
     Raises:
-        MapError: it is not UTF-8.
+        MapError: it is not UTF-8, or too large.
 
     """
+    limits.check(filename, len(data), limits.TEXT)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:

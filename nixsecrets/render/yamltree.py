@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from nixsecrets import limits
 from nixsecrets.errors import NixsecretsError
 
 _NULLS = ("", "~", "null", "Null", "NULL")
@@ -82,8 +83,11 @@ def parse(text: str, filename: str, *, lenient: bool = False) -> Document:
     that of its last node.  `lenient` reads an alias without an anchor as null.
 
     Raises:
-        NixsecretsError: it is not YAML; the message holds the line, not its text.
+        NixsecretsError: it is not YAML, or too large; the message holds the line, not
+            its text.
     """
+    limits.check(filename, len(text), limits.YAML, "characters")
+    limits.check_depth(filename, text)
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 

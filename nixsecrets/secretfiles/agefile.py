@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NoReturn
 
+from nixsecrets import limits
 from nixsecrets.errors import SecretFileError
 from nixsecrets.secretfiles.sniff import ARMOR_BEGIN, BOM, MAGIC
 from nixsecrets.secretfiles.sniff import looks_like_age as looks_like_age
@@ -190,6 +191,8 @@ def decode_base64(text: bytes) -> bytes:
 
 
 def _parse_binary(data: bytes, *, armored: bool) -> AgeFile:
+    stanzas = data.count(b"\n-> ", 0, max(data.find(b"\n---"), 0))
+    limits.check("the age file", stanzas, limits.ENTRIES, "recipients")
     header = _HEADER.match(data)
     if not header:
         _refuse(_fault(data))

@@ -18,6 +18,7 @@ _32_BYTES = rb"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]"
 _STANZA = re.compile(
     rb"-> (X25519|ssh-ed25519 [A-Za-z0-9+/]{6}) %b\n%b\n" % (_32_BYTES, _32_BYTES)
 )
+_LARGEST = 1 << 20  # of a header: `limits` has the number of stanzas
 _MAC = re.compile(rb"--- (%b)\n" % _32_BYTES)
 
 
@@ -56,6 +57,8 @@ def look(data: bytes, rest: int = 0) -> Look | None:
     in it.
     """
     head = header(data)
+    if len(head) > _LARGEST:
+        return None
     stanzas, _, mac = head[len(_MAGIC) : -1].rpartition(b"--- ")
     gap, *found = _STANZA.split(stanzas)
     if gap or not found or any(found[1::2]):

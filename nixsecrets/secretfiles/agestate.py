@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, TypeVar
 
-from nixsecrets.errors import SecretFileError
+from nixsecrets.errors import SecretFileError, TooLargeError
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Kind, Recipient
@@ -60,6 +60,8 @@ def read_actual(
         return told(path, sha256, looked, book, record)
     try:
         file = agefile.parse(data)
+    except TooLargeError as error:
+        return Damaged(path, Backend.AGE, sha256, error.message, too_large=True)
     except SecretFileError as error:
         return Damaged(path, Backend.AGE, sha256, error.message)
     fault = agepayload.fault(len(file.payload) + rest)

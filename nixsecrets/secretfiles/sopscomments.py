@@ -8,13 +8,13 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple, assert_never
 
+from nixsecrets import limits
 from nixsecrets.errors import SecretFileError
 from nixsecrets.secretfiles import sopsyaml
 from nixsecrets.secretfiles.sopsblock import refuse
 from nixsecrets.secretfiles.sopsmeta import SopsFormat
 from nixsecrets.secretfiles.sopsvalues import (
     INI_KEY,
-    LARGEST_FOREIGN,
     Lines,
     composed_roots,
     decoded,
@@ -140,8 +140,7 @@ def _documents_by_library(text: str) -> list[sopsyaml.Document]:
 
     They are what stands between scalars behind a `#`.
     """
-    if len(text) > LARGEST_FOREIGN:
-        refuse(f"has more than {LARGEST_FOREIGN} characters, not as sops writes them")
+    limits.check("the file", len(text), limits.FOREIGN_VALUES, "characters of YAML")
     scalars: list[Any] = []
     marks: list[sopsyaml.Mark] = []
     visits = iter(range(len(text) + 2))

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
+from nixsecrets import limits
 from nixsecrets.keys.foreign import ForeignKey
 from nixsecrets.keys.selection import SELECTION as SELECTION
 from nixsecrets.secretfiles import sopsflat, sopsjson, sopsquick, sopsyaml
@@ -67,6 +68,7 @@ def parse(path: str, data: bytes) -> SopsFile:
             The message says what is wrong in words that need no file name.
 
     """
+    limits.check("the file", _entries(data), limits.ENTRIES, "recipients")
     found = sopsquick.metadata(path, data)
     entries = found and found.entries()
     if found and entries:
@@ -81,6 +83,11 @@ def parse_as(kind: SopsFormat, data: bytes) -> SopsFile:
     """Read the metadata of a file whose format is known; raises as `parse`."""
     text = data.decode("utf-8", "surrogateescape")
     return _interpret(kind, text, _blocks(kind, text))
+
+
+def _entries(data: bytes) -> int:
+    """Return how many recipients the metadata can name, before it is parsed."""
+    return max(map(data.count, (b"BEGIN AGE ENCRYPTED FILE", b"created_at")))
 
 
 def _usual(found: sopsquick.Metadata, entries: UsualEntries, text: str) -> SopsFile:

@@ -47,6 +47,7 @@ _FIELDS = (
     re.compile(rf"^    lastmodified: \"?{_WHEN}\"?$", re.MULTILINE),
     re.compile(rf"^    version: {_VERSION}$", re.MULTILINE),
 )
+_LARGEST = 8 << 20  # of the metadata: `limits` has the number of entries
 _BLOCK = re.compile(r"(?:    [^\n]++\n)++")
 
 # What stands around the entries, in the order of the fields in sops (stores/stores.go).
@@ -136,7 +137,7 @@ _MAC_END = len("tag:0123456789012345678901==,type:str]")
 def metadata(path: str, data: bytes) -> Metadata | None:
     """Take a sops file apart, None where it is not spelled exactly as sops does."""
     values, key, block = data.partition(b"\nsops:\n")
-    if not key or not _plain_document(path, values):
+    if not key or len(block) > _LARGEST or not _plain_document(path, values):
         return None
     enc_first = block.find(b"- enc: |", 0, 200) >= 0
     before, *entries = ENTRY[enc_first].split(block)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from nixsecrets.errors import SecretFileError
+from nixsecrets.errors import SecretFileError, TooLargeError
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient, recipient_of
@@ -93,7 +93,8 @@ def read_closely(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | 
     except SecretFileError as error:
         if not sopsmeta.looks_like_sops(path, data):
             return NotSecret(path, sha256, empty=not data)
-        return Damaged(path, Backend.SOPS, sha256, error.message)
+        large = isinstance(error, TooLargeError)
+        return Damaged(path, Backend.SOPS, sha256, error.message, too_large=large)
     from nixsecrets.secretfiles.selection import left_open
 
     usable = not unusable(file.options)

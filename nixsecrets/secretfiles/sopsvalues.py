@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, assert_never
 
+from nixsecrets import limits
 from nixsecrets.errors import SecretFileError
 from nixsecrets.secretfiles import sopsjson, sopsyaml
 from nixsecrets.secretfiles.sopsblock import Node, refuse
@@ -25,9 +26,6 @@ Place = tuple[int, tuple[str | int, ...]]
 """A document (counted from 0), and the names and list indices down to a value in it."""
 
 UNKNOWN_SPAN = (-1, -1)
-
-# Of YAML that sops did not write; the library reads 50 kB in a second.
-LARGEST_FOREIGN = 2_000_000
 
 
 class Leaf(NamedTuple):
@@ -248,8 +246,9 @@ def _inline_comment(text: str, end: int) -> list[str]:
 
 
 def _yaml_by_library(text: str, *, plaintext: bool) -> Iterator[Leaf]:
-    if len(text) > LARGEST_FOREIGN and not plaintext:
-        refuse(f"has more than {LARGEST_FOREIGN} characters, not as sops writes them")
+    if not plaintext:
+        size = len(text)
+        limits.check("the file", size, limits.FOREIGN_VALUES, "characters of YAML")
     visits = iter(range(len(text) + 2))
     for number, root in enumerate(composed_roots(text)):
         if root.id != "mapping" or not (plaintext or _has_metadata(root)):
@@ -265,6 +264,7 @@ def composed_roots(text: str) -> list[Any]:
     """
     from ruamel.yaml import YAML
 
+    limits.check_depth("the file", text)
     try:
         return [node for node in YAML(typ="safe", pure=True).compose_all(text) if node]
     except Exception as error:  # hostile text trips it in many ways

@@ -89,6 +89,7 @@ class Damaged(NamedTuple):
     backend: Backend
     sha256: str
     reason: str
+    too_large: bool = False
 
 
 class Record(NamedTuple):

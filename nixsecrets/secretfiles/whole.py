@@ -10,7 +10,7 @@ somebody with the public keys can write a whole one.
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from nixsecrets.errors import SecretFileError
+from nixsecrets.errors import SecretFileError, TooLargeError
 from nixsecrets.findings import Code, Finding, foreign_reader
 from nixsecrets.secretfiles import agefile, ageshape, sopsmeta, sopstypes
 from nixsecrets.secretfiles.selection import (
@@ -107,7 +107,8 @@ def faults(
                 yield Finding(path, Code.KEY_AGAIN, message, line)
     except SecretFileError as error:
         message = error.message.removeprefix("the file ")
-        yield Finding(path, Code.DAMAGED, message.removeprefix("the age file "))
+        code = Code.TOO_LARGE if isinstance(error, TooLargeError) else Code.DAMAGED
+        yield Finding(path, code, message.removeprefix("the age file "))
 
 
 def restores(path: str, last: bytes | None) -> bool | None:

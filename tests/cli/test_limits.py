@@ -1,0 +1,154 @@
+"""What is too large is refused by name, before it is parsed, and is never a bug."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.fleet import Fleet
+
+MEGABYTES_60 = 60_000_000
+
+
+def timed(fleet: Fleet, *args: str) -> tuple[int, str, float]:
+    """Run a command; return its exit code, all that it printed, and the seconds."""
+    started = time.perf_counter()
+    done = fleet.run(*args)
+    assert "bug" not in done.stderr
+    return done.returncode, done.stdout + done.stderr, time.perf_counter() - started
+
+
+def before(fleet: Fleet, path: str, text: str) -> None:
+    fleet.write(path, text.encode() + fleet.read(path))
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        (".sops.yaml", "#" + "x" * MEGABYTES_60 + "\n"),
+        (".sops.yaml", "# x\n" * (MEGABYTES_60 // 4)),
+        ("nixsecrets.toml", "#" + "x" * MEGABYTES_60 + "\n"),
+        ("nixsecrets.lock", "\n" * 40_000_000),
+        ("secrets/secrets.nix", "# x\n" * (MEGABYTES_60 // 4)),
+    ],
+)
+def test_a_public_file_is_refused_by_name(ready: Fleet, path: str, text: str) -> None:
+    before(ready, path, text)
+    for command in ("check", "status", "ls", "lint"):
+        code, shown, seconds = timed(ready, command)
+        assert (code, seconds < 5) == (1, True)
+        assert shown.startswith(f"nixsecrets: error: {path} has more than "), shown
+        assert "nixsecrets: hint: nixsecrets explain NS062\n" in shown
+    key = "--key"
+    code, shown, seconds = timed(ready, "add-host", "late", key, ready.public("stein"))
+    assert (code, f"{path} has more than " in shown, seconds < 5) == (1, True, True)
+
+
+def test_a_configuration_that_nests_deep_is_refused_by_name(ready: Fleet) -> None:
+    before(ready, ".sops.yaml", "x: " + "[" * 5000 + "]" * 5000 + "\n")
+    for command in ("check", "status", "lint"):
+        code, shown, seconds = timed(ready, command)
+        assert (code, seconds < 5) == (1, True)
+        assert "error: .sops.yaml has more than 500 brackets within brackets" in shown
+
+
+@pytest.mark.parametrize(
+    "text", ["#" + "x" * MEGABYTES_60, "a: " + "[" * 5000 + "]" * 5000]
+)
+def test_a_configuration_of_others_stops_nothing(ready: Fleet, text: str) -> None:
+    ready.write("sub/.sops.yaml", f"{text}\ncreation_rules: []\n")
+    ready.git("add", "-A")
+    assert timed(ready, "check")[0] == 0
+    code, shown, seconds = timed(ready, "lint")
+    assert (code, "NS062  sub/.sops.yaml: has more than " in shown) == (1, True), shown
+    assert seconds < 5
+
+
+def many_stanzas(fleet: Fleet, path: str) -> None:
+    data = fleet.read(path)
+    start, end = data.index(b"-> "), data.index(b"\n---") + 1
+    one = data[start : data.index(b"\n-> ", start) + 1]
+    fleet.write(path, data[:end] + one * 100_000 + data[end:])
+
+
+def many_entries(fleet: Fleet, path: str) -> None:
+    data = fleet.read(path)
+    start, end = data.index(b"        - "), data.index(b"    lastmodified")
+    one = data[start : data.index(b"        - ", start + 9)]
+    fleet.write(path, data[:end] + one * 100_000 + data[end:])
+
+
+def deep(fleet: Fleet, path: str) -> None:
+    before(fleet, path, "x: " + "[" * 5000 + "]" * 5000 + "\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "spoil"),
+    [
+        ("secrets/wifi.age", many_stanzas),
+        ("secrets/app.yaml", many_entries),
+        ("secrets/app.yaml", deep),
+    ],
+)
+def test_a_secret_is_refused_by_name_and_the_rest_goes_on(
+    ready: Fleet, path: str, spoil: Callable[[Fleet, str], None]
+) -> None:
+    spoil(ready, path)
+    ready.git("add", "-A")
+    for words in [("check",), ("hook", "run")]:
+        code, shown, seconds = timed(ready, *words)
+        assert (code, seconds < 15) == (1, True)
+        line = next(line for line in shown.splitlines() if line.startswith("NS062"))
+        assert line.startswith(f"NS062  {path}: ")
+        assert "has more than " in line
+    for command in ("status", "ls", "lint"):
+        assert timed(ready, command)[2] < 10
+    kept = ready.read(path)
+    words = ("remove-host", "brunnen", "--yes", "--allow-revoke", "--keep-going")
+    code, shown, _ = timed(ready, *words)
+    if spoil is not deep:  # whom it is for can be read, and sops reads the values
+        assert (code, f"left out {path}" in shown) == (1, True), shown
+        assert ready.read(path) == kept
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("nixsecrets.toml", "x = " + "[" * 100_000 + "]" * 100_000 + "\n"),
+        ("nixsecrets.toml", "x = " + "{a=" * 50_000 + "1" + "}" * 50_000 + "\n"),
+        ("secrets/app.yaml", "".join(" " * n + "a:\n" for n in range(1500))),
+        (".sops.yaml", "".join(" " * n + "a:\n" for n in range(1500))),
+    ],
+)
+def test_what_nests_deep_is_an_error_of_its_own(
+    ready: Fleet, path: str, text: str
+) -> None:
+    before(ready, path, text)
+    ready.git("add", "-A")
+    for words in [("check",), ("hook", "run"), ("lint",)]:
+        _, _, seconds = timed(ready, *words)  # which is never a bug
+        assert seconds < 20
+
+
+def test_deep_json_is_an_error_of_its_own(ready: Fleet) -> None:
+    sops = '"sops":{"mac":"ENC[AES256_GCM,data:","version":"3.11.0"}'
+    ready.write(
+        "secrets/x.json", '{"a":' + "[" * 100_000 + "]" * 100_000 + f",{sops}}}"
+    )
+    before(ready, "nixsecrets.lock", '{"file":' + "[" * 100_000 + "\n")
+    ready.git("add", "-A")
+    for words in [("check",), ("hook", "run"), ("lint",)]:
+        timed(ready, *words)
+
+
+def test_aliases_of_aliases_take_no_time(ready: Fleet) -> None:
+    lines = ["a0: &a0 [x,x,x,x,x,x,x,x,x]"]
+    for n in range(1, 12):
+        nine = ",".join([f"*a{n - 1}"] * 9)
+        lines.append(f"a{n}: &a{n} [{nine}]")
+    bomb = "\n".join(lines) + "\n"
+    before(ready, "secrets/app.yaml", bomb)
+    before(ready, ".sops.yaml", bomb)
+    ready.git("add", "-A")
+    for words in [("check",), ("hook", "run"), ("lint",)]:
+        assert timed(ready, *words)[2] < 10
