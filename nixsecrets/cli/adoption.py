@@ -12,6 +12,7 @@ from nixsecrets.adopt.sources import Fleet, Sources, discovered, read_sources
 from nixsecrets.adopt.switch import Adoption, adoption
 from nixsecrets.apply import Tools, apply
 from nixsecrets.cli import approval, show, ui
+from nixsecrets.cli.closely import with_problems
 from nixsecrets.cli.road import git_add
 from nixsecrets.cli.session import Session, unlock
 from nixsecrets.errors import UsageError
@@ -184,10 +185,8 @@ def _rules(one: _Ready) -> Iterator[str]:
 
 
 def _findings(switch: Adoption) -> Iterator[str]:
-    lines = [
-        *show.drift_lines(switch.findings),
-        *show.problem_lines(switch.findings.problems),
-    ]
+    plan = with_problems(switch.findings, switch.world)
+    lines = [*show.drift_lines(plan), *show.problem_lines(plan.problems)]
     if lines:
         yield "found in the repository as it is (nixsecrets status shows it too):"
         yield from lines

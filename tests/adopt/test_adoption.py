@@ -63,6 +63,31 @@ def test_adoption_changes_no_secret_and_says_what_status_says(old: Fleet) -> Non
         assert line in done.stderr
 
 
+def test_options_that_only_a_file_has_are_a_finding_and_stop_no_adoption(
+    fleet: Fleet,
+) -> None:
+    """And those of a creation rule move into the map."""
+    alice = fleet.public("alice")
+    rules = f"  - path_regex: ^some/.*\\.yaml$\n    age: {alice}\n"
+    rules += "    encrypted_regex: ^a$\n"
+    rules += f"  - path_regex: ^all/.*\\.yaml$\n    age: {alice}\n"
+    fleet.write(".sops.yaml", f"creation_rules:\n{rules}")
+    for path in ("some/x.yaml", "all/x.yaml"):
+        args = ("--encrypted-regex", "^a$")
+        fleet.sops_encrypt(path, "a: b\nc: hunter2\n", [alice], *args)
+    fleet.commit("as it was")
+    done = fleet.run("init", "--yes")
+    assert done.returncode == 0, done.stderr
+    told = "NS004  all/x.yaml:2: its selection options leave c in plaintext"
+    assert told in done.stderr
+    found = fleet.run("check").stdout
+    assert found.splitlines() == [told, "    nixsecrets rekey all/x.yaml"]
+    fleet.ok("rekey", "--yes")
+    assert fleet.ok("check") == ""
+    assert b"hunter2" in fleet.read("some/x.yaml")
+    assert b"hunter2" not in fleet.read("all/x.yaml")
+
+
 def test_a_dry_run_shows_the_map_and_the_proof_and_writes_nothing(old: Fleet) -> None:
     before = old.snapshot()
     shown = old.ok("init", "--dry-run")
