@@ -56,12 +56,14 @@ class Failure:
 class Outcome:
     """What was written, and what was left out (`keep_going` only).
 
-    `hard_links` are the written files whose other names keep the old content.
+    `hard_links` are the written files whose other names keep the old content; `notes`
+    say what of a given content is spelled differently.
     """
 
     done: tuple[Step, ...]
     failed: tuple[Failure, ...] = ()
     hard_links: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,8 @@ def apply(
         done = tuple(step for step in plan.steps if step.path not in lost)
         _stage_generated(done, world, hashes, batch)
         batch.commit()
-        return Outcome(done, tuple(failed), batch.hard_links)
+        notes = tuple(maker.notes)
+        return Outcome(done, tuple(failed), batch.hard_links, notes)
 
 
 def _job(step: Step, world: World, contents: Mapping[str, Content]) -> Job:
@@ -207,9 +210,10 @@ def _stage_secrets(
 
 
 def _shares(maker: Maker) -> tuple[list[int], list[int]]:
-    """Return the jobs that a plugin may have to open, and the others.
+    """Return the jobs that this process does itself, and the others.
 
-    A plugin may talk to a person, who is at the terminal of this very process.
+    Contents that were given come with notes on them, and a plugin may talk to a
+    person, who is at the terminal of this very process.
     """
     plain = {
         recipient.key_id
@@ -224,7 +228,8 @@ def _shares(maker: Maker) -> tuple[list[int], list[int]]:
         if job.step.action is Action.DELETE:
             continue
         sure = not plugins or any(reader.key_id in plain for reader in job.have)
-        (others if sure or not job.must_open else personal).append(number)
+        alone = job.content is not None or not (sure or not job.must_open)
+        (personal if alone else others).append(number)
     return personal, others
 
 

@@ -37,7 +37,15 @@ class MapError(NixsecretsError):
 
 
 class SecretFileError(NixsecretsError):
-    """A secret file is damaged, or of a shape that we refuse to touch."""
+    """A secret file is damaged, or of a shape that we refuse to touch.
+
+    `line` is where in a text to be encrypted it is wrong, 0 where that is not known.
+    """
+
+    def __init__(self, message: str, hint: str | None = None, *, line: int = 0) -> None:
+        """Keep what is wrong, and the line of the text, if it is about one."""
+        super().__init__(message, hint)
+        self.line = line
 
 
 class TooLargeError(MapError, SecretFileError):

@@ -33,6 +33,7 @@ from nixsecrets.repo.staging import open_back, read_back
 from nixsecrets.repo.tree import Repo
 from nixsecrets.secretfiles import wrap
 from nixsecrets.secretfiles.agelarge import Streamed
+from nixsecrets.secretfiles.sopsgrant import SopsSealed
 
 Made = bytes | Streamed | NixsecretsError
 """A file's new bytes (a large one's in pieces), or why there are none."""
@@ -64,11 +65,15 @@ class WorkerBugError(Exception):
 
 @dataclass
 class Maker:
-    """Makes jobs, by their number, and keeps of each what proves it until then."""
+    """Makes jobs, by their number, and keeps of each what proves it until then.
+
+    `notes` say what is spelled differently than it was given.
+    """
 
     repo: Repo
     jobs: Sequence[Job] = field(repr=False)
     bench: Bench
+    notes: list[str] = field(default_factory=list)
     _unproved: dict[int, tuple[Job, Sealed]] = field(default_factory=dict, repr=False)
 
     def make(self, number: int) -> bytes | Streamed:
@@ -80,6 +85,8 @@ class Maker:
         """
         job = self._loaded(self.jobs[number])
         sealed = carry_out(job, self.bench)
+        if job.content is not None and isinstance(sealed, SopsSealed):
+            self.notes += (f"{job.step.path}: {note}" for note in sealed.notes)
         self._unproved[number] = job, sealed
         return sealed if isinstance(sealed, Streamed) else sealed.data
 

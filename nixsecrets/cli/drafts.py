@@ -6,7 +6,6 @@ could not be saved.  What saving means is the caller's.
 
 import datetime
 import os
-import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,8 +22,6 @@ from nixsecrets.keys.recipients import Kind, Recipient
 from nixsecrets.repo import editor, files, private, rescue
 from nixsecrets.repo.signals import deferred
 from nixsecrets.secretfiles import ageops
-
-_LINE = re.compile(r"\(line (\d+)\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,15 +126,6 @@ def desk() -> Iterator[Desk]:
         ui.warn(program.warning)
     with private.private_folder(os.environ) as folder:
         yield Desk(folder, program, terminal)
-
-
-def line_of(message: str) -> int:
-    """Return the line that an error message names, 0 where it names none."""
-    found = _LINE.search(message)
-    return int(found[1]) if found else 0
-
-
-# --- what could not be saved ------------------------------------------------------
 
 
 @contextmanager

@@ -217,8 +217,6 @@ class Editing:
                 f"{draft.name}: the marks around both versions are still there",
                 "keep what you want of each and delete the marks",
             )
-        for warning in sopsdamage.warnings(kind, text) if kind else ():
-            ui.warn(warning)
         return save.save(
             self.session,
             target,
@@ -272,9 +270,16 @@ class Editing:
         return sopsmeta.parse(target.name, world.repo.read(target.name)).format
 
     def _line(self, target: Target, text: bytes, error: NixsecretsError) -> int:
-        line = drafts.line_of(error.message)
+        line = _line_of(error)
         kind = self._format(self.session.world(), target)
         return line or (sopsdamage.broken_line(kind, text) if kind else 0)
+
+
+def _line_of(error: NixsecretsError) -> int:
+    """Return the line of the text that an error is about, 0 if it names none."""
+    errors = [f.error for f in error.failed] if isinstance(error, ApplyError) else []
+    lines = [e.line for e in (error, *errors) if isinstance(e, SecretFileError)]
+    return next((line for line in lines if line), 0)
 
 
 def _asked_after(error: NixsecretsError, question: str) -> bool:

@@ -322,6 +322,8 @@ def finish(session: Session, outcome: "Outcome", options: RoadOptions) -> int:
             ui.say("nixsecrets exposed goes on listing them until they have changed")
         else:
             ui.say("keep this list: without git, nixsecrets exposed cannot repeat it")
+    for note in outcome.notes:
+        ui.warn(note)
     for path in outcome.hard_links:
         ui.warn(
             f"{show.path_text(path)} had other names (hard links),"

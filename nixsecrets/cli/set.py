@@ -122,8 +122,6 @@ def give(
     if isinstance(content, bytes) and _is_sops(world, target):
         kind = sopsmeta.format_for(target.name)
         sopsdamage.require_values(kind, content)
-        for warning in sopsdamage.warnings(kind, content):
-            ui.warn(warning)
     try:
         return save.save(
             session,

@@ -7,7 +7,6 @@ the selection options, or change on its way, is an error before anything is repl
 import json
 import re
 from collections import Counter
-from decimal import Decimal
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.secretfiles.selection import is_encrypted, open_values, selector
@@ -16,8 +15,6 @@ from nixsecrets.secretfiles.sopsmeta import Options, SopsFormat
 from nixsecrets.secretfiles.sopsoptions import unusable
 from nixsecrets.secretfiles.sopsvalues import leaves
 
-_INI_VALUE = re.compile(r"^\s*[^\s;#\[=:][^=:\n]*[=:][ \t]*([^\n]*)$", re.MULTILINE)
-_CUT_SHORT = re.compile(r"[^\s#;][#;]")
 _LOST_COMMENT = b",type:comment]"
 _RESERVED = {
     SopsFormat.YAML: re.compile(rb"^(?:sops|\"sops\"|'sops')[ \t]*:", re.MULTILINE),
@@ -50,29 +47,6 @@ def require_encrypted(kind: SopsFormat, data: bytes, options: Options) -> None:
             "the sops options select no value: nothing would be encrypted",
             "check the sops options of the file's rule",
         )
-
-
-def require_kept(kind: SopsFormat, plaintext: bytes, kept: bytes) -> None:
-    """Check that sops prints the values that it was given, where it is known not to.
-
-    Raises:
-        SecretFileError: a number of a json file lost digits, a value of an ini file
-            was cut short, a comment was lost, a binary file is not the same.
-
-    """
-    if kind is SopsFormat.JSON and _numbers(plaintext) != _numbers(kept):
-        raise SecretFileError(
-            "sops would change a number in the content",
-            "write numbers of more than 15 digits as strings",
-        )
-    if kind is SopsFormat.INI and _cut_short(plaintext):
-        raise SecretFileError(
-            'sops would cut a value short at its "#" or ";"',
-            "put values that hold these characters into double quotes",
-        )
-    require_comments(plaintext, kept)
-    if kind is SopsFormat.BINARY and plaintext != kept:
-        raise SecretFileError("sops did not keep the content", "encrypt it with age")
 
 
 def require_same(kind: SopsFormat, before: bytes, after: bytes) -> None:
@@ -159,27 +133,3 @@ def _yaml_documents(text: str | bytes) -> list[object]:
         return list(YAML(typ="safe").load_all(text))
     except YAMLError as error:
         raise SecretFileError("sops wrote YAML that cannot be read back") from error
-
-
-def _numbers(data: bytes) -> list[Decimal] | None:
-    """Return the numbers of a JSON text in order, None where it is no JSON."""
-    found: list[Decimal] = []
-
-    def note(digits: str) -> None:
-        found.append(Decimal(digits))
-
-    try:
-        json.loads(data, parse_int=note, parse_float=note)
-    except (ValueError, RecursionError):
-        return None
-    return found
-
-
-def _cut_short(plaintext: bytes) -> bool:
-    text = plaintext.decode("utf-8", "surrogateescape")
-    values = (found[1] for found in _INI_VALUE.finditer(text))
-    return any(
-        _CUT_SHORT.search(value)
-        for value in values
-        if not value.startswith(('"', "'", "`"))
-    )

@@ -1,24 +1,15 @@
 """What sops would do to a text, and where it cannot read one: said before it happens.
 
-Judgement on plaintext, without sops: the refusals that need its answer are in
-`sopscontent`.  What sops changes is listed by format; see `docs/editing.md`.
+Judgement on plaintext, without sops; what needs its answer is in `roundtrip`.
 """
 
 import json
 import re
-from collections.abc import Iterator
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.secretfiles.sopsmeta import SopsFormat
 
-_ANCHOR = re.compile(rb"(?:^|[\s\[{,])[&*][A-Za-z0-9_][\w.-]*\s*(?:$|[\s,\]}])", re.M)
-_QUOTED = re.compile(rb"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\n]|'')*'")
-_COMMENT = re.compile(rb"(?:^|(?<=\s))#[^\n]*")
-_BLOCK = re.compile(
-    rb"(?m)^([ ]*)[^#\n]*[:-] +[|>][+-]?[0-9]?[ \t]*\n(?:\1[ ]+[^\n]*\n?|[ ]*\n)*"
-)
 _ODD_ENV = re.compile(r"(?:^|/)\.env\.[^/]+$|\.env\.[^/.]+$")
-_EXPORT = re.compile(rb"^export ", re.M)
 
 
 def name_warning(path: str) -> str | None:
@@ -26,16 +17,6 @@ def name_warning(path: str) -> str | None:
     if _ODD_ENV.search(path):
         return "sops takes it for binary, not for dotenv: that name has to end in .env"
     return None
-
-
-def warnings(kind: SopsFormat, plaintext: bytes) -> Iterator[str]:
-    """Yield what sops would change of a text that it accepts."""
-    if kind is SopsFormat.YAML:
-        bare = _COMMENT.sub(b"", _QUOTED.sub(b"''", _BLOCK.sub(b"", plaintext)))
-        if _ANCHOR.search(bare):
-            yield "sops writes YAML anchors out: every alias becomes a copy"
-    if kind is SopsFormat.DOTENV and _EXPORT.search(plaintext):
-        yield 'in dotenv files sops takes "export " for a part of the name'
 
 
 def require_values(kind: SopsFormat, plaintext: bytes) -> None:

@@ -49,7 +49,7 @@ class SopsSealed:
     values that the MAC has to hold, for a file that was re-encrypted in place.
     `foreign` is what each document keeps besides (`Block.foreign`), where its data key
     stayed; nothing stays under a new one.  The last `renewed` of `written` are for
-    readers whose entries had noise in them.
+    readers whose entries had noise in them.  `notes` say what sops spells differently.
     """
 
     data: bytes = field(repr=False)
@@ -61,6 +61,7 @@ class SopsSealed:
     values: bytes | None = field(default=None, repr=False)
     foreign: tuple[Mapping[str, object], ...] = field(default=(), repr=False)
     renewed: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def recipients(self) -> tuple[Recipient, ...]:

@@ -9,9 +9,21 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nixsecrets.errors import SecretFileError
 from nixsecrets.secretfiles.sopsblock import Block, Edit, Node, Slot, refuse
 
 _SPACE = re.compile(r"[ \t\r\n]*")
+
+
+class RepeatedKeyError(SecretFileError):
+    """An object has the same key twice; `at` is where the second one stands."""
+
+    def __init__(self, at: int) -> None:
+        """Keep the place in the text."""
+        super().__init__("the file gives a key of its JSON twice")
+        self.at = at
+
+
 _scan = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
 
 
@@ -151,7 +163,7 @@ def document(text: str, *, repeats: bool = False) -> Node:
     try:
         root = _tree(text, _skip(text, 0), repeats=repeats)
     except (ValueError, RecursionError, IndexError):
-        refuse("is not valid JSON, or gives a key twice")
+        refuse("is not valid JSON")
     if _skip(text, root.end) != len(text):
         refuse("has something after the end of its JSON")
     return root
@@ -187,6 +199,7 @@ def _object(text: str, start: int, only: str | None, *, repeats: bool) -> Node:
     if text[at] == "}":
         return Node(found, start, at + 1)
     while True:
+        begin = at
         key, at = _scan(text, at)
         if not isinstance(key, str):
             raise ValueError("a key is not a string")
@@ -196,7 +209,7 @@ def _object(text: str, start: int, only: str | None, *, repeats: bool) -> Node:
             if other_sops(key) and isinstance(value, dict | list):
                 raise _OtherMetadataError
         elif key in found and not repeats:
-            raise ValueError("duplicate key")
+            raise RepeatedKeyError(begin)
         else:
             node = _tree(text, at, repeats=repeats)
             if found.setdefault(key, node) is not node:

@@ -9,13 +9,16 @@ a person's identity.  Bytes in, bytes out; nothing is believed to be right befor
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.keys.identities import Identity, X25519Identity
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.secretfiles import (
+    roundtrip,
     sopscontent,
+    sopsengine,
     sopsgrant,
     sopsinplace,
     sopsmeta,
@@ -28,6 +31,7 @@ from nixsecrets.secretfiles.sopsmeta import Options, SopsFile, SopsFormat
 from nixsecrets.secretfiles.sopsopen import decrypt as decrypt
 from nixsecrets.secretfiles.sopsopen import decrypt_with_key as decrypt_with_key
 from nixsecrets.secretfiles.sopsopen import layout_of as layout_of
+from nixsecrets.secretfiles.sopsvalues import Place
 
 
 def reencrypt(
@@ -125,6 +129,7 @@ def replace_content(
     staged, throw_away = sopsgrant.with_throw_away(file, key)
     identity, layout = throw_away.secret_text(), layout_of(file)
     sopscontent.require_no_metadata(file.format, plaintext)
+    roundtrip.require_single_keys(file.format, plaintext)
     edited = sops.edit(
         staged,
         plaintext,
@@ -137,19 +142,29 @@ def replace_content(
     foreign = tuple(block.foreign for block in file.blocks)
     same = recipients is None or same_readers(file, recipients)
     other_readers = rotate or not same
-    if edited is None and not other_readers:
-        return SopsSealed(data, tuple(entries), (), (), key, None, foreign=foreign)
     current = staged if edited is None else edited
     sopscontent.require_encrypted(file.format, current, file.options)
     kept = sops.decrypt(
         current, kind=file.format, identity=identity, layout=layout, workdir=workdir
     )
-    sopscontent.require_kept(file.format, plaintext, kept)
+    notes = roundtrip.require_kept(file.format, plaintext, kept, _texts(file, key))
+    if edited is None and not other_readers:
+        return SopsSealed(data, tuple(entries), (), (), key, None, foreign=foreign)
     if recipients is None or not other_readers:
         again = sopsmeta.parse_as(file.format, current)
-        sealed = sopsgrant.with_entries(again, entries, (), key, kept, before=file)
-        return sopsgrant.renewed(sealed, path)
-    return _rotated(file, current, throw_away, recipients, kept, key, sops, workdir)
+        same_key = sopsgrant.with_entries(again, entries, (), key, kept, before=file)
+        made = sopsgrant.renewed(same_key, path)
+    else:
+        made = _rotated(file, current, throw_away, recipients, kept, key, sops, workdir)
+    return replace(made, notes=notes)
+
+
+def _texts(file: SopsFile, key: bytes) -> dict[Place, str]:
+    """Return the values of a file that are text, as far as it is understood."""
+    return {
+        value.leaf.place: value.plaintext.decode("utf-8", "replace")
+        for value in sopsengine.opened(file, key) or ()
+    }
 
 
 def _create(
@@ -162,6 +177,7 @@ def _create(
     workdir: Path,
 ) -> SopsSealed:
     sopscontent.require_no_metadata(kind, plaintext)
+    roundtrip.require_single_keys(kind, plaintext)
     throw_away = X25519Identity.generate("throw-away identity")
     encrypted = sops.encrypt(
         plaintext,
@@ -179,8 +195,9 @@ def _create(
         layout=layout,
         workdir=workdir,
     )
-    sopscontent.require_kept(kind, plaintext, kept)
-    return _finished(kind, encrypted, throw_away, recipients, kept)
+    notes = roundtrip.require_kept(kind, plaintext, kept)
+    made = _finished(kind, encrypted, throw_away, recipients, kept)
+    return replace(made, notes=notes)
 
 
 def _anew(

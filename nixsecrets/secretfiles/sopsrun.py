@@ -145,8 +145,9 @@ def fail(
 
     """
     code, stderr = done.returncode, done.stderr
-    line = _LINE.search(stderr)
-    where = f" (line {int(line[1])})" if line else ""
+    found = _LINE.search(stderr)
+    line = int(found[1]) if found else 0
+    where = f" (line {line})" if line else ""
     if b"value-stdin" in stderr:
         raise SecretFileError(
             "this sops shows values to other programs when it sets one",
@@ -157,6 +158,7 @@ def fail(
         raise SecretFileError(
             f"sops cannot take the content as {kind}{where}",
             f"check that it is valid {kind} with keys and values at its top",
+            line=line,
         )
     if code in _MAC_CODES:
         raise SecretFileError(

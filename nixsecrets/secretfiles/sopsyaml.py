@@ -334,6 +334,8 @@ class _Reader:
 
     def _block_scalar(self, head: "re.Match[str]", parent: int) -> Node:
         """Read a literal (`|`) or folded (`>`) block scalar."""
+        if self.key is _DATA_KEY and (head[1] == ">" or head[2] == "+"):
+            self._fail()  # folding is left to the library
         self.comments |= _comments(self.text, *head.span())
         self.at = head.end()
         first = INDENT.match(self.text, self.at, self.end)
@@ -354,7 +356,8 @@ class _Reader:
                 self.at = self.done = at
         joined = ("\n" if head[1] == "|" else " ").join(lines)
         tail = "" if head[2] == "-" else "\n"
-        return Node(joined.rstrip("\n ") + tail, head.start(), self.done)
+        blank = "\n" if self.key is _DATA_KEY else "\n "
+        return Node(joined.rstrip(blank) + tail, head.start(), self.done)
 
     def _unescaped(self, quoted: str) -> str:
         """Return what a double-quoted scalar on one line stands for (YAML 1.2, 5.7)."""

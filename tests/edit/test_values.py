@@ -423,10 +423,18 @@ def test_new_values_are_encrypted_as_the_rule_says_now(fleet: Fleet) -> None:
 
 
 DAMAGED = {
-    "secrets/d.ini": (b"[a]\nb = c#d\n", 1, "would cut a value short"),
-    "secrets/d.json": (b'{"a": 12345678901234567890}', 1, "would change a number"),
+    "secrets/d.ini": (b"[a]\nb = c#d\n", 1, "line 2: a/b is cut short"),
+    "secrets/d.json": (
+        b'{"a": 12345678901234567890}',
+        1,
+        "more digits than sops keeps",
+    ),
     "secrets/d.yaml": (b"a: &x 1\nb: *x\n", 0, "sops writes YAML anchors out"),
-    "secrets/d.env": (b"export A=1\n", 0, 'takes "export " for a part of the name'),
+    "secrets/d.env": (
+        b"export A=1\n",
+        0,
+        'has "export " as a part of its name for sops',
+    ),
 }
 
 
@@ -436,6 +444,72 @@ def test_what_sops_would_damage_is_said_before(fleet: Fleet, path: str) -> None:
     done = run_bytes(fleet, "set", path, stdin=value)
     assert (done.returncode, said in done.stderr.decode()) == (code, True), done.stderr
     assert (fleet.root / path).exists() is (code == 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "said", "hint"),
+    [
+        ("secrets/p.yaml", "a: x\npin: 0123\n", "line 2: pin is read", 'pin: "…"'),
+        ("secrets/p.ini", '[s]\nk = "a#b"\n', "line 2: s/k is cut short", "k = `…`"),
+        ("secrets/p.env", "A=1\r\n", "line 1: A ends with CR", "LF line ends"),
+        ("secrets/p.json", '{"a": 1,\n"a": 2}', "at line 2", "keep the one"),
+    ],
+)
+def test_a_text_that_sops_would_not_give_back_is_refused_and_kept(
+    fleet: Fleet, path: str, text: str, said: str, hint: str
+) -> None:
+    """By every way in which a person hands over a text."""
+    source = fleet.home / "text"
+    source.write_bytes(text.encode())
+    for args in (("set", path), ("set", path, "--from-file", str(source))):
+        done = run_bytes(fleet, *args, stdin=text.encode())
+        assert done.returncode == 1
+        assert said in done.stderr.decode(), done.stderr
+        assert hint in done.stderr.decode()
+        assert not (fleet.root / path).exists()
+    script(fleet, f'cp "{source}" "$1"')
+    done = run_bytes(fleet, "edit", path)
+    assert done.returncode == 1
+    assert said in done.stderr.decode()
+    assert len(kept(fleet)) == 1
+    assert not (fleet.root / path).exists()
+
+
+def test_edit_opens_a_refused_text_again_at_its_line(fleet: Fleet) -> None:
+    """The second time the editor writes what the hint says."""
+    seen = fleet.home / "seen"
+    script(
+        fleet,
+        f'echo "$@" >> {seen}; if grep -q pin "$1"; '
+        'then printf "a: x\\npin: \\"0123\\"\\n" > "$1"; '
+        'else printf "a: x\\npin: 0123\\n" > "$1"; fi',
+    )
+    with terminal(fleet, "edit", "secrets/p.yaml") as child:
+        child.expect_exact("line 2: pin is read as a number (octal)")
+        child.expect_exact("edit it again?")
+        child.sendline("y")
+        assert ended(child) == 0, child.before
+    assert len(seen.read_text().splitlines()) == 2
+    assert b'pin: "0123"' in sops_text(fleet, "secrets/p.yaml")
+    assert kept(fleet) == []
+
+
+def test_an_edit_that_sops_takes_for_none_is_refused_too(fleet: Fleet) -> None:
+    """Quotes put around an INI value are none for sops: nothing would change."""
+    put(fleet, "secrets/p.ini", value=b"[s]\nk = word\n")
+    before = fleet.read("secrets/p.ini")
+    done = run_bytes(fleet, "set", "secrets/p.ini", stdin=b'[s]\nk = "word"\n')
+    assert done.returncode == 1
+    assert b"loses the quotes around it" in done.stderr
+    assert fleet.read("secrets/p.ini") == before
+
+
+def test_what_is_only_spelled_differently_is_reported(fleet: Fleet) -> None:
+    done = run_bytes(fleet, "set", "secrets/p.yaml", stdin=b"v: 1.20\nw: x # y\n")
+    assert done.returncode == 0
+    said = done.stderr.decode()
+    assert 'line 1: v will be spelled in another way; v: "…" keeps it' in said
+    assert "line 2: sops moves the comment beside a value above it" in said
 
 
 def test_a_dotenv_name_that_sops_does_not_know_is_said(fleet: Fleet) -> None:
