@@ -48,8 +48,9 @@ def command(
 ) -> int:
     """Give a secret a value: from stdin, from a file, or typed twice and not shown.
 
-    The bytes are stored exactly as they are.  An age file can be written by who cannot
-    read it; a sops file has to be opened to be changed.
+    The bytes are stored exactly as they are.  With --key nothing else of the file
+    changes, and the value is text, whatever it was.  An age file can be written by who
+    cannot read it; a sops file has to be opened to be changed.
 
     \b
     Examples:

@@ -14,6 +14,7 @@ from nixsecrets.secretfiles.selection import is_encrypted
 from nixsecrets.secretfiles.sniff import looks_like_age
 from nixsecrets.secretfiles.sopskey import data_key
 from nixsecrets.secretfiles.sopsmeta import SopsFile, SopsFormat
+from nixsecrets.secretfiles.sopsvalue import KeyPath
 from nixsecrets.secretfiles.sopsvalues import Leaf, Names, Place, leaves
 
 _COMMENT = ",type:comment]"
@@ -25,7 +26,8 @@ BySops = Callable[[SopsFile, bytes], bytes]
 class Piece:
     """One value: its keys (none: the whole file), its ciphertext, and its plaintext.
 
-    `place` is the path that `--key` takes, None where `--key` cannot name the value.
+    `place` is the path that `--key` takes, part by part (`[2]` is a document), None
+    where `--key` cannot name the value.
     Pieces with equal tokens have equal plaintexts; `plaintext` is None while sealed.
     """
 
@@ -102,13 +104,14 @@ def _whole(data: bytes, plaintext: bytes | None = None) -> Piece:
 def _piece(file: SopsFile, leaf: Leaf, plaintext: bytes | None = None) -> Piece:
     if file.format is SopsFormat.BINARY:
         return Piece((), (), str(leaf.value), plaintext)
-    return Piece(leaf.path, _nameable(leaf), str(leaf.value), plaintext)
+    return Piece(leaf.path, _nameable(file, leaf), str(leaf.value), plaintext)
 
 
-def _nameable(leaf: Leaf) -> Names | None:
-    """Return the place of a value if `--key` reads it without a document or escapes."""
+def _nameable(file: SopsFile, leaf: Leaf) -> Names | None:
+    """Return the parts of a key path, None for a value below an empty name."""
     document, steps = leaf.place
-    place = tuple(map(str, steps))
-    if document or not all(place):
+    names = tuple(map(str, steps))
+    if not all(names):
         return None
-    return None if any(set(name) & set('/[]"\\') for name in place) else place
+    path = KeyPath(names, document if len(file.blocks) > 1 else None)
+    return path.parts

@@ -93,9 +93,8 @@ def _refuse(lost: Sequence[Change]) -> None:
     lines = [f"line {one.line}: {shown(one.place)} {one.what}" for one in lost[:_SHOWN]]
     if len(lost) > _SHOWN:
         lines.append(f"and {len(lost) - _SHOWN} more")
-    message = f"sops would not keep {count} as written: " + "\n    ".join(
-        lines if len(lines) == 1 else ["", *lines]
-    )
+    told = f" {lines[0]}" if len(lines) == 1 else "".join(f"\n    {x}" for x in lines)
+    message = f"sops would not keep {count} as written:{told}"
     hints = dict.fromkeys(one.hint for one in lost if one.hint)
     raise SecretFileError(message, "\n".join(hints), line=lost[0].line)
 

@@ -51,6 +51,10 @@ class Value(NamedTuple):
     type: str
     sealed: bool
 
+    def __repr__(self) -> str:
+        """Show where it stands, never what it is."""
+        return f"Value({self.leaf.place}, {self.type})"
+
 
 Values = tuple[Value, ...]
 
@@ -108,6 +112,8 @@ def replaced(
     if unchanged(before, values):
         return Replaced(_encoded(file.text), digest(file, before))
     known = {value.leaf.place: value for value in before}
+    if len(known) < len(before):  # JSON with a key twice
+        return None
     text = file.text
     for place, value in values.items():  # one by one: each may move the next
         edit = (

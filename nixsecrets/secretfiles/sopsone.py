@@ -134,7 +134,8 @@ def placed(file: SopsFile, given: Given) -> dict[Place, str]:
         for path, value in given.values.items()
     }
     for one in found:
-        if one.at in (At.BRANCH, At.BELOW):
+        comment = sopsvalue.type_of(one.value) == "comment"  # an item of a list
+        if comment or one.at in (At.BRANCH, At.BELOW):
             _refuse_dropping()
     if any(one.at is At.UNKNOWN for one in found):
         return {}

@@ -27,6 +27,10 @@ class Opened(NamedTuple):
     about: bytes
     type: str
 
+    def __repr__(self) -> str:
+        """Show its type, never what is in it."""
+        return f"Opened({self.type})"
+
 
 def about(path: Sequence[str]) -> bytes:
     """Return what sops binds a value to: the keys above it."""

@@ -18,6 +18,11 @@ from nixsecrets.secretfiles.sniff import SopsFormat
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 _DOCUMENT = re.compile(r"\[([1-9][0-9]{0,8})\]/")
 _LEVEL = re.compile(r'(?:[^\\/\[\]"]|\\[\\/\[\]"])+')
+# What ends a name, or begins something else, in formats without quotes for names.
+_UNFIT = {
+    SopsFormat.DOTENV: re.compile(r"[=\n\r]|\A#|\A\Z"),
+    SopsFormat.INI: re.compile(r"[=:\[\]\n\r`\"]|\A[#;\s]|\s\Z"),
+}
 _ESCAPED = re.compile(r"\\(.)")
 _TYPE = re.compile(r"\AENC\[AES256_GCM,data:[^\]]*,type:(\w+)\]\Z")
 _SPECIAL = re.compile(r'[\\/\[\]"]')
@@ -29,10 +34,15 @@ class KeyPath(NamedTuple):
     names: tuple[str, ...]
     document: int | None = None
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of the path as they are typed, with `/` between them."""
+        names = tuple(_SPECIAL.sub(r"\\\g<0>", name) for name in self.names)
+        return names if self.document is None else (f"[{self.document + 1}]", *names)
+
     def __str__(self) -> str:
         """Return the path as it is typed."""
-        names = "/".join(_SPECIAL.sub(r"\\\g<0>", name) for name in self.names)
-        return names if self.document is None else f"[{self.document + 1}]/{names}"
+        return "/".join(self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +77,12 @@ def key_path(kind: SopsFormat, key: str) -> KeyPath:
         raise UsageError("a dotenv file has no levels", "--key NAME")
     if kind is SopsFormat.INI and len(parts) != 2:
         raise UsageError("an ini file has two levels", "--key SECTION/NAME")
+    unfit = _UNFIT.get(kind)
+    if unfit is not None and any(map(unfit.search, parts)):
+        raise UsageError(
+            f"a name in a file of the format {kind} cannot be spelled like that",
+            "name it with letters, digits, - and _",
+        )
     if parts[0] == "sops" or (kind is SopsFormat.DOTENV and parts[0][:5] == "sops_"):
         raise UsageError("sops keeps that name for itself", "choose another name")
     return KeyPath(parts, int(document[1]) - 1 if document else None)

@@ -236,11 +236,12 @@ users:
 a b: {it's: seven-canary}
 -x: eight-canary
 $HOME: nine-canary
-a/b: not-nameable
-"[c]": {d: nor-this}
+a/b: ten-canary
+"[c]": {d: eleven-canary}
+"": not-nameable
 """
 PASTED = [
-    ("secrets/dns.yaml", NESTED, 9),
+    ("secrets/dns.yaml", NESTED, 11),
     ("secrets/dns.json", '{"a": {"b": ["x-canary", {"c": "y-canary"}]}}', 2),
     ("secrets/dns.env", "A=a-canary\nB=b-canary\n", 2),
     ("secrets/dns.ini", "x = x-canary\n[s]\ny = y-canary\n", 2),
@@ -269,17 +270,18 @@ def test_every_key_path_that_is_printed_can_be_given_to_key(
             values.add(kit.run_program(*shell, cwd=ready.root, env=env))
         assert len(values) == number
         assert all(value.endswith(b"-canary") for value in values)
-    unnamed = "2 values that --key cannot name" in removal.stderr
+    unnamed = "1 value that --key cannot name" in removal.stderr
     assert unnamed is path.endswith(".yaml")
 
 
-def test_a_value_of_a_later_document_cannot_be_named(ready: Fleet) -> None:
+def test_a_value_of_a_later_document_is_named_with_its_document(ready: Fleet) -> None:
     write_secret(ready, "secrets/dns.yaml", "a: one\n---\na: two\n")
     ready.commit("documents")
     remove(ready, "stein")
     (found,) = (e for e in exposed(ready) if e["path"] == "secrets/dns.yaml")
-    assert (found["keys"], found["unnamed"]) == ([["a"]], 1)
-    assert "… and 1 value that --key cannot name" in ready.run("exposed").stdout
+    assert (found["keys"], found["unnamed"]) == ([["[1]", "a"], ["[2]", "a"]], 0)
+    assert "[2]/a" in ready.run("exposed").stdout
+    assert ready.run("cat", "secrets/dns.yaml", "--key", "[2]/a").stdout == "two"
 
 
 def test_older_versions_that_nobody_here_can_open_are_counted(ready: Fleet) -> None:

@@ -247,6 +247,10 @@ def test_what_has_no_key_says_so(fleet: Fleet) -> None:
         (("set", DNS, "--key", 'a"]["b'), 2, "that is no path to a value"),
         (("set", DNS, "--key", "dns/below"), 1, "other values would be dropped"),
         (("set", "secrets/n.env", "--key", "a/b"), 2, "a dotenv file has no levels"),
+        (("set", "secrets/n.ini", "--key", "s/a=b"), 2, "cannot be spelled"),
+        (("set", "secrets/n.env", "--key", "A=B"), 2, "cannot be spelled"),
+        (("set", DNS, "--key", "sops/mac"), 2, "sops keeps that name"),
+        (("set", DNS, "--key", "[2]/a"), 2, "no document 2"),
         (("set", "secrets/n.bin", "--key", "a"), 2, "one value as a whole"),
         (("cat", "secrets/none.age"), 1, "no such secret"),
     ):

@@ -1,9 +1,12 @@
 """The value engine: one value changes, nothing else does, and the real sops agrees."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nixsecrets.errors import SecretFileError, UsageError
 from nixsecrets.secretfiles import sopsassign, sopsengine, sopsmeta, sopsone
@@ -214,6 +217,80 @@ def test_flow_style_goes_through_sops_and_keeps_every_other_value(
     assert read("l.yaml", new, "list/1/more", tmp_path) == "new"
     assert read("l.yaml", new, "list/1/in_list", tmp_path) == "x"
     assert read("l.yaml", new, "nested/deep/er", tmp_path) == "two\nlines\n"
+
+
+@pytest.mark.parametrize("version", sopsfiles.SOPS)
+@pytest.mark.parametrize("name", ["s.yaml", "s.ini"])
+def test_line_ends_stay_as_they_are(version: str, name: str, tmp_path: Path) -> None:
+    data = written(version, name, tmp_path).replace(b"\n", b"\r\n")
+    for key in ("n/new", "db/new")[name == "s.ini" :][:1]:
+        key = key if name == "s.ini" else "fresh/new"
+        new = replaced(name, data, key, "x", tmp_path)
+        assert new.count(b"\n") == new.count(b"\r\n")
+        assert read(name, new, key, tmp_path) == "x"
+
+
+def test_a_new_key_goes_after_its_siblings_where_the_metadata_stand_first(
+    tmp_path: Path,
+) -> None:
+    data = written("3.11", "s.yaml", tmp_path).decode()
+    at = data.index("sops:\n")
+    first = data[at:] + data[:at].removesuffix("\n")
+    new = replaced("s.yaml", first.encode(), "fresh", "x", tmp_path).decode()
+    assert new.splitlines()[-1].startswith("fresh: ENC[")
+    assert not new.endswith("\n")
+
+
+TREES = st.recursive(
+    st.one_of(
+        st.integers(-(2**40), 2**40),
+        st.booleans(),
+        st.none(),
+        st.text("ab \u00fc\\\"'#:-", max_size=6),
+        st.floats(-1000, 1000).map(lambda number: round(number, 3)),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, min_size=1, max_size=3),
+        st.dictionaries(st.sampled_from(["a", "b c", "d-e", "1"]), inner, min_size=1),
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    tree=st.dictionaries(st.sampled_from(["x", "y", "z"]), TREES, min_size=1),
+    form=st.sampled_from(["s.yaml", "s.json"]),
+    data=st.data(),
+)
+def test_of_random_trees_one_value_changes_and_no_other(
+    tree: dict[str, object],
+    form: str,
+    data: st.DataObject,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("random")
+    program = sopsfiles.SOPS["3.11"]()
+    plain = json.dumps(tree).encode()
+    reads = [ALICE.recipient.text]
+    old = sopsfiles.encrypt(program, form, plain, reads, folder)
+    file = sopsmeta.parse(form, old)
+    key = data_key(file, [ALICE.identity])
+    before = sopsengine.opened(file, key)
+    assert before is not None, "every file of sops is understood"
+    if not before:
+        return
+    one = data.draw(st.sampled_from(before)).leaf.place
+    path = KeyPath(tuple(map(str, one[1])))
+    new = replaced(form, old, str(path), TRICKY, folder)
+    after = sopsengine.opened(sopsmeta.parse(form, new), key)
+    assert after is not None
+    assert [(v.leaf.place, v.plaintext, v.type) for v in after] == [
+        (one, TRICKY.encode(), "str")
+        if v.leaf.place == one
+        else (v.leaf.place, v.plaintext, v.type)
+        for v in before
+    ]
 
 
 def test_an_item_is_added_to_a_list_by_sops(tmp_path: Path) -> None:
