@@ -283,7 +283,7 @@ class _Judge:
 
     def exposures(self, readable: Sequence[_Readable]) -> list[Exposure]:
         """Return, for each file and key, what the key knows of it, by path."""
-        self._read_today()
+        self._read_today({one.version.path for one in readable})
         self._find_families(readable)
         newest_first = sorted(readable, key=lambda one: one.version.order)
         seen: set[str] = set()
@@ -294,11 +294,12 @@ class _Judge:
             self._judged(newest_first), key=lambda e: (e.path, e.retired.name)
         )
 
-    def _read_today(self) -> None:
+    def _read_today(self, readable: Collection[str]) -> None:
+        """Open the files of today; nobody is asked for one that no key could read."""
         for path in self.world.secrets:
             data = self.world.repo.read_if_there(path) or b""
             try:
-                found = self.opener(path, data, asking=True)
+                found = self.opener(path, data, asking=path in readable)
             except NixsecretsError as error:
                 self._closed[path] = error.message
                 try:
