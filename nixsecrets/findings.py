@@ -32,6 +32,7 @@ class Code(StrEnum):
     ORDINARY_SECRET = "NS007"  # noqa: S105 - a code
     NOT_A_FILE = "NS008"
     UNMERGED = "NS018"
+    WRONG_MAC = "NS019"
     STALE = "NS010"
     UNKNOWN = "NS011"
     REFUSED = "NS012"
@@ -237,6 +238,21 @@ CATALOGUE: Mapping[Code, Kind] = {
         " what both sides added, delete the markers. What nixsecrets writes there, and"
         " `secrets.nix` and the lock, follow from the map: once it is merged,"
         " `nixsecrets sync`, then `git add FILE`.",
+    ),
+    Code.WRONG_MAC: Kind(
+        "wrong-mac",
+        "the MAC of a sops file does not fit its values",
+        _E,
+        "sops refuses such a file, and so does every host: nobody can open it. It comes"
+        " of two people's edits that were put into one text by hand, or by a merge; or"
+        " somebody changed, moved or removed a value without sops.\n\nLooked at where"
+        " the file differs from the last commit and an identity is at hand that needs"
+        " no question: no passphrase, no plugin, and no command (`SOPS_AGE_KEY_CMD`) is"
+        " run. Without one, `check` and the hook say that they did not look.\n\nIf a"
+        " merge is not finished, `git update-index --unresolve FILE` and then"
+        " `nixsecrets edit FILE` bring both sides together. Otherwise look at every"
+        " value (`sops decrypt --ignore-mac FILE`); if each is what it should be,"
+        " `sops --rotate --ignore-mac -i FILE` writes a new MAC.",
     ),
     Code.STALE: Kind(
         "stale-recipients",

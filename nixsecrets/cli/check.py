@@ -22,7 +22,8 @@ def command(
 
     Needs git and nothing else: no private key, no sops, no nix, no network.  Where the
     git history is there, keys that were removed and can read files again are found, and
-    secrets that are older versions of themselves.  With
+    secrets that are older versions of themselves.  The MAC of sops files that differ
+    from HEAD is verified where an identity is at hand that needs no question.  With
     --flake, nix evaluates what each configuration declares, and whether it could
     decrypt that is told before anybody deploys.
 

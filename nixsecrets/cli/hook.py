@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nixsecrets.cli import ui
+from nixsecrets.cli.macs import Macs
 from nixsecrets.errors import NixsecretsError, ProgramError, UsageError, quoted
 from nixsecrets.findings import Finding, failing
 from nixsecrets.guard.judge import Judge, Scanner
@@ -166,6 +167,7 @@ def _judged(
 ) -> list[tuple[str, Finding]]:
     """Judge the changes; each finding with the commit it is in ("": the index)."""
     found: dict[Finding, str] = {}
+    macs = Macs()
     cut: set[str] = set()
     with git.reader(limit=BLOB_LIMIT) as read:
 
@@ -178,7 +180,7 @@ def _judged(
         for changes in wanted:
             merge = changes.commit is None and merging(git)
             snapshot = Snapshot(git, reader, changes.commit)
-            judge = Judge(snapshot, scan, merging=merge)
+            judge = Judge(snapshot, scan, macs.wrong, merging=merge)
             for finding in judge.findings(changes.changed, changes.deleted):
                 found.setdefault(finding, (changes.commit or "")[:12])
             if not (changes.commit or judge.maps.any) and (git.top / MAP_NAME).exists():
@@ -186,6 +188,8 @@ def _judged(
                     f"{MAP_NAME} is not in git, so its rules do not count",
                     f"git add {MAP_NAME}",
                 )
+    if macs.looked:
+        ui.say(f"nixsecrets: {macs.looked}")
     if cut:
         from nixsecrets.reports import counted
 

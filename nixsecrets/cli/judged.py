@@ -12,6 +12,7 @@ from nixsecrets.cli import declared as declarations
 from nixsecrets.cli import show, ui
 from nixsecrets.cli.closely import with_problems
 from nixsecrets.cli.declared import Source
+from nixsecrets.cli.macs import Macs, changed
 from nixsecrets.diff import converge_plan
 from nixsecrets.findings import (
     RESTORED,
@@ -49,7 +50,9 @@ def check(
 ) -> int:
     """Print what differs from the map, and what configurations declare; exit code."""
     plan = with_problems(converge_plan(world), world)
-    plan = Plan.of(plan.steps, (*plan.problems, *removals.findings(world), *older))
+    macs = Macs()
+    more = (*removals.findings(world), *older, *changed(world, macs))
+    plan = Plan.of(plan.steps, (*plan.problems, *more))
     declared = declarations.report(world, source, start) if source.asked else None
     findings = [*stale_problems(plan.steps), *plan.problems]
     findings = sorted([*findings, *(declared.findings if declared else ())])
@@ -64,6 +67,8 @@ def check(
         ui.answer_text(report(form, from_top(world.repo, findings)))
     if form == "text":
         ui.say(removals.looked)
+    if macs.looked:
+        ui.say(macs.looked)
     bad = failing(findings, strict=strict)
     if bad:
         ui.say(f"{show.counted(len(bad), 'finding')}; nixsecrets status tells more")

@@ -5,15 +5,21 @@ from pathlib import Path
 
 import click
 
+from nixsecrets.carryout import Bench
 from nixsecrets.cli import show, ui
+from nixsecrets.cli.macs import verified
 from nixsecrets.cli.options import identity_option
 from nixsecrets.cli.paths import relative
+from nixsecrets.cli.save import plaintext_to
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.diff import desired_for_path
+from nixsecrets.errors import IdentityError, SecretFileError
 from nixsecrets.keys.forms import Backend
-from nixsecrets.keys.identities import Keyring
+from nixsecrets.keys.identities import Identity, Keyring, Locked, PluginIdentity
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.policy.model import Desired
+from nixsecrets.secretfiles import ageverify
+from nixsecrets.secretfiles.sopsmac import WRONG_MAC, Mac
 from nixsecrets.secretfiles.state import (
     Actual,
     Damaged,
@@ -58,7 +64,7 @@ def explain(
     if isinstance(found, Actual):
         yield f"readers found ({how_sure(found.state)}):"
         yield from _found(world, found, want)
-        yield from _mine(found, ring)
+        yield from _mine(world, found, ring)
 
 
 def _what(found: Found | None) -> str:
@@ -123,16 +129,42 @@ def _note(recipient: Recipient, wanted: Recipient | None) -> str:
     return "" if wanted == recipient else "  (wrong form)"
 
 
-def _mine(found: Actual, ring: Keyring) -> Iterator[str]:
+def _verdict(
+    world: World, found: Actual, one: Identity | Locked, *, named: bool
+) -> str:
+    """Say whether an identity opens a file: tried where that asks no question."""
+    if isinstance(one, Locked | PluginIdentity):
+        if named:
+            return "should open it (not tried)"
+        known = found.recipients and one.recipients
+        return "does not open it" if known else "may open it (not tried)"
+    if found.backend is Backend.SOPS:
+        match verified(found.path, world.repo.read(found.path), (one,)):
+            case Mac.FITS:
+                return "opens it"
+            case Mac.WRONG:
+                return f"has its data key, but {WRONG_MAC}"
+            case Mac.UNSURE:
+                return "may open it (not tried: only sops follows its spelling)"
+            case _:
+                return "does not open it"
+    try:
+        bench = Bench((one,), Path())
+        plaintext_to(world, found, bench, ageverify.Digest())  # and drops it
+    except IdentityError:
+        return "does not open it"
+    except SecretFileError as error:
+        return f"is a reader, but {error.message}"
+    return "opens it"
+
+
+def _mine(world: World, found: Actual, ring: Keyring) -> Iterator[str]:
     """Yield which identities at hand open the file, and what stock sops needs."""
     readers = {recipient.key_id for recipient in found.recipients}
     yield "your identities:"
     for identity in (*ring.identities, *ring.locked):
         keys = {recipient.key_id for recipient in identity.recipients}
-        if not readers or not keys:
-            verdict = "may open it"
-        else:
-            verdict = "opens it" if keys & readers else "does not open it"
+        verdict = _verdict(world, found, identity, named=bool(keys & readers))
         yield f"  {identity.source}: {verdict}{_stock(found, identity.recipients)}"
     for broken in ring.broken:
         yield f"  {broken.source}: {broken.reason}"

@@ -18,20 +18,27 @@ from nixsecrets.secretfiles.sniff import looks_like_age, looks_secret
 from nixsecrets.splice import conflict_line
 
 Scanner = Callable[[str, bytes], Iterator[Finding]]
+MacCheck = Callable[[str, bytes], str]
 
 
 class Judge:
     """Judges the changes of one commit."""
 
     def __init__(
-        self, tree: Tree, scan: Scanner | None = None, *, merging: bool = False
+        self,
+        tree: Tree,
+        scan: Scanner | None = None,
+        mac: MacCheck | None = None,
+        *,
+        merging: bool = False,
     ) -> None:
         """Take what the commit leaves behind.
 
         `scan` looks for other kinds of secrets in ordinary files, if it is there;
+        `mac` says what is wrong with the MAC of a sops file (a path and its bytes);
         `merging` says that the commit finishes a merge.
         """
-        self.tree, self.scan = tree, scan
+        self.tree, self.scan, self.mac = tree, scan, mac
         self.maps = Maps(tree, merging=merging)
 
     def findings(
@@ -61,9 +68,12 @@ class Judge:
             yield from self._link(blob, data, claim)
         elif claim is not None and looks_secret(blob.path, data):
             last = next(self.tree.read([*before.get(blob.path, ())][:1]), None)
-            yield from _faults(blob.path, data, claim, last)
+            faults = [*_faults(blob.path, data, claim, last)]
+            yield from faults
             yield from self._retyped(blob, data, before)
             yield from self._appended(blob, data, claim, before)
+            if not faults:
+                yield from self._mac(blob, data, before, claim)
         elif claim is not None and (line := _marked(claim, data)):
             message = f"holds git's conflict markers ({claim})"
             fix = claim.fix(Code.UNMERGED, blob.path)
@@ -85,6 +95,16 @@ class Judge:
             yield from (
                 () if self.maps.generated(blob.path) else self.scan(blob.path, data)
             )
+
+    def _mac(
+        self, blob: Blob, data: bytes, before: "_Before", claim: Claim
+    ) -> Iterator[Finding]:
+        """Judge the MAC of a sops file that is not the last commit's."""
+        same = any(one.oid == blob.oid for one in before.get(blob.path, ()))
+        if self.mac is None or same or looks_like_age(data):
+            return
+        if why := self.mac(blob.path, data):
+            yield Finding(blob.path, Code.WRONG_MAC, f"{why} ({claim})")
 
     def _retyped(self, blob: Blob, data: bytes, before: "_Before") -> Iterator[Finding]:
         """Yield the values whose type was changed and whose ciphertext was not."""

@@ -15,8 +15,10 @@ from nixsecrets import inputs
 from nixsecrets.errors import IdentityError, KeyFormatError, quoted
 from nixsecrets.keys.identities import (
     Broken,
+    Identity,
     Keyring,
     Locked,
+    PluginIdentity,
     X25519Identity,
     both_forms,
     parse_identities,
@@ -50,6 +52,22 @@ def find_identities(
         *(_read(path, absent=Keyring()) for path in _usual_places(env, home)),
     ]
     return reduce(Keyring.merge, rings, Keyring())
+
+
+def quiet_identities(env: Mapping[str, str], home: Path) -> tuple[Identity, ...]:
+    """Return the identities that open a file without a question and without a program.
+
+    Commands (`…_CMD`) are not run, plugins and passphrases are left out, and what is
+    no regular file is not read: it could be waited for.  What cannot be read is left
+    out, too.
+    """
+    places = [*_listed(env, home), *_usual_places(env, home)]
+    places += [Path(env[name]) for name in _FILES if env.get(name)]
+    rings = [_read(path) for path in places if path.is_file()]
+    if env.get("SOPS_AGE_KEY"):
+        rings.append(parse_identities(_encode(env["SOPS_AGE_KEY"]), "SOPS_AGE_KEY"))
+    found = reduce(Keyring.merge, rings, Keyring()).identities
+    return tuple(one for one in found if not isinstance(one, PluginIdentity))
 
 
 def create_age_identity() -> tuple[str, Recipient]:

@@ -235,14 +235,14 @@ class Git:
                 date = word[1:]
             elif word:
                 dates.setdefault(word, date)
-        ids = self._committed_ids(folder)
+        ids = self.committed_ids(folder)
         return {
             path: dates[path]
             for path in paths
             if path in dates and files.is_blob(f"{folder}/{path}", ids.get(path))
         }
 
-    def _committed_ids(self, folder: Path) -> dict[str, str]:
+    def committed_ids(self, folder: Path) -> dict[str, str]:
         """Return the ids of the files below `folder`, relative to it, in HEAD."""
         result = run(("ls-tree", "-r", "-z", "HEAD"), folder)
         listed = map(changes.of_listed, _split(result.stdout))

@@ -77,6 +77,21 @@ def opened(file: SopsFile, key: bytes) -> Values | None:
     return found
 
 
+def fits(file: SopsFile, key: bytes) -> bool | None:
+    """Tell whether the MAC of a file fits its values; None where only sops knows.
+
+    How sops spells a number that is not encrypted may be told wrongly, so a MAC that
+    does not fit counts as wrong only where every value is encrypted.
+    """
+    found = _values(file, key)
+    if found is None:
+        return None
+    if mac_of(file, key) == digest(file, found):
+        return True
+    sure = all(value.sealed or value.leaf.empty for value in found)
+    return False if sure else None
+
+
 def digest(file: SopsFile, values: Iterable[Value]) -> bytes:
     """Return what the MAC of a file with these values has to hold."""
     only = bool(dict(file.options).get(MAC_ONLY)) and file.format is not _BINARY
