@@ -40,11 +40,17 @@ def command(
     session = Session.open(start)
     with session.surveying() as begun:
         from nixsecrets.cli.judged import check  # while others look at the files
+        from nixsecrets.cli.macs import Macs, changing
         from nixsecrets.cli.recall import comparing, recalling
         from nixsecrets.world import with_files
 
-        with recalling(session.repo) as recall, comparing(session.repo) as compare:
-            world = with_files(session.mapped(begun), begun)
-            removals, older = recall(world), compare(world)
+        repo, macs = session.repo, Macs()
+        with recalling(repo) as recall, comparing(repo) as compare:
+            with changing(repo) as judge_macs:
+                world = with_files(session.mapped(begun), begun)
+                others = [*compare(world), *judge_macs(world, macs)]
+            removals = recall(world)
         form = "json" if as_json else form
-        return check(world, removals, older, source, start, form=form, strict=strict)
+        return check(
+            world, removals, others, macs, source, start, form=form, strict=strict
+        )

@@ -12,7 +12,7 @@ from nixsecrets.cli import declared as declarations
 from nixsecrets.cli import show, ui
 from nixsecrets.cli.closely import with_problems
 from nixsecrets.cli.declared import Source
-from nixsecrets.cli.macs import Macs, changed
+from nixsecrets.cli.macs import Macs
 from nixsecrets.diff import converge_plan
 from nixsecrets.findings import (
     RESTORED,
@@ -41,7 +41,8 @@ MANY = 3  # stale files, from which on a rekey of all of them is what is meant
 def check(
     world: World,
     removals: Removals,
-    older: Sequence[Finding],
+    others: Sequence[Finding],
+    macs: Macs,
     source: Source,
     start: Path,
     *,
@@ -50,8 +51,7 @@ def check(
 ) -> int:
     """Print what differs from the map, and what configurations declare; exit code."""
     plan = with_problems(converge_plan(world), world)
-    macs = Macs()
-    more = (*removals.findings(world), *older, *changed(world, macs))
+    more = (*removals.findings(world), *others)
     plan = Plan.of(plan.steps, (*plan.problems, *more))
     declared = declarations.report(world, source, start) if source.asked else None
     findings = [*stale_problems(plan.steps), *plan.problems]

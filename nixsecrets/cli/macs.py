@@ -5,6 +5,8 @@ only for one that is spelled in a way that only sops follows.
 """
 
 import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +17,11 @@ from nixsecrets.reports import counted
 
 if TYPE_CHECKING:  # the hook starts at every commit, and looks at none in most
     from nixsecrets.keys.identities import Identity
+    from nixsecrets.repo.tree import Repo
     from nixsecrets.secretfiles.sopsmac import Mac
     from nixsecrets.world import World
+
+    Changing = Callable[["World", "Macs"], list[Finding]]
 
 
 class Macs:
@@ -86,16 +91,25 @@ def _by_sops(path: str, data: bytes, identities: "tuple[Identity, ...]") -> "Mac
     return Mac.FITS
 
 
-def changed(world: "World", macs: Macs) -> list[Finding]:
-    """Return the sops files whose MAC does not fit, of those that differ from HEAD."""
-    from nixsecrets.keys.forms import Backend
+@contextmanager
+def changing(repo: "Repo") -> "Iterator[Changing]":
+    """Have git list what it knows of the files; give what judges those that differ."""
     from nixsecrets.repo import differing
 
-    git, repo = world.repo.git, world.repo
+    if repo.git is None:
+        yield lambda _, __: []
+        return
+    with differing.listing(repo.git, repo.root) as listed:
+        yield lambda world, macs: _wrong(world, macs, listed)
+
+
+def _wrong(
+    world: "World", macs: Macs, differing: "Callable[[Sequence[str]], list[str]]"
+) -> list[Finding]:
+    """Return the sops files whose MAC does not fit, of those that differ from HEAD."""
+    from nixsecrets.keys.forms import Backend
+
     paths = [p for p, one in world.secrets.items() if one.backend is Backend.SOPS]
-    if git is None or not paths:
-        return []
-    with differing.listing(git, repo.root) as listed:
-        suspects = listed(paths)
-    found = ((path, macs.wrong(path, repo.read(path))) for path in suspects)
+    read = world.repo.read
+    found = ((path, macs.wrong(path, read(path))) for path in differing(paths))
     return [Finding(path, Code.WRONG_MAC, why) for path, why in found if why]

@@ -19,6 +19,7 @@ from nixsecrets.splice import conflict_line
 
 Scanner = Callable[[str, bytes], Iterator[Finding]]
 MacCheck = Callable[[str, bytes], str]
+_NO_WHOLE = frozenset({Code.DAMAGED, Code.UNMERGED, Code.OPEN_VALUE})
 
 
 class Judge:
@@ -72,7 +73,7 @@ class Judge:
             yield from faults
             yield from self._retyped(blob, data, before)
             yield from self._appended(blob, data, claim, before)
-            if not faults:
+            if not any(one.code in _NO_WHOLE for one in faults):
                 yield from self._mac(blob, data, before, claim)
         elif claim is not None and (line := _marked(claim, data)):
             message = f"holds git's conflict markers ({claim})"
