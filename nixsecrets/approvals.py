@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from nixsecrets.errors import KeyFormatError
-from nixsecrets.keys.recipients import Kind, Recipient, parse_recipient
+from nixsecrets.keys.recipients import KeyId, Kind, Recipient, parse_recipient
 from nixsecrets.plan import Pair, pair_of
 from nixsecrets.policy.model import Reader, RecipientMap
 from nixsecrets.repo.remembered import Approved, Remembered
@@ -82,41 +82,34 @@ def standings(
 ) -> list[Standing]:
     """Return what there is to tell of some keys, in the order of the map."""
     users = {user.name for user in recipient_map.users}
-    kinds = {o.name: _kind(o.name, users) for o in recipient_map.owners}
-    spelled = {pair_of(r): r for r in readers_of(recipient_map)}
-    wanted = {pair_of(reader): reader for reader in readers}
-    ordered = [p for p in spelled if p in wanted] + [
-        p for p in wanted if p not in spelled
-    ]
+    spelled = {pair_of(r): r.recipient for r in readers_of(recipient_map)}
+    wanted = {pair_of(reader): reader.recipient for reader in readers}
     agreed = pairs(found)
+    was: dict[str, list[str]] = {}
+    known_as: dict[KeyId, list[str]] = {}
+    for one in found.approved:
+        pair = _pair(one)
+        if pair not in spelled:
+            was.setdefault(one.name, []).append(one.fingerprint)
+        if pair is not None:
+            known_as.setdefault(pair[1], []).append(one.name)
+    in_map = [pair for pair in spelled if pair in wanted]
+    others = [pair for pair in wanted if pair not in spelled]
     return [
         Standing(
-            name=pair[0],
-            kind=kinds.get(pair[0], "file") if pair in spelled else "file",
-            key=spelled.get(pair, wanted[pair]).recipient,
-            approved=pair in agreed,
-            was=tuple(_was(pair[0], found, spelled)),
-            known_as=tuple(_known_as(pair, found)),
+            name=name,
+            kind=_kind(name, users) if (name, key_id) in spelled else "file",
+            key=spelled.get((name, key_id), wanted[name, key_id]),
+            approved=(name, key_id) in agreed,
+            was=tuple(was.get(name, ())),
+            known_as=tuple(n for n in known_as.get(key_id, ()) if n != name),
         )
-        for pair in ordered
+        for name, key_id in (*in_map, *others)
     ]
 
 
 def _kind(name: str, users: Collection[str]) -> str:
     return "user" if name in users else "host"
-
-
-def _was(name: str, found: Remembered, now: Collection[Pair]) -> Iterator[str]:
-    for one in found.approved:
-        if one.name == name and _pair(one) not in now:
-            yield one.fingerprint
-
-
-def _known_as(pair: Pair, found: Remembered) -> Iterator[str]:
-    for one in found.approved:
-        known = _pair(one)
-        if known is not None and known[1] == pair[1] and one.name != pair[0]:
-            yield one.name
 
 
 def introduced(

@@ -147,11 +147,11 @@ def keys_written(world: World, steps: Iterable[Step]) -> Iterator[Reader]:
         if step.text is None or step.path not in _configurations(world):
             continue
         before = set(_labelled(world.texts.get(step.path) or ""))
-        fresh = [line for line in _labelled(step.text) if line not in before]
+        fresh = "\n".join(ln for ln in _labelled(step.text) if ln not in before)
         for owner in world.map.owners:
             for key in owner.keys:
                 forms = (key.text, key.converted().text)
-                if any(form in line for line in fresh for form in forms):
+                if any(form in fresh for form in forms):
                     yield Reader(owner.name, key)
 
 

@@ -215,9 +215,11 @@ def _change(repo: Repo, edit: "approvals.Edit") -> None:
         ui.warn(error.message, error.hint)
 
 
-def line_of_status(world: World) -> str | None:
+def line_on_others(world: World, found: Remembered) -> str | None:
     """Return the line on keys that are not approved, None where all are."""
-    count = sum(not one.approved for one in of_map(world, recalled(world.repo)))
+    agreed = approvals.pairs(found)
+    every = approvals.readers_of(world.map)
+    count = sum(pair_of(reader) not in agreed for reader in every)
     if not count:
         return None
     keys = show.counted(count, "key")

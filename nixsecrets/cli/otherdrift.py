@@ -30,6 +30,6 @@ def say_left(world: World, plan: Plan, carried: Collection[str]) -> None:
         written = f", {len(carried)} of them written with this" if carried else ""
         then = "; nixsecrets rekey" if others else ""
         ui.say(f"also differs from the map: {files}{written}{then}")
-    unapproved = approval.line_of_status(world)
+    unapproved = approval.line_on_others(world, approval.memory(world.repo).read())
     if unapproved is not None:
         ui.say(unapproved)

@@ -50,6 +50,6 @@ def command(start: Path, *, as_json: bool) -> None:
         ui.say("nixsecrets sync writes the generated files")
     elif not plan.problems:
         ui.answer("everything is as the map says")
-    unapproved = approval.line_of_status(world)
+    unapproved = approval.line_on_others(world, approval.recalled(world.repo))
     if unapproved is not None:
         ui.answer(unapproved)

@@ -100,18 +100,21 @@ class Clone:
         except _ObjectionError as error:
             raise NixsecretsError(
                 f"this clone cannot remember anything: {self.place}: {error}",
-                "look at it, and remove it or make it yours alone",
+                error.hint,
             ) from error
 
     def _write(self, edit: Callable[[Remembered], Remembered]) -> None:
         there = os.path.lexists(self.place)
         now = self._parsed(self._bytes()) if there else Remembered()
         if now.newer:
-            raise _ObjectionError("a newer nixsecrets wrote it")
+            raise _ObjectionError("a newer nixsecrets wrote it", "upgrade this one")
         facts = render(edit(now), self.map_path)
         mac = userstate.sign(self.env, _PURPOSE + facts)
         if mac is None:
-            raise _ObjectionError("no key to sign it can be kept in your state folder")
+            raise _ObjectionError(
+                "no key to sign it can be kept in your state folder",
+                "make $XDG_STATE_HOME (or ~/.local/state) a folder that you can write",
+            )
         data = with_head(facts, mac)
         if not there or data != self._bytes():
             files.write_durably(str(self.place), data)
@@ -156,6 +159,14 @@ class Clone:
 
 class _ObjectionError(Exception):
     """The file or a folder on the way to it is not to be trusted."""
+
+    def __init__(
+        self,
+        message: str,
+        hint: str = "look at it, and remove it or make it yours alone",
+    ) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 def _insist(objection: str | None) -> None:
