@@ -461,13 +461,13 @@ class Fleet:
         return done.stdout
 
 
-def forget_runs(root: Path) -> None:
-    """Remove what runs left in the staging folder, but for what the clone remembers."""
-    for place in (root / ".git/nixsecrets").glob("*"):
-        if place.is_dir() and place.name != "clone":
-            shutil.rmtree(place)
-        elif not place.is_dir():
-            place.unlink()
+def forget_runs(root: Path, env: Mapping[str, str]) -> None:
+    """Remove what runs left in the staging folder, and what the clone remembers.
+
+    But for the keys of the map, which are approved as they were at the start.
+    """
+    shutil.rmtree(root / ".git/nixsecrets", ignore_errors=True)
+    approve_keys(root, env)
 
 
 def approve_keys(root: Path, env: Mapping[str, str]) -> None:

@@ -138,10 +138,14 @@ class Clone:
             raise _ObjectionError("it is too large")
         return data
 
-    def _check_folders(self) -> None:
+    def _check_folders(self, *, make: bool = False) -> None:
+        """Insist that the folders are ours, each before anything in it is touched."""
         place = self.base
         for name in self.folders:
             around, place = os.stat(place), place / name
+            if make:
+                with contextlib.suppress(FileExistsError):
+                    files.make_folder(str(place), 0o700)
             found = os.lstat(place)
             objection = owned.objection(found, folder=True, around=around)
             _insist(objection and f"{place}: {objection}")
@@ -149,12 +153,7 @@ class Clone:
     def _make_folders(self) -> None:
         if not self.base.is_dir():
             self.base.mkdir(mode=0o700, parents=True)
-        place = self.base
-        for name in self.folders:
-            place = place / name
-            with contextlib.suppress(FileExistsError):
-                files.make_folder(str(place), 0o700)
-        self._check_folders()
+        self._check_folders(make=True)
 
 
 class _ObjectionError(Exception):

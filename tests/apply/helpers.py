@@ -77,7 +77,7 @@ class Sample:
             place.parent.mkdir(exist_ok=True, parents=True)
             if not place.exists():
                 place.write_bytes(data)
-        forget_runs(self.fleet.root)
+        forget_runs(self.fleet.root, self.fleet.env)
 
     def snapshot(self) -> dict[str, bytes]:
         """Return every file of the tree."""

@@ -215,6 +215,14 @@ def planted(memory: Clone, how: str) -> str:
             os.chown(place.parent, 12345, -1)
             os.chown(place, 12345, -1)
             return "it belongs to another user (uid 12345)"
+        case "the folder around is a link":
+            around = place.parent.parent
+            around.rename(memory.base / "moved")
+            shutil.rmtree(memory.base / "moved/clone")
+            around.symlink_to(memory.base / "moved")
+            (memory.base / "moved/clone").mkdir(mode=0o700)
+            (memory.base / "moved/clone/remembered").touch()
+            return "it is a link, not a folder"
         case "a link out":
             shutil.copy(place, memory.base / "copy")
             place.unlink()
@@ -239,6 +247,7 @@ def planted(memory: Clone, how: str) -> str:
         "another user's folder",
         "a link out",
         "a folder that is a link",
+        "the folder around is a link",
         "a pipe",
     ],
 )
@@ -252,11 +261,13 @@ def test_a_memory_that_is_not_ours_alone_says_nothing_and_is_not_written(
     assert found.approved == ()
     assert found.damage is not None
     assert complaint in found.damage
+    there = sorted(memory.base.rglob("*"))
     with pytest.raises(NixsecretsError) as error:
         memory.change(approve(BOB))
     assert complaint in error.value.message
     assert str(memory.place) in error.value.message
     assert error.value.hint is not None
+    assert sorted(memory.base.rglob("*")) == there
 
 
 def test_root_shares_the_memory_of_the_owner_of_the_repository(repo: Repo) -> None:
