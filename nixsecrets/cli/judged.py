@@ -105,7 +105,9 @@ def _fix(world: World, one: Finding, folder: str, *, committed: bool | None) -> 
     """Return the command that mends a finding; of a conflict it depends on the file."""
     conflict = world.conflicts.get(one.path)
     if one.code is not Code.UNMERGED or conflict is None:
-        return fix_for(one.code, one.path, folder, committed=committed)
+        fix = fix_for(one.code, one.path, folder, committed=committed)
+        # what git is told to forget lies in the work tree as before
+        return "" if " rm --cached " in fix else fix
     if one.path == world.map.sops_config and not world.config_readable:
         return ""
     if one.path in world.texts:

@@ -124,13 +124,15 @@ class Judge:
         if not looks_like_age(data):
             return
         from nixsecrets.secretfiles import agequick
+        from nixsecrets.secretfiles.whole import restores
 
         old = [one for one in before.get(blob.path, ()) if one.path == blob.path]
         for was in self.tree.read(old):
             head = agequick.header(was)
             if head and was != data and data.startswith(head):
                 message = f"its payload was changed under its old header ({claim})"
-                fix = claim.fix(Code.DAMAGED, blob.path)
+                last = restores(blob.path, was)
+                fix = claim.fix(Code.DAMAGED, blob.path, committed=last)
                 yield Finding(blob.path, Code.DAMAGED, message, fix=fix)
 
     def _was_secret(self, blob: Blob, before: "_Before") -> bool:

@@ -142,13 +142,9 @@ def test_what_was_never_committed_is_taken_out_and_not_restored(
     fleet = placed(tmp_path, below)
     fleet.write(f"{below}secrets/new.age", "age-encryption.org/v1\n-> broken\n")
     fleet.git("add", "-A")
-    for found in (
-        fleet.run("-C", below or ".", "check"),
-        fleet.run("hook", "run"),
-    ):
-        pattern = r"^    git( -C fleet)? rm --cached "
-        assert re.search(pattern, found.stdout, re.MULTILINE)
-        assert "checkout" not in found.stdout
+    found = fleet.run("hook", "run").stdout
+    assert re.search(r"^    git( -C fleet)? rm --cached ", found, re.MULTILINE)
+    assert "checkout" not in found + fleet.run("-C", below or ".", "check").stdout
 
 
 def test_an_encrypted_file_is_not_encrypted_once_more(fleet: Fleet) -> None:

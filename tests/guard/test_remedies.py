@@ -55,6 +55,12 @@ def copied(fleet: Fleet) -> None:
     shutil.copy(fleet.root / YAML, fleet.root / "secrets/copy.yaml")
 
 
+def strayed(fleet: Fleet) -> None:
+    fleet.sops_encrypt("more/x.yaml", "a: b\n", own(fleet))
+    fleet.commit("a folder of secrets")
+    fleet.write("more/plain.txt", "x\n")
+
+
 YES = " --yes --allow-revoke"
 REMEDIES: Mapping[Code, list[Case]] = {
     Code.PLAINTEXT: [
@@ -95,9 +101,14 @@ REMEDIES: Mapping[Code, list[Case]] = {
         Case(encrypted("secrets/x.env", "A=1\nA=2\n"), edited="A=2\n"),
     ],
     Code.OPEN_COMMENT: [Case(append(YAML, "# secret\n"), answers=YES)],
+    Code.NOT_AGE: [
+        Case(lambda fleet: fleet.write("other/new.age", "a"), hook=True),
+    ],
+    Code.STRAY_FILE: [Case(strayed, hook=True)],
     Code.OUT_OF_DATE: [Case(lambda fleet: fleet.write("secrets.nix", "{ }\n"))],
 }
 ELSEWHERE: Mapping[Code, str] = {
+    Code.SUSPICIOUS_NOISE: "needs a hidden stanza: tests/cli/test_noise.py",
     Code.UNMERGED: "needs two branches that conflict: tests/cli/test_unmerged.py",
     Code.FOREIGN_READER: "needs gpg: tests/cli/test_foreign_readers.py",
     Code.DECLARED_UNREADABLE: "needs nix: tests/nix",
@@ -165,6 +176,19 @@ def test_what_git_cannot_restore_has_no_such_command(
     assert {"NS002", "NS003"} <= set(re.findall(r"NS\d+", told)), told
     assert "checkout" not in told
     assert "rm --cached" not in told
+
+
+def test_check_advises_no_unstaging_because_it_looks_at_the_work_tree(
+    tmp_path: Path,
+) -> None:
+    fleet = placed(tmp_path, "")
+    fleet.write("other/new.age", "a")
+    fleet.write("secrets/new.age", "age-encryption.org/v1\n-> broken\n")
+    fleet.git("add", "-A")
+    told = fleet.run("check").stdout
+    assert {"NS002", "NS060"} <= set(re.findall(r"NS\d+", told)), told
+    assert "rm --cached" not in told
+    assert fleet.run("hook", "run").stdout.count("rm --cached") == 2
 
 
 def void(_: Fleet) -> None:
