@@ -225,7 +225,8 @@ def check_mac(file: AgeFile, key: bytes) -> None:
     if not hmac.compare_digest(header_mac(key, file.header), file.mac):
         raise SecretFileError(
             "the header of the age file was changed after it was written",
-            "a merge or somebody tampered with the file; restore it from git",
+            "a merge or somebody changed it: nixsecrets explain NS018 if git is"
+            " merging, else take it from a commit in which it is whole",
         )
 
 

@@ -75,7 +75,7 @@ def data_key(
     if len(key) != _DATA_KEY_SIZE or mac_of(file, key) is None:
         raise SecretFileError(
             "the data key of the file does not open its MAC",
-            "it was changed without sops, or merged; restore it from git",
+            "it was changed without sops, or merged by hand: nixsecrets explain NS019",
         )
     return key
 

@@ -26,8 +26,9 @@ _SHORT_LIVED = {"GOGC": "400", "GOMAXPROCS": "1"}
 UNCHANGED = 200  # getsops/sops cmd/sops/codes/codes.go
 _NO_EDITOR = 201
 _MAC_CODES = (24, 25, 51, 52)
+_BY_HAND = "it was changed without sops, or merged by hand: nixsecrets explain NS019"
 _SOPS_2243 = (
-    "it was changed without sops, or merged: restore it from git; "
+    f"{_BY_HAND}; "
     "or this is sops 3.13.2, which cannot read comments in lists: use another version"
 )
 _LINE = re.compile(rb"\bline (\d+)\b")
@@ -163,9 +164,7 @@ def fail(
     if code in _MAC_CODES:
         raise SecretFileError(
             "the MAC of the sops file does not fit its values",
-            _SOPS_2243
-            if b",type:comment]" in data
-            else "it was changed without sops, or merged; restore it from git",
+            _SOPS_2243 if b",type:comment]" in data else _BY_HAND,
         )
     if b"Major.Minor.Patch" in stderr or b"Version string empty" in stderr:
         raise SecretFileError(
