@@ -23,14 +23,13 @@ MAX_NESTING = 1000
 """Parentheses within parentheses; Go allows as many."""
 _MAX_MEMORY = 1 << 21  # bytes for one compiled expression and what it remembers
 
-_TOKEN = re.compile(
+_PARTS = (
     r"\\Q.*?(?:\\E|\Z)"
     r"|\\(?:x\{[^}]*\}|x[0-9A-Fa-f]{2}|[pP]\{[^}]*\}|[pP].|[0-7]{1,3}|.)"
     r"|\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*+\]"
     r"|\(\?(?:P?<[^>]*>|[A-Za-z-]*[:)])"
     r"|\{\d+(?:,\d*)?\}\??|[*+?]\??"
-    r"|.",
-    re.DOTALL,
+    r"|."
 )
 _GROUP_NAME = re.compile(r"\(\?P?<[^>]*>")
 _BROKEN = re.compile("[\ud800-\udfff]")
@@ -70,7 +69,7 @@ class Regex:
     @property
     def tokens(self) -> list[str]:
         """The source, cut into escapes, classes, group heads and characters."""
-        return _TOKEN.findall(self.source)
+        return re.findall(_PARTS, self.source, re.DOTALL)  # compiled once, by need
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
