@@ -6,14 +6,15 @@ how bad it is, the catalogue's (`findings`).
 
 import posixpath
 from collections.abc import Iterator
+from dataclasses import replace
 
 from nixsecrets.findings import Code, Finding, argument, foreign_reader
 from nixsecrets.keys.forms import Backend, Owner, usable
-from nixsecrets.plan import Plan
+from nixsecrets.plan import Action, Plan, Reason, Step
 from nixsecrets.policy.model import Desired, Rule
 from nixsecrets.render import sopsconfig
 from nixsecrets.render.sopsconfig import ConfigRule
-from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret
+from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret, Stated
 from nixsecrets.steps import shared_prints
 from nixsecrets.world import MAP_NAME, World
 
@@ -28,6 +29,31 @@ def problems(world: World) -> list[Finding]:
         *_rule_problems(world),
         *_winner_problems(world),
     ]
+
+
+def problems_after(world: World, plan: Plan) -> list[Finding]:
+    """Return what will be left to look at once a plan is carried out."""
+    files = {**world.files}
+    for step in plan.secret_steps:
+        old = files.pop(step.origin or step.path, None)
+        if step.action is not Action.DELETE and step.backend is not None:
+            files[step.path] = _left(step, step.backend, old)
+    written = {s.path: s.text for s in plan.steps if s.text is not None}
+    after = replace(world, files=files, texts={**world.texts, **written})
+    vars(after).update(policy=world.policy)  # what it knows of the paths is kept
+    return problems(after)
+
+
+def _left(step: Step, backend: Backend, old: object) -> Actual:
+    """Return a secret as a step will leave it, as far as problems depend on it."""
+    if not isinstance(old, Actual):
+        readers = tuple(reader.recipient for reader in step.target)
+        return Actual(step.path, backend, "", Stated(readers))
+    renamed = step.action is Action.MOVE and step.reason is Reason.RENAMED
+    content = step.reason is Reason.CONTENT and backend is Backend.SOPS
+    kept = renamed or content or step.action in (Action.GRANT, Action.FORM_CHANGE)
+    prints, others = (old.key_prints, old.others) if kept else ((), ())
+    return old._replace(path=step.path, key_prints=prints, others=others)
 
 
 def _conflicts(world: World) -> Iterator[Finding]:

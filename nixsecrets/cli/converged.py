@@ -10,6 +10,7 @@ from nixsecrets.cli.session import Session, keyring
 from nixsecrets.diff import context, converge_plan, damaged
 from nixsecrets.errors import UsageError
 from nixsecrets.plan import Plan
+from nixsecrets.problems import problems_after
 from nixsecrets.survey import Survey
 from nixsecrets.world import LOCK_NAME, World, with_files
 
@@ -46,7 +47,7 @@ def rekey(
         plan = _only(plan, _files_of(host, world, plan))
     code = walk(session, world, plan, ring, options, broken=broken)
     if not options.dry_run:
-        tell_problems(plan)
+        tell_problems(problems_after(world, plan))
     return code
 
 

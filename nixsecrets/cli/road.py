@@ -22,12 +22,12 @@ from nixsecrets.errors import (
     printable,
     shell_word,
 )
-from nixsecrets.findings import Code, argument
+from nixsecrets.findings import Finding, argument
 from nixsecrets.keys.recipients import KeyId
-from nixsecrets.plan import Action, Plan, Reason, Step
+from nixsecrets.plan import Action, Plan, Step
 from nixsecrets.policy.edit import retire
 from nixsecrets.policy.model import Reader, Retired
-from nixsecrets.problems import problems, winner_changes
+from nixsecrets.problems import problems, problems_after, winner_changes
 from nixsecrets.removals import Removal, Removals, describe
 from nixsecrets.secretfiles.state import Damaged
 from nixsecrets.steps import Context
@@ -78,8 +78,9 @@ def change(
     carried = otherdrift.say_carried(before, plan)
     for name in sorted(after.policy.always_readers - before.policy.always_readers):
         ui.say(f"{name} joins `always`: the readers of every secret")
+    left = [] if options.dry_run else problems_after(after, plan)
     if not options.dry_run:
-        _warn_of_new(before, plan)
+        _warn_of_new(before, left)
         if not options.allow_lockout:
             _ask_last_reader(before, after)
     known = approvals.pairs(approval.memory(session.repo).read())
@@ -101,7 +102,7 @@ def change(
         recall.remember_removed(after, recall.left(before, after))
         approval.follow(before, after, introduced)
         otherdrift.say_left(after, plan, carried)
-        tell_problems(plan)
+        tell_problems(left)
     return code
 
 
@@ -365,28 +366,18 @@ def git_add(
         ui.say("git add -- " + " ".join(map(shell_word, paths)))
 
 
-def _warn_of_new(before: World, plan: Plan) -> None:
+def _warn_of_new(before: World, left: Sequence[Finding]) -> None:
     """Say, before anything is agreed to, what the change itself would spoil."""
     known = {(p.path, p.code, p.message) for p in problems(before)}
-    for problem in plan.problems:
+    for problem in left:
         fresh = (problem.path, problem.code, problem.message) not in known
         if fresh and problem.code.fails_check:
             ui.warn(f"{show.path_text(problem.path)}: {problem.message}")
 
 
-def tell_problems(plan: Plan) -> None:
-    """Say what `check` will still fail on: no step repairs it."""
-    anew = {s.path for s in plan.steps if s.action is Action.REENCRYPT}
-    mended = {
-        Code.FOREIGN_READER: {step.path for step in plan.steps if step.dropped},
-        Code.SHARED_KEY: anew
-        - {s.path for s in plan.steps if s.reason is Reason.CONTENT},
-    }
-    failing = [
-        p
-        for p in plan.problems
-        if p.code.fails_check and p.path not in mended.get(p.code, ())
-    ]
+def tell_problems(left: Sequence[Finding]) -> None:
+    """Say what `check` will still fail on: the plan did not repair it."""
+    failing = [p for p in left if p.code.fails_check]
     if failing:
         paths = list(dict.fromkeys(show.path_text(p.path) for p in failing))
         rest = f" and {len(paths) - 3} more" if len(paths) > 3 else ""

@@ -8,6 +8,7 @@ from nixsecrets.cli.options import RoadOptions, road_options
 from nixsecrets.cli.road import tell_problems, walk, without_secrets
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.diff import generated_plan
+from nixsecrets.problems import problems_after
 
 
 @click.command("sync")
@@ -33,5 +34,5 @@ def command(start: Path, options: RoadOptions) -> int:
         plan = without_secrets(generated_plan(world))
         code = walk(session, world, plan, keyring(()), options)
         if not options.dry_run:
-            tell_problems(plan)
+            tell_problems(problems_after(world, plan))
         return code

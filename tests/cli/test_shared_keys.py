@@ -83,3 +83,36 @@ def test_a_copy_that_no_rule_names_is_parted_by_the_other_one(ready: Fleet) -> N
     assert "nixsecrets rekey stray.yaml" not in ready.run("check").stdout
     ready.ok("rekey", "secrets/app.yaml", "--yes")
     assert named(ready) == {}
+
+
+@pytest.mark.parametrize("path", COPIES)
+def test_the_rekey_of_one_leaves_nothing_to_look_at(ready: Fleet, path: str) -> None:
+    copy(ready, path)
+    third = f"secrets/third{path[-5:]}"
+    shutil.copy(ready.root / path, ready.root / third)
+    if path.endswith(".age"):
+        ready.ok("accept", third, "--yes")
+    done = ready.run("rekey", third, "--yes")
+    assert f"also needs a look: {path}, {COPIES[path]}; " in done.stderr
+    done = ready.run("rekey", path, "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "also needs a look" not in done.stderr
+    assert named(ready) == {}
+
+
+def test_a_copy_that_a_command_deletes_is_none_to_look_at(ready: Fleet) -> None:
+    """Problems are those that are left after the plan, not those before it."""
+    own = "secrets/hosts/brunnen/tls.json"
+    shutil.copy(ready.root / own, ready.root / "secrets/copy.json")
+    remove = ("remove-host", "brunnen", "--own-files", "delete")
+    done = ready.run(*remove, "--yes", "--allow-revoke")
+    assert done.returncode == 0, done.stderr
+    assert "also needs a look" not in done.stderr
+    assert named(ready) == {}
+
+
+def test_a_moved_file_is_looked_at_where_it_will_be(ready: Fleet) -> None:
+    done = ready.run("rename-host", "brunnen", "fountain", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "also needs a look" not in done.stderr
+    assert "the map has no name" not in done.stderr
