@@ -1,5 +1,6 @@
 """Readers that the map cannot name, in sops files: told, never contacted, dropped."""
 
+import hashlib
 import json
 import shutil
 import socket
@@ -7,9 +8,11 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from nixsecrets.cli.main import COMMANDS
 from tests import fleet as kit
 from tests.cli.conftest import changed, set_editor
 from tests.fleet import Fleet, program, reference_program, run_program, sops_path
@@ -133,44 +136,132 @@ def test_stock_sops_calls_the_address_in_a_file(
     assert any(call.startswith(b"PUT /v1/sops/encrypt/k") for call in listener.calls)
 
 
+class Run(NamedTuple):
+    """One run of a command: its name and arguments, its input, how it ends."""
+
+    arguments: tuple[str, ...]
+    stdin: str = "value"
+    code: int = 0
+
+    @property
+    def command(self) -> str:
+        named = (word for word in self.arguments if word in COMMANDS)
+        return next(named)
+
+
+def runs(fleet: Fleet, port: int, shown: kit.SshKey) -> list[Run]:
+    """Return runs of every command, for one repository, in an order that works.
+
+    Each meets files with readers of every kind, until one drops them. `shown` is the
+    key of an sshd at `port`.
+    """
+    one, yes = "secrets/app.yaml", ("--yes", "--allow-revoke")
+    key, other = kit.ssh_key("neu").public, kit.ssh_key("reinstalled").public
+    bob, bobs = kit.age_key().public, kit.age_key().public
+    extra = str(fleet.home / "extra")
+    at = (f"127.0.0.1:{port}", "--fingerprint", shown.fingerprint)
+    return [
+        *(
+            Run((name,))
+            for name in ("ls", "hosts", "known-hosts", "git-setup", "status")
+        ),
+        *(Run((name,), code=1) for name in ("check", "lint")),
+        *(Run(("hook", name)) for name in ("install", "status", "uninstall")),
+        Run(("hook", "run", "--all"), code=1),
+        Run(("exposed",)),
+        Run(("explain", "NS014")),
+        Run(("completion", "bash")),
+        Run(("rekey", "--dry-run")),
+        Run(("approve", "--revoke", "brunnen")),
+        Run(("approve", "--yes")),
+        Run(("sync", "--yes")),
+        *(Run((name, one)) for name in ("why", "textconv")),
+        *(Run(("cat", path)) for path in CONTENT),
+        Run(("-C", str(fleet.home / "adopted"), "init", "--user", "alice", "--yes")),
+        Run(("accept", "secrets/old.age", "--yes")),
+        Run(("recover", "--finish")),
+        Run(("edit", one)),
+        *(Run(("set", path), content) for path, content in CONTENT.items()),
+        Run(("set", one, "--key", "app")),
+        Run(("generate", one, "--key", "app", "--yes")),
+        Run(("generate", "secrets/fresh.yaml", "--key", "a", "--yes")),
+        Run(("mv", "secrets/hckms.yaml", "secrets/moved.yaml", *yes)),
+        Run(("add-host", "neu", "--key", key, "--group", "server", "--yes")),
+        Run(("add-host", "at", "--address", *at, "--yes")),
+        Run(("scan", "at")),
+        Run(("add-host", "made", "--generate", "--group", "server", "--yes")),
+        Run(("provision", "made", "--output", extra)),
+        Run(("rename-host", "brunnen", "quelle", "--yes")),
+        Run(("check",), code=1),
+        Run(("add-user", "bob", "--key", bob, "--group", "server", *yes)),
+        Run(("rotate-host", "neu", "--key", other, *yes)),
+        Run(("rotate-user", "bob", "--key", bobs, *yes)),
+        Run(("remove-user", "bob", *yes)),
+        Run(("remove-host", "quelle", *yes, "--own-files", "delete")),
+        Run(("rekey", *yes)),
+        Run(("exposed",), code=1),
+        Run(("rm", "secrets/pgp.yaml", "--yes")),
+    ]
+
+
+def prepared(fleet: Fleet) -> None:
+    """Leave work to commands: a repository to adopt, a file to accept."""
+    fleet.age_encrypt("secrets/old.age", "old", "alice", "brunnen")
+    fleet.env["EDITOR"] = set_editor(fleet, "app: edited\n")
+    fleet.git("add", "-A")
+    adopted = fleet.home / "adopted"
+    shutil.copytree(fleet.root, adopted)
+    for name in ("nixsecrets.toml", "nixsecrets.lock", "secrets/secrets.nix"):
+        (adopted / name).unlink()
+    for file in adopted.glob("secrets/*.age"):
+        file.unlink()
+    rule = f"  - path_regex: ^secrets/\n    age: {fleet.public('alice')}\n"
+    (adopted / ".sops.yaml").write_text(f"creation_rules:\n{rule}")
+
+
+def interrupted(fleet: Fleet) -> None:
+    """Leave a run to finish, which puts a file with such a reader in place."""
+    path, staged = "secrets/rescued.yaml", ".nixsecrets-" + "0" * 32
+    entry, _ = entries("http://127.0.0.1:9")["kms"]
+    readers = [fleet.public("alice"), converted(fleet, "brunnen")]
+    place = fleet.sops_encrypt(path, "a: canary\n", readers)
+    data = planted(path, place.read_bytes(), "kms", entry)
+    place.unlink()
+    lines: list[dict[str, object]] = [
+        {"nixsecrets-journal": 1, "entries": 1},
+        {
+            **{"path": path, "before": None, "after": hashlib.sha256(data).hexdigest()},
+            **{"staged": staged, "beside": None},
+        },
+    ]
+    folder = fleet.root / ".git/nixsecrets"
+    (folder / staged).write_bytes(data)
+    (folder / "journal").write_text("".join(f"{json.dumps(one)}\n" for one in lines))
+
+
 @pytest.mark.parametrize(
     ("pushed", "with_credentials"),
     [("3.11", True), ("3.13", False)],
     indirect=["pushed"],
 )
 def test_no_command_contacts_anybody(
-    pushed: Fleet, listener: Listener, *, with_credentials: bool
+    pushed: Fleet, listener: Listener, tmp_path: Path, *, with_credentials: bool
 ) -> None:
+    # for the kinds whose servers' names are fixed: what calls them, calls this one
+    pushed.env |= {"HTTP_PROXY": listener.address, "HTTPS_PROXY": listener.address}
     if with_credentials:
         pushed.env |= credentials(listener.address)
-    one, new = "secrets/app.yaml", pushed.add_host("neu")
-    other = kit.ssh_key("reinstalled")
-    pushed.ok("git-setup")
-    pushed.git("add", "-A")
-    commands: list[tuple[str, ...]] = [
-        *(("check",), ("status",), ("ls",), ("lint",), ("hook", "run"), ("exposed",)),
-        *(("hosts",), ("sync",), ("scan", "--help"), ("rekey", "--dry-run")),
-        *((name, one) for name in ("why", "cat", "textconv")),
-        *(("cat", path) for path in CONTENT),
-        ("edit", one),
-        *(("set", path) for path in CONTENT),
-        ("set", one, "--key", "app"),
-        ("generate", one, "--key", "app", "--yes"),
-        ("mv", "secrets/hckms.yaml", "secrets/moved.yaml"),
-        ("add-host", "neu", "--key", new.public, "--group", "server", "--yes"),
-        ("rotate-host", "neu", "--key", other.public, "--yes", "--allow-revoke"),
-        ("remove-host", "brunnen", "--yes", "--allow-revoke", "--own-files", "delete"),
-        ("rekey", "--yes", "--allow-revoke"),
-        ("exposed",),
-        ("rm", "secrets/pgp.yaml", "--yes"),
-    ]
-    pushed.env["EDITOR"] = set_editor(pushed, "app: edited\n")
-    for command in commands:
-        stdin = CONTENT.get(command[1], "") if command[0] == "set" else ""
-        done = pushed.run(*command, stdin=stdin or "value")
-        assert done.returncode in (0, 1), (command, done.stderr)
-        assert "Traceback" not in done.stderr
-        assert listener.calls == [], command
+    prepared(pushed)
+    shown = kit.ssh_key("shown")
+    with kit.start_sshd(tmp_path / "sshd", shown) as port:
+        every = runs(pushed, port, shown)
+        assert {run.command for run in every} == set(COMMANDS), "one has no row"
+        for run in every:
+            if run.command == "recover":
+                interrupted(pushed)
+            done = pushed.run(*run.arguments, stdin=run.stdin)
+            assert done.returncode == run.code, (run.arguments, done.stderr)
+            assert listener.calls == [], run.arguments
     pushed.git("diff", "HEAD")
     assert listener.calls == []
     assert found(pushed, "check", "--json") == set()
