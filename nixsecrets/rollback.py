@@ -14,7 +14,7 @@ _DATE = re.compile(
     rb"lastmodified[\"']?[ \t]*[:=][ \t]*[\"']?"
     rb"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)"
 )
-_COMPARED = 5  # versions of a file, whose dates are looked at
+COMPARED = 5  # versions of a file, whose dates are looked at
 
 
 def rolled_back(
@@ -36,7 +36,7 @@ def rolled_back(
             return Finding(path, Code.ROLLED_BACK, message)
         between = between or version.blob != blob
     now = _date(data)
-    others = [one for one in versions[:_COMPARED] if one.blob != blob]
+    others = [one for one in versions[:COMPARED] if one.blob != blob]
     for version in others if now else ():
         then = _date(read(version.blob))
         if now and then and then > now:

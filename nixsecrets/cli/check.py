@@ -22,8 +22,9 @@ def command(
 
     Needs git and nothing else: no private key, no sops, no nix, no network.  Where the
     git history is there, keys that were removed and can read files again are found, and
-    secrets that are older versions of themselves.  The MAC of sops files that differ
-    from HEAD is verified where an identity is at hand that needs no question.  With
+    secrets that are older versions of themselves.  Where an identity is at hand
+    that needs no question, the MAC of sops files that differ from HEAD is verified, and
+    the types of values in all sops files.  With
     --flake, nix evaluates what each configuration declares, and whether it could
     decrypt that is told before anybody deploys.
 
@@ -48,7 +49,9 @@ def command(
         with recalling(repo) as recall, comparing(repo) as compare:
             with changing(repo) as judge_macs:
                 world = with_files(session.mapped(begun), begun)
-                others = [*compare(world), *judge_macs(world, macs)]
+                older, types = compare(world)
+                others = [*older, *judge_macs(world, macs)]
+                macs.types.update(types)
             removals = recall(world)
         form = "json" if as_json else form
         return check(

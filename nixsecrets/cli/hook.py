@@ -180,7 +180,7 @@ def _judged(
         for changes in wanted:
             merge = changes.commit is None and merging(git)
             snapshot = Snapshot(git, reader, changes.commit)
-            judge = Judge(snapshot, scan, macs.wrong, merging=merge)
+            judge = Judge(snapshot, scan, macs.opening, merging=merge)
             for finding in judge.findings(changes.changed, changes.deleted):
                 found.setdefault(finding, (changes.commit or "")[:12])
             if not (changes.commit or judge.maps.any) and (git.top / MAP_NAME).exists():

@@ -21,6 +21,7 @@ from nixsecrets.findings import (
     argument,
     failing,
     fix_for,
+    told_better,
     unmerged_fix,
 )
 from nixsecrets.plan import Plan, stale_problems
@@ -52,7 +53,7 @@ def check(
     """Print what differs from the map, and what configurations declare; exit code."""
     plan = with_problems(converge_plan(world), world)
     more = (*removals.findings(world), *others)
-    plan = Plan.of(plan.steps, (*plan.problems, *more))
+    plan = Plan.of(plan.steps, (*told_better(plan.problems, macs.types), *more))
     declared = declarations.report(world, source, start) if source.asked else None
     findings = [*stale_problems(plan.steps), *plan.problems]
     findings = sorted([*findings, *(declared.findings if declared else ())])

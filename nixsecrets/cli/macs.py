@@ -1,12 +1,16 @@
-"""MACs of changed sops files, verified with what is at hand and asks nothing.
+"""What a key at hand shows of sops files, where it asks nothing: MACs and types.
+
+Of files that differ from HEAD the MAC, and the types of values in all: what was found
+right is remembered by the clone, and not opened again.
 
 Private keys, cryptography and sops are loaded where there is such a file, and sops runs
 only for one that is spelled in a way that only sops follows.
 """
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,19 +21,30 @@ from nixsecrets.reports import counted
 
 if TYPE_CHECKING:  # the hook starts at every commit, and looks at none in most
     from nixsecrets.keys.identities import Identity
+    from nixsecrets.repo.clone import Clone
     from nixsecrets.repo.tree import Repo
-    from nixsecrets.secretfiles.sopsmac import Mac
+    from nixsecrets.secretfiles.sopsmac import Mac, Opened
+    from nixsecrets.secretfiles.state import Actual
     from nixsecrets.world import World
 
     Changing = Callable[["World", "Macs"], list[Finding]]
 
 
+_MOST = 500  # files whose types are looked at in one run
+_WORTH_KEEPING = 8  # of them, which are not opened again in the next
+_ID = 24  # hexadecimal digits of a SHA-256
+
+
 class Macs:
-    """Says which MACs do not fit, and afterwards which were not looked at."""
+    """Says which MACs and types do not fit, and afterwards which were not looked at.
+
+    `types` are findings, by those that are made without a key.
+    """
 
     def __init__(self) -> None:
         """Look for nothing yet."""
-        self.missed = 0
+        self.missed = self.closed = self.later = 0
+        self.types: dict[Finding, Finding] = {}
 
     @cached_property
     def _identities(self) -> "tuple[Identity, ...]":
@@ -37,42 +52,96 @@ class Macs:
 
         return quiet_identities(os.environ, Path.home())
 
-    def wrong(self, path: str, data: bytes) -> str:
-        """Return what is wrong with the MAC of a whole sops file; "": nothing known."""
+    def opening(self, path: str, data: bytes) -> tuple[str, dict[Finding, Finding]]:
+        """Return what is wrong with the MAC of a whole sops file, and with its types.
+
+        "": nothing known.
+        """
         if not self._identities:
             self.missed += 1
-            return ""
+            return "", {}
         from nixsecrets.secretfiles.sopsmac import WRONG_MAC, Mac
+        from nixsecrets.secretfiles.whole import named
 
-        match verified(path, data, self._identities):
-            case Mac.WRONG:
-                return WRONG_MAC
-            case Mac.UNREAD | Mac.UNSURE:
-                self.missed += 1
-            case Mac.FITS:
-                pass
-        return ""
+        found = verified(path, data, self._identities)
+        self.missed += found.mac not in (Mac.FITS, Mac.WRONG) and not found.types
+        wrong = WRONG_MAC if found.mac is Mac.WRONG else ""
+        return wrong, named(path, found.types)
+
+    def look_at_types(self, world: "World", files: "Sequence[Actual]") -> None:
+        """Open files that no run found right yet, some at a time."""
+        from nixsecrets.repo.clone import Clone
+
+        clone = Clone.of(world.repo, os.environ)
+        known = {i for one in clone.read().fitting for i in one.files.split()}
+        left = [file for file in files if file.sha256[:_ID] not in known]
+        if not left:
+            return
+        ours = {r.key_id for one in self._identities for r in one.recipients}
+        mine = [f for f in left if any(r.key_id in ours for r in f.recipients)]
+        self.later = len(mine[_MOST:])
+        fitting = {f.sha256[:_ID] for f in mine[:_MOST] if self._fits(world, f)}
+        self.closed += len(left) - len(mine)
+        if len(fitting) >= _WORTH_KEEPING:
+            kept = fitting | known.intersection(file.sha256[:_ID] for file in files)
+            _keep(clone, kept)
+
+    def _fits(self, world: "World", file: "Actual") -> bool:
+        """Tell whether all types in a file fit, and note those that do not."""
+        from nixsecrets.secretfiles.sopsmac import Mac, verify
+        from nixsecrets.secretfiles.whole import named
+
+        data = world.repo.read(file.path)
+        try:
+            found = verify(file.path, data, self._identities, mac=False)
+        except SecretFileError:  # it is not whole, which is said already
+            return False
+        self.types.update(named(file.path, found.types))
+        opened = found.mac is Mac.UNSURE
+        self.closed += not opened
+        return opened and not found.types
 
     @property
     def looked(self) -> str:
-        """What was not looked at, as one line; "" where that is nothing."""
-        if not self.missed:
-            return ""
-        what = counted(self.missed, "changed sops file")
-        return (
-            f"not verified: the MAC of {what} (no identity at hand without a question)"
-        )
+        """What was not looked at, as a line or two; "" where that is nothing."""
+        said = []
+        missed = counted(self.missed, "changed sops file")
+        closed = counted(self.closed, "sops file")
+        what = [f"the MAC of {missed}"] if self.missed else []
+        what += [f"the types of values in {closed}"] if self.closed else []
+        if what:
+            why = "no identity at hand without a question"
+            said.append(f"not verified: {' and '.join(what)} ({why})")
+        if self.later:
+            later = counted(self.later, "sops file")
+            why = f"the next run does; {_MOST} were opened now"
+            said.append(f"not verified: the types of values in {later} ({why})")
+        return "\n".join(said)
 
 
-def verified(path: str, data: bytes, identities: "tuple[Identity, ...]") -> "Mac":
-    """Return whether a MAC fits: by our own reader, by sops where that declines."""
-    from nixsecrets.secretfiles.sopsmac import Mac, verify_mac
+def _keep(clone: "Clone", ids: Iterable[str]) -> None:
+    """Remember the files whose types fit, so that the next run opens others."""
+    from nixsecrets.repo.remembered import Fitting
+
+    fitting = (Fitting(" ".join(sorted(ids))),)
+    with suppress(NixsecretsError):  # a clone that nobody may write
+        clone.change(lambda now: replace(now, fitting=fitting))
+
+
+def verified(path: str, data: bytes, identities: "tuple[Identity, ...]") -> "Opened":
+    """Return whether MAC and types fit: by our own reader, by sops where it declines.
+
+    sops refuses a type that does not fit; a MAC is not asked about then.
+    """
+    from nixsecrets.secretfiles.sopsmac import Mac, Opened, verify
 
     try:
-        found = verify_mac(path, data, identities)
+        found = verify(path, data, identities)
     except SecretFileError:  # it is not whole, which is said already
-        return Mac.UNSURE
-    return _by_sops(path, data, identities) if found is Mac.UNSURE else found
+        return Opened(Mac.UNSURE)
+    if found.mac is not Mac.UNSURE or found.types:
+        return found
+    return Opened(_by_sops(path, data, identities))
 
 
 def _by_sops(path: str, data: bytes, identities: "tuple[Identity, ...]") -> "Mac":
@@ -93,11 +162,11 @@ def _by_sops(path: str, data: bytes, identities: "tuple[Identity, ...]") -> "Mac
 
 @contextmanager
 def changing(repo: "Repo") -> "Iterator[Changing]":
-    """Have git list what it knows of the files; give what judges those that differ."""
+    """Have git list what it knows of the files; give what judges those of sops."""
     from nixsecrets.repo import differing
 
     if repo.git is None:
-        yield lambda _, __: []
+        yield lambda world, macs: _wrong(world, macs, lambda _: [])
         return
     with differing.listing(repo.git, repo.root) as listed:
         yield lambda world, macs: _wrong(world, macs, listed)
@@ -106,10 +175,19 @@ def changing(repo: "Repo") -> "Iterator[Changing]":
 def _wrong(
     world: "World", macs: Macs, differing: "Callable[[Sequence[str]], list[str]]"
 ) -> list[Finding]:
-    """Return the sops files whose MAC does not fit, of those that differ from HEAD."""
+    """Return the sops files whose MAC does not fit, of those that differ from HEAD.
+
+    Types are looked at in the others, too.
+    """
     from nixsecrets.keys.forms import Backend
 
-    paths = [p for p, one in world.secrets.items() if one.backend is Backend.SOPS]
-    read = world.repo.read
-    found = ((path, macs.wrong(path, read(path))) for path in differing(paths))
-    return [Finding(path, Code.WRONG_MAC, why) for path, why in found if why]
+    files = [f for f in world.secrets.values() if f.backend is Backend.SOPS]
+    changed = differing([file.path for file in files])
+    found = []
+    for path in changed:
+        wrong, types = macs.opening(path, world.repo.read(path))
+        macs.types.update(types)
+        found += [Finding(path, Code.WRONG_MAC, wrong)] if wrong else []
+    opened = frozenset(changed)
+    macs.look_at_types(world, [f for f in files if f.typed and f.path not in opened])
+    return found

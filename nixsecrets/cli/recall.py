@@ -2,13 +2,16 @@
 
 import contextlib
 import datetime
+import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from nixsecrets.cli import ui
 from nixsecrets.errors import KeyFormatError, NixsecretsError, ProgramError
 from nixsecrets.findings import Finding
+from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import KeyId, Recipient, parse_recipient
 from nixsecrets.policy.pastkeys import PastMap, may_remove_a_key, read_past
 from nixsecrets.removals import Removal, Removals, newest, removals_between
@@ -32,7 +35,7 @@ from nixsecrets.repo.remembered import (
     Seen,
 )
 from nixsecrets.repo.tree import MAP_NAME, Repo
-from nixsecrets.rollback import rolled_back
+from nixsecrets.rollback import COMPARED, rolled_back
 from nixsecrets.world import World
 
 Recall = Callable[[World], Removals]
@@ -189,28 +192,34 @@ def _id(text: str) -> KeyId | None:
 # --- files that were put back ---------------------------------------------------------
 
 
-@contextlib.contextmanager
-def comparing(repo: Repo) -> Iterator[Callable[[World], list[Finding]]]:
-    """Start to look for older versions of secrets, and give the function that ends it.
+class Compared(NamedTuple):
+    """What earlier versions show: files that are such, and values of another type.
 
-    It returns those that are the files of today.
+    These by the findings that are made without earlier versions.
     """
+
+    older: list[Finding]
+    types: dict[Finding, Finding]
+
+
+@contextlib.contextmanager
+def comparing(repo: Repo) -> Iterator[Callable[[World], Compared]]:
+    """Start to read earlier versions of secrets, and give the function that ends it."""
     git = repo.git
     if git is None:
-        yield lambda _: []
+        yield lambda _: Compared([], {})
         return
     with recent_log(repo.root) as log:
         yield lambda world: _put_back(world, git, log())
 
 
-def _put_back(
-    world: World, git: Git, recent: Mapping[str, list[Replaced]]
-) -> list[Finding]:
+def _put_back(world: World, git: Git, recent: Mapping[str, list[Replaced]]) -> Compared:
     paths = [path for path in recent if path in world.secrets][:_MOST_FILES]
+    found = Compared([], {})
     if not paths:
-        return []
-    found: list[Finding] = []
+        return found
     with git.reader(limit=_LARGEST_FILE) as blob:
+        read = functools.lru_cache(maxsize=2 * COMPARED)(blob)
         for path in paths:
             data = world.repo.read_quickly(path, _LARGEST_FILE)
             if data is None:
@@ -220,9 +229,24 @@ def _put_back(
             if b"\r\n" in data and all(oid != one.blob for one in versions):
                 oid = blob_id(data.replace(b"\r\n", b"\n"), oid)  # core.autocrlf
             with contextlib.suppress(ProgramError):  # a partial clone
-                one = rolled_back(path, data, oid, versions, blob)
-                found += [] if one is None else [one]
+                one = rolled_back(path, data, oid, versions, read)
+                found.older.extend([] if one is None else [one])
+                if world.secrets[path].backend is Backend.SOPS:
+                    blobs = [v.blob for v in reversed(versions[:COMPARED])]
+                    old = (data if v == oid else read(v) for v in blobs)
+                    found.types.update(_retyped(path, b"\n".join(old), data))
     return found
+
+
+def _retyped(path: str, old: bytes, data: bytes) -> dict[Finding, Finding]:
+    """Return the values that have another type than in the first of some versions."""
+    from nixsecrets.secretfiles.sopstoken import any_retyped
+
+    if not any_retyped(old, data):
+        return {}
+    from nixsecrets.secretfiles.whole import retyped  # which few files need
+
+    return retyped(path, old, data)
 
 
 # --- what is written down ------------------------------------------------------------

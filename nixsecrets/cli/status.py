@@ -10,6 +10,7 @@ from nixsecrets.cli.options import json_option
 from nixsecrets.cli.recall import comparing, recalling
 from nixsecrets.cli.session import Session
 from nixsecrets.diff import converge_plan
+from nixsecrets.findings import told_better
 from nixsecrets.plan import Plan
 
 
@@ -30,9 +31,10 @@ def command(start: Path, *, as_json: bool) -> None:
     session = Session.open(start)
     with recalling(session.repo) as recall, comparing(session.repo) as compare:
         world = session.world()
-        removals, older = recall(world), compare(world)
+        removals, (older, types) = recall(world), compare(world)
     plan = with_problems(converge_plan(world), world)
-    plan = Plan.of(plan.steps, (*plan.problems, *removals.findings(world), *older))
+    found = told_better(plan.problems, types)
+    plan = Plan.of(plan.steps, (*found, *removals.findings(world), *older))
     if as_json:
         standing = approval.of_map(world, approval.recalled(world.repo))
         unseen = [one.as_json() for one in standing if not one.approved]

@@ -139,12 +139,15 @@ def _verdict(
         known = found.recipients and one.recipients
         return "does not open it" if known else "may open it (not tried)"
     if found.backend is Backend.SOPS:
-        match verified(found.path, world.repo.read(found.path), (one,)):
+        shown = verified(found.path, world.repo.read(found.path), (one,))
+        if shown.types:
+            return f"has its data key, but {shown.types[0].message}"
+        match shown.mac:
             case Mac.FITS:
                 return "opens it"
             case Mac.WRONG:
                 return f"has its data key, but {WRONG_MAC}"
-            case Mac.UNSURE:
+            case Mac.UNSURE | Mac.SPLIT:
                 return "may open it (not tried: only sops follows its spelling)"
             case _:
                 return "does not open it"

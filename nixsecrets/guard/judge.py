@@ -8,7 +8,7 @@ and what reads secrets only where one is staged.
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from nixsecrets.findings import Code, Finding, fix_for
+from nixsecrets.findings import Code, Finding, fix_for, told_better
 from nixsecrets.guard import leftovers
 from nixsecrets.guard.maps import Claim, Maps, leads_to
 from nixsecrets.guard.privatekeys import private_keys
@@ -18,7 +18,7 @@ from nixsecrets.secretfiles.sniff import looks_like_age, looks_secret
 from nixsecrets.splice import conflict_line
 
 Scanner = Callable[[str, bytes], Iterator[Finding]]
-MacCheck = Callable[[str, bytes], str]
+Opening = Callable[[str, bytes], tuple[str, Mapping[Finding, Finding]]]
 _NO_WHOLE = frozenset({Code.DAMAGED, Code.UNMERGED, Code.OPEN_VALUE})
 
 
@@ -29,17 +29,18 @@ class Judge:
         self,
         tree: Tree,
         scan: Scanner | None = None,
-        mac: MacCheck | None = None,
+        opening: Opening | None = None,
         *,
         merging: bool = False,
     ) -> None:
         """Take what the commit leaves behind.
 
         `scan` looks for other kinds of secrets in ordinary files, if it is there;
-        `mac` says what is wrong with the MAC of a sops file (a path and its bytes);
+        `opening` says what a key at hand shows of a sops file (a path and its bytes):
+        what is wrong with its MAC, and findings that replace those made without a key;
         `merging` says that the commit finishes a merge.
         """
-        self.tree, self.scan, self.mac = tree, scan, mac
+        self.tree, self.scan, self.opening = tree, scan, opening
         self.maps = Maps(tree, merging=merging)
 
     def findings(
@@ -70,11 +71,13 @@ class Judge:
         elif claim is not None and looks_secret(blob.path, data):
             last = next(self.tree.read([*before.get(blob.path, ())][:1]), None)
             faults = [*_faults(blob.path, data, claim, last)]
-            yield from faults
-            yield from self._retyped(blob, data, before)
+            whole = not any(one.code in _NO_WHOLE for one in faults)
+            mac, types = self._opened(blob, data, before) if whole else ("", {})
+            types = {**types, **self._retyped(blob, data, before)}
+            yield from told_better(faults, {_by(claim, k): v for k, v in types.items()})
             yield from self._appended(blob, data, claim, before)
-            if not any(one.code in _NO_WHOLE for one in faults):
-                yield from self._mac(blob, data, before, claim)
+            if mac:
+                yield Finding(blob.path, Code.WRONG_MAC, f"{mac} ({claim})")
         elif claim is not None and (line := _marked(claim, data)):
             message = f"holds git's conflict markers ({claim})"
             fix = claim.fix(Code.UNMERGED, blob.path)
@@ -97,22 +100,23 @@ class Judge:
                 () if self.maps.generated(blob.path) else self.scan(blob.path, data)
             )
 
-    def _mac(
-        self, blob: Blob, data: bytes, before: "_Before", claim: Claim
-    ) -> Iterator[Finding]:
-        """Judge the MAC of a sops file that is not the last commit's."""
+    def _opened(
+        self, blob: Blob, data: bytes, before: "_Before"
+    ) -> tuple[str, Mapping[Finding, Finding]]:
+        """Return what a key shows of a sops file that is not the last commit's."""
         same = any(one.oid == blob.oid for one in before.get(blob.path, ()))
-        if self.mac is None or same or looks_like_age(data):
-            return
-        if why := self.mac(blob.path, data):
-            yield Finding(blob.path, Code.WRONG_MAC, f"{why} ({claim})")
+        if self.opening is None or same or looks_like_age(data):
+            return "", {}
+        return self.opening(blob.path, data)
 
-    def _retyped(self, blob: Blob, data: bytes, before: "_Before") -> Iterator[Finding]:
-        """Yield the values whose type was changed and whose ciphertext was not."""
+    def _retyped(
+        self, blob: Blob, data: bytes, before: "_Before"
+    ) -> dict[Finding, Finding]:
+        """Return the values whose type was changed and whose ciphertext was not."""
         from nixsecrets.secretfiles.whole import retyped
 
-        for old in self.tree.read([*before.get(blob.path, ())]):
-            yield from retyped(blob.path, old, data)
+        old = self.tree.read([*before.get(blob.path, ())])
+        return retyped(blob.path, b"\n".join(old), data)
 
     def _appended(
         self, blob: Blob, data: bytes, claim: Claim, before: "_Before"
@@ -208,6 +212,12 @@ class Judge:
 
 _Before = Mapping[str, Sequence[Blob]]
 """What was there: by path the old content, by name what is gone."""
+
+
+def _by(claim: Claim, one: Finding) -> Finding:
+    """Return a finding as `_faults` makes it of what the file alone shows."""
+    fix = claim.fix(one.code, one.path)
+    return one._replace(message=f"{one.message} ({claim})", fix=fix)
 
 
 def _marked(claim: Claim, data: bytes) -> int:

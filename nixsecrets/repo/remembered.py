@@ -13,7 +13,8 @@ changed format of a kind gets a new kind.
     {"kind":"returned","map":"nixsecrets.toml","name":"brunnen","key":"ssh-ed25519 …",
      "date":"2026-12-01","commit":"…"}
 
-What the history shows (`scanned`, `seen`) is kept so that it is not read again.
+What the history shows (`scanned`, `seen`), and which files were opened (`fitting`), is
+kept so that it is not looked at again.
 """
 
 import json
@@ -79,13 +80,21 @@ class Seen:
     entries: str
 
 
-Fact = Approved | Removed | Returned | Scanned | Seen
+@dataclass(frozen=True, slots=True)
+class Fitting:
+    """Sops files whose values' types were found to fit: SHA-256s, shortened, spaced."""
+
+    files: str
+
+
+Fact = Approved | Removed | Returned | Scanned | Seen | Fitting
 _KINDS: dict[str, type[Fact]] = {
     "approved": Approved,
     "removed": Removed,
     "returned": Returned,
     "scanned": Scanned,
     "seen": Seen,
+    "fitting": Fitting,
 }
 
 
@@ -102,6 +111,7 @@ class Remembered:
     returned: tuple[Returned, ...] = ()
     scanned: tuple[Scanned, ...] = ()
     seen: tuple[Seen, ...] = ()
+    fitting: tuple[Fitting, ...] = ()
     others: tuple[str, ...] = ()
     damage: str | None = None
     newer: bool = False
@@ -139,6 +149,9 @@ def parse(text: bytes, map_path: str) -> Remembered:
             fact for fact in facts if isinstance(fact, Scanned) and not damage
         ),
         seen=tuple(fact for fact in facts if isinstance(fact, Seen) and not damage),
+        fitting=tuple(
+            fact for fact in facts if isinstance(fact, Fitting) and not damage
+        ),
         others=tuple(others),
         damage=damage,
     )
@@ -153,6 +166,7 @@ def render(found: Remembered, map_path: str) -> bytes:
         ("returned", found.returned),
         ("scanned", found.scanned),
         ("seen", found.seen),
+        ("fitting", found.fitting),
     )
     for kind, facts in kept:
         for fact in facts:

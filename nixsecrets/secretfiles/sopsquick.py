@@ -21,6 +21,7 @@ from nixsecrets.secretfiles.sopsoptions import (
     canonical_options,
     unusable,
 )
+from nixsecrets.secretfiles.sopstoken import any_typed
 
 _B64 = r"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?+"
 _IV_AND_TAG = r"iv:[A-Za-z0-9+/]{43}=,tag:[A-Za-z0-9+/]{22}=="
@@ -116,7 +117,8 @@ class Shown(NamedTuple):
     """What a file shows of its readers: of each entry its label, its stanza's head.
 
     A head is a stanza's type and, for ssh keys, the tag of the key.  `whole` says that
-    all values are encrypted, and all comments; False says nothing.
+    all values are encrypted, and all comments; False says nothing.  `typed` is of
+    `any_typed`.
     """
 
     labels: tuple[bytes, ...]
@@ -124,6 +126,7 @@ class Shown(NamedTuple):
     options: Options
     whole: bool
     left_open: LeftOpen = LeftOpen()
+    typed: bool = False
 
 
 Look = tuple[Shown, tuple[bytes, ...]]
@@ -210,6 +213,7 @@ def look(path: str, data: bytes) -> Look | None:
         options=found.options,
         whole=whole,
         left_open=open_there,
+        typed=any_typed(text),
     )
     tags = [stanza[2] for stanza in stanzas]
     return one_for_all(shown), (*tags, mac_print(found.mac))

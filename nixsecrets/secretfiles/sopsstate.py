@@ -21,6 +21,7 @@ from nixsecrets.secretfiles.agestate import describe, fits, shown
 from nixsecrets.secretfiles.sniff import no_sops
 from nixsecrets.secretfiles.sopsblock import refuse
 from nixsecrets.secretfiles.sopsoptions import LeftOpen, unusable
+from nixsecrets.secretfiles.sopstoken import any_typed
 from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret, Stated, Unknown
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def told(path: str, sha256: str, looked: sopsquick.Look) -> Actual | None:
         options=show.options,
         plainly_whole=show.whole,
         left_open=show.left_open,
+        typed=show.typed,
     )
 
 
@@ -111,6 +113,7 @@ def read_closely(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | 
         refusal=_refusal(file),
         plainly_whole=whole and isinstance(state, Stated),
         left_open=LeftOpen() if whole else left_open(file.format, data, file.options),
+        typed=any_typed(file.text),
     )
 
 

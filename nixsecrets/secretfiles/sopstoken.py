@@ -15,6 +15,11 @@ _PARTS = re.compile(
     r"ENC\[AES256_GCM,data:([A-Za-z0-9+/=]++),iv:([A-Za-z0-9+/=]++),"
     r"tag:([A-Za-z0-9+/=]++),type:(str|int|float|bool|bytes|time|comment)\]"
 )
+TYPED = re.compile(
+    r"ENC\[AES256_GCM,(data:[^\],]*,iv:[^\],]*,tag:[^\],]*),type:(\w+)\]"
+)
+_NO_TEXT = re.compile(rb",type:(?!str\])")
+_TYPED = re.compile(r",type:(?:int|float|bool|time)\]")
 _IV_SIZE = 32
 _TAG_SIZE = 16
 
@@ -30,6 +35,27 @@ class Opened(NamedTuple):
     def __repr__(self) -> str:
         """Show its type, never what is in it."""
         return f"Opened({self.type})"
+
+
+def any_typed(text: str) -> bool:
+    """Tell whether a text has a value of a type that not every content fits."""
+    return _TYPED.search(text) is not None
+
+
+def types(data: bytes) -> dict[str, str]:
+    """Return the type of each ciphertext in a file, the first one where it has two."""
+    return dict(reversed(TYPED.findall(data.decode("utf-8", "surrogateescape"))))
+
+
+def any_retyped(old: bytes, new: bytes) -> bool:
+    """Tell whether `new` has a ciphertext of `old` under another type.
+
+    As fast as that can be told: most files have no type but that of text.
+    """
+    if not (_NO_TEXT.search(old) or _NO_TEXT.search(new)):
+        return False
+    before = types(old)
+    return any(before.get(token, kind) != kind for token, kind in types(new).items())
 
 
 def about(path: Sequence[str]) -> bytes:

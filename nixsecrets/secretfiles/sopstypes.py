@@ -10,16 +10,13 @@ each type is spelled before it is encrypted).
 import math
 import re
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.secretfiles import sopstoken
 from nixsecrets.secretfiles.sopsmeta import SopsFile, SopsFormat
 from nixsecrets.secretfiles.sopsvalues import Leaf, leaves
 
-_TOKEN = re.compile(
-    r"ENC\[AES256_GCM,(data:[^\],]*,iv:[^\],]*,tag:[^\],]*),type:(\w+)\]"
-)
-_TYPED = re.compile(r",type:(?:int|bool|float|time)\]")  # text fits any other type
 _DATA = re.compile(r"data:([A-Za-z0-9+/]*={0,2}),")
 _INT = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 _TIME = re.compile(rb"\d{4}-\d\d-\d\dT\S+")
@@ -27,7 +24,26 @@ _TIME = re.compile(rb"\d{4}-\d\d-\d\dT\S+")
 _LENGTHS = {"bool": range(4, 6), "int": range(1, 21)}
 
 
-def misfits(file: SopsFile, key: bytes) -> Iterator[Leaf]:
+class Retyped(NamedTuple):
+    """A value whose type is not the one that it was encrypted with, and that one.
+
+    `seen` says that an earlier version has it with the type `was`; otherwise that is
+    what its content is.
+    """
+
+    leaf: Leaf
+    was: str
+    seen: bool
+
+    @property
+    def message(self) -> str:
+        """Which value it is, and both types; nothing of its content."""
+        how = "and was" if self.seen else "but its content is"
+        before = " before" if self.seen else ""
+        return f"{_marked(self.leaf)}, {how} of type {self.was}{before}"
+
+
+def misfits(file: SopsFile, key: bytes) -> Iterator[Retyped]:
     """Yield the values whose type is not one that their content can have.
 
     `key` is the file's data key; what it does not open is not judged.
@@ -36,14 +52,14 @@ def misfits(file: SopsFile, key: bytes) -> Iterator[Leaf]:
         SecretFileError: the values of the file cannot be read.
 
     """
-    if not _TYPED.search(file.text):
+    if not sopstoken.any_typed(file.text):
         return
     for leaf in leaves(file.format, file.text.encode("utf-8", "surrogateescape")):
         kind = _kind(leaf)
         if kind in _SPELLED:
             found = sopstoken.opened(str(leaf.value), leaf.path, key)
             if found is not None and not _SPELLED[kind](found.plaintext):
-                yield leaf
+                yield Retyped(leaf, _content(found.plaintext), seen=False)
 
 
 def require_fitting(file: SopsFile, key: bytes) -> None:
@@ -53,8 +69,8 @@ def require_fitting(file: SopsFile, key: bytes) -> None:
         SecretFileError: a value has a type that its content does not have.
 
     """
-    for leaf in misfits(file, key):
-        raise SecretFileError(f"{describe(leaf)}; sops refuses the file", HINT)
+    for one in misfits(file, key):
+        raise SecretFileError(f"{one.message}; sops refuses the file", HINT)
 
 
 def odd_length(leaf: Leaf) -> bool:
@@ -66,35 +82,51 @@ def odd_length(leaf: Leaf) -> bool:
     return len(data[1]) // 4 * 3 - data[1].count("=") not in lengths
 
 
-def retyped(kind: SopsFormat, old: bytes, new: bytes) -> Iterator[Leaf]:
+def retyped(kind: SopsFormat, old: bytes, new: bytes) -> Iterator[Retyped]:
     """Yield the values of `new` that `old` has under another type, else the same.
 
-    Nobody who encrypts a value keeps its ciphertext: somebody edited the type.
+    `old` may be several versions, the oldest first, whose word counts.  Nobody who
+    encrypts a value keeps its ciphertext: somebody edited the type.
 
     Raises:
         SecretFileError: the values of `new` cannot be read.
 
     """
-    before = dict(_TOKEN.findall(old.decode("utf-8", "surrogateescape")))
+    before = sopstoken.types(old)
     for leaf in leaves(kind, new):
-        token = _TOKEN.fullmatch(leaf.value) if isinstance(leaf.value, str) else None
-        if token and before.get(token[1], token[2]) != token[2]:
-            yield leaf
+        token = _token(leaf)
+        if token and (was := before.get(token[1], token[2])) != token[2]:
+            yield Retyped(leaf, was, seen=True)
 
 
 HINT = "restore the version before it: git log -p -- FILE"
 
 
 def describe(leaf: Leaf) -> str:
-    """Say which value it is, and what is wrong; nothing of its content."""
+    """Say what is wrong with a value, where its right type is not known."""
+    return f"{_marked(leaf)}, which it was not encrypted as"
+
+
+def _marked(leaf: Leaf) -> str:
     keys = ".".join(leaf.path)
     shown = keys if keys.isprintable() and 0 < len(keys) <= 80 else "a value"
-    return f"{shown} is marked as {_kind(leaf)}, which it was not encrypted as"
+    return f"{shown} is marked as {_kind(leaf)}"
 
 
 def _kind(leaf: Leaf) -> str:
-    token = _TOKEN.fullmatch(leaf.value) if isinstance(leaf.value, str) else None
+    token = _token(leaf)
     return token[2] if token else ""
+
+
+def _token(leaf: Leaf) -> "re.Match[str] | None":
+    return (
+        sopstoken.TYPED.fullmatch(leaf.value) if isinstance(leaf.value, str) else None
+    )
+
+
+def _content(plaintext: bytes) -> str:
+    """Return the type that a content is of; text is of any."""
+    return next((kind for kind, fits in _SPELLED.items() if fits(plaintext)), "str")
 
 
 def _float(plaintext: bytes) -> bool:

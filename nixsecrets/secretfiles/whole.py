@@ -8,11 +8,11 @@ somebody with the public keys can write a whole one.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from nixsecrets.errors import SecretFileError, TooLargeError
 from nixsecrets.findings import Code, Finding, foreign_reader
-from nixsecrets.secretfiles import agefile, ageshape, sopsmeta, sopstypes
+from nixsecrets.secretfiles import agefile, ageshape, sopsmeta, sopstoken, sopstypes
 from nixsecrets.secretfiles.selection import (
     Selector,
     is_encrypted,
@@ -34,6 +34,7 @@ from nixsecrets.secretfiles.sopsmeta import (
 from nixsecrets.secretfiles.sopsoptions import DEFAULT_OPTION, selection_of, unusable
 from nixsecrets.secretfiles.sopsrepeats import repeated
 from nixsecrets.secretfiles.sopsstate import read_enc
+from nixsecrets.secretfiles.sopstypes import Retyped
 from nixsecrets.secretfiles.sopsvalues import Leaf, leaves
 from nixsecrets.splice import conflict_line
 
@@ -137,15 +138,30 @@ def strangers(path: str, data: bytes) -> Iterator[Finding]:
         yield Finding(path, Code.FOREIGN_READER, foreign_reader(key))
 
 
-def retyped(path: str, old: bytes, new: bytes) -> Iterator[Finding]:
-    """Yield the values of a sops file that got another type, and no new ciphertext."""
-    if old == new or agefile.looks_like_age(new):
-        return
+def retyped(path: str, old: bytes, new: bytes) -> dict[Finding, Finding]:
+    """Return the values of a sops file that got another type, and no new ciphertext.
+
+    By the less telling findings of `faults`.  `old` may be several versions, the oldest
+    first.
+    """
+    if agefile.looks_like_age(new) or not sopstoken.any_retyped(old, new):
+        return {}
     try:
-        for leaf in sopstypes.retyped(sopsmeta.parse(path, new).format, old, new):
-            yield Finding(path, Code.SOPS_REFUSES, sopstypes.describe(leaf), leaf.line)
+        kind = sopsmeta.parse(path, new).format
+        return named(path, sopstypes.retyped(kind, old, new))
     except SecretFileError:
-        return  # a fault
+        return {}  # a fault
+
+
+def named(path: str, found: Iterable[Retyped]) -> dict[Finding, Finding]:
+    """Return findings for changed types, by the less telling ones of `faults`."""
+    code = Code.SOPS_REFUSES
+    return {
+        Finding(path, code, sopstypes.describe(one.leaf), one.leaf.line): Finding(
+            path, code, one.message, one.leaf.line
+        )
+        for one in found
+    }
 
 
 # --- sops ---------------------------------------------------------------------------

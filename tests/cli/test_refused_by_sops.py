@@ -60,8 +60,8 @@ def no_version(fleet: Fleet) -> str:
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (another_type, "number is marked as bool, which it was not encrypted as"),
-        (no_number, "text is marked as int, which it was not encrypted as"),
+        (another_type, "number is marked as bool, but its content is of type int"),
+        (no_number, "text is marked as int, but its content is of type str"),
         (no_version, "refuses the file for the version in its metadata"),
     ],
 )

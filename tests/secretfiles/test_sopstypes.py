@@ -29,7 +29,7 @@ def version(request: pytest.FixtureRequest) -> str:
 def misfits(data: bytes) -> list[str]:
     file = sopsmeta.parse("s.yaml", data)
     key = sopskey.data_key(file, [ALICE.identity])
-    return [leaf.path[0] for leaf in sopstypes.misfits(file, key)]
+    return [one.leaf.path[0] for one in sopstypes.misfits(file, key)]
 
 
 def test_what_sops_encrypts_fits(version: str, tmp_path: Path) -> None:
@@ -62,5 +62,5 @@ def test_a_type_that_sops_refuses_is_one_that_does_not_fit(
         if to != "bytes":  # which sops takes from nobody but itself
             assert bool(misfits(other)) == refused, (name, to)
         kind = sopsmeta.SopsFormat.YAML
-        found = [leaf.line for leaf in sopstypes.retyped(kind, data, other)]
+        found = [one.leaf.line for one in sopstypes.retyped(kind, data, other)]
         assert found == [at + 1]
