@@ -74,16 +74,17 @@ def read_by_sops(
             env = sopsrun.base_environment(program.env, str(room)) | _VAULT
             env |= {"TMPDIR": str(room), "SOPS_AGE_KEY": identity}
             command = [str(program.path), *args, str(folder)]
-            with _running(command, env, room) as output:
+            size = sum(len(data) for _, data in files)
+            with _running(command, env, room, size) as output:
                 return set(_handed_over(vault, output))
     return set()
 
 
 @contextmanager
 def _running(
-    command: Sequence[str], env: Mapping[str, str], cwd: Path
+    command: Sequence[str], env: Mapping[str, str], cwd: Path, size: int
 ) -> Iterator[IO[bytes]]:
-    """Run a command beside us; what it prints ends when it does."""
+    """Run a command on `size` bytes beside us; what it prints ends when it does."""
     try:
         running = subprocess.Popen(
             command,
@@ -97,6 +98,7 @@ def _running(
     except OSError as error:
         raise sopsrun.does_not_start(Path(command[0]), error) from error
     with running:
+        sopsrun.bound(running.pid, size)
         assert running.stdout is not None  # noqa: S101 - it is a pipe
         try:
             yield running.stdout

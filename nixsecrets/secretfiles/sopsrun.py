@@ -5,9 +5,11 @@ sops, nor a person's identity or home.  What it prints on stderr can hold
 file content, so only its exit code and a line number leave here.
 """
 
+import contextlib
 import importlib.util
 import os
 import re
+import resource
 import shlex
 import shutil
 import subprocess
@@ -31,6 +33,9 @@ _SOPS_2243 = (
     f"{_BY_HAND}; "
     "or this is sops 3.13.2, which cannot read comments in lists: use another version"
 )
+# A run on a small file takes 30 MB.
+_MEMORY = 1 << 30
+_MEMORY_FOR_A_BYTE = 64
 _LINE = re.compile(rb"\bline (\d+)\b")
 
 
@@ -110,21 +115,46 @@ def run(
 ) -> "subprocess.CompletedProcess[bytes]":
     """Run the program at `path` and return what it did.
 
+    Its memory is bounded by the size of `stdin` and of what lies in `cwd`.
+
     Raises:
         ProgramError: it does not start.
 
     """
+    pipe = subprocess.PIPE
+    command = [str(path), *args]
     try:
-        return subprocess.run(
-            [str(path), *args],
-            input=stdin,
-            env=dict(env),
-            cwd=cwd,
-            capture_output=True,
-            check=False,
+        child = subprocess.Popen(
+            command, env=dict(env), cwd=cwd, stdin=pipe, stdout=pipe, stderr=pipe
         )
     except OSError as error:
         raise does_not_start(path, error) from error
+    with child:
+        bound(child.pid, len(stdin) + _size(cwd))
+        try:
+            stdout, stderr = child.communicate(stdin)
+        except BaseException:
+            child.kill()
+            raise
+    return subprocess.CompletedProcess(command, child.returncode, stdout, stderr)
+
+
+def bound(pid: int, size: int) -> None:
+    """Let sops take no more memory than files of `size` bytes can need.
+
+    It writes YAML anchors out: a kilobyte of them can take all memory there is.  Where
+    the system cannot set a limit for another process (macOS), there is none.
+    """
+    if hasattr(resource, "prlimit"):
+        most = _MEMORY + _MEMORY_FOR_A_BYTE * size
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            resource.prlimit(pid, resource.RLIMIT_DATA, (most, most))
+
+
+def _size(folder: Path | None) -> int:
+    if folder is None:
+        return 0
+    return sum(one.stat().st_size for one in folder.iterdir() if one.is_file())
 
 
 def does_not_start(path: Path, error: OSError) -> ProgramError:
