@@ -6,6 +6,7 @@ has changed; after it, a run that is cut short is completed by the next command.
 
 import contextlib
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from nixsecrets.errors import (
     ProgramError,
     SecretFileError,
     printable,
+    shell_word,
 )
 from nixsecrets.generated import lock_text
 from nixsecrets.keys.forms import Backend
@@ -103,12 +105,19 @@ def _advice(failed: Sequence[Failure], world: World, *, others: bool) -> str:
             who = names or "nobody we can tell"
             hints[f"{printable(failure.step.path)} can be opened by {who}"] = None
         elif failure.error.hint:
-            hints[failure.error.hint] = None
+            hints[_named(failure.error.hint, failure, failed)] = None
     if any(isinstance(failure.error, IdentityError) for failure in failed):
         hints["--identity FILE adds a key"] = None
     if others:
         hints["--keep-going does the rest"] = None
     return "\n".join(hints)
+
+
+def _named(hint: str, failure: Failure, failed: Sequence[Failure]) -> str:
+    """Return a hint to paste: FILE stays only where it stands for several files."""
+    if len(failed) > 1:
+        return hint
+    return re.sub(r"\bFILE\b", lambda _: shell_word(failure.step.path), hint)
 
 
 def apply(

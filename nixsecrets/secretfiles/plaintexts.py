@@ -18,6 +18,9 @@ from nixsecrets.secretfiles.sopsblock import Node
 from nixsecrets.secretfiles.sopsvalues import Place, composed_roots
 
 _TAG = re.compile(r"(?:&\S+[ \t\r\n]+)?(!\S*)")
+DATE = re.compile(r"\d{4}-\d\d?-\d\d?(?:[Tt \t]|$)")
+NUMBER = re.compile(r"[-+]?\.?\d[\d_.eE+-]*|[-+]?0[xXoObB][\da-fA-F_]+")
+CONSTANTS = frozenset(("true", "false", ".inf", "-.inf", "+.inf", ".nan", "null", "~"))
 _QUOTES = "\"'|>"
 _INI_SPLIT = re.compile(r"[=:]")
 _LONG_QUOTES = ('"""', "`")
@@ -54,6 +57,13 @@ class Plaintext(NamedTuple):
 
 class RepeatedError(SecretFileError):
     """A JSON text has the same key twice."""
+
+
+def bare_is_text(word: str) -> bool:
+    """Tell whether sops reads an unquoted YAML word as text: no number, date, null."""
+    word = word.lower()
+    found = NUMBER.fullmatch(word) or DATE.match(word) or word in CONSTANTS
+    return not found
 
 
 def read(kind: SopsFormat, data: bytes) -> Plaintext:

@@ -20,12 +20,10 @@ from nixsecrets.secretfiles.sopscomments import comments
 from nixsecrets.secretfiles.sopsvalues import Place
 
 _SHOWN = 10
-_DATE = re.compile(r"\d{4}-\d\d?-\d\d?(?:[Tt \t]|$)")
 _WORDS = frozenset(("yes", "no", "on", "off"))
-_CONSTANTS = frozenset(("true", "false", ".inf", "-.inf", "+.inf", ".nan", "null", "~"))
 _BASES = {"x": "hexadecimal", "o": "octal", "b": "binary"}
-_NUMBER = re.compile(r"[-+]?\.?\d[\d_.eE+-]*|[-+]?0[xXoObB][\da-fA-F_]+")
 _MARK = re.compile(r"[#;]")
+_SEPARATORS = re.compile("[\u2028\u2029]")
 _WHOLE = (
     "give the file a name that sops stores as it is, for example one that ends in .conf"
 )
@@ -164,6 +162,10 @@ def _compared(kind: SopsFormat, one: Written, there: Written | None) -> Change |
 def _yaml_value(one: Written, there: Written | None) -> Change | None:
     name = _quoted_name(one.place)
     quote = f'write it in double quotes: {name}: "…"'
+    if "\x85" in one.text:  # a line break for sops, in quotes too
+        quote = f'write U+0085 as \\N, in double quotes: {name}: "…\\N…"'
+    if _SEPARATORS.search(one.text):
+        quote = "leave U+2028 and U+2029 out; nixsecrets set --key stores them"
     if one.style is Style.TAGGED:
         return _change(
             one,
@@ -191,19 +193,18 @@ def _quoted_name(place: Place) -> str:
 
 def _resolved(there: Written) -> bool:
     """Tell whether a bare word that sops prints is none of text."""
-    text = there.text.lower()
-    number = _NUMBER.fullmatch(text) or _DATE.match(text) or text in _CONSTANTS
-    return there.style is Style.NULL or (there.style is Style.BARE and bool(number))
+    bare = there.style is Style.BARE and not plaintexts.bare_is_text(there.text)
+    return there.style is Style.NULL or bare
 
 
 def _kind_of_change(text: str, there: Written) -> str | None:
     """Say what a bare word is read as, None where it is only spelled differently."""
     word = text.lower()
-    if word in _CONSTANTS and there.text.lower() == word:
+    if word in plaintexts.CONSTANTS and there.text.lower() == word:
         return None
-    if _DATE.match(text):
+    if plaintexts.DATE.match(text):
         return "is read as a date, and written as a time"
-    if not _NUMBER.fullmatch(text) or there.style is not Style.BARE:
+    if not plaintexts.NUMBER.fullmatch(text) or there.style is not Style.BARE:
         return "is read as another value"
     unsigned = word.lstrip("+-")
     if unsigned[:1] == "0" and unsigned[1:2] in _BASES:

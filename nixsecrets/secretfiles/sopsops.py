@@ -22,7 +22,9 @@ from nixsecrets.secretfiles import (
     sopsgrant,
     sopsinplace,
     sopsmeta,
+    sopsrun,
     sopstypes,
+    textfaults,
 )
 from nixsecrets.secretfiles.program import Layout, SopsProgram
 from nixsecrets.secretfiles.sopsgrant import SopsSealed
@@ -128,16 +130,20 @@ def replace_content(
     key = data_key(file, identities)
     staged, throw_away = sopsgrant.with_throw_away(file, key)
     identity, layout = throw_away.secret_text(), layout_of(file)
+    textfaults.require_no_mark(file.format, plaintext)
     sopscontent.require_no_metadata(file.format, plaintext)
     roundtrip.require_single_keys(file.format, plaintext)
-    edited = sops.edit(
-        staged,
-        plaintext,
-        kind=file.format,
-        identity=identity,
-        layout=layout,
-        workdir=workdir,
-    )
+    try:
+        edited = sops.edit(
+            staged,
+            plaintext,
+            kind=file.format,
+            identity=identity,
+            layout=layout,
+            workdir=workdir,
+        )
+    except sopsrun.RefusedTextError as error:
+        raise textfaults.explained(file.format, plaintext, error) from error
     entries: list[tuple[str, str]] = list(file.entries)
     foreign = tuple(block.foreign for block in file.blocks)
     same = recipients is None or same_readers(file, recipients)
@@ -176,17 +182,21 @@ def _create(
     sops: SopsProgram,
     workdir: Path,
 ) -> SopsSealed:
+    textfaults.require_no_mark(kind, plaintext)
     sopscontent.require_no_metadata(kind, plaintext)
     roundtrip.require_single_keys(kind, plaintext)
     throw_away = X25519Identity.generate("throw-away identity")
-    encrypted = sops.encrypt(
-        plaintext,
-        kind=kind,
-        recipient=throw_away.recipients[0].text,
-        options=options,
-        layout=layout,
-        workdir=workdir,
-    )
+    try:
+        encrypted = sops.encrypt(
+            plaintext,
+            kind=kind,
+            recipient=throw_away.recipients[0].text,
+            options=options,
+            layout=layout,
+            workdir=workdir,
+        )
+    except sopsrun.RefusedTextError as error:
+        raise textfaults.explained(kind, plaintext, error) from error
     sopscontent.require_encrypted(kind, encrypted, options)
     kept = sops.decrypt(
         encrypted,

@@ -27,6 +27,7 @@ _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
 _SHORT_LIVED = {"GOGC": "400", "GOMAXPROCS": "1"}
 UNCHANGED = 200  # getsops/sops cmd/sops/codes/codes.go
 _NO_EDITOR = 201
+_NOT_ENCRYPTED = 23  # by `edit`: a value of a type that sops does not store
 _MAC_CODES = (24, 25, 51, 52)
 _BY_HAND = "it was changed without sops, or merged by hand: nixsecrets explain NS019"
 _SOPS_2243 = (
@@ -37,6 +38,10 @@ _SOPS_2243 = (
 _MEMORY = 1 << 30
 _MEMORY_FOR_A_BYTE = 64
 _LINE = re.compile(rb"\bline (\d+)\b")
+
+
+class RefusedTextError(SecretFileError):
+    """sops cannot read or encrypt a text as what it should be."""
 
 
 def find(env: Mapping[str, str]) -> Path:
@@ -185,8 +190,9 @@ def fail(
             "install sops 3.11 or later, or use `nixsecrets edit`",
         )
     unreadable = code == _NO_EDITOR and b"oad tree" in stderr
+    unreadable = unreadable or (command == "edit" and code == _NOT_ENCRYPTED)
     if command == "encrypt" or unreadable or b"not valid for encryption" in stderr:
-        raise SecretFileError(
+        raise RefusedTextError(
             f"sops cannot take the content as {kind}{where}",
             f"check that it is valid {kind} with keys and values at its top",
             line=line,

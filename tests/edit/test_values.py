@@ -534,3 +534,17 @@ def test_nothing_is_left_in_memory(fleet: Fleet) -> None:
     fleet.ok("generate", "secrets/g.age")
     run_bytes(fleet, "cat", APP, "--key", "app")
     assert left_in(Path(memory)) == []
+
+
+def test_the_hint_for_one_file_names_it_fit_for_a_shell(fleet: Fleet) -> None:
+    path = "secrets/my $app.json"
+    rule = '\n[[secrets]]\npath = "secrets/*.json"\nreaders = []\n'
+    fleet.write("nixsecrets.toml", fleet.read("nixsecrets.toml").decode() + rule)
+    put(fleet, path, value=b'{"a": "x"}')
+    fleet.write(
+        path, re.sub(rb'"version": "[^"]*"', b'"version": "z"', fleet.read(path))
+    )
+    done = run_bytes(fleet, "set", path, "--key", "a", stdin=b"y")
+    assert done.returncode == 1
+    assert b"FILE" not in done.stderr
+    assert b"git log -p -- 'secrets/my $app.json'\n" in done.stderr
