@@ -47,10 +47,10 @@ def explained(
 ) -> SecretFileError:
     """Return the error for a text that sops refused, with the place of the mistake.
 
-    Where that is not found, `refused` as it is.
+    Where that is not found, or sops said as much, `refused` as it is.
     """
     fault = _fault(kind, plaintext)
-    if fault is None:
+    if fault is None or (refused.line and not fault.what):
         return refused
     where = f" (line {fault.line})" if fault.line else ""
     what = f": {fault.what}" if fault.what else ""
