@@ -234,18 +234,20 @@ CATALOGUE: Mapping[Code, Kind] = {
         " waits for a decision; or its conflict markers were left in the file. Neither"
         " side is lost until you run `git add FILE` or finish the merge. Taking one"
         " side's file (`git checkout`, `git restore`) throws the other side's value"
-        " away, and nothing would show it.\n\nA secret: `nixsecrets edit FILE` opens"
-        " both sides, decrypted, as one text with markers where they differ; what you"
-        " save is encrypted to the readers that the map specifies. Then `git add FILE`."
-        " `nixsecrets cat --side ours FILE` and `--side theirs` print each side;"
-        " `nixsecrets set FILE` stores a whole new value. If one side deleted the file,"
-        " keep it with `git add FILE` or delete it with `git rm FILE`. If the markers"
-        " were added already, `git update-index --unresolve FILE` brings the conflict"
-        " back; if they were committed, `git show` the file in the commit's parents."
+        " away, and nothing would show it.\n\n"
+        "A secret: `nixsecrets edit FILE --git-add` opens both sides, decrypted, as one"
+        " text with markers where they differ; what you save is encrypted to the"
+        " readers that the map specifies, and staged with `nixsecrets.lock`, which"
+        " records them. `nixsecrets cat --side ours FILE` and `--side theirs` print"
+        " each side; `nixsecrets set FILE --git-add` stores a new value. If one side"
+        " deleted the file, keep it with `git add FILE` or delete it with `git rm"
+        " FILE`. If the markers were added already, `git update-index --unresolve"
+        " FILE` brings the conflict back; if they were committed, `git show` the file"
+        " in the commit's parents."
         "\n\nThe map, and `.sops.yaml` where others' rules are in it: edit it, keep"
         " what both sides added, delete the markers. What nixsecrets writes there, and"
         " `secrets.nix` and the lock, follow from the map: once it is merged,"
-        " `nixsecrets sync`, then `git add FILE`.",
+        " `nixsecrets sync --git-add`, then `git add FILE`.",
     ),
     Code.WRONG_MAC: Kind(
         "wrong-mac",
@@ -748,7 +750,7 @@ _FIXES: Mapping[Code, str] = {
     Code.PLAINTEXT: "{nixsecrets} set {file} --from-file {file} --git-add",
     Code.DAMAGED: "{git} checkout HEAD -- {file}",
     Code.OPEN_VALUE: "{git} checkout HEAD -- {file} && {nixsecrets} edit {file}",
-    Code.UNMERGED: "{nixsecrets} edit {file} && {git} add {file}",
+    Code.UNMERGED: "{nixsecrets} edit {file} --git-add",
     Code.WEAK_OPTIONS: "{nixsecrets} rekey {file}",
     Code.LEFTOVER: "{git} rm --cached {file}",
     Code.NOT_A_FILE: "{git} rm --cached {file}",
@@ -796,7 +798,7 @@ def unmerged_fix(
     """
     template = _FIXES[Code.UNMERGED]
     if generated:
-        template = "{nixsecrets} sync && {git} add {file}"
+        template = "{nixsecrets} sync --git-add && {git} add {file}"
     elif added:
         template = "{git} update-index --unresolve {file} && " + template
     return _command(template, path, folder)

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import assert_never
 
 from nixsecrets import limits, splice, survey
-from nixsecrets.errors import SecretFileError
+from nixsecrets.errors import SecretFileError, shell_word
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.policy.load import decode, load
@@ -376,13 +376,13 @@ def require_actual(world: World, path: str) -> Actual:
     Raises:
         SecretFileError: there is no such file, or it is no whole secret.
     """
-    found = find_file(world, path)
+    found, word = find_file(world, path), shell_word(path)
     match found:
         case Damaged() if path in world.conflicts:
             raise SecretFileError(
                 f"{path}: {found.reason}",
-                "nixsecrets edit FILE opens both sides as one text; nixsecrets cat"
-                " --side ours FILE and --side theirs print each",
+                f"nixsecrets edit {word} opens both sides as one text; nixsecrets cat"
+                f" --side ours {word} and --side theirs print each",
             )
         case Actual():
             return found
@@ -391,6 +391,10 @@ def require_actual(world: World, path: str) -> Actual:
                 f"{path}: {found.reason}", "nixsecrets check says how to restore it"
             )
         case NotSecret():
-            raise SecretFileError(f"{path}: is not encrypted")
+            never = world.policy.never_secret(path)
+            way = f"encrypt what is in it: nixsecrets set {word} --from-file {word}"
+            raise SecretFileError(
+                f"{path} is not encrypted", "it cannot be a secret" if never else way
+            )
         case None:
-            raise SecretFileError(f"{path}: no such secret", "nixsecrets status")
+            raise SecretFileError(f"{path}: no such secret", "nixsecrets ls lists them")

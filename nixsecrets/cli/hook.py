@@ -183,7 +183,8 @@ def _judged(
             judge = Judge(snapshot, scan, macs.opening, merging=merge)
             for finding in judge.findings(changes.changed, changes.deleted):
                 found.setdefault(finding, (changes.commit or "")[:12])
-            if not (changes.commit or judge.maps.any) and (git.top / MAP_NAME).exists():
+            staged = changes.commit is None and snapshot.lookup([MAP_NAME])
+            if staged == {} and (git.top / MAP_NAME).exists():
                 ui.warn(
                     f"{MAP_NAME} is not in git, so its rules do not count",
                     f"git add {MAP_NAME}",

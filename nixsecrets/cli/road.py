@@ -224,7 +224,8 @@ def agree(
     if losses and not options.allow_revoke:
         for line in show.loss_lines(losses):
             ui.say(line)
-        ui.confirm("take this access away?", hint="agree with --allow-revoke")
+        both = "" if agreed or options.yes else " --yes"
+        ui.confirm("take this access away?", hint=f"agree with --allow-revoke{both}")
     _ask_foreign_files(plan, world, options)
     foreign = winner_changes(world, plan)
     if foreign and not options.yes:
@@ -345,7 +346,7 @@ def _left_out(failure: "Failure") -> None:
 def git_add(
     session: Session, steps: Collection[Step], *, stage: bool, below: str = ""
 ) -> None:
-    """Stage the written files, or print the line that stages the new ones.
+    """Stage the written files, or print the line that stages those git would leave out.
 
     Flakes do not see files that git does not track; a change of a tracked file they do.
     `below` is the map's folder as seen from where the person is.
@@ -359,7 +360,9 @@ def git_add(
         known = gone & git.tracked(session.repo.root) if gone else set()
         git.add(session.repo.root, [*written, *sorted(known)])
         return
-    fresh = [s for s in steps if s.before is None or s.origin is not None]
+    # of a merge that git waits for, the lock goes with the file: it records its readers
+    merged = any(s.action is Action.CREATE and s.before is not None for s in steps)
+    fresh = [s for s in steps if merged or s.before is None or s.origin is not None]
     new = [s.path for s in fresh if s.path in written]
     if new:
         paths = (posixpath.join(below, path) for path in new)

@@ -91,6 +91,12 @@ def target(world: World, name: str, *, in_place: bool = False) -> Target:
         NixsecretsError: it is no secret and no place for one.
     """
     found = find_file(world, name)
+    if world.policy.never_secret(name) and not isinstance(found, Actual):
+        raise NixsecretsError(
+            f"{show.path_text(name)} cannot be a secret: of that name are the map, "
+            "generated files, Nix code, documentation and public keys",
+            "choose another name, or name the file in a rule without wildcards",
+        )
     plain = found if isinstance(found, NotSecret) else None
     if plain is not None and not in_place:
         text = argument(name)
@@ -101,12 +107,6 @@ def target(world: World, name: str, *, in_place: bool = False) -> Target:
     if isinstance(found, Damaged) and name in world.conflicts:
         # written anew, to the readers of its rule: both sides' may differ
         plain = NotSecret(name, found.sha256)
-    if world.policy.never_secret(name):
-        raise NixsecretsError(
-            f"{show.path_text(name)} cannot be a secret: of that name are the map, "
-            "generated files, Nix code, documentation and public keys",
-            "choose another name, or name the file in a rule without wildcards",
-        )
     new = found is None or plain is not None
     return Target(name, None if new else require_actual(world, name), plain=plain)
 

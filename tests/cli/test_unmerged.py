@@ -80,7 +80,7 @@ def test_check_names_both_sides_and_what_it_advises_keeps_both_values(
     ours, theirs = way(forked)
     done = forked.run("check")
     message = f"git could not merge it: {ours} and {theirs} both changed it"
-    fixes = [f"nixsecrets edit {path} && git add {path}" for path in (FILE, AGE)]
+    fixes = [f"nixsecrets edit {path} --git-add" for path in (FILE, AGE)]
     assert f"NS018  {FILE}: {message}\n    {fixes[0]}\n" in done.stdout
     assert f"NS018  {AGE}: {message}\n    {fixes[1]}\n" in done.stdout
     assert "NS002" not in done.stdout
@@ -97,6 +97,27 @@ def test_check_names_both_sides_and_what_it_advises_keeps_both_values(
     assert value == TWO.replace("base-two", "their-two").replace("base-one", "our-one")
     assert forked.git("ls-files", "-u") == ""
     assert forked.run("check").returncode == 0
+
+
+def test_a_merge_that_was_committed_as_advised_is_in_order_in_every_clone(
+    forked: Fleet,
+) -> None:
+    merge(forked)
+    forked.env["EDITOR"] = both_kept(forked)
+    follow(forked, [f"nixsecrets edit {path} --git-add" for path in (FILE, AGE)])
+    forked.git("commit", "-qm", "merged")
+    assert forked.git("status", "--porcelain") == ""
+    done = forked.run("check")
+    assert done.returncode == 0, done.stdout
+
+
+def test_without_git_add_the_line_to_stage_a_merged_file_names_the_lock(
+    forked: Fleet,
+) -> None:
+    merge(forked)
+    forked.env["EDITOR"] = both_kept(forked)
+    done = forked.run("edit", AGE)
+    assert done.stderr.splitlines()[-1] == f"git add -- nixsecrets.lock {AGE}"
 
 
 def both_kept(fleet: Fleet) -> str:
@@ -147,8 +168,7 @@ def test_marks_that_were_staged_are_a_finding_of_the_hook_and_its_advice_works(
         fix = lines[at + 1].strip()
         assert "checkout" not in done.stdout
     assert fix == (
-        f"git update-index --unresolve {FILE} && nixsecrets edit {FILE}"
-        f" && git add {FILE}"
+        f"git update-index --unresolve {FILE} && nixsecrets edit {FILE} --git-add"
     )
     forked.env["EDITOR"] = both_kept(forked)
     follow(forked, [fix])
@@ -225,7 +245,7 @@ def test_a_generated_file_with_marks_is_written_by_sync(
     head, _, rest = text.partition("\n")
     ready.write(path, f"{head}\n<<<<<<< HEAD\n{rest}=======\n{rest}>>>>>>> side\n")
     done = ready.run("check")
-    fix = f"nixsecrets sync && git add {path}"
+    fix = f"nixsecrets sync --git-add && git add {path}"
     assert f"NS018  {path}:2: holds git's conflict markers\n    {fix}\n" in done.stdout
     follow(ready, [fix])
     assert ready.read(path).decode() == text

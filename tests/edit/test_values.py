@@ -548,3 +548,14 @@ def test_the_hint_for_one_file_names_it_fit_for_a_shell(fleet: Fleet) -> None:
     assert done.returncode == 1
     assert b"FILE" not in done.stderr
     assert b"git log -p -- 'secrets/my $app.json'\n" in done.stderr
+
+
+@pytest.mark.parametrize("path", ["nixsecrets.toml", "secrets/secrets.nix"])
+def test_what_cannot_be_a_secret_is_never_to_be_encrypted(
+    fleet: Fleet, path: str
+) -> None:
+    for args in (("set", path), ("edit", path), ("cat", path)):
+        done = run_bytes(fleet, *args, stdin=b"v")
+        assert done.returncode == 1
+        assert b"cannot be a secret" in done.stderr
+        assert b"encrypt what is in it" not in done.stderr

@@ -188,13 +188,20 @@ def test_a_map_that_goes_leaves_its_files_to_the_one_above(guarded: Fleet) -> No
     assert stopped(done, "NS001  secrets/own/x.yaml", "1 finding;")
 
 
+def test_a_commit_of_nothing_says_nothing_of_the_map(guarded: Fleet) -> None:
+    done = attempt(guarded, "commit", "--allow-empty", "-m", "x")
+    assert done.returncode == 0
+    assert "is not in git" not in done.stderr
+
+
 def test_a_map_that_git_does_not_know_is_told(guarded: Fleet) -> None:
     guarded.git("rm", "-q", "--cached", "nixsecrets.toml")
     guarded.git("commit", "-q", "--no-verify", "-m", "no map")
     guarded.write("secrets/new.yaml", "a: b\n")
     guarded.git("add", "secrets/new.yaml")
     done = attempt(guarded, "commit", "-m", "x")
-    assert done.returncode == 0
+    assert done.returncode == 1  # the folder holds nothing but secrets
+    assert "NS061  secrets/new.yaml" in done.stdout + done.stderr
     assert "warning: nixsecrets.toml is not in git, so its rules do not count" in (
         done.stderr
     )
