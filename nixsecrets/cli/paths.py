@@ -47,7 +47,7 @@ def chosen(
         hits = {f for f in files if f == name or f.startswith(prefix)}
         if not hits:
             raise UsageError(
-                f"{quoted(os.fspath(path))} names no secret", "nixsecrets status"
+                f"{quoted(os.fspath(path))} names no secret", "nixsecrets ls"
             )
         found |= hits
     return found

@@ -328,7 +328,7 @@ def save(
         if (now and now.sha256) != before:
             raise ChangedError(
                 f"{show.path_text(name)} changed on the disk while it was edited",
-                "nothing was written",
+                "nothing was written; run the command again",
             )
         actual = now if isinstance(now, Actual) else None
         after, plan = _plan(world, wanted, actual, as_mapped=as_mapped)

@@ -190,7 +190,9 @@ def test_a_secret_cut_short_in_a_merge_is_not_taken_from_the_last_commit(
         assert "NS002" in done.stdout
         assert "checkout" not in done.stdout
     git(forked, "commit", "-q", "-m", "done", "--no-verify")
-    assert "git checkout HEAD -- " in forked.run("check").stdout
+    done = forked.run("check")  # the last commit has no whole one to go back to
+    assert "NS002" in done.stdout
+    assert "checkout" not in done.stdout
 
 
 def test_one_value_cannot_be_set_while_the_rest_is_not_merged(forked: Fleet) -> None:

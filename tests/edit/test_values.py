@@ -559,3 +559,9 @@ def test_what_cannot_be_a_secret_is_never_to_be_encrypted(
         assert done.returncode == 1
         assert b"cannot be a secret" in done.stderr
         assert b"encrypt what is in it" not in done.stderr
+
+
+def test_a_folder_without_secrets_leads_to_the_list_of_them(fleet: Fleet) -> None:
+    done = run_bytes(fleet, "ls", "secrets/none")
+    assert done.returncode == 2
+    assert done.stderr.endswith(b"hint: nixsecrets ls\n")
