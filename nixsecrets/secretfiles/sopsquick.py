@@ -43,13 +43,7 @@ _YAML_VALUES = re.compile(
     rf"(?:{_ENCRYPTED}|\"\"|null)?+(?: #{_ENCRYPTED})?+\n"
     rf"|[ ]*+#(?:{_ENCRYPTED})?+\n|\n)*+"
 )
-_FIELDS = (
-    re.compile(rf"^    mac: {_MAC}$", re.MULTILINE),
-    re.compile(rf"^    lastmodified: \"?{_WHEN}\"?$", re.MULTILINE),
-    re.compile(rf"^    version: {_VERSION}$", re.MULTILINE),
-)
 _LARGEST = 8 << 20  # of the metadata: `limits` has the number of entries
-_BLOCK = re.compile(r"(?:    [^\n]++\n)++")
 
 # What stands around the entries, in the order of the fields in sops (stores/stores.go).
 _BEFORE = re.compile(
@@ -266,21 +260,3 @@ def _options(
     if any(mac_only):
         found.append(("mac_only_encrypted", True))
     return canonical_options(found)
-
-
-def plainly_whole(kind: SopsFormat, text: str) -> bool:
-    """Tell whether every value is encrypted and the metadata has all its fields.
-
-    The entries are for `sopsstate` to judge.  False says nothing.
-    """
-    if kind is not SopsFormat.YAML:
-        return False
-    values, key, block = text.partition("\nsops:\n")
-    return (
-        bool(key)
-        and "#" not in block
-        and _BLOCK.fullmatch(block) is not None
-        and _YAML_VALUES.fullmatch(values + "\n") is not None
-        and "ENC[" in values
-        and all(field.search(block) for field in _FIELDS)
-    )

@@ -20,7 +20,6 @@ from nixsecrets.secretfiles.agefile import AgeFile, Stanza
 from nixsecrets.secretfiles.agestate import describe, fits, shown
 from nixsecrets.secretfiles.sniff import no_sops
 from nixsecrets.secretfiles.sopsblock import refuse
-from nixsecrets.secretfiles.sopsoptions import LeftOpen, unusable
 from nixsecrets.secretfiles.sopstoken import any_typed
 from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret, Stated, Unknown
 
@@ -99,8 +98,7 @@ def read_closely(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | 
         return Damaged(path, Backend.SOPS, sha256, error.message, too_large=large)
     from nixsecrets.secretfiles.selection import left_open
 
-    usable = not unusable(file.options)
-    whole = usable and sopsquick.plainly_whole(file.format, file.text)
+    quick = sopsquick.look(path, data)  # only it looks at every byte
     state = _state(file, [stanzas for stanzas, _ in seen], book)
     return Actual(
         path=path,
@@ -111,8 +109,8 @@ def read_closely(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | 
         others=file.others,
         options=file.options,
         refusal=_refusal(file),
-        plainly_whole=whole and isinstance(state, Stated),
-        left_open=LeftOpen() if whole else left_open(file.format, data, file.options),
+        plainly_whole=bool(quick and quick[0].whole) and isinstance(state, Stated),
+        left_open=left_open(file.format, data, file.options),
         typed=any_typed(file.text),
     )
 

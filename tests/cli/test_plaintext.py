@@ -243,3 +243,25 @@ def test_comments_that_sops_leaves_or_encrypts_are_no_findings(ready: Fleet) -> 
     ready.commit("comments by sops")
     assert b"# beside" in ready.read("secrets/app.yaml")
     assert codes(ready) == {"NS017"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("sops:\n", "sops:\n    note: hunter2\n"),
+        ("        - recipient: ", "        - note: hunter2\n          recipient: "),
+        ("        - enc: |", "        - note: hunter2\n          enc: |"),
+    ],
+)
+def test_check_finds_text_in_the_metadata_as_the_hook_does(
+    ready: Fleet, old: str, new: str
+) -> None:
+    text = ready.read("secrets/app.yaml").decode()
+    if old not in text:
+        pytest.skip("sops orders the fields of an entry otherwise")
+    ready.write("secrets/app.yaml", text.replace(old, new, 1))
+    ready.commit("a note")
+    done = ready.run("check")
+    assert done.returncode == 1
+    assert "NS002  secrets/app.yaml: has " in done.stdout
+    assert ready.run("hook", "run", "--all").returncode == 1
