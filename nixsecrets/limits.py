@@ -22,7 +22,11 @@ ENTRIES = 10_000
 """Recipients of one file."""
 DEPTH = 500
 """Brackets that are open at once in YAML that is not as we or sops write it."""
+KEY_PARTS = 100
+"""Parts of a dotted key in TOML, `a.b.c`."""
 
+_PART = r"[\w\"'-]++[ \t]*+\.[ \t]*+"
+_DOTTED = re.compile(rf"(?<![\w\"'-])(?:{_PART}){{{KEY_PARTS}}}")
 _BRACKETS = re.compile(r"[\[{]+|[\]}]+")
 
 
@@ -52,3 +56,16 @@ def check_depth(what: str, text: str) -> None:
         many = found.end() - found.start()
         depth = depth + many if found[0][0] in "[{" else max(depth - many, 0)
         check(what, depth, DEPTH, "brackets within brackets")
+
+
+def check_dotted(what: str, text: str) -> None:
+    """Refuse a TOML key of very many parts: tomllib takes the square of their number.
+
+    Raises:
+        TooLargeError: there is one.
+    """
+    if _DOTTED.search(text):
+        raise TooLargeError(
+            f"{what} has a key of more than {KEY_PARTS} parts: more than is read",
+            "nixsecrets explain NS062",
+        )

@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeGuard
 
-from nixsecrets.errors import KeyFormatError
+from nixsecrets import limits
+from nixsecrets.errors import KeyFormatError, TooLargeError
 from nixsecrets.keys.recipients import KeyId, Recipient, parse_recipient
 
+_MARKS = (b"ssh-", b"age1", b"\\")
 _OWNERS = ("users", "hosts", "services")
 
 
@@ -24,9 +26,11 @@ class PastMap(NamedTuple):
 
 def read_past(data: bytes) -> PastMap | None:
     """Return the keys of an earlier map; None where it is not even TOML."""
+    text = data.decode("utf-8", "replace")
     try:
-        root = tomllib.loads(data.decode("utf-8", "replace"))
-    except (tomllib.TOMLDecodeError, ValueError, RecursionError):
+        limits.check_dotted("an earlier map", text)
+        root = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, TooLargeError, ValueError, RecursionError):
         return None
     keys: dict[KeyId, tuple[str, Recipient]] = {}
     for kind in _OWNERS:
@@ -59,6 +63,13 @@ def _parsed(texts: object) -> Iterator[Recipient]:
 
 
 def may_remove_a_key(old: bytes, new: bytes) -> bool:
-    """Tell, without reading them, whether a key of `old` may not be one of `new`."""
-    gone = set(old.splitlines()) - set(new.splitlines())
-    return any(b"ssh-" in line or b"age1" in line for line in gone)
+    """Tell, without reading them, whether a key of `old` may not be one of `new`.
+
+    A backslash may spell any letter of a key, or break it over two lines.
+    """
+    gone = (old_line.lower() for old_line in _lines(old) - _lines(new))
+    return any(any(mark in line for mark in _MARKS) for line in gone)
+
+
+def _lines(data: bytes) -> set[bytes]:
+    return set(data.splitlines())

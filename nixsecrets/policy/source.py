@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from nixsecrets import limits
 from nixsecrets.errors import MapError, quoted
 from nixsecrets.keys.recipients import private_key_in
 from nixsecrets.policy.tomlspans import Entry, Header, Path, line_at, scan
@@ -82,6 +83,7 @@ class Source:
             raise self.error_at_line(
                 1, "starts with a byte order mark", "save it as UTF-8 without one"
             )
+        limits.check_dotted(self.filename, self.text)
         try:
             data = tomllib.loads(self.text)
             _ = self._starts  # nested too deep shows here, too

@@ -164,3 +164,26 @@ def test_sops_does_not_take_all_memory_for_aliases_of_aliases(ready: Fleet) -> N
     assert (code, "sops decrypt failed" in shown) == (1, True)
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert children.ru_maxrss < 2 << 20, "kilobytes"
+        assert timed(ready, *words)[2] < 10
+
+
+def child_seconds() -> float:
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+
+
+def test_a_map_whose_keys_have_thousands_of_parts_is_refused_at_once(
+    ready: Fleet,
+) -> None:
+    good = ready.read("nixsecrets.toml")
+    bad = good + b"[x]\n" + b"a." * 60_000 + b"b = 1\n"
+    (ready.root / "nixsecrets.toml").write_bytes(bad)
+    started = child_seconds()
+    done = ready.run("check")
+    assert "nixsecrets.toml has a key of more than 100 parts" in done.stderr
+    for number in range(3):
+        change = b"# %d ssh-ed25519\n" % number
+        (ready.root / "nixsecrets.toml").write_bytes(bad + change)
+        ready.commit("hostile")
+    (ready.root / "nixsecrets.toml").write_bytes(good)
+    ready.ok("check")
+    assert child_seconds() - started < 20

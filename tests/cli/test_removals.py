@@ -304,3 +304,21 @@ def test_a_fresh_clone_approves_a_return_that_the_map_says_is_meant(
     forgotten(ready)
     ready.ok("approve", "--yes")
     write_secret(ready, "secrets/dns.age", "for stein, too")
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        lambda key: key.replace("ssh-", r"\u0073sh-"),
+        lambda key: key.replace("ssh-", r"ssh\u002d"),
+    ],
+)
+def test_a_key_that_the_old_map_spelled_with_escapes_is_a_removed_one(
+    ready: Fleet, spelled: Callable[[str], str]
+) -> None:
+    by_hand(ready, ready.public("stein"), spelled(ready.public("stein")))
+    ready.commit("the same key in other letters")
+    ready.ok("check")
+    reverted(ready)
+    forgotten(ready)
+    assert "NS027  nixsecrets.toml" in ready.run("check").stdout
