@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from nixsecrets.cli import show
-from nixsecrets.errors import SecretFileError, shell_word
+from nixsecrets.errors import SecretFileError, printable, shell_word
 from nixsecrets.keys.forms import Backend
 from nixsecrets.plan import Step
 from nixsecrets.repo.tree import Repo
 from nixsecrets.secretfiles.pieces import Piece, sealed
+from nixsecrets.world import World
 
 KEYS_SHOWN = 40
 
@@ -61,6 +62,28 @@ def lines(found: Sequence[Item]) -> Iterator[str]:
         yield f"  {show.path_text(item.path)}  (known to {', '.join(item.names)})"
         for line in key_lines(item.keys, item.unnamed):
             yield f"      {line}"
+
+
+def last_line(world: World, steps: Sequence[Step]) -> str:
+    """Return whether `nixsecrets exposed` will list the same again.
+
+    It lists what removed keys know: not what somebody does who stays in the map, or
+    whom no map can name.
+    """
+    if world.repo.git is None:
+        return "keep this list: without git, nixsecrets exposed cannot repeat it"
+    use = world.map.keys_in_use
+    names: dict[str, None] = {}
+    for step in steps:
+        stay = (r.name for r in step.remove if r.recipient.key_id in use)
+        names |= dict.fromkeys((*stay, *map(str, step.dropped)))
+    if not names:
+        return "nixsecrets exposed goes on listing them until they have changed"
+    who = ", ".join(map(printable, names))
+    return (
+        "keep this list: nixsecrets exposed repeats what removed keys know, not what"
+        f" {who} knows"
+    )
 
 
 def to_json(found: Sequence[Item]) -> str:

@@ -171,7 +171,7 @@ class Editing:
     def _report(self, world: World, target: Target) -> None:
         """Say who reads the secret, before it is opened."""
         save.report(world, target, as_mapped=self.as_mapped)
-        if target.actual is None or self.as_mapped:
+        if target.actual is None or self.as_mapped or not target.actual.recipients:
             return
         if save.differs(world, target.actual):
             self.as_mapped = ui.asked(

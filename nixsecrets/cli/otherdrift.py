@@ -5,7 +5,7 @@ from collections.abc import Collection
 from nixsecrets.cli import approval, show, ui
 from nixsecrets.diff import differing
 from nixsecrets.generated import drifted
-from nixsecrets.plan import Plan
+from nixsecrets.plan import Plan, Step
 from nixsecrets.world import World
 
 
@@ -22,14 +22,26 @@ def say_carried(before: World, plan: Plan) -> list[str]:
 
 
 def say_left(world: World, plan: Plan, carried: Collection[str]) -> None:
-    """Count all that differed besides: secrets left alone, configurations written."""
+    """Count all that differs besides, in planned files too; configurations written."""
     planned = {s.path for s in plan.steps} | {s.origin for s in plan.steps}
-    others = differing(world, besides=planned)
-    if others or carried:
-        files = show.counted(len(others) + len(carried), "file")
+    count = len(differing(world, besides=planned)) + sum(
+        _differs_all_the_same(world, step) for step in plan.steps
+    )
+    if count or carried:
+        files = show.counted(count + len(carried), "file")
         written = f", {len(carried)} of them written with this" if carried else ""
-        then = "; nixsecrets rekey" if others else ""
+        then = "; nixsecrets rekey" if count else ""
         ui.say(f"also differs from the map: {files}{written}{then}")
     unapproved = approval.line_on_others(world, approval.memory(world.repo).read())
     if unapproved is not None:
         ui.say(unapproved)
+
+
+def _differs_all_the_same(world: World, step: Step) -> bool:
+    """Tell whether a file has, after its step, other readers than the map gives it."""
+    if step.backend is None or not step.target:
+        return False
+    want = world.policy.desired(step.path, step.backend)
+    return want is not None and {r.recipient for r in step.target} != {
+        r.recipient for r in want.readers
+    }

@@ -167,7 +167,7 @@ def walk(
         tools = Tools(ring, unlock, tick, options.keep_going)
         outcome = apply(plan, world, tools, contents)
     _remember_removed(world, outcome)
-    code = finish(session, outcome, options)
+    code = finish(session, world, outcome, options)
     for file in broken:
         ui.report_error(
             SecretFileError(f"left out {printable(file.path)}: {file.reason}")
@@ -309,7 +309,9 @@ def _ask_lockout(plan: Plan, paths: list[str]) -> None:
     ui.confirm("lock yourself out?", hint="agree with --allow-lockout")
 
 
-def finish(session: Session, outcome: "Outcome", options: RoadOptions) -> int:
+def finish(
+    session: Session, world: World, outcome: "Outcome", options: RoadOptions
+) -> int:
     """Tell what was done, what is exposed, and what to add to git."""
     from nixsecrets.cli import checklist
 
@@ -320,10 +322,7 @@ def finish(session: Session, outcome: "Outcome", options: RoadOptions) -> int:
         ui.say("these values are still known to whoever lost access; change them:")
         for line in checklist.lines(exposed):
             ui.say(line)
-        if session.repo.git is not None:
-            ui.say("nixsecrets exposed goes on listing them until they have changed")
-        else:
-            ui.say("keep this list: without git, nixsecrets exposed cannot repeat it")
+        ui.say(checklist.last_line(world, outcome.done))
     for note in outcome.notes:
         ui.warn(note)
     for path in outcome.hard_links:

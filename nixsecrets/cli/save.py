@@ -170,7 +170,9 @@ def report(world: World, wanted: Target, *, as_mapped: bool = False) -> None:
         ui.say(f"{name} will be encrypted anew: its rule selects other values now")
     difference = differs(world, wanted.actual)
     if difference is not None:
-        kept = "the map's will be" if as_mapped else "it keeps those it has"
+        known = bool(wanted.actual.recipients)  # else `content_step` takes the map's
+        keeps = known and not as_mapped
+        kept = "it keeps those it has" if keeps else "the map's will be"
         ui.say(f"{name} differs from its rule: {difference}; {kept}")
 
 

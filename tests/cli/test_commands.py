@@ -322,3 +322,16 @@ def test_a_secret_behind_a_link_out_of_the_tree_is_not_followed(
     done = ready.run("edit", "secrets/link.age", env={"EDITOR": "true"})
     assert done.returncode == 1
     assert outside.read_bytes() == before
+
+
+def test_set_says_whose_a_file_will_be_whose_readers_cannot_be_told(
+    ready: Fleet,
+) -> None:
+    mallory = kit.age_key().public
+    ready.age_encrypt("secrets/wifi.age", "from elsewhere", "alice", mallory)
+    (ready.home / "value").write_text("new")
+    done = ready.run(
+        "set", "secrets/wifi.age", "--from-file", ready.home / "value", "--yes"
+    )
+    assert "its readers cannot be told; the map's will be" in done.stderr
+    ready.ok("check")

@@ -130,6 +130,7 @@ def test_renaming_a_host_moves_its_files_as_they_are(ready: Fleet) -> None:
     text = ready.read("nixsecrets.toml").decode()
     assert "brunnen" not in text.replace("root@brunnen", "")
     assert "secrets/wifi.age" not in changed(ready, before)
+    assert "also needs a look" not in done.stderr
     ready.ok("check")
     again = ready.run("rename-host", "brunnen", "quelle", "--yes")
     assert again.returncode == 2
@@ -232,3 +233,36 @@ def test_an_interrupted_scan_ends_at_once_and_changes_nothing(ready: Fleet) -> N
     assert "interrupted" in output
     assert time.monotonic() - started < 30
     assert changed(ready, before) == {"nixsecrets.toml"}
+
+
+def test_a_removal_counts_the_files_that_differ_from_the_map_after_it(
+    ready: Fleet,
+) -> None:
+    mallory = kit.age_key().public
+    opener = {"SOPS_AGE_KEY": ready.users["alice"].private}
+    kit.run_program(
+        *(kit.sops_path(), "rotate", "-i", "--add-age", mallory),
+        "secrets/app.yaml",
+        env={**ready.env, **opener},
+        cwd=ready.root,
+    )
+    ready.commit("mallory helps herself")
+    done = ready.run("remove-host", "brunnen", "--yes", "--own-files", "delete")
+    assert done.returncode == 0, done.stderr
+    assert "also differs from the map: 1 file; nixsecrets rekey" in done.stderr
+    assert mallory in ready.run("check").stdout
+
+
+def test_a_reader_that_stays_in_the_map_is_not_promised_to_be_listed(
+    ready: Fleet,
+) -> None:
+    text = ready.read("nixsecrets.toml").decode()
+    ready.write("nixsecrets.toml", text.replace('["schere", "stein"]', '["schere"]'))
+    done = ready.run("rekey", "--yes", "--allow-revoke")
+    assert done.returncode == 0, done.stderr
+    assert "  secrets/dns.age  (known to stein)\n" in done.stderr
+    said = (
+        "keep this list: nixsecrets exposed repeats what removed keys know, not what"
+        " stein knows\n"
+    )
+    assert said in done.stderr

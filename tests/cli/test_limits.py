@@ -164,7 +164,6 @@ def test_sops_does_not_take_all_memory_for_aliases_of_aliases(ready: Fleet) -> N
     assert (code, "sops decrypt failed" in shown) == (1, True)
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert children.ru_maxrss < 2 << 20, "kilobytes"
-        assert timed(ready, *words)[2] < 10
 
 
 def child_seconds() -> float:
