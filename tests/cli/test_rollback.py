@@ -72,7 +72,7 @@ def test_a_date_that_goes_backwards_is_noticed(ready: Fleet) -> None:
     path = "secrets/dns.yaml"
     time.sleep(1.1)
     oldest, *_ = changed_twice(ready, path)
-    ready.write(path, oldest + b"# looks like another file\n")
+    ready.write(path, oldest + b"\n")  # looks like another file
     ready.commit("older")
     then = re.search(rb'lastmodified: "(.*)"', oldest)
     assert then is not None
