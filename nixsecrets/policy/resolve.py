@@ -5,7 +5,6 @@ file is encrypted to today, and what to do about a difference, is for others.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from nixsecrets.keys.forms import Backend, form_for
 from nixsecrets.keys.recipients import Recipient
@@ -84,18 +83,15 @@ class Policy:
         return no_secret(path)
 
     def folder_of_secrets(self, folder: str) -> bool:
-        """Tell whether rules name files of `folder`, and none of them an ordinary one.
+        """Tell whether rules name files right in `folder`, and none an ordinary one.
 
-        The map's own folder is none, and what a `path_regex` covers has no folder.
+        Only a folder that a rule spells out is one: `**/x.yaml` and `{host}/x.age` say
+        nothing about what else may lie there, and the map's own folder has the map.
         """
         naming = [
             rule
             for rule in self.map.rules
-            if rule.path is not None
-            and (parent := rule.path.rpartition("/")[0])
-            and compile_rule(replace(rule, path=parent, readers=(), except_=())).match(
-                folder
-            )
+            if folder and rule.path and rule.path.rpartition("/")[0] == folder
         ]
         return bool(naming) and not any(rule.plaintext_allowed for rule in naming)
 

@@ -33,13 +33,13 @@ def merged(ready: Fleet) -> Fleet:
 
 
 def merge(fleet: Fleet, *, ours: tuple[str, ...], new: str = "", value: str) -> None:
-    """Run a command on main; give a file a value on the side; merge the side."""
-    fleet.ok(*ours)
-    fleet.commit("ours")
+    """Give a file a value on the side; run a command on main; merge the side."""
     fleet.git("checkout", "-q", "side")
     write_secret(fleet, new, value)
     fleet.commit("theirs")
     fleet.git("checkout", "-q", "main")
+    fleet.ok(*ours)
+    fleet.commit("ours")
     subprocess.run(
         [program("git"), "merge", "-q", "side", "-m", "merge"],
         cwd=fleet.root,
@@ -74,6 +74,7 @@ def test_every_command_works_after_a_removal_met_a_new_file(merged: Fleet) -> No
     merged.ok("rekey", "--yes", "--allow-revoke")
     assert not merged.age_opens("secrets/new.age", "brunnen")
     merged.ok("rm", "secrets/hosts/brunnen/tls.json", "--yes")
+    merged.git("add", "-A")  # what git could not merge was written anew
     assert merged.run("check").returncode == 0
     before = merged.snapshot()
     merged.ok("rekey", "--yes")

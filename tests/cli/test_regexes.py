@@ -48,7 +48,8 @@ def test_a_rule_of_the_map_hangs_no_command(ready: Fleet, rule: str) -> None:
     ready.git("add", "-A")
     for words in [("check",), ("hook", "run"), ("status",), ("lint",)]:
         code, _, seconds = timed(ready, *words)
-        assert (code, seconds < 10) == (0, True), words
+        ordinary = words[0] == "hook"  # it stops the file for where it lies
+        assert (ordinary or code == 0, seconds < 10) == (True, True), words
 
 
 def test_a_foreign_rule_hangs_no_command(ready: Fleet) -> None:

@@ -17,6 +17,14 @@ path = "apps/{host}/db.yaml"
 readers = ["{host}"]
 
 [[secrets]]
+path = "vpn/*.conf"
+readers = ["web"]
+
+[[secrets]]
+path = "**/deep.yaml"
+readers = ["web"]
+
+[[secrets]]
 path = "k8s/db.yaml"
 readers = ["web"]
 plaintext = "allowed"
@@ -70,8 +78,7 @@ def test_what_is_called_age_is_encrypted_wherever_it_lies(
     [
         "secrets/new.yaml",  # beside secrets of the last commit
         "secrets/wifi.txt",
-        "apps/web/notes.txt",  # nothing there yet: by the map
-        "apps/web/db.yml",
+        "vpn/notes.txt",  # nothing there yet: by the map
     ],
 )
 def test_an_ordinary_file_in_a_folder_of_secrets_is_stopped_with_three_ways_out(
@@ -98,6 +105,8 @@ def test_a_file_that_is_moved_there_counts_too(narrow: Fleet) -> None:
         "secrets/deeper/new.py",  # another folder, of which nobody said anything
         "flake.lock",  # the map's own folder
         "apps/readme",
+        "apps/web/notes.txt",  # that folder is not only for secrets
+        "new/notes.txt",
         "k8s/values.yaml",  # ordinary files are allowed there
     ],
 )

@@ -141,11 +141,14 @@ def test_nothing_is_said_of_a_path_outside_of_the_folder(path: str) -> None:
     assert winner(f"creation_rules:\n- age: {A}\n", path) is None
 
 
-def test_an_expression_that_cannot_be_judged_is_named_when_it_is_needed() -> None:
-    text = f"creation_rules:\n- path_regex: ^a$\n  age: {A}\n- path_regex: \\pL\n"
-    assert winner(text, "a") is not None
-    with pytest.raises(NixsecretsError, match=r"^\.sops\.yaml:4: cannot judge"):
-        winner(text, "b")
+def test_an_expression_that_sops_cannot_compile_ends_its_search() -> None:
+    text = f"creation_rules:\n- path_regex: ^a$\n  age: {A}\n- path_regex: (?=x)\n"
+    there = winner(text, "a")
+    assert there is not None
+    assert there.fault is None
+    failing = winner(text, "b")
+    assert failing is not None
+    assert failing.fault is not None
 
 
 CORPUS = sorted((SHARED / "corpus" / "sops").glob("*.files.tsv"))
