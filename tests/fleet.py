@@ -76,7 +76,7 @@ def reference_program(name: str) -> str:
     folder = os.environ.get("NIXSECRETS_REFERENCE_BIN", "")
     found = shutil.which(name, path=f"{folder}:{_SEARCH}" if folder else _SEARCH)
     if found is None:
-        what = {"sops": "sops-new"}.get(name, name)
+        what = {"sops": "sops-new", "sops-3.9": "sops-old"}.get(name, name)
         gate.absent(what, f"{name} is not at hand, go install it for this cross-check")
     return found
 

@@ -25,6 +25,7 @@ MAY_LACK: dict[str, int | None] = {
     "root": None,
     "shared": None,
     "sops-new": None,
+    "sops-old": 5,
     "ssh-to-age": 2,
 }
 _SKIPPED = "this machine has no "

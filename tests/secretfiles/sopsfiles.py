@@ -34,6 +34,11 @@ def new_sops() -> SopsProgram:
     return SopsProgram(Path(reference_program("sops")), dict(os.environ))
 
 
+def oldest_sops() -> SopsProgram:
+    """An official sops of 3.9, which writes empty lists of all kinds of entries."""
+    return SopsProgram(Path(reference_program("sops-3.9")), dict(os.environ))
+
+
 SOPS = {"3.11": old_sops, "3.13": new_sops}
 
 
