@@ -303,8 +303,9 @@ CATALOGUE: Mapping[Code, Kind] = {
         "a PGP, KMS or Vault entry that the map does not name",
         _E,
         "The metadata of this sops file names a reader that is not an age key:"
-        " `pgp:`, `awskms:`, `gcpkms:`, `azurekv:`, `vault:` or `hckms:`. Whoever holds"
-        " that key can decrypt the file. Anybody who can push can add such an entry,"
+        " `pgp:`, `awskms:`, `gcpkms:`, `azurekv:`, `vault:` or `hckms:`. Anyone who"
+        " holds that key can decrypt the file. Anybody who can push can add such an"
+        " entry,"
         " and stock `sops rotate` and `sops updatekeys` send the new data key to the"
         " address in it, together with your credentials.\n\nnixsecrets never contacts"
         " such a service and never wraps a key for it. A grant, `edit` and `set` leave"
@@ -345,7 +346,7 @@ CATALOGUE: Mapping[Code, Kind] = {
         " rage writes, or there are several: it may hold the file key, wrapped for"
         " somebody whom nobody sees.\n\n`nixsecrets rekey FILE` writes the file anew,"
         " under a new key and without noise. Noise of the usual shape is no finding,"
-        " since it cannot be told from random bytes, but it does not outlive a change"
+        " since it looks like random bytes, but it does not outlive a change"
         " either: a grant, an edit and a re-encryption drop it.",
     ),
     Code.SHARED_KEY: Kind(
@@ -612,7 +613,7 @@ CATALOGUE: Mapping[Code, Kind] = {
         " is an error wherever it lies, under whatever rule: everybody who reads the"
         " name takes the content for encrypted.\n\nEncrypt it (`nixsecrets set FILE"
         " --from-file FILE`; a `[[secrets]]` rule has to name it), or give it another"
-        " name. If it was committed before, its content is known to whoever has the"
+        " name. If it was committed before, its content is known to anyone who has the"
         " repository.",
     ),
     Code.STRAY_FILE: Kind(
@@ -792,7 +793,7 @@ def fix_for(
 def unmerged_fix(
     path: str, folder: str = "", *, generated: bool = False, added: bool = False
 ) -> str:
-    """Return what settles a conflict; `added`: git was told that it is settled.
+    """Return what settles a conflict; `added`: it was staged as settled.
 
     Generated files are written from the map; `path` and `folder` are `fix_for`'s.
     """

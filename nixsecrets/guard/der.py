@@ -1,4 +1,4 @@
-"""Private keys in DER (X.690), told by their structure; nothing is decoded further.
+"""Private keys in DER (X.690), recognised by structure, not decoded further.
 
 PKCS#8 and its encrypted form (RFC 5958), PKCS#1 (RFC 8017), SEC1 (RFC 5915), PKCS#12
 (RFC 7292).

@@ -142,7 +142,7 @@ def _found(text: bytes) -> Iterator[tuple[str, int]]:
         yield "a GnuPG private key", match.start()
     for match in re.finditer(_WIREGUARD, text):
         before = text[max(0, match.start() - 200) : match.start()]
-        if b"Private-key-format" in before:  # of DNSSEC, which is told as that
+        if b"Private-key-format" in before:  # of DNSSEC, which is reported as that
             continue
         if len(set(match[1])) > _FEW:
             yield "a WireGuard private key", match.start()

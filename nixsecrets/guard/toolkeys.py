@@ -1,4 +1,4 @@
-"""Private keys in the formats of single tools, each told by what stands around it.
+"""Private keys in the formats of single tools, recognised by what surrounds them.
 
 64 hexadecimal digits or 44 characters of base64 are everywhere in a repository (hashes,
 public keys): only with a word or a structure of their tool beside them are they one.

@@ -1,4 +1,4 @@
-"""Which files differ from the last commit: told by git's own record of each file.
+"""Which files differ from the last commit: from git's own record of each file.
 
 git notes size and times of what it checked out or added.  A file that still has them,
 and whose entry in the index is that of the last commit, is not read.  The rest is read

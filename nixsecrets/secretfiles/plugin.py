@@ -27,7 +27,7 @@ from nixsecrets.keys.plugins import PluginTalk
 LIMIT = "NIXSECRETS_PLUGIN_TIMEOUT"
 """Variable with the seconds that a plugin may take without asking anything."""
 _LIMIT_SECONDS = 120.0
-_PATIENCE_SECONDS = 3.0  # then the person is told what is waited for
+_PATIENCE_SECONDS = 3.0  # then a message says what is waited for
 _HEAD = struct.Struct(">cI")
 _DATA, _ASKS, _ASKED, _ERROR, _END = b"D", b"Q", b"A", b"E", b"."
 _BLOCK = 1 << 20
@@ -83,8 +83,8 @@ def _in_child(name: str, talk: PluginTalk, work: Work, pipe: int) -> int:
     try:
         work(_Noted(talk, pipe), lambda data: _send(pipe, _DATA, data))
     except NixsecretsError as error:
-        told = [type(error).__name__, error.message, error.hint]
-        _send(pipe, _ERROR, json.dumps(told).encode())
+        raised = [type(error).__name__, error.message, error.hint]
+        _send(pipe, _ERROR, json.dumps(raised).encode())
     _send(pipe, _END)
     return 0
 
