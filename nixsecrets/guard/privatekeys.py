@@ -18,21 +18,18 @@ _AGE = (
     rb"(?i)age-(secret-key(?:-pq)?|plugin-[a-z0-9._+-]{1,64}?)-"
     rb"1([02-9ac-hj-np-z]{20,8000})"
 )
-# The same with its dashes escaped, or broken over lines that are quoted somehow.
-_DASH = rb"(?:\\?-|\\{1,2}(?:u002d|x2d)|%2d|&#(?:45|x2d);)"
-_BREAK = rb"(?:\\[nrt]|[^A-Za-z0-9]){1,80}"
-_BROKEN_AGE = (
-    rb"(?i)age"
-    + _DASH
-    + rb"secret"
-    + _DASH
-    + rb"key"
-    + _DASH
-    + rb"1(?:"
-    + _BREAK
-    + rb")?"
-    rb"((?:[02-9ac-hj-np-z]{1,58}(?:" + _BREAK + rb")?){1,8})"
+# The same with its dashes escaped, or broken anywhere: over lines, into strings that
+# are joined.  Possessive, or the n of `\n` would be tried as a letter, too.
+_BREAK = rb"(?:\\[nrt]|[^A-Za-z0-9]){1,80}+"
+_DASH = rb"(?:\\[nrt]|\\{1,2}(?:u002d|x2d)|%2d|&#(?:45|x2d);|[^A-Za-z0-9]){1,80}+"
+_ANY_BREAK = rb"(?:" + _BREAK + rb")?+"
+_SECRET, _KEY = (
+    _ANY_BREAK.join(bytes([letter]) for letter in word) for word in (b"secret", b"key")
 )
+_BROKEN_AGE = (
+    rb"(?i)age" + _DASH + _SECRET + _DASH + _KEY + rb"(" + _DASH + rb"p" + _ANY_BREAK
+) + (rb"q)?" + _DASH + rb"1" + _ANY_BREAK + rb"((?:[02-9ac-hj-np-z]" + _ANY_BREAK)
+_BROKEN_AGE += rb"){58})"
 _BEGIN = rb"-{4,5} ?BEGIN ([A-Z0-9 ]{0,32})PRIVATE KEY(?: BLOCK)? ?-{4,5}"
 _END = rb"-{4,5} ?END"
 _GAP = rb"(?:[^A-Za-z0-9]|(?<=\\)[nr]){0,200}"  # line ends, quotes, indentation, `\n`
@@ -59,9 +56,12 @@ _WORDS = (
     *(b"rivate", b"RIVATE", b"reshared", b"RESHARED", b"SECRET"),
 )
 # Base64 without the lines around it that PEM wants.
-_BARE = rb"(?<![A-Za-z0-9+/])M" + _RUN
+_OPENSSH = b"b3BlbnNzaC1rZXktdjEA"  # `openssh-key-v1` and its zero byte
+_BARE = (
+    rb"(?:(?<![A-Za-z0-9+/])|(?<=\\[nrt]))(?:M" + _RUN + b"|" + _OPENSSH
+) + rb"[A-Za-z0-9+/]*+)"
 _LINES = rb"(?:" + _RUN + rb"(?:" + _GAP + rb")?)+"
-_BARE_WORDS = (b"MII", b"MC4CAQ", b"MG", b"MHcCAQ", b"MHQCAQ", b"MIG", b"MIH")
+_BARE_WORDS = (b"MII", b"MC4CAQ", b"MG", b"MHcCAQ", b"MHQCAQ", b"MIG", b"MIH", _OPENSSH)
 _WINDOW = 8000  # of a PEM block: an RSA key of 8192 bits has 6400 characters
 _LINE_RUN = rb"[A-Za-z0-9+/]{32,}"  # of a block whose lines have something before them
 # Characters of base64, by the first word of the label; of OPENSSH ed25519 has more.
@@ -127,11 +127,11 @@ def _found(text: bytes) -> Iterator[tuple[str, int]]:
             whole.add(match.start())
             yield what, match.start()
     for match in re.finditer(_BROKEN_AGE, text):
-        joined = re.sub(_BREAK, b"", match[1])[:58].decode()
-        if match.start() not in whole and _identity(
-            "secret-key", f"AGE-SECRET-KEY-1{joined.upper()}"
-        ):
-            yield "an age identity", match.start()
+        kind = "secret-key-pq" if match[1] else "secret-key"
+        joined = re.sub(_BREAK, b"", match[2]).decode()
+        what = _identity(kind, f"age-{kind}-1{joined}".upper())
+        if what and match.start() not in whole:
+            yield what, match.start()
     for match in re.finditer(_BEGIN, text):
         label = match[1].strip()
         if _has_content(label, text[match.end() : match.end() + _WINDOW]):
@@ -218,11 +218,17 @@ def _bare(text: bytes) -> Iterator[tuple[str, int]]:
     bare, lines, at = re.compile(_BARE), re.compile(_LINES), 0
     while (match := bare.search(text, at)) is not None:
         place, at = match.start(), match.end()
-        if wrapped.decoded(match[0][:4])[:1] != b"\x30" or _in_pem(text, place):
+        openssh = match[0].startswith(_OPENSSH)
+        der_begins = wrapped.decoded(match[0][:4])[:1] == b"\x30"
+        if not (openssh or der_begins) or _in_pem(text, place):
             continue
         block = lines.match(text, place, place + _WINDOW)
         at = block.end() if block else at  # no line is looked at twice
         joined = b"".join(re.findall(_RUN, block[0])) if block else b""
+        if openssh:
+            if len(joined) >= _SHORTEST[b"OPENSSH"] and len(set(joined[20:])) > _FEW:
+                yield "an OpenSSH private key in base64", place
+            continue
         key = der.private_key(wrapped.decoded(joined[:400]))
         if key is not None and len(joined) >= key[1] * 4 // 3 // 2:
             yield f"{key[0]} in base64", place
@@ -232,7 +238,8 @@ def _in_pem(text: bytes, place: int) -> bool:
     """Tell whether a place is behind the first line of a PEM block, which says more."""
     before = text[max(0, place - 400) : place]
     begin = max(before.rfind(b"PRIVATE KEY"), before.rfind(b"BEGIN "))
-    return begin >= 0 and b"-----" in before[begin:]
+    ended = before.rfind(b"END ") > before.rfind(b"BEGIN ")
+    return begin >= 0 and b"-----" in before[begin:] and not ended
 
 
 # --- files that are nothing but a key

@@ -68,6 +68,13 @@ _JWK = 8000  # characters: an RSA key of 8192 bits has 6,500
 
 FORMS = (
     Form(
+        "an OpenSSH private key",  # openssh/openssh-portable: PROTOCOL.key
+        b"openssh-key-v1\0",
+        rb"(?s)openssh-key-v1\0\0\0\0.[a-z0-9@.-]{4,64}\0\0\0.(?:none|bcrypt)\0\0"
+        rb"(.{100})",
+        _random,
+    ),
+    Form(
         "a Nix signing key",  # NixOS/nix: src/libutil/signature/local-keys.cc
         b"==",
         rb"(?<![\w.-])[\w.-]{1,128}:(" + _B64 + rb"{86}==)" + _NOT_B64,
