@@ -14,6 +14,7 @@ from nixsecrets.plan import Action, Plan, Reason, Step
 from nixsecrets.policy.model import Desired, Rule
 from nixsecrets.render import sopsconfig
 from nixsecrets.render.sopsconfig import ConfigRule
+from nixsecrets.secretfiles.sniff import called_age
 from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret, Stated
 from nixsecrets.steps import shared_prints
 from nixsecrets.world import MAP_NAME, World
@@ -82,7 +83,7 @@ def _plaintext(world: World, found: NotSecret) -> Iterator[Finding]:
             Code.PLAINTEXT,
             f"is not encrypted, but the rule at line {rule.line} says it must be",
         )
-    elif found.path.endswith(".age"):
+    elif called_age(found.path):
         yield Finding(found.path, Code.NOT_AGE, "is called .age and is not encrypted")
 
 

@@ -27,7 +27,7 @@ from nixsecrets.repo.tree import Repo
 from nixsecrets.repo.unmerged import Conflict
 from nixsecrets.secretfiles import agefile, agequick, agestate, sopsquick, sopsstate
 from nixsecrets.secretfiles.looks import Look, Plain
-from nixsecrets.secretfiles.sniff import looks_like_age, looks_secret
+from nixsecrets.secretfiles.sniff import called_age, looks_like_age, looks_secret
 from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret
 from nixsecrets.secretfiles.stream import LARGE
 from nixsecrets.survey import Survey
@@ -299,7 +299,7 @@ def _counts(policy: Policy, file: Found) -> bool:
     """Tell whether a file is encrypted or called so, or is one that a rule names."""
     return (
         not isinstance(file, NotSecret)
-        or file.path.endswith(".age")
+        or called_age(file.path)
         or policy.winning(file.path) is not None
     )
 

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from nixsecrets.findings import Code, Finding, fix_for
 from nixsecrets.guard.maps import Maps
 from nixsecrets.guard.tree import Blob, Change
+from nixsecrets.secretfiles import sniff
 from nixsecrets.secretfiles.sniff import looks_secret
 
 
 def called_age(blob: Blob, data: bytes) -> bool:
     """Tell whether a file has the name of an age file and is no secret."""
-    named = blob.regular and blob.path.endswith(".age")
+    named = blob.regular and sniff.called_age(blob.path)
     return named and not looks_secret(blob.path, data)
 
 

@@ -73,6 +73,11 @@ def looks_like_sops(path: str, data: bytes) -> bool:
     return bool(named and _is_metadata(data)) or bool(re.search(_ENCRYPTED, data))
 
 
+def called_age(path: str) -> bool:
+    """Tell whether a file has the name of an age file, in whatever case."""
+    return path[-4:].lower() == ".age"
+
+
 def no_sops(data: bytes) -> bool:
     """Tell whether nothing in a file can be taken for sops', not even if damaged."""
     return not any(word in data for word in _WORDS)

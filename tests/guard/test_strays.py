@@ -57,7 +57,15 @@ def commit(fleet: Fleet, path: str, content: str | bytes = "hunter2\n") -> str:
 
 
 @pytest.mark.parametrize(
-    "path", ["secrets/new.age", "src/new.age", "new.age", "k8s/x/new.age"]
+    "path",
+    [
+        "secrets/new.age",
+        "src/new.age",
+        "new.age",
+        "k8s/x/new.age",
+        "src/n.AGE",
+        "n.Age",
+    ],
 )
 @pytest.mark.parametrize("content", ["hunter2\n", "", b"\0GITCRYPT\0hunter2"])
 def test_what_is_called_age_is_encrypted_wherever_it_lies(
