@@ -120,6 +120,25 @@ def change_plan(
     return Plan.of([*steps, *written], problems(after))
 
 
+def hidden_losses(before: World, after: World) -> dict[str, list[str]]:
+    """Return the hidden files that a change of the map takes from somebody.
+
+    By the path of the map that hides them; no step can re-encrypt them.
+    """
+    found = {
+        inner: [path for path in paths if _loses(before, after, path)]
+        for inner, paths in before.reach.hidden.items()
+    }
+    return {inner: paths for inner, paths in found.items() if paths}
+
+
+def _loses(before: World, after: World, path: str) -> bool:
+    """Tell whether a change of the map takes `path` from somebody who reads it."""
+    had, want = desired_for_path(before, path), desired_for_path(after, path)
+    left = {r.recipient.key_id for r in want.readers} if want else set()
+    return had is not None and any(r.recipient.key_id not in left for r in had.readers)
+
+
 def damaged(world: World, before: World | None = None) -> list[Damaged]:
     """Return the damaged secrets of the map: nobody can make them equal to it.
 

@@ -71,6 +71,7 @@ class Code(StrEnum):
     TOO_LARGE = "NS062"
     REGEX_UNUSABLE = "NS063"
     NOT_AGE = "NS060"
+    HIDDEN = "NS065"
     STRAY_FILE = "NS061"
     DECLARED_UNREADABLE = "NS070"
     DECLARED_FORM = "NS071"
@@ -604,6 +605,18 @@ CATALOGUE: Mapping[Code, Kind] = {
         " its relatives): sops says nothing and treats it as one that matches no key,"
         " so that every value of an `encrypted_regex` stays in plaintext. Correct the"
         " options of the file's rule, then `nixsecrets edit FILE`.",
+    ),
+    Code.HIDDEN: Kind(
+        "hidden",
+        "secrets of this map are hidden by another map",
+        _E,
+        "A `nixsecrets.toml` (or a link of that name) lies in a folder below this map,"
+        " and rules of this map name files there. Such a folder belongs to its own map:"
+        " no command of this one looks at it, and a host that is removed here reads on"
+        " there. Commands that take access from somebody who reads such a file stop."
+        "\n\nIf the inner map is not wanted, remove it: `git rm FILE`. If it is, narrow"
+        " the rule of this map so that it names nothing in that folder (`secrets/*`"
+        " instead of `secrets/**`), and remove hosts and users in both maps.",
     ),
     Code.NOT_AGE: Kind(
         "not-age",

@@ -188,9 +188,12 @@ def _labelled(text: str) -> Iterator[str]:
 def age_paths(world: World, steps: Collection[Step] = ()) -> list[str]:
     """Return the age files that are there once `steps` are done, and are managed.
 
-    One that is damaged or in the clear keeps its line: it is to be restored.
+    One that is damaged, in the clear or out of reach keeps its line: it is to be
+    restored.
     """
     paths = {p for p, found in world.files.items() if _is_age(world, p, found)}
+    backend = world.policy.backend_for_new
+    paths |= {p for p in world.reach.missed if backend(p) is Backend.AGE}
     gone = {s.path for s in steps if s.action is Action.DELETE}
     gone |= {s.origin for s in steps if s.origin is not None}
     new = {s.path for s in steps if s.backend is Backend.AGE} - gone
@@ -236,7 +239,8 @@ def lock_write(world: World, text: str | None) -> Step:
 
 def lock_text(world: World, changes: Mapping[str, Record | None]) -> str:
     """Return the lock after `changes`, without files that are gone."""
-    gone = dict.fromkeys(p for p in world.lock.paths() if p not in world.files)
+    kept = world.files.keys() | world.reach.missed
+    gone = dict.fromkeys(p for p in world.lock.paths() if p not in kept)
     present = {path: found.sha256 for path, found in world.files.items()}
     lock = world.lock.with_files(
         {**gone, **changes}, named_keys(world.map), present=present

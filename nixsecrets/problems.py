@@ -7,6 +7,7 @@ how bad it is, the catalogue's (`findings`).
 import posixpath
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 
 from nixsecrets.findings import Code, Finding, argument, foreign_reader
 from nixsecrets.keys.forms import Backend, Owner, usable
@@ -27,6 +28,7 @@ def problems(world: World) -> list[Finding]:
         *_other_problems(world),
         *_secret_problems(world),
         *_shared_key_problems(world),
+        *unreached_problems(world),
         *_rule_problems(world),
         *_winner_problems(world),
     ]
@@ -159,8 +161,17 @@ def _wrong(
     return found
 
 
+def unreached_problems(world: World) -> Iterator[Finding]:
+    """Yield what keeps secrets of the map out of the reach of every command."""
+    for inner, paths in world.reach.hidden.items():
+        files = "a file" if len(paths) == 1 else f"{len(paths)} files"
+        message = f"hides {files} that rules of this map name"
+        yield Finding(inner, Code.HIDDEN, message)
+
+
 def _rule_problems(world: World) -> Iterator[Finding]:
-    winning = map(world.policy.winning, world.files)
+    reached = chain(world.files, world.reach.missed)
+    winning = map(world.policy.winning, reached)
     used = {won[0].index for won in winning if won is not None}
     for rule in world.map.rules:
         if rule.index not in used:

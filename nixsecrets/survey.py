@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from nixsecrets.policy.names import LOCK_NAME, no_secret
 from nixsecrets.repo import processes
-from nixsecrets.repo.tree import MAP_NAME, Repo
+from nixsecrets.repo.tree import MAP_NAME, Listing, Repo
 from nixsecrets.repo.unmerged import Stages
 
 if TYPE_CHECKING:
@@ -33,11 +33,16 @@ class Survey:
     hand; it can be called once.
     """
 
-    paths: Sequence[str]
+    listing: Listing
     map: bytes
     lock: bytes | None
     looks: "Callable[[], Iterator[tuple[str, Look | None]]]"
     unmerged: Mapping[str, Stages]
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """The regular files of this map."""
+        return self.listing.paths
 
 
 @contextlib.contextmanager

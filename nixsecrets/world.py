@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import assert_never
 
-from nixsecrets import limits, splice, survey
+from nixsecrets import limits, merge, splice, survey
 from nixsecrets.errors import SecretFileError, shell_word
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.recipients import Recipient
@@ -19,8 +19,9 @@ from nixsecrets.policy.load import decode, load
 from nixsecrets.policy.model import Desired, RecipientMap
 from nixsecrets.policy.names import LOCK_NAME as LOCK_NAME
 from nixsecrets.policy.resolve import Policy
+from nixsecrets.reach import Reach, unreached
 from nixsecrets.render.lock import Lock
-from nixsecrets.repo import processes, unmerged
+from nixsecrets.repo import processes
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.tree import MAP_NAME as MAP_NAME
 from nixsecrets.repo.tree import Repo
@@ -43,7 +44,8 @@ class World:
 
     `files` holds every file that a rule of the map claims and every other file that is
     encrypted, by path relative to the map's folder.  `texts` are the generated files
-    as they lie there, None where there is none.
+    as they lie there, None where there is none.  `reach` says which secrets of the map
+    are not in `files`.
     """
 
     repo: Repo
@@ -53,6 +55,7 @@ class World:
     files: Mapping[str, Found] = field(repr=False)
     texts: Mapping[str, str | None] = field(repr=False)
     conflicts: Mapping[str, Conflict] = field(default_factory=dict, repr=False)
+    reach: Reach = field(default_factory=Reach, repr=False)
 
     @cached_property
     def policy(self) -> Policy:
@@ -107,9 +110,11 @@ class World:
         """
         recipient_map = load(text, MAP_NAME)
         after = replace(self, map_text=text, map=recipient_map, files=self.files)
-        missing = [p for p in self.repo.list_files() if p not in self.files]
-        more = _told_all(after, missing)
-        return replace(after, files={**self.files, **more}, texts=_texts(after))
+        with self.repo.naming() as names:
+            listing = self.repo.on_disk(names())
+        more = _told_all(after, [p for p in listing.paths if p not in self.files])
+        after = replace(after, files={**self.files, **more}, texts=_texts(after))
+        return replace(after, reach=unreached(self.repo, after.policy, listing))
 
 
 def key_book(recipient_map: RecipientMap, lock: Lock) -> KeyBook:
@@ -195,45 +200,17 @@ def with_files(world: World, begun: Survey) -> World:
     """
     with _no_collecting():
         files = _told_all(world, begun.paths, begun.looks())
-    conflicts = _conflicts(world, files, begun)
+    conflicts = merge.conflicts(world.repo, world.policy, world.texts, files, begun)
     files |= {
         path: Damaged(path, file.backend, file.sha256, conflicts[path].message)
         for path, file in files.items()
         if path in conflicts and not isinstance(file, NotSecret)
     }
-    found = replace(world, files=files, conflicts=conflicts)
+    reach = unreached(world.repo, world.policy, begun.listing)
+    found = replace(world, files=files, conflicts=conflicts, reach=reach)
     # from the same map and lock: what they know of the paths by now is kept
     vars(found).update(policy=world.policy, book=world.book)
     return found
-
-
-def _conflicts(
-    world: World, files: Mapping[str, Found], begun: Survey
-) -> dict[str, Conflict]:
-    """Return what git has not merged, and what holds its conflict markers."""
-    found: dict[str, Conflict] = {}
-    if begun.unmerged and world.repo.git is not None:
-        names = unmerged.sides(world.repo.git)
-        for path, stages in begun.unmerged.items():
-            found[path] = unmerged.conflict(stages, names)
-    marked = {p: t.encode(errors="replace") for p, t in world.texts.items() if t}
-    for path, file in files.items():
-        # as a whole secret none can hold them
-        broken = isinstance(file, Damaged) or (
-            isinstance(file, NotSecret) and _must_be_secret(world.policy, path)
-        )
-        if broken and path not in found:
-            marked[path] = world.repo.read(path)
-    for path, data in marked.items():
-        line = splice.conflict_line(data)
-        if line and path not in found:
-            found[path] = Conflict("holds git's conflict markers", line=line)
-    return found
-
-
-def _must_be_secret(policy: Policy, path: str) -> bool:
-    won = policy.winning(path)
-    return won is not None and not won[0].plaintext_allowed
 
 
 def read_text(repo: Repo, path: str) -> str:

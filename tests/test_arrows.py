@@ -50,8 +50,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "world": {
         *("errors", "limits", "keys", "policy", "secretfiles", "splice", "render"),
         "repo",
-        "survey",
+        *("survey", "merge", "reach"),
     },
+    "merge": {"policy", "repo", "secretfiles", "splice", "survey"},
+    "reach": {"policy", "repo", "secretfiles"},
     "problems": {
         *("errors", "findings", "keys", "policy", "secretfiles", "render", "plan"),
         *("steps", "world"),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from nixsecrets.cli import unreached
 from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.paths import chosen
 from nixsecrets.cli.road import native_keys, tell_problems, walk
@@ -45,6 +46,7 @@ def rekey(
         broken = [file for file in broken if file.path in picked]
     if host is not None:
         plan = _only(plan, _files_of(host, world, plan))
+    unreached.warn(world)
     code = walk(session, world, plan, ring, options, broken=broken)
     if not options.dry_run:
         tell_problems(problems_after(world, plan))

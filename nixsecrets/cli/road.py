@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from nixsecrets import approvals
-from nixsecrets.cli import approval, otherdrift, recall, show, ui
+from nixsecrets.cli import approval, otherdrift, recall, show, ui, unreached
 from nixsecrets.cli.dryrun import show_dry
 from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.session import Session, keyring, unlock
@@ -78,6 +78,7 @@ def change(
     carried = otherdrift.say_carried(before, plan)
     for name in sorted(after.policy.always_readers - before.policy.always_readers):
         ui.say(f"{name} joins `always`: the readers of every secret")
+    unreached.warn(after)
     left = [] if options.dry_run else problems_after(after, plan)
     if not options.dry_run:
         _warn_of_new(before, left)
@@ -94,6 +95,7 @@ def change(
         named=gone,
         contents=contents,
         broken=() if options.no_rekey else damaged(after, before),
+        missed=() if options.no_rekey else unreached.losses(before, after),
         removals=removals,
         returning=returning,
         introduced=introduced,
@@ -130,16 +132,18 @@ def walk(
     contents: "Mapping[str, Content] | None" = None,
     agreed: bool = False,
     broken: Collection[Damaged] = (),
+    missed: Collection[unreached.Unreached] = (),
     removals: Removals | None = None,
     returning: Sequence[tuple[str, Removal]] = (),
     introduced: Collection[Reader] = (),
 ) -> int:
     """Show the plan, have it confirmed, apply it, tell what was done.
 
-    `broken` are secrets that the command would change if they were whole.  `agreed`
-    leaves out the question for what the command line itself asked for (a
-    secret that was just edited); taking access is asked about all the same, and so are
-    keys that this clone has not approved, but for those that the command `introduced`.
+    `broken` are secrets that the command would change if they were whole, `missed`
+    those that it would if it reached them.  `agreed` leaves out the question for what
+    the command line itself asked for (a secret that was just edited); taking access is
+    asked about all the same, and so are keys that this clone has not approved, but for
+    those that the command `introduced`.
     """
     removals = recall.recall(world) if removals is None else removals
     agreed_to = {removal.key.key_id for _, removal in returning}
@@ -151,12 +155,14 @@ def walk(
         _ask_returning(asked, options)
         show_dry(plan, world, introduced, as_json=options.as_json)
         return 0
-    if not plan.steps and not broken:
+    if not plan.steps and not broken and not missed:
         ui.say("nothing to do")
         return 0
     _show(plan, world)
     if broken and not options.keep_going:
         raise _damage(world, broken)
+    for files in () if options.keep_going else missed:
+        raise files.refusal()
     _ask_returning(asked, options)
     approval.agreed_keys(plan, world, introduced, yes=options.yes)
     agree(plan, world, ring, options, named=named, agreed=agreed)
@@ -172,7 +178,9 @@ def walk(
         ui.report_error(
             SecretFileError(f"left out {printable(file.path)}: {file.reason}")
         )
-    return PARTIAL if broken else code
+    for files in missed:
+        ui.report_error(files.left_out())
+    return PARTIAL if broken or missed else code
 
 
 def _remember_removed(world: World, outcome: "Outcome") -> None:

@@ -10,11 +10,11 @@ It reads only; what is replaced goes through `staging`.
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 from nixsecrets import inputs
 from nixsecrets.errors import NixsecretsError, SecretFileError, quoted
@@ -25,6 +25,19 @@ T = TypeVar("T")
 
 MAP_NAME = "nixsecrets.toml"
 BARE_STAGING_NAME = ".nixsecrets"
+
+
+class Listing(NamedTuple):
+    """The names that git (or a walk) lists below the map's folder, sorted out.
+
+    `paths` are the regular files of this map, sorted.  `hidden` are names below folders
+    that have a map of their own, by the path of that map.  `absent` are all others: no
+    regular file on the disk, or reached only through a link.
+    """
+
+    paths: list[str]
+    hidden: Mapping[str, Sequence[str]]
+    absent: Sequence[str]
 
 
 def find_root(start: Path) -> Path:
@@ -87,13 +100,13 @@ class Repo:
         files.  Without git: every file, found by a walk that follows no link.
         """
         with self.naming() as names:
-            return self.on_disk(names())
+            return self.on_disk(names()).paths
 
     @contextlib.contextmanager
     def naming(self) -> Iterator[Callable[[], list[str]]]:
         """Start to list names, and give the function that waits for them.
 
-        `list_files` returns those of them that are `on_disk`.
+        `on_disk` sorts them out.
         """
         if self.git is None:
             with _explained():
@@ -112,12 +125,10 @@ class Repo:
         with unmerged.listing(self.git, self.root) as listed:
             yield listed
 
-    def on_disk(self, names: list[str]) -> list[str]:
-        """Return those of the names that are regular files of this map, sorted."""
-        if self.git is None:
-            return sorted(names)
+    def on_disk(self, names: list[str]) -> Listing:
+        """Return which of the names are regular files of this map, and the others."""
         with _explained():
-            return sorted(_on_disk(str(self.root), names))
+            return _on_disk(str(self.root), names)
 
     def read(self, path: str) -> bytes:
         """Return the content of `path`.
@@ -246,8 +257,6 @@ def _walk(root: str, below: str) -> Iterator[str]:
     """Yield the regular files without git; `below` is empty or ends in `/`."""
     with os.scandir(root + "/" + below) as entries:
         found = [entry for entry in entries if not _ours(entry.name)]
-    if below and any(entry.name == MAP_NAME for entry in found):
-        return
     for entry in found:
         if entry.is_dir(follow_symlinks=False) and entry.name != ".git":
             yield from _walk(root, f"{below}{entry.name}/")
@@ -255,38 +264,50 @@ def _walk(root: str, below: str) -> Iterator[str]:
             yield below + entry.name
 
 
-def _on_disk(root: str, names: list[str]) -> Iterator[str]:
-    """Yield those of git's `names` that are regular files of this map.
+def _on_disk(root: str, names: list[str]) -> Listing:
+    """Sort out the names.
 
     One `scandir` for each folder instead of one `lstat` for each file: the type comes
     with the entry, which is three times as fast.
     """
-    belongs = {"": True}
+    barriers: dict[str, str | None] = {"": None}
     regular: dict[str, frozenset[str]] = {}
+    paths: list[str] = []
+    absent: list[str] = []
+    hidden: dict[str, list[str]] = {}
     for path in names:
         folder, _, name = path.rpartition("/")
         there = regular.get(folder)
         if there is None:
-            looked_at = _belongs(root, folder, belongs)
-            there = _regular_names(root, folder) if looked_at else frozenset()
+            open_to_us = _barrier(root, folder, barriers) is None
+            there = _regular_names(root, folder) if open_to_us else frozenset()
             regular[folder] = there
         if name in there:
-            yield path
+            paths.append(path)
+        elif inner := barriers[folder]:
+            hidden.setdefault(inner, []).append(path)
+        else:
+            absent.append(path)
+    paths.sort()
+    return Listing(paths, hidden, absent)
 
 
-def _belongs(root: str, folder: str, known: dict[str, bool]) -> bool:
-    """Tell whether `folder` is reached without a link and without another map."""
-    answer = known.get(folder)
-    if answer is None:
-        place = f"{root}/{folder}"
-        answer = (
-            _belongs(root, folder.rpartition("/")[0], known)
-            and os.path.basename(folder) != BARE_STAGING_NAME
-            and not os.path.islink(place)
-            and not os.path.lexists(f"{place}/{MAP_NAME}")
-        )
-        known[folder] = answer
-    return answer
+def _barrier(root: str, folder: str, known: dict[str, str | None]) -> str | None:
+    """Return what keeps us out of `folder`: another map's path, "" for anything else.
+
+    None where nothing does.
+    """
+    if folder in known:
+        return known[folder]
+    place = f"{root}/{folder}"
+    found = _barrier(root, folder.rpartition("/")[0], known)
+    if found is None:
+        if os.path.basename(folder) == BARE_STAGING_NAME or os.path.islink(place):
+            found = ""
+        elif os.path.lexists(f"{place}/{MAP_NAME}"):
+            found = f"{folder}/{MAP_NAME}"
+    known[folder] = found
+    return found
 
 
 def _regular_names(root: str, folder: str) -> frozenset[str]:
