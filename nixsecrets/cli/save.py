@@ -8,7 +8,7 @@ from pathlib import Path
 from nixsecrets import inputs
 from nixsecrets.apply import unlocked
 from nixsecrets.carryout import Bench, Content, decrypt
-from nixsecrets.cli import approval, show, ui
+from nixsecrets.cli import approval, show, ui, unencrypted
 from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.road import walk
 from nixsecrets.cli.session import Session, unlock
@@ -341,6 +341,11 @@ def save(
             p: (text_if_there(world.repo, p), t) for p, t in (public or {}).items()
         }
         plan = with_texts(plan, texts)
-        return walk(
+        sops = wanted.backend(world) is Backend.SOPS
+        held = unencrypted.by_default(world, name) if sops else frozenset()
+        code = walk(
             session, after, plan, ring, options, contents={name: content}, agreed=True
         )
+        if sops and not options.dry_run:
+            unencrypted.warn_of_default(after, name, held)
+        return code

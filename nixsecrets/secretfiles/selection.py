@@ -13,7 +13,13 @@ from nixsecrets.errors import SecretFileError
 from nixsecrets.keys.selection import SELECTION
 from nixsecrets.secretfiles.sniff import SopsFormat
 from nixsecrets.secretfiles.sopscomments import Comment, comments
-from nixsecrets.secretfiles.sopsoptions import LeftOpen, Options, selection_of, unusable
+from nixsecrets.secretfiles.sopsoptions import (
+    DEFAULT_OPTION,
+    LeftOpen,
+    Options,
+    selection_of,
+    unusable,
+)
 from nixsecrets.secretfiles.sopsvalues import Leaf, leaves
 
 _ENCRYPTED = re.compile(
@@ -31,6 +37,13 @@ def open_values(values: Iterable[Leaf], selects: Selector) -> Iterator[Leaf]:
     for leaf in values:
         if not (leaf.empty or is_encrypted(leaf.value)) and selects(leaf):
             yield leaf
+
+
+def by_default(values: Iterable[Leaf]) -> list[Leaf]:
+    """Return the values in plaintext that sops leaves so by its default suffix."""
+    selects = selector((DEFAULT_OPTION,))
+    open_there = (one for one in values if not (one.empty or is_encrypted(one.value)))
+    return [leaf for leaf in open_there if not selects(leaf)]
 
 
 def left_open(kind: SopsFormat, data: bytes, options: Options) -> LeftOpen:
@@ -82,7 +95,7 @@ def selector(options: Options) -> Selector:
 
     """
     chosen = {name: str(value) for name, value in options if name in SELECTION}
-    name, text = next(iter(chosen.items()), ("unencrypted_suffix", "_unencrypted"))
+    name, text = next(iter(chosen.items()), DEFAULT_OPTION)
     wanted = not name.startswith("unencrypted_")
     if name.endswith("_suffix"):
         return lambda leaf: wanted is any(key.endswith(text) for key in leaf.path)

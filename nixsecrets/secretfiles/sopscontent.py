@@ -12,7 +12,7 @@ from nixsecrets.errors import SecretFileError
 from nixsecrets.secretfiles.selection import is_encrypted, open_values, selector
 from nixsecrets.secretfiles.sopscomments import comments
 from nixsecrets.secretfiles.sopsmeta import Options, SopsFormat
-from nixsecrets.secretfiles.sopsoptions import unusable
+from nixsecrets.secretfiles.sopsoptions import DEFAULT_OPTION, selection_of, unusable
 from nixsecrets.secretfiles.sopsvalues import leaves
 
 _LOST_COMMENT = b",type:comment]"
@@ -43,6 +43,12 @@ def require_encrypted(kind: SopsFormat, data: bytes, options: Options) -> None:
             "check the sops options of the file's rule",
         )
     if values and not any(is_encrypted(leaf.value) for leaf in values):
+        if not selection_of(options):
+            raise SecretFileError(
+                "nothing in it would be encrypted: all its keys end in"
+                f" {DEFAULT_OPTION[1]}, below which sops leaves values in plaintext",
+                "give the keys other names; options of the rule are not needed",
+            )
         raise SecretFileError(
             "the sops options select no value: nothing would be encrypted",
             "check the sops options of the file's rule",

@@ -15,6 +15,7 @@ from nixsecrets.findings import Code, Finding, foreign_reader
 from nixsecrets.secretfiles import agefile, ageshape, sopsmeta, sopstoken, sopstypes
 from nixsecrets.secretfiles.selection import (
     Selector,
+    by_default,
     is_encrypted,
     open_comments,
     selector,
@@ -351,7 +352,7 @@ def _silent(wanted: Options) -> bool:
 def _by_default(path: str, left: Sequence[Leaf]) -> Iterator[Finding]:
     """Yield a note where a value is in plaintext because of sops' default suffix."""
     _, suffix = DEFAULT_OPTION
-    found = [leaf for leaf in left if any(key.endswith(suffix) for key in leaf.path)]
+    found = by_default(left)
     if found:
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         message = f"{_name(found[0])}{more} is in plaintext: its key ends in {suffix}"

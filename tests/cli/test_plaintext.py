@@ -265,3 +265,75 @@ def test_check_finds_text_in_the_metadata_as_the_hook_does(
     assert done.returncode == 1
     assert "NS002  secrets/app.yaml: has " in done.stdout
     assert ready.run("hook", "run", "--all").returncode == 1
+
+
+WARNING = (
+    "nixsecrets: warning: secrets/{}: {} in plaintext: sops by default encrypts nothing"
+    " below a key that ends in _unencrypted\n"
+    "nixsecrets: hint: if it is a secret, rename the key: nixsecrets edit secrets/{}\n"
+)
+SUFFIXED = {
+    "new.yaml": (
+        "a: b\nx_unencrypted: hunter2\ndb:\n    y_unencrypted: [hunter2]\n",
+        "db/y_unencrypted, x_unencrypted stay",
+    ),
+    "new.json": ('{"a": "b", "x_unencrypted": {"c": 5}}', "x_unencrypted/c stays"),
+    "new.env": ("A=b\nX_unencrypted=hunter2\n", "X_unencrypted stays"),
+    "new.ini": ("[a]\nb = c\n[x_unencrypted]\nd = hunter2\n", "x_unencrypted/d stays"),
+}
+
+
+@pytest.mark.parametrize("name", SUFFIXED)
+@pytest.mark.parametrize("way", ["set", "--from-file", "edit"])
+def test_what_is_saved_in_plaintext_by_the_default_suffix_is_said(
+    ready: Fleet, name: str, way: str
+) -> None:
+    text, names = SUFFIXED[name]
+    path = f"secrets/{name}"
+    if way == "set":
+        done = ready.run("set", path, stdin=text)
+    elif way == "edit":
+        ready.env["EDITOR"] = set_editor(ready, text)
+        done = ready.run("edit", path)
+    else:
+        ready.write(path, text)
+        done = ready.run("set", path, "--from-file", path)
+    assert done.returncode == 0, done.stderr
+    assert WARNING.format(name, names, name) in done.stderr
+    assert "hunter2" not in done.stderr
+    if name == "new.yaml":
+        again = ready.run("set", path, "--key", "a", stdin="c")
+        assert (again.returncode, "plaintext" in again.stderr) == (0, False)
+        one = ready.run("set", path, "--key", "x_unencrypted", stdin="new")
+        assert WARNING.format(name, "x_unencrypted stays", name) in one.stderr
+        ready.env["EDITOR"] = set_editor(ready, "a: b\nx: hunter2\n")
+        assert "plaintext" not in ready.run("edit", path).stderr
+        assert b"hunter2" not in ready.read(path)
+
+
+def test_where_the_rule_says_it_no_value_in_plaintext_is_warned_of(
+    ready: Fleet,
+) -> None:
+    map_text = ready.read("nixsecrets.toml").decode()
+    rule = 'path = "secrets/**"\n'
+    sops = 'sops = { unencrypted_suffix = "_unencrypted" }\n'
+    ready.write("nixsecrets.toml", map_text.replace(rule, rule + sops))
+    ready.ok("sync", "--yes")
+    done = ready.run("set", "secrets/new.yaml", stdin="a: b\nx_unencrypted: c\n")
+    assert (done.returncode, "plaintext" in done.stderr) == (0, False), done.stderr
+
+
+@pytest.mark.parametrize("args", [(), ("--key", "a_unencrypted")])
+def test_where_all_would_be_in_plaintext_the_true_reason_is_given(
+    ready: Fleet, args: tuple[str, ...]
+) -> None:
+    text = "hunter2" if args else "a_unencrypted: hunter2\n"
+    done = ready.run("set", "secrets/new.yaml", *args, stdin=text)
+    assert done.returncode == 1
+    assert (
+        "nothing in it would be encrypted: all its keys end in _unencrypted, below"
+        " which sops leaves values in plaintext\n"
+        "nixsecrets: hint: give the keys other names" in done.stderr
+    )
+    assert "hunter2" not in done.stderr
+    assert not (ready.root / "secrets/new.yaml").exists()
