@@ -1,8 +1,7 @@
 """Fleets to measure on: built once, copied for each run, thrown away at the end.
 
 The age files are written by nixsecrets, the sops files by the real sops.  Where ten
-thousand are needed, the sops files share their values (reading metadata never looks at
-them), but every entry is one of its own.
+thousand are needed, the sops files hold the same values, each under a key of its own.
 """
 
 import os
@@ -24,12 +23,14 @@ from nixsecrets.secretfiles import ageops, sopsmeta
 from nixsecrets.secretfiles.sopsblock import Edit
 from nixsecrets.secretfiles.sopskey import data_key
 from nixsecrets.secretfiles.sopsmeta import SopsFile
+from nixsecrets.secretfiles.sopsrekey import rekeyed
 from nixsecrets.secretfiles.state import Record
 from nixsecrets.splice import apply_edits
 from nixsecrets.world import read_world
 from tests.fleet import Fleet, make_fleet, sops_path, ssh_key
 
 LEAVES = "h001"
+MADE = "2026-01-02T03:04:05Z"
 NEW_KEY = ssh_key("host new").public
 _VALUE = "database:\n    user: app\n    password: {number:032d}\ntoken: {number:064d}\n"
 RULES = """
@@ -145,12 +146,13 @@ def _write_sops(folder: Path, recipients: Sequence[str], number: int) -> str:
 
 
 def _write_like(folder: Path, first: SopsFile, key: bytes, number: int) -> str:
-    """Write a file with the values of the first one and entries of its own."""
+    """Write a file with the values of the first one under a key of its own."""
     place = folder / f"{number:05d}.yaml"
-    edits: list[Edit] = []
+    fresh = os.urandom(32)
+    edits: list[Edit] = [*(rekeyed(first, key, fresh, MADE) or ())]
     for position, entry in enumerate(first.entries):
         assert entry.recipient is not None
-        enc = ageops.seal(key, [entry.recipient], armored=True).data.decode()
+        enc = ageops.seal(fresh, [entry.recipient], armored=True).data.decode()
         edits += first.blocks[0].replace(position, entry.label, enc)
     if number:
         place.write_text(apply_edits(first.text, edits))

@@ -5,7 +5,7 @@ how bad it is, the catalogue's (`findings`).
 """
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 
@@ -119,21 +119,28 @@ def _shared_key_problems(world: World) -> Iterator[Finding]:
     for file in world.secrets.values():
         for print_ in shared.intersection(file.key_prints):
             holders.setdefault(print_, []).append(file)
+    groups: dict[frozenset[bytes], list[Actual]] = {}  # of hundreds of copies, too
     for file in world.secrets.values():
-        every = {
-            one.path: one
-            for print_ in file.key_prints
-            for one in holders.get(print_, ())
-        }
-        others = sorted(every.keys() - {file.path})
-        if others:
-            names = ", ".join(map(argument, others[:_NAMED]))
-            more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
-            message = f"has the same symmetric key as {names}{more}: it is a copy"
-            able = [p for p in (file.path, *others) if _rekeyed(world, every[p])]
-            fix = f"nixsecrets rekey {argument(able[0])}" if able else ""
-            fix = "" if able[:1] == [file.path] else fix
-            yield Finding(file.path, Code.SHARED_KEY, message, fix=fix)
+        prints = shared.intersection(file.key_prints)
+        if not prints:
+            continue
+        if prints not in groups:
+            every = {one.path: one for print_ in prints for one in holders[print_]}
+            groups[prints] = [every[path] for path in sorted(every)]
+        yield _shared_key(world, file, groups[prints])
+
+
+def _shared_key(world: World, file: Actual, group: Sequence[Actual]) -> Finding:
+    """Return the finding for a file of a sorted group that shares a key."""
+    first = [one.path for one in group[: _NAMED + 1] if one.path != file.path][:_NAMED]
+    left = len(group) - 1 - len(first)
+    names = ", ".join(map(argument, first)) + (f" and {left} more" if left else "")
+    message = f"has the same symmetric key as {names}: it is a copy"
+    fix = ""
+    if not _rekeyed(world, file):
+        able = next((one.path for one in group if _rekeyed(world, one)), None)
+        fix = f"nixsecrets rekey {argument(able)}" if able else ""
+    return Finding(file.path, Code.SHARED_KEY, message, fix=fix)
 
 
 def _wrong(
