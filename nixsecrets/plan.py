@@ -58,7 +58,8 @@ class Step:
     `origin` is where a moved file comes from; `dropped` are the keys that are not age
     (PGP, KMS, Vault) which lose access: no reader that the map can name; `foreign`
     says that the file there is none that nixsecrets wrote; `seals` that values or
-    comments which are in plaintext will be encrypted.
+    comments which are in plaintext will be encrypted; `opens` are the key paths of the
+    values that are encrypted now and will be in plaintext.
     """
 
     path: str
@@ -76,6 +77,7 @@ class Step:
     dropped: tuple[ForeignKey, ...] = ()
     foreign: bool = False
     seals: bool = False
+    opens: tuple[str, ...] = ()
 
     @property
     def losers(self) -> tuple[str, ...]:
@@ -108,6 +110,7 @@ class Step:
             "reason": self.reason.value,
             "add": [reader.name for reader in self.add],
             "remove": list(self.losers),
+            **({"plaintext": list(self.opens)} if self.opens else {}),
         }
 
 

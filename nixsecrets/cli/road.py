@@ -5,16 +5,19 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from nixsecrets import approvals
-from nixsecrets.cli import approval, otherdrift, recall, show, ui, unreached
+from nixsecrets.cli import (
+    approval,
+    otherdrift,
+    recall,
+    show,
+    ui,
+    unencrypted,
+    unreached,
+)
 from nixsecrets.cli.dryrun import show_dry
 from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.session import Session, keyring, unlock
-from nixsecrets.diff import (
-    change_plan,
-    content_step,
-    context,
-    damaged,
-)
+from nixsecrets.diff import change_plan, content_step, context, damaged
 from nixsecrets.errors import (
     DeclinedError,
     NixsecretsError,
@@ -145,6 +148,7 @@ def walk(
     asked about all the same, and so are keys that this clone has not approved, but for
     those that the command `introduced`.
     """
+    plan = unencrypted.with_opened(plan, world, contents)
     removals = recall.recall(world) if removals is None else removals
     agreed_to = {removal.key.key_id for _, removal in returning}
     asked = [one for one in removals.asked(plan) if one[1].key.key_id not in agreed_to]
@@ -234,6 +238,7 @@ def agree(
             ui.say(line)
         both = "" if agreed or options.yes else " --yes"
         ui.confirm("take this access away?", hint=f"agree with --allow-revoke{both}")
+    unencrypted.agree(plan, world, options)
     _ask_foreign_files(plan, world, options)
     foreign = winner_changes(world, plan)
     if foreign and not options.yes:

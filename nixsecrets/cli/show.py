@@ -37,12 +37,21 @@ def plan_lines(plan: Plan, *, limit: int | None = None) -> Iterator[str]:
 
 def _why(step: Step) -> str:
     readers = [f"+{r.name}" for r in step.add] + [f"-{name}" for name in step.losers]
+    if step.opens:
+        return " ".join([*readers, f"(options; {_opened(step)})"])
     if step.reason in {Reason.GRANTED, Reason.REVOKED, Reason.CONTENT} and (
         readers or step.action is Action.WRITE
     ):
         words = [*readers, *["(plaintext)"] * step.seals]
         return "(nixsecrets did not write it)" if step.foreign else " ".join(words)
     return " ".join([*readers, f"({step.reason.value})"])
+
+
+def _opened(step: Step) -> str:
+    names = ", ".join(map(path_text, step.opens[:3]))
+    more = " …" if len(step.opens) > 3 else ""
+    count = counted(len(step.opens), "value")
+    return f"{count} in plaintext from now on: {names}{more}"
 
 
 def problem_lines(problems: Sequence[Finding]) -> Iterator[str]:

@@ -46,6 +46,17 @@ def by_default(values: Iterable[Leaf]) -> list[Leaf]:
     return [leaf for leaf in open_there if not selects(leaf)]
 
 
+def opened_by(values: Iterable[Leaf], options: Options) -> list[Leaf]:
+    """Return the values that are encrypted and that `options` leave in plaintext.
+
+    With options that sops cannot use none: what is encrypted with them is refused.
+    """
+    if unusable(options):
+        return []
+    selects = selector(options)
+    return [one for one in values if is_encrypted(one.value) and not selects(one)]
+
+
 def left_open(kind: SopsFormat, data: bytes, options: Options) -> LeftOpen:
     """Tell what a file leaves in plaintext that re-encrypting it would encrypt.
 

@@ -10,6 +10,7 @@ from nixsecrets.findings import Code
 from nixsecrets.keys.forms import Backend, form_for
 from nixsecrets.keys.recipients import parse_recipient
 from tests.cli.conftest import changed, set_editor
+from tests.cli.test_terminal import ended, spawn
 from tests.fleet import Fleet
 
 READERS = ("alice", "brunnen")
@@ -337,3 +338,82 @@ def test_where_all_would_be_in_plaintext_the_true_reason_is_given(
     )
     assert "hunter2" not in done.stderr
     assert not (ready.root / "secrets/new.yaml").exists()
+
+
+RULE = 'path = "secrets/**"\n'
+OWN = 'sops = { unencrypted_suffix = "_x" }\n'
+OPENED = "re-encrypt  secrets/app.yaml  (options; 2 values in plaintext from now on: "
+OPENED_NAMES = "db/a_unencrypted, b_unencrypted"
+
+
+@pytest.fixture
+def suffixed(ready: Fleet) -> Fleet:
+    """A rule with its own suffix that lost it, and a file that was written before."""
+    map_text = ready.read("nixsecrets.toml").decode()
+    ready.write("nixsecrets.toml", map_text.replace(RULE, RULE + OWN))
+    ready.ok("sync", "--yes")
+    text = (
+        "db:\n  a_unencrypted: [hunter2, sesame]\nb_unencrypted: x\nc: d\nport_x: 5\n"
+    )
+    ready.ok("set", "secrets/app.yaml", stdin=text)
+    assert b"hunter2" not in ready.read("secrets/app.yaml")
+    ready.write("nixsecrets.toml", map_text)
+    ready.ok("sync", "--yes")
+    ready.commit("without the option")
+    return ready
+
+
+def test_an_encrypted_value_becomes_no_plaintext_with_a_yes_to_all(
+    suffixed: Fleet,
+) -> None:
+    before = suffixed.snapshot()
+    shown = suffixed.ok("rekey", "--dry-run")
+    assert f"{OPENED}{OPENED_NAMES})" in shown
+    plan = json.loads(suffixed.ok("rekey", "--dry-run", "--json"))
+    (step,) = (one for one in plan["steps"] if one["path"] == "secrets/app.yaml")
+    assert step["plaintext"] == ["db/a_unencrypted", "b_unencrypted"]
+    done = suffixed.run("rekey", "--yes")
+    assert done.returncode == 1
+    assert f"  secrets/app.yaml: {OPENED_NAMES}\n" in done.stderr
+    assert re.findall("^nixsecrets: hint: (.*)$", done.stderr, re.MULTILINE) == [
+        "rename the keys: nixsecrets edit secrets/app.yaml",
+        'or keep them encrypted: write sops = { unencrypted_suffix = "_x" } into the'
+        " rule",
+        'or agree: write sops = { unencrypted_suffix = "_unencrypted" } into the rule',
+    ]
+    assert "hunter2" not in done.stdout + done.stderr
+    one = suffixed.run("set", "secrets/app.yaml", "--key", "c", "--yes", stdin="e")
+    assert (one.returncode, OPENED_NAMES in one.stderr) == (1, True)
+    assert changed(suffixed, before) == set()
+
+
+def test_each_way_out_of_plaintext_by_options_works(suffixed: Fleet) -> None:
+    text = "db:\n  a: [hunter2, sesame]\nb: x\nc: d\nport: 5\n"
+    map_text = suffixed.read("nixsecrets.toml").decode()
+    old = suffixed.read("secrets/app.yaml")
+    suffixed.env["EDITOR"] = set_editor(suffixed, text)
+    suffixed.ok("edit", "secrets/app.yaml")
+    assert b"hunter2" not in suffixed.read("secrets/app.yaml")
+    suffixed.write("secrets/app.yaml", old)
+    suffixed.write("nixsecrets.toml", map_text.replace(RULE, RULE + OWN))
+    suffixed.ok("rekey", "--yes")
+    assert suffixed.read("secrets/app.yaml") == old
+    default = OWN.replace("_x", "_unencrypted")
+    suffixed.write("nixsecrets.toml", map_text.replace(RULE, RULE + default))
+    done = suffixed.run("rekey", "--yes")
+    assert (done.returncode, f"{OPENED}{OPENED_NAMES})" in done.stderr) == (0, True)
+    assert b"hunter2" in suffixed.read("secrets/app.yaml")
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 1)])
+def test_plaintext_by_options_is_asked_about_by_itself(
+    suffixed: Fleet, answer: str, code: int
+) -> None:
+    before = suffixed.snapshot()
+    child = spawn(suffixed, "rekey", "--yes")
+    child.expect_exact(OPENED)
+    child.expect_exact("store them in plaintext? [y/N] ")
+    child.sendline(answer)
+    assert ended(child)[1] == code
+    assert (b"hunter2" in suffixed.read("secrets/app.yaml")) is (code == 0)
+    assert (changed(suffixed, before) == set()) is (code == 1)
