@@ -45,8 +45,8 @@ def require_encrypted(kind: SopsFormat, data: bytes, options: Options) -> None:
     if values and not any(is_encrypted(leaf.value) for leaf in values):
         if not selection_of(options):
             raise SecretFileError(
-                "nothing in it would be encrypted: all its keys end in"
-                f" {DEFAULT_OPTION[1]}, below which sops leaves values in plaintext",
+                "nothing in it would be encrypted: sops by default leaves values below"
+                f" keys that end in {DEFAULT_OPTION[1]} in plaintext; it has no other",
                 "give the keys other names; options of the rule are not needed",
             )
         raise SecretFileError(

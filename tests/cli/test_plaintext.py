@@ -332,8 +332,8 @@ def test_where_all_would_be_in_plaintext_the_true_reason_is_given(
     done = ready.run("set", "secrets/new.yaml", *args, stdin=text)
     assert done.returncode == 1
     assert (
-        "nothing in it would be encrypted: all its keys end in _unencrypted, below"
-        " which sops leaves values in plaintext\n"
+        "nothing in it would be encrypted: sops by default leaves values below keys"
+        " that end in _unencrypted in plaintext; it has no other\n"
         "nixsecrets: hint: give the keys other names" in done.stderr
     )
     assert "hunter2" not in done.stderr
