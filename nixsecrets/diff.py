@@ -132,6 +132,11 @@ def hidden_losses(before: World, after: World) -> dict[str, list[str]]:
     return {inner: paths for inner, paths in found.items() if paths}
 
 
+def absent_losses(before: World, after: World) -> list[str]:
+    """Return the absent files that a change of the map takes from somebody."""
+    return [path for path in before.reach.absent if _loses(before, after, path)]
+
+
 def _loses(before: World, after: World, path: str) -> bool:
     """Tell whether a change of the map takes `path` from somebody who reads it."""
     had, want = desired_for_path(before, path), desired_for_path(after, path)

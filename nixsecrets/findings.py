@@ -72,6 +72,7 @@ class Code(StrEnum):
     REGEX_UNUSABLE = "NS063"
     NOT_AGE = "NS060"
     HIDDEN = "NS065"
+    ABSENT = "NS066"
     STRAY_FILE = "NS061"
     DECLARED_UNREADABLE = "NS070"
     DECLARED_FORM = "NS071"
@@ -605,6 +606,18 @@ CATALOGUE: Mapping[Code, Kind] = {
         " its relatives): sops says nothing and treats it as one that matches no key,"
         " so that every value of an `encrypted_regex` stays in plaintext. Correct the"
         " options of the file's rule, then `nixsecrets edit FILE`.",
+    ),
+    Code.ABSENT: Kind(
+        "absent",
+        "secrets that git tracks are not on the disk",
+        _E,
+        "Rules of the map name files that are in git's index and not in the work tree:"
+        " somebody removed them without `git rm`, or the checkout is sparse. No command"
+        " can re-encrypt them, and whoever is removed meanwhile reads on in what is"
+        " committed. Commands that take access from somebody who reads such a file, and"
+        " `rekey`, stop; `sync` keeps what `secrets.nix` and the lock say of it."
+        "\n\nBring the files back (`git checkout -- FILE`, `git sparse-checkout"
+        " disable`), or remove them for good (`git rm FILE`).",
     ),
     Code.HIDDEN: Kind(
         "hidden",

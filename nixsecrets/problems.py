@@ -174,6 +174,18 @@ def unreached_problems(world: World) -> Iterator[Finding]:
         files = "a file" if len(paths) == 1 else f"{len(paths)} files"
         message = f"hides {files} that rules of this map name"
         yield Finding(inner, Code.HIDDEN, message)
+    known = world.files.keys() | world.conflicts.keys()
+    absent = [path for path in world.reach.absent if path not in known]
+    if absent:
+        names = ", ".join(map(argument, absent[:_NAMED]))
+        more = f" and {len(absent) - _NAMED} more" if len(absent) > _NAMED else ""
+        what = (
+            "a secret that git tracks is"
+            if len(absent) == 1
+            else (f"{len(absent)} secrets that git tracks are")
+        )
+        message = f"{what} not on the disk: {names}{more}"
+        yield Finding(MAP_NAME, Code.ABSENT, message)
 
 
 def _rule_problems(world: World) -> Iterator[Finding]:

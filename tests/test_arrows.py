@@ -53,7 +53,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("survey", "merge", "reach"),
     },
     "merge": {"policy", "repo", "secretfiles", "splice", "survey"},
-    "reach": {"policy", "repo", "secretfiles"},
+    "reach": {"errors", "policy", "repo", "secretfiles"},
     "problems": {
         *("errors", "findings", "keys", "policy", "secretfiles", "render", "plan"),
         *("steps", "world"),

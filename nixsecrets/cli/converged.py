@@ -8,7 +8,7 @@ from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.paths import chosen
 from nixsecrets.cli.road import native_keys, tell_problems, walk
 from nixsecrets.cli.session import Session, keyring
-from nixsecrets.diff import context, converge_plan, damaged
+from nixsecrets.diff import context, converge_plan, damaged, desired_for_path
 from nixsecrets.errors import UsageError
 from nixsecrets.plan import Plan
 from nixsecrets.problems import problems_after
@@ -40,17 +40,28 @@ def rekey(
     )
     plan = converge_plan(world, ctx)
     broken = damaged(world) if host is None else []
+    absent = [path for path in world.reach.absent if _is_for(host, world, path)]
     if paths:
-        picked = chosen(session.repo, start, paths, world.files)
+        there = world.files.keys() | set(absent)
+        picked = chosen(session.repo, start, paths, there)
         plan = _only(plan, picked)
         broken = [file for file in broken if file.path in picked]
+        absent = [path for path in absent if path in picked]
     if host is not None:
         plan = _only(plan, _files_of(host, world, plan))
     unreached.warn(world)
-    code = walk(session, world, plan, ring, options, broken=broken)
+    missed = unreached.absent(absent)
+    code = walk(session, world, plan, ring, options, broken=broken, missed=missed)
     if not options.dry_run:
         tell_problems(problems_after(world, plan))
     return code
+
+
+def _is_for(name: str | None, world: World, path: str) -> bool:
+    """Tell whether the map lets `name` read a path; None is anybody."""
+    want = desired_for_path(world, path)
+    readers = want.readers if want else ()
+    return name is None or any(reader.name == name for reader in readers)
 
 
 def _only(plan: Plan, paths: set[str]) -> Plan:

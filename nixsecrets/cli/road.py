@@ -32,6 +32,7 @@ from nixsecrets.policy.edit import retire
 from nixsecrets.policy.model import Reader, Retired
 from nixsecrets.problems import problems, problems_after, winner_changes
 from nixsecrets.removals import Removal, Removals, describe
+from nixsecrets.repo import deleted
 from nixsecrets.secretfiles.state import Damaged
 from nixsecrets.steps import Context
 from nixsecrets.survey import Survey
@@ -165,8 +166,7 @@ def walk(
     _show(plan, world)
     if broken and not options.keep_going:
         raise _damage(world, broken)
-    for files in () if options.keep_going else missed:
-        raise files.refusal()
+    unreached.refuse(() if options.keep_going else missed)
     _ask_returning(asked, options)
     approval.agreed_keys(plan, world, introduced, yes=options.yes)
     agree(plan, world, ring, options, named=named, agreed=agreed)
@@ -182,8 +182,7 @@ def walk(
         ui.report_error(
             SecretFileError(f"left out {printable(file.path)}: {file.reason}")
         )
-    for files in missed:
-        ui.report_error(files.left_out())
+    unreached.report(missed)
     return PARTIAL if broken or missed else code
 
 
@@ -367,11 +366,12 @@ def git_add(
     if git is None:
         return
     written = [s.path for s in steps if s.action is not Action.DELETE]
+    gone = {s.origin or s.path for s in steps} - set(written)
     if stage:
-        gone = {s.origin or s.path for s in steps} - set(written)
         known = gone & git.tracked(session.repo.root) if gone else set()
         git.add(session.repo.root, [*written, *sorted(known)])
         return
+    deleted.note(session.repo, gone)
     # of a merge that git waits for, the lock goes with the file: it records its readers
     merged = any(s.action is Action.CREATE and s.before is not None for s in steps)
     fresh = [s for s in steps if merged or s.before is None or s.origin is not None]

@@ -73,7 +73,7 @@ class Session:
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Hold the repository's lock; complete or drop what an earlier run left."""
-        from nixsecrets.repo import locking, private, recovery
+        from nixsecrets.repo import deleted, locking, private, recovery
 
         private.remove_leftovers(os.environ)
         with locking.exclusive(self.repo, ui.say):
@@ -81,6 +81,7 @@ class Session:
             if recovered is not None:
                 ui.say(f"nixsecrets: {recovered.message}")
                 ui.say_lines(recovered.lines)
+                deleted.note(self.repo, recovered.removed)
             yield
 
 

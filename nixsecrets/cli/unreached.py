@@ -1,10 +1,10 @@
 """Secrets of the map that a command cannot change, since it cannot reach them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from nixsecrets.cli import show, ui
-from nixsecrets.diff import hidden_losses
+from nixsecrets.diff import absent_losses, hidden_losses
 from nixsecrets.errors import SecretFileError
 from nixsecrets.findings import argument
 from nixsecrets.problems import unreached_problems
@@ -34,12 +34,38 @@ class Unreached(NamedTuple):
 def warn(world: World) -> None:
     """Say which secrets of the map no command reaches."""
     for finding in unreached_problems(world):
-        ui.warn(f"{show.path_text(finding.path)} {finding.message}")
+        ui.warn(f"{show.path_text(finding.path)}: {finding.message}")
+
+
+def refuse(missed: Iterable[Unreached]) -> None:
+    """Stop where a command does not reach files; raises `SecretFileError`."""
+    for one in missed:
+        raise one.refusal()
+
+
+def report(missed: Iterable[Unreached]) -> None:
+    """Say what a command left out that did the rest."""
+    for one in missed:
+        ui.report_error(one.left_out())
 
 
 def losses(before: World, after: World) -> list[Unreached]:
     """Return what a change of the map takes from somebody and cannot re-encrypt."""
-    return list(_hidden(before, after))
+    return [*_hidden(before, after), *absent(absent_losses(before, after))]
+
+
+def absent(paths: Sequence[str]) -> list[Unreached]:
+    """Return files that git tracks and that are not on the disk; nothing for none."""
+    if not paths:
+        return []
+    count = len(paths)
+    what = (
+        "a secret that git tracks is"
+        if count == 1
+        else (f"{count} secrets that git tracks are")
+    )
+    hint = "git checkout -- FILE, git sparse-checkout disable, or git rm FILE"
+    return [Unreached(f"{what} not on the disk", paths, hint)]
 
 
 def _hidden(before: World, after: World) -> Iterator[Unreached]:

@@ -302,7 +302,7 @@ def test_hostile_file_names_are_ordinary_names(ready: Fleet, name: str) -> None:
     assert done.returncode == 0, done.stderr
     key = ready.add_host("neu")
     ready.ok("add-host", "neu", "--key", key.public, "--group", "server", "--yes")
-    (ready.root / "secrets/hosts/brunnen/tls.json").unlink()
+    ready.git("rm", "-q", "secrets/hosts/brunnen/tls.json")
     ready.ok("remove-host", "brunnen", "--yes")
     ready.ok("check")
     if name.endswith(".age"):
