@@ -195,13 +195,16 @@ def test_no_command_uses_a_pulled_key_before_somebody_agreed_to_it(
     assert changed(swapped, before) != set()
 
 
-@pytest.mark.parametrize("prepare", COMMANDS, ids=name_of)
+@pytest.mark.parametrize(
+    "prepare",
+    # the file of the one left out names a key that the map does not give to that name
+    [one for one in COMMANDS if one is not set_a_file_with_a_reader_of_theirs],
+    ids=name_of,
+)
 def test_once_approved_a_key_is_asked_about_by_no_command(
     swapped: Fleet, evil: SshKey, prepare: Callable[[Fleet], tuple[str, ...]]
 ) -> None:
     swapped.ok("approve", "--yes")
-    if prepare is set_a_file_with_a_reader_of_theirs:
-        pytest.skip("the file names a key that the map does not give to that name")
     done = swapped.run(*prepare(swapped), "--yes", stdin="fresh")
     assert done.returncode == 0, done.stderr
     assert "stein  host" not in done.stderr

@@ -197,8 +197,8 @@ def test_a_commit_of_nothing_says_nothing_of_the_map(guarded: Fleet) -> None:
 def test_a_map_that_git_does_not_know_is_told(guarded: Fleet) -> None:
     guarded.git("rm", "-q", "--cached", "nixsecrets.toml")
     guarded.git("commit", "-q", "--no-verify", "-m", "no map")
-    guarded.write("apps/new.yaml", "a: b\n")
-    guarded.git("add", "apps/new.yaml")
+    guarded.write("secrets/new.yaml", "a: b\n")
+    guarded.git("add", "secrets/new.yaml")
     done = attempt(guarded, "commit", "-m", "x")
     assert done.returncode == 1  # the folder holds nothing but secrets
     assert "NS061  secrets/new.yaml" in done.stdout + done.stderr

@@ -477,7 +477,8 @@ def test_what_formatters_do_to_yaml_is_no_fault() -> None:
 def test_megabytes_that_sops_did_not_write_are_refused_at_once() -> None:
     path, data = next(i for i in sops_files().items() if i[0].endswith("a.yaml"))
     (fault,) = faults(path, data + b"a: b\n" * 500_000)
-    assert fault.message == "has more than 2000000 characters, not as sops writes them"
+    limit = "has more than 524,288 characters of YAML, more than nixsecrets reads"
+    assert fault.message == limit
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from nixsecrets.errors import SecretFileError
 from nixsecrets.secretfiles import plaintexts, roundtrip, sopsops
 from nixsecrets.secretfiles.sopsgrant import SopsSealed
 from nixsecrets.secretfiles.sopsmeta import format_for
+from tests import gate
 from tests.fleet import SHARED, age_key
 from tests.secretfiles import sopsfiles
 from tests.secretfiles.agekeys import reader
@@ -218,7 +219,7 @@ def test_a_value_that_the_file_had_already_is_not_reported_again() -> None:
     assert "B has quotes" in notes[0]
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="no shared cases here")
+@pytest.mark.skipif(not SHARED.is_dir(), reason=gate.reason("shared", "the cases"))
 @pytest.mark.parametrize("case", ["f03", "f04", "f05", "f14"])
 def test_the_cases_that_were_found_are_refused(case: str, tmp_path: Path) -> None:
     (file,) = (SHARED / "cases").glob(f"{case}-*")

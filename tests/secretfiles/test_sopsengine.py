@@ -182,7 +182,6 @@ def test_a_file_whose_mac_does_not_fit_is_declined(tmp_path: Path) -> None:
     "plain",
     [
         b"a: {b: x, c: [y, z]}\n",
-        b"a:\n\tb: x\n",
         b"? a\n: b: x\n",
         b"a: &one\n  b: x\nc: *one\n",
     ],
@@ -193,10 +192,7 @@ def test_what_is_spelled_in_other_ways_goes_through_sops(
     """sops writes its own spelling; this is what a formatter made of that."""
     program = sopsfiles.SOPS[version]()
     reads = [ALICE.recipient.text]
-    try:
-        data = sopsfiles.encrypt(program, "s.yaml", plain, reads, tmp_path)
-    except AssertionError:
-        pytest.skip("this sops does not read it")
+    data = sopsfiles.encrypt(program, "s.yaml", plain, reads, tmp_path)
     flow = data.decode().replace("a:\n    b: ENC", "a:\n    'b': ENC", 1)
     new = replaced("s.yaml", flow.encode(), "a/b", "new", tmp_path)
     assert read("s.yaml", new, "a/b", tmp_path) == "new"
