@@ -75,7 +75,8 @@ class Macs:
         clone = Clone.of(world.repo, os.environ)
         known = {i for one in clone.read().fitting for i in one.files.split()}
         left = [file for file in files if file.sha256[:_ID] not in known]
-        if not left:
+        if not (left and self._identities):
+            self.closed += len(left)
             return
         ours = {r.key_id for one in self._identities for r in one.recipients}
         mine = [f for f in left if any(r.key_id in ours for r in f.recipients)]
