@@ -24,6 +24,7 @@ python3Packages.buildPythonApplication {
   dependencies = with python3Packages; [
     click
     cryptography
+    google-re2
     paramiko
     pynacl
     pyrage

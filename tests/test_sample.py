@@ -19,6 +19,7 @@ def copy(tmp_path: Path) -> Fleet:
     for name in sample.HOSTS:
         fleet.add_host(name, sample.key(name))
     shutil.copytree(sample.FOLDER, fleet.root, dirs_exist_ok=True)
+    fleet.ok("approve", "--yes")
     return fleet
 
 

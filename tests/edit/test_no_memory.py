@@ -157,7 +157,6 @@ def test_a_full_disk_leaves_no_part_of_a_large_value(fleet: Fleet) -> None:
     ("args", "stdin"),
     [
         (("cat", DNS), b""),
-        (("cat", DNS, "--key", "dns"), b""),
         (("edit", DNS), b""),
         (("edit", WIFI), b""),
         (("generate", DNS, "--key", "fresh", "--yes"), b""),

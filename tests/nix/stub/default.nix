@@ -38,6 +38,7 @@ let
         "hatchling"
         "paramiko"
         "pynacl"
+        "google-re2"
         "pyrage"
         "rich"
         "ruamel-yaml"
