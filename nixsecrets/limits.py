@@ -18,6 +18,8 @@ YAML = 2 * MEGABYTE
 """Characters of a configuration of sops; the library reads 60 kB in a second."""
 FOREIGN_VALUES = MEGABYTE // 2
 """Characters of a sops file in YAML that sops did not write."""
+COMMENTS = 5_000
+"""Comments of a document of YAML: each is read with those above it."""
 ENTRIES = 10_000
 """Recipients of one file."""
 DEPTH = 500

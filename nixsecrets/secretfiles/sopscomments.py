@@ -93,6 +93,7 @@ def _of_document(document: sopsyaml.Document, lines: Lines) -> Iterator[Comment]
 
     It belongs to what follows in its column, else to what ended above it in that.
     """
+    limits.check("the file", len(document.comments), limits.COMMENTS, "comments")
     marks, text = document.marks, lines.text
     metadata = _metadata_span(document)
     applying: tuple[str, ...] = ()
