@@ -158,8 +158,13 @@ def many_rows(bench: Bench) -> Iterator[Row]:
     root, env = built.fleet.root, built.fleet.env
     python = [sys.executable, "-m", "nixsecrets"]
     rekey = [*python, "rekey", "--yes", "--identity", str(built.identity)]
-    commands = ([*python, "check"], rekey, ["sh", "-c", HASH_AND_STATUS])
-    check, nothing, floor = best(5, *((c, root, env) for c in commands))
+    keyless = {n: v for n, v in env.items() if n != "NIXSECRETS_IDENTITY"}
+    check, nothing, floor = best(
+        5,
+        ([*python, "check"], root, keyless),  # as in CI: it opens nothing
+        (rekey, root, env),
+        (["sh", "-c", HASH_AND_STATUS], root, env),
+    )
     name = f"{bench.many} secrets, nothing to do"
     yield _slower(f"check, {name}", check, floor, 2, 1, "sha256sum + git status")
     yield _slower(f"rekey, {name}", nothing, floor, 2, 1, "sha256sum + git status")
