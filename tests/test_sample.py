@@ -47,8 +47,8 @@ def test_the_samples_hosts_open_exactly_their_files(copy: Fleet) -> None:
     assert opens == ["brunnen", "laptop"]
 
 
-def test_the_sample_is_a_fleet_and_the_project_is_none() -> None:
+def test_the_sample_is_a_fleet_and_the_project_is_none(tmp_path: Path) -> None:
     home = sample.FOLDER.parent
     assert not (home / "nixsecrets.toml").exists()
-    done = kit.run_cli("-C", "secrets", "check", cwd=home, env=kit.clean_env(home))
+    done = kit.run_cli("-C", "secrets", "check", cwd=home, env=kit.clean_env(tmp_path))
     assert (done.returncode, done.stdout) == (0, "")
