@@ -5,12 +5,10 @@ from pathlib import Path
 from nixsecrets.carryout import Bench, decrypt
 from nixsecrets.cli.session import unlock
 from nixsecrets.errors import IdentityError, SecretFileError
-from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.repo.gitrun import merge_texts
 from nixsecrets.repo.unmerged import sides
-from nixsecrets.secretfiles.agefile import looks_like_age
-from nixsecrets.secretfiles.sniff import looks_like_sops
+from nixsecrets.secretfiles.sniff import backend_of
 from nixsecrets.world import World
 
 STAGES = {"base": 1, "ours": 2, "theirs": 3}
@@ -68,11 +66,8 @@ def as_one(world: World, name: str, ring: Keyring, folder: Path) -> bytes:
 
 
 def _opened(name: str, data: bytes, ring: Keyring, folder: Path) -> bytes:
-    if looks_like_age(data):
-        backend = Backend.AGE
-    elif looks_like_sops(name, data):
-        backend = Backend.SOPS
-    else:
+    backend = backend_of(name, data)
+    if backend is None:
         return data
     try:
         return decrypt(name, backend, data, Bench(ring.identities, folder))

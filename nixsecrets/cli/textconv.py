@@ -18,9 +18,8 @@ from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Keyring, Locked
 from nixsecrets.repo import files, private
 from nixsecrets.secretfiles import agefile
-from nixsecrets.secretfiles.agefile import looks_like_age
 from nixsecrets.secretfiles.agestate import fits
-from nixsecrets.secretfiles.sopsmeta import looks_like_sops
+from nixsecrets.secretfiles.sniff import backend_of
 from nixsecrets.secretfiles.sopsstate import read_actual as read_sops
 from nixsecrets.secretfiles.state import Actual
 
@@ -49,11 +48,8 @@ def command(file: Path, identity: tuple[Path, ...]) -> None:
 
 
 def _text(name: str, data: bytes, identity: tuple[Path, ...]) -> bytes:
-    if looks_like_age(data):
-        backend = Backend.AGE
-    elif looks_like_sops(name, data):
-        backend = Backend.SOPS
-    else:
+    backend = backend_of(name, data)
+    if backend is None:
         return data
     try:
         with private.private_folder(os.environ) as folder:

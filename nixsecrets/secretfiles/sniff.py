@@ -8,6 +8,8 @@ import re
 from enum import StrEnum
 from typing import assert_never
 
+from nixsecrets.keys.forms import Backend
+
 MAGIC = b"age-encryption.org/"
 ARMOR_BEGIN = b"-----BEGIN AGE ENCRYPTED FILE-----"
 BOM = b"\xef\xbb\xbf"
@@ -34,7 +36,14 @@ class SopsFormat(StrEnum):
 
 def looks_secret(path: str, data: bytes) -> bool:
     """Tell whether a file is, or was meant to be, encrypted."""
-    return looks_like_age(data) or looks_like_sops(path, data)
+    return backend_of(path, data) is not None
+
+
+def backend_of(path: str, data: bytes) -> Backend | None:
+    """Return what a file is, or was meant to be; None where it is no secret."""
+    if looks_like_age(data):
+        return Backend.AGE
+    return Backend.SOPS if looks_like_sops(path, data) else None
 
 
 def looks_like_age(data: bytes) -> bool:
