@@ -189,6 +189,8 @@ def _take(
 
 
 def _dotenv_comments(text: str) -> list[Comment]:
+    count = text.count("\n#") + text.startswith("#")
+    limits.check("the file", count, limits.COMMENTS, "comments")
     found: list[Comment] = []
     applying: tuple[str, ...] = ()
     start = 0
