@@ -1,14 +1,14 @@
-# Everything here works from a bare clone with Python >= 3.11, git and a network:
-# the first target that needs it makes .venv from the pinned hashes.
+# Every target works from a fresh clone with Python >= 3.11, git and network access.
+# The first one that needs .venv creates it from constraints.txt, with pinned hashes.
 
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 PYTEST_ARGS ?=
 
-# The newest Python that the pins are tested with; others are tried after it. An
-# interpreter counts only if it runs (pyenv leaves shims that do not) and can make a
-# virtual environment (Debian has that in a package of its own).
+# Prefer the newest Python that the pins are tested with. An interpreter is usable only
+# if it runs (pyenv leaves shims that do not) and can create a virtual environment
+# (Debian packages venv separately).
 PYTHON_NAMES := python3.13 python3.12 python3.11 python3.14 python3
 USABLE := import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))
 ifeq ($(origin PYTHON),undefined)
@@ -19,13 +19,13 @@ endif
 .PHONY: help test lint format demo bench fuzz constraints venv clean
 
 help:
-	@echo "make test         run every test, on all cores (PYTEST_ARGS=… adds options)"
-	@echo "make lint         formatting, ruff, mypy, import arrows, README against --help"
-	@echo "make format       let ruff format the sources, bring the README block up to date"
-	@echo "make demo         the whole job on a throw-away fleet, in under a minute"
-	@echo "make bench        measure against age, sops and git, print a table (minutes)"
-	@echo "make fuzz         the property tests at length, then coverage-guided fuzzing"
-	@echo "make constraints  resolve the dependencies anew and write constraints.txt"
+	@echo "make test         run all tests on all cores (pass options in PYTEST_ARGS=…)"
+	@echo "make lint         check formatting, ruff, mypy, import rules, README against --help"
+	@echo "make format       format the sources, update the help block in README.md"
+	@echo "make demo         run everything once on a throw-away fleet (10 seconds)"
+	@echo "make bench        compare with age, sops and git, print a table (ten minutes)"
+	@echo "make fuzz         run the property tests at length, then coverage-guided fuzzing"
+	@echo "make constraints  resolve the dependencies and rewrite constraints.txt"
 
 test: venv
 	$(PY) -m pytest -n auto $(PYTEST_ARGS)
@@ -45,7 +45,7 @@ format: venv
 demo: venv
 	$(PY) -m tests.demo
 
-# Ratios of one run on one machine; BENCH_ARGS="age sops" chooses parts.
+# Ratios measured in one run on one machine; BENCH_ARGS="age sops" selects parts.
 bench: venv
 	@mkdir -p benchmarks/results
 	$(PY) -m benchmarks --json benchmarks/results/latest.json $(BENCH_ARGS)
@@ -56,10 +56,10 @@ fuzz: venv
 
 venv: $(STAMP)
 
-# `--clear` only where the interpreter is gone: an up-to-date one is brought forward.
+# Use `--clear` only if the interpreter is gone; otherwise update the environment in place.
 $(STAMP): constraints.txt pyproject.toml
 	@test -n "$(PYTHON)" || { \
-	  echo "make: no Python >= 3.11 with venv and ensurepip was found" >&2; \
+	  echo "make: found no Python >= 3.11 with venv and ensurepip" >&2; \
 	  echo "make: install one (Debian: python3-venv), or pass PYTHON=/path/to/python3" >&2; \
 	  exit 1; }
 	test -x $(PY) || "$(PYTHON)" -m venv --clear $(VENV)
@@ -69,7 +69,7 @@ $(STAMP): constraints.txt pyproject.toml
 	  --no-deps --no-build-isolation -e .
 	@touch $@
 
-# uv is only needed here and lives in an environment of its own.
+# uv is needed only here, so it gets its own environment.
 constraints:
 	$(PYTHON) -m venv $(VENV)-uv
 	$(VENV)-uv/bin/python -m pip install --quiet --disable-pip-version-check uv

@@ -1,7 +1,7 @@
 {
-  description = "Keep the secrets of a NixOS fleet right: one recipient map drives agenix and sops";
+  description = "Manage the secrets of a NixOS fleet: one recipient map for agenix and sops";
 
-  # Yours decides: inputs.nixsecrets.inputs.nixpkgs.follows = "nixpkgs";
+  # To use your own: inputs.nixsecrets.inputs.nixpkgs.follows = "nixpkgs";
   inputs.nixpkgs.url = "github:NixOS/nixpkgs/nixos-unstable";
 
   outputs =

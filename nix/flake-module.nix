@@ -9,14 +9,14 @@ in
     root = lib.mkOption {
       type = lib.types.path;
       example = lib.literalExpression "./.";
-      description = "The folder of nixsecrets.toml.";
+      description = "The folder that contains nixsecrets.toml.";
     };
     fleet = lib.mkOption {
       type = lib.types.raw;
       readOnly = true;
       default = self.lib.fleet cfg.root;
       defaultText = lib.literalExpression "nixsecrets.lib.fleet config.nixsecrets.root";
-      description = "Hosts, users, known hosts and secrets of the map, for your modules.";
+      description = "Hosts, users, known hosts and secrets from the map, for use in your modules.";
     };
   };
 

@@ -1,13 +1,13 @@
-# What a flake can know of a fleet from the files that nixsecrets writes.  Builtins only.
+# A fleet as a flake can see it, from the files that nixsecrets writes. Builtins only.
 #
 #   fleet = nixsecrets.lib.fleet ./.;          # the folder of nixsecrets.toml
 #   programs.ssh.knownHosts = fleet.knownHosts;
 #   users.users.root.openssh.authorizedKeys.keys = fleet.authorizedKeys "admins";
 #   age.secrets = fleet.ageSecretsFor "brunnen";
 #
-# Who can read an age file is the lock's word, and only while the file has the hash that
-# the lock recorded; who can read a sops file stands in its text.  A path is never
-# interpolated: that would copy it to the store a second time.
+# The recipients of an age file come from the lock, and count only while the file has the
+# hash recorded there; those of a sops file come from its text. Paths are never
+# interpolated, because that would copy them to the store a second time.
 rec {
   fleet =
     root:
@@ -62,7 +62,7 @@ rec {
 
       # --- names and keys
 
-      # the comment of an ssh key is no part of it
+      # strip the comment of an ssh key
       keyOf =
         text:
         let
@@ -77,8 +77,8 @@ rec {
       joined = group: filter (name: elem group ((theMap.hosts.${name} or theMap.users.${name}).groups or [ ])) (
         attrNames owners
       );
-      # A group's hosts and users.  The program refuses circles; `seen` keeps one from
-      # hanging an evaluation all the same.
+      # A group's hosts and users. nixsecrets rejects cycles; `seen` keeps one from hanging
+      # the evaluation anyway.
       membersOf =
         seen: name:
         if owners ? ${name} then
@@ -99,7 +99,7 @@ rec {
       # --- the lock
 
       lockText = if pathExists (at "nixsecrets.lock") then readFile (at "nixsecrets.lock") else "";
-      # a merge may leave lines that are none of a lock; other kinds are for the program
+      # skip conflict markers and other leftovers of a merge, and kinds that only nixsecrets uses
       readable =
         line:
         substring (stringLength line - 1) 1 line == "}"
@@ -111,7 +111,7 @@ rec {
         ];
       entries = map fromJSON (filter readable (lines lockText));
       recipients = filter (entry: entry ? recipient) entries;
-      # of format 1, where a file names a set of recipients
+      # version 1 of the lock: a file refers to a set of recipients
       sets = listToAttrs (
         map (entry: { name = entry.set; value = entry.recipients; }) (filter (entry: entry ? set) entries)
       );
@@ -125,7 +125,7 @@ rec {
       recordsByHash = listToAttrs (map (entry: { name = entry.sha256; value = entry; }) records);
       recordsOf = builtins.groupBy (entry: entry.file) records;
 
-      # --- forms: the X25519 form of an ssh key stands in the lock and in .sops.yaml
+      # --- X25519 forms of ssh keys, from the lock and .sops.yaml
 
       converted = listToAttrs (
         map (entry: { name = entry.key; value = entry.age; }) (
@@ -145,8 +145,8 @@ rec {
         name: number:
         builtins.concatStringsSep "_" (filter isString (split "[^A-Za-z0-9_-]" name))
         + (if number == 0 then "" else "-${toString (number + 1)}");
-      # The recipients by which sops-nix opens a file for `name`; a key whose X25519
-      # form is written nowhere is left out.
+      # The recipients with which sops-nix opens a file for `name`, without keys whose
+      # X25519 form is recorded nowhere.
       sopsKeysOf =
         name:
         let
@@ -188,7 +188,7 @@ rec {
           record != null && readBy name record
         ) ageFiles;
 
-      # NUL bytes end an evaluation, so only names that promise text are read
+      # a NUL byte aborts the evaluation, so read only files whose name suggests text
       textual = path: match ".*\\.(yaml|yml|json|env|ini)" path != null;
       below =
         folder:
@@ -209,8 +209,8 @@ rec {
       isSops = text: contains "lastmodified" text && contains "ENC[" text;
       sopsFiles = filter (path: isSops (readFile (at path))) (below "");
       sopsReadBy = name: text: builtins.any (key: contains key text) (sopsKeysOf name);
-      # Who is in no rule for sops files may have no X25519 form anywhere.  Where every
-      # recipient of a file is known to be somebody else's, they are none of them.
+      # A name in no rule for sops files may have no recorded X25519 form. If every recipient
+      # of a file is known to belong to others, the name cannot read it.
       sopsOfOthers =
         name: text:
         let
@@ -218,7 +218,8 @@ rec {
           others = concatMap sopsKeysOf (filter (other: other != name) (attrNames owners));
         in
         found != [ ] && builtins.all (key: elem key others) found;
-      # A machine may open a file by what is no key of the map, or hand sops its ssh key.
+      # A machine may use a key service or PGP, which the map does not know, or pass its ssh
+      # key to sops.
       byOtherMeans =
         sops: name: text:
         let
@@ -256,9 +257,9 @@ rec {
         in
         listToAttrs (map (path: { name = nameOf path; value.file = at path; }) paths);
 
-      # --- what is wrong with a declared secret: null, or a sentence
+      # --- problems of a declared secret: null or a sentence
 
-      # The path below `root`; null for a file from elsewhere (another flake's input).
+      # The path relative to `root`; null for a file outside it (another flake's input).
       relative =
         file:
         let
@@ -270,7 +271,7 @@ rec {
         else
           null;
       who = name: "${if hosts ? ${name} then "host" else "user"} ${name}";
-      notThere = option: path: "${option} names ${path}, which is not there; if it is, git does not track it: git add ${path}";
+      notThere = option: path: "${option} names ${path}, which does not exist or is not tracked by git (git add ${path})";
       noReader = name: path: "${who name} is not a recipient of ${path}; run `nixsecrets rekey ${path}`";
       unknownName = name: "nixsecrets.toml has no ${name}; run `nixsecrets add-host ${name}` (or add-user)";
 
@@ -282,14 +283,14 @@ rec {
           byHash = recordsByHash.${hashFile "sha256" file} or null;
         in
         if path == null then
-          # interpolated ("${./x.age}"): known by its content, or not ours to judge
+          # interpolated ("${./x.age}"): identify the file by its content, or skip it
           if !pathExists file || byHash == null || readBy name byHash then null else noReader name byHash.file
         else if !pathExists file then
           notThere option path
         else if !(owners ? ${name}) then
           unknownName name
         else if !(recordsOf ? ${path}) then
-          "nixsecrets.lock knows no readers of ${path}; run `nixsecrets rekey ${path}`"
+          "nixsecrets.lock does not record the recipients of ${path}; run `nixsecrets rekey ${path}`"
         else if record == null then
           "${path} changed since nixsecrets.lock was written; run `nixsecrets rekey ${path}`"
         else if readBy name record then
@@ -316,12 +317,12 @@ rec {
         else if sopsReadBy name text || byOtherMeans sops name text then
           null
         else if sopsKeysOf name == [ ] && !sopsOfOthers name text then
-          null # its X25519 form is written nowhere: `nixsecrets check` can tell
+          null # no recorded X25519 form: `nixsecrets check` converts the key
         else
           noReader name path;
 
-      # What stands in the way of a configuration: `name` is whose keys it will have,
-      # `config` its `age` and `sops`, as the modules of agenix and sops-nix fill them.
+      # Problems of a configuration that will have the keys of `name`; `config` has the `age`
+      # and `sops` options as the agenix and sops-nix modules set them.
       problemsOf =
         name: config:
         let
@@ -343,7 +344,7 @@ rec {
         problemsOf
         ;
 
-      # the map as it stands
+      # the map as parsed TOML
       map = theMap;
 
       # name -> { hostNames; publicKey; }: ready for programs.ssh.knownHosts
@@ -352,7 +353,7 @@ rec {
         let
           keys = filter isSsh hosts.${name};
           address = host.address or name;
-          # `user@name:port`, `ssh://…` and jumps are for the program; known_hosts wants a name
+          # known_hosts needs a plain name; drop the user and port of `user@name:port`
           found = match "([^@]*@)?([A-Za-z0-9._-]+|\\[?[0-9a-fA-F:]+]?)(:[0-9]+)?" address;
           bare = if found == null then address else elemAt found 1;
         in
@@ -369,11 +370,11 @@ rec {
       authorizedKeys =
         name: filter isSsh (concatMap (member: users.${member} or [ ]) (members name));
 
-      # every file of ours that a host or user can read today
+      # every secret of the map that a host or user can read now
       filesFor = name: builtins.sort builtins.lessThan (ageFilesFor name ++ sopsFilesFor name);
     };
 
-  # A derivation that fails where `nixsecrets check` does: for `checks` of a flake.
+  # A derivation that fails if `nixsecrets check` fails, for a flake's `checks`.
   checkWith =
     {
       pkgs,

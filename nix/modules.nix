@@ -1,7 +1,7 @@
-# Modules that fail the evaluation of a configuration whose secrets it could not open.
+# Modules that fail the evaluation of a configuration that could not decrypt its secrets.
 #
-# They read what agenix and sops-nix declare, whichever of them is there, and declare
-# nothing themselves.
+# They read the secrets declared with agenix and sops-nix, if those modules are imported,
+# and declare none.
 let
   module =
     { kind, defaultName }:
@@ -16,7 +16,7 @@ let
           type = lib.types.nullOr lib.types.path;
           default = null;
           example = lib.literalExpression "./.";
-          description = "The folder of nixsecrets.toml; null switches the assertions off.";
+          description = "The folder that contains nixsecrets.toml; null disables the assertions.";
         };
         name = lib.mkOption {
           type = lib.types.nullOr lib.types.str;
@@ -24,13 +24,13 @@ let
           defaultText = lib.literalExpression (
             if kind == "user" then "config.home.username" else "config.networking.hostName"
           );
-          description = "The ${kind} of the map that this configuration is for.";
+          description = "The ${kind} in the map whose keys this configuration uses.";
         };
         fleet = lib.mkOption {
           type = lib.types.raw;
           readOnly = true;
           internal = true;
-          description = "What `lib.fleet` says of the root.";
+          description = "The result of `lib.fleet` for `root`.";
         };
       };
 

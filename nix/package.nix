@@ -1,4 +1,4 @@
-# In the style of nixpkgs: callPackage ./package.nix { }
+# nixpkgs style: callPackage ./package.nix { }
 {
   lib,
   python3Packages,
@@ -10,7 +10,7 @@
 }:
 
 let
-  # the one place that says the version is the Python package
+  # the Python package is the only place that states the version
   source = builtins.readFile ../nixsecrets/__init__.py;
   version = builtins.head (builtins.match ".*__version__ = \"([^\"]+)\".*" source);
 in
@@ -34,8 +34,8 @@ python3Packages.buildPythonApplication {
 
   nativeBuildInputs = [ installShellFiles ];
 
-  # the project's tests drive sshd, tmux, age and a memory file system: they are run
-  # by `make test`; here it is enough that the program starts
+  # the tests need sshd, tmux, age and a memory file system and run in `make test`;
+  # the build only checks that the program starts
   doCheck = false;
   pythonImportsCheck = [ "nixsecrets.cli.main" ];
 
@@ -62,7 +62,7 @@ python3Packages.buildPythonApplication {
   '';
 
   meta = {
-    description = "One recipient map that drives agenix and sops for a NixOS fleet";
+    description = "Manage the secrets of a NixOS fleet: one recipient map for agenix and sops";
     mainProgram = "nixsecrets";
     license = lib.licenses.mit;
     platforms = lib.platforms.unix;

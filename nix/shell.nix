@@ -1,4 +1,4 @@
-# `nix develop`: what `make test` needs besides the package's own dependencies.
+# `nix develop`: the programs `make test` needs in addition to the package's dependencies.
 { pkgs, package }:
 
 pkgs.mkShell {
