@@ -184,8 +184,8 @@ def nothing(fleet: Fleet) -> None:
 
 
 GONE = (
-    "age.secrets.a names secrets/wifi.age, which is not there; if it is, git does"
-    " not track it: git add secrets/wifi.age"
+    "age.secrets.a names secrets/wifi.age, which does not exist or is not tracked by"
+    " git (git add secrets/wifi.age)"
 )
 NO_READER = "is not a recipient of secrets/app.yaml; run `nixsecrets rekey"
 CASES = [
@@ -229,7 +229,7 @@ CASES = [
         "brunnen",
         {"a": "secrets/wifi.age"},
         [
-            "nixsecrets.lock knows no readers of secrets/wifi.age;"
+            "nixsecrets.lock does not record the recipients of secrets/wifi.age;"
             " run `nixsecrets rekey secrets/wifi.age`"
         ],
     ),
