@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.secretfiles import plaintexts, sopscontent
@@ -155,8 +155,12 @@ def _compared(kind: SopsFormat, one: Written, there: Written | None) -> Change |
             return _json_value(one, there)
         case SopsFormat.INI:
             return _ini_value(one, there)
-        case _:
+        case SopsFormat.DOTENV:
             return _dotenv_value(one, there)
+        case SopsFormat.BINARY:
+            return None  # kept byte for byte
+        case _ as never:
+            assert_never(never)
 
 
 def _yaml_value(one: Written, there: Written | None) -> Change | None:

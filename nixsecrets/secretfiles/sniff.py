@@ -6,7 +6,7 @@ the repository.  Whether a file is a whole secret is for the readers and `whole`
 
 import re
 from enum import StrEnum
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 from nixsecrets.keys.forms import Backend
 
@@ -32,6 +32,33 @@ class SopsFormat(StrEnum):
     DOTENV = "dotenv"
     INI = "ini"
     BINARY = "binary"
+
+
+class _Signs(NamedTuple):
+    """How files of a format are named, and the patterns that find their metadata."""
+
+    suffixes: tuple[str, ...]
+    metadata: tuple[bytes, ...]
+
+
+def _signs(kind: SopsFormat) -> _Signs:
+    """Return the signs of a format (getsops/sops:cmd/sops/formats/formats.go)."""
+    match kind:
+        case SopsFormat.YAML:
+            return _Signs((".yaml", ".yml"), (_YAML_KEY, _JSON_KEY))
+        case SopsFormat.JSON:
+            return _Signs((".json",), (_JSON_KEY,))
+        case SopsFormat.DOTENV:
+            return _Signs((".env",), (_DOTENV_NAME,))
+        case SopsFormat.INI:
+            return _Signs((".ini",), (_INI_SECTION,))
+        case SopsFormat.BINARY:  # any other name; `sniffed` finds out what it holds
+            return _Signs((), ())
+        case _ as never:
+            assert_never(never)
+
+
+_BY_SUFFIX = {suffix: kind for kind in SopsFormat for suffix in _signs(kind).suffixes}
 
 
 def looks_secret(path: str, data: bytes) -> bool:
@@ -65,21 +92,11 @@ def looks_like_sops(path: str, data: bytes) -> bool:
     """
     if b"sops" not in data and b"ENC[" not in data:
         return False
-    named: re.Match[bytes] | None
-    match format_for(path):
-        case SopsFormat.BINARY:
-            return sniffed(data) is not None
-        case SopsFormat.YAML:
-            named = re.search(_YAML_KEY, data) or re.search(_JSON_KEY, data)
-        case SopsFormat.JSON:
-            named = re.search(_JSON_KEY, data)
-        case SopsFormat.DOTENV:
-            named = re.search(_DOTENV_NAME, data)
-        case SopsFormat.INI:
-            named = re.search(_INI_SECTION, data)
-        case _ as never:
-            assert_never(never)
-    return bool(named and _is_metadata(data)) or bool(re.search(_ENCRYPTED, data))
+    kind = format_for(path)
+    if kind is SopsFormat.BINARY:
+        return sniffed(data) is not None
+    named = any(re.search(sign, data) for sign in _signs(kind).metadata)
+    return (named and _is_metadata(data)) or bool(re.search(_ENCRYPTED, data))
 
 
 def called_age(path: str) -> bool:
@@ -94,15 +111,7 @@ def no_sops(data: bytes) -> bool:
 
 def format_for(path: str) -> SopsFormat:
     """Return the format that sops takes a file for: by suffix, else binary."""
-    if path.endswith((".yaml", ".yml")):
-        return SopsFormat.YAML
-    if path.endswith(".json"):
-        return SopsFormat.JSON
-    if path.endswith(".env"):
-        return SopsFormat.DOTENV
-    if path.endswith(".ini"):
-        return SopsFormat.INI
-    return SopsFormat.BINARY
+    return _BY_SUFFIX.get(path[path.rfind(".") :], SopsFormat.BINARY)
 
 
 def sniffed(data: bytes) -> SopsFormat | None:

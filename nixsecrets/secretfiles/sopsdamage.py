@@ -5,6 +5,7 @@ Judgement on plaintext, without sops; what needs its answer is in `roundtrip`.
 
 import json
 import re
+from typing import assert_never
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.secretfiles.sopsmeta import SopsFormat
@@ -46,6 +47,8 @@ def broken_line(kind: SopsFormat, plaintext: bytes) -> int:
             for number, line in enumerate(plaintext.split(b"\n"), 1):
                 if line.strip() and not line.startswith(b"#") and b"=" not in line:
                     return number
-        case _:
+        case SopsFormat.YAML | SopsFormat.INI | SopsFormat.BINARY:
             pass
+        case _ as never:
+            assert_never(never)
     return 0

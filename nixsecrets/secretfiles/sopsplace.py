@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from nixsecrets.errors import SecretFileError, UsageError
 from nixsecrets.secretfiles.sopsblock import Edit, Node
@@ -209,8 +209,10 @@ def insertion(kind: SopsFormat, text: str, place: Place, token: str) -> Edit | N
             return _into_ini(text, names, token)
         case SopsFormat.BINARY:
             return None
-        case _:
+        case SopsFormat.YAML | SopsFormat.JSON:
             pass
+        case _ as never:
+            assert_never(never)
     documents = roots(kind, text)
     if documents is None or document >= len(documents):
         return None

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from nixsecrets.errors import SecretFileError, UsageError
 from nixsecrets.secretfiles.sniff import SopsFormat
@@ -149,8 +149,10 @@ def first_text(kind: SopsFormat, path: KeyPath, value: str) -> bytes:
             return f"{names[0]}={value}\n".encode()
         case SopsFormat.INI:
             return f"[{names[0]}]\n{names[1]} = {value}\n".encode()
-        case _:
+        case SopsFormat.YAML | SopsFormat.JSON | SopsFormat.BINARY:
             nested: object = value
             for name in reversed(names):
                 nested = {name: nested}
             return json.dumps(nested, ensure_ascii=False).encode() + b"\n"
+        case _ as never:
+            assert_never(never)

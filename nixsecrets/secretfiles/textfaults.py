@@ -6,7 +6,7 @@ only lines and key paths are named, which sops leaves in plaintext.
 
 import json
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, assert_never
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.secretfiles.plaintexts import bare_is_text
@@ -76,8 +76,10 @@ def _fault(kind: SopsFormat, plaintext: bytes) -> Fault | None:
             return _dotenv(text)
         case SopsFormat.INI:
             return _ini(text)
-        case _:
+        case SopsFormat.BINARY:
             return None
+        case _ as never:
+            assert_never(never)
 
 
 def _json(text: str) -> Fault | None:
