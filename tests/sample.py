@@ -23,12 +23,12 @@ CONTENTS = {
     "hosts/brunnen/tls.json": '{\n\t"key": "sample: not a key"\n}\n',
 }
 HEAD = """\
-# A sample fleet.  Its private keys are published (tests/sample.py derives them from
-# words), so nothing here is secret: look, run `nixsecrets -C secrets status`, never
-# use these keys.
+# A sample fleet. Its private keys are public (tests/sample.py derives them from fixed
+# words), so nothing here is secret and the keys must never be used. To explore it, run
+# `nixsecrets -C secrets status`.
 version = 1
 
-# These read every secret: the guard against locking yourself out.
+# Readers of every secret; keeps you from locking yourself out.
 always = ["admins"]
 """
 TAIL = """
@@ -44,11 +44,11 @@ rules = "secrets.nix"
 # The first rule that matches a path wins.
 
 [[secrets]]
-path = "powerdns.yaml"           # a sops file for both name servers
+path = "powerdns.yaml"           # a sops file for both DNS servers
 readers = ["dns"]
 
 [[secrets]]
-path = "hosts/{host}/**"         # each host its own folder
+path = "hosts/{host}/**"         # one folder per host
 readers = ["{host}"]
 
 [[secrets]]
