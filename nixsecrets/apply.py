@@ -34,7 +34,7 @@ from nixsecrets.plan import Action, Plan, Reason, Step
 from nixsecrets.policy.model import Reader
 from nixsecrets.repo import private
 from nixsecrets.repo.staging import Batch
-from nixsecrets.secretfiles.agelarge import Streamed
+from nixsecrets.secretfiles.ageops import Streamed
 from nixsecrets.secretfiles.program import SopsProgram
 from nixsecrets.secretfiles.state import Actual, Record
 from nixsecrets.workers import Maker, hired

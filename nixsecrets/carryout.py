@@ -18,7 +18,6 @@ from nixsecrets.keys.recipients import KeyId, Recipient
 from nixsecrets.plan import Action, Reason, Step
 from nixsecrets.policy.model import Reader
 from nixsecrets.secretfiles import (
-    agelarge,
     ageops,
     ageverify,
     sopsassign,
@@ -26,10 +25,10 @@ from nixsecrets.secretfiles import (
     sopsops,
     sopsverify,
 )
+from nixsecrets.secretfiles.agepayload import Spooled
 from nixsecrets.secretfiles.program import SopsProgram
 from nixsecrets.secretfiles.sopsmeta import SopsFile
 from nixsecrets.secretfiles.sopsvalue import Given
-from nixsecrets.secretfiles.stream import Spooled
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,7 @@ class Moved:
 Content = bytes | Spooled | Given
 """A plaintext: in memory, or where it is too large for that (age files only); or some
 values of a sops file, the rest of which stays."""
-Sealed = Moved | ageops.Sealed | agelarge.Streamed | sopsgrant.SopsSealed
+Sealed = Moved | ageops.Sealed | ageops.Streamed | sopsgrant.SopsSealed
 KEEPS_KEY = (Action.GRANT, Action.FORM_CHANGE)
 
 
@@ -145,12 +144,12 @@ def carry_out(job: Job, bench: Bench) -> Sealed:
             assert_never(never)
 
 
-def _age(job: Job, bench: Bench) -> ageops.Sealed | agelarge.Streamed:
+def _age(job: Job, bench: Bench) -> ageops.Sealed | ageops.Streamed:
     step = job.step
     content = job.content
     if isinstance(content, Spooled):
         if not step.armored:
-            return agelarge.seal_large(content, job.recipients)
+            return ageops.seal_large(content, job.recipients)
         content = b"".join(content.blocks())
     if isinstance(content, Given):
         raise RuntimeError("an age file is one value as a whole")
@@ -283,7 +282,7 @@ def verify(job: Job, sealed: Sealed, new: bytes, bench: Bench) -> Unread | None:
         case Moved():
             if new != _old(job):
                 raise SecretFileError(f"{job.step.path}: was not moved as it was")
-        case agelarge.Streamed():
+        case ageops.Streamed():
             raise RuntimeError("a large file is verified piece by piece")
         case ageops.Sealed():
             _verify_age(job, sealed, new, bench)
@@ -308,7 +307,7 @@ def verify_values(unread: Sequence[Unread], bench: Bench) -> dict[int, SecretFil
 
 
 def verify_large(
-    job: Job, sealed: agelarge.Streamed, new: BinaryIO, bench: Bench
+    job: Job, sealed: ageops.Streamed, new: BinaryIO, bench: Bench
 ) -> None:
     """Check a large staged file as `verify` does, read back piece by piece."""
     _require_planned(job, sealed, bench)
@@ -325,7 +324,7 @@ def _require_planned(job: Job, sealed: Sealed, bench: Bench) -> None:
     else:
         planned = job.recipients
     unchanged = isinstance(sealed, sopsgrant.SopsSealed) and job.content is not None
-    if isinstance(sealed, agelarge.Streamed):
+    if isinstance(sealed, ageops.Streamed):
         sealed = sealed.sealed
     if list(sealed.recipients) == planned or (unchanged and not sealed.recipients):
         return

@@ -11,8 +11,8 @@ from nixsecrets.policy.names import LOCK_NAME
 from nixsecrets.policy.resolve import Policy
 from nixsecrets.repo import deleted
 from nixsecrets.repo.tree import MAP_NAME, Listing, Repo
+from nixsecrets.secretfiles.agefile import LARGE
 from nixsecrets.secretfiles.sniff import looks_secret
-from nixsecrets.secretfiles.stream import LARGE
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from nixsecrets.repo.signals import deferred
 from nixsecrets.repo.staging import open_back, read_back
 from nixsecrets.repo.tree import Repo
 from nixsecrets.secretfiles import wrap
-from nixsecrets.secretfiles.agelarge import Streamed
+from nixsecrets.secretfiles.ageops import Streamed
 from nixsecrets.secretfiles.sopsgrant import SopsSealed
 
 Made = bytes | Streamed | NixsecretsError

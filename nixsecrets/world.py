@@ -27,10 +27,10 @@ from nixsecrets.repo.tree import MAP_NAME as MAP_NAME
 from nixsecrets.repo.tree import Repo
 from nixsecrets.repo.unmerged import Conflict
 from nixsecrets.secretfiles import agefile, agequick, agestate, sopsquick, sopsstate
+from nixsecrets.secretfiles.agefile import LARGE
 from nixsecrets.secretfiles.looks import Look, Plain
 from nixsecrets.secretfiles.sniff import called_age, looks_like_age, looks_secret
 from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret
-from nixsecrets.secretfiles.stream import LARGE
 from nixsecrets.survey import Survey
 
 ATTRIBUTES = ".gitattributes"

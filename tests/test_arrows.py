@@ -85,9 +85,7 @@ PURE_LAYERS |= {"removals", "rollback"}
 PURE_LAYERS |= {"approvals"}
 # Parsing of secret files is judgement too; these modules seal, open or run sops.
 DOING = {
-    "agelarge",
     "ageops",
-    "chunk",
     "pieces",
     "plugin",
     "program",
@@ -105,7 +103,7 @@ DOING |= {
     "sopsrun",
     "sopstoken",
     "sopsverify",
-    "stream",
+    "agepayload",
     "wrap",
 }
 IMPURE = {

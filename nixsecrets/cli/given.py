@@ -19,8 +19,8 @@ from nixsecrets.cli import ui
 from nixsecrets.repo import files
 from nixsecrets.repo.locking import prepare_staging
 from nixsecrets.repo.tree import Repo
-from nixsecrets.secretfiles.chunk import CHUNK
-from nixsecrets.secretfiles.stream import LARGE, spooled
+from nixsecrets.secretfiles.agefile import LARGE
+from nixsecrets.secretfiles.agepayload import CHUNK, spooled
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from nixsecrets.policy.model import Rule
 from nixsecrets.policy.tomledit import toml_string
 from nixsecrets.repo import files
 from nixsecrets.secretfiles import (
-    agelarge,
+    ageops,
     ageverify,
     rage,
     sopsdamage,
@@ -40,11 +40,12 @@ from nixsecrets.secretfiles import (
     sopsone,
     sopsvalue,
 )
+from nixsecrets.secretfiles.agefile import LARGE
+from nixsecrets.secretfiles.agepayload import Spooled
 from nixsecrets.secretfiles.sopsoptions import canonical_options
 from nixsecrets.secretfiles.sopsplace import At
 from nixsecrets.secretfiles.sopsvalue import Given
 from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret
-from nixsecrets.secretfiles.stream import LARGE, Spooled
 from nixsecrets.steps import converge
 from nixsecrets.world import World, find_file, require_actual, text_if_there
 
@@ -299,7 +300,7 @@ def plaintext_to(
         except OSError as error:
             raise files.explained(error, "read", actual.path) from error
         if large:
-            agelarge.decrypt_to(file, target, bench.identities)
+            ageops.decrypt_to(file, target, bench.identities)
         else:
             target.write(plaintext(world, actual, bench))
 

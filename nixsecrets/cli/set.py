@@ -18,8 +18,8 @@ from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.repo import private
 from nixsecrets.secretfiles import sopsdamage, sopsmeta, sopsone
+from nixsecrets.secretfiles.agepayload import Spooled
 from nixsecrets.secretfiles.sopsvalue import Given
-from nixsecrets.secretfiles.stream import Spooled
 from nixsecrets.world import World
 
 

@@ -18,6 +18,8 @@ from nixsecrets.errors import SecretFileError
 from nixsecrets.secretfiles.sniff import ARMOR_BEGIN, BOM, MAGIC
 from nixsecrets.secretfiles.sniff import looks_like_age as looks_like_age
 
+LARGE = 4 << 20
+"""Size in bytes up to which a file or a value is handled as a whole, in memory."""
 _MAGIC = MAGIC + b"v1\n"
 _HEADER_END = b"---"
 _ARMOR_END = b"-----END AGE ENCRYPTED FILE-----"
@@ -167,9 +169,14 @@ def join_header(spelled: Iterable[bytes]) -> bytes:
 def encode(
     header: bytes, mac: bytes, payload: bytes | memoryview, *, armored: bool
 ) -> bytes:
-    """Put a file together from `encode_header`'s bytes, the MAC and the payload."""
-    binary = b"".join((header, b" ", encode_base64(mac), b"\n", payload))
+    """Return a file made of `encode_header`'s bytes, the MAC and the payload."""
+    binary = b"".join((with_mac(header, mac), payload))
     return _armor(binary) if armored else binary
+
+
+def with_mac(header: bytes, mac: bytes) -> bytes:
+    """Return the bytes before the payload: a header and its MAC."""
+    return b"%b %b\n" % (header, encode_base64(mac))
 
 
 def encode_base64(data: bytes) -> bytes:

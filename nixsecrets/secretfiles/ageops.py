@@ -1,19 +1,19 @@
-"""Sealing, opening and granting age files.
+"""Encrypting, decrypting and granting age files.
 
-A header is ours to write, a payload never is: pyrage encrypts it to a throw-away
-identity, through which the new file's key comes out; then the throw-away stanza and
-any grease are dropped and the readers' stanzas are written, in their order.  A grant
-touches nothing but the header.  Bytes in, bytes out: no file is opened here, and
-nothing is believed to be right before `ageverify` has read it back.  What is too large
-for memory is `agelarge`'s.
+This module writes headers.  pyrage writes the payload, for a throw-away identity that
+yields the new file key; then the throw-away stanza and any grease are dropped and the
+recipients' stanzas are written, in their order.  Payloads too large for memory are
+written by `agepayload` and read by pyrage, so that the writer does not check itself
+(docs/adr/0013).  A grant changes nothing but the header.  Nothing made here is used
+before `ageverify` has read it back.
 """
 
 import hashlib
-import hmac
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import TypeVar
+from io import BytesIO
+from typing import BinaryIO
 
 from nixsecrets.errors import IdentityError, KeyFormatError, SecretFileError
 from nixsecrets.keys.identities import (
@@ -23,11 +23,10 @@ from nixsecrets.keys.identities import (
     X25519Identity,
 )
 from nixsecrets.keys.recipients import Recipient
-from nixsecrets.secretfiles import agefile, rage
-from nixsecrets.secretfiles.agefile import AgeFile, Stanza
-from nixsecrets.secretfiles.wrap import Proof, header_mac, unwrap, wrap
-
-T = TypeVar("T")
+from nixsecrets.secretfiles import agefile, agepayload, rage
+from nixsecrets.secretfiles.agefile import LARGE, AgeFile, Stanza
+from nixsecrets.secretfiles.agepayload import Spooled
+from nixsecrets.secretfiles.wrap import Proof, check_mac, header_mac, unwrap, wrap
 
 _POST_QUANTUM = (b"-> mlkem768x25519 ", b"-> mlkem768p256tag ")
 
@@ -52,6 +51,20 @@ class Sealed:
     digest: bytes | None = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """An age file too large for memory: `sealed.data` is its header, MAC included."""
+
+    sealed: Sealed
+    content: Spooled
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the bytes of the file; once, since a file key encrypts one payload."""
+        yield self.sealed.data
+        key = self.sealed.file_key or b""  # never None: `seal_large`
+        yield from agepayload.encrypt(key, self.content.blocks())
+
+
 def seal(
     plaintext: bytes, recipients: Sequence[Recipient], *, armored: bool = False
 ) -> Sealed:
@@ -72,17 +85,33 @@ def seal(
     throw_away = throw_away_identity()
     foreign = [recipient for recipient in recipients if not recipient.ours]
     raw = agefile.parse(rage.encrypt(plaintext, [*throw_away.recipients, *foreign]))
-    _, *written = _entries(raw, 1 + len(foreign))
+    _, *foreign_stanzas = _entries(raw, 1 + len(foreign))
     key = file_key(raw, [throw_away], first=0)
-    stanzas, proofs = _write_stanzas(key, recipients, iter(written))
+    wrapped = [wrap(key, one) if one.ours else None for one in recipients]
+    theirs = iter(foreign_stanzas)  # in the order of their recipients
+    stanzas = [one.spelled if one else next(theirs) for one in wrapped]
     return Sealed(
         data=_assemble(agefile.join_header(stanzas), key, raw, armored=armored),
         recipients=tuple(recipients),
         places=tuple(range(len(stanzas))),
-        proofs=proofs,
+        proofs=tuple(one.proof for one in wrapped if one),
         file_key=key,
         digest=hashlib.sha256(plaintext).digest(),
     )
+
+
+def seal_large(content: Spooled, recipients: Sequence[Recipient]) -> Streamed | Sealed:
+    """Encrypt a value that is not read as a whole; raises what `seal` raises.
+
+    For post-quantum recipients it is read as a whole: only pyrage writes such files,
+    and it never hands out a file key.
+    """
+    if any(recipient.post_quantum for recipient in recipients):
+        return seal(b"".join(content.blocks()), recipients)
+    empty = seal(b"", recipients)
+    file = agefile.parse(empty.data)
+    header = file.binary[: file.payload_start]
+    return Streamed(replace(empty, data=header, digest=content.digest), content)
 
 
 def reencrypt(
@@ -146,7 +175,7 @@ def grant(
 
 
 def file_key(
-    file: AgeFile | bytes, identities: Sequence[Identity], *, first: int | None = None
+    file: AgeFile, identities: Sequence[Identity], *, first: int | None = None
 ) -> bytes:
     """Return the file key (16 bytes), after the header's MAC was found right under it.
 
@@ -157,16 +186,14 @@ def file_key(
         IdentityError: none of the identities opens an entry in this way.
         SecretFileError: the file is damaged, or its header was tampered with.
     """
-    if isinstance(file, bytes):
-        file = agefile.parse(file)
-    key = find_key(file, identities, first)
+    key = _find_key(file, identities, first)
     if key is None:
         raise _nobody_opens(file)
     return key
 
 
 def decrypt(data: bytes, identities: Sequence[Identity]) -> bytes:
-    """Return the plaintext; plugins are asked last, and only one after the other.
+    """Return the plaintext; plugins are tried last, one after the other.
 
     Raises:
         IdentityError: none of the identities is a reader.
@@ -175,59 +202,97 @@ def decrypt(data: bytes, identities: Sequence[Identity]) -> bytes:
     return _decrypted(agefile.parse(data), identities, None)
 
 
-def _decrypted(
-    file: AgeFile, identities: Sequence[Identity], first: int | None
-) -> bytes:
-    key = find_key(file, identities, first)
-    if key is not None:
-        return decrypt_with_key(file, key)
-    return by_pyrage(file, identities, lambda group: rage.decrypt(file.binary, group))
+def decrypt_to(
+    source: BinaryIO, target: rage.Writable, identities: Sequence[Identity]
+) -> None:
+    """Write the plaintext of a large file without armor, chunk by chunk.
+
+    Each chunk is authentic when it is written; where this raises, some are missing.
+    Raises what `decrypt` and `target` raise.
+    """
+    _decrypt_to(source, start_of(source), target, identities, None)
 
 
-def by_pyrage(
-    file: AgeFile,
-    identities: Sequence[Identity],
-    attempt: Callable[[Sequence[Identity]], T],
-) -> T:
-    """Try the identities that only pyrage can use, plugins one after the other."""
-    groups: list[list[Identity]] = [
-        [one for one in identities if isinstance(one, SshRsaIdentity)],
-    ]
-    groups += ([one] for one in identities if isinstance(one, PluginIdentity))
-    failed: IdentityError | None = None
-    for group in filter(None, groups):
-        try:
-            return attempt(group)
-        except rage.NotAReaderError:
-            continue
-        except IdentityError as error:
-            # A plugin that does not answer must not hide one that would.
-            failed = error
-    raise failed or _nobody_opens(file)
+def start_of(source: BinaryIO) -> AgeFile:
+    """Return the parsed start of a large file without armor: header, some payload.
+
+    Raises:
+        SecretFileError: the file breaks the grammar.
+    """
+    source.seek(0)
+    return agefile.parse(source.read(LARGE))
 
 
-def decrypt_with_key(file: AgeFile, key: bytes) -> bytes:
-    """Return the plaintext of a file whose key is known.
+def decrypt_with_key(
+    source: BinaryIO, head: AgeFile, key: bytes, target: rage.Writable
+) -> None:
+    """Write the plaintext of a file without armor whose file key is known.
 
-    pyrage takes no file key, so it gets the payload behind a header whose only reader
-    is the throw-away identity.
+    pyrage takes no file key, so it reads the payload behind a header whose only
+    recipient is the throw-away identity.
 
     Raises:
         SecretFileError: the payload is damaged or was tampered with.
     """
     throw_away = throw_away_identity()
     header = agefile.join_header([wrap(key, throw_away.recipients[0]).spelled])
-    return rage.decrypt(_assemble(header, key, file, armored=False), [throw_away])
+    rage.decrypt_to(with_header(header, key, source, head), target, [throw_away])
 
 
-def check_mac(file: AgeFile, key: bytes) -> None:
-    """Raise `SecretFileError` unless the header's MAC is right under the file key."""
-    if not hmac.compare_digest(header_mac(key, file.header), file.mac):
-        raise SecretFileError(
-            "the header of the age file was changed after it was written",
-            "a merge or somebody changed it: nixsecrets explain NS018 if git is"
-            " merging, else take it from a commit in which it is whole",
-        )
+def with_header(
+    header: bytes, key: bytes, source: BinaryIO, head: AgeFile
+) -> rage.Readable:
+    """Return the payload of `source` behind another header, with its MAC."""
+    start = agefile.with_mac(header, header_mac(key, header))
+    source.seek(head.payload_start)
+    return _Concatenated(BytesIO(start), source)
+
+
+@dataclass(frozen=True, slots=True)
+class _Concatenated:
+    start: BytesIO
+    rest: BinaryIO
+
+    def read(self, size: int = -1) -> bytes:
+        return self.start.read(size) or self.rest.read(size)
+
+
+def _decrypted(
+    file: AgeFile, identities: Sequence[Identity], first: int | None
+) -> bytes:
+    plaintext = BytesIO()
+    _decrypt_to(BytesIO(file.binary), file, plaintext, identities, first)
+    return plaintext.getvalue()
+
+
+def _decrypt_to(
+    source: BinaryIO,
+    head: AgeFile,
+    target: rage.Writable,
+    identities: Sequence[Identity],
+    first: int | None,
+) -> None:
+    key = _find_key(head, identities, first)
+    if key is not None:
+        decrypt_with_key(source, head, key, target)
+        return
+    # pyrage for the identities that only it can use, plugins one after the other
+    rsa = [one for one in identities if isinstance(one, SshRsaIdentity)]
+    plugins = ([one] for one in identities if isinstance(one, PluginIdentity))
+    groups: list[Sequence[Identity]] = [rsa, *plugins]
+    failed: IdentityError | None = None
+    for group in filter(None, groups):
+        source.seek(0)
+        try:
+            rage.decrypt_to(source, target, group)
+        except rage.NotAReaderError:
+            continue
+        except IdentityError as error:
+            # A plugin that does not answer must not hide one that would.
+            failed = error
+        else:
+            return
+    raise failed or _nobody_opens(head)
 
 
 @cache
@@ -239,7 +304,7 @@ def throw_away_identity() -> X25519Identity:
     return X25519Identity.generate("throw-away identity")
 
 
-def find_key(
+def _find_key(
     file: AgeFile, identities: Sequence[Identity], first: int | None
 ) -> bytes | None:
     """Return the file key if an identity of our own kinds finds it, MAC checked."""
@@ -264,22 +329,6 @@ def _likely_first(file: AgeFile, first: int | None) -> Iterator[Stanza]:
         yield from map(agefile.decode, likely)
 
 
-def _write_stanzas(
-    key: bytes, recipients: Sequence[Recipient], written: Iterator[bytes]
-) -> tuple[list[bytes], tuple[Proof, ...]]:
-    """Wrap the file key for our kinds; take the next of `written` for the others."""
-    stanzas: list[bytes] = []
-    proofs: list[Proof] = []
-    for recipient in recipients:
-        if recipient.ours:
-            wrapped = wrap(key, recipient)
-            stanzas.append(wrapped.spelled)
-            proofs.append(wrapped.proof)
-        else:
-            stanzas.append(next(written))
-    return stanzas, tuple(proofs)
-
-
 def _seal_post_quantum(
     plaintext: bytes, recipients: Sequence[Recipient], *, armored: bool
 ) -> Sealed:
@@ -296,8 +345,8 @@ def _seal_post_quantum(
 def _entries(raw: AgeFile, expected: int) -> list[bytes]:
     """Return the entries pyrage wrote, which must be one for each recipient.
 
-    The age protocol lets a plugin write several; which of them are whose could then
-    not be told, neither now nor by `check`.
+    The age protocol lets a plugin write several; nothing could then tell which belong
+    to whom.
     """
     if len(raw.places) != expected:
         raise KeyFormatError(

@@ -9,7 +9,7 @@ import re
 from typing import NamedTuple
 
 from nixsecrets.keys.memory import one_for_all
-from nixsecrets.secretfiles import agepayload
+from nixsecrets.secretfiles import ageshape
 from nixsecrets.secretfiles.sniff import MAGIC
 
 _MAGIC = MAGIC + b"v1\n"
@@ -63,7 +63,7 @@ def look(data: bytes, rest: int = 0) -> Look | None:
     gap, *found = _STANZA.split(stanzas)
     if gap or not found or any(found[1::2]):
         return None
-    fault = agepayload.fault(len(data) + rest - len(head))
-    whole = not fault and not agepayload.readable(memoryview(data)[len(head) :])
+    fault = ageshape.payload_fault(len(data) + rest - len(head))
+    whole = not fault and not ageshape.readable(memoryview(data)[len(head) :])
     prints = mac, data[len(head) : len(head) + NONCE]
     return one_for_all(Shown(tuple(found[0::2]), fault, whole)), prints

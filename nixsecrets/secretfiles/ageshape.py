@@ -6,7 +6,7 @@ what an unknown plugin writes is taken as it is.
 
 import re
 
-from nixsecrets.secretfiles import agefile, agepayload
+from nixsecrets.secretfiles import agefile
 from nixsecrets.secretfiles.agefile import AgeFile, Stanza
 
 # type -> (bytes of each argument, bytes of the body); None: any
@@ -24,6 +24,16 @@ _SHAPES: dict[str, tuple[tuple[int | None, ...], int | None]] = {
 _NOISE = re.compile(r"[!-~]{1,8}-grease")
 _NOISE_WORDS, _NOISE_WORD, _NOISE_BODY = 4, 8, 99
 _SMALLEST_RSA = 256  # age takes no key below 2048 bits
+# A payload: a nonce, then chunks (C2SP age.md, "Payload").
+_NONCE = 16
+_TAG = 16
+_CHUNK = 64 * 1024 + _TAG
+# Random bytes hold no such text: the odds are 1 in 10^13 for each place that it may
+# begin in, and for the end, which is one place, 1 in 10^8.
+_TEXT = b"x" * 32
+_TEXT_LOOKED_AT = 4096
+_TEXT_AT_THE_END = b"x" * 20
+_TEXT_AS_X = bytes(120 if c in b"\t\n\r" or 32 <= c < 127 else 0 for c in range(256))
 
 
 def fault(file: AgeFile, rest: int = 0) -> str | None:
@@ -31,14 +41,14 @@ def fault(file: AgeFile, rest: int = 0) -> str | None:
 
     `rest` is the number of bytes of the payload that were not read.
     """
-    cut = agepayload.fault(len(file.payload) + rest)
+    cut = payload_fault(len(file.payload) + rest)
     if cut is not None:
         return cut
     if not file.entries:
         return "it has no recipient"
     if not all(map(plausible, file.entries)):
         return "an entry of its header is not of the size that its kind has"
-    if agepayload.readable(file.payload):
+    if readable(file.payload):
         return "its payload is, or ends in, readable text"
     return None
 
@@ -86,3 +96,27 @@ def _size(argument: str) -> int:
         return len(agefile.decode_base64(argument.encode("ascii")))
     except ValueError:
         return -1
+
+
+def payload_fault(length: int) -> str | None:
+    """Say why no plaintext can have a payload of `length` bytes, or None.
+
+    Finds truncated files without a key: a payload is a nonce of 16 bytes and chunks of
+    up to 64 KiB, each 16 bytes longer than its plaintext; only the last may be shorter,
+    and it is empty only where the whole plaintext is (C2SP age.md, "Payload").
+    """
+    if length < _NONCE + _TAG:
+        return "its payload is cut off"
+    last = (length - _NONCE) % _CHUNK
+    if 0 < last < _TAG:
+        return "its payload is cut off"
+    if last == _TAG and length - _NONCE > _CHUNK:
+        return "its payload ends in an empty chunk"
+    return None
+
+
+def readable(payload: bytes | memoryview) -> bool:
+    """Tell whether a payload begins or ends in text, as encrypted bytes never do."""
+    end = bytes(payload[-len(_TEXT_AT_THE_END) :]).translate(_TEXT_AS_X)
+    start = bytes(payload[:_TEXT_LOOKED_AT]).translate(_TEXT_AS_X)
+    return _TEXT in start or end == _TEXT_AT_THE_END

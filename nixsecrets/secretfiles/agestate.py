@@ -16,7 +16,7 @@ from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Kind, Recipient
 from nixsecrets.keys.tags import SHARE_TAGGED, share_tag, stanza_tag
-from nixsecrets.secretfiles import agefile, agepayload, agequick, ageshape
+from nixsecrets.secretfiles import agefile, agequick, ageshape
 from nixsecrets.secretfiles.agefile import AgeFile, Stanza
 from nixsecrets.secretfiles.state import (
     Actual,
@@ -64,7 +64,7 @@ def read_actual(
         return Damaged(path, Backend.AGE, sha256, error.message, too_large=True)
     except SecretFileError as error:
         return Damaged(path, Backend.AGE, sha256, error.message)
-    fault = agepayload.fault(len(file.payload) + rest)
+    fault = ageshape.payload_fault(len(file.payload) + rest)
     if fault:
         return Damaged(path, Backend.AGE, sha256, fault)
     return Actual(

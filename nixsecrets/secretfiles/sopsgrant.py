@@ -15,7 +15,7 @@ from nixsecrets.errors import SecretFileError
 from nixsecrets.keys.identities import Identity, X25519Identity
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.secretfiles import agefile, ageops, sopsmeta
-from nixsecrets.secretfiles.chunk import seal_chunk
+from nixsecrets.secretfiles.agepayload import seal_chunk
 from nixsecrets.secretfiles.sopsblock import Edit
 from nixsecrets.secretfiles.sopsentries import UsualEntries, changed
 from nixsecrets.secretfiles.sopskey import data_key

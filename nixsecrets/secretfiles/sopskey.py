@@ -14,7 +14,7 @@ from nixsecrets.errors import IdentityError, SecretFileError
 from nixsecrets.keys.identities import Identity, PluginIdentity
 from nixsecrets.keys.recipients import Kind
 from nixsecrets.secretfiles import agefile, ageops, rage
-from nixsecrets.secretfiles.chunk import open_chunk
+from nixsecrets.secretfiles.agepayload import open_chunk
 from nixsecrets.secretfiles.sopsmeta import Entry, SopsFile
 
 _DATA_KEY_SIZE = 32

@@ -21,15 +21,14 @@ from nixsecrets.secretfiles import (
     sopsopen,
     sopsquick,
 )
-from nixsecrets.secretfiles.ageops import check_mac
+from nixsecrets.secretfiles.agepayload import open_chunk
 from nixsecrets.secretfiles.agestate import fits
-from nixsecrets.secretfiles.chunk import open_chunk
 from nixsecrets.secretfiles.program import SopsProgram
 from nixsecrets.secretfiles.sopsentries import UsualEntries
 from nixsecrets.secretfiles.sopsgrant import SopsSealed, WrittenEntry
 from nixsecrets.secretfiles.sopsmeta import SopsFile, SopsFormat
 from nixsecrets.secretfiles.sopsstate import read_enc
-from nixsecrets.secretfiles.wrap import opens_to
+from nixsecrets.secretfiles.wrap import check_mac, opens_to
 
 # getsops/sops version/version.go; of the unusual ones sops is asked
 _VERSION = re.compile(r"v?(?:0|[1-9]\d{0,9})(?:\.(?:0|[1-9]\d{0,9})){2}")

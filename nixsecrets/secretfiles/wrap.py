@@ -1,27 +1,25 @@
-"""One file key, one reader, one stanza: wrapping and opening (C2SP age.md).
+"""Wrapping a file key for one recipient, and unwrapping it (C2SP age.md).
 
-`X25519` and `ssh-ed25519` stanzas only; every other type is pyrage's.  Does not know
-files, and keeps the specification's musts: a share and a body of exactly the right
-size, canonical base64, no all-zero shared secret, a fresh ephemeral secret each time.
+Writes and opens `X25519` stanzas ("X25519 recipient stanza") and `ssh-ed25519` stanzas
+(age's agessh package); pyrage handles every other type.  It enforces what the
+specification demands: a share and a body of exactly the right size, canonical base64,
+no all-zero shared secret, a fresh ephemeral secret for each stanza.  The primitives
+below serve `agepayload`, too.
 """
 
+import hmac
 import os
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import NoReturn
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, NoReturn
 
 from nixsecrets.errors import KeyFormatError, SecretFileError
 from nixsecrets.keys.identities import Identity, SshEd25519Identity, X25519Identity
 from nixsecrets.keys.recipients import Kind, Recipient, parse_recipient, tag_of
-from nixsecrets.secretfiles.agefile import Stanza, decode_base64, encode_base64
-from nixsecrets.secretfiles.primitives import (
-    decrypted,
-    encrypted,
-    hkdf,
-    hmac_sha256,
-    multiplied,
-    public_half,
-)
+from nixsecrets.secretfiles.agefile import AgeFile, Stanza, decode_base64, encode_base64
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 FILE_KEY_SIZE = 16
 _SHARE_SIZE = 32
@@ -30,7 +28,7 @@ _LABELS = {
     Kind.X25519: b"age-encryption.org/v1/X25519",
     Kind.SSH_ED25519: b"age-encryption.org/v1/ssh-ed25519",
 }
-# Fixed by the specification; safe because the wrapping key is used once.
+# All zero by the specification: a wrapping key encrypts one file key and no more.
 _NONCE = bytes(12)
 
 
@@ -66,7 +64,7 @@ def wrap(file_key: bytes, recipient: Recipient) -> Wrapped:
         KeyFormatError: the recipient is of another kind, or its key is degenerate.
     """
     ephemeral = os.urandom(_SHARE_SIZE)
-    proof = Proof(recipient, ephemeral, public_half(ephemeral))
+    proof = Proof(recipient, ephemeral, _public_half(ephemeral))
     return Wrapped(_stanza(file_key, proof, _target(recipient)), proof)
 
 
@@ -121,7 +119,17 @@ def load_libraries() -> None:
 
 def header_mac(file_key: bytes, header: bytes) -> bytes:
     """Return the MAC of a header (its bytes from the first one through `---`)."""
-    return hmac_sha256(hkdf(file_key, b"", b"header"), header)
+    return _hmac(hkdf(file_key, b"", b"header"), header)
+
+
+def check_mac(file: AgeFile, key: bytes) -> None:
+    """Raise `SecretFileError` unless the header's MAC is right under the file key."""
+    if not hmac.compare_digest(header_mac(key, file.header), file.mac):
+        raise SecretFileError(
+            "the header of the age file was changed after it was written",
+            "a merge or somebody changed it: nixsecrets explain NS018 if git is"
+            " merging, else take it from a commit in which it is whole",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,24 +181,13 @@ def _target_of_text(text: str) -> _Target:
 
 @lru_cache(maxsize=64)
 def _opener(identity: X25519Identity | SshEd25519Identity) -> _Opener:
-    point = public_half(identity.x25519_secret)
+    point = _public_half(identity.x25519_secret)
     tweaks = {tag_of(blob): _tweak(blob) for blob in identity.ssh_blobs}
     return _Opener(identity.x25519_secret, point, tweaks)
 
 
 def _tweak(blob: bytes) -> bytes:
     return hkdf(b"", blob, _LABELS[Kind.SSH_ED25519])
-
-
-def _multiplied(secret: bytes, point: bytes) -> bytes:
-    """Multiply; refuses an all-zero result, which a point of low order gives."""
-    try:
-        return multiplied(secret, point)
-    except ValueError:
-        raise SecretFileError(
-            "a stanza of the age file holds a degenerate share",
-            "somebody tampered with the file; restore it from git",
-        ) from None
 
 
 def _stanza(file_key: bytes, proof: Proof, target: _Target) -> bytes:
@@ -222,3 +219,69 @@ def _share(stanza: Stanza, args: tuple[str, ...]) -> bytes:
 
 def _open(body: bytes, shared: bytes, salt: bytes, kind: Kind) -> bytes | None:
     return decrypted(hkdf(shared, salt, _LABELS[kind]), _NONCE, body)
+
+
+# --- primitives -------------------------------------------------------------------
+#
+# The libraries are imported on first use and looked up once: a grant calls these
+# functions thirty times for each file.
+
+
+def hkdf(key: bytes, salt: bytes, info: bytes) -> bytes:
+    """Return 32 bytes of HKDF-SHA256 (RFC 5869): extract, then one block of expand."""
+    return _hmac(_hmac(salt, key), info + b"\x01")
+
+
+def encrypted(key: bytes, nonce: bytes, plaintext: bytes) -> bytes:
+    """Return ciphertext and tag of ChaCha20-Poly1305, without associated data."""
+    return _chacha()(key).encrypt(nonce, plaintext, None)
+
+
+def decrypted(key: bytes, nonce: bytes, ciphertext: bytes) -> bytes | None:
+    """Return the plaintext, None where the tag does not fit key and ciphertext."""
+    try:
+        return _chacha()(key).decrypt(nonce, ciphertext, None)
+    except _invalid_tag():
+        return None
+
+
+def _multiplied(secret: bytes, point: bytes) -> bytes:
+    """Return X25519(secret, point).
+
+    Raises:
+        SecretFileError: the result is all zero, as for a point of low order.
+    """
+    from nacl.bindings import crypto_scalarmult
+
+    try:
+        return crypto_scalarmult(secret, point)
+    except RuntimeError:
+        raise SecretFileError(
+            "a stanza of the age file holds a degenerate share",
+            "somebody tampered with the file; restore it from git",
+        ) from None
+
+
+def _public_half(secret: bytes) -> bytes:
+    """Return X25519(secret, base point)."""
+    from nacl.bindings import crypto_scalarmult_base
+
+    return crypto_scalarmult_base(secret)
+
+
+def _hmac(key: bytes, message: bytes) -> bytes:
+    return hmac.digest(key, message, "sha256")
+
+
+@cache
+def _chacha() -> "type[ChaCha20Poly1305]":
+    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+
+    return ChaCha20Poly1305
+
+
+@cache
+def _invalid_tag() -> type[Exception]:
+    from cryptography.exceptions import InvalidTag
+
+    return InvalidTag

@@ -10,7 +10,7 @@ from nixsecrets.keys.identities import Identity, parse_identities
 from nixsecrets.keys.recipients import parse_recipient
 from nixsecrets.secretfiles import agefile, ageops, sopskey, sopsmeta
 from nixsecrets.secretfiles.agefile import Stanza
-from nixsecrets.secretfiles.chunk import seal_chunk
+from nixsecrets.secretfiles.agepayload import seal_chunk
 from nixsecrets.secretfiles.wrap import header_mac, wrap
 from tests import fleet as kit
 from tests.fleet import Fleet

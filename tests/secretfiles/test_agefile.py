@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.secretfiles import agefile, agepayload
+from nixsecrets.secretfiles import agefile, ageshape
 from nixsecrets.secretfiles.agefile import AgeFile, Stanza
 from tests import gate
 from tests.fleet import SHARED
@@ -227,7 +227,7 @@ CHUNK = 64 * 1024
 def test_the_payload_of_a_real_file_is_whole(size: int) -> None:
     to = pyrage.x25519.Identity.generate().to_public()
     file = agefile.parse(pyrage.encrypt(bytes(size), [to]))
-    assert agepayload.fault(len(file.payload)) is None
+    assert ageshape.payload_fault(len(file.payload)) is None
 
 
 NONCE, TAG = 16, 16
@@ -246,7 +246,7 @@ NONCE, TAG = 16, 16
     ],
 )
 def test_a_payload_no_plaintext_can_have_is_a_fault(length: int) -> None:
-    assert agepayload.fault(length)
+    assert ageshape.payload_fault(length)
 
 
 TESTKIT = SHARED / "vectors" / "age-testkit"

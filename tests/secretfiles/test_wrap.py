@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nixsecrets.errors import KeyFormatError, SecretFileError
 from nixsecrets.keys.recipients import Recipient, parse_recipient
@@ -12,7 +16,10 @@ from nixsecrets.secretfiles import agefile
 from nixsecrets.secretfiles.agefile import Stanza
 from nixsecrets.secretfiles.wrap import (
     Wrapped,
+    decrypted,
+    encrypted,
     header_mac,
+    hkdf,
     opens_to,
     unwrap,
     wrap,
@@ -193,3 +200,24 @@ def test_repr_shows_no_secret() -> None:
     assert "ephemeral" not in repr(wrapped)
     assert repr(wrapped.proof.ephemeral)[2:-1] not in repr(wrapped)
     assert "secret" not in repr(wrapped.proof)
+
+
+# --- primitives -------------------------------------------------------------------
+
+
+@given(key=st.binary(max_size=64), salt=st.binary(max_size=64), info=st.binary())
+def test_hkdf_is_the_library_s(key: bytes, salt: bytes, info: bytes) -> None:
+    assert hkdf(key, salt, info) == HKDF(SHA256(), 32, salt, info).derive(key)
+
+
+def test_hkdf_gives_what_rfc_5869_says() -> None:
+    found = hkdf(b"\x0b" * 22, bytes(range(13)), bytes(range(0xF0, 0xFA)))
+    assert found.hex().startswith("3cb25f25faacd57a90434f64d0362f2a")
+
+
+def test_what_was_encrypted_opens_and_a_changed_byte_does_not() -> None:
+    key, nonce = bytes(32), bytes(12)
+    sealed = encrypted(key, nonce, b"hello")
+    assert decrypted(key, nonce, sealed) == b"hello"
+    assert decrypted(key, nonce, sealed[:-1] + b"!") is None
+    assert decrypted(b"!" + key[1:], nonce, sealed) is None

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.secretfiles import agelarge, ageops, ageverify, stream
-from nixsecrets.secretfiles.stream import decrypt, encrypt, spooled
+from nixsecrets.secretfiles import ageops, agepayload, ageverify
+from nixsecrets.secretfiles.agepayload import decrypt, encrypt, spooled
 from tests.fleet import age_key, rsa_key, ssh_key
 from tests.secretfiles.agekeys import reader
 
@@ -51,12 +51,12 @@ def test_the_size_of_blocks_does_not_matter(blocks: list[bytes]) -> None:
 def test_a_large_file_is_one_that_pyrage_opens(kind: str, size: int) -> None:
     identity, recipient = READERS[kind].identity, READERS[kind].recipient
     data = bytes(size)
-    made = agelarge.seal_large(spooled([data], BytesIO()), [recipient])
-    assert isinstance(made, agelarge.Streamed)
+    made = ageops.seal_large(spooled([data], BytesIO()), [recipient])
+    assert isinstance(made, ageops.Streamed)
     whole = b"".join(made.blocks())
     assert ageops.decrypt(whole, [identity]) == data
     out = BytesIO()
-    agelarge.decrypt_to(BytesIO(whole), out, [identity])
+    ageops.decrypt_to(BytesIO(whole), out, [identity])
     assert out.getvalue() == data
     ageverify.verify_large(BytesIO(whole), made, [identity])
     ageverify.verify_large(BytesIO(whole), made, [])
@@ -68,8 +68,8 @@ def test_a_staged_file_that_differs_anywhere_is_refused(
     kind: str, *, identities: bool
 ) -> None:
     identity, recipient = READERS[kind].identity, READERS[kind].recipient
-    made = agelarge.seal_large(spooled([bytes(2 * CHUNK + 9)], BytesIO()), [recipient])
-    assert isinstance(made, agelarge.Streamed)
+    made = ageops.seal_large(spooled([bytes(2 * CHUNK + 9)], BytesIO()), [recipient])
+    assert isinstance(made, ageops.Streamed)
     whole = b"".join(made.blocks())
     header, ring = len(made.sealed.data), [identity] if identities else []
     for at in (30, header - 3, header + 2, header + 20, header + CHUNK + 40, -1):
@@ -84,9 +84,9 @@ def test_a_staged_file_that_differs_anywhere_is_refused(
 
 def test_another_plaintext_for_the_same_readers_is_refused() -> None:
     identity, recipient = READERS["age"].identity, READERS["age"].recipient
-    made = agelarge.seal_large(spooled([b"one"], BytesIO()), [recipient])
-    assert isinstance(made, agelarge.Streamed)
-    payload = stream.encrypt(made.sealed.file_key or b"", [b"two"])
+    made = ageops.seal_large(spooled([b"one"], BytesIO()), [recipient])
+    assert isinstance(made, ageops.Streamed)
+    payload = agepayload.encrypt(made.sealed.file_key or b"", [b"two"])
     other = made.sealed.data + b"".join(payload)
     with pytest.raises(SecretFileError, match="its plaintext is not the one"):
         ageverify.verify_large(BytesIO(other), made, [identity])
@@ -98,7 +98,9 @@ def test_a_waiting_value_that_changed_on_the_disk_is_noticed() -> None:
     for at in (5, 20, CHUNK + 50, -1):
         damaged = bytearray(file.getvalue())
         damaged[at] ^= 1
-        broken = stream.Spooled(BytesIO(damaged), value.key, value.size, value.digest)
+        broken = agepayload.Spooled(
+            BytesIO(damaged), value.key, value.size, value.digest
+        )
         with pytest.raises(SecretFileError, match="changed on the disk"):
             list(broken.blocks())
 
@@ -112,4 +114,4 @@ def test_a_target_that_fails_is_not_called_a_damaged_file() -> None:
             raise BrokenPipeError
 
     with pytest.raises(BrokenPipeError):
-        agelarge.decrypt_to(BytesIO(data), Full(), [identity])
+        ageops.decrypt_to(BytesIO(data), Full(), [identity])
