@@ -204,8 +204,8 @@ def test_from_an_empty_folder_to_deployed_secrets(reader: Reader) -> None:
         reader.sh(block(section, "sh"))
         reader.insert("./configuration.nix", block(section, "nix"))
     assert reader.evaluate("nixosConfigurations.brunnen.config", FAILED) == "[]"
-    seen = reader.sh(block("Prove it, deploy", "sh"))
-    assert block("Prove it, deploy", "text") in seen
+    seen = reader.sh(block("Check and deploy", "sh"))
+    assert block("Check and deploy", "text") in seen
     assert reader.log.read_text() == (
         "sudo nixos-rebuild switch --flake .#brunnen\n"
         "nixos-rebuild switch --flake .#brunnen\n"
@@ -284,7 +284,7 @@ RUN = {
     "Start",
     "With agenix",
     "With sops-nix",
-    "Prove it, deploy",
+    "Check and deploy",
     "A new machine, with nixos-anywhere",
     "A home-manager user",
     "In CI",
