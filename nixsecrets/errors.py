@@ -2,20 +2,30 @@
 
 Everything that is raised on purpose is a `NixsecretsError`; only `cli` turns one
 into text and an exit code.  Anything else that escapes is a bug (exit 3).
-Messages are lower case, have no full stop and never hold file content.
+What a caller has to know is a class or a field; the text, `message`, is only shown.
+It is lower case, has no full stop and never holds file content.
 """
 
 
 class NixsecretsError(Exception):
-    """An expected failure: one line of message, at most a few of hint (exit 1)."""
+    """An expected failure: one line of text, at most a few of hint (exit 1)."""
 
     exit_code = 1
 
-    def __init__(self, message: str, hint: str | None = None) -> None:
-        """Keep `message` and `hint`; neither may hold file content."""
-        super().__init__(message)
-        self.message = message
+    def __init__(self, reason: str, hint: str | None = None) -> None:
+        """Keep `reason` and `hint`; neither may hold file content."""
+        super().__init__(reason)
+        self.reason = reason
         self.hint = hint
+
+    @property
+    def message(self) -> str:
+        """The text a person reads."""
+        return self.reason
+
+    def __str__(self) -> str:
+        """Return the text a person reads."""
+        return self.message
 
 
 class UsageError(NixsecretsError):
@@ -32,24 +42,64 @@ class IdentityError(NixsecretsError):
     """No identity is there, fits, or can be unlocked."""
 
 
-class MapError(NixsecretsError):
-    """The recipient map (or its edit) is wrong; the message starts with file:line."""
+class PlaceError(NixsecretsError):
+    """A text file of the repository is wrong, at a line (0: as a whole)."""
+
+    def __init__(
+        self, file: str, line: int, reason: str, hint: str | None = None
+    ) -> None:
+        """Keep where the mistake is and what is wrong there."""
+        super().__init__(reason, hint)
+        self.args = (file, line, reason)
+        self.file = file
+        self.line = line
+
+    @property
+    def message(self) -> str:
+        """The text, which begins with the place."""
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        return f"{place}: {self.reason}"
+
+
+class MapError(PlaceError):
+    """The recipient map, or its edit, is wrong."""
 
 
 class SecretFileError(NixsecretsError):
     """A secret file is damaged, or of a shape that we refuse to touch.
 
+    Where there is a `subject` ("the age file"), `reason` says what that has or is.
     `line` is where in a text to be encrypted it is wrong, 0 where that is not known.
     """
 
-    def __init__(self, message: str, hint: str | None = None, *, line: int = 0) -> None:
-        """Keep what is wrong, and the line of the text, if it is about one."""
-        super().__init__(message, hint)
+    def __init__(
+        self, reason: str, hint: str | None = None, *, subject: str = "", line: int = 0
+    ) -> None:
+        """Keep what is wrong, of what, and in which line."""
+        super().__init__(reason, hint)
+        self.subject = subject
         self.line = line
+
+    @property
+    def message(self) -> str:
+        """The text, which begins with the subject."""
+        return f"{self.subject} {self.reason}".lstrip()
 
 
 class TooLargeError(MapError, SecretFileError):
     """A file of a repository is larger than `limits` allow, whatever it is."""
+
+    def __init__(self, file: str, reason: str, hint: str | None = None) -> None:
+        """Keep what is too large ("the file" where the caller knows which)."""
+        NixsecretsError.__init__(self, reason, hint)
+        self.args = (file, reason)
+        self.file = self.subject = file
+        self.line = 0
+
+    @property
+    def message(self) -> str:
+        """The text, which begins with the file."""
+        return f"{self.file} {self.reason}"
 
 
 class ConflictError(NixsecretsError):

@@ -40,7 +40,8 @@ def check(what: str, size: int, most: int, unit: str = "bytes") -> None:
     """
     if size > most:
         raise TooLargeError(
-            f"{what} has more than {most:,} {unit}, more than nixsecrets reads",
+            what,
+            f"has more than {most:,} {unit}, more than nixsecrets reads",
             "nixsecrets explain NS062",
         )
 
@@ -68,6 +69,7 @@ def check_dotted(what: str, text: str) -> None:
     """
     if _DOTTED.search(text):
         raise TooLargeError(
-            f"{what} has a key of more than {KEY_PARTS} parts: more than is read",
+            what,
+            f"has a key of more than {KEY_PARTS} parts: more than is read",
             "nixsecrets explain NS062",
         )

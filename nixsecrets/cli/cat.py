@@ -95,7 +95,7 @@ def _to_stdout(write: Callable[[rage.Writable], None]) -> None:
         write(out)
     except SecretFileError as error:
         if out.size:
-            error.message += "; what was printed of it is not all"
+            error.reason += "; what was printed of it is not all"
         raise
     out.end()
 

@@ -84,7 +84,9 @@ class Maps:
                 self._links[link.path] = target
                 return found
         raise MapError(
-            f"{link.path} is a link to no file of this commit",
+            link.path,
+            0,
+            "a link to no file of this commit",
             "commit the map itself, or what it leads to",
         )
 
@@ -155,8 +157,9 @@ def _policy(folder: str, data: bytes) -> Policy:
     try:
         return Policy(load(decode(data, MAP_NAME), MAP_NAME))
     except MapError as error:
-        message = posixpath.join(folder, error.message)
-        raise MapError(f"{message} (as it is to be committed)", error.hint) from error
+        error.file = posixpath.join(folder, error.file)
+        error.reason += " (as it is to be committed)"
+        raise
 
 
 def _above(path: str) -> Iterator[str]:

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from nixsecrets.errors import KeyFormatError, NixsecretsError, TooLargeError
+from nixsecrets.errors import KeyFormatError, PlaceError, TooLargeError
 from nixsecrets.findings import Code, Finding
 from nixsecrets.keys.recipients import parse_recipient
 from nixsecrets.problems import unusable
@@ -57,7 +57,7 @@ def config_findings(path: str, text: str) -> Iterator[Finding]:
     try:
         document = yamltree.parse(text, path)
         rules = rules_of(document, text, path)
-    except NixsecretsError as error:
+    except PlaceError as error:
         yield unreadable(path, error)
         return
     nodes = _rule_nodes(document)
@@ -73,17 +73,11 @@ def config_findings(path: str, text: str) -> Iterator[Finding]:
     yield from _anchors(path, document)
 
 
-def unreadable(path: str, error: NixsecretsError) -> Finding:
+def unreadable(path: str, error: PlaceError) -> Finding:
     """Return the finding for a configuration that cannot be read."""
     large = isinstance(error, TooLargeError)
-    message = error.message.removeprefix(path).lstrip(":0123456789 ")
     code = Code.TOO_LARGE if large else Code.CONFIG_UNREADABLE
-    return Finding(path, code, message, _line(error.message))
-
-
-def _line(message: str) -> int:
-    found = re.search(r":(\d+):", message)
-    return int(found[1]) if found else 0
+    return Finding(path, code, error.reason, error.line)
 
 
 def _rule_nodes(document: yamltree.Document) -> list[yamltree.Node]:

@@ -4,7 +4,6 @@ The two are changed apart and compared at the end, so a mistake in either is cau
 before anything is written.
 """
 
-import re
 import tomllib
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -44,7 +43,7 @@ class Draft:
         """Return the new text, once it is a valid map that reads as intended.
 
         Raises:
-            MapError: it is not; the message starts with `filename: what`.
+            MapError: it is not; the reason starts with `what`.
 
         """
         try:
@@ -52,15 +51,15 @@ class Draft:
             load(self.text, self.filename)
         except (SpliceError, tomllib.TOMLDecodeError):
             raise MapError(
-                f"{self.filename}: {what}: the map is written in an unusual way",
+                self.filename,
+                0,
+                f"{what}: the map is written in an unusual way",
                 "make this change by hand, in an editor",
             ) from None
         except MapError as error:
             # Its line is one of a text that will never exist.
-            place = rf"{re.escape(self.filename)}:\d+: "
-            reason = re.sub(f"^{place}", "", error.message)
-            message = f"{self.filename}: {what}: {reason}"
-            raise MapError(message, error.hint) from None
+            reason = f"{what}: {error.reason}"
+            raise MapError(self.filename, 0, reason, error.hint) from None
         return self.text
 
     def owner(self, name: str) -> Host | User:
@@ -68,7 +67,9 @@ class Draft:
         owners = self._owners()
         if name not in owners:
             raise MapError(
-                f"{self.filename}: no host or user is called {quotable(name)}",
+                self.filename,
+                0,
+                f"no host or user is called {quotable(name)}",
                 did_you_mean(name, owners) or "see the names in the map",
             )
         return owners[name]
@@ -80,11 +81,13 @@ class Draft:
     def require_free(self, name: str) -> None:
         """Raise MapError unless `name` can be the name of something new."""
         if not NAME.fullmatch(name):
-            message = f"{self.filename}: {quotable(name)} cannot be a name"
-            raise MapError(message, NAME_HINT)
+            reason = f"{quotable(name)} cannot be a name"
+            raise MapError(self.filename, 0, reason, NAME_HINT)
         if name in self.names():
             raise MapError(
-                f"{self.filename}: {quoted(name)} is in the map already",
+                self.filename,
+                0,
+                f"{quoted(name)} is in the map already",
                 "hosts, users and groups share one set of names; choose another",
             )
 

@@ -141,7 +141,9 @@ def rename(text: str, old: str, new: str, *, filename: str = _MAP) -> str:
     draft = Draft(text, filename)
     if old not in draft.names():
         raise MapError(
-            f"{filename}: no host, user or group is called {quotable(old)}",
+            filename,
+            0,
+            f"no host, user or group is called {quotable(old)}",
             did_you_mean(old, draft.names()) or "see the names in the map",
         )
     draft.require_free(new)
@@ -203,8 +205,8 @@ def _remove_owner(
 ) -> str:
     if isinstance(draft.owner(name), Host) != (kind == "hosts"):
         other = "user" if kind == "hosts" else "host"
-        message = f"{draft.filename}: {quoted(name)} is a {other}"
-        raise MapError(message, f"nixsecrets remove-{other} {name}")
+        reason = f"{quoted(name)} is a {other}"
+        raise MapError(draft.filename, 0, reason, f"nixsecrets remove-{other} {name}")
     del draft.intended[kind][name]
     for _, names in name_lists(draft.intended):
         names[:] = [mentioned for mentioned in names if mentioned != name]

@@ -37,7 +37,9 @@ def with_rule(
     policy = Policy(recipient_map)
     if not recipient_map.always:
         raise MapError(
-            f"{filename}: `always` is empty, so nobody could read the private key",
+            filename,
+            0,
+            "`always` is empty, so nobody could read the private key",
             "name the people who may read every secret in `always`",
         )
     if any(_is_ours(rule) for rule in recipient_map.rules):
@@ -65,7 +67,9 @@ def _covers(path: str) -> bool:
 
 def _taken(rule: Rule, filename: str) -> MapError:
     return MapError(
-        f"{filename}:{rule.line}: the rule for {rule.pattern} decides who reads "
-        f"{PATTERN}, where private host keys go",
+        filename,
+        rule.line,
+        f"the rule for {rule.pattern} decides who reads {PATTERN}, where private host"
+        " keys go",
         f"put a rule with that path and readers = [] before line {rule.line}",
     )

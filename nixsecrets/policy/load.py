@@ -59,13 +59,15 @@ def load(text: str, filename: str = "nixsecrets.toml") -> RecipientMap:
     `filename` is the map's path for messages.
 
     Raises:
-        MapError: `filename:line: …`, for the first mistake found.
+        MapError: the first mistake found.
 
     """
     line = "<<<<<<< " in text and conflict_line(text.encode(errors="replace"))
     if line:
         raise MapError(
-            f"{filename}:{line}: git's conflict markers are in it (NS018)",
+            filename,
+            line,
+            "git's conflict markers are in it (NS018)",
             f"keep what both sides added, delete the markers, then git add {filename}",
         )
     source = Source(text, filename)
@@ -103,7 +105,7 @@ def decode(data: bytes, filename: str = "nixsecrets.toml") -> str:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise MapError(
-            f"{filename}:{line}: not UTF-8 text", "save the file as UTF-8"
+            filename, line, "not UTF-8 text", "save the file as UTF-8"
         ) from None
 
 

@@ -68,7 +68,7 @@ class Source:
 
     def error_at_line(self, line: int, message: str, hint: str | None) -> MapError:
         """Return the error for a line."""
-        return MapError(f"{self.filename}:{line}: {message}", hint)
+        return MapError(self.filename, line, message, hint)
 
     @cached_property
     def _starts(self) -> dict[Path, int]:

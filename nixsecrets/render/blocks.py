@@ -11,7 +11,7 @@ inside, and where a block belongs, is the part of `sopsconfig`.
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from nixsecrets.errors import NixsecretsError
+from nixsecrets.errors import PlaceError
 
 BEGIN = "# nixsecrets: begin"
 END = "# nixsecrets: end"
@@ -33,7 +33,7 @@ def find(text: str, filename: str) -> tuple[Block, ...]:
     """Return the blocks of `text` in their order.
 
     Raises:
-        NixsecretsError: a marker without its counterpart.
+        PlaceError: a marker without its counterpart.
     """
     found: list[Block] = []
     begin: int | None = None
@@ -42,8 +42,10 @@ def find(text: str, filename: str) -> tuple[Block, ...]:
         if line not in (BEGIN, END):
             continue
         if (line == BEGIN) != (begin is None):
-            raise NixsecretsError(
-                f'{filename}:{number}: a "{line}" without its counterpart',
+            raise PlaceError(
+                filename,
+                number,
+                f'a "{line}" without its counterpart',
                 "put the missing marker back, or remove the block: it is written anew",
             )
         if line == BEGIN:
@@ -52,8 +54,10 @@ def find(text: str, filename: str) -> tuple[Block, ...]:
             found.append(Block(begin, end))
             begin = None
     if begin is not None:
-        raise NixsecretsError(
-            f'{filename}: the last "{BEGIN}" has no end',
+        raise PlaceError(
+            filename,
+            0,
+            f'the last "{BEGIN}" has no end',
             "put the missing marker back, or remove the block: it is written anew",
         )
     return tuple(found)
@@ -71,7 +75,7 @@ def take_out(text: str, filename: str) -> tuple[str, tuple[Gap, ...]]:
     """Return `text` as it was before blocks were put in, and where they were.
 
     Raises:
-        NixsecretsError: a marker without its counterpart.
+        PlaceError: a marker without its counterpart.
     """
     gaps: list[Gap] = []
     for block in reversed(find(text, filename)):

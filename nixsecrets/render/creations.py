@@ -67,7 +67,9 @@ def creations(policy: Policy, folder: str) -> Iterator[Creation]:
             expansions = policy.expansions(rule, below=folder)
         except ValueError as error:
             raise MapError(
-                f"{policy.map.filename}:{rule.line}: {error}",
+                policy.map.filename,
+                rule.line,
+                str(error),
                 "use path instead, or keep the sops configuration beside the map",
             ) from error
         for one in expansions:

@@ -240,8 +240,10 @@ class _Reader:
             version = _VERSION_LINE.fullmatch(line)
             if version and int(version[1]) > VERSION:
                 raise MapError(
-                    f"{self.filename}:{number}: written by a newer nixsecrets"
-                    f" (format {version[1]}; this one reads {VERSION})",
+                    self.filename,
+                    number,
+                    f"written by a newer nixsecrets (format {version[1]};"
+                    f" this one reads {VERSION})",
                     "upgrade nixsecrets",
                 )
 

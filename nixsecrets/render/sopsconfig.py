@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from nixsecrets.errors import NixsecretsError
+from nixsecrets.errors import PlaceError
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.policy.model import RecipientMap
 from nixsecrets.policy.resolve import Policy
@@ -60,7 +60,7 @@ def render(
 
     Raises:
         MapError: a rule cannot be said in a configuration in that folder.
-        NixsecretsError: the file cannot be read, or not be extended without damage.
+        PlaceError: the file cannot be read, or not be extended without damage.
     """
     if existing is not None and not adopted and is_own(recipient_map, existing):
         return existing
@@ -155,9 +155,11 @@ class _Editor:
             *self.rule_edits(anchors, rules, adopted),
         ]
 
-    def fail(self, line: int, problem: str) -> NixsecretsError:
-        return NixsecretsError(
-            f"{self.filename}:{line}: {problem}",
+    def fail(self, line: int, problem: str) -> PlaceError:
+        return PlaceError(
+            self.filename,
+            line,
+            problem,
             "write it as an indented list, one item a line, and run this again",
         )
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from nixsecrets import regex
-from nixsecrets.errors import NixsecretsError
+from nixsecrets.errors import PlaceError
 from nixsecrets.keys.selection import SELECTION
 from nixsecrets.render import blocks
 from nixsecrets.render.yamltree import (
@@ -75,7 +75,7 @@ class Winners:
         """Read the creation rules of `text`.
 
         Raises:
-            NixsecretsError: sops could not read it either.
+            PlaceError: sops could not read it either.
         """
         self.filename = filename
         self.rules = read_rules(text, filename)
@@ -115,7 +115,7 @@ def winner(text: str, path: str) -> ConfigRule | None:
 
 
 def read_rules(text: str, filename: str) -> tuple[ConfigRule, ...]:
-    """Return the creation rules in their order; NixsecretsError as from `Winners`."""
+    """Return the creation rules in their order; PlaceError as from `Winners`."""
     document = parse(text, filename)
     return rules_of(document, text, filename)
 
@@ -146,10 +146,9 @@ class _Reader:
         self.known_fields: dict[int, dict[str, Node]] = {}
         self.known_groups: dict[int, tuple[list[str], list[str]]] = {}
 
-    def fail(self, node: Node, problem: str) -> NixsecretsError:
-        return NixsecretsError(
-            f"{self.filename}:{node.line}: {problem}", "sops cannot read it either"
-        )
+    def fail(self, node: Node, problem: str) -> PlaceError:
+        hint = "sops cannot read it either"
+        return PlaceError(self.filename, node.line, problem, hint)
 
     def fields(self, node: Node) -> dict[str, Node]:
         """Return the fields of a mapping, those merged by `<<` included."""

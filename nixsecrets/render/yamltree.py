@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from nixsecrets import limits
-from nixsecrets.errors import NixsecretsError
+from nixsecrets.errors import PlaceError
 
 _NULLS = ("", "~", "null", "Null", "NULL")
 
@@ -83,7 +83,7 @@ def parse(text: str, filename: str, *, lenient: bool = False) -> Document:
     that of its last node.  `lenient` reads an alias without an anchor as null.
 
     Raises:
-        NixsecretsError: it is not YAML, or too large; the message holds the line, not
+        PlaceError: it is not YAML, or too large; the message holds the line, not
             its text.
     """
     limits.check(filename, len(text), limits.YAML, "characters")
@@ -96,10 +96,9 @@ def parse(text: str, filename: str, *, lenient: bool = False) -> Document:
         return _Builder(events, filename, lenient=lenient).document()
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = f"{filename}:{mark.line + 1}" if mark else filename
-        raise _broken(where) from error
+        raise _broken(filename, mark.line + 1 if mark else 0) from error
     except (YAMLError, RecursionError) as error:
-        raise _broken(filename) from error
+        raise _broken(filename, 0) from error
 
 
 def load_library() -> None:
@@ -109,8 +108,8 @@ def load_library() -> None:
     del YAML
 
 
-def _broken(where: str) -> NixsecretsError:
-    return NixsecretsError(f"{where}: not valid YAML", "correct the file by hand")
+def _broken(filename: str, line: int) -> PlaceError:
+    return PlaceError(filename, line, "not valid YAML", "correct the file by hand")
 
 
 class _Builder:
@@ -144,7 +143,7 @@ class _Builder:
             end = event.end_mark.index
             target = self.named.get(event.anchor)
             if target is None and not self.lenient:
-                raise _broken(f"{self.filename}:{line}")
+                raise _broken(self.filename, line)
             nothing = Scalar(start, end, line, "", plain=True)
             return Alias(start, end, line, target or nothing)
         node = self.content(event, start, line)

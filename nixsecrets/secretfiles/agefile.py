@@ -245,7 +245,9 @@ def _unarmor(data: bytes) -> bytes:
         _refuse("starts with a byte order mark, which age does not accept")
     if not text.startswith(ARMOR_BEGIN):
         raise SecretFileError(
-            "the file is not an age file", "encrypt it with `nixsecrets edit`"
+            "is not an age file",
+            "encrypt it with `nixsecrets edit`",
+            subject="the file",
         )
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n")
@@ -269,6 +271,7 @@ def _armor_fault(text: bytes) -> str:
 
 def _refuse(predicate: str) -> NoReturn:
     raise SecretFileError(
-        f"the age file {predicate}",
+        predicate,
         "restore it from git, or encrypt the secret again",
+        subject="the age file",
     )

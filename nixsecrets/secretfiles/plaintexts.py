@@ -94,7 +94,7 @@ def read(kind: SopsFormat, data: bytes) -> Plaintext:
 
 def _refuse(what: str, line: int, hint: str) -> NoReturn:
     where = f" at line {line}" if line else ""
-    raise SecretFileError(f"the text {what}{where}", hint, line=line)
+    raise SecretFileError(f"{what}{where}", hint, subject="the text", line=line)
 
 
 class _Lines:
@@ -124,7 +124,7 @@ def _json(kind: SopsFormat, text: str) -> Plaintext:
     except SecretFileError as error:
         if kind is SopsFormat.YAML:
             return _yaml(text)
-        error.message = error.message.replace("the file ", "the text ", 1)
+        error.subject = "the text"
         error.hint = "it has to be one JSON object, with nothing behind it"
         raise
     return Plaintext(list(_below((0, ()), root, text, lines)), [])

@@ -188,4 +188,5 @@ def slot_of(item: Mapping[str, Node]) -> Slot:
 
 def refuse(predicate: str, hint: str | None = None) -> NoReturn:
     """Raise the error for a file whose sops metadata cannot be used."""
-    raise SecretFileError(f"the file {predicate}", hint or "restore it from git")
+    hint = hint or "restore it from git"
+    raise SecretFileError(predicate, hint, subject="the file")

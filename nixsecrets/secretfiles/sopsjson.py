@@ -20,7 +20,7 @@ class RepeatedKeyError(SecretFileError):
 
     def __init__(self, at: int) -> None:
         """Keep the place in the text."""
-        super().__init__("the file gives a key of its JSON twice")
+        super().__init__("gives a key of its JSON twice", subject="the file")
         self.at = at
 
 

@@ -73,7 +73,7 @@ def keys_of(kind: SopsFormat, data: bytes) -> Keys:
         return Keys(json.loads(text))
     except (ValueError, RecursionError) as error:
         if kind is not SopsFormat.YAML:
-            raise SecretFileError("the file is not JSON") from error
+            raise SecretFileError("is not JSON", subject="the file") from error
     try:
         documents = sopsyaml.documents(text)
         return Keys(_plain(documents[0], text) if documents else None)
@@ -110,4 +110,5 @@ def _by_library(text: str) -> object:
     try:
         return next(iter(YAML(typ="safe").load_all(text)), None)
     except (YAMLError, ValueError, RecursionError) as error:
-        raise SecretFileError("the file is not YAML that can be read") from error
+        what = "is not YAML that can be read"
+        raise SecretFileError(what, subject="the file") from error

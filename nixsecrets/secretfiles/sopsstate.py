@@ -174,8 +174,7 @@ def _parsed(enc: str) -> AgeFile:
     try:
         file = agefile.parse(enc.encode("ascii", "replace"))
     except SecretFileError as error:
-        what = error.message.removeprefix("the age file ").removeprefix("the file ")
-        refuse(f"has an enc in its sops metadata that {what}")
+        refuse(f"has an enc in its sops metadata that {error.reason}")
     if len(file.payload) not in (_PAYLOAD, _SHARE_PAYLOAD):
         refuse("has an enc in its sops metadata that holds no data key")
     return file

@@ -269,7 +269,7 @@ def composed_roots(text: str) -> list[Any]:
         return [node for node in YAML(typ="safe", pure=True).compose_all(text) if node]
     except Exception as error:  # hostile text trips it in many ways
         raise SecretFileError(
-            "the file is not valid YAML", "restore it from git"
+            "is not valid YAML", "restore it from git", subject="the file"
         ) from error
 
 

@@ -108,9 +108,8 @@ def faults(
                 message = f"{_spelled(names)} is there twice"
                 yield Finding(path, Code.KEY_AGAIN, message, line)
     except SecretFileError as error:
-        message = error.message.removeprefix("the file ")
         code = Code.TOO_LARGE if isinstance(error, TooLargeError) else Code.DAMAGED
-        yield Finding(path, code, message.removeprefix("the age file "))
+        yield Finding(path, code, error.reason)
 
 
 def restores(path: str, last: bytes | None) -> bool | None:

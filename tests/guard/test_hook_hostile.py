@@ -174,7 +174,7 @@ def test_a_map_that_is_a_link_is_followed_or_refused_and_never_ignored(
     assert stopped(attempt(guarded, "commit", "-am", "x"), "NS001  private/x")
     link.unlink()
     link.symlink_to("/etc/passwd")
-    expected = "nixsecrets.toml is a link to no file of this commit"
+    expected = "nixsecrets.toml: a link to no file of this commit"
     assert stopped(attempt(guarded, "commit", "-am", "x"), expected)
 
 
