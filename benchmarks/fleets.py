@@ -14,19 +14,20 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-from nixsecrets.generated import lock_text, rendered
+from nixsecrets.files.age import operations
+from nixsecrets.files.sops import metadata
+from nixsecrets.files.sops.datakey import data_key
+from nixsecrets.files.sops.datakeys import rekeyed
+from nixsecrets.files.sops.metadata import SopsFile
+from nixsecrets.files.sops.spans import Edit
+from nixsecrets.files.state import Record
 from nixsecrets.keys.identities import parse_identities
 from nixsecrets.keys.recipients import Recipient, parse_recipient
+from nixsecrets.plan.files import lock_text, rendered
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.tree import Repo
-from nixsecrets.secretfiles import ageops, sopsmeta
-from nixsecrets.secretfiles.sopsblock import Edit
-from nixsecrets.secretfiles.sopskey import data_key
-from nixsecrets.secretfiles.sopsmeta import SopsFile
-from nixsecrets.secretfiles.sopsrekey import rekeyed
-from nixsecrets.secretfiles.state import Record
 from nixsecrets.splice import apply_edits
-from nixsecrets.world import read_world
+from nixsecrets.world.world import read_world
 from tests.fleet import Fleet, make_fleet, sops_path, ssh_key
 
 LEAVES = "h001"
@@ -118,7 +119,7 @@ def _write_age(
     folder: Path, recipients: Sequence[Recipient], payload: int, number: int
 ) -> str:
     plaintext = f"{number}\n".encode().ljust(payload, b"x")
-    data = ageops.seal(plaintext, recipients).data
+    data = operations.seal(plaintext, recipients).data
     (folder / f"{number:05d}.age").write_bytes(data)
     return sha256(data)
 
@@ -130,7 +131,7 @@ def _write_all_sops(built: Built, recipients: Sequence[Recipient]) -> None:
         _on_all_cores(work, number)
         return
     work(0)
-    first = sopsmeta.parse("x.yaml", (folder / "00000.yaml").read_bytes())
+    first = metadata.parse("x.yaml", (folder / "00000.yaml").read_bytes())
     private = parse_identities(built.identity.read_bytes(), "alice").identities
     _on_all_cores(partial(_write_like, folder, first, data_key(first, private)), number)
 
@@ -152,7 +153,7 @@ def _write_like(folder: Path, first: SopsFile, key: bytes, number: int) -> str:
     edits: list[Edit] = [*(rekeyed(first, key, fresh, MADE) or ())]
     for position, entry in enumerate(first.entries):
         assert entry.recipient is not None
-        enc = ageops.seal(fresh, [entry.recipient], armored=True).data.decode()
+        enc = operations.seal(fresh, [entry.recipient], armored=True).data.decode()
         edits += first.blocks[0].replace(position, entry.label, enc)
     if number:
         place.write_text(apply_edits(first.text, edits))

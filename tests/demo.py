@@ -224,12 +224,12 @@ def age_opens(identity: Path, path: Path) -> bool:
         command = ["age", "-d", "-i", str(identity), str(path)]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
     from nixsecrets.errors import NixsecretsError
+    from nixsecrets.files.age import operations
     from nixsecrets.keys.identities import parse_identities
-    from nixsecrets.secretfiles import ageops
 
     ring = parse_identities(identity.read_bytes(), str(identity))
     try:
-        ageops.decrypt(path.read_bytes(), ring.identities)
+        operations.decrypt(path.read_bytes(), ring.identities)
     except NixsecretsError:
         return False
     return True

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from nixsecrets.findings import document
+from nixsecrets.findings.catalogue import document
 
 FILE = Path(__file__).parent.parent / "docs" / "findings.md"
 

@@ -475,9 +475,9 @@ def approve_keys(root: Path, env: Mapping[str, str]) -> None:
 
     A map that cannot be read has none.
     """
-    from nixsecrets import approvals
     from nixsecrets.errors import NixsecretsError
-    from nixsecrets.policy.load import load
+    from nixsecrets.map.load import load
+    from nixsecrets.plan import approvals
     from nixsecrets.repo.clone import Clone
     from nixsecrets.repo.tree import Repo
 

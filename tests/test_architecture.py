@@ -10,7 +10,7 @@ PROJECT = Path(__file__).parent.parent
 PACKAGE = PROJECT / "nixsecrets"
 TEXT = (PROJECT / "docs/architecture.md").read_text(encoding="utf-8")
 LONG = {
-    "findings.py": "a table of texts",
+    "findings/catalogue.py": "a table of texts",
 }
 PACKAGES = sorted(p.parent for p in PACKAGE.glob("*/__init__.py"))
 

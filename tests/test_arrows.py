@@ -141,7 +141,7 @@ assert FILES, f"no modules found under {PACKAGE}"
 
 
 def layer_of(module: str) -> str:
-    """`keys/forms.py` -> `keys`, `plan.py` -> `plan`."""
+    """`keys/forms.py` -> `keys`, `plan/model.py` -> `plan`."""
     return module.split("/")[0].removesuffix(".py")
 
 
@@ -248,12 +248,12 @@ def test_every_module_said_to_seal_or_run_programs_exists() -> None:
 PLANTED = {
     "a layer below imports one above": (
         "keys/x.py",
-        "from nixsecrets.policy import load",
+        "from nixsecrets.map import load",
         "may not import policy",
     ),
     "the same, hidden in a function": (
         "policy/x.py",
-        "def f():\n    import nixsecrets.plan",
+        "def f():\n    import nixsecrets.plan.model",
         "may not import plan",
     ),
     "a layer imports a library that is not its own": (
@@ -277,7 +277,7 @@ PLANTED = {
         "imports rich at the top",
     ),
     "judgement that reads the environment": (
-        "plan.py",
+        "plan/model.py",
         "from os import environ",
         "is pure, imports os",
     ),
@@ -292,12 +292,12 @@ PLANTED = {
         "is pure, imports pathlib.Path",
     ),
     "judgement that opens files by name": (
-        "secretfiles/sopsmeta.py",
+        "files/sops/metadata.py",
         "open('x')",
         "is pure, calls open",
     ),
     "judgement that looks at the clock": (
-        "diff.py",
+        "plan/diff.py",
         "import datetime\ndatetime.date.today()",
         "is pure, calls today",
     ),
@@ -325,7 +325,7 @@ def test_a_planted_violation_is_found(case: str) -> None:
     [
         ("keys/x.py", "def f():\n    import cryptography"),
         ("hosts/x.py", "if TYPE_CHECKING:\n    from paramiko import Transport"),
-        ("secretfiles/wrap.py", "import os"),
+        ("files/age/wrap.py", "import os"),
         ("cli/x.py", "import os, sys, click\nfrom nixsecrets import plan\nsys.exit(0)"),
         ("policy/x.py", "from pathlib import PurePosixPath\nimport datetime"),
     ],
@@ -344,7 +344,7 @@ def test_what_is_written_is_asked_about_on_one_road() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if called(node) == "apply"
     }
-    assert appliers == {"cli/adoption.py", "cli/init.py", "cli/road.py"}
+    assert appliers == {"cli/adoption.py", "cli/commands/init.py", "cli/road.py"}
     road = (PACKAGE / "cli/road.py").read_text(encoding="utf-8")
     walk = road[road.index("def walk(") :]
     assert walk.index("agreed_keys(") < walk.index("apply(plan")
@@ -356,7 +356,12 @@ def test_relative_imports_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "start", ["nixsecrets.cli.main", "nixsecrets.cli.check", "nixsecrets.cli.hook"]
+    "start",
+    [
+        "nixsecrets.cli.main",
+        "nixsecrets.cli.commands.check",
+        "nixsecrets.cli.commands.hook",
+    ],
 )
 def test_starting_a_quick_command_loads_no_heavy_library(start: str) -> None:
     code = f"import sys, {start}; print(*sorted(set(sys.modules) & {SLOW!r}))"

@@ -7,7 +7,7 @@ from typing import Literal
 
 from nixsecrets.errors import KeyFormatError
 from nixsecrets.keys.recipients import KeyId, Recipient, parse_recipient
-from nixsecrets.policy.load import NAME
+from nixsecrets.map.load import NAME
 
 OwnerKind = Literal["user", "host"]
 

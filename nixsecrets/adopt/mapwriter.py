@@ -7,9 +7,9 @@ from nixsecrets.adopt.naming import Owner
 from nixsecrets.adopt.oldrules import Old
 from nixsecrets.adopt.planned import Planned
 from nixsecrets.keys.recipients import private_key_in
-from nixsecrets.policy.edit import rule_block
-from nixsecrets.policy.load import VERSION
-from nixsecrets.policy.tomledit import toml_key, toml_string, toml_strings
+from nixsecrets.map.edit import rule_block
+from nixsecrets.map.load import VERSION
+from nixsecrets.map.tomledit import toml_key, toml_string, toml_strings
 
 _WIDTH = 88
 _HEAD = f"""\

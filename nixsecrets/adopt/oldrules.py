@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from nixsecrets import regex
 from nixsecrets.adopt import patterns
 from nixsecrets.adopt.evaluate import Evaluated
 from nixsecrets.errors import KeyFormatError, NixsecretsError, quoted
+from nixsecrets.generated.rules import ConfigRule, read_rules
 from nixsecrets.keys.recipients import KeyId, Recipient, parse_recipient
 from nixsecrets.keys.selection import SELECTION
-from nixsecrets.render.sopsrules import ConfigRule, read_rules
+from nixsecrets.untrusted import regex
 
 Access = frozenset[KeyId]
 Decision = Access | Literal["foreign"] | None

@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from nixsecrets import regex
-from nixsecrets.policy.match import compile_rule
-from nixsecrets.policy.model import Rule
+from nixsecrets.map.match import compile_rule
+from nixsecrets.map.model import Rule
+from nixsecrets.untrusted import regex
 
 _ANYWHERE = {
     "(^|/)", "(?:^|/)", "(/|^)", "^(.*/)?", "^(?:.*/)?", "^(.+/)?", "^(?:.+/)?",

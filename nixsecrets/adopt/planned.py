@@ -8,15 +8,15 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from nixsecrets import regex
 from nixsecrets.adopt import patterns
 from nixsecrets.adopt.naming import Owner
 from nixsecrets.adopt.oldrules import Access, AgeEntry, Old, SopsRule
 from nixsecrets.adopt.proof import Prover
 from nixsecrets.errors import NixsecretsError, quoted
 from nixsecrets.keys.forms import Backend
-from nixsecrets.policy.model import Host, RecipientMap, Rule, User
-from nixsecrets.policy.resolve import Policy
+from nixsecrets.map.model import Host, RecipientMap, Rule, User
+from nixsecrets.map.resolve import Policy
+from nixsecrets.untrusted import regex
 
 Tree = Mapping[str, Backend | None]
 """The repository's files; how they are encrypted, None where they are not."""

@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from nixsecrets.adopt.oldrules import Old
+from nixsecrets.generated.sopsyaml import Winners
 from nixsecrets.keys.forms import Backend
-from nixsecrets.policy.model import Rule
-from nixsecrets.policy.resolve import Policy
-from nixsecrets.render.sopsconfig import Winners
+from nixsecrets.map.model import Rule
+from nixsecrets.map.resolve import Policy
 
 STRANGER = "nobody-of-this-map"
 

@@ -11,9 +11,9 @@ from nixsecrets.adopt.oldrules import Old, SopsRule
 from nixsecrets.adopt.planned import Planned, Planner, Tree, settled
 from nixsecrets.adopt.proof import Difference, Proof, Prover
 from nixsecrets.errors import NixsecretsError, quoted
-from nixsecrets.policy.load import load
-from nixsecrets.policy.resolve import Policy
-from nixsecrets.render import sopsconfig
+from nixsecrets.generated import sopsyaml
+from nixsecrets.map.load import load
+from nixsecrets.map.resolve import Policy
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def propose(
     _require_equal(proof.differences, "the new map")
     config = None
     if old.config is not None:
-        config = sopsconfig.render(policy.map, config_text, adopted=_places(rules))
+        config = sopsyaml.render(policy.map, config_text, adopted=_places(rules))
         _require_equal(prover.prove_config(config), old.config)
     return Proposal(old, text, who, rules, words, foreign, proof, config)
 

@@ -8,16 +8,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from nixsecrets.adopt.propose import Proposal
-from nixsecrets.diff import converge_plan, switch_plan
-from nixsecrets.generated import age_paths, lock_text, rendered, with_attributes
+from nixsecrets.files.age import header
+from nixsecrets.files.state import Actual, Record, Recorded, Unknown
+from nixsecrets.generated.lock import Lock
 from nixsecrets.keys.forms import Backend
-from nixsecrets.plan import Plan
-from nixsecrets.render.lock import Lock
+from nixsecrets.plan.diff import converge_plan, switch_plan
+from nixsecrets.plan.files import age_paths, lock_text, rendered, with_attributes
+from nixsecrets.plan.model import Plan
+from nixsecrets.plan.vouch import ADOPTED, in_stanza_order
 from nixsecrets.repo.tree import Repo
-from nixsecrets.secretfiles import agefile
-from nixsecrets.secretfiles.state import Actual, Record, Recorded, Unknown
-from nixsecrets.vouch import ADOPTED, in_stanza_order
-from nixsecrets.world import (
+from nixsecrets.world.world import (
     ATTRIBUTES,
     LOCK_NAME,
     MAP_NAME,
@@ -99,7 +99,7 @@ def _record(world: World, actual: Actual) -> Record | None:
     want = world.policy.desired(actual.path, Backend.AGE)
     if want is None or actual.refusal is not None:
         return None
-    stanzas = agefile.parse(world.repo.read(actual.path)).entries
+    stanzas = header.parse(world.repo.read(actual.path)).entries
     ordered = in_stanza_order([r.recipient for r in want.readers], stanzas)
     return None if ordered is None else Record(ordered, actual.sha256, ADOPTED)
 

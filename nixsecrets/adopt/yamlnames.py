@@ -13,8 +13,7 @@ from nixsecrets.adopt.hints import (
     split_prefix,
 )
 from nixsecrets.adopt.oldrules import prose
-from nixsecrets.keys.recipients import Recipient
-from nixsecrets.render.yamltree import (
+from nixsecrets.generated.yamltree import (
     Alias,
     Document,
     Mapping,
@@ -24,6 +23,7 @@ from nixsecrets.render.yamltree import (
     parse,
     resolved,
 )
+from nixsecrets.keys.recipients import Recipient
 
 _MOST_WORDS = 3  # of a comment that can be a name
 

@@ -6,20 +6,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nixsecrets import approvals
 from nixsecrets.adopt.propose import Proposal, propose
 from nixsecrets.adopt.sources import Fleet, Sources, discovered, read_sources
 from nixsecrets.adopt.switch import Adoption, adoption
-from nixsecrets.apply import Tools, apply
+from nixsecrets.apply.apply import Tools, apply
 from nixsecrets.cli import approval, show, ui
 from nixsecrets.cli.closely import with_problems
 from nixsecrets.cli.road import git_add
 from nixsecrets.cli.session import Session, unlock
 from nixsecrets.errors import UsageError
 from nixsecrets.keys.identities import Keyring
-from nixsecrets.plan import Step
+from nixsecrets.plan import approvals
+from nixsecrets.plan.model import Step
 from nixsecrets.repo.tree import Repo
-from nixsecrets.world import MAP_NAME
+from nixsecrets.world.world import MAP_NAME
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,18 +8,18 @@ import datetime
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
-from nixsecrets import approvals
-from nixsecrets.approvals import Standing, fingerprint
 from nixsecrets.cli import show, ui
 from nixsecrets.errors import NixsecretsError, printable
-from nixsecrets.generated import keys_written
-from nixsecrets.plan import Plan, pair_of
-from nixsecrets.policy.model import Reader, RecipientMap
+from nixsecrets.map.model import Reader, RecipientMap
+from nixsecrets.plan import approvals
+from nixsecrets.plan.approvals import Standing, fingerprint
+from nixsecrets.plan.files import keys_written
+from nixsecrets.plan.model import Plan, pair_of
 from nixsecrets.repo.blame import Origin, blame
 from nixsecrets.repo.clone import Clone
 from nixsecrets.repo.remembered import Remembered
 from nixsecrets.repo.tree import MAP_NAME, Repo
-from nixsecrets.world import World
+from nixsecrets.world.world import World
 
 HINT = "look at the keys and agree: nixsecrets approve (or --yes)"
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from nixsecrets.cli import show
 from nixsecrets.errors import SecretFileError, printable, shell_word
+from nixsecrets.files.pieces import Piece, sealed
 from nixsecrets.keys.forms import Backend
-from nixsecrets.plan import Step
+from nixsecrets.plan.model import Step
 from nixsecrets.repo.tree import Repo
-from nixsecrets.secretfiles.pieces import Piece, sealed
-from nixsecrets.world import World
+from nixsecrets.world.world import World
 
 KEYS_SHOWN = 40
 

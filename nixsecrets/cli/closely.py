@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from nixsecrets.findings import Code, Finding
-from nixsecrets.plan import Plan, Reason
-from nixsecrets.world import World
+from nixsecrets.findings.catalogue import Code, Finding
+from nixsecrets.plan.model import Plan, Reason
+from nixsecrets.world.world import World
 
 
 def with_problems(plan: Plan, world: World) -> Plan:
@@ -28,7 +28,7 @@ def close_look(world: World) -> Iterator[Finding]:
     suspects = [p for p, actual in world.secrets.items() if not actual.plainly_whole]
     if not suspects:  # as nearly always: nothing of this is loaded then
         return
-    from nixsecrets.secretfiles.whole import faults
+    from nixsecrets.files.faults import faults
 
     for path in suspects:
         won = world.policy.winning(path)

@@ -8,12 +8,12 @@ from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.paths import chosen
 from nixsecrets.cli.road import native_keys, tell_problems, walk
 from nixsecrets.cli.session import Session, keyring
-from nixsecrets.diff import context, converge_plan, damaged, desired_for_path
 from nixsecrets.errors import UsageError
-from nixsecrets.plan import Plan
-from nixsecrets.problems import problems_after
-from nixsecrets.survey import Survey
-from nixsecrets.world import LOCK_NAME, World, with_files
+from nixsecrets.plan.diff import context, converge_plan, damaged, desired_for_path
+from nixsecrets.plan.model import Plan
+from nixsecrets.plan.problems import problems_after
+from nixsecrets.world.survey import Survey
+from nixsecrets.world.world import LOCK_NAME, World, with_files
 
 
 def rekey(

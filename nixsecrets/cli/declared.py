@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nixsecrets import inputs
 from nixsecrets.cli import ui
 from nixsecrets.cli.options import with_options
 from nixsecrets.errors import NixsecretsError, UsageError, printable, quoted
+from nixsecrets.untrusted import inputs
 
 if TYPE_CHECKING:  # `check` starts without what reads and judges
     from nixsecrets.flake.declared import Configuration
     from nixsecrets.flake.verdict import Report
-    from nixsecrets.world import World
+    from nixsecrets.world.world import World
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,14 @@ from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.session import Session
 from nixsecrets.errors import NixsecretsError, UsageError, quoted
 from nixsecrets.keys.recipients import Recipient
-from nixsecrets.policy import edit
-from nixsecrets.policy.load import NAME
-from nixsecrets.policy.model import RecipientMap
+from nixsecrets.map import edit
+from nixsecrets.map.load import NAME
+from nixsecrets.map.model import RecipientMap
 
 if TYPE_CHECKING:
     from nixsecrets.hosts.scan import Found
     from nixsecrets.hosts.trust import Rung
-    from nixsecrets.world import World
+    from nixsecrets.world.world import World
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,16 +12,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nixsecrets.apply import unlocked
+from nixsecrets.apply.apply import unlocked
 from nixsecrets.cli import show, ui
 from nixsecrets.cli.session import Session, unlock
 from nixsecrets.errors import DeclinedError, NixsecretsError
-from nixsecrets.findings import argument
+from nixsecrets.files.age import operations
+from nixsecrets.findings.catalogue import argument
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.keys.recipients import Kind, Recipient
 from nixsecrets.repo import editor, files, private, rescue
 from nixsecrets.repo.signals import deferred
-from nixsecrets.secretfiles import ageops
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ def _keep(session: Session, ring: Keyring, draft: Draft, text: bytes) -> rescue.
     payload = b"%d\n" % len(draft.base) + draft.base + text
     sealed = bool(own)
     if own:
-        payload = ageops.seal(payload, own).data
+        payload = operations.seal(payload, own).data
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
     kept = rescue.keep(
         session.repo,
@@ -197,7 +197,7 @@ def kept_draft(ring: Keyring, kept: rescue.Kept) -> Draft:
     payload = rescue.payload(kept)
     if kept.sealed:
         identities = unlocked([own_keys(ring)], ring, unlock)
-        payload = ageops.decrypt(payload, identities)
+        payload = operations.decrypt(payload, identities)
     length, _, rest = payload.partition(b"\n")
     size = int(length)
     return Draft(kept.path, kept.before, rest[:size], rest[size:], kept=kept)

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 
 from nixsecrets.cli import approval, show, ui
-from nixsecrets.plan import Plan
-from nixsecrets.policy.model import Reader
-from nixsecrets.world import World
+from nixsecrets.map.model import Reader
+from nixsecrets.plan.model import Plan
+from nixsecrets.world.world import World
 
 
 def show_dry(

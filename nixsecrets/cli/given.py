@@ -13,14 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from nixsecrets import inputs
-from nixsecrets.carryout import Content
+from nixsecrets.apply.carry_out import Content
 from nixsecrets.cli import ui
+from nixsecrets.files.age.header import LARGE
+from nixsecrets.files.age.payload import CHUNK, spooled
 from nixsecrets.repo import files
 from nixsecrets.repo.locking import prepare_staging
 from nixsecrets.repo.tree import Repo
-from nixsecrets.secretfiles.agefile import LARGE
-from nixsecrets.secretfiles.agepayload import CHUNK, spooled
+from nixsecrets.untrusted import inputs
 
 
 @contextmanager

@@ -13,8 +13,7 @@ from nixsecrets.cli import show, ui
 from nixsecrets.cli.closely import with_problems
 from nixsecrets.cli.declared import Source
 from nixsecrets.cli.macs import Macs
-from nixsecrets.diff import converge_plan
-from nixsecrets.findings import (
+from nixsecrets.findings.catalogue import (
     RESTORED,
     Code,
     Finding,
@@ -24,12 +23,13 @@ from nixsecrets.findings import (
     told_better,
     unmerged_fix,
 )
-from nixsecrets.plan import Plan, stale_problems
-from nixsecrets.removals import Removals
+from nixsecrets.findings.reports import gitlab, sarif, text_line
+from nixsecrets.plan.diff import converge_plan
+from nixsecrets.plan.model import Plan, stale_problems
+from nixsecrets.plan.removals import Removals
 from nixsecrets.repo.tree import MAP_NAME, Repo
 from nixsecrets.repo.unmerged import merging
-from nixsecrets.reports import gitlab, sarif, text_line
-from nixsecrets.world import World
+from nixsecrets.world.world import World
 
 if TYPE_CHECKING:
     from nixsecrets.flake.verdict import Report
@@ -125,7 +125,7 @@ def _restorable(repo: Repo, paths: Sequence[str]) -> dict[str, bool | None]:
     """
     if repo.git is None:
         return {}
-    from nixsecrets.secretfiles.whole import restores
+    from nixsecrets.files.faults import restores
 
     below = repo.relative_to_top(f"{repo.root}/")
     entries = repo.git.head_entries([below + path for path in paths])

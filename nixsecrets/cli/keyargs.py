@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from nixsecrets import inputs
 from nixsecrets.cli import ui
 from nixsecrets.cli.options import Decorated, with_options
 from nixsecrets.errors import KeyFormatError, UsageError, quoted
 from nixsecrets.keys.publickeys import read_public_keys
 from nixsecrets.keys.recipients import Recipient, parse_recipient
+from nixsecrets.untrusted import inputs
 
 _KEYS = (
     click.option("--key", "keys", multiple=True, metavar="KEY", help="A public key."),

@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nixsecrets.errors import NixsecretsError, ProgramError, SecretFileError
-from nixsecrets.findings import Code, Finding
-from nixsecrets.reports import counted
+from nixsecrets.findings.catalogue import Code, Finding
+from nixsecrets.findings.reports import counted
 
 if TYPE_CHECKING:  # the hook starts at every commit, and looks at none in most
+    from nixsecrets.files.sops.mac import Mac, Opened
+    from nixsecrets.files.state import Actual
     from nixsecrets.keys.identities import Identity
     from nixsecrets.repo.clone import Clone
     from nixsecrets.repo.tree import Repo
-    from nixsecrets.secretfiles.sopsmac import Mac, Opened
-    from nixsecrets.secretfiles.state import Actual
-    from nixsecrets.world import World
+    from nixsecrets.world.world import World
 
     Changing = Callable[["World", "Macs"], list[Finding]]
 
@@ -60,8 +60,8 @@ class Macs:
         if not self._identities:
             self.missed += 1
             return "", {}
-        from nixsecrets.secretfiles.sopsmac import WRONG_MAC, Mac
-        from nixsecrets.secretfiles.whole import named
+        from nixsecrets.files.faults import named
+        from nixsecrets.files.sops.mac import WRONG_MAC, Mac
 
         found = verified(path, data, self._identities)
         self.missed += found.mac not in (Mac.FITS, Mac.WRONG) and not found.types
@@ -89,8 +89,8 @@ class Macs:
 
     def _fits(self, world: "World", file: "Actual") -> bool:
         """Tell whether all types in a file fit, and note those that do not."""
-        from nixsecrets.secretfiles.sopsmac import Mac, verify
-        from nixsecrets.secretfiles.whole import named
+        from nixsecrets.files.faults import named
+        from nixsecrets.files.sops.mac import Mac, verify
 
         data = world.repo.read(file.path)
         try:
@@ -134,7 +134,7 @@ def verified(path: str, data: bytes, identities: "tuple[Identity, ...]") -> "Ope
 
     sops refuses a type that does not fit; a MAC is not asked about then.
     """
-    from nixsecrets.secretfiles.sopsmac import Mac, Opened, verify
+    from nixsecrets.files.sops.mac import Mac, Opened, verify
 
     try:
         found = verify(path, data, identities)
@@ -146,10 +146,10 @@ def verified(path: str, data: bytes, identities: "tuple[Identity, ...]") -> "Ope
 
 
 def _by_sops(path: str, data: bytes, identities: "tuple[Identity, ...]") -> "Mac":
-    from nixsecrets.carryout import Bench, decrypt
+    from nixsecrets.apply.carry_out import Bench, decrypt
+    from nixsecrets.files.sops.mac import Mac
     from nixsecrets.keys.forms import Backend
     from nixsecrets.repo import private
-    from nixsecrets.secretfiles.sopsmac import Mac
 
     try:
         with private.private_folder(os.environ) as folder:

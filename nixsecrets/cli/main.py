@@ -97,7 +97,7 @@ class LazyGroup(click.Group):
         """Import and return one command."""
         if cmd_name not in COMMANDS:
             return None
-        module = "nixsecrets.cli." + cmd_name.replace("-", "_")
+        module = "nixsecrets.cli.commands." + cmd_name.replace("-", "_")
         command: click.Command = importlib.import_module(module).command
         return command
 

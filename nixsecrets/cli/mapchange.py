@@ -11,11 +11,11 @@ from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.session import Session
 
 if TYPE_CHECKING:
-    from nixsecrets.carryout import Content
+    from nixsecrets.apply.carry_out import Content
     from nixsecrets.keys.recipients import KeyId
-    from nixsecrets.plan import Step
-    from nixsecrets.steps import Context
-    from nixsecrets.world import World
+    from nixsecrets.plan.model import Step
+    from nixsecrets.plan.steps import Context
+    from nixsecrets.world.world import World
 
 
 def change_map(
@@ -56,9 +56,9 @@ def change_map(
 
 def _load_what_writes(paths: Container[str]) -> None:
     """Load now what a change will take, most likely: this process has the time."""
-    from nixsecrets import apply
-    from nixsecrets.render import yamltree
-    from nixsecrets.secretfiles import wrap
+    from nixsecrets.apply import apply
+    from nixsecrets.files.age import wrap
+    from nixsecrets.generated import yamltree
 
     del apply
     wrap.load_libraries()

@@ -3,7 +3,7 @@
 from typing import Literal, overload
 
 from nixsecrets.errors import UsageError
-from nixsecrets.policy.model import Host, RecipientMap, User
+from nixsecrets.map.model import Host, RecipientMap, User
 
 
 @overload

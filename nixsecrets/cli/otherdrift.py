@@ -3,10 +3,10 @@
 from collections.abc import Collection
 
 from nixsecrets.cli import approval, show, ui
-from nixsecrets.diff import differing
-from nixsecrets.generated import drifted
-from nixsecrets.plan import Plan, Step
-from nixsecrets.world import World
+from nixsecrets.plan.diff import differing
+from nixsecrets.plan.files import drifted
+from nixsecrets.plan.model import Plan, Step
+from nixsecrets.world.world import World
 
 
 def say_carried(before: World, plan: Plan) -> list[str]:

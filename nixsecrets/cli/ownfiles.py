@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nixsecrets.cli import show, ui
-from nixsecrets.diff import delete_step, move_step
 from nixsecrets.errors import ConflictError, UsageError
-from nixsecrets.plan import Step
-from nixsecrets.policy import hostkeys
-from nixsecrets.secretfiles.state import Actual
-from nixsecrets.steps import Context
-from nixsecrets.world import World
+from nixsecrets.files.state import Actual
+from nixsecrets.map import hostkeys
+from nixsecrets.plan.diff import delete_step, move_step
+from nixsecrets.plan.model import Step
+from nixsecrets.plan.steps import Context
+from nixsecrets.world.world import World
 
 KEEP, DELETE, MOVE = "keep", "delete", "move"
 FATES = (KEEP, DELETE, MOVE)

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 from nixsecrets.cli import ui
 from nixsecrets.errors import KeyFormatError, NixsecretsError, ProgramError
-from nixsecrets.findings import Finding
+from nixsecrets.findings.catalogue import Finding
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import KeyId, Recipient, parse_recipient
-from nixsecrets.policy.pastkeys import PastMap, may_remove_a_key, read_past
-from nixsecrets.removals import Removal, Removals, newest, removals_between
+from nixsecrets.map.pastkeys import PastMap, may_remove_a_key, read_past
+from nixsecrets.plan.removals import Removal, Removals, newest, removals_between
+from nixsecrets.plan.rollback import COMPARED, rolled_back
 from nixsecrets.repo.clone import Clone
 from nixsecrets.repo.git import Git
 from nixsecrets.repo.history import (
@@ -35,8 +36,7 @@ from nixsecrets.repo.remembered import (
     Seen,
 )
 from nixsecrets.repo.tree import MAP_NAME, Repo
-from nixsecrets.rollback import COMPARED, rolled_back
-from nixsecrets.world import World
+from nixsecrets.world.world import World
 
 Recall = Callable[[World], Removals]
 _LARGEST_MAP = 8 << 20  # bytes
@@ -240,11 +240,11 @@ def _put_back(world: World, git: Git, recent: Mapping[str, list[Replaced]]) -> C
 
 def _retyped(path: str, old: bytes, data: bytes) -> dict[Finding, Finding]:
     """Return the values that have another type than in the first of some versions."""
-    from nixsecrets.secretfiles.sopstoken import any_retyped
+    from nixsecrets.files.sops.token import any_retyped
 
     if not any_retyped(old, data):
         return {}
-    from nixsecrets.secretfiles.whole import retyped  # which few files need
+    from nixsecrets.files.faults import retyped  # which few files need
 
     return retyped(path, old, data)
 

@@ -12,10 +12,10 @@ from nixsecrets.cli.names import owner
 from nixsecrets.cli.options import RoadOptions, road_options, with_options
 from nixsecrets.cli.ownfiles import FATES, Fate
 from nixsecrets.keys.recipients import KeyId
-from nixsecrets.plan import Step
-from nixsecrets.policy.model import Retired
-from nixsecrets.steps import Context
-from nixsecrets.world import World
+from nixsecrets.map.model import Retired
+from nixsecrets.plan.model import Step
+from nixsecrets.plan.steps import Context
+from nixsecrets.world.world import World
 
 Edit = Callable[..., str]
 _OPTIONS = (

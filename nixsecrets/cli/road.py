@@ -4,7 +4,6 @@ import posixpath
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from nixsecrets import approvals
 from nixsecrets.cli import (
     approval,
     otherdrift,
@@ -17,7 +16,6 @@ from nixsecrets.cli import (
 from nixsecrets.cli.dryrun import show_dry
 from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.session import Session, keyring, unlock
-from nixsecrets.diff import change_plan, content_step, context, damaged
 from nixsecrets.errors import (
     DeclinedError,
     NixsecretsError,
@@ -25,22 +23,24 @@ from nixsecrets.errors import (
     printable,
     shell_word,
 )
-from nixsecrets.findings import Finding, argument
+from nixsecrets.files.state import Damaged
+from nixsecrets.findings.catalogue import Finding, argument
 from nixsecrets.keys.recipients import KeyId
-from nixsecrets.plan import Action, Plan, Step
-from nixsecrets.policy.edit import retire
-from nixsecrets.policy.model import Reader, Retired
-from nixsecrets.problems import problems, problems_after, winner_changes
-from nixsecrets.removals import Removal, Removals, describe
+from nixsecrets.map.edit import retire
+from nixsecrets.map.model import Reader, Retired
+from nixsecrets.plan import approvals
+from nixsecrets.plan.diff import change_plan, content_step, context, damaged
+from nixsecrets.plan.model import Action, Plan, Step
+from nixsecrets.plan.problems import problems, problems_after, winner_changes
+from nixsecrets.plan.removals import Removal, Removals, describe
+from nixsecrets.plan.steps import Context
 from nixsecrets.repo import deleted
-from nixsecrets.secretfiles.state import Damaged
-from nixsecrets.steps import Context
-from nixsecrets.survey import Survey
-from nixsecrets.world import World, with_files
+from nixsecrets.world.survey import Survey
+from nixsecrets.world.world import World, with_files
 
 if TYPE_CHECKING:  # what writes is loaded where there is something to write
-    from nixsecrets.apply import Failure, Outcome
-    from nixsecrets.carryout import Content
+    from nixsecrets.apply.apply import Failure, Outcome
+    from nixsecrets.apply.carry_out import Content
     from nixsecrets.keys.identities import Keyring
 
 PARTIAL = 1
@@ -171,7 +171,7 @@ def walk(
     approval.agreed_keys(plan, world, introduced, yes=options.yes)
     agree(plan, world, ring, options, named=named, agreed=agreed)
     recall.consent(world, [removal for _, removal in (*asked, *returning)])
-    from nixsecrets.apply import Tools, apply
+    from nixsecrets.apply.apply import Tools, apply
 
     with ui.progress("writing", len(plan.secret_steps)) as tick:
         tools = Tools(ring, unlock, tick, options.keep_going)

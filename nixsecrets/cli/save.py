@@ -5,14 +5,28 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nixsecrets import inputs
-from nixsecrets.apply import unlocked
-from nixsecrets.carryout import Bench, Content, decrypt
+from nixsecrets.apply.apply import unlocked
+from nixsecrets.apply.carry_out import Bench, Content, decrypt
 from nixsecrets.cli import approval, show, ui, unencrypted
 from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.road import walk
 from nixsecrets.cli.session import Session, unlock
-from nixsecrets.diff import (
+from nixsecrets.errors import ConflictError, NixsecretsError, UsageError
+from nixsecrets.files.age import operations, pyrage_port, verify
+from nixsecrets.files.age.header import LARGE
+from nixsecrets.files.age.payload import Spooled
+from nixsecrets.files.sops import cipher, damage, metadata, one
+from nixsecrets.files.sops.cipher import Given
+from nixsecrets.files.sops.options import canonical_options
+from nixsecrets.files.sops.place import At
+from nixsecrets.files.state import Actual, Damaged, NotSecret
+from nixsecrets.findings.catalogue import argument
+from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.identities import Keyring
+from nixsecrets.map import edit as policy_edit
+from nixsecrets.map.model import Rule
+from nixsecrets.map.tomledit import toml_string
+from nixsecrets.plan.diff import (
     change_plan,
     content_options,
     content_plan,
@@ -21,33 +35,12 @@ from nixsecrets.diff import (
     desired,
     desired_for_path,
 )
-from nixsecrets.errors import ConflictError, NixsecretsError, UsageError
-from nixsecrets.findings import argument
-from nixsecrets.generated import with_texts
-from nixsecrets.keys.forms import Backend
-from nixsecrets.keys.identities import Keyring
-from nixsecrets.plan import Plan, describe
-from nixsecrets.policy import edit as policy_edit
-from nixsecrets.policy.model import Rule
-from nixsecrets.policy.tomledit import toml_string
+from nixsecrets.plan.files import with_texts
+from nixsecrets.plan.model import Plan, describe
+from nixsecrets.plan.steps import converge
 from nixsecrets.repo import files
-from nixsecrets.secretfiles import (
-    ageops,
-    ageverify,
-    rage,
-    sopsdamage,
-    sopsmeta,
-    sopsone,
-    sopsvalue,
-)
-from nixsecrets.secretfiles.agefile import LARGE
-from nixsecrets.secretfiles.agepayload import Spooled
-from nixsecrets.secretfiles.sopsoptions import canonical_options
-from nixsecrets.secretfiles.sopsplace import At
-from nixsecrets.secretfiles.sopsvalue import Given
-from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret
-from nixsecrets.steps import converge
-from nixsecrets.world import World, find_file, require_actual, text_if_there
+from nixsecrets.untrusted import inputs
+from nixsecrets.world.world import World, find_file, require_actual, text_if_there
 
 
 class ChangedError(ConflictError):
@@ -163,7 +156,7 @@ def report(world: World, wanted: Target, *, as_mapped: bool = False) -> None:
         if wanted.name in world.conflicts:
             what = "is not merged yet"
         ui.say(f"{name} {what}; its readers will be: {names}")
-        odd = sopsdamage.name_warning(wanted.name)
+        odd = damage.name_warning(wanted.name)
         if odd is not None and wanted.backend(world) is Backend.SOPS:
             ui.warn(f"{name}: {odd}")
         return
@@ -224,11 +217,11 @@ def given(world: World, wanted: Target, key: str, value: bytes) -> Given:
         UsageError: `key` is no path to a value.
         SecretFileError: the value is not text.
     """
-    kind = sopsmeta.format_for(wanted.name)
+    kind = metadata.format_for(wanted.name)
     if wanted.actual is not None:
-        kind = sopsmeta.parse(wanted.name, world.repo.read(wanted.name)).format
-    path = sopsvalue.key_path(kind, key)
-    return Given({path: sopsvalue.require_text(value)})
+        kind = metadata.parse(wanted.name, world.repo.read(wanted.name)).format
+    path = cipher.key_path(kind, key)
+    return Given({path: cipher.require_text(value)})
 
 
 def is_there(world: World, wanted: Target, key: str) -> bool:
@@ -239,7 +232,7 @@ def is_there(world: World, wanted: Target, key: str) -> bool:
     """
     if wanted.actual is None:
         return False
-    found = sopsone.found_at(wanted.name, world.repo.read(wanted.name), key)
+    found = one.found_at(wanted.name, world.repo.read(wanted.name), key)
     return found.at in (At.VALUE, At.BRANCH, At.UNKNOWN)
 
 
@@ -247,9 +240,9 @@ def report_value(world: World, wanted: Target, key: str) -> None:
     """Say where a value is new, or changes its type: a value that is set is text."""
     if wanted.actual is None:
         return
-    found = sopsone.found_at(wanted.name, world.repo.read(wanted.name), key)
+    found = one.found_at(wanted.name, world.repo.read(wanted.name), key)
     what = f"{show.path_text(wanted.name)}: {show.path_text(key)}"
-    kind = sopsvalue.type_of(found.value)
+    kind = cipher.type_of(found.value)
     if found.at is At.NEW:
         ui.say(f"{what} is a new key")
     elif kind not in (None, "str"):
@@ -277,13 +270,13 @@ def holds(world: World, actual: Actual, value: Spooled, bench: Bench) -> bool:
     Raises:
         IdentityError: no identity opens it.
     """
-    digest = ageverify.Digest()
+    digest = verify.Digest()
     plaintext_to(world, actual, bench, digest)
     return digest.value() == value.digest
 
 
 def plaintext_to(
-    world: World, actual: Actual, bench: Bench, target: rage.Writable
+    world: World, actual: Actual, bench: Bench, target: pyrage_port.Writable
 ) -> None:
     """Write what an age file holds, a large one piece by piece.
 
@@ -300,7 +293,7 @@ def plaintext_to(
         except OSError as error:
             raise files.explained(error, "read", actual.path) from error
         if large:
-            ageops.decrypt_to(file, target, bench.identities)
+            operations.decrypt_to(file, target, bench.identities)
         else:
             target.write(plaintext(world, actual, bench))
 

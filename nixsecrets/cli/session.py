@@ -8,18 +8,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nixsecrets import survey
 from nixsecrets.cli import ui
 from nixsecrets.errors import IdentityError
-from nixsecrets.policy.names import LOCK_NAME
+from nixsecrets.map.names import LOCK_NAME
 from nixsecrets.repo import journal
 from nixsecrets.repo.tree import MAP_NAME, Repo
+from nixsecrets.world import survey
 
 if TYPE_CHECKING:  # a survey begins without what reads the map and private keys
+    from nixsecrets.generated.lock import Skipped
     from nixsecrets.keys.identities import Identity, Keyring, Locked
-    from nixsecrets.policy.model import RecipientMap
-    from nixsecrets.render.lock import Skipped
-    from nixsecrets.world import World
+    from nixsecrets.map.model import RecipientMap
+    from nixsecrets.world.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +35,14 @@ class Session:
 
     def world(self) -> "World":
         """Read the repository; report, but do not touch, an unfinished run."""
-        from nixsecrets.world import with_files
+        from nixsecrets.world.world import with_files
 
         with self.surveying() as begun:
             return with_files(self.mapped(begun), begun)
 
     def mapped(self, begun: survey.Survey) -> "World":
         """Return the repository without its files yet; warn of an odd lock, once."""
-        from nixsecrets.world import mapped_world
+        from nixsecrets.world.world import mapped_world
 
         world = mapped_world(self.repo, begun)
         if world.lock.skipped.lines:
@@ -62,7 +62,7 @@ class Session:
 
     def map(self) -> "RecipientMap":
         """Read the map alone: for what is asked before the work begins."""
-        from nixsecrets.policy.load import decode, load
+        from nixsecrets.map.load import decode, load
 
         return load(decode(self.repo.read(MAP_NAME), MAP_NAME), MAP_NAME)
 

@@ -4,15 +4,15 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from nixsecrets.errors import quoted
-from nixsecrets.findings import Finding
-from nixsecrets.plan import Action, Plan, Reason, Step, describe
-from nixsecrets.policy.model import Retired
-from nixsecrets.reports import counted as counted
-from nixsecrets.reports import text_line
+from nixsecrets.findings.catalogue import Finding
+from nixsecrets.findings.reports import counted as counted
+from nixsecrets.findings.reports import text_line
+from nixsecrets.map.model import Retired
+from nixsecrets.plan.model import Action, Plan, Reason, Step, describe
 
 if TYPE_CHECKING:  # the hook shows paths, and shall not load what reads a fleet
     from nixsecrets.flake.verdict import Row
-    from nixsecrets.world import World
+    from nixsecrets.world.world import World
 
 LINES = 40
 """How many steps are listed before the rest is only counted."""

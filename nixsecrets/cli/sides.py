@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from nixsecrets.carryout import Bench, decrypt
+from nixsecrets.apply.carry_out import Bench, decrypt
 from nixsecrets.cli.session import unlock
 from nixsecrets.errors import IdentityError, SecretFileError
+from nixsecrets.files.kind import backend_of
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.repo.gitrun import merge_texts
 from nixsecrets.repo.unmerged import sides
-from nixsecrets.secretfiles.sniff import backend_of
-from nixsecrets.world import World
+from nixsecrets.world.world import World
 
 STAGES = {"base": 1, "ours": 2, "theirs": 3}
 _LIMIT = 64 << 20

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 from nixsecrets.cli import show, ui
 from nixsecrets.cli.options import RoadOptions
 from nixsecrets.errors import NixsecretsError
-from nixsecrets.findings import argument
+from nixsecrets.files.sops.options import DEFAULT_OPTION, Options, selection_of
+from nixsecrets.findings.catalogue import argument
 from nixsecrets.keys.forms import Backend
-from nixsecrets.plan import Action, Plan, Step
-from nixsecrets.policy.tomledit import toml_string
-from nixsecrets.secretfiles.sopsoptions import DEFAULT_OPTION, Options, selection_of
-from nixsecrets.world import World
+from nixsecrets.map.tomledit import toml_string
+from nixsecrets.plan.model import Action, Plan, Step
+from nixsecrets.world.world import World
 
 if TYPE_CHECKING:
-    from nixsecrets.carryout import Content
+    from nixsecrets.apply.carry_out import Content
 
 _SUFFIX = DEFAULT_OPTION[1]
 _RULE = f'sops = {{ unencrypted_suffix = "{_SUFFIX}" }}'
@@ -29,15 +29,15 @@ def by_default(world: World, path: str) -> Values:
 
     Nothing where its own options or those of its rule select values: then it is meant.
     """
-    from nixsecrets.secretfiles import selection, sopsmeta
-    from nixsecrets.secretfiles.sopsvalues import leaves
+    from nixsecrets.files.sops import metadata, selection
+    from nixsecrets.files.sops.values import leaves
 
     want = world.policy.desired(path, Backend.SOPS)
     if want is not None and selects(want.rule.sops):
         return frozenset()
     try:
         data = world.repo.read(path)
-        file = sopsmeta.parse(path, data)
+        file = metadata.parse(path, data)
         if selection_of(file.options):
             return frozenset()
         found = selection.by_default(leaves(file.format, data))
@@ -89,12 +89,12 @@ def _with_opened(step: Step, world: World, content: "Content | None") -> Step:
     options = selection_of(step.options)
     if options == selection_of(old.options):
         return step
-    from nixsecrets.secretfiles import selection, sopsmeta
-    from nixsecrets.secretfiles.sopsvalues import leaves
+    from nixsecrets.files.sops import metadata, selection
+    from nixsecrets.files.sops.values import leaves
 
     try:
-        file = sopsmeta.parse(old.path, world.repo.read(old.path))
-        if file.format is sopsmeta.SopsFormat.BINARY:
+        file = metadata.parse(old.path, world.repo.read(old.path))
+        if file.format is metadata.SopsFormat.BINARY:
             return step
         values = leaves(file.format, file.text.encode("utf-8", "surrogateescape"))
         found = [leaf.path for leaf in selection.opened_by(values, options)]

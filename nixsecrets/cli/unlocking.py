@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from nixsecrets.cli import prompt, show
 from nixsecrets.errors import DeclinedError, IdentityError
 from nixsecrets.keys.identities import Identity, Locked, identity_text, parse_identities
-from nixsecrets.repo import keeper, proctable
+from nixsecrets.repo.gitunlock import keeper, proctable
 
 _OWNER = "git"
 _ATTEMPTS = 3

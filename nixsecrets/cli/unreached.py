@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from nixsecrets.cli import show, ui
-from nixsecrets.diff import absent_losses, hidden_losses
 from nixsecrets.errors import SecretFileError
-from nixsecrets.findings import argument
-from nixsecrets.problems import unreached_problems
-from nixsecrets.world import World
+from nixsecrets.findings.catalogue import argument
+from nixsecrets.plan.diff import absent_losses, hidden_losses
+from nixsecrets.plan.problems import unreached_problems
+from nixsecrets.world.world import World
 
 
 class Unreached(NamedTuple):

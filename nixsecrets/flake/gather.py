@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from nixsecrets.errors import NixsecretsError
+from nixsecrets.files.sops import metadata
+from nixsecrets.files.sops.keypaths import Keys, keys_of
+from nixsecrets.files.sops.metadata import SopsFormat
+from nixsecrets.files.state import Actual
 from nixsecrets.flake.declared import Configuration, Secret
 from nixsecrets.keys.forms import Backend
-from nixsecrets.secretfiles import sopsmeta
-from nixsecrets.secretfiles.sopskeys import Keys, keys_of
-from nixsecrets.secretfiles.sopsmeta import SopsFormat
-from nixsecrets.secretfiles.state import Actual
-from nixsecrets.world import Found, World, find_file
+from nixsecrets.world.world import Found, World, find_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def _look(world: World, path: str, *, tracked: bool) -> Seen:
     if not isinstance(found, Actual) or found.backend is not Backend.SOPS:
         return Seen(path, found, tracked)
     data = world.repo.read(path)
-    kind = sopsmeta.parse(path, data).format
+    kind = metadata.parse(path, data).format
     keys = None
     if kind in (SopsFormat.YAML, SopsFormat.JSON):
         keys = keys_of(kind, data)

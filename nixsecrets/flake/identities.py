@@ -7,7 +7,7 @@ all.  Pure.
 import re
 from collections.abc import Iterator, Sequence
 
-from nixsecrets.findings import Code, Finding
+from nixsecrets.findings.catalogue import Code, Finding
 from nixsecrets.flake.declared import Part, SopsSide
 from nixsecrets.keys.recipients import Kind, Recipient
 

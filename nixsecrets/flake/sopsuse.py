@@ -5,11 +5,11 @@ used whole; `key` "" is the whole file; nested keys are for YAML only; what is p
 must be a string; one file has one format per machine.
 """
 
-from nixsecrets.findings import Code
+from nixsecrets.files.sops.keypaths import Keys, Value
+from nixsecrets.files.sops.metadata import SopsFormat
+from nixsecrets.findings.catalogue import Code
 from nixsecrets.flake.declared import Secret
 from nixsecrets.flake.gather import Seen
-from nixsecrets.secretfiles.sopskeys import Keys, Value
-from nixsecrets.secretfiles.sopsmeta import SopsFormat
 
 _WHOLE = {"dotenv", "ini", "binary"}
 Misuse = tuple[Code, str]

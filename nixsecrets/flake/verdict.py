@@ -8,16 +8,16 @@ converted one (unless SOPS_AGE_SSH_PRIVATE_KEY_FILE hands sops the ssh key itsel
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from nixsecrets.findings import Code, Finding, argument
+from nixsecrets.files.state import Actual, Damaged, NotSecret, Unknown
+from nixsecrets.findings.catalogue import Code, Finding, argument
 from nixsecrets.flake.declared import Configuration, Part, Secret, SopsSide
 from nixsecrets.flake.gather import Place, Seen
 from nixsecrets.flake.identities import identity_findings
 from nixsecrets.flake.sopsuse import use_problem
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient
-from nixsecrets.policy.model import Host, User
-from nixsecrets.secretfiles.state import Actual, Damaged, NotSecret, Unknown
-from nixsecrets.world import MAP_NAME, World
+from nixsecrets.map.model import Host, User
+from nixsecrets.world.world import MAP_NAME, World
 
 FLAKE = "flake.nix"
 OK, ELSEWHERE = "ok", "not judged"

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from nixsecrets import inputs
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.hosts.address import SSH_PORT
 from nixsecrets.hosts.sshconfig import Endpoint
 from nixsecrets.keys.recipients import Kind, Recipient, from_ssh_blob, ssh_string
+from nixsecrets.untrusted import inputs
 
 REVOKED, AUTHORITY = "@revoked", "@cert-authority"
 

@@ -5,10 +5,10 @@ Reads one public file; opens no private key and no connection.
 
 from pathlib import Path
 
-from nixsecrets import inputs
 from nixsecrets.errors import KeyFormatError, NixsecretsError, quoted
 from nixsecrets.keys.publickeys import read_public_keys
 from nixsecrets.keys.recipients import Kind, Recipient
+from nixsecrets.untrusted import inputs
 
 ETC_SSH = Path("/etc/ssh")
 _NAME = "ssh_host_ed25519_key.pub"

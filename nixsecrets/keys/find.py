@@ -11,7 +11,6 @@ from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 
-from nixsecrets import inputs
 from nixsecrets.errors import IdentityError, KeyFormatError, quoted
 from nixsecrets.keys.identities import (
     Broken,
@@ -25,6 +24,7 @@ from nixsecrets.keys.identities import (
 )
 from nixsecrets.keys.publickeys import read_public_keys
 from nixsecrets.keys.recipients import Recipient
+from nixsecrets.untrusted import inputs
 
 IDENTITY_VARIABLE = "NIXSECRETS_IDENTITY"
 _LARGEST_FILE = 1024 * 1024

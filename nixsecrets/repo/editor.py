@@ -18,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from nixsecrets import inputs
 from nixsecrets.errors import NixsecretsError, ProgramError
 from nixsecrets.keys.environment import without_credentials
 from nixsecrets.repo import private
+from nixsecrets.untrusted import inputs
 
 VARIABLES = ("SOPS_EDITOR", "VISUAL", "EDITOR")
 FALLBACKS = ("vi", "nano")

@@ -18,9 +18,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from nixsecrets import inputs
 from nixsecrets.errors import NixsecretsError, quoted
 from nixsecrets.repo import fsops
+from nixsecrets.untrusted import inputs
 
 _CHUNK = 1 << 20
 # Up to here single fsyncs are cheaper than a syncfs, which also waits for the dirty

@@ -16,10 +16,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Self, TypeVar
 
-from nixsecrets import inputs
 from nixsecrets.errors import NixsecretsError, SecretFileError, quoted
 from nixsecrets.repo import files, unmerged
 from nixsecrets.repo.git import Git
+from nixsecrets.untrusted import inputs
 
 T = TypeVar("T")
 

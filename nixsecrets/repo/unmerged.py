@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from nixsecrets import inputs
 from nixsecrets.errors import quoted
 from nixsecrets.repo.git import Git
 from nixsecrets.repo.gitrun import run, started
+from nixsecrets.untrusted import inputs
 
 OURS, THEIRS = 2, 3
 _STATES = (

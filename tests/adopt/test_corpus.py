@@ -18,12 +18,12 @@ from nixsecrets.adopt.planned import Tree
 from nixsecrets.adopt.propose import Proposal, propose
 from nixsecrets.adopt.yamlnames import names_in
 from nixsecrets.errors import NixsecretsError
+from nixsecrets.generated import secretsnix, sopsyaml
+from nixsecrets.generated.sopsyaml import Winners
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import KeyId
-from nixsecrets.policy.load import load
-from nixsecrets.policy.resolve import Policy
-from nixsecrets.render import secretsnix, sopsconfig
-from nixsecrets.render.sopsconfig import Winners
+from nixsecrets.map.load import load
+from nixsecrets.map.resolve import Policy
 from tests import gate
 from tests.fleet import SHARED, clean_env, program, run_program
 
@@ -144,7 +144,7 @@ def test_an_adopted_configuration_is_written_the_same_way_again(name: str) -> No
     if f"sops/{name}" in REFUSED:
         return
     proposal = adopt_sops(name)
-    again = sopsconfig.render(load(proposal.map_text), proposal.config)
+    again = sopsyaml.render(load(proposal.map_text), proposal.config)
     assert again == proposal.config
 
 

@@ -18,14 +18,14 @@ from nixsecrets.adopt.planned import Tree
 from nixsecrets.adopt.propose import propose
 from nixsecrets.adopt.yamlnames import names_in
 from nixsecrets.errors import NixsecretsError
+from nixsecrets.generated import secretsnix
+from nixsecrets.generated.secretsnix import nix_string
 from nixsecrets.keys.forms import Backend
-from nixsecrets.policy.load import load
-from nixsecrets.policy.match import compile_rule
-from nixsecrets.policy.model import Rule
-from nixsecrets.policy.resolve import Policy
-from nixsecrets.regex import parse
-from nixsecrets.render import secretsnix
-from nixsecrets.render.secretsnix import nix_string
+from nixsecrets.map.load import load
+from nixsecrets.map.match import compile_rule
+from nixsecrets.map.model import Rule
+from nixsecrets.map.resolve import Policy
+from nixsecrets.untrusted.regex import parse
 from tests.fleet import clean_env, program, run_program, sops_path, ssh_key
 
 SEEDS = range(8)

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from nixsecrets.cli.main import run
 from nixsecrets.errors import IdentityError
+from nixsecrets.files.age import operations as age_operations
+from nixsecrets.files.age.header import looks_like_age
+from nixsecrets.files.sops import datakey, metadata
+from nixsecrets.files.sops import operations as sops_operations
+from nixsecrets.files.sops.program import SopsProgram
 from nixsecrets.keys.identities import Identity, parse_identities
 from nixsecrets.repo.fsops import FileOps
-from nixsecrets.secretfiles import ageops, sopskey, sopsmeta, sopsops
-from nixsecrets.secretfiles.agefile import looks_like_age
-from nixsecrets.secretfiles.program import SopsProgram
 from tests.fleet import Fleet, forget_runs, make_fleet, ssh_key
 from tests.repo.helpers import in_child, installed
 
@@ -121,9 +123,11 @@ class Sample:
         identity = self.readers[name]
         try:
             if looks_like_age(data):
-                assert ageops.decrypt(data, [identity]).decode() == SECRETS[path]
+                assert (
+                    age_operations.decrypt(data, [identity]).decode() == SECRETS[path]
+                )
                 return True
-            key = sopskey.data_key(sopsmeta.parse(path, data), [identity])
+            key = datakey.data_key(metadata.parse(path, data), [identity])
         except IdentityError:
             return False
         assert self._content(path, data, key) == SECRETS[path]
@@ -135,8 +139,10 @@ class Sample:
         if known is None:
             sops = SopsProgram.find(self.fleet.env)
             workdir = self.fleet.home
-            file = sopsmeta.parse(path, data)
-            known = sopsops.decrypt_with_key(file, key, sops=sops, workdir=workdir)
+            file = metadata.parse(path, data)
+            known = sops_operations.decrypt_with_key(
+                file, key, sops=sops, workdir=workdir
+            )
             _decrypted[data] = known
         return known.decode()
 
@@ -166,9 +172,9 @@ for _module in (
     "cryptography.hazmat.primitives.ciphers.aead",
     "pyrage",
     "ruamel.yaml",
-    "nixsecrets.cli.add_host",
-    "nixsecrets.cli.remove_host",
-    "nixsecrets.cli.sync",
+    "nixsecrets.cli.commands.add_host",
+    "nixsecrets.cli.commands.remove_host",
+    "nixsecrets.cli.commands.sync",
 ):
     importlib.import_module(_module)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from nixsecrets import workers
+from nixsecrets.apply import workers
 from tests import gate
 from tests.apply.helpers import CANARY, COMMANDS, SECRETS, Sample
 from tests.fleet import PROJECT

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nixsecrets import workers
+from nixsecrets.apply import workers
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.repo.fsops import FileOps
 from nixsecrets.repo.locking import exclusive

@@ -15,33 +15,27 @@ from typing import Any
 
 import pytest
 
-from nixsecrets.carryout import Bench, Job
+from nixsecrets.apply.carry_out import Bench, Job
+from nixsecrets.apply.workers import Maker
 from nixsecrets.errors import NixsecretsError, SecretFileError
+from nixsecrets.files.age import header as age_header
+from nixsecrets.files.age import operations, pyrage_port
+from nixsecrets.files.age.header import AgeFile
+from nixsecrets.files.age.wrap import Wrapped, header_mac, wrap
+from nixsecrets.files.sops import datakeys, engine, grant, token
+from nixsecrets.files.sops.grant import SopsSealed, WrittenEntry
+from nixsecrets.files.sops.metadata import SopsFile
+from nixsecrets.files.sops.program import SopsProgram
+from nixsecrets.files.sops.spans import Block
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient
-from nixsecrets.plan import Action, Reason, Step
-from nixsecrets.policy.model import Reader
+from nixsecrets.map.model import Reader
+from nixsecrets.plan.model import Action, Reason, Step
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.tree import Repo
-from nixsecrets.secretfiles import (
-    agefile,
-    ageops,
-    rage,
-    sopsengine,
-    sopsgrant,
-    sopsrekey,
-    sopstoken,
-)
-from nixsecrets.secretfiles.agefile import AgeFile
-from nixsecrets.secretfiles.program import SopsProgram
-from nixsecrets.secretfiles.sopsblock import Block
-from nixsecrets.secretfiles.sopsgrant import SopsSealed, WrittenEntry
-from nixsecrets.secretfiles.sopsmeta import SopsFile
-from nixsecrets.secretfiles.wrap import Wrapped, header_mac, wrap
-from nixsecrets.workers import Maker
+from tests.files.agekeys import reader
+from tests.files.sopsfiles import MANY, PLAIN, encrypt, old_sops
 from tests.fleet import age_key, ssh_key
-from tests.secretfiles.agekeys import reader
-from tests.secretfiles.sopsfiles import MANY, PLAIN, encrypt, old_sops
 
 ALICE, BOB, MALLORY = (reader(age_key()) for _ in range(3))
 WEB = reader(ssh_key("host web"))
@@ -65,7 +59,7 @@ def files(memory: Path) -> dict[str, bytes]:
     """One file of each kind, for alice and web."""
     readers = [ALICE.recipient, WEB.recipient]
     found = {
-        name: ageops.seal(b"secret\n", readers, armored=armored).data
+        name: operations.seal(b"secret\n", readers, armored=armored).data
         for name, armored in AGE.items()
     }
     labels = [ALICE.recipient.text, WEB.recipient.converted().text]
@@ -137,8 +131,8 @@ def test_without_sabotage_the_proof_succeeds(
 
 def both(patch: Patch, change: Callable[[bytes, Recipient], Wrapped]) -> None:
     """Break `wrap` where age files and where sops entries are written."""
-    patch.setattr(ageops, "wrap", change)
-    patch.setattr(sopsgrant, "wrap", change)
+    patch.setattr(operations, "wrap", change)
+    patch.setattr(grant, "wrap", change)
 
 
 def stanza_for_somebody_else(patch: Patch) -> None:
@@ -178,7 +172,7 @@ def flipped_body(patch: Patch) -> None:
         made = wrap(key, recipient)
         if recipient != BOB.recipient:
             return made
-        stanza = agefile.decode(made.spelled)
+        stanza = age_header.decode(made.spelled)
         body = bytes([stanza.body[0] ^ 1]) + stanza.body[1:]
         return replace(made, spelled=replace(stanza, body=body).encode())
 
@@ -187,26 +181,26 @@ def flipped_body(patch: Patch) -> None:
 
 def header_mac_of_another_header(patch: Patch) -> None:
     """Leave the MAC that the header had before its last stanza."""
-    right = ageops._assemble
+    right = operations._assemble
 
     def wrong(header: bytes, key: bytes, file: AgeFile, *, armored: bool) -> bytes:
         mac = header_mac(key, header + b"\n")
         if header.count(b"\n-> ") < 2:  # the throw-away header is not what is tested
             return right(header, key, file, armored=armored)
-        return agefile.encode(header, mac, file.payload, armored=armored)
+        return age_header.encode(header, mac, file.payload, armored=armored)
 
-    patch.setattr(ageops, "_assemble", wrong)
+    patch.setattr(operations, "_assemble", wrong)
 
 
 def header_of(patch: Patch, change: Callable[[list[bytes]], list[bytes]]) -> None:
     """Change the stanzas of every header but those of one stanza (throw-away ones)."""
-    right = agefile.join_header
+    right = age_header.join_header
 
     def wrong(spelled: Iterable[bytes]) -> bytes:
         stanzas = list(spelled)
         return right(change(stanzas) if len(stanzas) > 1 else stanzas)
 
-    patch.setattr(agefile, "join_header", wrong)
+    patch.setattr(age_header, "join_header", wrong)
 
 
 def the_first_stanza_lost(patch: Patch) -> None:
@@ -226,29 +220,29 @@ def stanzas_in_another_order(patch: Patch) -> None:
 
 def other_plaintext(patch: Patch) -> None:
     """Encrypt something else."""
-    right = rage.encrypt
-    patch.setattr(rage, "encrypt", lambda _, readers: right(b"other\n", readers))
+    right = pyrage_port.encrypt
+    patch.setattr(pyrage_port, "encrypt", lambda _, readers: right(b"other\n", readers))
 
 
 def other_payload(patch: Patch) -> None:
     """Turn over the last byte of the payload."""
-    right = agefile.encode
+    right = age_header.encode
 
     def wrong(header: bytes, mac: bytes, payload: Any, *, armored: bool) -> bytes:
         data = bytes(payload)
         return right(header, mac, data[:-1] + bytes([data[-1] ^ 1]), armored=armored)
 
-    patch.setattr(agefile, "encode", wrong)
+    patch.setattr(age_header, "encode", wrong)
 
 
 def armor_lost(patch: Patch) -> None:
     """Write binary where there was armor, and the other way round."""
-    right = agefile.encode
+    right = age_header.encode
 
     def wrong(header: bytes, mac: bytes, payload: Any, *, armored: bool) -> bytes:
         return right(header, mac, payload, armored=not armored)
 
-    patch.setattr(agefile, "encode", wrong)
+    patch.setattr(age_header, "encode", wrong)
 
 
 AGE_BOTH = {
@@ -317,10 +311,10 @@ def test_a_header_that_was_tampered_with_is_not_made_good_by_a_grant(
     files: dict[str, bytes], tmp_path: Path, memory: Path, *, armored: bool
 ) -> None:
     name = "armored.age" if armored else "s.age"
-    file = agefile.parse(files[name])
-    mallory = agefile.decode(wrap(os.urandom(16), MALLORY.recipient).spelled)
-    header = agefile.encode_header([*file.stanzas, mallory])
-    bad = agefile.encode(header, file.mac, file.payload, armored=armored)
+    file = age_header.parse(files[name])
+    mallory = age_header.decode(wrap(os.urandom(16), MALLORY.recipient).spelled)
+    header = age_header.encode_header([*file.stanzas, mallory])
+    bad = age_header.encode(header, file.mac, file.payload, armored=armored)
     with pytest.raises(SecretFileError, match="changed after it was written"):
         make_and_prove(name, {name: bad}, GRANT, tmp_path, memory)
 
@@ -330,12 +324,12 @@ def test_a_header_that_was_tampered_with_is_not_made_good_by_a_grant(
 
 def other_data_key(patch: Patch) -> None:
     """Give the new reader another data key."""
-    right = sopsgrant.wrapped
+    right = grant.wrapped
 
     def wrong(key: bytes, recipient: Recipient) -> WrittenEntry:
         return right(bytes(32) if recipient == BOB.recipient else key, recipient)
 
-    patch.setattr(sopsgrant, "wrapped", wrong)
+    patch.setattr(grant, "wrapped", wrong)
 
 
 def stale_label(patch: Patch) -> None:
@@ -345,17 +339,17 @@ def stale_label(patch: Patch) -> None:
         bob = entry.recipient == BOB.recipient
         return (MALLORY if bob else entry).recipient.text, entry.enc
 
-    patch.setattr(sopsgrant, "pair", wrong)
+    patch.setattr(grant, "pair", wrong)
 
 
 def another_byte(patch: Patch) -> None:
     """Change the file outside of its entries."""
-    right = sopsgrant.edited
+    right = grant.edited
 
     def wrong(*args: Any) -> bytes:
         return right(*args).replace(b"AES256_GCM,data:", b"AES256_GCM,data:A", 1)
 
-    patch.setattr(sopsgrant, "edited", wrong)
+    patch.setattr(grant, "edited", wrong)
 
 
 SOPS_BOTH = {
@@ -411,7 +405,7 @@ def test_a_document_that_is_left_out_is_caught(
     method: str, action: Action, files: dict[str, bytes], tmp_path: Path, memory: Path
 ) -> None:
     def first_only(patch: Patch) -> None:
-        from nixsecrets.secretfiles.sopsyaml import YamlBlock
+        from nixsecrets.files.sops.yaml import YamlBlock
 
         kind: type[Block] = YamlBlock
         right, seen = getattr(kind, method), []
@@ -427,7 +421,7 @@ def test_a_document_that_is_left_out_is_caught(
 
 def sops_rotates(patch: Patch) -> None:
     """Let no file be one whose values we understand."""
-    patch.setattr(sopsrekey, "rekeyed", lambda *_, **__: None)
+    patch.setattr(datakeys, "rekeyed", lambda *_, **__: None)
 
 
 def rotating(
@@ -493,7 +487,7 @@ def test_wrong_rotations_are_caught(
 
 def rekeying(patch: Patch, change: Callable[[bytes], bytes], *, mac: bool) -> None:
     """Encrypt other values, or another MAC, than those that were opened."""
-    right = sopstoken.sealed
+    right = token.sealed
 
     def wrong(key: bytes, plaintext: bytes, about: bytes, kind: str) -> str:
         is_mac = re.fullmatch(rb"[0-9A-F]{128}", plaintext) is not None
@@ -501,7 +495,7 @@ def rekeying(patch: Patch, change: Callable[[bytes], bytes], *, mac: bool) -> No
             key, change(plaintext) if is_mac is mac else plaintext, about, kind
         )
 
-    patch.setattr(sopstoken, "sealed", wrong)
+    patch.setattr(token, "sealed", wrong)
 
 
 def values_turned(patch: Patch) -> None:
@@ -516,13 +510,13 @@ def mac_turned(patch: Patch) -> None:
 
 def values_misread(patch: Patch) -> None:
     """Misread the values and believe it: the MAC written is that of what was read."""
-    opened = sopsengine.opened
+    opened = engine.opened
 
-    def wrong(file: SopsFile, key: bytes) -> sopsengine.Values:
+    def wrong(file: SopsFile, key: bytes) -> engine.Values:
         values = opened(file, key) or ()
         return tuple(v._replace(plaintext=v.plaintext + b"x") for v in values)
 
-    patch.setattr(sopsengine, "opened", wrong)
+    patch.setattr(engine, "opened", wrong)
 
 
 IN_PLACE = ["s.yaml", "s.json", "s.ini", "s.bin"]
@@ -563,7 +557,7 @@ def test_every_sealed_sops_file_says_what_was_written(
     """What the tests above break is really what is looked at."""
     sealed: SopsSealed | None = None
     with suppress(NixsecretsError):
-        sealed = sopsgrant.grant(
+        sealed = grant.grant(
             "s.yaml", files["s.yaml"], [ALICE.identity], add=[BOB.recipient]
         )
     assert sealed is not None

@@ -15,8 +15,8 @@ import pytest
 from nixsecrets.cli.main import COMMANDS
 from tests import fleet as kit
 from tests.cli.conftest import changed, set_editor
+from tests.files.foreignentries import entries, planted
 from tests.fleet import Fleet, program, reference_program, run_program, sops_path
-from tests.secretfiles.foreignentries import entries, planted
 
 CONTENT = {
     "secrets/app.yaml": "app: canary\n",

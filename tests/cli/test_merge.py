@@ -5,11 +5,11 @@ import subprocess
 
 import pytest
 
-from nixsecrets.render.lock import Lock
+from nixsecrets.generated.lock import Lock
 from nixsecrets.repo.files import sha256
 from tests.cli.conftest import changed, set_editor, write_secret
 from tests.fleet import Fleet, program
-from tests.render.test_lock import version_1
+from tests.generated.test_lock import version_1
 
 LOCK = "nixsecrets.lock"
 READING = (

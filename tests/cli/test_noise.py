@@ -6,12 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
+from nixsecrets.files.age import header as age_header
+from nixsecrets.files.age import operations
+from nixsecrets.files.age.header import Stanza
+from nixsecrets.files.age.payload import seal_chunk
+from nixsecrets.files.age.wrap import header_mac, wrap
+from nixsecrets.files.sops import datakey, metadata
 from nixsecrets.keys.identities import Identity, parse_identities
 from nixsecrets.keys.recipients import parse_recipient
-from nixsecrets.secretfiles import agefile, ageops, sopskey, sopsmeta
-from nixsecrets.secretfiles.agefile import Stanza
-from nixsecrets.secretfiles.agepayload import seal_chunk
-from nixsecrets.secretfiles.wrap import header_mac, wrap
 from tests import fleet as kit
 from tests.fleet import Fleet
 
@@ -26,19 +28,19 @@ def openly(stanza: Stanza) -> Stanza:
 
 def well(stanza: Stanza) -> Stanza:
     """Put share and wrapped key where rage puts random bytes."""
-    share = agefile.decode_base64(stanza.args[0].encode())
+    share = age_header.decode_base64(stanza.args[0].encode())
     return Stanza("aZ#-grease", ("x",), share + stanza.body)
 
 
 def with_hidden(fleet: Fleet, data: bytes, hide: Hide) -> bytes:
     """Return an age file with one more reader that is marked as noise."""
-    file = agefile.parse(data)
-    key = ageops.file_key(file, identities(fleet))
+    file = age_header.parse(data)
+    key = operations.file_key(file, identities(fleet))
     eve = parse_recipient(kit.age_key().public)
-    hidden = hide(agefile.decode(wrap(key, eve).spelled))
-    header = agefile.encode_header([*file.stanzas, hidden])
+    hidden = hide(age_header.decode(wrap(key, eve).spelled))
+    header = age_header.encode_header([*file.stanzas, hidden])
     mac = header_mac(key, header)
-    return agefile.encode(header, mac, file.payload, armored=file.armored)
+    return age_header.encode(header, mac, file.payload, armored=file.armored)
 
 
 def identities(fleet: Fleet) -> list[Identity]:
@@ -53,20 +55,22 @@ def hide_in_age(fleet: Fleet, hide: Hide) -> str:
 
 def hide_in_sops(fleet: Fleet, hide: Hide) -> str:
     """Hide a reader in the entry of brunnen, under a file key that eve made."""
-    file = sopsmeta.parse(SOPS, fleet.read(SOPS))
-    key = sopskey.data_key(file, identities(fleet))
+    file = metadata.parse(SOPS, fleet.read(SOPS))
+    key = datakey.data_key(file, identities(fleet))
     block = file.blocks[0]
     labels = [entry.recipient for entry in file.entries]
     brunnen = parse_recipient(fleet.public("brunnen")).converted()
     at, file_key = labels.index(brunnen), os.urandom(16)
     eve = parse_recipient(kit.age_key().public)
     stanzas = [
-        agefile.decode(wrap(file_key, brunnen).spelled),
-        hide(agefile.decode(wrap(file_key, eve).spelled)),
+        age_header.decode(wrap(file_key, brunnen).spelled),
+        hide(age_header.decode(wrap(file_key, eve).spelled)),
     ]
-    header = agefile.encode_header(stanzas)
+    header = age_header.encode_header(stanzas)
     mac = header_mac(file_key, header)
-    enc = agefile.encode(header, mac, seal_chunk(file_key, key), armored=True).decode()
+    enc = age_header.encode(
+        header, mac, seal_chunk(file_key, key), armored=True
+    ).decode()
     text = file.text
     for start, end, new in sorted(block.replace(at, brunnen.text, enc), reverse=True):
         text = text[:start] + new + text[end:]
@@ -78,9 +82,9 @@ def noise(fleet: Fleet, path: str) -> int:
     """Count the stanzas that are marked as noise."""
     data = fleet.read(path)
     if path == AGE:
-        return sum(stanza.grease for stanza in agefile.parse(data).stanzas)
-    encs = [entry.enc.encode() for entry in sopsmeta.parse(path, data).entries]
-    return sum(s.grease for enc in encs for s in agefile.parse(enc).stanzas)
+        return sum(stanza.grease for stanza in age_header.parse(data).stanzas)
+    encs = [entry.enc.encode() for entry in metadata.parse(path, data).entries]
+    return sum(s.grease for enc in encs for s in age_header.parse(enc).stanzas)
 
 
 def found(fleet: Fleet) -> set[str]:

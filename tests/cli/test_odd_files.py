@@ -276,13 +276,13 @@ def test_a_file_that_git_would_wait_for_is_named(
 # Files of our own making, in a folder that is ours alone, or of the system.
 OWN = {
     "nixsecrets/flake/program.py": 1,  # inventory.nix, of the package
-    "nixsecrets/inputs.py": 1,
+    "nixsecrets/untrusted/inputs.py": 1,
     "nixsecrets/repo/newfile.py": 1,  # /proc
     "nixsecrets/repo/private.py": 1,  # /proc
-    "nixsecrets/repo/proctable.py": 1,  # /proc
-    "nixsecrets/secretfiles/plugin.py": 1,  # /proc
-    "nixsecrets/secretfiles/program.py": 1,  # what sops left in the private folder
-    "nixsecrets/secretfiles/sopsrun.py": 1,  # the program itself
+    "nixsecrets/repo/gitunlock/proctable.py": 1,  # /proc
+    "nixsecrets/files/age/plugin.py": 1,  # /proc
+    "nixsecrets/files/sops/program.py": 1,  # what sops left in the private folder
+    "nixsecrets/files/sops/run.py": 1,  # the program itself
     "nixsecrets/hosts/provision.py": 1,  # written just now
 }
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from nixsecrets.findings import Code
+from nixsecrets.findings.catalogue import Code
 from nixsecrets.keys.forms import Backend, form_for
 from nixsecrets.keys.recipients import parse_recipient
 from tests.cli.conftest import changed, set_editor

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_terminal import ended, spawn
+from tests.files.agekeys import Reader, install_toy_plugin, toy_reader
 from tests.fleet import Fleet, await_end
-from tests.secretfiles.agekeys import Reader, install_toy_plugin, toy_reader
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from nixsecrets.repo import keeper, proctable
+from nixsecrets.repo.gitunlock import keeper, proctable
 from tests.cli.conftest import copied
 from tests.edit.helpers import CANARY, git_setup, on_terminal, put
 from tests.fleet import PROJECT, Fleet, program, run_program

@@ -11,20 +11,23 @@ from functools import cache
 from pathlib import Path
 
 from nixsecrets.errors import NixsecretsError
-from nixsecrets.guard.privatekeys import private_keys
+from nixsecrets.files.age import header as age_header
+from nixsecrets.files.age import state as age_state
+from nixsecrets.files.faults import faults
+from nixsecrets.files.sops import metadata
+from nixsecrets.files.sops import state as sops_state
+from nixsecrets.files.state import Actual
+from nixsecrets.findings.guard.privatekeys import private_keys
+from nixsecrets.generated import blocks, sopsyaml
+from nixsecrets.generated.lock import Lock
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.recipients import parse_recipient
-from nixsecrets.policy import edit
-from nixsecrets.policy.load import load
-from nixsecrets.render import blocks, sopsconfig
-from nixsecrets.render.lock import Lock
-from nixsecrets.secretfiles import agefile, agestate, sopsmeta, sopsstate
-from nixsecrets.secretfiles.state import Actual
-from nixsecrets.secretfiles.whole import faults
+from nixsecrets.map import edit
+from nixsecrets.map.load import load
 from nixsecrets.splice import apply_edits
+from tests.files import sopsfiles
+from tests.files.agekeys import age_encrypts
 from tests.fleet import PROJECT, SHARED, ssh_key
-from tests.secretfiles import sopsfiles
-from tests.secretfiles.agekeys import age_encrypts
 
 Target = Callable[[bytes], None]
 
@@ -46,16 +49,16 @@ readers = ["a"]
 
 def age(data: bytes) -> None:
     """An age file, armored or not: what is read is written back the same."""
-    agestate.read_actual("x.age", data, _BOOK, None)
+    age_state.read_actual("x.age", data, _BOOK, None)
     try:
-        file = agefile.parse(data)
+        file = age_header.parse(data)
     except NixsecretsError:
         return
-    header = agefile.encode_header(file.stanzas)
+    header = age_header.encode_header(file.stanzas)
     assert header == file.header
-    again = agefile.encode(header, file.mac, file.payload, armored=file.armored)
+    again = age_header.encode(header, file.mac, file.payload, armored=file.armored)
     if file.armored:
-        assert agefile.parse(again) == file
+        assert age_header.parse(again) == file
     else:
         assert again == data
 
@@ -68,17 +71,17 @@ def armor(data: bytes) -> None:
 
 def _sops(path: str) -> Target:
     def target(data: bytes) -> None:
-        sopsmeta.looks_like_sops(path, data)
-        found = sopsstate.read_actual(path, data, _BOOK)
-        assert found == sopsstate.read_closely(path, data, _BOOK)
+        metadata.looks_like_sops(path, data)
+        found = sops_state.read_actual(path, data, _BOOK)
+        assert found == sops_state.read_closely(path, data, _BOOK)
         if not isinstance(found, Actual):
             return
-        file = sopsmeta.parse(path, data)
+        file = metadata.parse(path, data)
         if not (file.entries and file.agree):
             return
         edits = [e for block in file.blocks for e in block.append([(_LABEL, _ENC)])]
         text = apply_edits(file.text, edits).encode("utf-8", "surrogateescape")
-        labels = [entry.label for entry in sopsmeta.parse(path, text).entries]
+        labels = [entry.label for entry in metadata.parse(path, text).entries]
         assert labels == [*(entry.label for entry in file.entries), _LABEL]
 
     return target
@@ -101,10 +104,10 @@ def config(data: bytes) -> None:
     recipient_map = load(_MAP, "map")
     text = data.decode("utf-8", "replace")
     try:
-        once = sopsconfig.render(recipient_map, text)
+        once = sopsyaml.render(recipient_map, text)
     except NixsecretsError:
         return
-    assert sopsconfig.render(recipient_map, once) == once
+    assert sopsyaml.render(recipient_map, once) == once
     foreign = iter(blocks.take_out(once, "config")[0].split("\n"))
     for line in blocks.take_out(text, "config")[0].split("\n"):
         assert line.strip() in _EMPTY or any(line == kept for kept in foreign), line
@@ -249,7 +252,7 @@ def _private() -> Iterator[bytes]:
     from cryptography.hazmat.primitives import serialization as form
     from cryptography.hazmat.primitives.asymmetric import ed25519
 
-    from tests.guard.keysamples import age_identities, putty, wireguard
+    from tests.findings.keysamples import age_identities, putty, wireguard
 
     pkcs8 = (form.Encoding.PEM, form.PrivateFormat.PKCS8, form.NoEncryption())
     yield ed25519.Ed25519PrivateKey.generate().private_bytes(*pkcs8)

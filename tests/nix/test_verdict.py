@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from nixsecrets.findings import Code
+from nixsecrets.files.state import Record
+from nixsecrets.findings.catalogue import Code
+from nixsecrets.generated.lock import Lock
 from nixsecrets.keys.recipients import parse_recipient
-from nixsecrets.render.lock import Lock
 from nixsecrets.repo.files import sha256
-from nixsecrets.secretfiles.state import Record
 from tests import fleet as kit
 from tests.cli.conftest import changed
 from tests.fleet import Fleet

@@ -1,0 +1,1 @@
+"""Carries out a plan: new bytes, verified, staged, all at once or not at all."""

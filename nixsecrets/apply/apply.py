@@ -1,0 +1,312 @@
+"""Apply: stage everything, flush, verify, journal, replace all at once.
+
+Takes the very plan that was shown.  Before the journal is durable nothing in the tree
+has changed; after it, a run that is cut short is completed by the next command.
+"""
+
+import contextlib
+import os
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from nixsecrets.apply.carry_out import Bench, Content, Job
+from nixsecrets.apply.workers import Maker, hired
+from nixsecrets.errors import (
+    IdentityError,
+    KeyFormatError,
+    NixsecretsError,
+    ProgramError,
+    SecretFileError,
+    printable,
+    shell_word,
+)
+from nixsecrets.files.age.operations import Streamed
+from nixsecrets.files.sops.program import SopsProgram
+from nixsecrets.files.state import Actual, Record
+from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.identities import (
+    Identity,
+    Keyring,
+    Locked,
+    PluginIdentity,
+)
+from nixsecrets.keys.recipients import Recipient
+from nixsecrets.map.model import Reader
+from nixsecrets.plan.files import lock_text
+from nixsecrets.plan.model import Action, Plan, Reason, Step
+from nixsecrets.repo import private
+from nixsecrets.repo.staging import Batch
+from nixsecrets.world.world import World
+
+Unlock = Callable[[Locked], tuple[Identity, ...]]
+
+
+_OF_ONE_FILE = IdentityError | SecretFileError | KeyFormatError | ProgramError
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A step that cannot be carried out, and why."""
+
+    step: Step
+    error: NixsecretsError
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What was written, and what was left out (`keep_going` only).
+
+    `hard_links` are the written files whose other names keep the old content; `notes`
+    say what of a given content is spelled differently.
+    """
+
+    done: tuple[Step, ...]
+    failed: tuple[Failure, ...] = ()
+    hard_links: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a person or the machine lends to a run.
+
+    `unlock` asks for the passphrase of one identity; `tick` is called for each file.
+    """
+
+    keyring: Keyring = field(repr=False)
+    unlock: Unlock
+    tick: Callable[[], None] = lambda: None
+    keep_going: bool = False
+
+
+class ApplyError(NixsecretsError):
+    """Some files cannot be carried out; nothing was changed."""
+
+    def __init__(
+        self, failed: Sequence[Failure], world: World, *, others: bool = False
+    ) -> None:
+        """Name every file, why, and who can open it; `others` could be carried out."""
+        self.failed = tuple(failed)
+        what = "1 file" if len(failed) == 1 else f"{len(failed)} files"
+        lines = [f"  {printable(f.step.path)}: {f.error.message}" for f in failed]
+        message = f"nothing was changed: {what} cannot be carried out"
+        advice = _advice(failed, world, others=others)
+        super().__init__("\n".join([message, *lines]), advice)
+
+
+def _advice(failed: Sequence[Failure], world: World, *, others: bool) -> str:
+    hints: dict[str, None] = {}
+    for failure in failed:
+        found = world.files.get(failure.step.path)
+        if isinstance(failure.error, IdentityError) and isinstance(found, Actual):
+            names = ", ".join(world.book.label(r) for r in found.recipients)
+            who = names or "nobody we can tell"
+            hints[f"{printable(failure.step.path)} can be opened by {who}"] = None
+        elif failure.error.hint:
+            hints[_named(failure.error.hint, failure, failed)] = None
+    if any(isinstance(failure.error, IdentityError) for failure in failed):
+        hints["--identity FILE adds a key"] = None
+    if others:
+        hints["--keep-going does the rest"] = None
+    return "\n".join(hints)
+
+
+def _named(hint: str, failure: Failure, failed: Sequence[Failure]) -> str:
+    """Return a hint to paste: FILE stays only where it stands for several files."""
+    if len(failed) > 1:
+        return hint
+    return re.sub(r"\bFILE\b", lambda _: shell_word(failure.step.path), hint)
+
+
+def apply(
+    plan: Plan,
+    world: World,
+    tools: Tools,
+    contents: Mapping[str, Content] | None = None,
+) -> Outcome:
+    """Carry out `plan` on `world`; `contents` are the plaintexts that were given.
+
+    Raises:
+        ApplyError: a file cannot be carried out, and nothing was changed.
+        ConflictError: a file changed since the plan was made; nothing was changed.
+    """
+    jobs = [_job(step, world, contents or {}) for step in plan.secret_steps]
+    with contextlib.ExitStack() as stack:
+        bench = _bench(jobs, tools, stack)
+        batch = stack.enter_context(Batch(world.repo))
+        maker = Maker(world.repo, jobs, bench)
+        hashes, failed = _stage_secrets(maker, tools, batch)
+        if failed and not tools.keep_going:
+            raise ApplyError(failed, world, others=len(jobs) > len(failed))
+        lost = {failure.step.path for failure in failed}
+        done = tuple(step for step in plan.steps if step.path not in lost)
+        _stage_generated(done, world, hashes, batch)
+        batch.commit()
+        notes = tuple(maker.notes)
+        return Outcome(done, tuple(failed), batch.hard_links, notes)
+
+
+def _job(step: Step, world: World, contents: Mapping[str, Content]) -> Job:
+    found = world.files.get(step.origin or step.path)
+    have = found.recipients if isinstance(found, Actual) else ()
+    return Job(step, have, contents.get(step.path))
+
+
+def _bench(jobs: Iterable[Job], tools: Tools, stack: contextlib.ExitStack) -> Bench:
+    """Return the bench for the jobs; a private folder is made where sops needs one."""
+    opened = [job.have for job in jobs if job.must_open]
+    identities = unlocked(opened, tools.keyring, tools.unlock)
+    if not any(job.runs_sops for job in jobs):
+        return Bench(identities)
+    sops = SopsProgram.find(os.environ)
+    folder = stack.enter_context(private.private_folder(os.environ))
+    return Bench(identities, folder, sops)
+
+
+def unlocked(
+    files: Iterable[Sequence[Recipient]], keyring: Keyring, unlock: Unlock
+) -> tuple[Identity, ...]:
+    """Return the identities for files with these readers (empty: not known).
+
+    A passphrase is asked for only where no other identity fits a file.
+    """
+    wanted: dict[str, Locked] = {}
+    for readers in {id(one): one for one in files}.values():  # many share theirs
+        ids = {recipient.key_id for recipient in readers}
+        if ids & keyring.key_ids or (not ids and keyring.identities):
+            continue
+        for locked in keyring.locked:
+            keys = {recipient.key_id for recipient in locked.recipients}
+            if not ids or not keys or ids & keys:
+                wanted[locked.source] = locked
+    opened = [i for locked in wanted.values() for i in unlock(locked)]
+    return (*keyring.identities, *opened)
+
+
+def _stage_secrets(
+    maker: Maker, tools: Tools, batch: Batch
+) -> tuple[dict[str, str], list[Failure]]:
+    """Make, stage, flush and prove every job, a wave of them at a time.
+
+    Returns the SHA-256 of each new file, and what could not be made.
+    """
+    hashes: dict[str, str] = {}
+    failed: list[Failure] = []
+    for numbers in _shares(maker):
+        with hired(maker, numbers) as crew:
+            queue = deque(numbers)
+            while queue:
+                places: dict[int, str] = {}
+                for number, made in crew.make(queue):
+                    step = maker.jobs[number].step
+                    if isinstance(made, NixsecretsError):
+                        failed.append(_failure(step, made))
+                    else:
+                        places[number], hashes[step.path] = _stage(step, made, batch)
+                    tools.tick()
+                if not failed or tools.keep_going:
+                    wrong = crew.prove(places, batch.flush)
+                    for number, error in wrong.items():
+                        step = maker.jobs[number].step
+                        failed.append(_failure(step, error))
+                        _unstage(step, hashes, batch)
+    for job in maker.jobs:
+        if job.step.action is Action.DELETE:
+            batch.delete(job.step.path, job.step.before or "")
+    return hashes, sorted(failed, key=lambda failure: failure.step.path)
+
+
+def _shares(maker: Maker) -> tuple[list[int], list[int]]:
+    """Return the jobs that this process does itself, and the others.
+
+    Contents that were given come with notes on them, and a plugin may talk to a
+    person, who is at the terminal of this very process.
+    """
+    plain = {
+        recipient.key_id
+        for identity in maker.bench.identities
+        if not isinstance(identity, PluginIdentity)
+        for recipient in identity.recipients
+    }
+    personal: list[int] = []
+    others: list[int] = []
+    plugins = any(isinstance(i, PluginIdentity) for i in maker.bench.identities)
+    for number, job in enumerate(maker.jobs):
+        if job.step.action is Action.DELETE:
+            continue
+        sure = not plugins or any(reader.key_id in plain for reader in job.have)
+        alone = job.content is not None or not (sure or not job.must_open)
+        (personal if alone else others).append(number)
+    return personal, others
+
+
+def _stage(step: Step, made: bytes | Streamed, batch: Batch) -> tuple[str, str]:
+    """Stage a step's new bytes; return where they wait, and their SHA-256."""
+    before = step.before if step.origin is None else None
+    blocks = made.blocks() if isinstance(made, Streamed) else (made,)
+    staged = batch.stage_blocks(step.path, blocks, before=before)
+    if step.origin is not None:
+        batch.delete(step.origin, step.before or "")
+    return staged
+
+
+def _unstage(step: Step, hashes: dict[str, str], batch: Batch) -> None:
+    """Take back what `_stage` did."""
+    del hashes[step.path]
+    batch.drop(step.path)
+    if step.origin is not None:
+        batch.drop(step.origin)
+
+
+def _failure(step: Step, error: NixsecretsError) -> Failure:
+    """Return the failure of one file; what is wrong with the run is raised."""
+    if isinstance(error, _OF_ONE_FILE):
+        return Failure(step, error)
+    raise error
+
+
+def _stage_generated(
+    done: Sequence[Step], world: World, hashes: Mapping[str, str], batch: Batch
+) -> None:
+    """Stage map, configurations and lock; the lock gets the hashes just made."""
+    for step in done:
+        if step.action is not Action.WRITE:
+            continue
+        text = step.text
+        if text is None:
+            text = lock_text(world, _records(done, hashes, world))
+        batch.stage(step.path, text.encode(), before=step.before)
+    batch.flush()
+    for step in done:
+        if step.action is Action.WRITE:
+            batch.read_staged(step.path)
+
+
+def _records(
+    done: Sequence[Step], hashes: Mapping[str, str], world: World
+) -> dict[str, Record | None]:
+    """Return what the lock has to say of the files just staged."""
+    changes: dict[str, Record | None] = {}
+    for step in done:
+        if step.origin is not None:
+            changes[step.origin] = None
+        if step.action is Action.DELETE:
+            changes[step.path] = None
+        elif step.backend is Backend.AGE and step.path in hashes:
+            changes[step.path] = _record(step, hashes[step.path], world)
+    return changes
+
+
+def _record(step: Step, digest: str, world: World) -> Record | None:
+    """Return the lock's word on a new file; one that only moved keeps its own."""
+    if step.action is Action.MOVE and step.reason is Reason.RENAMED:
+        return world.lock.record(step.origin or step.path, digest)
+    # the same tuple for all files that share their readers, which the lock goes by
+    recipients = world.book.memory.ask(_recipients, step.target)
+    return Record(recipients, digest, "written")
+
+
+def _recipients(readers: Sequence[Reader]) -> tuple[Recipient, ...]:
+    return tuple(reader.recipient for reader in readers)

@@ -1,0 +1,348 @@
+"""Carry out: one step's new bytes, and the proof that they are right.
+
+Between the plan and the disk: chooses which primitive of `secretfiles` does a step.
+Plain arguments in and out, so that worker processes can run it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import BinaryIO, assert_never
+
+from nixsecrets.errors import SecretFileError
+from nixsecrets.files.age import operations as age_operations
+from nixsecrets.files.age import verify as age_verify
+from nixsecrets.files.age.payload import Spooled
+from nixsecrets.files.sops import assign, grant
+from nixsecrets.files.sops import operations as sops_operations
+from nixsecrets.files.sops import verify as sops_verify
+from nixsecrets.files.sops.cipher import Given
+from nixsecrets.files.sops.metadata import SopsFile
+from nixsecrets.files.sops.program import SopsProgram
+from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.identities import Identity
+from nixsecrets.keys.memory import Memory
+from nixsecrets.keys.recipients import KeyId, Recipient
+from nixsecrets.map.model import Reader
+from nixsecrets.plan.model import Action, Reason, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """The bytes of a file that only changes its place."""
+
+    data: bytes = field(repr=False)
+
+
+Content = bytes | Spooled | Given
+"""A plaintext: in memory, or where it is too large for that (age files only); or some
+values of a sops file, the rest of which stays."""
+Sealed = Moved | age_operations.Sealed | age_operations.Streamed | grant.SopsSealed
+KEEPS_KEY = (Action.GRANT, Action.FORM_CHANGE)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the work needs besides the file: identities, sops, a private folder.
+
+    `private` is the folder for sops, None where no job runs it.
+    """
+
+    identities: Sequence[Identity] = field(repr=False)
+    private: Path | None = None
+    sops_program: SopsProgram | None = None
+    memory: Memory = field(default_factory=Memory, repr=False)
+
+    @cached_property
+    def sops(self) -> SopsProgram:
+        """The sops program, looked for when a file first needs it."""
+        import os
+
+        return self.sops_program or SopsProgram.find(os.environ)
+
+    @property
+    def workdir(self) -> Path:
+        """The private folder, for a job that runs sops."""
+        if self.private is None:
+            raise RuntimeError("sops is run without a private folder")
+        return self.private
+
+    @cached_property
+    def key_ids(self) -> frozenset[KeyId]:
+        """The keys of the identities."""
+        return frozenset(r.key_id for one in self.identities for r in one.recipients)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A step, the content where one is given, and the file as it was once read.
+
+    `have` are the file's readers as the plan saw them (empty: unknown).
+    """
+
+    step: Step
+    have: tuple[Recipient, ...] = ()
+    content: Content | None = field(default=None, repr=False)
+    old: bytes | None = field(default=None, repr=False)
+
+    @property
+    def source(self) -> str:
+        """The path of the file that the new one is made from."""
+        return self.step.origin or self.step.path
+
+    @property
+    def must_open(self) -> bool:
+        """Tell whether an identity is needed (not for an age file written anew)."""
+        given = self.content is not None and self.step.backend is Backend.AGE
+        closed = self.keeps_bytes or self.step.action in (Action.CREATE, Action.DELETE)
+        return self.step.before is not None and not given and not closed
+
+    @property
+    def large(self) -> bool:
+        """Tell whether a content was given that does not fit into memory."""
+        return isinstance(self.content, Spooled)
+
+    @property
+    def keeps_bytes(self) -> bool:
+        """Tell whether the file only changes its place."""
+        return self.step.action is Action.MOVE and self.step.reason is Reason.RENAMED
+
+    @property
+    def runs_sops(self) -> bool:
+        """Tell whether the sops program is needed, and a private folder for it."""
+        kept = self.keeps_bytes or self.step.action in (*KEEPS_KEY, Action.DELETE)
+        return self.step.backend is Backend.SOPS and not kept
+
+    @property
+    def recipients(self) -> list[Recipient]:
+        """The readers to write, in order."""
+        return [reader.recipient for reader in self.step.target]
+
+
+def carry_out(job: Job, bench: Bench) -> Sealed:
+    """Return the new bytes of the step's file.
+
+    Raises:
+        IdentityError: no identity opens the file.
+        SecretFileError: the file is damaged, or cannot be changed.
+        ProgramError: sops is missing or failed.
+    """
+    if job.keeps_bytes:
+        return Moved(_old(job))
+    match job.step.backend:
+        case Backend.AGE:
+            return _age(job, bench)
+        case Backend.SOPS:
+            return _sops(job, bench)
+        case None:
+            raise RuntimeError("a generated file is not carried out")
+        case _ as never:
+            assert_never(never)
+
+
+def _age(job: Job, bench: Bench) -> age_operations.Sealed | age_operations.Streamed:
+    step = job.step
+    content = job.content
+    if isinstance(content, Spooled):
+        if not step.armored:
+            return age_operations.seal_large(content, job.recipients)
+        content = b"".join(content.blocks())
+    if isinstance(content, Given):
+        raise RuntimeError("an age file is one value as a whole")
+    if content is not None:
+        return age_operations.seal(content, job.recipients, armored=step.armored)
+    old = _old(job)
+    first = _own_place(job, bench)
+    if step.action in KEEPS_KEY:
+        add, replace = entries(job, bench)
+        return age_operations.grant(
+            old, bench.identities, add=add, replace=replace, first=first
+        )
+    return age_operations.reencrypt(old, bench.identities, job.recipients, first=first)
+
+
+def _own_place(job: Job, bench: Bench) -> int | None:
+    """Return which entry is ours, so that it need not be looked for."""
+    places = (n for n, reader in enumerate(job.have) if reader.key_id in bench.key_ids)
+    return next(places, None)
+
+
+def _sops(job: Job, bench: Bench) -> grant.SopsSealed:
+    step, path, content = job.step, job.step.path, job.content
+    if isinstance(content, Spooled):
+        raise RuntimeError("sops takes a content as a whole")
+    if step.action in KEEPS_KEY:
+        add, replace = entries(job, bench)
+        return grant.grant(path, _old(job), bench.identities, add=add, replace=replace)
+    if content is None:
+        return sops_operations.reencrypt(
+            path,
+            _old(job),
+            bench.identities,
+            job.recipients,
+            options=step.options,
+            sops=bench.sops,
+            workdir=bench.workdir,
+        )
+    new = job.old is None or step.action is Action.CREATE  # over a file in the open
+    if isinstance(content, Given):
+        if new:
+            return assign.create_with_value(
+                path,
+                content,
+                job.recipients,
+                options=step.options,
+                sops=bench.sops,
+                workdir=bench.workdir,
+            )
+        return assign.replace_values(
+            path,
+            _old(job),
+            bench.identities,
+            content,
+            recipients=job.recipients,
+            options=step.options,
+            rotate=bool(step.dropped),
+            sops=bench.sops,
+            workdir=bench.workdir,
+        )
+    if new:
+        return sops_operations.create(
+            path,
+            content,
+            job.recipients,
+            options=step.options,
+            sops=bench.sops,
+            workdir=bench.workdir,
+        )
+    return sops_operations.replace_content(
+        path,
+        _old(job),
+        bench.identities,
+        content,
+        recipients=job.recipients,
+        options=step.options,
+        rotate=bool(step.dropped),
+        sops=bench.sops,
+        workdir=bench.workdir,
+    )
+
+
+def decrypt(path: str, backend: Backend, data: bytes, bench: Bench) -> bytes:
+    """Return the plaintext of a secret file (sops: the MAC was good)."""
+    if backend is Backend.AGE:
+        return age_operations.decrypt(data, bench.identities)
+    return sops_operations.decrypt(
+        path, data, bench.identities, sops=bench.sops, workdir=bench.workdir
+    )
+
+
+Entries = tuple[tuple[Recipient, ...], tuple[tuple[int, Recipient], ...]]
+
+
+def entries(job: Job, bench: Bench) -> Entries:
+    """Return what a grant appends, and which entries a form change replaces."""
+    return bench.memory.ask(_entries, job.have, job.step.target)
+
+
+def _entries(have: Sequence[Recipient], target: Sequence[Reader]) -> Entries:
+    places = {recipient.key_id: place for place, recipient in enumerate(have)}
+    wanted = [reader.recipient for reader in target]
+    add = tuple(r for r in wanted if r.key_id not in places)
+    known = ((places[r.key_id], r) for r in wanted if r.key_id in places)
+    return add, tuple((place, r) for place, r in known if have[place] != r)
+
+
+def _old(job: Job) -> bytes:
+    if job.old is None:
+        raise SecretFileError(f"{job.step.path}: no such file")
+    return job.old
+
+
+Unread = tuple[SopsFile, grant.SopsSealed]
+"""A re-encrypted sops file whose values sops itself has still to read."""
+
+
+def verify(job: Job, sealed: Sealed, new: bytes, bench: Bench) -> Unread | None:
+    """Check the staged bytes, read back, in all three senses of the design.
+
+    But for what takes a run of sops: that is left to `verify_values`.
+
+    Raises:
+        SecretFileError: it is not what it must be; nothing may be replaced.
+    """
+    _require_planned(job, sealed, bench)
+    match sealed:
+        case Moved():
+            if new != _old(job):
+                raise SecretFileError(f"{job.step.path}: was not moved as it was")
+        case age_operations.Streamed():
+            raise RuntimeError("a large file is verified piece by piece")
+        case age_operations.Sealed():
+            _verify_age(job, sealed, new, bench)
+        case grant.SopsSealed():
+            return _verify_sops(job, sealed, new, bench)
+        case _ as never:
+            assert_never(never)
+    return None
+
+
+def verify_values(unread: Sequence[Unread], bench: Bench) -> dict[int, SecretFileError]:
+    """Let sops read what `verify` left to it, as many files at once as it can.
+
+    Returns what is wrong with a file, by its place: it may not be replaced.
+
+    Raises:
+        ProgramError: sops does not run.
+    """
+    if not unread:
+        return {}
+    return sops_verify.verify_values(unread, sops=bench.sops, workdir=bench.workdir)
+
+
+def verify_large(
+    job: Job, sealed: age_operations.Streamed, new: BinaryIO, bench: Bench
+) -> None:
+    """Check a large staged file as `verify` does, read back piece by piece."""
+    _require_planned(job, sealed, bench)
+    age_verify.verify_large(new, sealed, bench.identities)
+
+
+def _require_planned(job: Job, sealed: Sealed, bench: Bench) -> None:
+    """Check that the readers written are the plan's, whatever else proves them."""
+    if isinstance(sealed, Moved):
+        return
+    if job.step.action in KEEPS_KEY:
+        add, replace = entries(job, bench)
+        planned = [*(recipient for _, recipient in replace), *add]
+    else:
+        planned = job.recipients
+    unchanged = isinstance(sealed, grant.SopsSealed) and job.content is not None
+    if isinstance(sealed, age_operations.Streamed):
+        sealed = sealed.sealed
+    if list(sealed.recipients) == planned or (unchanged and not sealed.recipients):
+        return
+    raise SecretFileError(
+        "it was written for other readers than planned",
+        "nothing was replaced; please report it",
+    )
+
+
+def _verify_age(
+    job: Job, sealed: age_operations.Sealed, new: bytes, bench: Bench
+) -> None:
+    if job.step.action in KEEPS_KEY:
+        age_verify.verify_grant(_old(job), new, sealed)
+    else:
+        age_verify.verify_reencrypted(new, sealed, bench.identities)
+
+
+def _verify_sops(
+    job: Job, sealed: grant.SopsSealed, new: bytes, bench: Bench
+) -> Unread | None:
+    path = job.step.path
+    if job.step.action in KEEPS_KEY:
+        sops_verify.verify_grant(path, _old(job), new, sealed)
+        return None
+    return sops_verify.verify_reencrypted(path, new, sealed, bench.identities), sealed

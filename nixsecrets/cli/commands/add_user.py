@@ -1,0 +1,77 @@
+"""`nixsecrets add-user`: a person joins the fleet."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from nixsecrets.cli import ui
+from nixsecrets.cli.keyargs import key_options
+from nixsecrets.cli.mapchange import change_map
+from nixsecrets.cli.options import RoadOptions, road_options
+from nixsecrets.errors import NixsecretsError
+from nixsecrets.keys.recipients import Kind, Recipient
+from nixsecrets.map import edit
+from nixsecrets.map.model import SopsForm
+
+if TYPE_CHECKING:
+    from nixsecrets.world.world import World
+
+
+@click.command("add-user")
+@click.argument("name")
+@key_options
+@click.option("--group", "groups", multiple=True, help="Group to join (repeatable).")
+@click.option(
+    "--sops-form",
+    type=click.Choice(["age", "ssh"]),
+    help="Form of an ssh-ed25519 key in sops files.",
+)
+@road_options(map_changes=True)
+@click.pass_obj
+def command(
+    start: Path,
+    name: str,
+    keys: list[Recipient],
+    groups: tuple[str, ...],
+    sops_form: str | None,
+    options: RoadOptions,
+) -> int:
+    """Add a person to the map and give what they may now read.
+
+    \b
+    Examples:
+      nixsecrets add-user alice --key-file ~/.ssh/id_ed25519.pub --group admins
+      nixsecrets add-user bob --key age1… --group dns
+      nixsecrets add-user carol --github-keys-file carol.keys
+    """
+
+    def changed(world: "World") -> str:
+        if any(user.name == name for user in world.map.users):
+            raise NixsecretsError(
+                f"the map already has a user {name}", f"nixsecrets rotate-user {name}"
+            )
+        return edit.add_user(
+            world.map_text,
+            name,
+            keys,
+            groups=groups,
+            sops_form=cast("SopsForm | None", sops_form),
+        )
+
+    code = change_map(start, options, changed)
+    if sops_form != "ssh":
+        for line in stock_sops_advice(keys):
+            ui.say(line)
+    return code
+
+
+def stock_sops_advice(keys: list[Recipient]) -> list[str]:
+    """Return how stock sops gets at the converted form of an ssh-ed25519 key."""
+    if not any(key.kind is Kind.SSH_ED25519 for key in keys):
+        return []
+    return [
+        "sops files get the converted form of the ssh-ed25519 key; stock sops opens it",
+        "after: ssh-to-age -private-key -i ~/.ssh/id_ed25519 >> "
+        "~/.config/sops/age/keys.txt",
+    ]

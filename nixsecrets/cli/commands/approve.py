@@ -1,0 +1,159 @@
+"""`nixsecrets approve`: the operator of this clone agrees to keys."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from nixsecrets.cli import approval, show, ui
+from nixsecrets.cli.options import allow_retired_option, json_option
+from nixsecrets.cli.recall import consent, recall
+from nixsecrets.cli.session import Session
+from nixsecrets.errors import UsageError, printable
+from nixsecrets.map.load import decode
+from nixsecrets.plan import approvals
+from nixsecrets.plan.approvals import Standing
+from nixsecrets.plan.removals import Removal, Removals, describe
+from nixsecrets.world.world import MAP_NAME, World, fresh_world
+
+
+@click.command("approve")
+@click.argument("names", nargs=-1, metavar="[NAME]…")
+@click.option(
+    "--list", "listing", is_flag=True, help="List every key: approved or not."
+)
+@click.option(
+    "--revoke", is_flag=True, help="Forget the keys of NAMEs: they are asked about."
+)
+@click.option("-y", "--yes", is_flag=True, help="Agree without asking, and list them.")
+@allow_retired_option
+@json_option
+@click.pass_obj
+def command(
+    start: Path,
+    names: tuple[str, ...],
+    *,
+    listing: bool,
+    revoke: bool,
+    yes: bool,
+    allow_retired: bool,
+    as_json: bool,
+) -> int:
+    """Agree to the keys of the map, in this clone.
+
+    A key that came by `git pull` is not trusted because the map names it.  Before a
+    command first encrypts to one it shows name, fingerprint and the commit that brought
+    it, and asks; so does this command, for all of them (or for NAMEs) at once.  What
+    you agree to stays in this clone: it is never pushed, and other clones ask again.
+    A key that was removed once and is in the map again is asked about by itself.
+
+    \b
+    Examples:
+      nixsecrets approve
+      nixsecrets approve bob
+      nixsecrets approve --list
+      nixsecrets approve --revoke bob
+      nixsecrets approve --yes            # in CI, in a fresh clone
+    """
+    if listing and revoke:
+        raise UsageError("--list and --revoke do not go together")
+    if as_json and not listing:
+        raise UsageError("--json goes with --list")
+    if revoke and not names:
+        raise UsageError("give the names whose keys to forget")
+    session = Session.open(start)
+    text = decode(session.repo.read(MAP_NAME), MAP_NAME)
+    world = fresh_world(session.repo, text)  # no file has to be looked at
+    if revoke:
+        return _revoke(world, names)
+    every = approval.of_map(world, approval.recalled(world.repo))
+    chosen = _of_names(every, names)
+    if listing:
+        _list(chosen, as_json=as_json)
+        return 0
+    removals = recall(world)
+    names_asked = {one.name for one in chosen}
+    back = [one for one in removals.in_use(world.map) if one[0] in names_asked]
+    code = 0
+    if not back or any(not one.approved for one in chosen):
+        code = _approve(world, every, chosen, yes=yes)
+    _agree_to_return(world, removals, back, yes=yes, allowed=allow_retired)
+    return code
+
+
+def _of_names(every: Sequence[Standing], names: Sequence[str]) -> list[Standing]:
+    unknown = set(names) - {one.name for one in every}
+    if unknown:
+        raise UsageError(
+            f"the map has no key of {', '.join(map(printable, sorted(unknown)))}",
+            "nixsecrets approve --list",
+        )
+    return [one for one in every if not names or one.name in names]
+
+
+def _list(chosen: Sequence[Standing], *, as_json: bool) -> None:
+    if as_json:
+        ui.answer_text(json.dumps([one.as_json() for one in chosen], indent=2))
+        return
+    for one, line in zip(chosen, approval.table(chosen), strict=True):
+        ui.answer(f"{'approved    ' if one.approved else 'not approved'}  {line}")
+        if not one.approved:
+            for alarm in approval.alarms(one):
+                ui.warn(alarm)
+
+
+def _approve(
+    world: World, every: Sequence[Standing], chosen: Sequence[Standing], *, yes: bool
+) -> int:
+    asked = [one for one in chosen if not one.approved]
+    if not asked:
+        ui.say("these keys are approved in this clone; nothing to do")
+        return 0
+    first = not any(one.approved for one in every)
+    hint = "agree to the keys above: nixsecrets approve --yes"
+    approval.settle(world, asked, first=first, yes=yes, hint=hint)
+    ui.say(f"{show.counted(len(asked), 'key')} approved in this clone")
+    return 0
+
+
+def _agree_to_return(
+    world: World,
+    removals: Removals,
+    back: Sequence[tuple[str, Removal]],
+    *,
+    yes: bool,
+    allowed: bool,
+) -> None:
+    """Have it agreed to that removed keys are used again; remember the answer.
+
+    With `yes` they are where the map says that it is meant.
+
+    Raises:
+        DeclinedError: a person said no, or nobody is there and no flag says yes.
+    """
+    for name, removal in back:
+        ui.warn(describe(name, removal))
+    meant = all(removals.agreed(world.map, one.key.key_id) for _, one in back)
+    if back and not (allowed or (yes and meant)):
+        ui.confirm("use it again?", hint="agree with --allow-retired")
+    if back:
+        consent(world, [removal for _, removal in back])
+        ui.say("agreed to in this clone: a key that was removed is used again")
+
+
+def _revoke(world: World, names: Sequence[str]) -> int:
+    clone = approval.memory(world.repo)
+    found = clone.read()
+    known = {one.name for one in found.approved}
+    unknown = sorted(set(names) - known)
+    if unknown:
+        raise UsageError(
+            f"no key of {', '.join(map(printable, unknown))} is approved in this clone",
+            "nixsecrets approve --list",
+        )
+    count = sum(one.name in names for one in found.approved)
+    clone.change(lambda now: approvals.forgetting(now, names))
+    keys = show.counted(count, "approved key")
+    ui.say(f"forgot {keys}; nixsecrets approve asks again")
+    return 0

@@ -1,0 +1,166 @@
+"""`nixsecrets cat`: what a secret holds."""
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import click
+
+from nixsecrets.apply.carry_out import Bench
+from nixsecrets.cli import save, show, sides, ui
+from nixsecrets.cli.options import identity_option, value_option
+from nixsecrets.cli.paths import relative
+from nixsecrets.cli.session import Session, keyring
+from nixsecrets.errors import NixsecretsError, SecretFileError, UsageError
+from nixsecrets.files.age import pyrage_port
+from nixsecrets.files.sops import one
+from nixsecrets.files.state import Actual
+from nixsecrets.keys.forms import Backend
+from nixsecrets.repo import files, private
+from nixsecrets.world.world import World, require_actual
+
+
+@click.command("cat")
+@click.argument("path", type=click.Path(path_type=Path))
+@value_option
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write it to a file, mode 0600, instead of stdout.",
+)
+@click.option(
+    "--side",
+    type=click.Choice(list(sides.STAGES)),
+    help="Of a file that git could not merge: the version of one side.",
+)
+@identity_option
+@click.pass_obj
+def command(
+    start: Path,
+    path: Path,
+    key: str | None,
+    output: Path | None,
+    identity: tuple[Path, ...],
+    side: str | None,
+) -> None:
+    """Print what a secret holds, exactly: nothing is added, no final newline either.
+
+    \b
+    Examples:
+      nixsecrets cat secrets/wifi.age
+      nixsecrets cat secrets/powerdns.yaml --key powerdns/api-key
+      nixsecrets cat secrets/tls.age --output /run/tls.key
+      nixsecrets cat --side theirs secrets/wifi.age    # while it is not merged
+    """
+    session = Session.open(start)
+    world = session.world()
+    name = relative(session.repo, start, path)
+    if side is not None:
+        if key is not None or output is not None:
+            raise UsageError(
+                "--side prints a whole version", "leave --key and --output out"
+            )
+        with private.private_folder(os.environ) as folder:
+            ui.answer_bytes(sides.one(world, name, side, keyring(identity), folder))
+        return
+    actual = require_actual(world, name)
+    place = None if output is None else _free(world, session, start, output)
+    with private.private_folder(os.environ) as folder:
+        bench = save.opened(actual, keyring(identity), folder)
+        if key is None and actual.backend is Backend.AGE:
+            write = partial(save.plaintext_to, world, actual, bench)
+        else:
+            value = content(world, actual, key, bench)
+            write = partial(_write_value, value)
+        if place is None:
+            _to_stdout(write)
+        else:
+            _to_file(write, place, show.path_text(os.fspath(output or "")))
+
+
+def _write_value(value: bytes, target: pyrage_port.Writable) -> None:
+    target.write(value)
+
+
+def _to_stdout(write: Callable[[pyrage_port.Writable], None]) -> None:
+    """Let a value be written to stdout; of a large one as it is decrypted.
+
+    Raises:
+        SecretFileError: the file is damaged; what was printed before is authentic.
+    """
+    out = ui.Answer()
+    try:
+        write(out)
+    except SecretFileError as error:
+        if out.size:
+            error.reason += "; what was printed of it is not all"
+        raise
+    out.end()
+
+
+def _to_file(
+    write: Callable[[pyrage_port.Writable], None], place: Path, shown: str
+) -> None:
+    """Let a value be written to a file, which is there once it is whole."""
+    try:
+        with files.written_durably(str(place)) as descriptor:
+            write(files.Descriptor(descriptor))
+    except OSError as error:
+        raise files.explained(error, "write", shown) from error
+
+
+def content(world: World, actual: Actual, key: str | None, bench: Bench) -> bytes:
+    """Return what a secret holds, or one value of it.
+
+    Raises:
+        UsageError: an age file has no values of its own.
+        SecretFileError: there is no such value.
+        IdentityError: no identity opens it.
+    """
+    if key is None:
+        return save.plaintext(world, actual, bench)
+    save.require_keys(actual.path, actual.backend)
+    return one.value_at(
+        actual.path,
+        world.repo.read(actual.path),
+        bench.identities,
+        key,
+        sops=bench.sops,
+        workdir=bench.workdir,
+    )
+
+
+def _free(world: World, session: Session, start: Path, output: Path) -> Path:
+    """Return the place for the plaintext, which is no file that has to be encrypted.
+
+    Raises:
+        UsageError: it is a secret, a folder, or a device.
+        NixsecretsError: git would take it.
+    """
+    place = (start / output).resolve()
+    shown = show.path_text(os.fspath(output))
+    if place.is_dir():
+        raise UsageError(f"{shown} is a folder", "name a file in it")
+    if place.exists() and not place.is_file():  # a device, which would be replaced
+        raise UsageError(
+            f"{shown} is no ordinary file", "leave --output out: it goes to stdout"
+        )
+    try:
+        name = relative(session.repo, start, place)
+    except UsageError:
+        return place
+    if name in world.files or world.policy.winning(name) is not None:
+        raise UsageError(
+            f"{shown} is the place of a secret, which has to be encrypted",
+            "write the plaintext outside of the repository",
+        )
+    git = session.repo.git
+    if git is not None and not git.ignores(place):
+        raise NixsecretsError(
+            f"{shown} lies in the repository, and git would take the plaintext",
+            "write it outside of the repository, or to a name that .gitignore holds",
+        )
+    return place

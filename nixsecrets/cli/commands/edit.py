@@ -1,0 +1,311 @@
+"""`nixsecrets edit`: a secret in your editor."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from nixsecrets.apply.apply import ApplyError
+from nixsecrets.cli import drafts, save, show, sides, ui
+from nixsecrets.cli.drafts import Desk, Draft
+from nixsecrets.cli.options import RoadOptions, road_options
+from nixsecrets.cli.paths import relative
+from nixsecrets.cli.save import ChangedError, Target
+from nixsecrets.cli.session import Session, keyring
+from nixsecrets.errors import (
+    NixsecretsError,
+    SecretFileError,
+    UsageError,
+)
+from nixsecrets.files.sops import damage, metadata
+from nixsecrets.files.state import Actual
+from nixsecrets.findings.catalogue import argument
+from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.identities import Keyring
+from nixsecrets.repo import private, rescue
+from nixsecrets.repo.gitrun import merge_texts
+from nixsecrets.splice import conflict_line
+from nixsecrets.world.world import World
+
+MINE, THEIRS = "what you typed", "what is on the disk"
+
+
+@click.command("edit")
+@click.argument("path", type=click.Path(path_type=Path), required=False)
+@click.option("--resume", is_flag=True, help="Go on with a text that was not saved.")
+@click.option("--discard", is_flag=True, help="Drop a text that was not saved.")
+@click.option(
+    "--both",
+    "way",
+    flag_value="both",
+    help="With --resume: open both versions, where the file has changed meanwhile.",
+)
+@click.option(
+    "--mine",
+    "way",
+    flag_value="mine",
+    help="With --resume: let your text replace a version that is newer.",
+)
+@click.option("--allow-empty", is_flag=True, help="Let a text that was emptied be so.")
+@click.option(
+    "--rekey",
+    "as_mapped",
+    is_flag=True,
+    help="Save it for the readers that the map says, where it has others.",
+)
+@road_options(map_changes=False)
+@click.pass_obj
+def command(
+    start: Path,
+    path: Path | None,
+    options: RoadOptions,
+    *,
+    resume: bool,
+    discard: bool,
+    way: str | None,
+    allow_empty: bool,
+    as_mapped: bool,
+) -> int:
+    """Edit a secret, or make a new one, in your editor.
+
+    The editor is $SOPS_EDITOR, $VISUAL or $EDITOR, else vi or nano.  The plaintext
+    lies in a private folder in memory and nowhere else.  A new secret goes to the
+    readers of the rule that names its path; any other keeps the readers it has.
+
+    What was typed and could not be saved is kept, encrypted to your own key, and
+    --resume goes on with it.
+
+    \b
+    Examples:
+      nixsecrets edit secrets/powerdns.yaml
+      EDITOR="code --wait" nixsecrets edit secrets/wifi.age
+      nixsecrets edit --resume
+    """
+    session = Session.open(start)
+    private.remove_leftovers(os.environ)
+    name = None if path is None else relative(session.repo, start, path)
+    if discard:
+        drafts.discard(session, name, agreed=options.yes)
+        return 0
+    ring = keyring(options.identity)
+    editing = Editing(
+        session, ring, options, as_mapped=as_mapped, allow_empty=allow_empty
+    )
+    if resume:
+        return editing.resume(drafts.chosen_kept(session, name), way)
+    if way is not None:
+        raise UsageError(f"--{way} goes with --resume")
+    if name is None:
+        raise UsageError("no file to edit was named")
+    return editing.begin(name)
+
+
+@dataclasses.dataclass
+class Editing:
+    """One secret on its way from the disk through the editor and back."""
+
+    session: Session
+    ring: Keyring
+    options: RoadOptions
+    as_mapped: bool = False
+    allow_empty: bool = False
+
+    def begin(self, name: str) -> int:
+        """Edit a secret as it lies on the disk, or a new one."""
+        world = self.session.world()
+        target = save.target(world, name)
+        target = save.with_rule(world, target)
+        self._report(world, target)
+        self._ask_keys(world, target)
+        if rescue.kept(self.session.repo, os.environ, name):
+            ui.warn(
+                f"an earlier text of {show.path_text(name)} was not saved",
+                f"nixsecrets edit --resume {argument(name)},"
+                f" or --discard {argument(name)}",
+            )
+        with drafts.desk() as desk:
+            if name in world.conflicts:
+                text = sides.as_one(world, name, self.ring, desk.folder)
+                return self._work(desk, target, Draft(name, target.sha256, b"", text))
+            base = self._plaintext(world, target.actual, desk.folder)
+            return self._work(desk, target, Draft(name, target.sha256, base, base))
+
+    def resume(self, kept: rescue.Kept, way: str | None) -> int:
+        """Go on with a text that could not be saved.
+
+        `way` is what to do where the file is another one by now: "both", "mine", or
+        None to ask.
+        """
+        world = self.session.world()
+        target = save.with_rule(world, save.target(world, kept.path))
+        self._report(world, target)
+        self._ask_keys(world, target)
+        draft = drafts.kept_draft(self.ring, kept)
+        with drafts.desk() as desk:
+            if draft.before != target.sha256:
+                target, draft = self._reconciled(desk, target, draft, way)
+            code = self._work(desk, target, draft)
+        rescue.drop(kept)
+        return code
+
+    def _reconciled(
+        self, desk: Desk, target: Target, draft: Draft, way: str | None
+    ) -> tuple[Target, Draft]:
+        """Return what to edit where the file changed since the text was kept.
+
+        Raises:
+            ChangedError: nobody said what to do.
+        """
+        changed = ChangedError(
+            f"{show.path_text(draft.name)} changed on the disk since the text was kept",
+            _ways_out(draft.name),
+        )
+        if way == "mine":
+            return target, dataclasses.replace(draft, before=target.sha256)
+        if way == "both" or _asked_after(changed, "open both in the editor?"):
+            return self._both(desk, draft, draft.text)
+        raise changed
+
+    def _report(self, world: World, target: Target) -> None:
+        """Say who reads the secret, before it is opened."""
+        save.report(world, target, as_mapped=self.as_mapped)
+        if target.actual is None or self.as_mapped or not target.actual.recipients:
+            return
+        if save.differs(world, target.actual):
+            self.as_mapped = ui.asked(
+                "save it for the readers that the map says, instead of those it has?"
+            )
+
+    def _ask_keys(self, world: World, target: Target) -> None:
+        save.ask_keys(world, target, self.options, as_mapped=self.as_mapped)
+
+    def _plaintext(self, world: World, actual: Actual | None, folder: Path) -> bytes:
+        if actual is None:
+            return b""
+        bench = save.opened(actual, self.ring, folder)
+        return save.plaintext(world, actual, bench)
+
+    def _work(self, desk: Desk, target: Target, draft: Draft) -> int:
+        """Let the person edit until the text is saved, or given up and kept."""
+        while True:
+            with drafts.keep_safe(self.session, self.ring, draft, desk):
+                text = desk.edit(draft)
+                if text == draft.base:
+                    ui.say(f"{show.path_text(draft.name)}: unchanged")
+                    return 0
+                try:
+                    return self._save(target, draft, text)
+                except ChangedError as changed:
+                    if not _asked_after(changed, "open both in the editor?"):
+                        raise
+                    target, draft = self._both(desk, draft, text)
+                except (SecretFileError, ApplyError) as error:
+                    again = "edit it again?"
+                    if not (_about_content(error) and _asked_after(error, again)):
+                        raise
+                    line = self._line(target, text, error)
+                    draft = dataclasses.replace(draft, text=text, line=line)
+
+    def _save(self, target: Target, draft: Draft, text: bytes) -> int:
+        """Write the text, after what a person should think about was asked."""
+        kind = self._format(self.session.world(), target)
+        self._look_at_emptied(draft, text, kind)
+        if conflict_line(text) and conflict_line(draft.text):
+            raise SecretFileError(
+                f"{draft.name}: the marks around both versions are still there",
+                "keep what you want of each and delete the marks",
+            )
+        return save.save(
+            self.session,
+            target,
+            text,
+            before=draft.before,
+            ring=self.ring,
+            options=self.options,
+            as_mapped=self.as_mapped,
+        )
+
+    def _look_at_emptied(
+        self, draft: Draft, text: bytes, kind: metadata.SopsFormat | None
+    ) -> None:
+        """Ask where nothing is left of a text: --yes is a yes to less than that.
+
+        Raises:
+            SecretFileError: sops has no empty file of that format.
+            DeclinedError: it was not meant, or nobody can say so.
+        """
+        if text.strip() or not draft.base.strip():
+            return
+        if kind is not None:
+            damage.require_values(kind, text)
+        if not self.allow_empty:
+            ui.confirm(
+                f"{show.path_text(draft.name)} would be empty; save it so?",
+                hint="if it is meant: --allow-empty; to remove it: nixsecrets rm",
+            )
+
+    def _both(self, desk: Desk, draft: Draft, text: bytes) -> tuple[Target, Draft]:
+        """Return a text that shows both versions where they differ.
+
+        Raises:
+            NixsecretsError: the other version is gone, or cannot be opened.
+        """
+        world = self.session.world()
+        target = save.target(world, draft.name)
+        theirs = self._plaintext(world, target.actual, desk.folder)
+        both = merge_texts(
+            desk.folder, (MINE, text), ("before", draft.base), (THEIRS, theirs)
+        )
+        both_draft = Draft(draft.name, target.sha256, theirs, both, kept=draft.kept)
+        return target, both_draft
+
+    def _format(self, world: World, target: Target) -> metadata.SopsFormat | None:
+        """Return the sops format of the secret, None for an age file."""
+        if target.backend(world) is Backend.AGE:
+            return None
+        if target.actual is None:
+            return metadata.format_for(target.name)
+        return metadata.parse(target.name, world.repo.read(target.name)).format
+
+    def _line(self, target: Target, text: bytes, error: NixsecretsError) -> int:
+        line = _line_of(error)
+        kind = self._format(self.session.world(), target)
+        return line or (damage.broken_line(kind, text) if kind else 0)
+
+
+def _line_of(error: NixsecretsError) -> int:
+    """Return the line of the text that an error is about, 0 if it names none."""
+    errors = [f.error for f in error.failed] if isinstance(error, ApplyError) else []
+    lines = [e.line for e in (error, *errors) if isinstance(e, SecretFileError)]
+    return next((line for line in lines if line), 0)
+
+
+def _asked_after(error: NixsecretsError, question: str) -> bool:
+    """Report an error and ask what to do; without a terminal the answer is no."""
+    if not ui.has_terminal():
+        return False
+    ui.report_error(error)
+    error.hint = None  # said already, if this ends the command
+    return ui.asked(question, default=True)
+
+
+def _ways_out(name: str) -> str:
+    """Say what can be done with a text whose file is another one by now."""
+    resume = f"nixsecrets edit --resume {argument(name)}"
+    return "\n".join(
+        [
+            f"{resume} --both: opens both versions as one text",
+            f"{resume} --mine: what you typed replaces the newer version",
+            f"nixsecrets edit --discard {argument(name)}: drops what you typed",
+        ]
+    )
+
+
+def _about_content(error: NixsecretsError) -> bool:
+    """Tell whether other text could be saved where this could not."""
+    if isinstance(error, ApplyError):
+        errors: Sequence[NixsecretsError] = [f.error for f in error.failed]
+        return all(isinstance(one, SecretFileError) for one in errors)
+    return True

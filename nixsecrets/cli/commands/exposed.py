@@ -1,0 +1,199 @@
+"""`nixsecrets exposed`: what removed keys could read and nobody has changed since."""
+
+import datetime
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+
+from nixsecrets.apply.apply import unlocked
+from nixsecrets.apply.carry_out import Bench
+from nixsecrets.cli import show, ui
+from nixsecrets.cli.checklist import key_lines
+from nixsecrets.cli.options import identity_option, json_option
+from nixsecrets.cli.recall import recall
+from nixsecrets.cli.session import Session, keyring, unlock
+from nixsecrets.errors import IdentityError, NixsecretsError
+from nixsecrets.files import pieces
+from nixsecrets.files.pieces import Piece
+from nixsecrets.files.sops import operations
+from nixsecrets.files.sops.metadata import SopsFile
+from nixsecrets.files.state import Actual
+from nixsecrets.keys.identities import Identity, Keyring, Locked, PluginIdentity
+from nixsecrets.map.model import Retired
+from nixsecrets.repo import private
+from nixsecrets.repo.history import LONGEST_BLOB, MAX_COMMITS, read_history
+from nixsecrets.values.exposed import Access, Exposure, Report, State, by_path
+from nixsecrets.values.exposed import find_exposed as find
+from nixsecrets.world.world import World, examine
+
+
+@click.command("exposed")
+@click.option(
+    "--max-commits",
+    type=click.IntRange(min=1),
+    default=MAX_COMMITS,
+    show_default=True,
+    help="How far to look back.",
+)
+@click.option("--all", "everything", is_flag=True, help="Also what has changed since.")
+@identity_option
+@json_option
+@click.pass_obj
+def command(
+    start: Path,
+    max_commits: int,
+    identity: tuple[Path, ...],
+    *,
+    everything: bool,
+    as_json: bool,
+) -> int:
+    """List the values that a retired key could read and that are still the same.
+
+    Looks through the git history for every version that the key could read, and
+    compares its values with the files of today, wherever they were moved.  Values of
+    sops files are listed as `--key` takes them.  Exit code 1 while there are any.
+
+    \b
+    Examples:
+      nixsecrets exposed
+      nixsecrets exposed --json | jq -r '.exposed[].path'
+    """
+    session = Session.open(start)
+    git = session.repo.git
+    if git is None:
+        raise NixsecretsError(
+            "there is no git history to look through",
+            "keep the map in a repository",
+        )
+    world = session.world()
+    with ExitStack() as stack, git.reader(limit=LONGEST_BLOB) as blob:
+        opener = _Opener(world, keyring(identity), stack)
+        history = read_history(git, session.repo.root, limit=max_commits)
+        removed = [
+            Retired(one.name, one.key, one.date or None)
+            for one in recall(world).by_key.values()
+        ]
+        report = find(world, history, blob, opener, removed)
+    shown = [e for e in report.exposures if e.open or everything]
+    if as_json:
+        ui.answer_text(_to_json(report, shown))
+    else:
+        _show(report, shown)
+    return 1 if any(exposure.open for exposure in shown) else 0
+
+
+@dataclass
+class _Opener:
+    """Decrypts files of any time; asks for each passphrase once.
+
+    The private folder is made where sops first needs it.
+    """
+
+    world: World
+    ring: Keyring
+    stack: ExitStack
+    _unlocked: dict[str, tuple[Identity, ...]] = field(default_factory=dict)
+    _folder: Path | None = None
+
+    def __call__(self, path: str, data: bytes, *, asking: bool) -> Sequence[Piece]:
+        if not self.ring.identities and not self.ring.locked:
+            raise IdentityError("no identity is at hand to compare the values")
+        found = examine(path, data, self.world.book, self.world.lock)
+        readers = found.recipients if isinstance(found, Actual) else ()
+        identities: Sequence[Identity] = unlocked([readers], self.ring, self._unlock)
+        if not asking:  # a token may have to be touched for each
+            identities = [i for i in identities if not isinstance(i, PluginIdentity)]
+        return pieces.opened(path, data, identities, self._by_sops)
+
+    def _by_sops(self, file: SopsFile, key: bytes) -> bytes:
+        if self._folder is None:
+            folder = private.private_folder(os.environ)
+            self._folder = self.stack.enter_context(folder)
+        bench = Bench((), self._folder)
+        return operations.decrypt_with_key(
+            file, key, sops=bench.sops, workdir=bench.workdir
+        )
+
+    def _unlock(self, locked: Locked) -> tuple[Identity, ...]:
+        if locked.source not in self._unlocked:
+            self._unlocked[locked.source] = unlock(locked)
+        return self._unlocked[locked.source]
+
+
+def _show(report: Report, shown: list[Exposure]) -> None:
+    for line in _lines(shown):
+        ui.answer(line)
+    for note in report.notes:
+        ui.warn(note)
+    number = len({exposure.path for exposure in shown if exposure.open})
+    if number:
+        ui.say(f"{show.counted(number, 'file')} to change: nixsecrets edit FILE")
+    else:
+        ui.say("nothing that a retired key could read is still the same")
+
+
+def _lines(shown: list[Exposure]) -> Iterator[str]:
+    for path, exposures in by_path(shown).items():
+        yield f"  {show.path_text(path)}"
+        for exposure in exposures:
+            yield f"      {_who(exposure)}: {_what(exposure)}"
+        still = [exposure.found for exposure in exposures if exposure.open]
+        keys = dict.fromkeys(key for found in still for key in found.keys)
+        unnamed = max((found.unnamed for found in still), default=0)
+        for line in key_lines(list(keys), unnamed):
+            yield f"        {line}"
+
+
+def _who(exposure: Exposure) -> str:
+    perhaps = "perhaps " if exposure.access is Access.PERHAPS else ""
+    when = f", retired {exposure.retired.date}" if exposure.retired.date else ""
+    return f"{perhaps}known to {exposure.retired.name}{when}"
+
+
+def _what(exposure: Exposure) -> str:
+    since = f"since {exposure.version.commit[:10]} of {_day(exposure)}"
+    if exposure.version.path != exposure.path:
+        since += f", then in {show.path_text(exposure.version.path)}"
+    match exposure.found.state:
+        case State.UNCHANGED:
+            return f"unchanged {since}"
+        case State.PARTLY:
+            return f"some values are unchanged {since}"
+        case State.CHANGED:
+            return f"changed {since}"
+        case State.GONE:
+            return f"the file is gone {since}"
+        case State.UNKNOWN:
+            return f"cannot be compared with {since[6:]}: {exposure.found.reason}"
+
+
+def _day(exposure: Exposure) -> str:
+    when = datetime.datetime.fromtimestamp(exposure.version.seconds, datetime.UTC)
+    return when.date().isoformat()
+
+
+def _to_json(report: Report, shown: list[Exposure]) -> str:
+    listed = [
+        {
+            "path": exposure.path,
+            "known_to": exposure.retired.name,
+            "key": exposure.retired.key.fingerprint,
+            "retired": exposure.retired.date,
+            "certain": exposure.access is Access.YES,
+            "state": exposure.found.state.value,
+            "commit": exposure.version.commit,
+            "date": _day(exposure),
+            "then": exposure.version.path,
+            "keys": [list(keys) for keys in exposure.found.keys],
+            "unnamed": exposure.found.unnamed,
+            "reason": exposure.found.reason,
+        }
+        for exposure in shown
+    ]
+    whole = {"version": 1, "exposed": listed, "notes": list(report.notes)}
+    return json.dumps(whole, indent=2)

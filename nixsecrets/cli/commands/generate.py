@@ -1,0 +1,86 @@
+"""`nixsecrets generate`: a fresh value that nobody has seen."""
+
+from pathlib import Path
+
+import click
+
+from nixsecrets.cli import save, show, ui
+from nixsecrets.cli.commands.set import give
+from nixsecrets.cli.options import RoadOptions, road_options, value_option
+from nixsecrets.cli.paths import relative
+from nixsecrets.cli.save import Target
+from nixsecrets.cli.session import Session, keyring
+from nixsecrets.errors import UsageError
+from nixsecrets.keys import generate
+from nixsecrets.world.world import World
+
+
+@click.command("generate")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--kind",
+    type=click.Choice(list(generate.KINDS)),
+    default="password",
+    show_default=True,
+    help="What to make.",
+)
+@click.option(
+    "--length",
+    type=click.IntRange(1, 4096),
+    help="Characters of a password, words of a passphrase, bytes for hex and base64.",
+)
+@value_option
+@road_options(map_changes=False)
+@click.pass_obj
+def command(
+    start: Path,
+    path: Path,
+    kind: str,
+    length: int | None,
+    key: str | None,
+    options: RoadOptions,
+) -> int:
+    """Make a fresh value and store it; it is not shown.
+
+    Of a key pair the public half is printed, and written to FILE.pub beside the secret
+    (not with --key).  A value that is there already is replaced only after a yes.
+
+    \b
+    Examples:
+      nixsecrets generate secrets/db.age --kind password --length 32
+      nixsecrets generate secrets/app.yaml --key session/secret --kind base64
+      nixsecrets generate secrets/wg0.age --kind wireguard
+    """
+    maker, usual = generate.KINDS[kind]
+    if length is not None and not usual:
+        raise UsageError(f"the length of {kind} is fixed", "leave --length out")
+    session = Session.open(start)
+    world = session.world()
+    name = relative(session.repo, start, path)
+    target = save.with_rule(world, save.target(world, name))
+    if key is not None:
+        save.require_keys(name, target.backend(world))
+        save.require_merged(world, name)
+    ring = keyring(options.identity)
+    if not (options.yes or options.dry_run) and _is_there(world, target, key):
+        what = show.path_text(name) + (f" {key}" if key else "")
+        ui.confirm(
+            f"{what} has a value; replace it by a fresh one?",
+            hint="agree beforehand with --yes",
+        )
+    save.report(world, target)
+    fresh = maker(length or usual)
+    public = None
+    if fresh.public is not None and key is None:
+        public = {name + ".pub": fresh.public + "\n"}
+    code = give(session, world, target, key, fresh.secret, ring, options, public=public)
+    if code == 0 and fresh.public is not None and not options.dry_run:
+        ui.answer(fresh.public)
+    return code
+
+
+def _is_there(world: World, target: Target, key: str | None) -> bool:
+    """Tell whether a value would be replaced; where we cannot know: yes."""
+    if key is None:
+        return target.actual is not None
+    return save.is_there(world, target, key)

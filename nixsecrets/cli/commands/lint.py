@@ -1,0 +1,77 @@
+"""`nixsecrets lint`: what is odd in the map, `.sops.yaml` and `secrets.nix`."""
+
+import json
+import posixpath
+from pathlib import Path
+
+import click
+
+from nixsecrets.cli import show, ui
+from nixsecrets.cli.closely import close_look
+from nixsecrets.cli.judged import FINDINGS, from_top, report
+from nixsecrets.cli.options import format_option
+from nixsecrets.cli.session import Session
+from nixsecrets.errors import MapError
+from nixsecrets.findings.catalogue import Code, Finding, failing
+from nixsecrets.findings.lint.agenixrules import agenix_findings
+from nixsecrets.findings.lint.maprules import map_findings
+from nixsecrets.findings.lint.sopsfiles import (
+    config_findings,
+    names_findings,
+    unreadable,
+)
+from nixsecrets.world.world import World, text_if_there
+
+_OF_OPTIONS = (Code.WEAK_OPTIONS, Code.DEFAULT_SUFFIX)
+
+
+@click.command("lint")
+@click.option("--strict", is_flag=True, help="Fail on warnings and notes, too.")
+@format_option
+@click.pass_obj
+def command(start: Path, *, strict: bool, form: str) -> int:
+    """Find what is odd in the map, .sops.yaml and secrets.nix.
+
+    Rules that never decide, names that nothing uses, expressions that match more
+    than they seem to, fields that sops ignores, options that leave secrets in
+    plaintext.  Exit code 1 on errors.
+
+    \b
+    Examples:
+      nixsecrets lint
+      nixsecrets lint --strict --format sarif > lint.sarif
+    """
+    session = Session.open(start)
+    found = sorted(set(lint(session.world())))
+    if form == "json":
+        problems = [
+            {"path": f.path, "code": f.code.value, "message": f.message, "line": f.line}
+            for f in found
+        ]
+        ui.answer_text(json.dumps({"version": 1, "problems": problems}, indent=2))
+    elif form == "text":
+        for line in show.problem_lines(found):
+            ui.answer(line.strip())
+    else:
+        ui.answer_text(report(form, from_top(session.repo, found)))
+    bad = failing(found, strict=strict)
+    if bad:
+        ui.say(f"{show.counted(len(bad), 'finding')}; nixsecrets explain CODE")
+    return FINDINGS if bad else 0
+
+
+def lint(world: World) -> list[Finding]:
+    """Return what is odd in a repository."""
+    names = world.repo.list_files()
+    found = [*map_findings(world), *agenix_findings(world)]
+    found += (one for one in close_look(world) if one.code in _OF_OPTIONS)
+    found += names_findings(world.map.sops_config, names)
+    for name in names:
+        if posixpath.basename(name) == ".sops.yaml" or name == world.map.sops_config:
+            try:
+                text = text_if_there(world.repo, name) or ""
+            except MapError as error:
+                found.append(unreadable(name, error))
+            else:
+                found += config_findings(name, text)
+    return found

@@ -1,0 +1,144 @@
+"""`nixsecrets ls`: which secrets there are, and who reads them."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+
+from nixsecrets.cli import show, ui
+from nixsecrets.cli.declared import Source, sides
+from nixsecrets.cli.names import owner
+from nixsecrets.cli.options import json_option
+from nixsecrets.cli.paths import chosen
+from nixsecrets.cli.session import Session
+from nixsecrets.errors import UsageError
+from nixsecrets.files.state import Actual, Unknown
+from nixsecrets.world.world import World
+
+HEAD = ("path", "backend", "changed", "readers")
+UNCOMMITTED = "uncommitted"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """One secret; `changed` is None where HEAD has it otherwise or not at all.
+
+    `readers` is None where they cannot be told.
+    """
+
+    path: str
+    backend: str
+    changed: str | None
+    readers: tuple[str, ...] | None
+
+
+@click.command("ls")
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--host", metavar="NAME", help="Only what this host can read.")
+@click.option("--user", metavar="NAME", help="Only what this user can read.")
+@click.option(
+    "--declared",
+    is_flag=False,
+    flag_value=".",
+    metavar="[REF|FILE]",
+    help="With --host: beside what its configuration declares, in a flake (needs nix)"
+    " or in a .json file that `check --save` wrote.",
+)
+@json_option
+@click.pass_obj
+def command(
+    start: Path,
+    paths: tuple[Path, ...],
+    host: str | None,
+    user: str | None,
+    declared: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """List secrets: path, backend, when git last saw a change, who can read it.
+
+    Readers are those that the files have, not those that the map wants (`status` shows
+    the difference).  Needs no private key.
+
+    \b
+    Examples:
+      nixsecrets ls
+      nixsecrets ls secrets/hosts --host brunnen
+      nixsecrets ls --host brunnen --declared
+      nixsecrets ls --json | jq -r '.[].path'
+    """
+    session = Session.open(start)
+    world = session.world()
+    files = world.secrets
+    if paths:
+        names = chosen(session.repo, start, paths, files)
+        files = {path: files[path] for path in sorted(names)}
+    for name, kind in ((host, "host"), (user, "user")):
+        if name is not None:
+            owner(world.map, name, kind)
+    if declared is not None:
+        if host is None or user is not None or paths:
+            raise UsageError("--declared is about one --host", "nixsecrets ls --help")
+        _answer_sides(world, host, declared, start, as_json=as_json)
+        return
+    wanted = {name for name in (host, user) if name is not None}
+    listed = [
+        entry
+        for entry in _entries(session, world, files)
+        if wanted <= set(entry.readers or ())
+    ]
+    if as_json:
+        ui.answer_text(
+            json.dumps([asdict(e) for e in listed], indent=2, ensure_ascii=True)
+        )
+        return
+    for line in _table(listed):
+        ui.answer(line)
+
+
+def _answer_sides(
+    world: World, host: str, declared: str, start: Path, *, as_json: bool
+) -> None:
+    """Show what a host can read beside what its configuration declares."""
+    is_file = declared.endswith(".json")
+    source = Source(
+        None if is_file else declared, Path(declared) if is_file else None, (host,)
+    )
+    found = sides(world, host, source, start)
+    if as_json:
+        ui.answer_text(json.dumps([asdict(side) for side in found], indent=2))
+        return
+    rows = [("path", "may read", "declares")] if found else []
+    for side in found:
+        may = "yes" if side.may_read else "no"
+        rows.append((show.path_text(side.path), may, " ".join(side.declares) or "-"))
+    width = max((len(row[0]) for row in rows), default=0)
+    for path, may, declares in rows:
+        ui.answer(f"{path:<{width}}  {may:<8}  {declares}".rstrip())
+
+
+def _entries(
+    session: Session, world: World, files: dict[str, Actual]
+) -> Iterator[Listed]:
+    git = session.repo.git
+    changed = git.last_changed(session.repo.root, files) if git else {}
+    for path, actual in files.items():
+        names = dict.fromkeys(world.book.label(reader) for reader in actual.recipients)
+        known = not isinstance(actual.state, Unknown)
+        readers = (*names, *map(str, actual.others)) if known else None
+        yield Listed(path, actual.backend.value, changed.get(path), readers)
+
+
+def _table(listed: list[Listed]) -> Iterator[str]:
+    """Yield the lines of a table, its head first; nothing where there is no entry."""
+    rows = [HEAD] if listed else []
+    for one in listed:
+        names = "cannot be told" if one.readers is None else " ".join(one.readers)
+        date = one.changed[:10] if one.changed else UNCOMMITTED
+        rows.append((show.path_text(one.path), one.backend, date, names))
+    widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=False))
+        yield "  ".join([*cells, row[3]]).rstrip()

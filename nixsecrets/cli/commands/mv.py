@@ -1,0 +1,92 @@
+"""`nixsecrets mv`: a secret gets another name."""
+
+from pathlib import Path
+
+import click
+
+from nixsecrets.cli import show, ui
+from nixsecrets.cli.options import RoadOptions, road_options
+from nixsecrets.cli.paths import relative
+from nixsecrets.cli.road import native_keys, walk
+from nixsecrets.cli.session import Session, keyring
+from nixsecrets.errors import ConflictError, SecretFileError
+from nixsecrets.files.state import Actual
+from nixsecrets.keys.forms import Backend
+from nixsecrets.plan.diff import context, move_step
+from nixsecrets.plan.files import generated_steps_for
+from nixsecrets.plan.model import Plan
+from nixsecrets.world.world import World, require_actual
+
+
+@click.command("mv")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@road_options(map_changes=False)
+@click.pass_obj
+def command(start: Path, source: Path, target: Path, options: RoadOptions) -> int:
+    """Rename a secret, or move it into another folder.
+
+    Its readers become those of the rule that names the new path; secrets.nix and the
+    lock follow.  Where nobody gains or loses it, not a byte of it changes.
+
+    \b
+    Examples:
+      nixsecrets mv secrets/wifi.age secrets/wlan.age
+      nixsecrets mv secrets/tls.json secrets/hosts/brunnen/
+    """
+    session = Session.open(start)
+    with session.writing(dry_run=options.dry_run):
+        world = session.world()
+        actual = require_actual(world, relative(session.repo, start, source))
+        if (start / target).is_dir():
+            target = target / source.name
+        name = relative(session.repo, start, target)
+        _refuse(world, actual, name)
+        ring = keyring(options.identity)
+        ctx = context(
+            world, native=native_keys(ring), keep_data_key=options.keep_data_key
+        )
+        step = move_step(world, actual, name, ctx)
+        plan = Plan.of([step, *generated_steps_for(world, step)])
+        say_rule_left(world, actual.path)
+        agreed = not (step.add or step.losers)
+        return walk(session, world, plan, ring, options, agreed=agreed)
+
+
+def _refuse(world: World, actual: Actual, name: str) -> None:
+    """Refuse a place where the file would be lost, or be another's.
+
+    Raises:
+        ConflictError: a file is there.
+        SecretFileError: no rule names it, or it stands for the other backend.
+    """
+    if world.repo.read_if_there(name) is not None:
+        raise ConflictError(
+            f"{show.path_text(name)}: a file is in the way",
+            "remove it first; nothing was changed",
+        )
+    if world.policy.desired(name, actual.backend) is None:
+        raise SecretFileError(
+            f"no rule of the map names {show.path_text(name)}",
+            "add a [[secrets]] rule for it, or choose another name",
+        )
+    if world.policy.backend_for_new(name) is not actual.backend:
+        was, is_now = (
+            ("an age file", "sops files")
+            if actual.backend is Backend.AGE
+            else ("a sops file", "age files")
+        )
+        raise SecretFileError(
+            f"{show.path_text(actual.path)} is {was}; of that name are {is_now}",
+            "keep its ending; or write the value anew: "
+            "nixsecrets cat OLD | nixsecrets set NEW",
+        )
+
+
+def say_rule_left(world: World, path: str) -> None:
+    """Say which rule names nothing any more; it is for the person to change."""
+    winning = world.policy.winning(path)
+    if winning is not None and winning[0].path == path:
+        ui.say(f"the rule at line {winning[0].line} of the map names {path}, and stays")
+    if world.repo.read_if_there(path + ".pub") is not None:
+        ui.say(f"{show.path_text(path)}.pub stays where it is")

@@ -1,0 +1,63 @@
+"""`nixsecrets rm`: a secret goes."""
+
+from pathlib import Path
+
+import click
+
+from nixsecrets.cli import show, ui
+from nixsecrets.cli.commands.mv import say_rule_left
+from nixsecrets.cli.options import RoadOptions, road_options
+from nixsecrets.cli.paths import relative
+from nixsecrets.cli.road import walk
+from nixsecrets.cli.session import Session, keyring
+from nixsecrets.errors import SecretFileError
+from nixsecrets.files.state import Actual, Damaged
+from nixsecrets.plan.diff import delete_step
+from nixsecrets.plan.files import generated_steps_for
+from nixsecrets.plan.model import Plan, Step
+from nixsecrets.world.world import World, find_file
+
+
+@click.command("rm")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@road_options(map_changes=False)
+@click.pass_obj
+def command(start: Path, paths: tuple[Path, ...], options: RoadOptions) -> int:
+    """Remove secrets, from secrets.nix and the lock too.
+
+    git's history still holds what was committed, readable to whoever could read it.
+
+    \b
+    Examples:
+      nixsecrets rm secrets/old.age
+    """
+    session = Session.open(start)
+    with session.writing(dry_run=options.dry_run):
+        world = session.world()
+        names = sorted({relative(session.repo, start, path) for path in paths})
+        steps = [_step(world, name) for name in names]
+        _say_copies(session, names)
+        for name in names:
+            say_rule_left(world, name)
+        plan = Plan.of([*steps, *generated_steps_for(world, *steps)])
+        return walk(session, world, plan, keyring(options.identity), options)
+
+
+def _step(world: World, name: str) -> Step:
+    found = find_file(world, name)
+    if not isinstance(found, Actual | Damaged):
+        raise SecretFileError(
+            f"{show.path_text(name)}: no such secret", "nixsecrets ls"
+        )
+    return delete_step(found)
+
+
+def _say_copies(session: Session, names: list[str]) -> None:
+    """Say which files exist nowhere else, and that git keeps the others."""
+    git = session.repo.git
+    kept = git.committed(session.repo.root) if git else frozenset()
+    lost = [name for name in names if name not in kept]
+    for name in lost:
+        ui.warn(f"{show.path_text(name)}: git has no copy; it cannot be brought back")
+    if len(lost) < len(names):
+        ui.say("git's history keeps what was committed; change values that matter")

@@ -1,0 +1,97 @@
+"""`nixsecrets rotate-host`: a reinstalled machine has a new key."""
+
+import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nixsecrets.cli import ui
+from nixsecrets.cli.commands.add_host import private_half, refuse_loss_of_private_key
+from nixsecrets.cli.commands.scan import ssh_key_of
+from nixsecrets.cli.hostkey import KeyOptions, Obtained, key_options, obtain
+from nixsecrets.cli.mapchange import change_map
+from nixsecrets.cli.names import owner
+from nixsecrets.cli.options import RoadOptions, road_options
+from nixsecrets.cli.session import Session
+from nixsecrets.errors import NixsecretsError
+from nixsecrets.keys.recipients import KeyId, Kind, Recipient
+from nixsecrets.map import edit, hostkeys
+from nixsecrets.map.model import Retired
+
+if TYPE_CHECKING:
+    from nixsecrets.world.world import World
+
+
+@click.command("rotate-host")
+@click.argument("name")
+@click.option(
+    "--reason", default="rotated", show_default=True, help="Kept beside the old key."
+)
+@key_options()
+@road_options(map_changes=True)
+@click.pass_obj
+def command(
+    start: Path, name: str, reason: str, keys: KeyOptions, options: RoadOptions
+) -> int:
+    """Replace a host's ssh-ed25519 key: the old one out, the new one in, at once.
+
+    The new key is collected and believed as by `add-host` (from --address, else where
+    the map says), given, or made here.  The old one stays in the map as retired, so
+    that files in the git history can be told.
+
+    \b
+    Examples:
+      nixsecrets rotate-host brunnen --fingerprint SHA256:…
+      nixsecrets rotate-host brunnen --key-file brunnen.pub
+      nixsecrets rotate-host brunnen --generate
+    """
+    keys.check()
+    refuse_loss_of_private_key(keys, options)
+    host = owner(Session.open(start).map(), name, "host")
+    old = ssh_key_of(host)
+    found = obtain(
+        name, keys, address=host.address, replaces=old, dry_run=options.dry_run
+    )
+    if found.key.kind is not Kind.SSH_ED25519:
+        raise NixsecretsError(
+            f"the key of a host must be ssh-ed25519, not {found.key.kind}",
+            "make one on the host: ssh-keygen -A",
+        )
+    if found.key == old:
+        ui.say(f"{name} has this key already ({found.key.fingerprint})")
+        ui.say("nothing to do")
+        return 0
+    return _replace(start, name, found, old, reason, options)
+
+
+def _replace(
+    start: Path,
+    name: str,
+    found: Obtained,
+    old: Recipient | None,
+    reason: str,
+    options: RoadOptions,
+) -> int:
+    today = datetime.date.today().isoformat()
+    retired = [Retired(name, old, today, reason)] if old is not None else []
+
+    def changed(world: "World") -> str:
+        text = world.map_text
+        if found.private is not None:
+            text = hostkeys.with_rule(text, name, world.secrets)
+        kept = [key for key in owner(world.map, name, "host").keys if key != old]
+        return edit.replace_keys(
+            text,
+            name,
+            [found.key, *kept],
+            verified=found.verified,
+            retired=retired,
+        )
+
+    def named(_: "World") -> set[KeyId]:
+        return set() if old is None else {old.key_id}
+
+    return change_map(
+        start, options, changed, named=named, contents=private_half(name, found)
+    )

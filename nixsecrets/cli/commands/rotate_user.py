@@ -1,0 +1,74 @@
+"""`nixsecrets rotate-user`: a person has other keys than before."""
+
+import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from nixsecrets.cli import ui
+from nixsecrets.cli.commands.add_user import stock_sops_advice
+from nixsecrets.cli.keyargs import key_options
+from nixsecrets.cli.mapchange import change_map
+from nixsecrets.cli.names import owner
+from nixsecrets.cli.options import RoadOptions, road_options
+from nixsecrets.cli.session import Session
+from nixsecrets.keys.recipients import KeyId, Recipient
+from nixsecrets.map import edit
+from nixsecrets.map.model import Retired
+
+if TYPE_CHECKING:
+    from nixsecrets.world.world import World
+
+
+@click.command("rotate-user")
+@click.argument("name")
+@key_options
+@click.option(
+    "--reason", default="rotated", show_default=True, help="Kept beside the old key."
+)
+@road_options(map_changes=True)
+@click.pass_obj
+def command(
+    start: Path,
+    name: str,
+    keys: list[Recipient],
+    reason: str,
+    options: RoadOptions,
+) -> int:
+    """Replace a person's keys: the given ones become the only ones, at once.
+
+    Give a key that stays, too.  Those that go stay in the map as retired, so that
+    files in the git history can be told.
+
+    \b
+    Examples:
+      nixsecrets rotate-user bob --key age1…
+      nixsecrets rotate-user bob --key-file new.pub --key-file yubikey.txt
+    """
+    user = owner(Session.open(start).map(), name, "user")
+    if set(keys) == set(user.keys):
+        ui.say(f"{name} has exactly these keys already")
+        ui.say("nothing to do")
+        return 0
+
+    def changed(world: "World") -> str:
+        today = datetime.date.today().isoformat()
+        gone = _gone(world, name, keys)
+        retired = [Retired(name, key, today, reason) for key in gone]
+        return edit.replace_keys(world.map_text, name, keys, retired=retired)
+
+    def named(world: "World") -> set[KeyId]:
+        return {key.key_id for key in _gone(world, name, keys)}
+
+    code = change_map(start, options, changed, named=named)
+    if user.sops_form != "ssh":
+        for line in stock_sops_advice(keys):
+            ui.say(line)
+    return code
+
+
+def _gone(world: "World", name: str, keys: list[Recipient]) -> list[Recipient]:
+    kept = {key.key_id for key in keys}
+    owned = owner(world.map, name, "user").keys
+    return [key for key in owned if key.key_id not in kept]

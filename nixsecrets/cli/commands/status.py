@@ -1,0 +1,57 @@
+"""`nixsecrets status`: the plan, and what no plan repairs."""
+
+from pathlib import Path
+
+import click
+
+from nixsecrets.cli import approval, show, ui
+from nixsecrets.cli.closely import with_problems
+from nixsecrets.cli.options import json_option
+from nixsecrets.cli.recall import comparing, recalling
+from nixsecrets.cli.session import Session
+from nixsecrets.findings.catalogue import told_better
+from nixsecrets.plan.diff import converge_plan
+from nixsecrets.plan.model import Plan
+
+
+@click.command("status")
+@json_option
+@click.pass_obj
+def command(start: Path, *, as_json: bool) -> None:
+    """Show what differs from the map, and why.
+
+    Needs no private key.  Exit code 0 whether or not something differs (`check` is
+    the one that fails).
+
+    \b
+    Examples:
+      nixsecrets status
+      nixsecrets status --json | jq .steps
+    """
+    session = Session.open(start)
+    with recalling(session.repo) as recall, comparing(session.repo) as compare:
+        world = session.world()
+        removals, (older, types) = recall(world), compare(world)
+    plan = with_problems(converge_plan(world), world)
+    found = told_better(plan.problems, types)
+    plan = Plan.of(plan.steps, (*found, *removals.findings(world), *older))
+    if as_json:
+        standing = approval.of_map(world, approval.recalled(world.repo))
+        unseen = [one.as_json() for one in standing if not one.approved]
+        ui.answer_text(plan.to_json(unapproved=unseen))
+        return
+    for line in show.drift_lines(plan):
+        ui.answer(line)
+    if plan.problems:
+        ui.answer("problems:")
+    for line in show.problem_lines(plan.problems):
+        ui.answer(line)
+    if plan.secret_steps:
+        ui.say("nixsecrets rekey carries this out")
+    elif plan.steps:
+        ui.say("nixsecrets sync writes the generated files")
+    elif not plan.problems:
+        ui.answer("everything is as the map says")
+    unapproved = approval.line_on_others(world, approval.recalled(world.repo))
+    if unapproved is not None:
+        ui.answer(unapproved)

@@ -1,0 +1,40 @@
+"""`nixsecrets sync`: write the generated files from the map; touch no secret."""
+
+from pathlib import Path
+
+import click
+
+from nixsecrets.cli import unreached
+from nixsecrets.cli.options import RoadOptions, road_options
+from nixsecrets.cli.road import tell_problems, walk, without_secrets
+from nixsecrets.cli.session import Session, keyring
+from nixsecrets.plan.diff import generated_plan
+from nixsecrets.plan.problems import problems_after
+
+
+@click.command("sync")
+@road_options(map_changes=False)
+@click.option(
+    "--overwrite",
+    multiple=True,
+    metavar="FILE",
+    help="Write over this file, which nixsecrets did not write.",
+)
+@click.pass_obj
+def command(start: Path, options: RoadOptions) -> int:
+    """Write .sops.yaml, secrets.nix and the lock from the map; touch no secret.
+
+    \b
+    Examples:
+      nixsecrets sync
+      nixsecrets sync --dry-run
+    """
+    session = Session.open(start)
+    with session.writing(dry_run=options.dry_run):
+        world = session.world()
+        plan = without_secrets(generated_plan(world))
+        unreached.warn(world)
+        code = walk(session, world, plan, keyring(()), options)
+        if not options.dry_run:
+            tell_problems(problems_after(world, plan))
+        return code

@@ -1,0 +1,90 @@
+"""`nixsecrets textconv`: a secret as text, for git to compare."""
+
+import contextlib
+import hashlib
+import os
+from pathlib import Path
+
+import click
+
+from nixsecrets.apply.carry_out import Bench, decrypt
+from nixsecrets.cli import ui, unlocking
+from nixsecrets.cli.options import identity_option
+from nixsecrets.cli.session import keyring
+from nixsecrets.errors import IdentityError, NixsecretsError
+from nixsecrets.files.age import header
+from nixsecrets.files.age.state import fits
+from nixsecrets.files.kind import backend_of
+from nixsecrets.files.sops.state import read_actual as read_sops
+from nixsecrets.files.state import Actual
+from nixsecrets.keys.book import KeyBook
+from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.identities import Keyring, Locked
+from nixsecrets.repo import files, private
+from nixsecrets.untrusted import inputs
+
+
+@click.command("textconv")
+@click.argument("file", type=click.Path(path_type=Path))
+@identity_option
+def command(file: Path, identity: tuple[Path, ...]) -> None:
+    """Print what a file holds, decrypted where it is a secret that you can open.
+
+    For `git diff` and `git log -p`; `nixsecrets git-setup` arranges it.  A file that
+    you cannot open is shown as one line that changes when the file does.
+
+    A key with a passphrase is asked for on the terminal, once for all files of one
+    git; what it opens is held in memory until that git ends.
+
+    \b
+    Examples:
+      nixsecrets textconv secrets/wifi.age
+    """
+    try:
+        data = inputs.read(file, handed=True)
+    except OSError as error:
+        raise files.explained(error, "read", os.fspath(file)) from error
+    ui.answer_bytes(_text(file.name, data, identity))
+
+
+def _text(name: str, data: bytes, identity: tuple[Path, ...]) -> bytes:
+    backend = backend_of(name, data)
+    if backend is None:
+        return data
+    try:
+        with private.private_folder(os.environ) as folder:
+            return _decrypted(name, backend, data, keyring(identity), folder)
+    except NixsecretsError as error:
+        digest = hashlib.sha256(data).hexdigest()
+        return f"(cannot be shown: {error.message}; sha256 {digest})\n".encode()
+
+
+def _decrypted(
+    name: str, backend: Backend, data: bytes, ring: Keyring, folder: Path
+) -> bytes:
+    """Decrypt with what is open; where that fails, with what has to be unlocked."""
+    try:
+        return decrypt(name, backend, data, Bench(ring.identities, folder))
+    except IdentityError:
+        candidates = [one for one in ring.locked if _fits(one, name, backend, data)]
+        if not candidates:
+            raise
+    unlock = unlocking.OneUnlock.of_git(os.environ)
+    for locked in candidates:
+        with contextlib.suppress(IdentityError):
+            return decrypt(name, backend, data, Bench(unlock(locked), folder))
+    raise IdentityError("no identity opens it, as far as they are unlocked")
+
+
+def _fits(locked: Locked, name: str, backend: Backend, data: bytes) -> bool:
+    """Tell whether a locked identity may be a reader: nobody is asked for nothing."""
+    if not locked.recipients:
+        return True
+    if backend is Backend.AGE:
+        entries = header.parse(data).entries
+        return any(fits(one, r) for one in entries for r in locked.recipients)
+    found = read_sops(name, data, KeyBook([]))
+    if not isinstance(found, Actual) or not found.recipients:
+        return True
+    keys = {recipient.key_id for recipient in locked.recipients}
+    return any(recipient.key_id in keys for recipient in found.recipients)

@@ -1,0 +1,182 @@
+"""`nixsecrets why`: explain one file."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from nixsecrets.apply.carry_out import Bench
+from nixsecrets.cli import show, ui
+from nixsecrets.cli.macs import verified
+from nixsecrets.cli.options import identity_option
+from nixsecrets.cli.paths import relative
+from nixsecrets.cli.save import plaintext_to
+from nixsecrets.cli.session import Session, keyring
+from nixsecrets.errors import IdentityError, SecretFileError
+from nixsecrets.files.age import verify
+from nixsecrets.files.sops.mac import WRONG_MAC, Mac
+from nixsecrets.files.state import (
+    Actual,
+    Damaged,
+    Exact,
+    NotSecret,
+    Recorded,
+    State,
+    Stated,
+    Unknown,
+)
+from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.identities import Identity, Keyring, Locked, PluginIdentity
+from nixsecrets.keys.recipients import Recipient
+from nixsecrets.map.model import Desired
+from nixsecrets.plan.diff import desired_for_path
+from nixsecrets.world.world import MAP_NAME, Found, World
+
+
+@click.command("why")
+@click.argument("path", type=click.Path(path_type=Path))
+@identity_option
+@click.pass_obj
+def command(start: Path, path: Path, identity: tuple[Path, ...]) -> None:
+    """Explain one file: who should read it, who can, and which key of yours opens it.
+
+    \b
+    Examples:
+      nixsecrets why secrets/powerdns.yaml
+    """
+    session = Session.open(start)
+    world = session.world()
+    name = relative(session.repo, start, path)
+    found = world.files.get(name)
+    for line in explain(world, name, found, keyring(identity)):
+        ui.answer(line)
+
+
+def explain(
+    world: World, name: str, found: Found | None, ring: Keyring
+) -> Iterator[str]:
+    """Yield the explanation, line by line."""
+    want = desired_for_path(world, name)
+    conflict = world.conflicts.get(name)
+    what = conflict.message if conflict is not None else _what(found)
+    yield f"{show.path_text(name)}: {what}"
+    yield from _rule(want)
+    if isinstance(found, Actual):
+        yield f"readers found ({how_sure(found.state)}):"
+        yield from _found(world, found, want)
+        yield from _mine(world, found, ring)
+
+
+def _what(found: Found | None) -> str:
+    match found:
+        case None:
+            return "no such secret yet"
+        case NotSecret():
+            return "not encrypted"
+        case Damaged():
+            return f"damaged: {found.reason}"
+        case Actual():
+            return "an age file" if found.backend is Backend.AGE else "a sops file"
+
+
+def _rule(want: Desired | None) -> Iterator[str]:
+    if want is None:
+        yield "no rule of the map names it"
+        return
+    yield f"rule: {want.rule.pattern} ({MAP_NAME}:{want.rule.line})"
+    if want.unclaimed is not None:
+        yield f"the map has no name {want.unclaimed}: only `always` may read it"
+    yield "readers wanted:"
+    for reader in want.readers:
+        yield f"  {reader.name}  {reader.recipient.shown}"
+
+
+def how_sure(state: State) -> str:
+    """Return how a file's readers are known."""
+    match state:
+        case Exact():
+            return "exact: every stanza carries the tag of a known key"
+        case Recorded():
+            return f"recorded in the lock: {state.how}"
+        case Stated():
+            return "stated by the file's own labels"
+        case Unknown():
+            return f"unknown: {state.reason}"
+
+
+def _found(world: World, found: Actual, want: Desired | None) -> Iterator[str]:
+    if isinstance(found.state, Unknown):
+        for stanza in found.state.seen:
+            yield f"  {stanza}"
+        yield from _others(found)
+        return
+    wanted = {r.recipient.key_id: r.recipient for r in want.readers} if want else {}
+    for recipient in found.recipients:
+        note = _note(recipient, wanted.get(recipient.key_id))
+        yield f"  {world.book.label(recipient)}  {recipient.shown}{note}"
+    yield from _others(found)
+
+
+def _others(found: Actual) -> Iterator[str]:
+    """Yield the readers that are not age keys."""
+    for other in found.others:
+        yield f"  {other}  (not named by the map; nixsecrets rekey drops it)"
+
+
+def _note(recipient: Recipient, wanted: Recipient | None) -> str:
+    if wanted is None:
+        return "  (not wanted)"
+    return "" if wanted == recipient else "  (wrong form)"
+
+
+def _verdict(
+    world: World, found: Actual, one: Identity | Locked, *, named: bool
+) -> str:
+    """Say whether an identity opens a file: tried where that asks no question."""
+    if isinstance(one, Locked | PluginIdentity):
+        if named:
+            return "should open it (not tried)"
+        known = found.recipients and one.recipients
+        return "does not open it" if known else "may open it (not tried)"
+    if found.backend is Backend.SOPS:
+        shown = verified(found.path, world.repo.read(found.path), (one,))
+        if shown.types:
+            return f"has its data key, but {shown.types[0].message}"
+        match shown.mac:
+            case Mac.FITS:
+                return "opens it"
+            case Mac.WRONG:
+                return f"has its data key, but {WRONG_MAC}"
+            case Mac.UNSURE | Mac.SPLIT:
+                return "may open it (not tried: only sops follows its spelling)"
+            case _:
+                return "does not open it"
+    try:
+        bench = Bench((one,), Path())
+        plaintext_to(world, found, bench, verify.Digest())  # and drops it
+    except IdentityError:
+        return "does not open it"
+    except SecretFileError as error:
+        return f"is a reader, but {error.message}"
+    return "opens it"
+
+
+def _mine(world: World, found: Actual, ring: Keyring) -> Iterator[str]:
+    """Yield which identities at hand open the file, and what stock sops needs."""
+    readers = {recipient.key_id for recipient in found.recipients}
+    yield "your identities:"
+    for identity in (*ring.identities, *ring.locked):
+        keys = {recipient.key_id for recipient in identity.recipients}
+        verdict = _verdict(world, found, identity, named=bool(keys & readers))
+        yield f"  {identity.source}: {verdict}{_stock(found, identity.recipients)}"
+    for broken in ring.broken:
+        yield f"  {broken.source}: {broken.reason}"
+
+
+def _stock(found: Actual, keys: tuple[Recipient, ...]) -> str:
+    """Say where stock sops cannot use the ssh key that we can."""
+    if found.backend is not Backend.SOPS or not keys or keys[0].kind != "ssh-ed25519":
+        return ""
+    if keys[0] in found.recipients or keys[0].converted() not in found.recipients:
+        return ""
+    return " (stock sops needs its converted form in keys.txt: ssh-to-age -private-key)"

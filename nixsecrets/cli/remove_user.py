@@ -1,8 +1,0 @@
-"""`nixsecrets remove-user`: a person leaves the fleet."""
-
-from nixsecrets.cli.removal import removal_command
-from nixsecrets.policy import edit
-
-command = removal_command(
-    "user", edit.remove_user, what="person", they="they", name="bob", reason="left"
-)

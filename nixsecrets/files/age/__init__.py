@@ -1,0 +1,1 @@
+"""age files: header, stanzas, payload; granting, re-encrypting, verifying."""

@@ -1,0 +1,140 @@
+"""The payload of an age file: chunks of 64 KiB, each encrypted and authenticated.
+
+C2SP age.md, "Payload": a nonce of 16 bytes, then STREAM with ChaCha20-Poly1305 under a
+key derived from file key and nonce.  pyrage handles the payloads of ordinary age files.
+This module handles the other two: the data key in each entry of a sops file, one chunk
+(docs/adr/0004), and values too large for memory (docs/adr/0013).  `Spooled` holds such
+a value until its recipients are known.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from nixsecrets.errors import SecretFileError
+from nixsecrets.files.age.wrap import FILE_KEY_SIZE, decrypted, encrypted, hkdf
+
+CHUNK = 64 * 1024
+_NONCE = 16
+_TAG = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """A large value, encrypted into `file` under a key that only this process knows.
+
+    `size` is that of the value in bytes, `digest` its SHA-256.
+    """
+
+    file: BinaryIO = field(repr=False)
+    key: bytes = field(repr=False)
+    size: int
+    digest: bytes = field(repr=False)
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the value from its beginning, in blocks of up to 64 KiB.
+
+        Raises:
+            SecretFileError: `file` changed since the value was written.
+        """
+        self.file.seek(0)
+        return decrypt(self.key, self.file)
+
+    def __len__(self) -> int:
+        """Return the size, so that an empty value is false, as empty bytes are."""
+        return self.size
+
+
+def spooled(blocks: Iterable[bytes], file: BinaryIO) -> Spooled:
+    """Encrypt `blocks` into an empty file, under a fresh key.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    key, digest, size = os.urandom(FILE_KEY_SIZE), hashlib.sha256(), 0
+
+    def counted() -> Iterator[bytes]:
+        nonlocal size
+        for block in blocks:
+            digest.update(block)
+            size += len(block)
+            yield block
+
+    for part in encrypt(key, counted()):
+        file.write(part)
+    file.flush()
+    return Spooled(file, key, size, digest.digest())
+
+
+def encrypt(file_key: bytes, blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the payload of a plaintext that comes in blocks of any size."""
+    nonce = os.urandom(_NONCE)
+    key = _payload_key(file_key, nonce)
+    yield nonce
+    for number, (chunk, last) in enumerate(_with_last(_chunked(blocks))):
+        yield encrypted(key, _counter(number, last=last), chunk)
+
+
+def decrypt(file_key: bytes, payload: BinaryIO) -> Iterator[bytes]:
+    """Yield the plaintext of a payload; each block is authentic when it is yielded.
+
+    Raises:
+        SecretFileError: a chunk was changed, or the payload ends before its last one.
+    """
+    key = _payload_key(file_key, payload.read(_NONCE))
+    chunks = iter(lambda: payload.read(CHUNK + _TAG), b"")
+    for number, (chunk, last) in enumerate(_with_last(chunks)):
+        plaintext = decrypted(key, _counter(number, last=last), chunk)
+        if plaintext is None:
+            raise SecretFileError(
+                "what was read of the value changed on the disk", "try again"
+            )
+        yield plaintext
+
+
+def seal_chunk(file_key: bytes, plaintext: bytes) -> bytes:
+    """Return the payload of a plaintext of 1 byte to 64 KiB: nonce and one chunk."""
+    if not 0 < len(plaintext) <= CHUNK:
+        raise ValueError("not one chunk")
+    return b"".join(encrypt(file_key, [plaintext]))
+
+
+def open_chunk(file_key: bytes, payload: bytes) -> bytes | None:
+    """Return the plaintext, None where the payload is not one chunk under the key."""
+    nonce, chunk = payload[:_NONCE], payload[_NONCE:]
+    if not _TAG < len(chunk) <= CHUNK + _TAG:
+        return None
+    return decrypted(_payload_key(file_key, nonce), _counter(0, last=True), chunk)
+
+
+def _payload_key(file_key: bytes, nonce: bytes) -> bytes:
+    return hkdf(file_key, nonce, b"payload")
+
+
+def _counter(number: int, *, last: bool) -> bytes:
+    """Return the nonce of a chunk: its number in 11 bytes, and 1 for the last one."""
+    return number.to_bytes(11, "big") + bytes([last])
+
+
+def _with_last(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """Yield each chunk and whether it is the last; of none, one empty last chunk."""
+    rest = iter(chunks)
+    ahead = next(rest, b"")
+    for chunk in rest:
+        yield ahead, False
+        ahead = chunk
+    yield ahead, True
+
+
+def _chunked(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the same bytes in chunks of 64 KiB; only the last may be shorter."""
+    held = bytearray()
+    for block in blocks:
+        held += block
+        while len(held) >= CHUNK:
+            yield bytes(held[:CHUNK])
+            del held[:CHUNK]
+    if held:
+        yield bytes(held)

@@ -1,0 +1,246 @@
+"""pyrage behind our own words: payloads, and the recipients only it can write.
+
+The one place of this package that calls pyrage.  Everything stays in memory:
+pyrage's file functions truncate their output before they have checked anything, and
+its `decrypt` takes time quadratic in the size of the header.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from io import BytesIO
+from typing import Any, Protocol
+
+from nixsecrets.errors import IdentityError, KeyFormatError, SecretFileError
+from nixsecrets.files.age import plugin
+from nixsecrets.keys.identities import Identity, PluginIdentity
+from nixsecrets.keys.plugins import PluginTalk, Silence
+from nixsecrets.keys.recipients import Kind, Recipient
+
+_NO_MATCH = "No matching keys found"
+_BAD_MAC = "Header MAC is invalid"
+_RESTORE = "restore it from git, or encrypt the secret again"
+
+
+def encrypt(plaintext: bytes, recipients: Sequence[Recipient]) -> bytes:
+    """Return an age file without armor, its stanzas in the order of `recipients`.
+
+    Raises:
+        KeyFormatError: pyrage or a plugin cannot encrypt to one of the recipients.
+    """
+    sealed = BytesIO()
+    names = [name for recipient in recipients for name in _plugin_of(recipient)]
+    if names:
+
+        def seal(_talk: PluginTalk, write: plugin.Write) -> None:
+            write(_encrypt(plaintext, recipients))
+
+        plugin.supervised(" and ".join(names), Silence(), seal, sealed.write)
+        return sealed.getvalue()
+    return _encrypt(plaintext, recipients)
+
+
+def _plugin_of(recipient: Recipient) -> Iterator[str]:
+    """Yield the name of the plugin that a recipient needs, if it needs one."""
+    if recipient.kind is Kind.PLUGIN:
+        yield recipient.key.partition(b"\0")[0].decode().removeprefix("age1")
+
+
+def _encrypt(plaintext: bytes, recipients: Sequence[Recipient]) -> bytes:
+    import pyrage
+
+    with _no_panic():
+        try:
+            theirs = [_recipient(recipient) for recipient in recipients]
+            sealed: bytes = pyrage.encrypt(plaintext, theirs)
+        except (pyrage.RecipientError, pyrage.EncryptError) as error:
+            raise KeyFormatError(
+                f"cannot encrypt to all recipients: {_first_line(error)}",
+                "install the age plugin that a recipient needs, or remove it",
+            ) from None
+    return sealed
+
+
+class NotAReaderError(IdentityError):
+    """None of the identities opens the file."""
+
+
+def decrypt(binary: bytes, identities: Sequence[Identity]) -> bytes:
+    """Return the plaintext of a file without armor.
+
+    Raises:
+        NotAReaderError: none of the identities opens it.
+        SecretFileError: header or payload are incomplete or were tampered with.
+        IdentityError: the plugin of an identity is missing or failed.
+    """
+    plaintext = BytesIO()
+    decrypt_to(BytesIO(binary), plaintext, identities)
+    return plaintext.getvalue()
+
+
+class Readable(Protocol):
+    """Whatever can be read from, once."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to `size` bytes, nothing at the end."""
+
+
+class Writable(Protocol):
+    """Whatever can be written to."""
+
+    def write(self, data: bytes, /) -> int:
+        """Write all of `data`; return how many bytes that were."""
+
+    def flush(self) -> None:
+        """Leave nothing behind in a buffer."""
+
+
+def decrypt_to(
+    source: Readable, target: Writable, identities: Sequence[Identity]
+) -> None:
+    """Write the plaintext of a file without armor, as it is read, chunk by chunk.
+
+    What is written is authentic, but where this raises it is not all.  Raises as
+    `decrypt`, and what `target` raises.
+    """
+    plugins = [one for one in identities if isinstance(one, PluginIdentity)]
+    if not plugins:
+        _decrypt_to(source, target, identities)
+        return
+
+    def work(talk: PluginTalk, write: plugin.Write) -> None:
+        talking = [
+            replace(one, talk=talk) if isinstance(one, PluginIdentity) else one
+            for one in identities
+        ]
+        _decrypt_to(source, _Pipe(write), talking)
+
+    names = " and ".join(one.name for one in plugins)
+    plugin.supervised(names, plugins[0].talk, work, target.write)
+    target.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class _Pipe:
+    """What a plugin's child writes to."""
+
+    send: plugin.Write
+
+    def write(self, data: bytes, /) -> int:
+        self.send(bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        return
+
+
+def _decrypt_to(
+    source: Readable, target: Writable, identities: Sequence[Identity]
+) -> None:
+    import pyrage
+
+    guarded = _Target(target)
+    streams: tuple[Any, Any] = (source, guarded)  # to read and to write is enough
+    with _no_panic():
+        try:
+            keys = [key for identity in identities for key in _keys(identity)]
+            pyrage.decrypt_io(*streams, keys)
+        except (pyrage.IdentityError, pyrage.DecryptError) as error:
+            if str(error) == _NO_MATCH:
+                raise NotAReaderError("no identity opens the age file") from None
+            raise _explained(error, identities) from None
+        except OSError:
+            if guarded.error is not None:
+                raise guarded.error from None
+            raise SecretFileError(
+                "the payload of the age file is damaged or was tampered with", _RESTORE
+            ) from None
+
+
+class _Target:
+    """A target that remembers its own error: pyrage's are of the same class."""
+
+    def __init__(self, target: Writable) -> None:
+        self._target = target
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self._target.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        try:
+            self._target.flush()
+        except OSError as error:
+            self.error = error
+            raise
+
+
+def _keys(identity: Identity) -> list[Any]:
+    """Return pyrage's objects for an identity; those of plugins hold a conversation."""
+    if isinstance(identity, PluginIdentity):
+        return identity.to_pyrage()
+    return _remembered_keys(identity)
+
+
+@lru_cache(maxsize=64)
+def _remembered_keys(identity: Identity) -> list[Any]:
+    return identity.to_pyrage()
+
+
+def _recipient(recipient: Recipient) -> Any:
+    """Return pyrage's object for a recipient; plugins are looked up on PATH."""
+    import pyrage
+
+    match recipient.kind:
+        case Kind.X25519:
+            return pyrage.x25519.Recipient.from_str(recipient.text)
+        case Kind.SSH_ED25519 | Kind.SSH_RSA:
+            return pyrage.ssh.Recipient.from_str(recipient.text)
+        case Kind.TAG:
+            return pyrage.tag.Recipient.from_str(recipient.text)
+        case Kind.TAG_PQ:
+            return pyrage.tagpq.Recipient.from_str(recipient.text)
+        case _:
+            one = pyrage.plugin.Recipient.from_str(recipient.text)
+            return pyrage.plugin.RecipientPluginV1(one.plugin(), [one], [], Silence())
+
+
+def _explained(
+    error: Exception, identities: Sequence[Identity]
+) -> IdentityError | SecretFileError:
+    """Say in our words why pyrage could not open a file that it could read."""
+    if str(error) == _BAD_MAC:
+        return SecretFileError(
+            "the header of the age file was changed after it was written", _RESTORE
+        )
+    if any(isinstance(identity, PluginIdentity) for identity in identities):
+        return IdentityError(
+            f"an age plugin could not help: {_first_line(error)}",
+            "install the plugin, connect the token, and try again",
+        )
+    return SecretFileError("the age file is damaged or cut off", _RESTORE)
+
+
+def _first_line(error: Exception) -> str:
+    """Return a foreign message as part of ours, without its invisible marks."""
+    line = (str(error).splitlines() or ["no reason given"])[0]
+    return "".join(char for char in line if char.isprintable()).rstrip(".")
+
+
+@contextmanager
+def _no_panic() -> Iterator[None]:
+    """Turn a panic of the Rust code, which is a BaseException, into our error."""
+    try:
+        yield
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise SecretFileError(
+            "the age library gave up on a key or file it did not expect",
+            "look for a degenerate key among the recipients of the file",
+        ) from None

@@ -1,0 +1,238 @@
+"""Who may read an age file, as far as it can be told without any private key.
+
+Pure, and quick enough for ten thousand files: tags are compared, hashes are compared,
+nothing is decrypted and no cryptographic library is loaded.  What cannot be told is
+`Unknown`, never a guess; nothing here protects against somebody who can write to the
+repository (docs/threat-model.md).
+"""
+
+import hashlib
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from nixsecrets.errors import SecretFileError, TooLargeError
+from nixsecrets.files.age import header, quick, shape
+from nixsecrets.files.age.header import AgeFile, Stanza
+from nixsecrets.files.state import (
+    Actual,
+    Damaged,
+    Exact,
+    Record,
+    Recorded,
+    State,
+    Unknown,
+)
+from nixsecrets.keys.book import KeyBook
+from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.recipients import Kind, Recipient
+from nixsecrets.keys.tags import SHARE_TAGGED, share_tag, stanza_tag
+
+T = TypeVar("T")
+
+# Stanza types whose first argument is a tag, and how many arguments they have.
+_TAGGED = {"ssh-ed25519": 2, "ssh-rsa": 1, "piv-p256": 2, "tpm-ecc": 2}
+_TAGGED |= dict.fromkeys(SHARE_TAGGED, 2)
+# Why the word of the lock is of no use.
+_CHANGED = "it changed after nixsecrets.lock recorded its readers"
+_NO_RECORD = "nixsecrets.lock does not record its readers"
+
+
+def read_actual(
+    path: str,
+    data: bytes,
+    book: KeyBook,
+    record: Record | None,
+    *,
+    sha256: str = "",
+    rest: int = 0,
+) -> Actual | Damaged:
+    """Return what the age file `data` tells about its readers.
+
+    `book` holds the keys whose tags are recognised, `record` is the lock's line whose
+    hash fits this file, or its latest one, or None where the lock has none.  Of a large
+    file without armor `data` may be the start: `rest` is the number of bytes that are
+    not in it, `sha256` the hash of it all.
+    """
+    sha256 = sha256 or hashlib.sha256(data).hexdigest()
+    looked = quick.look(data, rest)
+    if looked is not None:
+        return told(path, sha256, looked, book, record)
+    try:
+        file = header.parse(data)
+    except TooLargeError as error:
+        return Damaged(path, Backend.AGE, sha256, error.message, too_large=True)
+    except SecretFileError as error:
+        return Damaged(path, Backend.AGE, sha256, error.message)
+    fault = shape.payload_fault(len(file.payload) + rest)
+    if fault:
+        return Damaged(path, Backend.AGE, sha256, fault)
+    return Actual(
+        path=path,
+        backend=Backend.AGE,
+        sha256=sha256,
+        state=_state(file, sha256, book, record),
+        key_prints=(
+            header.encode_base64(file.mac),
+            bytes(file.payload[: quick.NONCE]),
+        ),
+        armored=file.armored,
+        refusal="it is encrypted with a passphrase" if file.passphrase else None,
+        plainly_whole=shape.fault(file, rest) is None
+        and not shape.suspicious_noise(file),
+    )
+
+
+def told(
+    path: str, sha256: str, looked: quick.Look, book: KeyBook, record: Record | None
+) -> Actual | Damaged:
+    """Return the same for a file at which a quick look was enough.
+
+    What its stanzas show is worked out once for all files that show the same.
+    """
+    show, prints = looked
+    if show.fault:
+        return Damaged(path, Backend.AGE, sha256, show.fault)
+    return Actual(
+        path=path,
+        backend=Backend.AGE,
+        sha256=sha256,
+        state=_told(shown(show.heads), sha256, book, record, book.memory.ask),
+        key_prints=prints,
+        plainly_whole=show.whole,
+    )
+
+
+@lru_cache(maxsize=1024)
+def shown(heads: tuple[bytes, ...]) -> tuple[Stanza, ...]:
+    """Return stanzas with types and tags only: shares and bodies tell nothing here."""
+    words = (head.decode("ascii").split(" ") for head in heads)
+    return tuple(Stanza(kind, (*tag, ""), b"") for kind, *tag in words)
+
+
+def fits(stanza: Stanza, recipient: Recipient) -> bool:
+    """Tell whether `stanza` can be that of `recipient`, by its type and its tag.
+
+    Plugins choose their types; where one is known to write tags, those must agree.
+    """
+    match recipient.kind:
+        case Kind.X25519:
+            return stanza.type == "X25519" and len(stanza.args) == 1
+        case Kind.PQ:
+            return stanza.type == "mlkem768x25519"
+        case Kind.PLUGIN:
+            usual = stanza_tag(recipient)
+            return not usual or usual[0] != stanza.type or _carries(stanza, recipient)
+        case _:
+            return _carries(stanza, recipient)
+
+
+def describe(stanza: Stanza) -> str:
+    """Return what a stanza shows of its reader: its type, and its tag if any."""
+    if _has_tag(stanza):
+        return f"{stanza.type}:{stanza.args[0]}"
+    return stanza.type
+
+
+def _state(file: AgeFile, sha256: str, book: KeyBook, record: Record | None) -> State:
+    entries = file.entries
+    if file.passphrase:
+        return _unknown("it is encrypted with a passphrase", entries)
+    if not entries or shape.suspicious_noise(file):
+        # rage and pyrage add one; another one may hide what somebody put there.
+        return _unknown("it holds more noise than age programs write", file.stanzas)
+    return _told(entries, sha256, book, record, _work_out)
+
+
+def _work_out(function: Callable[..., T], *arguments: object) -> T:
+    return function(*arguments)
+
+
+def _told(
+    entries: tuple[Stanza, ...],
+    sha256: str,
+    book: KeyBook,
+    record: Record | None,
+    ask: Callable[..., Any],
+) -> State:
+    """Return what entries without surprises tell; `ask` calls a pure function.
+
+    So files that tell the same share one state.
+    """
+    if record and record.sha256 == sha256:
+        state: State = ask(_recorded, entries, book, record.recipients, record.how)
+    else:
+        state = ask(_unrecorded, entries, book, _CHANGED if record else _NO_RECORD)
+    return state
+
+
+def _recorded(
+    entries: tuple[Stanza, ...],
+    book: KeyBook,
+    recipients: tuple[Recipient, ...],
+    how: str,
+) -> State:
+    """Return what entries tell of which the lock says whose they are."""
+    if exact := _exact(entries, book):
+        return exact
+    if len(entries) == len(recipients) and all(map(fits, entries, recipients)):
+        return Recorded(recipients, how)
+    return _unknown("nixsecrets.lock names other readers than it shows", entries)
+
+
+def _unrecorded(entries: tuple[Stanza, ...], book: KeyBook, why: str) -> State:
+    """Return what they tell without it; `why` says what is wrong with its word."""
+    exact = _exact(entries, book)
+    return exact or _unknown(_why_unknown(entries, book, why), entries)
+
+
+def _exact(entries: tuple[Stanza, ...], book: KeyBook) -> Exact | None:
+    """Return the owners of all entries by their tags, None where one has none."""
+    tagged = [_owner(stanza, book) for stanza in entries]
+    owners = tuple(recipient for recipient in tagged if recipient)
+    return Exact(owners) if len(owners) == len(entries) else None
+
+
+def _owner(stanza: Stanza, book: KeyBook) -> Recipient | None:
+    """Return the one known key whose tag the stanza carries."""
+    if not _has_tag(stanza):
+        return None
+    known = book.by_tag(stanza.type, stanza.args[0], _share(stanza))
+    return known[0] if len(known) == 1 else None
+
+
+def _why_unknown(entries: tuple[Stanza, ...], book: KeyBook, why: str) -> str:
+    """Name the first obstacle: an unknown tag where all have one, else the lock."""
+    strangers = [stanza for stanza in entries if not _owner(stanza, book)]
+    if all(_has_tag(stanza) for stanza in entries):
+        return f"no single known key has the tag of {describe(strangers[0])}"
+    return why
+
+
+def _unknown(reason: str, stanzas: tuple[Stanza, ...]) -> Unknown:
+    return Unknown(reason, tuple(describe(stanza) for stanza in stanzas))
+
+
+def _carries(stanza: Stanza, recipient: Recipient) -> bool:
+    """Tell whether the stanza carries the tag of the recipient."""
+    if not _has_tag(stanza):
+        return False
+    if stanza.type in SHARE_TAGGED:
+        tag = share_tag(recipient, stanza.type, _share(stanza))
+        return tag == stanza.args[0]
+    return (stanza.type, stanza.args[0]) == stanza_tag(recipient)
+
+
+def _has_tag(stanza: Stanza) -> bool:
+    """Tell whether the stanza is of a type with a tag, and of that type's shape."""
+    return len(stanza.args) == _TAGGED.get(stanza.type)
+
+
+def _share(stanza: Stanza) -> bytes:
+    """Return the HPKE share of a stanza whose tag depends on it, else nothing."""
+    if stanza.type not in SHARE_TAGGED:
+        return b""
+    try:
+        return header.decode_base64(stanza.args[1].encode("ascii"))
+    except ValueError:
+        return b""

@@ -1,0 +1,359 @@
+"""Is a secret file a complete one?  As much as can be told without any private key.
+
+The guard and `check` ask here.  age: the whole header, stanzas of known types with the
+sizes they have, a payload that can be one.  sops: complete metadata in every document,
+entries that are age files, and every value and comment encrypted that the file's own
+options, or those of its rule, want encrypted.  Whoever wrote the file is not judged:
+somebody with the public keys can write a whole one.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from nixsecrets.errors import SecretFileError, TooLargeError
+from nixsecrets.files.age import header, shape
+from nixsecrets.files.kind import looks_secret
+from nixsecrets.files.sops import metadata, token, types
+from nixsecrets.files.sops.comments import Comment, comments
+from nixsecrets.files.sops.json import other_sops
+from nixsecrets.files.sops.metadata import (
+    SELECTION,
+    Entry,
+    Options,
+    SopsFile,
+    SopsFormat,
+    canonical_options,
+)
+from nixsecrets.files.sops.options import DEFAULT_OPTION, selection_of, unusable
+from nixsecrets.files.sops.repeats import repeated
+from nixsecrets.files.sops.selection import (
+    Selector,
+    by_default,
+    is_encrypted,
+    open_comments,
+    selector,
+)
+from nixsecrets.files.sops.spans import Node, items, refuse, slot_of
+from nixsecrets.files.sops.state import read_enc
+from nixsecrets.files.sops.types import Retyped
+from nixsecrets.files.sops.values import Leaf, leaves
+from nixsecrets.findings.catalogue import Code, Finding, foreign_reader
+from nixsecrets.splice import conflict_line
+
+_MAC_BYTES = 128  # a SHA-512 in hexadecimal digits, encrypted
+_MAC_DATA = re.compile(r"ENC\[AES256_GCM,data:([A-Za-z0-9+/]+={0,2}),")
+_TIME = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)"
+)
+_VERSION = re.compile(r"v?\d{1,4}\.\d{1,4}\.\d{1,4}(?:[-+][0-9A-Za-z.-]{1,40})?")
+_PGP = re.compile(
+    r"-----BEGIN PGP MESSAGE-----\s.*-----END PGP MESSAGE-----", re.DOTALL
+)
+# What a key service gives back: base64, of whatever alphabet, perhaps in lines.
+_BLOB = re.compile(
+    r"(?:vault:v\d+:)?(?:[A-Za-z0-9+/_-]{16,}\s+)*[A-Za-z0-9+/_-]{16,}={0,2}"
+)
+_ATTENTION = "This section contains key material"  # sops before 1.0
+# Whatever else stands there, sops ignores; and nothing would encrypt it.
+_FIELDS = frozenset(
+    (
+        *("age", "pgp", "kms", "gcp_kms", "hckms", "azure_kv", "hc_vault"),
+        *("key_groups", "shamir_threshold", "lastmodified", "mac", "version"),
+        *("mac_only_encrypted", "attention", "created_at", *SELECTION),
+    )
+)
+_NOISE = "holds a stanza that is marked as noise and is none that rage writes"
+_KMS = ("kms", "gcp_kms", "hckms", "azure_kv", "hc_vault")
+# The same for the entries of each kind (getsops/sops: stores/stores.go).
+_ENTRY_FIELDS = {
+    "age": {"recipient", "enc"},
+    "pgp": {"fp", "created_at", "enc"},
+    "kms": {"arn", "role", "context", "aws_profile", "created_at", "enc"},
+    "gcp_kms": {"resource_id", "created_at", "enc"},
+    "hckms": {"key_id", "created_at", "enc"},
+    "azure_kv": {"vault_url", "vaultUrl", "name", "version", "created_at", "enc"},
+    "hc_vault": {"vault_address", "engine_path", "key_name", "created_at", "enc"},
+}
+
+
+def faults(
+    path: str, data: bytes, *, wanted: Options | None = None
+) -> Iterator[Finding]:
+    """Yield what keeps an encrypted file (`looks_secret`) from being a whole secret.
+
+    `wanted` are the sops options of the file's rule, None where no rule names it.
+    """
+    if line := conflict_line(data):
+        yield Finding(path, Code.UNMERGED, "holds git's conflict markers", line)
+        return
+    try:
+        if header.looks_like_age(data):
+            age = header.parse(data)
+            fault = shape.fault(age)
+            if fault is not None:
+                raise SecretFileError(fault)
+            if shape.suspicious_noise(age):
+                yield Finding(path, Code.SUSPICIOUS_NOISE, _NOISE)
+        else:
+            file = metadata.parse(path, data)
+            _check_metadata(file)
+            if any(map(_noisy, file.entries)):
+                yield Finding(path, Code.SUSPICIOUS_NOISE, _NOISE)
+            yield from _refused_by_sops(path, data, file)
+            if why := unusable(file.options):
+                message = f"sops ignores its {why}"
+                yield Finding(path, Code.REGEX_UNUSABLE, message)
+                return
+            yield from _values(path, data, file, wanted)
+            for names, line in repeated(file.format, data):
+                message = f"{_spelled(names)} is there twice"
+                yield Finding(path, Code.KEY_AGAIN, message, line)
+    except SecretFileError as error:
+        code = Code.TOO_LARGE if isinstance(error, TooLargeError) else Code.DAMAGED
+        yield Finding(path, code, error.reason)
+
+
+def restores(path: str, last: bytes | None) -> bool | None:
+    """Tell whether `last`, what the last commit has of a file, is a whole secret.
+
+    False where it has nothing, None where what it has is broken, too.
+    """
+    if last is None:
+        return False
+    broken = (Code.DAMAGED, Code.OPEN_VALUE)
+    secret = looks_secret(path, last)
+    return (
+        secret and all(one.code not in broken for one in faults(path, last))
+    ) or None
+
+
+def strangers(path: str, data: bytes) -> Iterator[Finding]:
+    """Yield what lets somebody read a file whom no map can name."""
+    if header.looks_like_age(data):
+        return
+    try:
+        keys = metadata.parse(path, data).others
+    except SecretFileError:
+        return  # a fault
+    for key in keys:
+        yield Finding(path, Code.FOREIGN_READER, foreign_reader(key))
+
+
+def retyped(path: str, old: bytes, new: bytes) -> dict[Finding, Finding]:
+    """Return the values of a sops file that got another type, and no new ciphertext.
+
+    By the less telling findings of `faults`.  `old` may be several versions, the oldest
+    first.
+    """
+    if header.looks_like_age(new) or not token.any_retyped(old, new):
+        return {}
+    try:
+        kind = metadata.parse(path, new).format
+        return named(path, types.retyped(kind, old, new))
+    except SecretFileError:
+        return {}  # a fault
+
+
+def named(path: str, found: Iterable[Retyped]) -> dict[Finding, Finding]:
+    """Return findings for changed types, by the less telling ones of `faults`."""
+    code = Code.SOPS_REFUSES
+    return {
+        Finding(path, code, types.describe(one.leaf), one.leaf.line): Finding(
+            path, code, one.message, one.leaf.line
+        )
+        for one in found
+    }
+
+
+# --- sops ---------------------------------------------------------------------------
+
+
+def _check_metadata(file: SopsFile) -> None:
+    """Check what every document of a file says about itself."""
+    seen: set[str] = set()
+    for block in file.blocks:
+        fields = block.fields
+        if not fields.keys() <= _FIELDS:
+            refuse("has a field in its sops metadata that sops does not know")
+        mac = _text(fields, "mac")
+        size = _MAC_DATA.match(mac)
+        if not is_encrypted(mac) or size is None or _bytes(size[1]) != _MAC_BYTES:
+            refuse("has sops metadata whose MAC is not whole")
+        if not _TIME.fullmatch(_text(fields, "lastmodified")):
+            refuse("has sops metadata without the time of its MAC")
+        if not _text(fields, "version"):
+            refuse("has sops metadata without a version")
+        if not (_is_time(fields) and _is_plain(fields)):
+            refuse("has free text in its sops metadata")
+        entries = _check_entries(fields, seen)
+        for group in items(fields, "key_groups"):
+            entries += _check_entries(group, seen)
+        if not entries:
+            refuse("has sops metadata without any recipient")
+
+
+def _noisy(entry: Entry) -> bool:
+    return any(stanza.grease for stanza in read_enc(entry.enc))
+
+
+def _refused_by_sops(path: str, data: bytes, file: SopsFile) -> Iterator[Finding]:
+    """Yield what keeps sops from reading a whole file, or changes its values."""
+    versions = [_text(block.fields, "version") for block in file.blocks]
+    if not all(map(_VERSION.fullmatch, versions)):
+        message = "has a version in its metadata that sops refuses"
+        yield Finding(path, Code.SOPS_REFUSES, message)
+    for leaf in leaves(file.format, data):
+        if types.odd_length(leaf):
+            yield Finding(path, Code.SOPS_REFUSES, types.describe(leaf), leaf.line)
+        if file.format is SopsFormat.JSON and other_sops(leaf.path[0]):
+            message = (
+                f"has a key {leaf.path[0]}, which sops before 3.13 takes for its own"
+            )
+            yield Finding(path, Code.SOPS_REFUSES, message, leaf.line)
+
+
+def _check_entries(fields: Mapping[str, Node], seen: set[str]) -> int:
+    """Check the entries of a block or a key group; return how many there are."""
+    for kind, known in _ENTRY_FIELDS.items():
+        for item in items(fields, kind):
+            if not (item.keys() <= known and _is_time(item)):
+                refuse("has free text in an entry of its sops metadata")
+    age, pgp = items(fields, "age"), items(fields, "pgp")
+    for item in age:
+        enc = str(slot_of(item).enc.value).strip() + "\n"
+        if enc not in seen and not all(map(shape.plausible, read_enc(enc))):
+            refuse("has an enc in its sops metadata that is damaged")
+        seen.add(enc)
+    for item in pgp:
+        if not _PGP.search(_text(item, "enc")):
+            refuse("has a PGP entry in its sops metadata that is not whole")
+    others = [item for kind in _KMS for item in items(fields, kind)]
+    for item in others:
+        if not _BLOB.fullmatch(_text(item, "enc")):
+            refuse("has a KMS or Vault entry in its sops metadata that is not whole")
+    return len(age) + len(pgp) + len(others)
+
+
+def _is_time(fields: Mapping[str, Node]) -> bool:
+    """Tell whether the date of an entry, where it has one, is a date."""
+    made = _text(fields, "created_at")
+    return not made or _TIME.fullmatch(made) is not None
+
+
+def _is_plain(fields: Mapping[str, Node]) -> bool:
+    """Tell whether fields that have no text of their own have none."""
+    given = fields.get("shamir_threshold")
+    threshold = "0" if given is None else str(given.value)
+    notice = _text(fields, "attention")
+    return threshold.isdecimal() and (not notice or notice.startswith(_ATTENTION))
+
+
+def _text(fields: Mapping[str, Node], name: str) -> str:
+    value = fields[name].value if name in fields else None
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _bytes(base64: str) -> int:
+    return len(base64) // 4 * 3 - base64.count("=")
+
+
+def _values(
+    path: str, data: bytes, file: SopsFile, wanted: Options | None
+) -> Iterator[Finding]:
+    """Yield a finding for what is in plaintext, but for what its rule leaves so."""
+    values = [leaf for leaf in leaves(file.format, data) if not leaf.empty]
+    marks = comments(file.format, data)
+    open_there = [leaf for leaf in values if not is_encrypted(leaf.value)]
+    open_marks = [one for one in marks if not is_encrypted(one.text.strip())]
+    if open_there and len(open_there) == len(values):
+        line = open_there[0].line
+        yield Finding(path, Code.OPEN_VALUE, "no value in it is encrypted", line)
+    elif open_there or open_marks:
+        own, rule = _selectors(file, wanted)
+        for leaf in open_there:
+            if own(leaf):
+                yield Finding(path, Code.OPEN_VALUE, _names(leaf), leaf.line)
+        for one in open_comments(open_marks, own):
+            kind = ", which sops drops," if one.dropped else ""
+            message = f"a comment{kind} is not encrypted"
+            yield Finding(path, Code.OPEN_COMMENT, message, one.line)
+        left: list[Leaf | Comment] = [one for one in open_there if not own(one)]
+        left += [one for one in open_marks if not (one.dropped or own(one))]
+        yield from _weaker(path, file, wanted, [one for one in left if rule(one)])
+        if wanted is not None and _silent(wanted):
+            yield from _by_default(path, [one for one in open_there if not rule(one)])
+        return
+    yield from _weaker(path, file, wanted, [])
+
+
+def _selectors(file: SopsFile, wanted: Options | None) -> tuple[Selector, Selector]:
+    """Return what tells which values the file's options and its rule want encrypted.
+
+    A rule that selects none wants them all; where there is no rule, no more than the
+    file's options do.
+    """
+    if file.format is SopsFormat.BINARY:  # the only one, whatever the options
+        return (lambda leaf: bool(leaf)), (lambda leaf: bool(leaf))
+    own = selector(file.options)
+    return own, own if wanted is None else selector(selection_of(wanted))
+
+
+def _names(leaf: Leaf) -> str:
+    """Say which value it is."""
+    return f"{_name(leaf)} is not encrypted"
+
+
+def _name(leaf: Leaf | Comment) -> str:
+    """Return the keys of a value, which sops leaves in the open."""
+    if isinstance(leaf, Comment):
+        return "a comment"
+    return _spelled(leaf.path)
+
+
+def _spelled(names: Sequence[str]) -> str:
+    keys = ".".join(names)
+    return keys if keys.isprintable() and len(keys) <= 80 else "a value"
+
+
+def _selecting(options: Options) -> Options:
+    kept = (o for o in options if o[0] in (*SELECTION, "mac_only_encrypted"))
+    return canonical_options(kept)
+
+
+def _weaker(
+    path: str,
+    file: SopsFile,
+    wanted: Options | None,
+    left: Sequence[Leaf | Comment],
+) -> Iterator[Finding]:
+    """Yield a finding where the file's options leave open what its rule wants.
+
+    Of a rule with options any that are not its own count: which of two regular
+    expressions selects more cannot be told.  Only those that encrypt everything do not.
+    """
+    if wanted is None or file.format is SopsFormat.BINARY:
+        return
+    if left:
+        more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        message = f"its selection options leave {_name(left[0])}{more} in plaintext"
+        yield Finding(path, Code.WEAK_OPTIONS, message, left[0].line)
+        return
+    recorded, rule = _selecting(file.options), _selecting(wanted)
+    if rule and recorded and recorded != rule:
+        message = "its selection options are not those of its rule"
+        yield Finding(path, Code.WEAK_OPTIONS, message)
+
+
+def _silent(wanted: Options) -> bool:
+    """Tell whether a rule says nothing about which values are to be encrypted."""
+    return not any(name in SELECTION for name, _ in wanted)
+
+
+def _by_default(path: str, left: Sequence[Leaf]) -> Iterator[Finding]:
+    """Yield a note where a value is in plaintext because of sops' default suffix."""
+    _, suffix = DEFAULT_OPTION
+    found = by_default(left)
+    if found:
+        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        message = f"{_name(found[0])}{more} is in plaintext: its key ends in {suffix}"
+        yield Finding(path, Code.DEFAULT_SUFFIX, message, found[0].line)

@@ -1,0 +1,119 @@
+"""The values of a secret file as pieces that can be compared with those of another.
+
+Of a sops file each encrypted value is one; an age file and a binary sops file are one
+piece as a whole.  Opening needs no run of sops, but for what `sopstoken` cannot open.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from nixsecrets.files.age import header, operations
+from nixsecrets.files.kind import looks_like_age
+from nixsecrets.files.sops import metadata
+from nixsecrets.files.sops import token as sops_token
+from nixsecrets.files.sops.cipher import KeyPath
+from nixsecrets.files.sops.datakey import data_key
+from nixsecrets.files.sops.metadata import SopsFile, SopsFormat
+from nixsecrets.files.sops.selection import is_encrypted
+from nixsecrets.files.sops.values import Leaf, Names, Place, leaves
+from nixsecrets.keys.identities import Identity
+
+_COMMENT = ",type:comment]"
+BySops = Callable[[SopsFile, bytes], bytes]
+"""Decrypts a sops file under its data key with the sops program."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One value: its keys (none: the whole file), its ciphertext, and its plaintext.
+
+    `place` is the path that `--key` takes, part by part (`[2]` is a document), None
+    where `--key` cannot name the value.
+    Pieces with equal tokens have equal plaintexts; `plaintext` is None while sealed.
+    """
+
+    path: Names
+    place: Names | None
+    token: str
+    plaintext: bytes | None = field(default=None, repr=False)
+
+
+def sealed(path: str, data: bytes) -> tuple[Piece, ...]:
+    """Return the pieces of a secret file, by ciphertext alone.
+
+    Raises:
+        SecretFileError: it is no secret file that is whole.
+    """
+    if looks_like_age(data):
+        return (_whole(data),)
+    file = metadata.parse(path, data)
+    return tuple(_piece(file, leaf) for leaf in _encrypted(file))
+
+
+def opened(
+    path: str, data: bytes, identities: Sequence[Identity], by_sops: BySops
+) -> tuple[Piece, ...]:
+    """Return the pieces with their plaintexts.
+
+    Raises:
+        IdentityError: no identity opens the file.
+        SecretFileError: it is damaged.
+        ProgramError: sops is needed and does not run.
+    """
+    if looks_like_age(data):
+        return (_whole(data, operations.decrypt(data, identities)),)
+    file = metadata.parse(path, data)
+    key = data_key(file, identities)
+    found = list(_encrypted(file))
+    values = [_opened_value(leaf, key) for leaf in found]
+    if None in values:
+        values = _values_by_sops(file, found, by_sops(file, key))
+    pairs = zip(found, values, strict=True)
+    return tuple(_piece(file, leaf, value) for leaf, value in pairs)
+
+
+def _encrypted(file: SopsFile) -> Iterator[Leaf]:
+    data = file.text.encode("utf-8", "surrogateescape")
+    found = (one for one in leaves(file.format, data) if is_encrypted(one.value))
+    # a comment in a list is an item of it, and counts where `--key` counts
+    return (one for one in found if not str(one.value).endswith(_COMMENT))
+
+
+def _values_by_sops(
+    file: SopsFile, found: Sequence[Leaf], text: bytes
+) -> list[bytes | None]:
+    if file.format is SopsFormat.BINARY:
+        return [text for _ in found]
+    there: dict[tuple[Names, Place], list[object]] = {}
+    for leaf in leaves(file.format, text, plaintext=True):
+        there.setdefault((leaf.path, leaf.place), []).append(leaf.value)
+    every = (there.get((leaf.path, leaf.place), []) for leaf in found)
+    return [str(v[0]).encode() if len(v) == 1 else None for v in every]
+
+
+def _opened_value(leaf: Leaf, key: bytes) -> bytes | None:
+    """Return the plaintext of one encrypted value; the file's MAC is not looked at."""
+    found = sops_token.opened(str(leaf.value), leaf.path, key)
+    return None if found is None else found.plaintext
+
+
+def _whole(data: bytes, plaintext: bytes | None = None) -> Piece:
+    payload = bytes(header.parse(data).payload)
+    return Piece((), (), hashlib.sha256(payload).hexdigest(), plaintext)
+
+
+def _piece(file: SopsFile, leaf: Leaf, plaintext: bytes | None = None) -> Piece:
+    if file.format is SopsFormat.BINARY:
+        return Piece((), (), str(leaf.value), plaintext)
+    return Piece(leaf.path, _nameable(file, leaf), str(leaf.value), plaintext)
+
+
+def _nameable(file: SopsFile, leaf: Leaf) -> Names | None:
+    """Return the parts of a key path, None for a value below an empty name."""
+    document, steps = leaf.place
+    names = tuple(map(str, steps))
+    if not all(names):
+        return None
+    path = KeyPath(names, document if len(file.blocks) > 1 else None)
+    return path.parts

@@ -1,0 +1,247 @@
+"""The values of a plaintext as its author wrote them, before sops has its say.
+
+By the plain rules of each format, not by those of sops' libraries: a YAML word stays
+the word, an INI or dotenv value is what stands behind the `=`.  Of what sops prints,
+the same readers say what a machine will find.
+"""
+
+import bisect
+import re
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any, NamedTuple, NoReturn, assert_never
+
+from nixsecrets.errors import SecretFileError
+from nixsecrets.files.kind import SopsFormat
+from nixsecrets.files.sops import json, yaml
+from nixsecrets.files.sops.spans import Node
+from nixsecrets.files.sops.values import Place, composed_roots
+
+_TAG = re.compile(r"(?:&\S+[ \t\r\n]+)?(!\S*)")
+DATE = re.compile(r"\d{4}-\d\d?-\d\d?(?:[Tt \t]|$)")
+NUMBER = re.compile(r"[-+]?\.?\d[\d_.eE+-]*|[-+]?0[xXoObB][\da-fA-F_]+")
+CONSTANTS = frozenset(("true", "false", ".inf", "-.inf", "+.inf", ".nan", "null", "~"))
+_QUOTES = "\"'|>"
+_INI_SPLIT = re.compile(r"[=:]")
+_LONG_QUOTES = ('"""', "`")
+
+
+class Style(Enum):
+    """How a value is written: as text whatever it says, or as a bare word or number."""
+
+    TEXT = "text"
+    BARE = "bare"
+    NULL = "null"
+    TAGGED = "tagged"
+
+
+class Written(NamedTuple):
+    """One value: where it stands, what its author wrote, and how."""
+
+    place: Place
+    line: int
+    text: str
+    style: Style
+
+    def __repr__(self) -> str:
+        """Show where it stands, never what it is."""
+        return f"Written({self.place}, line {self.line})"
+
+
+class Plaintext(NamedTuple):
+    """The values of a text in order, and the lines on which aliases stand."""
+
+    values: list[Written]
+    aliases: list[int]
+
+
+class RepeatedError(SecretFileError):
+    """A JSON text has the same key twice."""
+
+
+def bare_is_text(word: str) -> bool:
+    """Tell whether sops reads an unquoted YAML word as text: no number, date, null."""
+    word = word.lower()
+    found = NUMBER.fullmatch(word) or DATE.match(word) or word in CONSTANTS
+    return not found
+
+
+def read(kind: SopsFormat, data: bytes) -> Plaintext:
+    """Return the values of a text.
+
+    Raises:
+        SecretFileError: it cannot be read; `line` says where, if that is known.
+    """
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        _refuse("is not UTF-8", line, "save it as UTF-8")
+    match kind:
+        case SopsFormat.YAML if not text.lstrip().startswith("{"):
+            return _yaml(text)
+        case SopsFormat.JSON | SopsFormat.YAML:
+            return _json(kind, text)
+        case SopsFormat.DOTENV:
+            return Plaintext(list(_dotenv(text)), [])
+        case SopsFormat.INI:
+            return Plaintext(list(_ini(text)), [])
+        case SopsFormat.BINARY:
+            return Plaintext([Written((0, ()), 1, text, Style.TEXT)], [])
+        case _ as never:
+            assert_never(never)
+
+
+def _refuse(what: str, line: int, hint: str) -> NoReturn:
+    where = f" at line {line}" if line else ""
+    raise SecretFileError(f"{what}{where}", hint, subject="the text", line=line)
+
+
+class _Lines:
+    """The line of each place in a text."""
+
+    def __init__(self, text: str) -> None:
+        self._ends = [found.start() for found in re.finditer("\n", text)]
+
+    def at(self, place: int) -> int:
+        return bisect.bisect_left(self._ends, place) + 1
+
+
+# --- JSON and YAML --------------------------------------------------------------------
+
+
+def _json(kind: SopsFormat, text: str) -> Plaintext:
+    lines = _Lines(text)
+    try:
+        root = json.document(text)
+    except json.RepeatedKeyError as error:
+        line = lines.at(error.at)
+        raise RepeatedError(
+            f"the text has the same key twice, the second time at line {line}",
+            "keep the one that is meant; of both, most programs take the last",
+            line=line,
+        ) from error
+    except SecretFileError as error:
+        if kind is SopsFormat.YAML:
+            return _yaml(text)
+        error.subject = "the text"
+        error.hint = "it has to be one JSON object, with nothing behind it"
+        raise
+    return Plaintext(list(_below((0, ()), root, text, lines)), [])
+
+
+def _yaml(text: str) -> Plaintext:
+    lines = _Lines(text)
+    try:
+        documents = yaml.documents(text)
+    except (SecretFileError, RecursionError):
+        return _by_library(text)
+    found: list[Written] = []
+    for number, root in enumerate(documents):
+        found += _below((number, ()), root, text, lines)
+    return Plaintext(found, [])
+
+
+def _below(place: Place, node: Node, text: str, lines: _Lines) -> Iterator[Written]:
+    if isinstance(node.value, dict):
+        for key, inner in node.value.items():
+            yield from _below((place[0], (*place[1], key)), inner, text, lines)
+    elif isinstance(node.value, list):
+        for index, inner in enumerate(node.value):
+            yield from _below((place[0], (*place[1], index)), inner, text, lines)
+    else:
+        bare = text[node.start : node.start + 1] not in ("", *_QUOTES)
+        value = node.value
+        style = Style.BARE if bare else Style.TEXT
+        style = Style.NULL if value is None else style
+        said = text[node.start : node.end] if isinstance(value, bool) else value
+        yield Written(place, lines.at(node.start), said or "", style)
+
+
+def _by_library(text: str) -> Plaintext:
+    found = Plaintext([], [])
+    seen: set[int] = set()
+    visits = iter(range(len(text) + 2))
+    for number, root in enumerate(composed_roots(text)):
+        _composed((number, ()), root, text, found, seen, visits)
+    return found
+
+
+def _composed(
+    place: Place,
+    node: Any,
+    text: str,
+    found: Plaintext,
+    seen: set[int],
+    visits: Iterator[int],
+) -> None:
+    """Collect the values of a composed node; aliases are the same node again."""
+    line = node.start_mark.line + 1
+    if next(visits, None) is None or len(place[1]) > 200:
+        _refuse("has too many YAML aliases, or is too deep", line, "write them out")
+    if id(node) in seen:
+        found.aliases.append(line)
+    seen.add(id(node))
+    tag = _TAG.match(text, node.start_mark.index)
+    tagged = tag is not None and tag[1] not in ("!!str", "!!map", "!!seq", "!!merge")
+    if node.id == "scalar":
+        found.values.append(_scalar(place, node, line, tagged=tagged, text=text))
+        return
+    if tagged:
+        found.values.append(Written(place, line, "", Style.TAGGED))
+    pairs: Any = enumerate(node.value)
+    if node.id == "mapping":
+        pairs = [(str(key.value), value) for key, value in node.value]
+    for step, value in pairs:
+        below = place[0], (*place[1], step)
+        _composed(below, value, text, found, seen, visits)
+
+
+def _scalar(place: Place, node: Any, line: int, *, tagged: bool, text: str) -> Written:
+    said = str(node.value)
+    if tagged:
+        return Written(place, line, said, Style.TAGGED)
+    bare = node.style is None and not text.startswith("!", node.start_mark.index)
+    if bare and said in ("", "~", "null", "Null", "NULL"):
+        return Written(place, line, "", Style.NULL)
+    return Written(place, line, said, Style.BARE if bare else Style.TEXT)
+
+
+# --- one line for each value ----------------------------------------------------------
+
+
+def _dotenv(text: str) -> Iterator[Written]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        key, equals, value = line.partition("=")
+        if equals and not line.startswith("#"):
+            yield Written((0, (key,)), number, value, Style.TEXT)
+
+
+def _ini(text: str) -> Iterator[Written]:
+    """Yield what stands behind each `=`, without the quotes that INI cannot do without.
+
+    These are backquotes and three double quotes, which may hold several lines.
+    """
+    section = "DEFAULT"
+    numbered = enumerate(text.split("\n"), start=1)
+    for number, raw in numbered:
+        line = raw.strip()
+        if not line or line.startswith(("#", ";")):
+            continue
+        if line.startswith("["):
+            section = line[1 : line.rfind("]")].strip()
+            continue
+        split = _INI_SPLIT.search(line)
+        if split is None:
+            continue  # sops takes no such line
+        key, value = line[: split.start()].strip(), line[split.end() :].strip()
+        for quote in _LONG_QUOTES:
+            if not value.startswith(quote):
+                continue
+            inner = raw.partition(quote)[2]
+            while quote not in inner and (more := next(numbered, None)):
+                inner += "\n" + more[1]
+            inner, _, rest = inner.rpartition(quote)
+            value = value if rest.strip() else inner
+            break
+        yield Written((0, (section, key)), number, value, Style.TEXT)

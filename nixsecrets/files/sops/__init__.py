@@ -1,0 +1,1 @@
+"""sops files: values, metadata, data keys; granting, re-keying, verifying."""

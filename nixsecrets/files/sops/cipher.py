@@ -1,0 +1,158 @@
+"""Key paths: how one value inside of a sops file is named; and a first text for one.
+
+One syntax for every command: a name for each level with `/` between, as sops-nix takes
+it (`powerdns/api-key`), or a number for a place in a list, counted from 0.  `[2]/` in
+front names the second document of a YAML file.  A backslash takes a `/`, `[`, `]`, `"`
+or backslash as a part of a name.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple, assert_never
+
+from nixsecrets.errors import SecretFileError, UsageError
+from nixsecrets.files.kind import SopsFormat
+
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
+_DOCUMENT = re.compile(r"\[([1-9][0-9]{0,8})\]/")
+_LEVEL = re.compile(r'(?:[^\\/\[\]"]|\\[\\/\[\]"])+')
+# What ends a name, or begins something else, in formats without quotes for names.
+_UNFIT = {
+    SopsFormat.DOTENV: re.compile(r"[=\n\r]|\A#|\A\Z"),
+    SopsFormat.INI: re.compile(r"[=:\[\]\n\r`\"]|\A[#;\s]|\s\Z"),
+}
+_ESCAPED = re.compile(r"\\(.)")
+_TYPE = re.compile(r"\AENC\[AES256_GCM,data:[^\]]*,type:(\w+)\]\Z")
+_SPECIAL = re.compile(r'[\\/\[\]"]')
+
+
+class KeyPath(NamedTuple):
+    """The names down to a value, and its document (from 0; None: whichever has it)."""
+
+    names: tuple[str, ...]
+    document: int | None = None
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The parts of the path as they are typed, with `/` between them."""
+        names = tuple(_SPECIAL.sub(r"\\\g<0>", name) for name in self.names)
+        return names if self.document is None else (f"[{self.document + 1}]", *names)
+
+    def __str__(self) -> str:
+        """Return the path as it is typed."""
+        return "/".join(self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Texts for some values of a file, the rest of which stays as it is."""
+
+    values: Mapping[KeyPath, str] = field(repr=False)
+
+
+class NoSuchValueError(SecretFileError):
+    """The file has no value at that path."""
+
+
+def key_path(kind: SopsFormat, key: str) -> KeyPath:
+    """Return a typed path.
+
+    Raises:
+        UsageError: it is no path, or none that a file of this format can have.
+    """
+    document = _DOCUMENT.match(key)
+    rest = key[document.end() :] if document else key
+    parts = _levels(rest)
+    if not parts:
+        raise UsageError(
+            "that is no path to a value",
+            "name each level, for example powerdns/api-key; "
+            'put a backslash before a /, [, ] or " in a name',
+        )
+    if kind is SopsFormat.BINARY:
+        raise UsageError("a binary file is one value as a whole", "leave --key out")
+    if kind is SopsFormat.DOTENV and len(parts) != 1:
+        raise UsageError("a dotenv file has no levels", "--key NAME")
+    if kind is SopsFormat.INI and len(parts) != 2:
+        raise UsageError("an ini file has two levels", "--key SECTION/NAME")
+    unfit = _UNFIT.get(kind)
+    if unfit is not None and any(map(unfit.search, parts)):
+        raise UsageError(
+            f"a name in a file of the format {kind} cannot be spelled like that",
+            "name it with letters, digits, - and _",
+        )
+    if parts[0] == "sops" or (kind is SopsFormat.DOTENV and parts[0][:5] == "sops_"):
+        raise UsageError("sops keeps that name for itself", "choose another name")
+    return KeyPath(parts, int(document[1]) - 1 if document else None)
+
+
+def _levels(text: str) -> tuple[str, ...]:
+    """Return the names of a path without its document, none where it is no path."""
+    parts, at = list[str](), 0
+    while level := _LEVEL.match(text, at):
+        parts.append(_ESCAPED.sub(r"\1", level[0]))
+        at = level.end()
+        if at == len(text):
+            return tuple(parts)
+        if text[at] != "/":
+            break
+        at += 1
+    return ()
+
+
+def type_of(spelled: object) -> str | None:
+    """Return the type that sops wrote beside an encrypted value, None for others."""
+    found = _TYPE.search(spelled) if isinstance(spelled, str) else None
+    return found[1] if found else None
+
+
+def expressions(path: KeyPath) -> Iterator[str]:
+    """Yield how sops may write the path: numbers as names first, then as places.
+
+    Nothing for what sops cannot write: quotes in names, documents after the first.
+    """
+    if path.document or any(set(name) & set('[]"\\') for name in path.names):
+        return
+    yield "".join(f'["{name}"]' for name in path.names)
+    if any(_NUMBER.fullmatch(name) for name in path.names):
+        yield "".join(
+            f"[{name}]" if _NUMBER.fullmatch(name) else f'["{name}"]'
+            for name in path.names
+        )
+
+
+def require_text(value: bytes) -> str:
+    """Return a value as the text that a sops file can hold.
+
+    Raises:
+        SecretFileError: it is not UTF-8, or holds a NUL.
+    """
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise SecretFileError(
+            "the value is not text, and a sops value has to be",
+            "encode it (base64), or keep it in an age file of its own",
+        )
+    return text
+
+
+def first_text(kind: SopsFormat, path: KeyPath, value: str) -> bytes:
+    """Return the plaintext of a new file with one value, a plain word."""
+    names = path.names
+    match kind:
+        case SopsFormat.DOTENV:
+            return f"{names[0]}={value}\n".encode()
+        case SopsFormat.INI:
+            return f"[{names[0]}]\n{names[1]} = {value}\n".encode()
+        case SopsFormat.YAML | SopsFormat.JSON | SopsFormat.BINARY:
+            nested: object = value
+            for name in reversed(names):
+                nested = {name: nested}
+            return json.dumps(nested, ensure_ascii=False).encode() + b"\n"
+        case _ as never:
+            assert_never(never)

@@ -1,0 +1,169 @@
+"""The data key of a sops file: found with an identity, and checked against the MAC.
+
+Opens one `enc` of many and decides which to try; writes nothing and runs no program,
+but for the plugins of identities that are plugins.
+"""
+
+import binascii
+import contextlib
+import itertools
+import re
+from collections.abc import Callable, Iterator, Sequence
+
+from nixsecrets.errors import IdentityError, SecretFileError
+from nixsecrets.files.age import header, operations, pyrage_port
+from nixsecrets.files.age.payload import open_chunk
+from nixsecrets.files.sops.metadata import Entry, SopsFile
+from nixsecrets.keys.identities import Identity, PluginIdentity
+from nixsecrets.keys.recipients import Kind
+
+_DATA_KEY_SIZE = 32
+_ENC = re.compile(
+    r"ENC\[AES256_GCM,data:([A-Za-z0-9+/=]+),iv:([A-Za-z0-9+/=]+),"
+    r"tag:([A-Za-z0-9+/=]+),type:str\]"
+)
+_PLUGIN_KINDS = (Kind.PLUGIN, Kind.TAG, Kind.TAG_PQ, Kind.PQ)
+
+
+Opener = Callable[[bytes, Sequence[Identity]], bytes]
+"""Opens one `enc`; raises as `rage.decrypt`."""
+
+
+def opened(enc: bytes, identities: Sequence[Identity]) -> bytes:
+    """Return the data key in an `enc`: by our own code where that can open it."""
+    file = header.parse(enc)
+    try:
+        key = operations.file_key(file, identities)
+    except IdentityError:
+        return pyrage_port.decrypt(enc, identities)
+    plaintext = open_chunk(key, bytes(file.payload))
+    if plaintext is None:
+        raise SecretFileError("an entry of the file is damaged", "restore it from git")
+    return plaintext
+
+
+def opened_by_pyrage(enc: bytes, identities: Sequence[Identity]) -> bytes:
+    """Return the same by pyrage, which shares no code with what writes an `enc`.
+
+    What it does not know is that an X25519 secret also opens the ssh stanzas of the
+    key that it was converted from.
+    """
+    try:
+        return pyrage_port.decrypt(enc, identities)
+    except pyrage_port.NotAReaderError:
+        return opened(enc, identities)
+
+
+def data_key(
+    file: SopsFile, identities: Sequence[Identity], *, opener: Opener = opened
+) -> bytes:
+    """Return the data key (32 bytes), after it was found to open the file's MAC.
+
+    Raises:
+        IdentityError: no identity opens an age entry.
+        SecretFileError: the key does not open the MAC, or there are several groups.
+
+    """
+    if file.groups > 1 or not (file.entries or file.others):
+        raise SecretFileError(
+            f"the file splits its data key over {file.groups} key groups",
+            'change it with "sops updatekeys", or put all keys into one group',
+        )
+    key = _native_key(file, identities, opener)
+    if key is None:
+        key = _plugin_key(file, identities)
+    if len(key) != _DATA_KEY_SIZE or mac_of(file, key) is None:
+        raise SecretFileError(
+            "the data key of the file does not open its MAC",
+            "it was changed without sops, or merged by hand: nixsecrets explain NS019",
+        )
+    return key
+
+
+def opens_with(file: SopsFile, identity: Identity) -> bool:
+    """Tell whether an age entry is labelled with a key of `identity`, in any form."""
+    ours = {recipient.key_id for recipient in identity.recipients}
+    labelled = (entry.recipient for entry in file.entries)
+    return any(one is not None and one.key_id in ours for one in labelled)
+
+
+def _native_key(
+    file: SopsFile, identities: Sequence[Identity], opener: Opener
+) -> bytes | None:
+    """Return the data key if an identity that is no plugin finds it.
+
+    Entries labelled with a key that we have come first, then the rest, whose labels
+    may be wrong.
+    """
+    known = [one for one in identities if not isinstance(one, PluginIdentity)]
+    if not known:
+        return None
+    for entry, candidates in _likely_first(file, known):
+        with contextlib.suppress(IdentityError, SecretFileError):
+            return opener(_enc(entry), candidates)
+    return None
+
+
+def _likely_first(
+    file: SopsFile, known: Sequence[Identity]
+) -> Iterator[tuple[Entry, Sequence[Identity]]]:
+    owners = {r.key_id: one for one in known for r in one.recipients}
+    others: list[Entry] = []
+    for entry in file.entries:
+        if entry.recipient and entry.recipient.key_id in owners:
+            yield entry, [owners[entry.recipient.key_id]]
+        else:
+            others.append(entry)
+    for entry in others:
+        yield entry, known
+
+
+def _plugin_key(file: SopsFile, identities: Sequence[Identity]) -> bytes:
+    """Return the data key that a plugin finds, each asked by itself.
+
+    Only for entries that can be a plugin's: it may want its token to be touched.
+    """
+    failed = IdentityError(
+        "no identity opens the sops file",
+        "pass the private key of one of its readers with --identity",
+    )
+    plugins = [one for one in identities if isinstance(one, PluginIdentity)]
+    for entry, plugin in itertools.product(file.entries, plugins):
+        if entry.recipient and entry.recipient.kind not in _PLUGIN_KINDS:
+            continue
+        try:
+            return pyrage_port.decrypt(_enc(entry), [plugin])
+        except (pyrage_port.NotAReaderError, SecretFileError):
+            continue
+        except IdentityError as error:
+            failed = error
+    raise failed
+
+
+def _enc(entry: Entry) -> bytes:
+    return entry.enc.encode("ascii", "replace")
+
+
+def mac_of(file: SopsFile, key: bytes) -> bytes | None:
+    """Return what `key` finds in the file's MAC, None where it does not open it.
+
+    AES-256-GCM with the time of the last change as additional data.  Inside is the
+    SHA-512 over all values, in upper-case hex.
+    """
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    found = _ENC.fullmatch(file.mac)
+    if found is None:
+        return None
+    try:
+        data, iv, tag = (binascii.a2b_base64(part) for part in found.groups())
+        about = _as_go_prints(file.lastmodified)
+        return AESGCM(key).decrypt(iv, data + tag, about)
+    except (InvalidTag, ValueError):
+        return None
+
+
+def _as_go_prints(time: str) -> bytes:
+    """Return an RFC 3339 time as sops prints it when it computes the MAC's AAD."""
+    return re.sub(r"\.\d+|\+00:00$", "", time).encode()

@@ -1,0 +1,266 @@
+"""The entries of sops files: what wraps a data key for a reader, and the grant.
+
+A grant is ours alone: the data key is unwrapped, wrapped once more, and inserted as
+text; the values are not looked at.  Nothing is believed to be right before
+`sopsverify` has read it back.
+"""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from nixsecrets.errors import SecretFileError
+from nixsecrets.files.age import header as age_header
+from nixsecrets.files.age import operations
+from nixsecrets.files.age.payload import seal_chunk
+from nixsecrets.files.age.wrap import FILE_KEY_SIZE, Proof, header_mac, wrap
+from nixsecrets.files.sops import metadata
+from nixsecrets.files.sops.datakey import data_key
+from nixsecrets.files.sops.entries import UsualEntries, changed
+from nixsecrets.files.sops.metadata import SopsFile
+from nixsecrets.files.sops.spans import Edit
+from nixsecrets.files.sops.state import has_noise
+from nixsecrets.keys.identities import Identity, X25519Identity
+from nixsecrets.keys.recipients import Recipient
+from nixsecrets.splice import apply_edits
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenEntry:
+    """An age entry that we wrote, with what proves that its reader can open it.
+
+    `proof` and `file_key` (of the `enc`) are None for kinds that only pyrage writes.
+    """
+
+    recipient: Recipient
+    enc: str = field(repr=False)
+    proof: Proof | None = field(repr=False)
+    file_key: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SopsSealed:
+    """A sops file that we wrote, with what is needed to check it once it is staged.
+
+    `entries` are the age entries of the whole file as (label, enc), `written` those of
+    them that are new, `inserted` the edits that made a grant out of the old text (empty
+    for a file that sops wrote anew).  `digest` is the SHA-256 of the plaintext as sops
+    prints it, None after a grant, which never sees it; `values` is the hash over all
+    values that the MAC has to hold, for a file that was re-encrypted in place.
+    `foreign` is what each document keeps besides (`Block.foreign`), where its data key
+    stayed; nothing stays under a new one.  The last `renewed` of `written` are for
+    readers whose entries had noise in them.  `notes` say what sops spells differently.
+    """
+
+    data: bytes = field(repr=False)
+    entries: Sequence[tuple[str, str]] = field(repr=False)
+    written: tuple[WrittenEntry, ...]
+    inserted: tuple[Edit, ...] = field(repr=False)
+    data_key: bytes = field(repr=False)
+    digest: bytes | None = field(repr=False)
+    values: bytes | None = field(default=None, repr=False)
+    foreign: tuple[Mapping[str, object], ...] = field(default=(), repr=False)
+    renewed: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def recipients(self) -> tuple[Recipient, ...]:
+        """The readers whose entries are new, but for those that had one."""
+        asked = self.written[: len(self.written) - self.renewed]
+        return tuple(entry.recipient for entry in asked)
+
+
+def grant(
+    path: str,
+    data: bytes,
+    identities: Sequence[Identity],
+    *,
+    add: Sequence[Recipient] = (),
+    replace: Sequence[tuple[int, Recipient]] = (),
+) -> SopsSealed:
+    """Give more readers the data key; every other byte of the file stays.
+
+    But for entries with noise in them: their readers get new ones.
+
+    `add` is appended in order; each pair of `replace` puts another recipient in the
+    place of an age entry, counted in file order.
+
+    Raises:
+        IdentityError: no identity opens an age entry.
+        SecretFileError: the file is damaged, has several key groups, or its documents
+            name different recipients.
+        KeyFormatError: a recipient cannot be written.
+
+    """
+    file = metadata.parse(path, data)
+    require_agreement(file)
+    key = data_key(file, identities)
+    swapped = [(at, wrapped(key, recipient)) for at, recipient in replace]
+    added = [wrapped(key, recipient) for recipient in add]
+    asked = {at for at, _ in swapped}
+    renewed = [one for one in without_noise(file, key) if one[0] not in asked]
+    replaced = [*swapped, *renewed]
+    entries = changed(
+        file.entries,
+        [(at, pair(entry)) for at, entry in replaced],
+        [pair(entry) for entry in added],
+    )
+    edits = tuple(
+        edit
+        for block in file.blocks
+        for edit in (
+            *(e for at, entry in replaced for e in block.replace(at, *pair(entry))),
+            *(block.append([pair(entry) for entry in added]) if added else ()),
+        )
+    )
+    return SopsSealed(
+        data=edited(file, edits),
+        entries=entries,
+        written=(
+            *(entry for _, entry in swapped),
+            *added,
+            *(entry for _, entry in renewed),
+        ),
+        inserted=edits,
+        data_key=key,
+        digest=None,
+        renewed=len(renewed),
+    )
+
+
+def without_noise(file: SopsFile, key: bytes) -> list[tuple[int, WrittenEntry]]:
+    """Return new entries for those that hold noise, which may be anybody's stanza.
+
+    By their place.  What only pyrage writes keeps its own: that of post-quantum keys.
+    """
+    if isinstance(file.entries, UsualEntries):  # which have none
+        return []
+    return [
+        (at, wrapped(key, one))
+        for at, entry in enumerate(file.entries)
+        if (one := entry.recipient) and not one.post_quantum and has_noise(entry.enc)
+    ]
+
+
+def renewed(sealed: SopsSealed, path: str) -> SopsSealed:
+    """Return a file whose entries stayed, but for noise in them."""
+    file = metadata.parse(path, sealed.data)
+    entries = without_noise(file, sealed.data_key)
+    if not entries:
+        return sealed
+    edits = [
+        edit
+        for block in file.blocks
+        for at, entry in entries
+        for edit in block.replace(at, *pair(entry))
+    ]
+    return dataclasses.replace(
+        sealed,
+        data=edited(file, edits),
+        entries=tuple(changed(file.entries, [(a, pair(e)) for a, e in entries], [])),
+        written=(*sealed.written, *(entry for _, entry in entries)),
+        renewed=len(entries),
+    )
+
+
+def wrapped(key: bytes, recipient: Recipient) -> WrittenEntry:
+    """Return a new entry: a small age file for one reader, with its own file key."""
+    if recipient.ours:
+        file_key = os.urandom(FILE_KEY_SIZE)
+        wrapped = wrap(file_key, recipient)
+        header = age_header.join_header([wrapped.spelled])
+        mac = header_mac(file_key, header)
+        payload = seal_chunk(file_key, key)
+        enc = age_header.encode(header, mac, payload, armored=True)
+        return WrittenEntry(recipient, enc.decode(), wrapped.proof, file_key)
+    sealed = operations.seal(key, [recipient], armored=True)
+    proof = sealed.proofs[0] if sealed.proofs else None
+    return WrittenEntry(recipient, sealed.data.decode(), proof, sealed.file_key)
+
+
+def pair(entry: WrittenEntry) -> tuple[str, str]:
+    """Return label and `enc`, as they stand in a file."""
+    return entry.recipient.text, entry.enc
+
+
+def edited(file: SopsFile, edits: Iterable[Edit]) -> bytes:
+    """Return the bytes of a file after some edits."""
+    return apply_edits(file.text, edits).encode("utf-8", "surrogateescape")
+
+
+def with_throw_away(file: SopsFile, key: bytes) -> tuple[bytes, X25519Identity]:
+    """Return the file for one throw-away age recipient alone, and its identity."""
+    throw_away = X25519Identity.generate("throw-away identity")
+    return only_for(file, key, throw_away.recipients[0]), throw_away
+
+
+def only_for(file: SopsFile, key: bytes, recipient: Recipient) -> bytes:
+    """Return the file with one age recipient in the place of all readers.
+
+    Entries of other kinds are not in it: sops would contact whom they name.
+    """
+    only = pair(wrapped(key, recipient))
+    staged = edited(file, [e for block in file.blocks for e in block.bare(*only)])
+    if file.others or any(block.foreign for block in file.blocks):
+        blocks = metadata.parse_as(file.format, staged).blocks
+        if any(block.foreign for block in blocks):
+            raise SecretFileError(
+                "the entries of the file that are not age cannot be kept from sops",
+                'take them out with sops: "sops rotate --help"',
+            )
+    return staged
+
+
+def with_only(file: SopsFile, only: tuple[str, str]) -> bytes:
+    """Return the file with one age entry in the place of all, in every document."""
+    return edited(file, [edit for block in file.blocks for edit in block.only(*only)])
+
+
+def with_entries(
+    file: SopsFile,
+    pairs: list[tuple[str, str]],
+    written: tuple[WrittenEntry, ...],
+    key: bytes,
+    plaintext: bytes | None = None,
+    *,
+    values: bytes | None = None,
+    before: SopsFile | None = None,
+) -> SopsSealed:
+    """Put `pairs` in the place of the only entry, in every document.
+
+    `before` is the file whose entries of other kinds stay: its data key did.
+    """
+    first, *rest = pairs
+    olds = [] if before is None else list(before.blocks)
+    olds += olds[:1] * (len(file.blocks) - len(olds))  # documents that are new
+    edits = [
+        edit
+        for block in file.blocks
+        for edit in (*block.replace(0, *first), *(block.append(rest) if rest else ()))
+    ]
+    edits += (
+        e
+        for block, old in zip(file.blocks, olds, strict=False)
+        for e in block.adopt(old)
+    )
+    return SopsSealed(
+        data=edited(file, edits),
+        entries=tuple(pairs),
+        written=written,
+        inserted=(),
+        data_key=key,
+        digest=None if plaintext is None else hashlib.sha256(plaintext).digest(),
+        values=values,
+        foreign=tuple(old.foreign for old in olds[: len(file.blocks)]),
+    )
+
+
+def require_agreement(file: SopsFile) -> None:
+    """Raise `SecretFileError` unless all documents name the same readers."""
+    if not file.agree:
+        raise SecretFileError(
+            "the documents of the file name different recipients",
+            "re-encrypt it: nixsecrets rekey",
+        )

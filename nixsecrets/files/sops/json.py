@@ -1,0 +1,240 @@
+"""sops metadata in JSON: files of the json format, and the envelope of binary ones.
+
+Every value is read by the JSON scanner of the standard library; this module only walks
+the few levels above it to know where things stand.  Order and white space are free.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nixsecrets.errors import SecretFileError
+from nixsecrets.files.sops.spans import Block, Edit, Node, Slot, refuse
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+class RepeatedKeyError(SecretFileError):
+    """An object has the same key twice; `at` is where the second one stands."""
+
+    def __init__(self, at: int) -> None:
+        """Keep the place in the text."""
+        super().__init__("gives a key of its JSON twice", subject="the file")
+        self.at = at
+
+
+_scan = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
+
+
+@dataclass(frozen=True, slots=True)
+class JsonBlock(Block):
+    """The `sops` object of a JSON document, whose brace is at `start`."""
+
+    start: int
+
+    def append(self, entries: Sequence[tuple[str, str]]) -> list[Edit]:
+        """Add entries that look like the last one."""
+        array = self._age()
+        before = array[-2].end if len(array) > 1 else self.fields["age"].start
+        gap = self.text[before : array[-1].start].lstrip(" \t\r\n")[1:]
+        texts = ["," + gap + self._entry(label, enc) for label, enc in entries]
+        return [(array[-1].end, array[-1].end, "".join(texts))]
+
+    def only(self, label: str, enc: str) -> list[Edit]:
+        """Put one entry in the place of all."""
+        array = self._age()
+        return [(array[0].start, array[-1].end, self._entry(label, enc))]
+
+    def _dropped(self, names: Sequence[str]) -> list[tuple[int, int]]:
+        """Return the spans of members, each with the comma that it takes along.
+
+        That is the one after it, and the one before where nothing of ours follows.
+        """
+        ordered = sorted(self.fields, key=lambda name: self.fields[name].start)
+        ours = [name for name in ordered if name not in names]
+        spans: list[tuple[int, int]] = []
+        begin = self.start + 1
+        last = self.fields[ours[-1]].end
+        for name in ordered:
+            end = self.fields[name].end
+            after = self.text.find(",", end) + 1
+            if name in names and end < last:
+                spans.append((begin, after))
+            begin = after
+        tail = max(self.fields[name].end for name in ordered)
+        return [*spans, *([(last, tail)] if tail > last else [])]
+
+    def _adopted(self, other: "JsonBlock", names: Sequence[str]) -> list[Edit]:
+        """Copy members to above the age entries."""
+        at = self.text.rfind('"age"', 0, self.fields["age"].start)
+        lead = self.text[len(self.text[:at].rstrip(" \t\r\n")) : at]
+        texts = [
+            f"{json.dumps(name)}: {other.text[node.start : node.end]},{lead}"
+            for name, node in other.fields.items()
+            if name in names
+        ]
+        return [(at, at, "".join(texts))]
+
+    @property
+    def indent(self) -> str:
+        """The white space of one level, empty where all is on one line."""
+        first = min(self.fields, key=lambda name: self.fields[name].start)
+        key = self.text.rfind(f'"{first}"', 0, self.fields[first].start)
+        lead = self.text[self.text.rfind("\n", 0, key) + 1 : key]
+        return lead[: len(lead) // 2] if lead.strip() == "" else ""
+
+    def _entry(self, label: str, enc: str) -> str:
+        """Return the text of the last entry with another label and `enc`."""
+        last, slot = self._age()[-1], self.slot(-1)
+        spelled = [(slot.label, self._label(label)), (slot.enc, self._enc(slot, enc))]
+        text, end = "", last.start
+        for node, value in sorted(spelled, key=lambda pair: pair[0].start):
+            text += self.text[end : node.start] + value
+            end = node.end
+        return text + self.text[end : last.end]
+
+    def _label(self, label: str) -> str:
+        return json.dumps(label, ensure_ascii=False)
+
+    def _enc(self, slot: Slot, enc: str) -> str:
+        del slot
+        return json.dumps(enc)
+
+
+class _OtherMetadataError(Exception):
+    """A key that some versions of sops take for `sops`, whatever its letters' case."""
+
+
+def other_sops(key: str) -> bool:
+    """Tell whether a key is "sops" in other letters: to Go's JSON that is the same."""
+    return key != "sops" and key.casefold() == "sops"
+
+
+def read(text: str) -> tuple[JsonBlock, ...]:
+    """Read the `sops` object of the document.
+
+    Raises:
+        SecretFileError: the text is not one JSON object, has no `sops` object, or one
+            more that sops before 3.13 would read along with it.
+
+    """
+    try:
+        root = _tree(text, _skip(text, 0), only="sops")
+    except _OtherMetadataError:
+        refuse(
+            'has a second "sops" object in other letters, which sops may read as well',
+            "take it out, or restore the file from git",
+        )
+    except (ValueError, RecursionError, IndexError):
+        refuse("is not valid JSON")
+    if _skip(text, root.end) != len(text):
+        refuse("has something after the end of its JSON")
+    sops = root.value.get("sops") if isinstance(root.value, dict) else None
+    if sops is None:
+        refuse("has no sops metadata")
+    if not isinstance(sops.value, dict) or not sops.value:
+        refuse("has a sops key that is not sops metadata")
+    return (JsonBlock(text, sops.value, sops.start),)
+
+
+class Members(dict[str, Node]):
+    """The members of an object, by key the first; `again` has those after it."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        super().__init__()
+        self.again: list[tuple[str, Node]] = []
+
+    def in_order(self) -> list[tuple[str, Node]]:
+        """Return all of them as they stand in the text."""
+        return sorted([*self.items(), *self.again], key=lambda pair: pair[1].start)
+
+
+def document(text: str, *, repeats: bool = False) -> Node:
+    """Read the whole document, the values outside of `sops` included.
+
+    With `repeats` an object may have a key more than once (`Members`), as for sops.
+
+    Raises:
+        SecretFileError: the text is not one JSON object, or gives a key twice.
+
+    """
+    try:
+        root = _tree(text, _skip(text, 0), repeats=repeats)
+    except (ValueError, RecursionError, IndexError):
+        refuse("is not valid JSON")
+    if _skip(text, root.end) != len(text):
+        refuse("has something after the end of its JSON")
+    return root
+
+
+def _skip(text: str, at: int) -> int:
+    space = _SPACE.match(text, at)
+    return space.end() if space else at
+
+
+def _tree(
+    text: str, at: int, *, only: str | None = None, repeats: bool = False
+) -> Node:
+    """Read the value at `at`; of an object only the member `only`, if that is given.
+
+    Raises:
+        ValueError, IndexError: as the JSON scanner does.
+
+    """
+    match text[at]:
+        case "{":
+            return _object(text, at, only, repeats=repeats)
+        case "[":
+            return _array(text, at, repeats=repeats)
+        case _:
+            value, end = _scan(text, at)
+            return Node(value, at, end)
+
+
+def _object(text: str, start: int, only: str | None, *, repeats: bool) -> Node:
+    found = Members()
+    at = _skip(text, start + 1)
+    if text[at] == "}":
+        return Node(found, start, at + 1)
+    while True:
+        begin = at
+        key, at = _scan(text, at)
+        if not isinstance(key, str):
+            raise ValueError("a key is not a string")
+        at = _skip(text, _expect(text, _skip(text, at), ":"))
+        if only not in (None, key):
+            value, at = _scan(text, at)
+            if other_sops(key) and isinstance(value, dict | list):
+                raise _OtherMetadataError
+        elif key in found and not repeats:
+            raise RepeatedKeyError(begin)
+        else:
+            node = _tree(text, at, repeats=repeats)
+            if found.setdefault(key, node) is not node:
+                found.again.append((key, node))
+            at = node.end
+        at = _skip(text, at)
+        if text[at] == "}":
+            return Node(found, start, at + 1)
+        at = _skip(text, _expect(text, at, ","))
+
+
+def _array(text: str, start: int, *, repeats: bool) -> Node:
+    found: list[Node] = []
+    at = _skip(text, start + 1)
+    if text[at] == "]":
+        return Node(found, start, at + 1)
+    while True:
+        found.append(_tree(text, at, repeats=repeats))
+        at = _skip(text, found[-1].end)
+        if text[at] == "]":
+            return Node(found, start, at + 1)
+        at = _skip(text, _expect(text, at, ","))
+
+
+def _expect(text: str, at: int, char: str) -> int:
+    if text[at] != char:
+        raise ValueError(f"{char} expected")
+    return at + 1

@@ -1,0 +1,103 @@
+"""A sops file under another data key, in place: its values and its comments.
+
+Makes them of `sopsrekey` and `sopsremarks`, and lets sops say whether the comments are
+right, where there are any.
+"""
+
+import hashlib
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from nixsecrets.errors import SecretFileError
+from nixsecrets.files.sops import content, datakeys, grant, metadata
+from nixsecrets.files.sops import remarks as sops_remarks
+from nixsecrets.files.sops.datakey import mac_of
+from nixsecrets.files.sops.grant import SopsSealed
+from nixsecrets.files.sops.metadata import SopsFile
+from nixsecrets.files.sops.opening import decrypt_with_key
+from nixsecrets.files.sops.program import SopsProgram
+from nixsecrets.files.sops.spans import Edit
+from nixsecrets.keys.recipients import Recipient
+
+_DATA_KEY_SIZE = 32
+
+
+def rekeyed(
+    file: SopsFile,
+    old_key: bytes,
+    recipients: Sequence[Recipient],
+    sops: SopsProgram,
+    workdir: Path,
+) -> SopsSealed | None:
+    """Give values and comments a new data key in place; None: only sops can do it.
+
+    Which keys sops counts above a comment that was in the open, it says itself: what it
+    prints must be what it printed before.
+    """
+    new_key = os.urandom(_DATA_KEY_SIZE)
+    before: bytes | None = None
+    guesses: dict[int, int] = {}
+    while True:
+        made = _in_place(file, old_key, new_key, recipients, guesses)
+        if made is None:
+            return None
+        sealed, remarks = made
+        if not remarks.edits:
+            return sealed
+        if before is None:
+            before = decrypt_with_key(file, old_key, sops=sops, workdir=workdir)
+        written = metadata.parse_as(file.format, sealed.data)
+        after = decrypt_with_key(written, new_key, sops=sops, workdir=workdir)
+        if content.same(file.format, before, after):
+            return replace(sealed, digest=hashlib.sha256(after).digest())
+        wrong = [at for at, token in remarks.guessed.items() if token.encode() in after]
+        if not wrong:
+            return None
+        guesses |= {at: guesses.get(at, 0) + 1 for at in wrong}
+
+
+def _in_place(
+    file: SopsFile,
+    old_key: bytes,
+    new_key: bytes,
+    recipients: Sequence[Recipient],
+    guesses: Mapping[int, int],
+) -> tuple[SopsSealed, sops_remarks.Remarks] | None:
+    """Return the file under a new key, and what its comments are now."""
+    remarks = sops_remarks.resealed(file, old_key, new_key, guesses)
+    if remarks is None:
+        return None
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    changed = datakeys.rekeyed(file, old_key, new_key, now, comments=remarks.known)
+    values = mac_of(file, old_key)
+    if changed is None or values is None:
+        return None
+    require_readers(recipients)
+    written = tuple(grant.wrapped(new_key, recipient) for recipient in recipients)
+    pairs = list(map(grant.pair, written))
+    entries = file.blocks[0].bare(*pairs[0])
+    edits = [*changed, *entries, *_outside(remarks.edits, entries)]
+    single = metadata.parse_as(file.format, grant.edited(file, edits))
+    sealed = grant.with_entries(single, pairs, written, new_key, values=values)
+    return sealed, remarks
+
+
+def _outside(edits: Sequence[Edit], others: Sequence[Edit]) -> list[Edit]:
+    """Return the edits that are not within `others`, which replace what is there."""
+    return [
+        one
+        for one in edits
+        if not any(start <= one[0] and one[1] <= end for start, end, _ in others)
+    ]
+
+
+def require_readers(recipients: Sequence[Recipient]) -> None:
+    """Raise `SecretFileError` where nobody could open the file."""
+    if not recipients:
+        raise SecretFileError(
+            "a secret without readers could never be opened again",
+            "give the rule readers, or name somebody in `always`",
+        )

@@ -1,0 +1,149 @@
+"""Which values of a sops file are to be encrypted, and which are.
+
+As sops decides (sops.go, shouldBeEncrypted): by one of six selection options that each
+file records, on the keys of a value's path or on the comments above it.
+"""
+
+import binascii
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+from nixsecrets.errors import SecretFileError
+from nixsecrets.files.kind import SopsFormat
+from nixsecrets.files.sops.comments import Comment, comments
+from nixsecrets.files.sops.options import (
+    DEFAULT_OPTION,
+    LeftOpen,
+    Options,
+    selection_of,
+    unusable,
+)
+from nixsecrets.files.sops.values import Leaf, leaves
+from nixsecrets.keys.selection import SELECTION
+from nixsecrets.untrusted import regex
+
+_ENCRYPTED = re.compile(
+    r"ENC\[AES256_GCM,data:([A-Za-z0-9+/]++={0,2}),iv:([A-Za-z0-9+/]++={0,2}),"
+    r"tag:([A-Za-z0-9+/]{22}==),type:(?:str|int|float|bool|bytes|time|comment)\]"
+)
+# a mark behind which there is something else than nothing, or what sops encrypted
+_OPEN_MARK = re.compile(rb"[#;][ \t]*+(?!ENC\[AES256_GCM,)[^\s]")
+Selector = Callable[[Leaf | Comment], bool]
+"""Tells whether a value or a comment is to be encrypted."""
+
+
+def open_values(values: Iterable[Leaf], selects: Selector) -> Iterator[Leaf]:
+    """Yield the values that are not encrypted and should be."""
+    for leaf in values:
+        if not (leaf.empty or is_encrypted(leaf.value)) and selects(leaf):
+            yield leaf
+
+
+def by_default(values: Iterable[Leaf]) -> list[Leaf]:
+    """Return the values in plaintext that sops leaves so by its default suffix."""
+    selects = selector((DEFAULT_OPTION,))
+    open_there = (one for one in values if not (one.empty or is_encrypted(one.value)))
+    return [leaf for leaf in open_there if not selects(leaf)]
+
+
+def opened_by(values: Iterable[Leaf], options: Options) -> list[Leaf]:
+    """Return the values that are encrypted and that `options` leave in plaintext.
+
+    With options that sops cannot use none: what is encrypted with them is refused.
+    """
+    if unusable(options):
+        return []
+    selects = selector(options)
+    return [one for one in values if is_encrypted(one.value) and not selects(one)]
+
+
+def left_open(kind: SopsFormat, data: bytes, options: Options) -> LeftOpen:
+    """Tell what a file leaves in plaintext that re-encrypting it would encrypt.
+
+    Nothing where it cannot be read; then `whole.faults` says so.
+    """
+    chosen = selection_of(options)
+    if kind is SopsFormat.BINARY or not (chosen or _maybe_commented(kind, data)):
+        return LeftOpen()
+    usual = selector(())
+    # sops takes an expression that it cannot compile for one that matches nothing
+    own = (lambda _: False) if unusable(options) else selector(options)
+    try:
+        marks = [c for c in comments(kind, data) if not is_encrypted(c.text.strip())]
+        weak = bool(chosen) and (
+            any(usual(one) and not own(one) for one in marks)
+            or any(not own(leaf) for leaf in open_values(leaves(kind, data), usual))
+        )
+    except SecretFileError:
+        return LeftOpen()
+    return LeftOpen(any(open_comments(marks, own)), weak)
+
+
+def _maybe_commented(kind: SopsFormat, data: bytes) -> bool:
+    """Tell whether there may be a comment that is not encrypted."""
+    return kind is not SopsFormat.JSON and _OPEN_MARK.search(data) is not None
+
+
+def open_comments(found: Iterable[Comment], selects: Selector) -> Iterator[Comment]:
+    """Yield the comments that are not encrypted and should be.
+
+    One that sops does not keep never is, and nobody else would see to it.
+    """
+    for one in found:
+        if not is_encrypted(one.text.strip()) and (one.dropped or selects(one)):
+            yield one
+
+
+def selector(options: Options) -> Selector:
+    """Return what tells which values `options` want encrypted (sops.go, Tree.Encrypt).
+
+    Suffixes and expressions are about any key on the path.  Of a value whose comments
+    cannot be told, options that go by comments want it encrypted.  A comment counts
+    among those that apply to it only where it says that all is to stay open.
+
+    Raises:
+        ValueError: sops cannot compile the regular expression; says why.
+
+    """
+    chosen = {name: str(value) for name, value in options if name in SELECTION}
+    name, text = next(iter(chosen.items()), DEFAULT_OPTION)
+    wanted = not name.startswith("unencrypted_")
+    if name.endswith("_suffix"):
+        return lambda leaf: wanted is any(key.endswith(text) for key in leaf.path)
+    found = regex.parse(text).found_in
+    if name.endswith("_comment_regex"):
+        return lambda one: _by_comments(one, found, wanted=wanted)
+    return lambda leaf: wanted is any(map(found, leaf.path))
+
+
+def _by_comments(
+    one: Leaf | Comment, found: Callable[[str], bool], *, wanted: bool
+) -> bool:
+    if isinstance(one, Comment):
+        texts = one.applying if wanted else (*one.applying, one.text)
+    elif one.comments is None:
+        return True
+    else:
+        texts = one.comments
+    return wanted is any(map(found, texts))
+
+
+def is_encrypted(value: object) -> bool:
+    """Tell whether a value is what sops writes for an encrypted one, to the last byte.
+
+    The base64 is whole, the IV has the 32 bytes of sops (or the usual 12), the tag 16.
+    """
+    found = _ENCRYPTED.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        return False
+    data, iv, tag = (_decoded_length(text) for text in found.groups())
+    return data > 0 and iv in (12, 32) and tag == 16
+
+
+def _decoded_length(text: str) -> int:
+    """Return how many bytes canonical base64 stands for, 0 where it is none."""
+    try:
+        data = binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        return 0
+    return len(data) if binascii.b2a_base64(data, newline=False) == text.encode() else 0

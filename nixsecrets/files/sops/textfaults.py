@@ -1,0 +1,184 @@
+"""Where a text is wrong that sops refuses, and what to write instead.
+
+sops says no more than that it failed, and sometimes on which line.  Values are secret:
+only lines and key paths are named, which sops leaves in plaintext.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple, assert_never
+
+from nixsecrets.errors import SecretFileError
+from nixsecrets.files.kind import SopsFormat
+from nixsecrets.files.plaintexts import bare_is_text
+from nixsecrets.files.sops.values import composed_roots, ini_lines
+
+_BOM = b"\xef\xbb\xbf"
+_MOST = 512 * 1024  # characters of YAML that are composed to find a mistake
+_BIGGEST, _BEYOND = 2**63, 2**64  # sops stores no integer between them
+
+
+class Fault(NamedTuple):
+    """The first mistake of a text: its line, what it is, how to write it."""
+
+    line: int
+    what: str = ""
+    hint: str = ""
+
+
+def require_no_mark(kind: SopsFormat, plaintext: bytes) -> None:
+    """Check that a text does not begin with a byte order mark.
+
+    sops takes one for a part of the first key, or refuses the text.
+
+    Raises:
+        SecretFileError: it does.
+    """
+    if kind is not SopsFormat.BINARY and plaintext.startswith(_BOM):
+        raise SecretFileError(
+            "the text begins with a byte order mark",
+            "save it as UTF-8 without a byte order mark (BOM)",
+            line=1,
+        )
+
+
+def explained(
+    kind: SopsFormat, plaintext: bytes, refused: SecretFileError
+) -> SecretFileError:
+    """Return the error for a text that sops refused, with the place of the mistake.
+
+    Where that is not found, or sops said as much, `refused` as it is.
+    """
+    fault = _fault(kind, plaintext)
+    if fault is None or (refused.line and not fault.what):
+        return refused
+    where = f" (line {fault.line})" if fault.line else ""
+    what = f": {fault.what}" if fault.what else ""
+    return SecretFileError(
+        f"sops cannot take the content as {kind}{where}{what}",
+        fault.hint or refused.hint,
+        line=fault.line,
+    )
+
+
+def _fault(kind: SopsFormat, plaintext: bytes) -> Fault | None:
+    try:
+        text = plaintext.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = plaintext.count(b"\n", 0, error.start) + 1
+        return Fault(line, "it is not UTF-8", "save it as UTF-8")
+    match kind:
+        case SopsFormat.YAML:
+            return _yaml(text)
+        case SopsFormat.JSON:
+            return _json(text)
+        case SopsFormat.DOTENV:
+            return _dotenv(text)
+        case SopsFormat.INI:
+            return _ini(text)
+        case SopsFormat.BINARY:
+            return None
+        case _ as never:
+            assert_never(never)
+
+
+def _json(text: str) -> Fault | None:
+    try:
+        root = json.loads(text)
+    except json.JSONDecodeError as error:
+        return Fault(error.lineno)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(root, dict):
+        return None
+    what = "there is no object at its top"
+    return Fault(1, what, 'put it below a key: {"key": …}')
+
+
+def _dotenv(text: str) -> Fault | None:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line and not line.startswith("#") and "=" not in line:
+            what = "it is no NAME=value"
+            hint = "a comment has its # in the first column; a line feed within a value"
+            return Fault(number, what, f"{hint} is written \\n")
+    return None
+
+
+def _ini(text: str) -> Fault | None:
+    for number, _, line in ini_lines(text):
+        if line[0] in "#;[" or "=" in line or ":" in line:
+            continue
+        what = "it is no name = value"
+        hint = "a comment begins with ;, a value of several lines stands in"
+        return Fault(number, what, f'{hint} """…"""')
+    return None
+
+
+# --- YAML -----------------------------------------------------------------------------
+
+
+def _yaml(text: str) -> Fault | None:
+    if len(text) > _MOST:
+        return None
+    try:
+        roots = composed_roots(text)
+    except SecretFileError as error:
+        mark = getattr(error.__cause__, "problem_mark", None)
+        return None if mark is None else Fault(mark.line + 1)
+    if not roots:
+        return Fault(0, "it has no key")
+    visits = iter(range(len(text) + 2))
+    for root in roots:
+        line = root.start_mark.line + 1
+        if root.id != "mapping":
+            what = "there are no keys at its top"
+            return Fault(line, what, "put it below a key: key: …")
+        if fault := next(_below(root, "", visits), None):
+            return fault
+    return None
+
+
+def _below(node: Any, path: str, visits: Iterator[int]) -> Iterator[Fault]:
+    """Yield the mistakes in and below a node, to a limit where aliases multiply it."""
+    if next(visits, None) is None or path.count("/") > 100:
+        return
+    if node.id == "mapping":
+        yield from _keys(node)
+        for key, value in node.value:
+            if key.id == "scalar":
+                yield from _below(value, f"{path}/{key.value}", visits)
+    elif node.id == "sequence":
+        for index, value in enumerate(node.value):
+            yield from _below(value, f"{path}/{index}", visits)
+    elif node.style is None and _too_big(str(node.value)):
+        yield Fault(
+            node.start_mark.line + 1,
+            f"{_shown(path[1:])} is a number with more digits than sops keeps",
+            f'write it in double quotes: {_shown(path.rpartition("/")[2])}: "…"',
+        )
+
+
+def _keys(node: Any) -> Iterator[Fault]:
+    seen: set[str] = set()
+    for key, _ in node.value:
+        line = key.start_mark.line + 1
+        if key.id != "scalar":
+            yield Fault(line, "a key is a list or a mapping", "write it as text")
+            continue
+        name = str(key.value)
+        if key.style is None and not bare_is_text(name):
+            what = f"the key {_shown(name)} is not text"
+            yield Fault(line, what, f'write it in double quotes: "{_shown(name)}": …')
+        elif name in seen and name != "<<":
+            what = f"the key {_shown(name)} stands there twice"
+            yield Fault(line, what, "keep the one that is meant")
+        seen.add(name)
+
+
+def _too_big(word: str) -> bool:
+    digits = word.lstrip("+")
+    return digits.isdecimal() and len(digits) < 21 and _BIGGEST <= int(digits) < _BEYOND
+
+
+def _shown(name: str) -> str:
+    return name if name.isprintable() and len(name) <= 80 else "…"

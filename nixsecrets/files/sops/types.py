@@ -1,0 +1,148 @@
+"""The types of a sops file's values: do they fit what the values hold?
+
+sops writes the type of a value beside its ciphertext, where neither the value's own
+authentication nor the MAC covers it.  A changed type makes sops refuse the whole file,
+or hand over another value.  What can be told without a key is told by `retyped` and
+`odd_length`, the rest by `misfits`.  Source: getsops/sops aes/cipher.go (how a value of
+each type is spelled before it is encrypted).
+"""
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from nixsecrets.errors import SecretFileError
+from nixsecrets.files.sops import token as sops_token
+from nixsecrets.files.sops.metadata import SopsFile, SopsFormat
+from nixsecrets.files.sops.values import Leaf, leaves
+
+_DATA = re.compile(r"data:([A-Za-z0-9+/]*={0,2}),")
+_INT = re.compile(rb"0|-?[1-9][0-9]{0,18}")
+_TIME = re.compile(rb"\d{4}-\d\d-\d\dT\S+")
+# bytes of the plaintext, which AES-GCM keeps: True or False, and 64 bits
+_LENGTHS = {"bool": range(4, 6), "int": range(1, 21)}
+
+
+class Retyped(NamedTuple):
+    """A value whose type is not the one that it was encrypted with, and that one.
+
+    `seen` says that an earlier version has it with the type `was`; otherwise that is
+    what its content is.
+    """
+
+    leaf: Leaf
+    was: str
+    seen: bool
+
+    @property
+    def message(self) -> str:
+        """Which value it is, and both types; nothing of its content."""
+        how = "and was" if self.seen else "but its content is"
+        before = " before" if self.seen else ""
+        return f"{_marked(self.leaf)}, {how} of type {self.was}{before}"
+
+
+def misfits(file: SopsFile, key: bytes) -> Iterator[Retyped]:
+    """Yield the values whose type is not one that their content can have.
+
+    `key` is the file's data key; what it does not open is not judged.
+
+    Raises:
+        SecretFileError: the values of the file cannot be read.
+
+    """
+    if not sops_token.any_typed(file.text):
+        return
+    for leaf in leaves(file.format, file.text.encode("utf-8", "surrogateescape")):
+        kind = _kind(leaf)
+        if kind in _SPELLED:
+            found = sops_token.opened(str(leaf.value), leaf.path, key)
+            if found is not None and not _SPELLED[kind](found.plaintext):
+                yield Retyped(leaf, _content(found.plaintext), seen=False)
+
+
+def require_fitting(file: SopsFile, key: bytes) -> None:
+    """Check that sops will take every value for what it is.
+
+    Raises:
+        SecretFileError: a value has a type that its content does not have.
+
+    """
+    for one in misfits(file, key):
+        raise SecretFileError(f"{one.message}; sops refuses the file", HINT)
+
+
+def odd_length(leaf: Leaf) -> bool:
+    """Tell whether a value cannot be of its type, by the length of its ciphertext."""
+    data = _DATA.search(leaf.value) if isinstance(leaf.value, str) else None
+    lengths = _LENGTHS.get(_kind(leaf))
+    if lengths is None or data is None:
+        return False
+    return len(data[1]) // 4 * 3 - data[1].count("=") not in lengths
+
+
+def retyped(kind: SopsFormat, old: bytes, new: bytes) -> Iterator[Retyped]:
+    """Yield the values of `new` that `old` has under another type, else the same.
+
+    `old` may be several versions, the oldest first, whose word counts.  Nobody who
+    encrypts a value keeps its ciphertext: somebody edited the type.
+
+    Raises:
+        SecretFileError: the values of `new` cannot be read.
+
+    """
+    before = sops_token.types(old)
+    for leaf in leaves(kind, new):
+        token = _token(leaf)
+        if token and (was := before.get(token[1], token[2])) != token[2]:
+            yield Retyped(leaf, was, seen=True)
+
+
+HINT = "restore the version before it: git log -p -- FILE"
+
+
+def describe(leaf: Leaf) -> str:
+    """Say what is wrong with a value, where its right type is not known."""
+    return f"{_marked(leaf)}, which it was not encrypted as"
+
+
+def _marked(leaf: Leaf) -> str:
+    keys = ".".join(leaf.path)
+    shown = keys if keys.isprintable() and 0 < len(keys) <= 80 else "a value"
+    return f"{shown} is marked as {_kind(leaf)}"
+
+
+def _kind(leaf: Leaf) -> str:
+    token = _token(leaf)
+    return token[2] if token else ""
+
+
+def _token(leaf: Leaf) -> "re.Match[str] | None":
+    return (
+        sops_token.TYPED.fullmatch(leaf.value) if isinstance(leaf.value, str) else None
+    )
+
+
+def _content(plaintext: bytes) -> str:
+    """Return the type that a content is of; text is of any."""
+    return next((kind for kind, fits in _SPELLED.items() if fits(plaintext)), "str")
+
+
+def _float(plaintext: bytes) -> bool:
+    """Tell whether Go formats a float like this: the shortest, without an exponent."""
+    try:
+        number = float(plaintext)
+    except ValueError:
+        return False
+    if not math.isfinite(number):
+        return plaintext in {b"NaN", b"+Inf", b"-Inf"}
+    return plaintext == sops_token.float_text(number)
+
+
+_SPELLED: dict[str, Callable[[bytes], bool]] = {
+    "int": lambda plaintext: _INT.fullmatch(plaintext) is not None,
+    "bool": lambda plaintext: plaintext in {b"True", b"False"},
+    "float": _float,
+    "time": lambda plaintext: _TIME.fullmatch(plaintext) is not None,
+}

@@ -1,0 +1,400 @@
+"""The values of a sops file, each with its path, its line and the comments above it.
+
+The five formats, as strict as a guard has to be: what is spelled twice, cannot be read
+or stands outside of the tree is an error, never left out.  Values below the `sops` key
+are metadata and not told.  A YAML library (16 ms a file) is only asked about what
+`sopsyaml` does not read, which sops does not write.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, assert_never
+
+from nixsecrets.errors import SecretFileError
+from nixsecrets.files.sops import json, yaml
+from nixsecrets.files.sops.metadata import SopsFormat
+from nixsecrets.files.sops.spans import Node, refuse
+from nixsecrets.untrusted import limits
+
+_SECTION = re.compile(r"\[[ \t]*([^\]]*?)[ \t]*\]")
+INI_KEY = re.compile(r"([^=:]*?)[ \t]*[=:][ \t]*(.*)")
+_INI_MARK = re.compile(r"[#;]")
+_LONG_QUOTE = '"""'
+
+Names = tuple[str, ...]
+Place = tuple[int, tuple[str | int, ...]]
+"""A document (counted from 0), and the names and list indices down to a value in it."""
+
+UNKNOWN_SPAN = (-1, -1)
+
+
+class Leaf(NamedTuple):
+    """One value: its path (keys only, as sops counts it), and where it stands.
+
+    `value` is text, or None for null; what is no text (JSON's true and numbers) is not
+    encrypted, whatever it is.  `comments` are those that sops applies to it, in the
+    order of the file and without their marks, None where they cannot be told.
+    `place` also has the positions in lists.  `span` is the text that spells the value,
+    quotes included; UNKNOWN_SPAN where only a YAML library could read it.
+    """
+
+    path: tuple[str, ...]
+    value: object
+    line: int = 0
+    comments: tuple[str, ...] | None = ()
+    place: Place = (0, ())
+    span: tuple[int, int] = UNKNOWN_SPAN
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to encrypt: sops leaves null and "" as they are."""
+        return self.value is None or self.value == ""
+
+
+def leaves(kind: SopsFormat, data: bytes, *, plaintext: bool = False) -> Iterator[Leaf]:
+    """Yield the values of a sops file, without those of its metadata.
+
+    `plaintext` is for what sops prints: its documents need no metadata.
+
+    Raises:
+        SecretFileError: it cannot be read with certainty.
+
+    """
+    text = decoded(data)
+    match kind:
+        case SopsFormat.JSON | SopsFormat.BINARY:
+            yield from _members(Lines(text), json.document(text, repeats=True))
+        case SopsFormat.YAML:
+            yield from _yaml(text, plaintext=plaintext)
+        case SopsFormat.DOTENV:
+            yield from _dotenv(text)
+        case SopsFormat.INI:
+            yield from _ini(text)
+        case _ as never:
+            assert_never(never)
+
+
+def decoded(data: bytes) -> str:
+    """Return the text of a file.
+
+    Raises:
+        SecretFileError: it is not UTF-8, or starts as no file of sops does.
+    """
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        refuse("is not UTF-8, which all that sops writes is")
+    if text.startswith("\ufeff") or "\0" in text:
+        refuse("has a byte order mark or a NUL, which sops does not write")
+    return text
+
+
+class Lines:
+    """A text, and the line of a place in it (asked for in rising order)."""
+
+    def __init__(self, text: str) -> None:
+        """Take the text."""
+        self.text = text
+        self._at, self._line = 0, 1
+
+    def line(self, at: int) -> int:
+        """Return the line of a place, the first is 1."""
+        if at < self._at:
+            self._at, self._line = 0, 1
+        self._line += self.text.count("\n", self._at, at)
+        self._at = at
+        return self._line
+
+
+def _members(lines: Lines, root: Node) -> Iterator[Leaf]:
+    """Yield the values of a JSON document."""
+    if not isinstance(root.value, dict):
+        refuse("is not a mapping at its top")
+    for step, node in _children(root):
+        if step != "sops":
+            yield from _plain((0, (step,)), node, lines)
+
+
+def _plain(place: Place, node: Node, lines: Lines) -> Iterator[Leaf]:
+    match node.value:
+        case dict() | list():
+            for step, inner in _children(node):
+                yield from _plain(_below(place, step), inner, lines)
+        case value:
+            line, span = lines.line(node.start), (node.start, node.end)
+            yield Leaf(_keys(place), value, line, (), place, span)
+
+
+def _children(node: Node) -> Iterable[tuple[str | int, Node]]:
+    """Return what a mapping or a list holds, by key or index."""
+    if isinstance(node.value, json.Members) and node.value.again:
+        return node.value.in_order()
+    if isinstance(node.value, dict):
+        return node.value.items()
+    return enumerate(node.value) if isinstance(node.value, list) else ()
+
+
+def _below(place: Place, step: str | int) -> Place:
+    return place[0], (*place[1], step)
+
+
+def _keys(place: Place) -> Names:
+    return tuple(step for step in place[1] if isinstance(step, str))
+
+
+def roots(kind: SopsFormat, text: str) -> list[Node] | None:
+    """Return the documents of a YAML or JSON text as trees with spans.
+
+    None where only a YAML library could read it.
+    """
+    try:
+        if kind is not SopsFormat.YAML or text.lstrip().startswith("{"):
+            return [json.document(text)]
+        return yaml.documents(text)
+    except (SecretFileError, RecursionError):
+        return None
+
+
+# --- YAML ---------------------------------------------------------------------------
+
+
+def _yaml(text: str, *, plaintext: bool) -> Iterator[Leaf]:
+    if text.lstrip().startswith("{"):
+        try:
+            root = json.document(text, repeats=True)
+        except SecretFileError:
+            yield from _yaml_by_library(text, plaintext=plaintext)
+            return
+        yield from _members(Lines(text), root)
+        return
+    try:
+        roots = yaml.documents(text)
+    except (SecretFileError, RecursionError):
+        yield from _yaml_by_library(text, plaintext=plaintext)
+        return
+    lines = Lines(text)
+    for number, root in enumerate(roots):
+        sops = root.value.get("sops") if isinstance(root.value, dict) else None
+        if not plaintext and (sops is None or not isinstance(sops.value, dict)):
+            refuse("has a document without sops metadata")
+        first = _line_start(text, root.start)
+        yield from _commented((number, ()), root, first, (), lines)
+
+
+def _line_start(text: str, at: int) -> int:
+    """Return where the comments above the first line of a document begin."""
+    start = text.rfind("\n---", 0, at)
+    return 0 if start < 0 else start + 1
+
+
+def _commented(
+    place: Place,
+    node: Node,
+    start: int,
+    above: tuple[str, ...],
+    lines: Lines,
+) -> Iterator[Leaf]:
+    """Yield the values of a tree; `start` is the end of what stands before it.
+
+    `above` are the comments that apply to all of it.  As sops walks: a comment applies
+    to the value that follows at its level, and to everything below that.
+    """
+    if not isinstance(node.value, dict | list):
+        line, span = lines.line(node.start), (node.start, node.end)
+        yield Leaf(_keys(place), node.value, line, above, place, span)
+        return
+    for step, inner in _children(node):
+        below = _below(place, step)
+        if below[1] == ("sops",):
+            start = inner.end
+            continue
+        found, inside = _comments_between(lines.text, start, inner)
+        yield from _commented(below, inner, inside, above + found, lines)
+        start = inner.end
+
+
+def _comments_between(text: str, start: int, node: Node) -> tuple[tuple[str, ...], int]:
+    """Return the comments of a value, and where those of its first child may begin."""
+    at = start
+    if start and text[start - 1] != "\n":  # the rest of a line belongs to what is on it
+        at = text.find("\n", start) + 1
+    found: list[tuple[int, str]] = []
+    column = 0
+    for line in text[at : node.start].split("\n"):
+        comment = line.lstrip()
+        column = len(line) - len(comment)
+        if comment and not comment.startswith("#"):
+            break
+        if comment:
+            found.append((column, comment[1:].rstrip("\r")))
+        at += len(line) + 1
+    # One that is indented otherwise belongs to what ended above it.
+    own = [comment for indent, comment in found if indent == column]
+    if not isinstance(node.value, dict | list):
+        own += _inline_comment(text, node.end)
+    key_end = text.find("\n", at)
+    return tuple(own), min(key_end if key_end >= 0 else node.start, node.start)
+
+
+def _inline_comment(text: str, end: int) -> list[str]:
+    """Return the comment behind a value that ends at `end`, if there is one."""
+    if text[end - 1] == "\n":
+        return []
+    stop = text.find("\n", end)
+    rest = text[end : stop if stop >= 0 else len(text)].strip()
+    return [rest[1:]] if rest.startswith("#") else []
+
+
+def _yaml_by_library(text: str, *, plaintext: bool) -> Iterator[Leaf]:
+    if not plaintext:
+        size = len(text)
+        limits.check("the file", size, limits.FOREIGN_VALUES, "characters of YAML")
+    visits = iter(range(len(text) + 2))
+    for number, root in enumerate(composed_roots(text)):
+        if root.id != "mapping" or not (plaintext or _has_metadata(root)):
+            refuse("has a document without sops metadata")
+        yield from _composed((number, ()), root, visits)
+
+
+def composed_roots(text: str) -> list[Any]:
+    """Return the documents of any YAML as the library composes them.
+
+    Raises:
+        SecretFileError: it is none.
+    """
+    from ruamel.yaml import YAML
+
+    limits.check_depth("the file", text)
+    try:
+        return [node for node in YAML(typ="safe", pure=True).compose_all(text) if node]
+    except Exception as error:  # hostile text trips it in many ways
+        raise SecretFileError(
+            "is not valid YAML", "restore it from git", subject="the file"
+        ) from error
+
+
+def _has_metadata(root: Any) -> bool:
+    return any(
+        key.value == "sops" and value.id == "mapping" for key, value in root.value
+    )
+
+
+def _composed(place: Place, node: Any, visits: Iterator[int]) -> Iterator[Leaf]:
+    """Yield the values of a composed node.
+
+    There are never more nodes than characters, unless aliases multiply them.
+    """
+    if next(visits, None) is None or len(place[1]) > 200:
+        refuse("has YAML aliases, or a depth, that sops does not write")
+    if node.id == "mapping":
+        keys = [key.value for key, _ in node.value]
+        # sops looks for repeated keys in the first document only
+        repeated = len(set(keys)) < len(keys) and not place[0]
+        if repeated or not all(isinstance(key, str) for key in keys):
+            refuse("has a key twice, or one that is no text")
+        for key, (_, value) in zip(keys, node.value, strict=True):
+            below = _below(place, key)
+            if below[1] != ("sops",):
+                yield from _composed(below, value, visits)
+    elif node.id == "sequence":
+        for at, value in enumerate(node.value):
+            yield from _composed(_below(place, at), value, visits)
+    else:
+        null = node.tag == "tag:yaml.org,2002:null" or not node.value
+        value = None if null else str(node.value)
+        yield Leaf(_keys(place), value, node.start_mark.line + 1, None, place)
+
+
+# --- one line for each value --------------------------------------------------------
+
+
+def _dotenv(text: str) -> Iterator[Leaf]:
+    comments: tuple[str, ...] = ()
+    end = -1
+    for number, line in enumerate(text.split("\n"), start=1):
+        key, equals, value = line.partition("=")
+        end += len(line) + 1
+        if line.startswith("#"):
+            comments = (*comments, line[1:])
+        elif not equals and line:
+            refuse(f"has no value at line {number}")
+        elif line and not key.startswith("sops_"):
+            span = (end - len(value), end)
+            yield Leaf((key,), value, number, comments, (0, (key,)), span)
+            comments = ()
+
+
+def _ini(text: str) -> Iterator[Leaf]:
+    """Yield the values of an INI file.
+
+    sops puts the comment above a key behind it: it applies to the next key, that of a
+    section to its first one [seen with 3.11 and 3.13].
+    """
+    section = "DEFAULT"
+    applying: tuple[str, ...] = ()
+    above: tuple[str, ...] = ()
+    for number, start, line in ini_lines(text):
+        if line.startswith(("#", ";")):
+            above = (*above, line[1:])
+        elif line.startswith("["):
+            named = _SECTION.match(line)
+            if not named:
+                refuse(f"has a section without a name at line {number}")
+            section, applying, above = named[1], above, ()
+        elif pair := INI_KEY.fullmatch(line):
+            if section != "sops":
+                spelled = pair[2][: ini_inline(pair[2])].rstrip()
+                where, at = (section, pair[1]), start + pair.start(2)
+                there = text.startswith(spelled, at)  # else it has several lines
+                span = (at, at + len(spelled)) if there else UNKNOWN_SPAN
+                value = _unquoted(spelled)
+                yield Leaf(where, value, number, applying, (0, where), span)
+            applying, above = above, ()
+        else:
+            refuse(f"has no value at line {number}")
+
+
+def ini_inline(value: str) -> int:
+    """Return where the comment beside a value begins, its length if there is none."""
+    for quote in (_LONG_QUOTE, "`"):
+        end = value.rfind(quote, len(quote))
+        if value.startswith(quote) and end > 0:
+            return end + len(quote) + ini_mark(value[end + len(quote) :])
+    return ini_mark(value)
+
+
+def ini_mark(text: str) -> int:
+    """Return where the first mark of a comment stands in a text, else its length."""
+    found = _INI_MARK.search(text)
+    return found.start() if found else len(text)
+
+
+def ini_lines(text: str) -> Iterable[tuple[int, int, str]]:
+    """Yield the lines that hold anything, with the place of their first character.
+
+    A value in long quotes is one line.
+    """
+    at = 0
+    open_line: list[str] = []
+    first = (0, 0)
+    for number, raw in enumerate(text.split("\n"), start=1):
+        line = raw.strip()
+        place, at = at + len(raw) - len(raw.lstrip()), at + len(raw) + 1
+        if open_line:
+            open_line.append(line)
+            if _LONG_QUOTE in line:
+                yield *first, " ".join(open_line)
+                open_line = []
+        elif line.count(_LONG_QUOTE) == 1 and not line.startswith(("#", ";")):
+            open_line, first = [line], (number, place)
+        elif line:
+            yield number, place, line
+    if open_line:
+        yield *first, " ".join(open_line)
+
+
+def _unquoted(value: str) -> str:
+    for quote in (_LONG_QUOTE, "`", '"', "'"):
+        if value.startswith(quote) and value.endswith(quote) and len(value) > 1:
+            return value.removeprefix(quote).removesuffix(quote)
+    return value

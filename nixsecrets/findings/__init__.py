@@ -1,0 +1,1 @@
+"""Findings: the catalogue, lint, the guard of the hook, reports for CI."""

@@ -1,0 +1,150 @@
+"""The hook files: a small script that runs the program, and manners towards others.
+
+A hook that somebody else put there is set aside, run first, and put back when ours is
+removed.  Ours is recognised by a line in it.
+"""
+
+import os
+import shlex
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from nixsecrets.errors import ConflictError, NixsecretsError, quoted
+from nixsecrets.untrusted import inputs
+
+COMMIT_HOOKS = ("pre-commit", "pre-merge-commit")
+PUSH_HOOK = "pre-push"
+ASIDE = ".before-nixsecrets"
+_MARK = b"# nixsecrets-hook 1: written by `nixsecrets hook install`"
+_SCRIPT = """\
+#!/bin/sh
+# nixsecrets-hook 1: written by `nixsecrets hook install`
+# Take it out with `nixsecrets hook uninstall`.
+
+# Another program may have set this hook aside and run it: judge once is enough.
+case ":$NIXSECRETS_HOOKS:" in *":{name}:"*) exit 0 ;; esac
+NIXSECRETS_HOOKS="$NIXSECRETS_HOOKS:{name}"
+export NIXSECRETS_HOOKS
+
+pushed=
+if [ {name} = pre-push ]; then pushed=$(cat); fi
+
+before=$(dirname -- "$0")/{name}{aside}
+if [ -x "$before" ]; then
+  printf '%s\\n' "$pushed" | sed '/^$/d' | "$before" "$@" || exit
+fi
+
+case ",$SKIP," in
+  *,nixsecrets-guard,*) echo "nixsecrets: skipped, as SKIP says" >&2; exit 0 ;;
+esac
+
+if command -v nixsecrets >/dev/null 2>&1; then
+  set -- nixsecrets {arguments}
+elif [ -x {program} ]; then
+  set -- {command} {arguments}
+else
+  echo "nixsecrets: error: this repository's hook cannot find nixsecrets" >&2
+  echo "nixsecrets: hint: install it, or put it on PATH; nothing was done" >&2
+  exit 1
+fi
+printf '%s\\n' "$pushed" | "$@"
+"""
+
+
+class Standing(Enum):
+    """What stands where a hook belongs."""
+
+    NONE = "not installed"
+    OURS = "installed"
+    FOREIGN = "another program's"
+
+
+@dataclass(frozen=True, slots=True)
+class HookFile:
+    """One hook of a repository; `name` is git's."""
+
+    folder: Path
+    name: str
+
+    @property
+    def path(self) -> Path:
+        """Where git looks for it."""
+        return self.folder / self.name
+
+    @property
+    def aside(self) -> Path:
+        """Where somebody else's hook waits."""
+        return self.folder / (self.name + ASIDE)
+
+    def standing(self) -> Standing:
+        """Tell whose hook it is."""
+        try:
+            text = inputs.read(self.path)
+        except FileNotFoundError:
+            dangling = self.path.is_symlink()
+            return Standing.FOREIGN if dangling else Standing.NONE
+        except OSError:
+            return Standing.FOREIGN
+        return Standing.OURS if _MARK in text else Standing.FOREIGN
+
+    def install(self, command: tuple[str, ...], arguments: str) -> bool:
+        """Write our script; `command` is how to run the program if PATH has none.
+
+        Returns whether somebody else's hook was set aside.
+
+        Raises:
+            ConflictError: there is one to set aside, and one set aside already.
+            NixsecretsError: it cannot be written.
+        """
+        foreign = self.standing() is Standing.FOREIGN
+        if foreign and os.path.lexists(self.aside):
+            raise ConflictError(
+                f"both {self.path} and {self.aside.name} are there",
+                "merge the two, or delete the one that is not wanted",
+            )
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if foreign:
+                self.path.rename(self.aside)
+            new = self.folder / f".{self.name}.nixsecrets-new"
+            new.write_text(_script(self.name, command, arguments), encoding="utf-8")
+            new.chmod(0o755)
+            new.replace(self.path)
+        except OSError as error:
+            raise _cannot("write", self.path, error) from error
+        return foreign
+
+    def uninstall(self) -> bool:
+        """Remove our script, put back what was set aside; False if it is not ours.
+
+        Raises:
+            NixsecretsError: it cannot be removed.
+        """
+        if self.standing() is not Standing.OURS:
+            return False
+        try:
+            if os.path.lexists(self.aside):
+                self.aside.replace(self.path)
+            else:
+                self.path.unlink()
+        except OSError as error:
+            raise _cannot("remove", self.path, error) from error
+        return True
+
+
+def _script(name: str, command: tuple[str, ...], arguments: str) -> str:
+    return _SCRIPT.format(
+        name=name,
+        aside=ASIDE,
+        program=shlex.quote(command[0]),
+        command=shlex.join(command),
+        arguments=arguments,
+    )
+
+
+def _cannot(what: str, path: Path, error: OSError) -> NixsecretsError:
+    return NixsecretsError(
+        f"cannot {what} {quoted(str(path))}: {error.strerror}",
+        "look at the permissions of that folder",
+    )

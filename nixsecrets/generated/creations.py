@@ -1,0 +1,157 @@
+"""The map's rules as creation rules of sops: what they say, and their YAML.
+
+Where in a `.sops.yaml` they are put is the part of `sopsconfig`.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from nixsecrets.errors import MapError
+from nixsecrets.keys.forms import Backend, usable
+from nixsecrets.keys.recipients import Recipient
+from nixsecrets.map.match import literal_suffix
+from nixsecrets.map.model import Reader, Rule
+from nixsecrets.map.resolve import Policy
+
+# what YAML reads as itself without quotes, and as no number, null or truth value
+_PLAIN = re.compile(r"(?=.*[\\^/$(])[\\^/(._A-Za-z0-9](?:[!#-9;-~]|:(?!\Z))*")
+ANCHOR_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")  # go-yaml takes less than YAML does
+_ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """One creation rule; `rule` is the index of the map's rule that it comes from."""
+
+    rule: int
+    regex: str
+    readers: tuple[Reader, ...]
+    options: tuple[tuple[str, str | bool], ...]
+
+    @property
+    def said(self) -> tuple[object, ...]:
+        """What sops is to understand: expression, age recipients, options."""
+        age = tuple(reader.recipient.text for reader in self.readers)
+        return self.regex, age, frozenset(self.options)
+
+    @property
+    def first_line(self) -> str:
+        """The line that tells this rule from others in a block."""
+        return f"- path_regex: {_scalar(self.regex)}"
+
+    def lines(self, anchors: Mapping[Recipient, str]) -> list[str]:
+        """Return the rule as an item of a block list, by `anchors` if there are any."""
+        age = [f"        - {_age_item(reader, anchors)}" for reader in self.readers]
+        return [
+            self.first_line,
+            "  key_groups:",
+            *(["    - age:", *age] if age else ["    - age: []"]),
+            *(
+                f"  {name}: {'true' if value is True else _scalar(str(value))}"
+                for name, value in self.options
+            ),
+        ]
+
+
+def creations(policy: Policy, folder: str) -> Iterator[Creation]:
+    """Yield the creation rules for a configuration in `folder` ("": the map's).
+
+    Raises:
+        MapError: a `path_regex` cannot be restated for that folder.
+    """
+    hosts = {host.name for host in policy.map.hosts}
+    for rule in _rules_for_sops(policy.map.rules):
+        try:
+            expansions = policy.expansions(rule, below=folder)
+        except ValueError as error:
+            raise MapError(
+                policy.map.filename,
+                rule.line,
+                str(error),
+                "use path instead, or keep the sops configuration beside the map",
+            ) from error
+        for one in expansions:
+            readers = policy.readers(rule, one.match, Backend.SOPS)
+            served = tuple(one for one in readers if _served(one, hosts))
+            options = tuple(option for option in rule.sops if option[1])
+            yield Creation(rule.index, one.regex, served, options)
+
+
+def named_keys(
+    policy: Policy, rules: Iterable[Creation]
+) -> Iterator[tuple[str, Recipient]]:
+    """Yield the keys that rules use with the names to wish for, in the map's order."""
+    used = {reader for one in rules for reader in one.readers}
+    ids = (
+        (owner.name, key.key_id) for owner in policy.map.owners for key in owner.keys
+    )
+    order = {one: at for at, one in enumerate(ids)}
+    counts: dict[str, int] = {}
+    for reader in sorted(used, key=lambda one: order[one.name, one.recipient.key_id]):
+        count = counts[reader.name] = counts.get(reader.name, 0) + 1
+        name = ANCHOR_UNSAFE.sub("_", reader.name)
+        yield (name if count == 1 else f"{name}-{count}"), reader.recipient
+
+
+def anchors_for(
+    wished: Iterable[tuple[str, Recipient]], taken: Collection[str] = ()
+) -> dict[Recipient, str]:
+    """Return an anchor for each key: the name to wish for, if it is not taken."""
+    anchors: dict[Recipient, str] = {}
+    used = set(taken)
+    for name, recipient in wished:
+        while name in used:
+            name += "_"
+        used.add(name)
+        anchors[recipient] = name
+    return anchors
+
+
+def with_note(policy: Policy, lines: Iterable[str]) -> list[str]:
+    """Return the lines of a block below the one that says where they come from."""
+    return [f"# written from {policy.map.filename}; edits in here are lost", *lines]
+
+
+def _served(reader: Reader, hosts: set[str]) -> bool:
+    owner: Literal["host", "user"] = "host" if reader.name in hosts else "user"
+    return usable(reader.recipient, Backend.SOPS, owner) is None
+
+
+def _rules_for_sops(rules: tuple[Rule, ...]) -> Iterator[Rule]:
+    """Yield the rules that sops has to know.
+
+    One for age files only (all it covers is `*.age`, or it says so) is left out, unless
+    a later rule would then win such a file in its place.
+    """
+    suffixes = [literal_suffix(rule) for rule in rules]
+    for_age = [
+        rule.backend is Backend.AGE or suffix.endswith(".age")
+        for rule, suffix in zip(rules, suffixes, strict=True)
+    ]
+    rest = list(zip(suffixes, for_age, strict=True))
+    for at, rule in enumerate(rules):
+        only = suffixes[at].endswith(".age")
+        others = [s for s, age in rest[at + 1 :] if not age]
+        if not for_age[at] or any(not only or ".age".endswith(s) for s in others):
+            yield rule
+
+
+def _age_item(reader: Reader, anchors: Mapping[Recipient, str]) -> str:
+    if reader.recipient in anchors:
+        return f"*{anchors[reader.recipient]}"
+    return f"{reader.recipient.text} # {reader.name}"
+
+
+def _scalar(text: str) -> str:
+    """Write any text on one line: plain, or as YAML 1.2 section 7.3.1 has it."""
+    if _PLAIN.fullmatch(text):
+        return text
+    return '"' + "".join(_escaped(char) for char in text) + '"'
+
+
+def _escaped(char: str) -> str:
+    if char in _ESCAPES:
+        return _ESCAPES[char]
+    return char if char.isprintable() and char.isascii() else f"\\U{ord(char):08x}"

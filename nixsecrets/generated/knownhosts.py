@@ -1,0 +1,23 @@
+"""Host keys as a Nix value: what `programs.ssh.knownHosts` takes.  Pure."""
+
+from collections.abc import Iterable, Sequence
+
+from nixsecrets.generated.secretsnix import nix_string
+from nixsecrets.keys.recipients import Recipient
+
+Entry = tuple[str, Sequence[str], Recipient]
+"""A host: its name, the names it is reached by, its key."""
+
+
+def nix_value(entries: Iterable[Entry]) -> str:
+    """Return the attribute set name → { hostNames, publicKey } as Nix text."""
+    lines = ["{"]
+    for name, names, key in entries:
+        listed = " ".join(nix_string(reached) for reached in names)
+        lines += [
+            f"  {nix_string(name)} = {{",
+            f"    hostNames = [ {listed} ];",
+            f"    publicKey = {nix_string(key.text)};",
+            "  };",
+        ]
+    return "\n".join([*lines, "}"]) + "\n"

@@ -1,0 +1,375 @@
+"""`nixsecrets.lock`: to whom each age file was encrypted, as JSON Lines.
+
+    {"nixsecrets":2}
+    {"recipient":"3f…","key":"ssh-ed25519 AAAA…","age":"age1…","name":"brunnen"}
+    {"file":"secrets/wifi.age","recipients":["77…","3f…"],"sha256":"…","how":"written"}
+
+An id is the first 16 hex digits of the SHA-256 of the key's text.  A file's ids are in
+stanza order.  The lines are sorted, and git merges the file with `merge=union`, so a
+lock may hold any mixture of the lines of two branches.  Every line therefore stands for
+itself:
+
+- Of several lines for one file the one counts whose `sha256` is the file's.
+- An id that no line defines any more is looked up among the keys of the map, the
+  retired ones included.  Where that fails, the file has no record.
+- Lines that cannot be read (conflict markers) are skipped, and counted for a warning.
+- Lines of kinds that this version does not know are kept byte for byte.
+
+Version 1 named the readers of a file by a line for the whole set; such lines are still
+read.  The lock is evidence, not proof: `secretfiles` compares it with the file.
+"""
+
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from nixsecrets.errors import KeyFormatError, MapError
+from nixsecrets.files.state import Record
+from nixsecrets.keys.recipients import Kind, Recipient, parse_recipient
+
+VERSION = 2
+Members = tuple[Recipient, ...]
+Ids = tuple[str, ...]
+MARKERS = ("<<<<<<<", "|||||||", "=======", ">>>>>>>")
+
+_SEPARATORS = (",", ":")
+_ENCODE = json.JSONEncoder(ensure_ascii=False, separators=_SEPARATORS).encode
+_QUOTE = json.encoder.encode_basestring  # what it does with a text
+_ENCODE_ASCII = json.JSONEncoder(separators=_SEPARATORS).encode
+# The types of each kind of line's fields; file lines of version 1 name a set.
+_FILE: dict[str, type] = {"file": str, "recipients": list, "sha256": str, "how": str}
+_FILE_OF_SET: dict[str, type] = {"file": str, "set": str, "sha256": str, "how": str}
+_SET: dict[str, type] = {"set": str, "recipients": list}
+_RECIPIENT: dict[str, type] = {"recipient": str, "key": str}
+_HEAD: dict[str, type] = {"nixsecrets": int}
+_HOWS = ("written", "adopted")
+_VERSION_LINE = re.compile(r'\s*\{\s*"nixsecrets"\s*:\s*([0-9]{1,9})\s*\}\s*')
+
+
+class Skipped(NamedTuple):
+    """The lines of a lock that could not be read, by number; git's marks among them."""
+
+    lines: tuple[int, ...] = ()
+    markers: bool = False
+
+
+_NONE = Skipped()
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """The records of a lock; several for one path where a merge left them.
+
+    `version` is that of the text it was read from, `skipped` what was unreadable there.
+    """
+
+    _records: Mapping[str, tuple[Record, ...]] = field(default_factory=dict)
+    _names: Mapping[Recipient, str] = field(default_factory=dict)
+    _others: tuple[str, ...] = ()
+    version: int = VERSION
+    skipped: Skipped = _NONE
+
+    @classmethod
+    def parse(
+        cls,
+        text: str,
+        filename: str = "nixsecrets.lock",
+        known: Callable[[], Iterable[Recipient]] = tuple,
+    ) -> "Lock":
+        """Read a lock, also one that git merged line by line; "" is an empty one.
+
+        `known` returns the keys of the map, for ids that no line defines; it is called
+        only where there are such ids.
+
+        Raises:
+            MapError: the lock is of a newer version.
+        """
+        return _Reader(filename, known).read(text)
+
+    def record(self, path: str, sha256: str) -> Record | None:
+        """Return what was recorded of `path` when its bytes had this SHA-256 (hex)."""
+        for record in self._records.get(path, ()):
+            if record.sha256 == sha256:
+                return record
+        return None
+
+    def paths(self) -> list[str]:
+        """Return the paths that have a record, sorted."""
+        return sorted(self._records)
+
+    def named_recipients(self) -> list[tuple[str, Recipient]]:
+        """Return the recipients that the lock has a name for, with it, sorted."""
+        pairs = ((name, recipient) for recipient, name in self._names.items())
+        return sorted(pairs, key=lambda pair: (pair[0], pair[1].text))
+
+    def with_files(
+        self,
+        changes: Mapping[str, Record | None],
+        names: Iterable[tuple[str, Recipient]] = (),
+        *,
+        present: Mapping[str, str] | None = None,
+    ) -> "Lock":
+        """Return the lock after `changes`: a new record for a path, or None for none.
+
+        `names` are the names of keys today; a key that is not among them keeps the
+        name it had.  `present` tells the SHA-256 of files as they are: of several
+        records for one of them only the one that fits is kept.
+        """
+        records = {
+            path: _fitting(found, (present or {}).get(path))
+            for path, found in self._records.items()
+        }
+        for path, record in changes.items():
+            records.pop(path, None)
+            if record is not None:
+                records[path] = (record,)
+        # the first name of a key counts, as in a key book
+        today = {recipient: name for name, recipient in reversed(list(names))}
+        return Lock(records, {**self._names, **today}, self._others)
+
+    def render(self) -> str:
+        """Write the lock: sorted, and only recipients that a file needs."""
+        every = [one for found in self._records.values() for one in found]
+        # told apart by identity first: files share their readers, whose hash takes long
+        sets = {id(record.recipients): record.recipients for record in every}
+        recipients = {one for members in sets.values() for one in members}
+        ids = {at: _ENCODE([one.id for one in members]) for at, members in sets.items()}
+        lines = [
+            _line({"nixsecrets": VERSION}),
+            *sorted(self._recipient_line(one) for one in recipients),
+            *self._file_lines(ids),
+            *self._others,
+        ]
+        return "\n".join([*lines, ""])
+
+    def _recipient_line(self, recipient: Recipient) -> str:
+        value = {"recipient": recipient.id, "key": recipient.text}
+        if recipient.kind is Kind.SSH_ED25519:
+            value["age"] = recipient.converted().text
+        if recipient in self._names:
+            value["name"] = self._names[recipient]
+        return _line(value)
+
+    def _file_lines(self, ids: Mapping[int, str]) -> Iterator[str]:
+        for path, records in sorted(self._records.items()):
+            lines = [_file_line(path, ids[id(one.recipients)], one) for one in records]
+            yield from sorted(lines)
+
+
+def _fitting(found: tuple[Record, ...], sha256: str | None) -> tuple[Record, ...]:
+    if len(found) == 1:
+        return found
+    return tuple(one for one in found if one.sha256 == sha256) or found
+
+
+def _line(value: Mapping[str, object]) -> str:
+    text = _ENCODE(value)
+    # names that no line of a diff can show, or that are no UTF-8, are escaped
+    return text if text.isprintable() else _ENCODE_ASCII(value)
+
+
+def _file_line(path: str, ids: str, record: Record) -> str:
+    """Return the line of one file; `ids` are its recipients' as a JSON list."""
+    sha256, how = record.sha256, record.how
+    # put together here, because there are many and an encoder is made for each object
+    file, digest = _QUOTE(path), _QUOTE(sha256)
+    if not (file.isprintable() and digest.isprintable()):
+        file, digest = _ENCODE_ASCII(path), _ENCODE_ASCII(sha256)
+    return f'{{"file":{file},"recipients":{ids},"sha256":{digest},"how":"{how}"}}'
+
+
+def _set_id(ids: Iterable[str]) -> str:
+    content = "".join(f"{one}\n" for one in ids)
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def _has(value: Mapping[str, Any], fields: Mapping[str, type]) -> bool:
+    """Tell whether a line has exactly these fields, each of its type."""
+    if value.keys() != fields.keys():
+        return False
+    return [*map(type, value.values())] == [*map(fields.get, value)]
+
+
+class _Reader:
+    """Reads the lines of one lock; their order does not matter.
+
+    `take_…` returns whether a line could be read.
+    """
+
+    def __init__(self, filename: str, known: Callable[[], Iterable[Recipient]]) -> None:
+        self.filename = filename
+        self.known = known
+        self.recipients: dict[str, Recipient] = {}
+        self.names: dict[Recipient, str] = {}
+        self.sets: dict[str, Ids] = {}
+        self.groups: dict[Ids, Ids] = {}
+        self.files: list[tuple[str, Ids | str, str, str]] = []
+        self.others: set[str] = set()
+        self.versions: set[int] = set()
+
+    def read(self, text: str) -> Lock:
+        numbered = enumerate(text.split("\n"), start=1)
+        lines = [(number, line) for number, line in numbered if line.strip()]
+        values = self.values(lines)
+        skipped = [
+            (number, line)
+            for (number, line), value in zip(lines, values, strict=True)
+            if not self.take(line, value)
+        ]
+        self.refuse_newer(lines)
+        return Lock(
+            self.records(),
+            self.names,
+            tuple(sorted(self.others)),
+            max(self.versions, default=VERSION),
+            Skipped(
+                tuple(number for number, _ in skipped),
+                any(line.startswith(MARKERS) for _, line in skipped),
+            ),
+        )
+
+    def refuse_newer(self, lines: Iterable[tuple[int, str]]) -> None:
+        """Raise for a newer format: it explains whatever else is wrong."""
+        if max(self.versions, default=0) <= VERSION:
+            return
+        for number, line in lines:
+            version = _VERSION_LINE.fullmatch(line)
+            if version and int(version[1]) > VERSION:
+                raise MapError(
+                    self.filename,
+                    number,
+                    f"written by a newer nixsecrets (format {version[1]};"
+                    f" this one reads {VERSION})",
+                    "upgrade nixsecrets",
+                )
+
+    def values(self, lines: list[tuple[int, str]]) -> list[Any]:
+        """Parse the lines: all at once, which is fast, else each by itself."""
+        try:
+            values: list[Any] = json.loads(
+                "[" + ",".join(one for _, one in lines) + "]"
+            )
+        except (ValueError, RecursionError):
+            values = []
+        if len(values) == len(lines):
+            return values
+        return [_parsed(line) for _, line in lines]
+
+    def take(self, line: str, value: Any) -> bool:
+        if not isinstance(value, dict):
+            return False
+        match next(iter(value), ""):
+            case "file":
+                return self.take_file(value)
+            case "recipient":
+                return self.take_recipient(value)
+            case "set":
+                return self.take_set(value)
+            case "nixsecrets":
+                return self.take_version(value)
+            case "":
+                return False
+            case _:
+                return self.take_other(line.rstrip("\r"))
+
+    def take_other(self, line: str) -> bool:
+        try:
+            line.encode()
+        except UnicodeEncodeError:  # it is no UTF-8, and could not be written again
+            return False
+        self.others.add(line)
+        return True
+
+    def take_version(self, value: dict[str, Any]) -> bool:
+        if not _has(value, _HEAD) or value["nixsecrets"] < 1:
+            return False
+        self.versions.add(value["nixsecrets"])
+        return True
+
+    def take_file(self, value: dict[str, Any]) -> bool:
+        ids: Ids | str | None = None
+        if _has(value, _FILE):
+            ids = self.group(value["recipients"])
+        elif _has(value, _FILE_OF_SET):
+            ids = value["set"]
+        if ids is None or value["how"] not in _HOWS:
+            return False
+        # `how` as one object for all, told apart by identity (`keys.memory`)
+        how = sys.intern(value["how"])
+        self.files.append((value["file"], ids, value["sha256"], how))
+        return True
+
+    def group(self, ids: list[Any]) -> Ids | None:
+        """Return ids as one tuple for all files that have them; None if they are none.
+
+        Files share their readers, so few groups have to be looked at.
+        """
+        try:
+            found = self.groups.get(tuple(ids))
+        except TypeError:
+            return None
+        if found is None and all(isinstance(one, str) for one in ids):
+            found = tuple(ids)
+            self.groups[found] = found
+        return found
+
+    def take_set(self, value: dict[str, Any]) -> bool:
+        ids = self.group(value["recipients"]) if _has(value, _SET) else None
+        if ids is None or _set_id(ids) != value["set"]:
+            return False
+        self.sets[value["set"]] = ids
+        return True
+
+    def take_recipient(self, value: dict[str, Any]) -> bool:
+        optional = {name: str for name in ("age", "name") if name in value}
+        if not _has(value, _RECIPIENT | optional):
+            return False
+        try:
+            recipient = parse_recipient(value["key"])
+        except KeyFormatError:
+            return False
+        if recipient.id != value["recipient"]:
+            return False
+        if "age" in value and value["age"] != recipient.converted().text:
+            return False
+        self.recipients[recipient.id] = recipient
+        if "name" in value:  # two branches may differ: any rule will do, if it is one
+            name = self.names.get(recipient, value["name"])
+            self.names[recipient] = min(name, value["name"])
+        return True
+
+    def records(self) -> dict[str, tuple[Record, ...]]:
+        """Return the records of all files whose every recipient is known."""
+        needed = {one for ids in self.groups for one in ids}
+        if not needed <= self.recipients.keys():
+            for one in self.known():
+                self.recipients.setdefault(one.id, one)
+        members: dict[Ids | str, Members] = {
+            ids: tuple(self.recipients[one] for one in ids)
+            for ids in self.groups
+            if self.recipients.keys() >= set(ids)
+        }
+        members |= {
+            name: members[ids] for name, ids in self.sets.items() if ids in members
+        }
+        records: dict[str, tuple[Record, ...]] = {}
+        for path, ids, sha256, how in self.files:
+            recipients = members.get(ids)
+            if recipients is None:
+                continue
+            record = Record(recipients, sha256, how)
+            before = records.setdefault(path, (record,))
+            if record not in before:
+                records[path] = (*before, record)
+        return records
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None

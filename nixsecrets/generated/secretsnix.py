@@ -1,0 +1,169 @@
+"""`secrets.nix`: the map as agenix and ragenix read it.
+
+One plain attribute set, name -> { publicKeys; armor?; }, behind a `let` that names the
+keys.  NixOS modules import this file and take every attribute for a secret, so nothing
+else may stand in it.  The whole file is written anew each time; what it said before,
+and whether the age files exist, is for the caller.
+"""
+
+import posixpath
+import re
+from collections.abc import Iterable, Iterator
+
+from nixsecrets.errors import NixsecretsError, quoted
+from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.memory import Memory
+from nixsecrets.map.model import Host, Reader, User
+from nixsecrets.map.resolve import Policy
+
+_KEYWORDS = frozenset(
+    ("assert", "else", "if", "in", "inherit", "let", "or", "rec", "then", "with")
+)
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_'-]*", re.ASCII)
+_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}  # before all others: a backslash
+_ESCAPED = re.compile(r"[\\\"\n\r\t]|\$\{")
+_LINE_LENGTH = 100
+_WRITTEN = "# written by nixsecrets from "
+
+
+def render(policy: Policy, age_paths: Iterable[str]) -> str:
+    """Return the text of the rules file.
+
+    Args:
+        policy: the map; its `agenix_rules` says where the file will lie.
+        age_paths: the age files there are, relative to the map's folder; the age paths
+            that the map names without wildcards are added, what no rule wins is not.
+
+    Raises:
+        NixsecretsError: the name of a file is not UTF-8, so that Nix cannot say it.
+    """
+    paths = sorted({*age_paths, *policy.named_paths(Backend.AGE)})
+    writer = _Writer(policy)
+    entries = "".join(f"  {line}\n" for path in paths for line in writer.entry(path))
+    bindings = "".join(f"  {line}\n" for line in writer.bindings())
+    return f"{_header(policy.map.filename)}let\n{bindings}in\n{{\n{entries}}}\n"
+
+
+def is_ours(text: str) -> bool:
+    """Return whether `render` wrote a file, or there is nothing in it."""
+    return not text.strip() or text.removeprefix("\ufeff").startswith(_WRITTEN)
+
+
+def _header(filename: str) -> str:
+    return (
+        f"{_WRITTEN}{filename}: change that file, then run\n"
+        "# `nixsecrets rekey`; an edit made here is lost\n"
+    )
+
+
+def nix_string(text: str) -> str:
+    """Write `text` as a Nix string without interpolation or line breaks."""
+    return '"' + _ESCAPED.sub(_escape, text) + '"'
+
+
+def _escape(found: re.Match[str]) -> str:
+    return _ESCAPES.get(found[0], "\\" + found[0])
+
+
+def _attribute(name: str) -> str:
+    if _IDENTIFIER.fullmatch(name) and name not in _KEYWORDS:
+        return name
+    return nix_string(name)
+
+
+class _Writer:
+    """Writes the parts of one file, all against the same map."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self.map = policy.map
+        self.folder = posixpath.dirname(self.map.agenix_rules or "")
+        users = {user.name: f"users.{_attribute(user.name)}" for user in self.map.users}
+        hosts = {host.name: f"hosts.{_attribute(host.name)}" for host in self.map.hosts}
+        self.keys = {**users, **hosts}
+        self.memory = Memory()
+        self.always = self.ordered(self.map.always)
+        self.groups = {
+            members: f"groups.{_attribute(name)}"
+            for name, _ in reversed(self.map.groups)
+            if len(members := self.ordered([name])) > 1
+        }
+
+    def ordered(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return the hosts and users behind `names`, in the order of the map."""
+        members = self.policy.members(names)
+        return tuple(name for name in self.keys if name in members)
+
+    def bindings(self) -> Iterator[str]:
+        yield from _bound("users", self.owners(self.map.users))
+        yield from _bound("hosts", self.owners(self.map.hosts))
+        groups = (
+            _assigned(_attribute(name), self.joined(self.ordered([name])))
+            for name, _ in self.map.groups
+        )
+        yield from _bound("groups", groups)
+        yield from _assigned("always", self.joined(self.always))
+
+    def owners(self, owners: Iterable[User | Host]) -> Iterator[list[str]]:
+        for owner in owners:
+            name = _attribute(owner.name)
+            if len(owner.keys) == 1:
+                yield [f"{name} = [ {nix_string(owner.keys[0].text)} ];"]
+            else:
+                keys = (f"  {nix_string(key.text)}" for key in owner.keys)
+                yield [f"{name} = [", *keys, "];"]
+
+    def joined(self, names: Iterable[str]) -> list[str]:
+        return [self.keys[name] for name in names] or ["[ ]"]
+
+    def entry(self, path: str) -> list[str]:
+        desired = self.policy.desired(path, Backend.AGE)
+        if desired is None:
+            return []
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise NixsecretsError(
+                f"{quoted(path)}: the name is not UTF-8, so secrets.nix cannot name it",
+                "rename the file",
+            ) from None
+        name = nix_string(self.relative(path))
+        keys = self.memory.ask(self.expression, desired.readers)
+        if not desired.rule.armor:
+            return _assigned(f"{name}.publicKeys", keys)
+        inner = [*_assigned("publicKeys", keys), "armor = true;"]
+        return [f"{name} = {{", *(f"  {line}" for line in inner), "};"]
+
+    def relative(self, path: str) -> str:
+        """Return a path relative to the folder of the rules file."""
+        if not self.folder:
+            return path
+        below = path.removeprefix(f"{self.folder}/")
+        return below if below != path else posixpath.relpath(path, self.folder)
+
+    def expression(self, readers: Iterable[Reader]) -> list[str]:
+        """Return the lists whose concatenation holds the readers in set order."""
+        names = dict.fromkeys(reader.name for reader in readers)
+        rest = tuple(name for name in names if name not in self.always)
+        always = ["always"] if self.always else []
+        if rest in self.groups:
+            return [*always, self.groups[rest]]
+        return [*always, *(self.keys[name] for name in rest)] or ["[ ]"]
+
+
+def _bound(name: str, members: Iterable[list[str]]) -> list[str]:
+    lines = [f"  {line}" for member in members for line in member]
+    return [f"{name} = {{", *lines, "};"] if lines else [f"{name} = {{ }};"]
+
+
+def _assigned(name: str, operands: list[str]) -> list[str]:
+    line = f"{name} = {' ++ '.join(operands)};"
+    if len(line) <= _LINE_LENGTH or len(operands) == 1:
+        return [line]
+    first, *others = operands
+    return [
+        f"{name} =",
+        f"  {first}",
+        *(f"  ++ {operand}" for operand in others[:-1]),
+        f"  ++ {others[-1]};",
+    ]

@@ -1,0 +1,393 @@
+"""`.sops.yaml`: the map as stock sops and sops-nix read it, in blocks of ours.
+
+The file belongs to its owner: anchors and creation rules of the map stand in marked
+blocks in `keys` and `creation_rules`, and every byte outside of them stays.  The
+blocks are taken out, and put in anew where they were; new ones go to the end of their
+list.  Which rule wins a path is told by `Winners`; whether a change of winners is
+wanted, by the caller.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from nixsecrets.errors import PlaceError
+from nixsecrets.generated import blocks, yamltree
+from nixsecrets.generated.creations import (
+    ANCHOR_UNSAFE,
+    Creation,
+    anchors_for,
+    creations,
+    named_keys,
+    with_note,
+)
+from nixsecrets.generated.ownblocks import EMPTY, is_own, only_ours
+from nixsecrets.generated.rules import ConfigRule, Winners, rules_of, winner
+from nixsecrets.keys.recipients import Recipient
+from nixsecrets.map.model import RecipientMap
+from nixsecrets.map.resolve import Policy
+from nixsecrets.splice import apply_edits, require_value
+
+__all__ = [
+    "ConfigRule",
+    "Winners",
+    "only_ours",
+    "render",
+    "winner",
+    "without_blocks",
+]
+
+SectionName = Literal["keys", "creation_rules"]
+Edit = tuple[int, int, str]
+
+_DASH = re.compile(r"^( *)-(?=[ \t\r\n])", re.MULTILINE)
+
+
+def render(
+    recipient_map: RecipientMap,
+    existing: str | None,
+    *,
+    adopted: Mapping[int, int] | None = None,
+) -> str:
+    """Return the configuration with the map's rules in it.
+
+    Args:
+        recipient_map: the map; its `sops_config` says where the file lies.
+        existing: the file as it is; None where there is none.
+        adopted: foreign creation rules that rules of the map take over, as index among
+            the file's rules -> index in the map: they are replaced where they stand.
+
+    Raises:
+        MapError: a rule cannot be said in a configuration in that folder.
+        PlaceError: the file cannot be read, or not be extended without damage.
+    """
+    if existing is not None and not adopted and is_own(recipient_map, existing):
+        return existing
+    text = existing if existing is not None and existing.strip() else EMPTY
+    mark = "\ufeff" if text.startswith("\ufeff") else ""
+    filename = recipient_map.sops_config or ".sops.yaml"
+    editor = _Editor(Policy(recipient_map), text.removeprefix(mark), filename)
+    return mark + editor.rendered(adopted or {})
+
+
+def without_blocks(text: str, filename: str = ".sops.yaml") -> str:
+    """Return the configuration as it was before our blocks were put in."""
+    return blocks.take_out(text, filename)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """A list at the top of the file, our blocks taken out.
+
+    `start` is where its name stands, `body` begins the line after that, `end` the line
+    after its last item, `limit` the next field.  If it is `open`, items can be put in
+    between, indented by `indent`.
+    """
+
+    start: int
+    line: int
+    body: int
+    end: int
+    limit: int
+    indent: str
+    open: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """A place for a block: characters to replace, none where one was taken out.
+
+    `rules` are the indices of the map's rules that belong there.
+    """
+
+    start: int
+    end: int
+    rules: frozenset[int]
+
+
+class _Editor:
+    """Brings one text in line with one map."""
+
+    def __init__(self, policy: Policy, text: str, filename: str) -> None:
+        self.filename = filename
+        self.policy = policy
+        self.newline = blocks.newline_of(text)
+        self.base, self.gaps = blocks.take_out(text, filename)
+        # lenient: a foreign rule may name an anchor of ours, which is taken out here
+        self.document = yamltree.parse(self.base, filename, lenient=True)
+        self.foreign = rules_of(self.document, self.base, filename)
+        self.creations = tuple(creations(policy, filename.rpartition("/")[0]))
+        self.root = self.root_mapping()
+
+    def rendered(self, adopted: Mapping[int, int]) -> str:
+        """Put the blocks in, and make sure that the result says what was meant."""
+        result = apply_edits(self.base, self.edits(adopted))
+        kept = [one for one in self.foreign if one.index not in adopted]
+        ours: list[object] = [one.said for one in self.creations]
+        intended = [_said(one) for one in kept], ours
+        require_value(result, reread=self.said, intended=intended)
+        if not adopted:
+            require_value(result, reread=self.without_blocks, intended=self.base)
+        return result
+
+    def said(self, text: str) -> tuple[list[object], list[object]]:
+        """Read what a configuration says: its foreign rules, and ours."""
+        rules = rules_of(yamltree.parse(text, self.filename), text, self.filename)
+        ours = [one for one in rules if one.ours]
+        return (
+            [_said(one) for one in rules if not one.ours],
+            [(one.path_regex, one.age, frozenset(one.options)) for one in ours],
+        )
+
+    def without_blocks(self, text: str) -> str:
+        return without_blocks(text, self.filename)
+
+    def edits(self, adopted: Mapping[int, int]) -> list[Edit]:
+        if not self.creations and not adopted:
+            return []
+        keys, rules = self.section("keys"), self.section("creation_rules")
+        if rules is not None and not rules.open:
+            raise self.fail(rules.line, "no rule can be added to this creation_rules")
+        anchors, own = self.anchors(keys, rules)
+        return [
+            *self.key_edits(own, keys, rules),
+            *self.rule_edits(anchors, rules, adopted),
+        ]
+
+    def fail(self, line: int, problem: str) -> PlaceError:
+        return PlaceError(
+            self.filename,
+            line,
+            problem,
+            "write it as an indented list, one item a line, and run this again",
+        )
+
+    # The text as it is
+
+    def root_mapping(self) -> yamltree.Mapping | None:
+        root = self.document.root
+        if root is None or (isinstance(root, yamltree.Scalar) and root.null):
+            return None
+        if not isinstance(root, yamltree.Mapping) or root.flow:
+            raise self.fail(root.line, "no block can be put into what stands here")
+        return root
+
+    def section(self, name: SectionName) -> _Section | None:
+        pairs = self.root.pairs if self.root else ()
+        limit = len(self.base)
+        for key, value in reversed(pairs):
+            if isinstance(key, yamltree.Scalar) and key.text == name:
+                return self.section_at(key, value, limit)
+            limit = key.start
+        return None
+
+    def section_at(
+        self, key: yamltree.Node, value: yamltree.Node, limit: int
+    ) -> _Section:
+        body = blocks.after_line(self.base, key.end)
+        dash = _DASH.search(self.base, body)
+        match value:
+            case yamltree.Sequence(flow=False) if dash:
+                opened, indent = True, dash[1]
+            case yamltree.Scalar(text="", plain=True):
+                opened, indent = True, self.indent_of_gap(body, limit)
+            case _:
+                opened, indent = False, ""
+        end = max(body, self.line_after(value))
+        return _Section(key.start, key.line, body, end, limit, indent, opened)
+
+    def indent_of_gap(self, body: int, limit: int) -> str:
+        """Return the indent of a list that is empty but for blocks taken out of it."""
+        for gap in self.gaps:
+            if body <= gap.offset <= limit:
+                lines = gap.content.lstrip("\r\n")
+                return lines[: len(lines) - len(lines.lstrip(" "))]
+        return self.root_indent() + "  "
+
+    def root_indent(self) -> str:
+        start = self.root.start if self.root else 0
+        return " " * (start - blocks.line_start(self.base, start))
+
+    def root_end(self) -> int:
+        """Return where a new field goes: after the last, or at the end of the text."""
+        if self.root is None:
+            return len(self.base)
+        key, value = self.root.pairs[-1]
+        return max(self.line_after(key), self.line_after(value))
+
+    def line_after(self, node: yamltree.Node) -> int:
+        """Return where the line after the last one of a node's text begins."""
+        text = self.base[node.start : node.end].rstrip()
+        return blocks.after_line(self.base, node.start + len(text))
+
+    def gaps_in(self, section: _Section, *, rules: bool) -> list[blocks.Gap]:
+        return [
+            gap
+            for gap in self.gaps
+            if section.body <= gap.offset <= section.limit
+            and ("- path_regex:" in gap.content) is rules
+        ]
+
+    # Anchors
+
+    def anchors(
+        self, keys: _Section | None, rules: _Section | None
+    ) -> tuple[dict[Recipient, str], dict[Recipient, str]]:
+        """Choose an anchor for each key in use; the second part has to be defined.
+
+        None at all where `keys` takes no more items or follows the rules, since an
+        anchor stands before its aliases.  A key that has a foreign anchor keeps that
+        one; a name that foreign anchors have is not used for another key.
+        """
+        if keys is not None and not keys.open:
+            return {}, {}
+        if keys is not None and rules is not None and keys.start > rules.start:
+            return {}, {}
+        before = rules.start if rules is not None else len(self.base)
+        foreign: dict[Recipient, str] = {}
+        wished: list[tuple[str, Recipient]] = []
+        for name, recipient in named_keys(self.policy, self.creations):
+            if there := self.standing_for(name, recipient, before):
+                foreign[recipient] = there
+            else:
+                wished.append((name, recipient))
+        own = anchors_for(wished, {one.name for one in self.document.anchors})
+        return foreign | own, own
+
+    def standing_for(
+        self, wished: str, recipient: Recipient, before: int
+    ) -> str | None:
+        """Return the foreign anchor for a recipient's key, the wished one if it can be.
+
+        It stands before the rules, and no other anchor has its name.
+        """
+        names = [anchor.name for anchor in self.document.anchors]
+        found = [
+            one.name
+            for one in self.document.anchors
+            if isinstance(one.node, yamltree.Scalar)
+            and one.node.text == recipient.text
+            and one.node.start < before
+            and names.count(one.name) == 1
+            and not ANCHOR_UNSAFE.search(one.name)
+        ]
+        return wished if wished in found else next(iter(found), None)
+
+    def key_edits(
+        self,
+        own: Mapping[Recipient, str],
+        keys: _Section | None,
+        rules: _Section | None,
+    ) -> Iterator[Edit]:
+        if not own:
+            return
+        items = [f"- &{name} {recipient.text}" for recipient, name in own.items()]
+        if keys is not None:
+            gaps = self.gaps_in(keys, rules=False)
+            offset = gaps[0].offset if gaps else keys.end
+            yield self.insertion(offset, items, keys.indent)
+        else:
+            offset = self.root_end() if rules is None else self.above(rules.start)
+            items = ["keys:", *(f"  {item}" for item in items)]
+            yield self.insertion(offset, items, self.root_indent())
+
+    def above(self, start: int) -> int:
+        """Return where the comment above a field begins, if it is not the file's."""
+        field = offset = blocks.line_start(self.base, start)
+        while offset > 0:
+            line = blocks.line_start(self.base, offset - 1)
+            if not self.base[line:offset].lstrip().startswith("#"):
+                return offset
+            offset = line
+        return field
+
+    # Rules
+
+    def rule_edits(
+        self,
+        anchors: Mapping[Recipient, str],
+        rules: _Section | None,
+        adopted: Mapping[int, int],
+    ) -> Iterator[Edit]:
+        if rules is None:
+            items = self.rule_lines(self.creations, anchors)
+            items = ["creation_rules:", *(f"  {item}" for item in items)]
+            yield self.insertion(self.root_end(), items, self.root_indent())
+            return
+        slots = sorted(
+            [*self.gap_slots(rules), *self.adopted_slots(rules, adopted)],
+            key=lambda slot: slot.start,
+        ) or [_Slot(rules.end, rules.end, frozenset())]
+        for slot, members in zip(slots, self.shared_out(slots), strict=True):
+            if members:
+                lines = self.rule_lines(members, anchors)
+                _, _, text = self.insertion(slot.start, lines, rules.indent)
+                yield slot.start, slot.end, text
+            else:
+                yield slot.start, slot.end, ""
+
+    def rule_lines(
+        self, members: Iterable[Creation], anchors: Mapping[Recipient, str]
+    ) -> list[str]:
+        return [line for one in members for line in one.lines(anchors)]
+
+    def gap_slots(self, rules: _Section) -> Iterator[_Slot]:
+        for gap in self.gaps_in(rules, rules=True):
+            lines = {line.strip() for line in gap.content.split("\n")}
+            found = (one.rule for one in self.creations if one.first_line in lines)
+            yield _Slot(gap.offset, gap.offset, frozenset(found))
+
+    def adopted_slots(
+        self, rules: _Section, adopted: Mapping[int, int]
+    ) -> Iterator[_Slot]:
+        """Yield the lines of adopted rules, neighbours together."""
+        last: _Slot | None = None
+        floor = rules.body
+        for rule in self.foreign:
+            dash = _DASH.search(self.base, floor)
+            floor = blocks.after_line(self.base, self.trimmed(rule.span))
+            if rule.index not in adopted:
+                continue
+            if dash is None or dash.start() > rule.span[0]:
+                raise self.fail(rule.line, "cannot tell where this rule begins")
+            slot = _Slot(dash.start(), floor, frozenset({adopted[rule.index]}))
+            if last is not None and not self.base[last.end : slot.start].strip():
+                slot = _Slot(last.start, slot.end, last.rules | slot.rules)
+            elif last is not None:
+                yield last
+            last = slot
+        if last is not None:
+            yield last
+
+    def trimmed(self, span: tuple[int, int]) -> int:
+        return span[0] + len(self.base[slice(*span)].rstrip())
+
+    def shared_out(self, slots: list[_Slot]) -> list[list[Creation]]:
+        """Give each creation rule a slot: its own if the map's order allows it.
+
+        One without a slot follows the rule before it; the first ones, the first rule
+        that has one.
+        """
+        own = {
+            rule: at
+            for at, slot in reversed([*enumerate(slots)])
+            for rule in slot.rules
+        }
+        known = [own[one.rule] for one in self.creations if one.rule in own]
+        current = known[0] if known else len(slots) - 1
+        shares: list[list[Creation]] = [[] for _ in slots]
+        for one in self.creations:
+            current = max(current, own.get(one.rule, current))
+            shares[current].append(one)
+        return shares
+
+    def insertion(self, offset: int, lines: Iterable[str], indent: str) -> Edit:
+        lines = with_note(self.policy, lines)
+        block = blocks.written(lines, indent, self.newline)
+        return offset, offset, blocks.put_in(self.base, offset, block, self.newline)
+
+
+def _said(rule: ConfigRule) -> object:
+    """Return what a foreign rule says, but for keys: it may name those of ours."""
+    return rule.path_regex, rule.others, rule.groups, rule.options

@@ -1,0 +1,178 @@
+"""A YAML document as a tree that knows where in the text each node stands.
+
+Made from ruamel.yaml's events, since its own trees lose the place of an alias.  Only
+what reading and splicing a `.sops.yaml` needs: no tags, no types, the first document.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from nixsecrets.errors import PlaceError
+from nixsecrets.untrusted import limits
+
+_NULLS = ("", "~", "null", "Null", "NULL")
+
+
+class Scalar(NamedTuple):
+    """A text; `plain` if it is written without quotes and not as a block."""
+
+    start: int
+    end: int
+    line: int
+    text: str
+    plain: bool
+
+    @property
+    def null(self) -> bool:
+        """Whether it stands for no value."""
+        return self.plain and self.text in _NULLS
+
+
+class Sequence(NamedTuple):
+    """A list; `flow` if it is written in brackets."""
+
+    start: int
+    end: int
+    line: int
+    items: tuple["Node", ...]
+    flow: bool
+
+
+class Mapping(NamedTuple):
+    """Pairs of nodes in their order; `flow` if it is written in braces."""
+
+    start: int
+    end: int
+    line: int
+    pairs: tuple[tuple["Node", "Node"], ...]
+    flow: bool
+
+
+class Alias(NamedTuple):
+    """A place that refers to a node which has an anchor; never to itself."""
+
+    start: int
+    end: int
+    line: int
+    target: "Scalar | Sequence | Mapping"
+
+
+Node = Scalar | Sequence | Mapping | Alias
+
+
+class Anchor(NamedTuple):
+    """A name given to a node."""
+
+    name: str
+    node: Scalar | Sequence | Mapping
+
+
+class Document(NamedTuple):
+    """The first document of a text, None if there is none; its anchors in order."""
+
+    root: Node | None
+    anchors: tuple[Anchor, ...]
+
+
+@lru_cache(maxsize=4)  # it takes long, and a text is asked about in several places
+def parse(text: str, filename: str, *, lenient: bool = False) -> Document:
+    """Parse the first document of `text`.
+
+    Offsets count characters from 0, lines from 1; the end of a block collection is
+    that of its last node.  `lenient` reads an alias without an anchor as null.
+
+    Raises:
+        PlaceError: it is not YAML, or too large; the message holds the line, not
+            its text.
+    """
+    limits.check(filename, len(text), limits.YAML, "characters")
+    limits.check_depth(filename, text)
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+    try:
+        events = YAML(typ="safe", pure=True).parse(text)
+        return _Builder(events, filename, lenient=lenient).document()
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise _broken(filename, mark.line + 1 if mark else 0) from error
+    except (YAMLError, RecursionError) as error:
+        raise _broken(filename, 0) from error
+
+
+def load_library() -> None:
+    """Load what `parse` takes."""
+    from ruamel.yaml import YAML
+
+    del YAML
+
+
+def _broken(filename: str, line: int) -> PlaceError:
+    return PlaceError(filename, line, "not valid YAML", "correct the file by hand")
+
+
+class _Builder:
+    """Builds one tree from parse events."""
+
+    def __init__(self, events: Iterator[Any], filename: str, *, lenient: bool) -> None:
+        self.events = events
+        self.lenient = lenient
+        self.filename = filename
+        self.named: dict[str, Scalar | Sequence | Mapping] = {}
+        self.anchors: list[Anchor] = []
+        self.seen = 0, 1  # where the last text that was read ends, and its line
+
+    def document(self) -> Document:
+        next(self.events)  # the start of the stream
+        if self.kind(next(self.events)) == "StreamEnd":
+            return Document(None, ())
+        root = self.node(next(self.events))
+        return Document(root, tuple(self.anchors))
+
+    def kind(self, event: Any) -> str:
+        return type(event).__name__.removesuffix("Event")
+
+    def node(self, event: Any) -> Node:
+        start, line = event.start_mark.index, event.start_mark.line + 1
+        if start == event.end_mark.index and self.kind(event) == "Scalar":
+            start, line = self.seen  # no text: its mark is that of whatever follows
+        else:
+            self.seen = event.end_mark.index, event.end_mark.line + 1
+        if self.kind(event) == "Alias":
+            end = event.end_mark.index
+            target = self.named.get(event.anchor)
+            if target is None and not self.lenient:
+                raise _broken(self.filename, line)
+            nothing = Scalar(start, end, line, "", plain=True)
+            return Alias(start, end, line, target or nothing)
+        node = self.content(event, start, line)
+        if event.anchor is not None:  # only now: nothing may refer to itself
+            self.named[event.anchor] = node
+            self.anchors.append(Anchor(event.anchor, node))
+        return node
+
+    def content(self, event: Any, start: int, line: int) -> Scalar | Sequence | Mapping:
+        if self.kind(event) == "Scalar":
+            plain = event.style is None
+            return Scalar(start, self.seen[0], line, event.value, plain)
+        items, closing = self.children(self.kind(event).removesuffix("Start") + "End")
+        flow = bool(event.flow_style)
+        if flow:
+            self.seen = closing.end_mark.index, closing.end_mark.line + 1
+        end = self.seen[0] if flow or not items else items[-1].end
+        if self.kind(event) == "SequenceStart":
+            return Sequence(start, end, line, tuple(items), flow)
+        pairs = zip(items[::2], items[1::2], strict=True)
+        return Mapping(start, end, line, tuple(pairs), flow)
+
+    def children(self, closing: str) -> tuple[list[Node], Any]:
+        items: list[Node] = []
+        while self.kind(event := next(self.events)) != closing:
+            items.append(self.node(event))
+        return items, event
+
+
+def resolved(node: Node) -> Scalar | Sequence | Mapping:
+    """Return the node itself, or the one that an alias refers to."""
+    return node.target if isinstance(node, Alias) else node

@@ -1,0 +1,205 @@
+"""A map under edit: its text as it grows, and the value it is meant to have.
+
+The two are changed apart and compared at the end, so a mistake in either is caught
+before anything is written.
+"""
+
+import tomllib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from nixsecrets.errors import MapError, quoted
+from nixsecrets.map import tomledit
+from nixsecrets.map.load import NAME, NAME_HINT, load
+from nixsecrets.map.model import Host, User
+from nixsecrets.map.source import did_you_mean, quotable
+from nixsecrets.map.tomledit import Edit, toml_string
+from nixsecrets.map.tomlspans import Array, Path, scan
+from nixsecrets.splice import SpliceError, apply_edits, require_value
+
+Data = dict[str, Any]
+"""A parsed map, as tomllib gives it; `load` has checked its shape."""
+
+_SECTIONS = ("", "users", "hosts", "groups", "sops", "agenix", "secrets", "retired")
+"""The usual order of a map; "" is what stands above all tables."""
+
+
+class Draft:
+    """One edit of a map.
+
+    `intended` is the parsed map to change as the text should read afterwards; every
+    method changes the text only.
+    """
+
+    def __init__(self, text: str, filename: str) -> None:
+        """Start from the text of a map; MapError if it is not a valid one."""
+        self.filename = filename
+        self.map = load(text, filename)
+        self.intended: Data = tomllib.loads(text)
+        self.text = text
+        self.document = scan(text)
+
+    def finished(self, what: str) -> str:
+        """Return the new text, once it is a valid map that reads as intended.
+
+        Raises:
+            MapError: it is not; the reason starts with `what`.
+
+        """
+        try:
+            require_value(self.text, reread=_parsed, intended=_normal(self.intended))
+            load(self.text, self.filename)
+        except (SpliceError, tomllib.TOMLDecodeError):
+            raise MapError(
+                self.filename,
+                0,
+                f"{what}: the map is written in an unusual way",
+                "make this change by hand, in an editor",
+            ) from None
+        except MapError as error:
+            # Its line is one of a text that will never exist.
+            reason = f"{what}: {error.reason}"
+            raise MapError(self.filename, 0, reason, error.hint) from None
+        return self.text
+
+    def owner(self, name: str) -> Host | User:
+        """Return the host or user `name`; MapError if there is none."""
+        owners = self._owners()
+        if name not in owners:
+            raise MapError(
+                self.filename,
+                0,
+                f"no host or user is called {quotable(name)}",
+                did_you_mean(name, owners) or "see the names in the map",
+            )
+        return owners[name]
+
+    def names(self) -> set[str]:
+        """Return the names of all hosts, users and groups."""
+        return set(self._owners()) | set(dict(self.map.groups))
+
+    def require_free(self, name: str) -> None:
+        """Raise MapError unless `name` can be the name of something new."""
+        if not NAME.fullmatch(name):
+            reason = f"{quotable(name)} cannot be a name"
+            raise MapError(self.filename, 0, reason, NAME_HINT)
+        if name in self.names():
+            raise MapError(
+                self.filename,
+                0,
+                f"{quoted(name)} is in the map already",
+                "hosts, users and groups share one set of names; choose another",
+            )
+
+    def apply(self, edits: Sequence[Edit]) -> None:
+        """Make `edits` in the text."""
+        self.text = apply_edits(self.text, edits)
+        self.document = scan(self.text)
+
+    def set_strings(self, path: Path, wanted: Sequence[str]) -> None:
+        """Make the list at `path` hold `wanted`, which keeps the order of the old.
+
+        New strings are appended; what stays keeps its place and comments.
+        """
+        present = self._strings(path)
+        dropped = [text for text in present if text not in wanted]
+        fresh = [toml_string(text) for text in wanted if text not in present]
+        replaces_all = dropped == present
+        if not replaces_all:
+            self._drop_items(path, dropped, replaced=False)
+        for item in fresh:
+            self.apply(tomledit.append_item(self.document, self._array(path), item))
+        if replaces_all:  # at last, so that the new strings take over the layout
+            self._drop_items(path, dropped, replaced=True)
+
+    def drop_name(self, name: str) -> None:
+        """Take `name` out of every list of names."""
+        while True:
+            lists = [
+                (p, names) for p, names in name_lists(self._data()) if name in names
+            ]
+            if not lists:
+                return
+            edits: list[Edit] = []
+            for path, names in lists:
+                array = self._array(path)
+                index = names.index(name)
+                edits += tomledit.remove_item(self.document, array, index)
+            self.apply(edits)
+
+    def set_string(self, table: Path, key: str, value: str | None) -> None:
+        """Make `key` of a table be `value`; None removes it."""
+        if value is None:
+            self.remove((*table, key))
+        else:
+            self.set_value(table, key, toml_string(value))
+
+    def set_value(self, table: Path, key: str, value: str) -> None:
+        """Make `key` of a table be `value`, a TOML text."""
+        self.apply(tomledit.set_key(self.document, table, key, value))
+
+    def remove(self, path: Path) -> None:
+        """Remove what stands at `path`, in however many pieces it is written."""
+        while edits := tomledit.remove_path(self.document, path):
+            self.apply(edits)
+
+    def add_table(self, section: str, block: str) -> None:
+        """Add the text of a table behind the others of its section."""
+        before = _SECTIONS[: _SECTIONS.index(section)]
+        sections = (section, *reversed(before))
+        self.apply(tomledit.insert_table(self.document, sections, block))
+
+    def _owners(self) -> dict[str, Host | User]:
+        owners: list[Host | User] = [*self.map.hosts, *self.map.users]
+        return {owner.name: owner for owner in owners}
+
+    def _data(self) -> Data:
+        return tomllib.loads(self.text)
+
+    def _strings(self, path: Path) -> list[str]:
+        value: Any = self._data()
+        for part in path:
+            value = value[part]
+        return list(value)
+
+    def _array(self, path: Path) -> Array:
+        value = self.document.values()[path]
+        if not isinstance(value, Array):
+            raise TypeError(f"no list at {path}")
+        return value
+
+    def _drop_items(self, path: Path, texts: Sequence[str], *, replaced: bool) -> None:
+        for text in texts:
+            index = self._strings(path).index(text)
+            array = self._array(path)
+            self.apply(
+                tomledit.remove_item(
+                    self.document, array, index, heads_no_others=replaced
+                )
+            )
+
+
+def name_lists(data: Data) -> Iterator[tuple[Path, list[str]]]:
+    """Yield every list of names in a parsed map, with its path."""
+    if "always" in data:
+        yield ("always",), data["always"]
+    for group, members in data.get("groups", {}).items():
+        yield ("groups", group), members
+    for kind in ("users", "hosts"):
+        for name, owner in data.get(kind, {}).items():
+            if "groups" in owner:
+                yield (kind, name, "groups"), owner["groups"]
+    for index, rule in enumerate(data.get("secrets", [])):
+        for key in ("readers", "except"):
+            if key in rule:
+                yield ("secrets", index, key), rule[key]
+
+
+def _parsed(text: str) -> Data:
+    return _normal(tomllib.loads(text))
+
+
+def _normal(data: Data) -> Data:
+    """Leave out empty tables that mean the same as none."""
+    empty_is_none = ("users", "hosts", "groups", "secrets", "retired")
+    return {k: v for k, v in data.items() if v or k not in empty_is_none}

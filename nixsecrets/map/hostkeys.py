@@ -1,0 +1,75 @@
+"""Private host keys as secrets: where they lie, and the rule that guards them.
+
+Pure text, as `edit`.  A host that could read its own private key would gain nothing;
+one that could read another's would be that other: so nobody but `always` reads them.
+"""
+
+from collections.abc import Iterable
+
+from nixsecrets.errors import MapError
+from nixsecrets.map import edit
+from nixsecrets.map.load import load
+from nixsecrets.map.model import Rule
+from nixsecrets.map.resolve import Policy
+
+PATTERN = "secrets/host-keys/*.age"
+
+
+def key_path(name: str) -> str:
+    """Return where the private key of a host lies, relative to the map."""
+    return PATTERN.replace("*", name)
+
+
+def with_rule(
+    text: str, name: str, files: Iterable[str], *, filename: str = "nixsecrets.toml"
+) -> str:
+    """Return the map with the rule that keeps a host's private key for `always`.
+
+    `files` are the secrets that exist.  The rule goes before all others, so that none
+    of them wins.
+
+    Raises:
+        MapError: a rule of the map already says otherwise about these files, or nobody
+            would read them.
+
+    """
+    recipient_map = load(text, filename)
+    policy = Policy(recipient_map)
+    if not recipient_map.always:
+        raise MapError(
+            filename,
+            0,
+            "`always` is empty, so nobody could read the private key",
+            "name the people who may read every secret in `always`",
+        )
+    if any(_is_ours(rule) for rule in recipient_map.rules):
+        winning = policy.winning(key_path(name))
+        if winning is not None and not _is_ours(winning[0]):
+            raise _taken(winning[0], filename)
+        return text
+    for path in sorted(files):
+        winning = policy.winning(path)
+        if winning is not None and _covers(path):
+            raise _taken(winning[0], filename)
+    return edit.add_rule(text, Rule(0, PATTERN, None, ()), first=True)
+
+
+def _is_ours(rule: Rule) -> bool:
+    return rule.path == PATTERN and not rule.readers and not rule.plaintext_allowed
+
+
+def _covers(path: str) -> bool:
+    """Tell whether our rule would take the file over."""
+    before, _, after = PATTERN.partition("*")
+    inner = path.removeprefix(before).removesuffix(after)
+    return path == before + inner + after and "/" not in inner
+
+
+def _taken(rule: Rule, filename: str) -> MapError:
+    return MapError(
+        filename,
+        rule.line,
+        f"the rule for {rule.pattern} decides who reads {PATTERN}, where private host"
+        " keys go",
+        f"put a rule with that path and readers = [] before line {rule.line}",
+    )

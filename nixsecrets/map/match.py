@@ -1,0 +1,323 @@
+"""Which paths a rule of the map covers, here and as regular expressions for sops.
+
+A path is relative to the map's folder, with `/` between its segments.  In `path`,
+`*`, `?` and `[a-z]` stay within a segment, `**` is a whole segment of any depth, and
+`{host}` and `{user}` stand for one name; `path_regex` is searched for, as sops does.
+One translation serves both sides: the text that is matched here is the text written
+into `.sops.yaml`.  Nothing here knows who the readers of a path are.
+"""
+
+import itertools
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from nixsecrets.map.glob import (
+    ANY_NAME,
+    DEEP,
+    Placeholder,
+    Segment,
+    parse_glob,
+)
+from nixsecrets.map.model import Rule
+from nixsecrets.untrusted import regex
+
+Find = Callable[[str], Mapping[str, str] | None]
+"""Returns what the placeholders stand for in a path, None where it is not covered."""
+
+
+_WILD = frozenset("*?[")
+
+
+class Match(NamedTuple):
+    """A rule covers a path; the texts that `{host}` and `{user}` stand for in it."""
+
+    host: str | None = None
+    user: str | None = None
+
+
+_NO_NAMES = Match()
+
+
+class Expansion(NamedTuple):
+    """One regular expression of a rule, anchored unless the rule is a `path_regex`.
+
+    `match` holds the names it was written for; None marks the catch-all that claims
+    the remaining paths of a rule with `{host}` or `{user}`.
+    """
+
+    regex: str
+    match: Match | None
+
+
+def check_rule(rule: Rule) -> None:
+    """Raise ValueError, saying what is wrong with the rule's pattern, if anything."""
+    if rule.path is None:
+        regex.parse(rule.pattern)
+        if "{host}" in rule.pattern or "{user}" in rule.pattern:
+            raise ValueError("{host} and {user} belong in path, not in path_regex")
+        present: Collection[str] = ()
+    else:
+        present = _placeholders(parse_glob(rule.path))
+    for name in (*rule.readers, *rule.except_):
+        if name in ("{host}", "{user}") and name[1:-1] not in present:
+            raise ValueError(f"{name} is named, but the path has no {name}")
+
+
+def literal_path(rule: Rule) -> str | None:
+    """Return the one path that the rule names without wildcards, else None."""
+    if rule.path is None or _WILD & set(rule.path) or "{" in rule.path:
+        return None
+    return rule.path
+
+
+def reads_one_way(rule: Rule) -> bool:
+    """Tell whether a path alone fixes what the rule's placeholders stand for."""
+    return rule.path is None or _unambiguous(parse_glob(rule.path))
+
+
+def literal_suffix(rule: Rule) -> str:
+    """Return text that every path the rule covers ends in; "" where none is known."""
+    if rule.path is None:
+        return regex.parse(rule.pattern).suffix
+    tail = ""
+    for part in reversed(parse_glob(rule.path)[-1]):
+        if part.literal is None:
+            break
+        tail = part.literal + tail
+    return tail
+
+
+class Claim(NamedTuple):
+    """What a path is read as if it is found to hold the names of `match`."""
+
+    match: Match
+    covers: Find
+
+    def takes(self, path: str) -> bool:
+        """Return whether a path that the rule covers is to be read so."""
+        named = all(name is None or name in path for name in self.match)
+        return named and self.covers(path) is not None
+
+
+class Matcher(NamedTuple):
+    """A compiled rule; make one with `compile_rule`.
+
+    `prefix` begins every path that it covers, `find` matches one; `claims` are the
+    known names, each with its expression, where a path can be read in several ways.
+    """
+
+    rule: Rule
+    prefix: str
+    find: Find
+    claims: tuple[Claim, ...]
+
+    def match(self, path: str) -> Match | None:
+        """Match a whole path; where it can be read in several ways, known names win."""
+        if not path.startswith(self.prefix):
+            return None
+        found = self.find(path)
+        if found is None:
+            return None
+        for claim in self.claims:
+            if claim.takes(path):
+                return claim.match
+        return Match(**found) if found else _NO_NAMES
+
+
+def compile_rule(
+    rule: Rule, *, hosts: Sequence[str] = (), users: Sequence[str] = ()
+) -> Matcher:
+    """Compile a rule's pattern; ValueError as from `check_rule`.
+
+    `hosts` and `users` are the known names.  They matter only where one path can be
+    read in several ways (`{host}-*.age`, `**/{host}/**`): the longest name is tried
+    first, as in the regular expressions that `rendered_regexes` gives.
+    """
+    check_rule(rule)
+    if rule.path is None:
+        return Matcher(rule, "", _searching(regex.parse(rule.pattern)), ())
+    glob = parse_glob(rule.path)
+    present = _placeholders(glob)
+    groups: dict[str, str] = {name: f"(?P<{name}>{ANY_NAME})" for name in present}
+    claims: Iterator[Match] = iter(())
+    if not _unambiguous(glob):
+        claims = _known(present, hosts, users)
+    return Matcher(
+        rule,
+        _literal_prefix(glob),
+        _whole(glob, groups),
+        tuple(Claim(match, _whole(glob, _quoted(match))) for match in claims),
+    )
+
+
+def _searching(found: regex.Regex) -> Find:
+    return lambda path: {} if found.found_in(path) else None
+
+
+def _whole(glob: Sequence[Segment], names: dict[str, str]) -> Find:
+    """Return what matches whole paths by the glob's expression.
+
+    That is RE2, but for globs that Python reads without going back and forth: most
+    are, and RE2 takes 5 ms to load and six times as long for a path.
+    """
+    text = _body(glob, names)
+    if not _reads_straight(glob):
+        return regex.whole(text)
+    match = re.compile(text).fullmatch
+    return lambda path: found.groupdict() if (found := match(path)) else None
+
+
+def _reads_straight(glob: Sequence[Segment]) -> bool:
+    """Return whether no path makes Python try a glob's expression in many ways.
+
+    That is so where a segment is open in at most one place and only one `**` stands
+    between them: what each part takes then follows from the slashes and the ends.
+    """
+    opened = (
+        sum(part.literal is None and part.regex[-1] in "*+" for part in segment)
+        for segment in glob
+    )
+    return glob.count(DEEP) <= 1 and all(places <= 1 for places in opened)
+
+
+def rendered_regexes(
+    rule: Rule,
+    hosts: Sequence[str] = (),
+    users: Sequence[str] = (),
+    *,
+    below: str = "",
+) -> tuple[Expansion, ...]:
+    """Return the rule as expressions for sops, in the order in which they decide.
+
+    Args:
+        rule: a rule that `check_rule` accepts.
+        hosts: the names that `{host}` expands to; likewise `users`.
+        below: the folder (no `/` at its ends) that the expressions' subjects are
+            relative to, seen from the map's folder; rules that reach no file below
+            it give nothing.
+
+    Raises:
+        ValueError: a `path_regex` cannot be restated for paths below that folder.
+    """
+    if rule.path is None:
+        return (Expansion(_restated(rule.pattern, below), Match()),)
+    glob = parse_glob(rule.path)
+    present = _placeholders(glob)
+    folder = tuple(below.split("/")) if below else ()
+    claims = [*_known(present, hosts, users)] if present else [Match()]
+    expanded = [(_quoted(match), match) for match in claims]
+    catch_all: list[tuple[dict[str, str], Match | None]] = []
+    if present:
+        catch_all = [(dict.fromkeys(present, ANY_NAME), None)]
+    return tuple(
+        Expansion(f"^{_body(rest, names)}$", match)
+        for names, match in [*expanded, *catch_all]
+        for rest in _below(glob, folder, names)
+    )
+
+
+def _restated(pattern: str, below: str) -> str:
+    if not below:
+        return pattern
+    rest = regex.parse(pattern).without_start(below + "/")
+    if rest is None:
+        raise ValueError(
+            f"path_regex must begin with ^{regex.quote(below)}/ to be restated"
+            f" for a configuration in {below}"
+        )
+    return rest
+
+
+def _known(
+    present: Collection[str], hosts: Sequence[str], users: Sequence[str]
+) -> Iterator[Match]:
+    """Yield every choice of known names, longer names first, else as given."""
+
+    def choices(name: Placeholder, known: Sequence[str]) -> Sequence[str | None]:
+        if name not in present:
+            return (None,)
+        return sorted(known, key=lambda name: -len(name))
+
+    for host, user in itertools.product(choices("host", hosts), choices("user", users)):
+        yield Match(host, user)
+
+
+def _quoted(match: Match) -> dict[str, str]:
+    names = {"host": match.host, "user": match.user}
+    return {key: regex.quote(name) for key, name in names.items() if name is not None}
+
+
+def _placeholders(glob: Sequence[Segment]) -> tuple[Placeholder, ...]:
+    return tuple(
+        part.placeholder for one in glob for part in one if part.placeholder is not None
+    )
+
+
+def _unambiguous(glob: Sequence[Segment]) -> bool:
+    """Tell whether a path fixes what each placeholder stands for, whatever the names.
+
+    It does where the placeholder is all that varies in its segment, and the segment
+    can be counted from one end of the path.
+    """
+    for index, segment in enumerate(glob):
+        if all(part.placeholder is None for part in segment):
+            continue
+        if sum(part.literal is None for part in segment) > 1:
+            return False
+        if DEEP in glob[:index] and DEEP in glob[index:]:
+            return False
+    return True
+
+
+def _literal_prefix(glob: Sequence[Segment]) -> str:
+    prefix = ""
+    for index, segment in enumerate(glob):
+        for part in segment:
+            if part.literal is None:
+                return prefix
+            prefix += part.literal
+        if segment == DEEP:
+            return prefix
+        if index + 1 < len(glob):
+            prefix += "/"
+    return prefix
+
+
+def _segment_regex(segment: Segment, names: dict[str, str]) -> str:
+    return "".join(
+        part.regex if part.placeholder is None else names[part.placeholder]
+        for part in segment
+    )
+
+
+def _body(glob: Sequence[Segment], names: dict[str, str]) -> str:
+    """Write the glob as an unanchored expression, its placeholders as in `names`."""
+    *folders, last = glob
+    text = "".join(
+        "(?:[^/]+/)*" if one == DEEP else _segment_regex(one, names) + "/"
+        for one in folders
+    )
+    return text + ("(?:[^/]+/)*[^/]+" if last == DEEP else _segment_regex(last, names))
+
+
+def _below(
+    glob: tuple[Segment, ...], folder: tuple[str, ...], names: dict[str, str]
+) -> tuple[tuple[Segment, ...], ...]:
+    """Return the globs that cover, below `folder`, what `glob` covers of it."""
+    globs = {glob: None}
+    for name in folder:
+        globs = {rest: None for one in globs for rest in _inside(one, name, names)}
+    return tuple(globs)
+
+
+def _inside(
+    glob: tuple[Segment, ...], folder: str, names: dict[str, str]
+) -> Iterator[tuple[Segment, ...]]:
+    first, rest = glob[0], glob[1:]
+    if first == DEEP:  # takes the folder and stays, or takes none and goes
+        yield glob
+        if rest:
+            yield from _inside(rest, folder, names)
+    elif rest and _whole((first,), names)(folder) is not None:
+        yield rest

@@ -1,0 +1,75 @@
+"""The keys of an earlier map, whatever else is wrong with it; pure.
+
+`load` is for the map of today and refuses what it does not understand.  A map out of
+the history may be of another version, or hold mistakes: its keys count all the same.
+"""
+
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple, TypeGuard
+
+from nixsecrets.errors import KeyFormatError, TooLargeError
+from nixsecrets.keys.recipients import KeyId, Recipient, parse_recipient
+from nixsecrets.untrusted import limits
+
+_MARKS = (b"ssh-", b"age1", b"\\")
+_OWNERS = ("users", "hosts", "services")
+
+
+class PastMap(NamedTuple):
+    """Whose each key was, and how many `[[retired]]` entries there were of a key."""
+
+    keys: Mapping[KeyId, tuple[str, Recipient]]
+    retired: Mapping[KeyId, int]
+
+
+def read_past(data: bytes) -> PastMap | None:
+    """Return the keys of an earlier map; None where it is not even TOML."""
+    text = data.decode("utf-8", "replace")
+    try:
+        limits.check_dotted("an earlier map", text)
+        root = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, TooLargeError, ValueError, RecursionError):
+        return None
+    keys: dict[KeyId, tuple[str, Recipient]] = {}
+    for kind in _OWNERS:
+        for name, owner in _items(root.get(kind)):
+            texts = owner.get("keys") if isinstance(owner, dict) else None
+            for key in _parsed(texts):
+                keys.setdefault(key.key_id, (name, key))
+    found: object = root.get("retired")
+    entries = [e for e in found if isinstance(e, dict)] if _is_list(found) else []
+    retired = Counter(k.key_id for e in entries for k in _parsed([e.get("key")]))
+    return PastMap(keys, retired)
+
+
+def _is_list(value: object) -> TypeGuard[list[object]]:
+    return isinstance(value, list)
+
+
+def _items(value: object) -> Iterator[tuple[str, object]]:
+    if isinstance(value, dict):
+        yield from value.items()
+
+
+def _parsed(texts: object) -> Iterator[Recipient]:
+    for text in texts if isinstance(texts, list) else ():
+        if isinstance(text, str):
+            try:
+                yield parse_recipient(text)
+            except KeyFormatError:
+                continue
+
+
+def may_remove_a_key(old: bytes, new: bytes) -> bool:
+    """Tell, without reading them, whether a key of `old` may not be one of `new`.
+
+    A backslash may spell any letter of a key, or break it over two lines.
+    """
+    gone = (old_line.lower() for old_line in _lines(old) - _lines(new))
+    return any(any(mark in line for mark in _MARKS) for line in gone)
+
+
+def _lines(data: bytes) -> set[bytes]:
+    return set(data.splitlines())

@@ -1,0 +1,320 @@
+"""Small edits of a TOML text: items of lists, keys of tables, whole tables.
+
+Every function reads a scanned Document and returns edits for `splice.apply_edits`;
+nothing but the named thing changes.  What the result means is for the caller to check.
+
+Comments go with what they describe: a comment behind a thing that has its line for
+itself, with that thing; comment lines straight above a table, with the table; comment
+lines straight above a list item or a `key = value` line, with it, unless another one
+follows it directly (then they are the heading of both); comment lines straight below a
+table's last line and followed by an empty line, with that table.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+
+from nixsecrets.map.tomlspans import (
+    Array,
+    Document,
+    Entry,
+    Header,
+    InlineTable,
+    Path,
+    Statement,
+)
+
+Edit = tuple[int, int, str]
+
+_BARE = re.compile(r"[A-Za-z0-9_-]+", re.ASCII)
+_INDENT = re.compile(r"[ \t]*+")
+_COMMENT_LINE = re.compile(r"[ \t]*+#")
+_REST_OF_LINE = re.compile(r"[ \t]*+(,?+)[ \t]*+(?:#[^\n]*+)?+\r?+(?:\n|\Z)")
+_COMMA = re.compile(r"(?:[ \t\r\n]++|#[^\n]*+)*+,")
+
+
+def newline(text: str) -> str:
+    """Return the line ending of the text: that of its first line."""
+    end = text.find("\n")
+    return "\r\n" if end > 0 and text[end - 1] == "\r" else "\n"
+
+
+def toml_key(name: str) -> str:
+    """Return `name` as one part of a TOML key."""
+    return name if _BARE.fullmatch(name) else toml_string(name)
+
+
+def toml_string(text: str) -> str:
+    r"""Return `text` as a TOML string; a literal one where it has a `\` or a `"`."""
+    if ("\\" in text or '"' in text) and "'" not in text and text.isprintable():
+        return f"'{text}'"
+    # JSON's escapes are TOML's, but that JSON leaves DEL alone.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
+
+
+def toml_strings(texts: Sequence[str], *, one_per_line: bool = False) -> str:
+    r"""Return `texts` as a TOML list, on one line or (with `\n`) on several."""
+    written = [toml_string(text) for text in texts]
+    if one_per_line and len(written) > 1:
+        return "[\n" + "".join(f"  {text},\n" for text in written) + "]"
+    return "[" + ", ".join(written) + "]"
+
+
+def append_item(document: Document, array: Array, item: str) -> list[Edit]:
+    """Return edits that put `item` (TOML text) at the end of `array`, in its layout."""
+    text = document.text
+    if not array.items:
+        return _fill_empty(text, array, item)
+    last = array.items[-1]
+    tail = text[last.end : array.end - 1]
+    line = _line_start(text, last.start)
+    indent = _indent_at(text, line)
+    starts_line = line + len(indent) == last.start
+    if "\n" not in tail:
+        gap = f",{newline(text)}{indent}" if starts_line else ", "
+        return [(last.end, last.end, gap + item)]
+    if line <= array.start:  # the first line of the list holds its last item, too
+        indent += "  "
+    comma = _COMMA.match(text, last.end)
+    place = _line_end(text, comma.end() if comma else last.end)
+    if comma:
+        return [(place, place, f"{indent}{item},{newline(text)}")]
+    return [
+        (last.end, last.end, ","),
+        (place, place, f"{indent}{item}{newline(text)}"),
+    ]
+
+
+def remove_item(
+    document: Document,
+    container: Array | InlineTable,
+    index: int,
+    *,
+    heads_no_others: bool = False,
+) -> list[Edit]:
+    """Return edits that take one item, or entry, out of `container`.
+
+    `heads_no_others`: comment lines above are about this item, whatever follows it.
+    """
+    text = document.text
+    items = container.items if isinstance(container, Array) else container.entries
+    item = items[index]
+    before = items[index - 1].end if index else container.start + 1
+    has_next = index + 1 < len(items)
+    after = items[index + 1].start if has_next else container.end - 1
+    gap_before, gap_after = text[before : item.start], text[item.end : after]
+    if len(items) == 1 and "#" not in gap_before + gap_after:
+        return [(before, after, "")]
+    if lines := _own_lines(text, item.start, item.end, last=not has_next):
+        start, end = lines
+        if len(items) == 1 and not (text[before:start] + text[end:after]).strip():
+            return [(before, after, "")]
+        if heads_no_others or not has_next or _line_start(text, after) != end:
+            start = _comments_above(text, start)
+        edits = [(start, end, "")]
+        comma = _COMMA.match(text, before) if index else None
+        if comma and not has_next and "," not in _uncommented(gap_after):
+            edits.append((comma.end() - 1, comma.end(), ""))
+        return edits
+    if index and not {"\n", "#"} & set(gap_before):
+        return [(before, item.end, "")]
+    if has_next and not {"\n", "#"} & set(gap_after):
+        return [(item.start, after, "")]
+    if index and "#" not in gap_before:
+        return [(before, item.end, "")]
+    comma = _COMMA.match(text, item.end)
+    return [(item.start, comma.end() if comma else item.end, "")]
+
+
+def set_key(document: Document, table: Path, key: str, value: str) -> list[Edit]:
+    """Return edits that make `key` of the table at `table` be `value` (TOML text).
+
+    The table may be a header's, an inline one, or made by dotted keys.  No edits: there
+    is no such table yet.
+    """
+    values = document.values()
+    if old := values.get((*table, key)):
+        return [(old.start, old.end, value)]
+    if isinstance(inline := values.get(table), InlineTable):
+        return _add_inline(inline, f"{toml_key(key)} = {value}")
+    home = _last_line_of(document, table)
+    if home is None:
+        return []
+    own_keys = home.keys if isinstance(home, Entry) else ()
+    prefix = own_keys[: max(0, len(own_keys) - (len(home.path) - len(table)))]
+    dotted = document.text[prefix[0].start : prefix[-1].end] + "." if prefix else ""
+    indent = _indent_at(document.text, _line_start(document.text, home.start))
+    line = f"{indent}{dotted}{toml_key(key)} = {value}{newline(document.text)}"
+    return [_insert_line(document.text, _line_end(document.text, home.end), line)]
+
+
+def remove_path(document: Document, path: Path) -> list[Edit]:
+    """Return edits that remove one place where `path` is written; none: it is gone.
+
+    A table may be written in several places (sub-tables, dotted keys); apply the edits,
+    scan, and ask again.
+    """
+    blocks = list(_blocks(document, path))
+    if blocks:
+        return [_remove_block(document, *blocks[0])]
+    for node in document.nodes():
+        if isinstance(node, InlineTable) and not _is_below(node.path, path):
+            for index, entry in enumerate(node.entries):
+                if _is_below(entry.path, path):
+                    return remove_item(document, node, index)
+    return []
+
+
+def insert_table(document: Document, sections: Sequence[str], block: str) -> list[Edit]:
+    r"""Return the edit that adds a table's text `block` (lines ending in `\n`).
+
+    It goes behind the last table of the first of `sections` that there is; "" stands
+    for the keys above all tables.  Where its own section, `sections[0]`, starts at the
+    end of the file, comments that stand there come before it.
+    """
+    text = document.text
+    last: dict[str, Statement] = {}
+    section = ""
+    for statement in document.statements:
+        if isinstance(statement, Header):
+            section = str(statement.path[0])
+        last[section] = statement
+    anchor = next(last[section] for section in sections if section in last)
+    place = _block_end(document, anchor)
+    if sections[0] not in last and anchor is document.statements[-1]:
+        place = _line_end(text, len(text.rstrip()))
+    follows_directly = place < len(text) and _blank_line_end(text, place) is None
+    spaced = f"\n{block}\n" if follows_directly else f"\n{block}"
+    return [_insert_line(text, place, spaced.replace("\n", newline(text)))]
+
+
+def insert_table_before(document: Document, header: Header, block: str) -> list[Edit]:
+    """Return the edit that adds a table's text above another table's header."""
+    text = document.text
+    place = _comments_above(text, _line_start(text, header.start))
+    return [(place, place, f"{block}\n".replace("\n", newline(text)))]
+
+
+def _fill_empty(text: str, array: Array, item: str) -> list[Edit]:
+    inner = text[array.start + 1 : array.end - 1]
+    if "#" not in inner:
+        return [(array.start + 1, array.end - 1, item)]
+    closing = _line_start(text, array.end - 1)
+    indent = _indent_at(text, _line_start(text, array.start)) + "  "
+    return [(closing, closing, f"{indent}{item},{newline(text)}")]
+
+
+def _add_inline(table: InlineTable, entry: str) -> list[Edit]:
+    if not table.entries:
+        return [(table.start, table.end, f"{{ {entry} }}")]
+    end = table.entries[-1].end
+    return [(end, end, f", {entry}")]
+
+
+def _last_line_of(document: Document, table: Path) -> Statement | None:
+    """Return the statement that a new key of `table` goes behind."""
+    home: Statement | None = None
+    for statement in document.statements:
+        if isinstance(statement, Header):
+            home = statement if statement.path == table else home
+        elif _is_below(statement.path, table):
+            depth = len(statement.path) - len(table)
+            home = statement if len(statement.keys) >= depth else home
+    return home
+
+
+def _blocks(document: Document, path: Path) -> Iterator[tuple[Statement, Statement]]:
+    """Yield first and last of each run of statements that are all below `path`."""
+    run: list[Statement] = []
+    for statement in document.statements:
+        if _is_below(statement.path, path):
+            run.append(statement)
+        elif run:
+            yield run[0], run[-1]
+            run = []
+    if run:
+        yield run[0], run[-1]
+
+
+def _remove_block(document: Document, first: Statement, last: Statement) -> Edit:
+    text = document.text
+    start = _line_start(text, first.start)
+    if isinstance(first, Entry):
+        end = _line_end(text, last.end)
+        entries = (s for s in document.statements if isinstance(s, Entry))
+        heads_more = any(_line_start(text, entry.start) == end for entry in entries)
+        return (start if heads_more else _comments_above(text, start), end, "")
+    start = _comments_above(text, start)
+    above = text[:start].rstrip()
+    content_above = _line_end(text, len(above)) if above else 0
+    end = _block_end(document, last)
+    if content_above < start or start == 0:  # keep one of the two gaps
+        while (after := _blank_line_end(text, end)) is not None:
+            end = after
+    return (content_above if end == len(text) else start, end, "")
+
+
+def _block_end(document: Document, last: Statement) -> int:
+    """Return the end of a table's lines, with the comments that trail it."""
+    text = document.text
+    end = below = _line_end(text, last.end)
+    while _COMMENT_LINE.match(text, below):
+        below = _line_end(text, below)
+    trails = below == len(text) or _blank_line_end(text, below) is not None
+    return below if trails else end
+
+
+def _blank_line_end(text: str, start: int) -> int | None:
+    """Return the end of the line at `start` if it is an empty line, else None."""
+    end = _line_end(text, start)
+    return end if start < end and not text[start:end].strip() else None
+
+
+def _own_lines(
+    text: str, start: int, end: int, *, last: bool
+) -> tuple[int, int] | None:
+    """Return the whole lines of an item that shares them with no other, else None."""
+    line = _line_start(text, start)
+    rest = _REST_OF_LINE.match(text, end)
+    if text[line:start].strip() or rest is None:
+        return None
+    if not rest[1] and not (last and not _COMMA.match(text, end)):
+        return None
+    return line, rest.end()
+
+
+def _comments_above(text: str, line: int) -> int:
+    """Return the start of the comment lines straight above `line`, else `line`."""
+    while line and _COMMENT_LINE.match(text, above := _line_start(text, line - 1)):
+        line = above
+    return line
+
+
+def _uncommented(gap: str) -> str:
+    return re.sub(r"#[^\n]*", "", gap)
+
+
+def _is_below(path: Path, top: Path) -> bool:
+    return path[: len(top)] == top
+
+
+def _insert_line(text: str, place: int, line: str) -> Edit:
+    """Return the edit for a whole line, also where the text lacks its last newline."""
+    if place == len(text) and text and not text.endswith("\n"):
+        line = newline(text) + line
+    return (place, place, line)
+
+
+def _indent_at(text: str, line: int) -> str:
+    indent = _INDENT.match(text, line)
+    return indent.group() if indent else ""
+
+
+def _line_start(text: str, offset: int) -> int:
+    return text.rfind("\n", 0, offset) + 1
+
+
+def _line_end(text: str, offset: int) -> int:
+    """Return the offset behind the newline of the line that holds `offset`."""
+    end = text.find("\n", offset)
+    return len(text) if end < 0 else end + 1

@@ -1,0 +1,1 @@
+"""What has to change, as values: steps, generated files, problems, safety rules."""

@@ -1,0 +1,309 @@
+"""Diff of whole worlds: the plan for each command.
+
+Pure composition of `steps` (secret files), `generated` (public files) and `problems`;
+reads nothing and asks nobody.
+"""
+
+from collections.abc import Collection, Container, Mapping
+from dataclasses import replace
+
+from nixsecrets.errors import SecretFileError
+from nixsecrets.files.kind import format_for
+from nixsecrets.files.sops.options import (
+    Options,
+    canonical_options,
+    selection_of,
+)
+from nixsecrets.files.state import Actual, Damaged
+from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.recipients import KeyId
+from nixsecrets.map.model import Desired, Reader
+from nixsecrets.plan.files import (
+    generated_steps,
+    generated_steps_for,
+    map_step,
+    with_attributes,
+    write_step,
+)
+from nixsecrets.plan.model import Action, Plan, Reason, Step
+from nixsecrets.plan.problems import problems
+from nixsecrets.plan.steps import (
+    Context,
+    change,
+    converge,
+    settled,
+    shared_keys,
+    wanted_options,
+)
+from nixsecrets.world.world import ATTRIBUTES, MAP_NAME, World
+
+
+def context(
+    world: World,
+    *,
+    native: frozenset[KeyId] | None = None,
+    keep_data_key: bool = False,
+    gone: Collection[KeyId] = (),
+    separate: bool = False,
+) -> Context:
+    """Return what `plan` has to know of a world besides its files."""
+    return Context(
+        book=world.book,
+        users=world.users,
+        keep_data_key=keep_data_key,
+        native=native,
+        files=world.secrets.values(),
+        gone=frozenset(gone),
+        separate=separate,
+    )
+
+
+def desired(world: World, actual: Actual) -> Desired | None:
+    """Return what the map wants for a file that exists, None where no rule wins."""
+    return world.policy.desired(actual.path, actual.backend)
+
+
+def desired_for_path(world: World, path: str) -> Desired | None:
+    """Return what the map wants for a path, whether or not the file exists."""
+    found = world.files.get(path)
+    backend = found.backend if isinstance(found, Actual) else None
+    return world.policy.desired(path, backend or world.policy.backend_for_new(path))
+
+
+def converge_plan(world: World, ctx: Context | None = None) -> Plan:
+    """Return what differs from the map: `status`, `check` and `rekey`."""
+    steps = differing(world, ctx)
+    return Plan.of([*steps, *generated_steps(world, steps)], problems(world))
+
+
+def differing(
+    world: World, ctx: Context | None = None, *, besides: Container[str | None] = ()
+) -> list[Step]:
+    """Return the steps for the secrets that differ from the map, `besides` some."""
+    ctx = ctx or context(world)
+    each = ctx.separate and bool(shared_keys(ctx))  # what one shows is not all
+    return [
+        step
+        for want, files in world.alike
+        if want is not None and (each or not settled(files[0], want, ctx))
+        for actual in files
+        if actual.path not in besides
+        and (step := converge(actual, want, ctx)) is not None
+    ]
+
+
+def change_plan(
+    before: World,
+    after: World,
+    ctx: Context | None = None,
+    *,
+    instead: Collection[Step] = (),
+) -> Plan:
+    """Return what a change of the map asks for, and nothing else.
+
+    `instead` are steps that the command itself asks for (a private key to write, files
+    to move): they replace what the change of the map means for their files.
+    """
+    ctx = ctx or context(after)
+    decided = {s.path for s in instead} | {s.origin for s in instead}
+    steps = [
+        step
+        for actual in after.secrets.values()
+        if actual.path not in decided
+        and (
+            step := change(actual, desired(before, actual), desired(after, actual), ctx)
+        )
+        is not None
+    ]
+    steps += instead
+    written = [*generated_steps(after, steps), *map_step(before, after)]
+    return Plan.of([*steps, *written], problems(after))
+
+
+def hidden_losses(before: World, after: World) -> dict[str, list[str]]:
+    """Return the hidden files that a change of the map takes from somebody.
+
+    By the path of the map that hides them; no step can re-encrypt them.
+    """
+    found = {
+        inner: [path for path in paths if _loses(before, after, path)]
+        for inner, paths in before.reach.hidden.items()
+    }
+    return {inner: paths for inner, paths in found.items() if paths}
+
+
+def absent_losses(before: World, after: World) -> list[str]:
+    """Return the absent files that a change of the map takes from somebody."""
+    return [path for path in before.reach.absent if _loses(before, after, path)]
+
+
+def _loses(before: World, after: World, path: str) -> bool:
+    """Tell whether a change of the map takes `path` from somebody who reads it."""
+    had, want = desired_for_path(before, path), desired_for_path(after, path)
+    left = {r.recipient.key_id for r in want.readers} if want else set()
+    return had is not None and any(r.recipient.key_id not in left for r in had.readers)
+
+
+def damaged(world: World, before: World | None = None) -> list[Damaged]:
+    """Return the damaged secrets of the map: nobody can make them equal to it.
+
+    With `before`, only those whose readers the change of the map alters.
+    """
+    found = [file for file in world.files.values() if isinstance(file, Damaged)]
+    return [
+        file
+        for file in found
+        if (want := world.policy.desired(file.path, file.backend)) is not None
+        and (before is None or _other_readers(before, file, want))
+    ]
+
+
+def _other_readers(before: World, file: Damaged, want: Desired) -> bool:
+    had = before.policy.desired(file.path, file.backend)
+    return had is None or set(had.readers) != set(want.readers)
+
+
+def generated_plan(world: World) -> Plan:
+    """Return what `sync` writes: the generated files, and no secret."""
+    return Plan.of(generated_steps(world, tidy=True), problems(world))
+
+
+def fresh_plan(world: World) -> Plan:
+    """Return what `init` writes: the map, the generated files, `.gitattributes`."""
+    steps = [write_step(MAP_NAME, None, world.map_text), *generated_steps(world)]
+    present = world.texts.get(ATTRIBUTES)
+    text = with_attributes(present or "")
+    if text != present:
+        steps.append(write_step(ATTRIBUTES, present, text))
+    return Plan.of(steps)
+
+
+def switch_plan(
+    before: Mapping[str, str | None], after: Mapping[str, str | None]
+) -> Plan:
+    """Return what writes the texts of `after` where `before` has others."""
+    changed = {p: text for p, text in after.items() if text != before.get(p)}
+    return Plan.of(
+        write_step(path, before.get(path), text)
+        for path, text in changed.items()
+        if text is not None
+    )
+
+
+def content_plan(
+    world: World, path: str, actual: Actual | None, *, as_mapped: bool = False
+) -> Plan:
+    """Return the plan that gives a secret new content, to the readers it has.
+
+    A new secret, one whose readers cannot be told, and with `as_mapped` any other,
+    goes to whom its rule says.  Where the readers stay, so does the data key of a sops
+    file, and with it entries that are not age.  `actual` is the file as it is, None
+    for a new one.
+
+    Raises:
+        SecretFileError: no rule names a path whose readers are not known.
+    """
+    step = content_step(world, path, actual, as_mapped=as_mapped)
+    return Plan.of([step, *generated_steps_for(world, step)])
+
+
+def content_step(
+    world: World, path: str, actual: Actual | None, *, as_mapped: bool = False
+) -> Step:
+    """Return the step of `content_plan`."""
+    backend = actual.backend if actual else world.policy.backend_for_new(path)
+    want = world.policy.desired(path, backend)
+    have = actual.recipients if actual else ()
+    if have and not (as_mapped and want):
+        readers = tuple(Reader(world.book.label(r), r) for r in have)
+    elif want is not None:
+        readers = want.readers
+    else:
+        raise SecretFileError(
+            f"{path}: no rule of the map names it", "add a [[secrets]] rule for it"
+        )
+    wanted = {reader.recipient.key_id for reader in readers}
+    had = {recipient.key_id for recipient in have}
+    options = content_options(actual, want)
+    kept = actual and {r.recipient for r in readers} == set(have)
+    if as_mapped or (actual and canonical_options(options) != actual.options):
+        kept = False
+    return Step(
+        path,
+        backend,
+        Action.CREATE if actual is None else Action.REENCRYPT,
+        Reason.NEW if actual is None else Reason.CONTENT,
+        add=tuple(r for r in readers if have and r.recipient.key_id not in had),
+        remove=tuple(
+            Reader(world.book.label(r), r) for r in have if r.key_id not in wanted
+        ),
+        target=readers,
+        before=actual.sha256 if actual else None,
+        options=options,
+        armored=actual.armored if actual else bool(want and want.rule.armor),
+        dropped=actual.others if actual and not kept else (),
+    )
+
+
+def content_options(actual: Actual | None, want: Desired | None) -> Options:
+    """Return the selection options to write a content with.
+
+    Those of the rule where the file's are others: new values must not be written in
+    plaintext that the rule wants encrypted.  One that selects none wants them all.
+    """
+    if want is None:
+        return actual.options if actual else ()
+    if actual is None:
+        return want.rule.sops
+    if selection_of(actual.options) and not selection_of(want.rule.sops):
+        return want.rule.sops
+    changed = wanted_options(actual, want)
+    return actual.options if changed is None else changed
+
+
+def delete_step(actual: Actual | Damaged) -> Step:
+    """Return the step that removes a secret file."""
+    return Step(
+        actual.path,
+        actual.backend,
+        Action.DELETE,
+        Reason.REVOKED,
+        before=actual.sha256,
+    )
+
+
+def rename_step(world: World, actual: Actual, path: str) -> Step:
+    """Return the step that moves a secret file as it is, whoever reads it."""
+    readers = tuple(Reader(world.book.label(r), r) for r in actual.recipients)
+    return Step(
+        path,
+        actual.backend,
+        Action.MOVE,
+        Reason.RENAMED,
+        target=readers,
+        before=actual.sha256,
+        options=actual.options,
+        armored=actual.armored,
+        origin=actual.path,
+    )
+
+
+def move_step(world: World, actual: Actual, path: str, ctx: Context) -> Step:
+    """Return the step that moves a secret file to the readers of another path.
+
+    Raises:
+        SecretFileError: no rule names the path, or sops would take the file for one of
+            another format there.
+    """
+    want = world.policy.desired(path, actual.backend)
+    if want is None:
+        raise SecretFileError(
+            f"{path}: no rule of the map names it", "choose another folder"
+        )
+    sops = actual.backend is Backend.SOPS
+    if sops and format_for(path) is not format_for(actual.path):
+        raise SecretFileError(f"{path}: its name stands for another sops format")
+    step = converge(actual, want, ctx)
+    if step is None:
+        return rename_step(world, actual, path)
+    return replace(step, path=path, action=Action.MOVE, origin=actual.path)

@@ -1,0 +1,271 @@
+"""The public files that the tool writes, as steps: configurations, lock, attributes.
+
+Pure.  What they say is `render`'s; whether they have to be written is decided here.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from nixsecrets.files.state import Actual, Damaged, NotSecret, Record
+from nixsecrets.generated import secretsnix, sopsyaml
+from nixsecrets.generated.blocks import newline_of, with_newlines_of
+from nixsecrets.generated.ownblocks import for_sops
+from nixsecrets.keys.forms import Backend
+from nixsecrets.map.model import Reader
+from nixsecrets.plan.model import Action, Plan, Reason, Step
+from nixsecrets.world.world import LOCK_NAME, MAP_NAME, Found, World, named_keys
+
+_SAME_IN_GIT = re.compile(r"(?:[A-Za-z0-9._/*?-]|\{host\}|\{user\})+")
+# age files and sops' dotenv files are no longer what they were with other line ends.
+# Merged line by line, or with conflict markers in it, an age file is none any more.
+ATTRIBUTE_LINES = (
+    "nixsecrets.lock merge=union",
+    "*.age -text -merge",
+    "*.env -text",
+)
+
+
+def with_attributes(text: str) -> str:
+    """Return `.gitattributes` with the lines that our files need."""
+    return _with_lines(text, ATTRIBUTE_LINES)
+
+
+def diff_attributes(world: World, text: str, driver: str) -> str:
+    """Return `.gitattributes` with the lines that let git show secrets decrypted.
+
+    And those of `init`, where they are missing.  One line for all age files, and one
+    for each rule's sops files where a line can name them; others by their path.
+    """
+    wanted = [*ATTRIBUTE_LINES, f"*.age diff={driver}"]
+    for path, actual in world.secrets.items():
+        winning = world.policy.winning(path)
+        if actual.backend is Backend.SOPS and winning is not None:
+            pattern = _attribute_pattern(winning[0].path) or _attribute_path(path)
+            wanted.append(f"{pattern} diff={driver}")
+    return _with_lines(text, wanted)
+
+
+def _with_lines(text: str, wanted: Iterable[str]) -> str:
+    """Return `.gitattributes` with the lines that it has not, each once, at its end."""
+    have = {line.strip() for line in text.splitlines()}
+    missing = [line for line in dict.fromkeys(wanted) if line not in have]
+    newline = newline_of(text)
+    if text and not text.endswith("\n") and missing:
+        text += newline
+    return text + "".join(line + newline for line in missing)
+
+
+def _attribute_pattern(pattern: str | None) -> str | None:
+    """Return a rule's pattern as git reads it, None where the two read it differently.
+
+    A pattern without a slash would be looked for in every folder, hence the first one.
+    """
+    if pattern is None or not _SAME_IN_GIT.fullmatch(pattern):
+        return None
+    plain = pattern.replace("{host}", "*").replace("{user}", "*")
+    return "/" + plain
+
+
+def _attribute_path(path: str) -> str:
+    """Return a path as a pattern of `.gitattributes`, quoted as C does where needed."""
+    escaped = re.sub(r"([*?\[\\])", r"\\\1", "/" + path)
+    if escaped.isascii() and escaped.isprintable() and not set(escaped) & set(' "'):
+        return escaped
+    return json.dumps(escaped, ensure_ascii=False)
+
+
+def with_texts(plan: Plan, texts: Mapping[str, tuple[str | None, str]]) -> Plan:
+    """Return the plan that also writes public files: path to text now and then."""
+    written = [write_step(path, now, then) for path, (now, then) in texts.items()]
+    return Plan.of([*plan.steps, *written], plan.problems)
+
+
+def generated_steps_for(world: World, *steps: Step) -> Iterator[Step]:
+    """Yield the generated files that these steps change: drift of others is left."""
+    steps = tuple(step for step in steps if step.backend is Backend.AGE)
+    if not steps:
+        return
+    yield lock_write(world, None)
+    rules = world.map.agenix_rules
+    if rules is not None and any(s.action is not Action.REENCRYPT for s in steps):
+        present = world.texts.get(rules)
+        text = _rules_text(world, steps, present)
+        if text != present:
+            yield _write_generated(world, rules, text)
+
+
+def map_step(before: World, after: World) -> Iterator[Step]:
+    """Yield the step that writes the map, where it changed."""
+    if before.map_text != after.map_text:
+        yield write_step(MAP_NAME, before.map_text, after.map_text)
+
+
+def generated_steps(
+    world: World, steps: Collection[Step] = (), *, tidy: bool = False
+) -> Iterator[Step]:
+    """Yield the steps that write `.sops.yaml`, `secrets.nix` and the lock.
+
+    `steps` are the planned changes of secret files: they decide which age files exist
+    and whether the lock changes.  `tidy` is `lock_step`'s.
+    """
+    for path, text in rendered(world, steps).items():
+        if world.texts.get(path) != text:
+            yield _write_generated(world, path, text)
+    if any(step.backend is Backend.AGE for step in steps):
+        yield lock_write(world, None)
+    else:
+        yield from lock_step(world, {}, tidy=tidy)
+
+
+def rendered(world: World, steps: Collection[Step] = ()) -> dict[str, str]:
+    """Return the generated configurations as the map gives them, by path.
+
+    Where a merge left its markers between what others wrote, a person comes first.
+    """
+    texts: dict[str, str] = {}
+    if (config := world.map.sops_config) is not None and world.config_readable:
+        texts[config] = sopsyaml.render(world.map, world.texts.get(config))
+    if (rules := world.map.agenix_rules) is not None:
+        texts[rules] = _rules_text(world, steps, world.texts.get(rules))
+    return texts
+
+
+def _rules_text(world: World, steps: Collection[Step], present: str | None) -> str:
+    text = secretsnix.render(world.policy, age_paths(world, steps))
+    return with_newlines_of(present, text)
+
+
+def keys_written(world: World, steps: Iterable[Step]) -> Iterator[Reader]:
+    """Yield the keys of the map that `steps` write into configurations.
+
+    A key that stands there already, at the same name, is not written.
+    """
+    for step in steps:
+        if step.text is None or step.path not in _configurations(world):
+            continue
+        before = set(_labelled(world.texts.get(step.path) or ""))
+        fresh = "\n".join(ln for ln in _labelled(step.text) if ln not in before)
+        for owner in world.map.owners:
+            for key in owner.keys:
+                forms = (key.text, key.converted().text)
+                if any(form in fresh for form in forms):
+                    yield Reader(owner.name, key)
+
+
+def drifted(before: World, plan: Plan) -> list[str]:
+    """Return the configurations in `plan` that differ from the map `before` it, too.
+
+    They are written as a whole, and so come in line with more than the plan is about.
+    """
+    planned = {step.path for step in plan.steps} & _configurations(before)
+    if not planned:
+        return []
+    texts = rendered(before).items()
+    return [p for p, text in texts if p in planned and text != before.texts.get(p)]
+
+
+def _configurations(world: World) -> set[str | None]:
+    return {world.map.sops_config, world.map.agenix_rules}
+
+
+def _labelled(text: str) -> Iterator[str]:
+    """Yield the lines, those of a list with the line that opens it.
+
+    secrets.nix writes several keys of one name as a list below the name.
+    """
+    label = ""
+    for line in text.splitlines():
+        if line.endswith("["):
+            label = line
+        elif line.strip().startswith("]"):
+            label = ""
+        yield f"{label}{line}"
+
+
+def age_paths(world: World, steps: Collection[Step] = ()) -> list[str]:
+    """Return the age files that are there once `steps` are done, and are managed.
+
+    One that is damaged, in the clear or out of reach keeps its line: it is to be
+    restored.
+    """
+    paths = {p for p, found in world.files.items() if _is_age(world, p, found)}
+    backend = world.policy.backend_for_new
+    paths |= {p for p in world.reach.missed if backend(p) is Backend.AGE}
+    gone = {s.path for s in steps if s.action is Action.DELETE}
+    gone |= {s.origin for s in steps if s.origin is not None}
+    new = {s.path for s in steps if s.backend is Backend.AGE} - gone
+    return sorted(p for p in (paths - gone) | new if world.policy.winning(p))
+
+
+def _is_age(world: World, path: str, found: Found) -> bool:
+    match found:
+        case Actual() | Damaged():
+            return found.backend is Backend.AGE
+        case NotSecret():
+            winning = world.policy.winning(path)
+            if winning is None or winning[0].plaintext_allowed:
+                return False
+            return world.policy.backend_for_new(path) is Backend.AGE
+
+
+def lock_step(
+    world: World, changes: Mapping[str, Record | None], *, tidy: bool = False
+) -> Iterator[Step]:
+    """Yield the step that writes the lock with `changes`, where that differs.
+
+    What a merge left over in the lock, and an older version of its format, go with the
+    next write: they are no reason for one, except with `tidy`.
+    """
+    text, present = lock_text(world, changes), world.texts.get(LOCK_NAME)
+    if text == present:
+        return
+    if tidy or present is None or not _says(world, present, text):
+        yield lock_write(world, text)
+
+
+def _says(world: World, present: str, text: str) -> bool:
+    """Tell whether the lock says all that `text` says, and perhaps more."""
+    there = {*present.splitlines(), *world.lock.render().splitlines()}
+    return there.issuperset(text.splitlines())
+
+
+def lock_write(world: World, text: str | None) -> Step:
+    """Return the step that writes the lock; None: the text follows from the rest."""
+    return write_step(LOCK_NAME, world.texts.get(LOCK_NAME), text)
+
+
+def lock_text(world: World, changes: Mapping[str, Record | None]) -> str:
+    """Return the lock after `changes`, without files that are gone."""
+    kept = world.files.keys() | world.reach.missed
+    gone = dict.fromkeys(p for p in world.lock.paths() if p not in kept)
+    present = {path: found.sha256 for path, found in world.files.items()}
+    lock = world.lock.with_files(
+        {**gone, **changes}, named_keys(world.map), present=present
+    )
+    return with_newlines_of(world.texts.get(LOCK_NAME), lock.render())
+
+
+def write_step(path: str, present: str | None, text: str | None) -> Step:
+    """Return the step that gives a public file `text` instead of `present`."""
+    return Step(
+        path, None, Action.WRITE, Reason.CONTENT, before=_sha(present), text=text
+    )
+
+
+def _write_generated(world: World, path: str, text: str) -> Step:
+    """Return the step that writes a configuration, `foreign` where it is not ours."""
+    present = world.texts.get(path) or ""
+    if path == world.map.agenix_rules:
+        ours = secretsnix.is_ours(present)
+    else:
+        ours = for_sops(path, present)
+    return replace(write_step(path, world.texts.get(path), text), foreign=not ours)
+
+
+def _sha(text: str | None) -> str | None:
+    if text is None:
+        return None
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()

@@ -1,0 +1,265 @@
+"""The plan: what is to be done, path by path, as a frozen value.
+
+Pure.  Same input, same plan, same bytes of JSON.  A plan carries its own safety rules
+(`Plan.unapproved`, `Plan.revocations`, `Plan.lockouts`); asking about them is `cli`'s,
+carrying out is `apply`'s.  The only content a plan holds is the public text of
+generated files.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from nixsecrets.findings.catalogue import Code, Finding, argument
+from nixsecrets.keys.foreign import ForeignKey
+from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.recipients import KeyId
+from nixsecrets.map.model import Reader
+
+Pair = tuple[str, KeyId]
+"""A name and a key: what an operator approves."""
+
+
+class Action(StrEnum):
+    """What is done to one path."""
+
+    GRANT = "grant"
+    FORM_CHANGE = "form-change"
+    REENCRYPT = "re-encrypt"
+    CREATE = "create"
+    MOVE = "move"
+    DELETE = "delete"
+    WRITE = "write"
+
+
+class Reason(StrEnum):
+    """Why it is done."""
+
+    NEW = "new"
+    GRANTED = "granted"
+    REVOKED = "revoked"
+    UNKNOWN = "unknown"
+    SHARED_KEY = "shared-key"
+    FORM = "form"
+    OPTIONS_CHANGED = "options-changed"
+    CONTENT = "content"
+    RENAMED = "renamed"
+    PLAINTEXT = "plaintext"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One path and what happens to it.
+
+    `target` are the readers afterwards, in the order they are written; `before` is the
+    SHA-256 (hex) of the file now, None where there is none; `text` is the new content
+    of a generated file (`write` only; None for the lock, whose hashes come last);
+    `origin` is where a moved file comes from; `dropped` are the keys that are not age
+    (PGP, KMS, Vault) which lose access: no reader that the map can name; `foreign`
+    says that the file there is none that nixsecrets wrote; `seals` that values or
+    comments which are in plaintext will be encrypted; `opens` are the key paths of the
+    values that are encrypted now and will be in plaintext.
+    """
+
+    path: str
+    backend: Backend | None
+    action: Action
+    reason: Reason
+    add: tuple[Reader, ...] = ()
+    remove: tuple[Reader, ...] = ()
+    target: tuple[Reader, ...] = ()
+    before: str | None = None
+    text: str | None = field(default=None, repr=False)
+    origin: str | None = None
+    options: tuple[tuple[str, str | bool], ...] = ()
+    armored: bool = False
+    dropped: tuple[ForeignKey, ...] = ()
+    foreign: bool = False
+    seals: bool = False
+    opens: tuple[str, ...] = ()
+
+    @property
+    def losers(self) -> tuple[str, ...]:
+        """The names of all who lose access."""
+        return (*(r.name for r in self.remove), *map(str, self.dropped))
+
+    @property
+    def differs(self) -> bool:
+        """Whether readers that the map can name come or go."""
+        return bool(self.add or self.remove)
+
+    def touches_secret(self) -> bool:
+        """Tell whether a secret file (not a generated one) is changed."""
+        return self.action is not Action.WRITE
+
+    @property
+    def encrypted_to(self) -> tuple[Reader, ...]:
+        """The readers that new entries are written for; not those whose entry stays."""
+        moves_only = self.action is Action.MOVE and self.reason is Reason.RENAMED
+        if not self.touches_secret() or self.action is Action.DELETE or moves_only:
+            return ()
+        return self.add if self.action is Action.GRANT else self.target
+
+    def as_json(self) -> dict[str, object]:
+        """Return the step as `--json` shows it."""
+        return {
+            "path": self.path,
+            "backend": self.backend and self.backend.value,
+            "action": self.action.value,
+            "reason": self.reason.value,
+            "add": [reader.name for reader in self.add],
+            "remove": list(self.losers),
+            **({"plaintext": list(self.opens)} if self.opens else {}),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Steps and problems, each sorted by path."""
+
+    steps: tuple[Step, ...] = ()
+    problems: tuple[Finding, ...] = ()
+
+    @staticmethod
+    def of(steps: Iterable[Step], problems: Iterable[Finding] = ()) -> "Plan":
+        """Return the plan with steps and problems in their canonical order."""
+        ordered = sorted(steps, key=lambda step: (step.path, step.action))
+        return Plan(tuple(ordered), tuple(sorted(set(problems))))
+
+    @property
+    def secret_steps(self) -> tuple[Step, ...]:
+        """The steps that change a secret file."""
+        return tuple(step for step in self.steps if step.touches_secret())
+
+    def restricted(self, paths: Collection[str]) -> "Plan":
+        """Return the plan with only the steps on `paths`."""
+        return Plan(tuple(s for s in self.steps if s.path in paths), self.problems)
+
+    def grants(self) -> dict[Reader, list[Step]]:
+        """Return, for each reader that gains a file, the steps that give it."""
+        return _by_reader((r, step) for step in self.steps for r in step.add)
+
+    def revocations(self, named: Collection[KeyId] = ()) -> dict[str, list[Step]]:
+        """Return who loses access that the command's arguments did not name.
+
+        The steps of each by name; no argument can name a key that is not age.
+        """
+        found: dict[str, list[Step]] = {}
+        for step in self.steps:
+            lost = (r.name for r in step.remove if r.recipient.key_id not in named)
+            for name in dict.fromkeys((*lost, *map(str, step.dropped))):
+                found.setdefault(name, []).append(step)
+        return dict(sorted(found.items()))
+
+    def lockouts(self, operator: Collection[KeyId]) -> list[Step]:
+        """Return the steps after which `operator` opens a file no more.
+
+        A file whose readers cannot be told counts: to carry its step out, the operator
+        has to open it first.
+        """
+        return [
+            step
+            for step in self.secret_steps
+            if step.action is Action.REENCRYPT
+            and (step.reason is Reason.UNKNOWN or _any_of(step.remove, operator))
+            and not _any_of(step.target, operator)
+        ]
+
+    def unapproved(
+        self, approved: Collection[Pair], written: Iterable[Reader] = ()
+    ) -> tuple[Reader, ...]:
+        """Return the readers that the plan would trust and the operator has not seen.
+
+        Those are the ones it encrypts to, and `written`, whose keys it writes into
+        generated files.  `approved` are the pairs of name and key that this clone's
+        operator agreed to: the same key under another name is not one of them.
+        """
+        targets = {id(to): to for step in self.steps if (to := step.encrypted_to)}
+        every = [reader for to in targets.values() for reader in to]
+        found = {pair_of(reader): reader for reader in (*every, *written)}
+        return tuple(reader for pair, reader in found.items() if pair not in approved)
+
+    def as_json(self) -> dict[str, object]:
+        """Return the plan as `--json` shows it."""
+        return {
+            "version": 1,
+            "steps": [step.as_json() for step in self.steps],
+            "problems": [
+                {"path": p.path, "code": p.code.value, "message": p.message}
+                for p in self.problems
+            ],
+        }
+
+    def to_json(self, *, unapproved: Sequence[Mapping[str, object]] = ()) -> str:
+        """Return `as_json`, with keys to approve, as text with one trailing newline."""
+        found = self.as_json() | {"unapproved": list(unapproved)}
+        return json.dumps(found, indent=2, ensure_ascii=True) + "\n"
+
+
+def pair_of(reader: Reader) -> Pair:
+    """Return whose key a reader has, and which, in whatever form."""
+    return reader.name, reader.recipient.key_id
+
+
+def _any_of(readers: Iterable[Reader], keys: Collection[KeyId]) -> bool:
+    return any(reader.recipient.key_id in keys for reader in readers)
+
+
+def _by_reader(pairs: Iterable[tuple[Reader, Step]]) -> dict[Reader, list[Step]]:
+    found: dict[Reader, list[Step]] = {}
+    for reader, step in pairs:
+        found.setdefault(reader, []).append(step)
+    return dict(sorted(found.items(), key=lambda item: item[0].name))
+
+
+def stale_problems(steps: Iterable[Step]) -> Iterator[Finding]:
+    """Yield, for `check`, each step as the finding it repairs.
+
+    The lock's step is one of its own only where it does not follow from another.  What
+    a file has in plaintext, a close look at it names.
+    """
+    for step in steps:
+        if step.action is Action.WRITE and step.text is None:
+            continue
+        if step.dropped and step.reason is Reason.REVOKED and not step.differs:
+            continue  # they are a finding of their own (`problems`)
+        if step.reason is Reason.PLAINTEXT and not step.differs:
+            continue  # so are these
+        fix = ""
+        if step.foreign:
+            fix = f"nixsecrets sync --overwrite {argument(step.path)}"
+        yield Finding(step.path, _code_of(step), describe(step), fix=fix)
+
+
+def _code_of(step: Step) -> Code:
+    if step.action is Action.WRITE:
+        return Code.OUT_OF_DATE
+    return Code.UNKNOWN if step.reason is Reason.UNKNOWN else Code.STALE
+
+
+def describe(step: Step) -> str:
+    """Return one line on what differs from the map (no path, no full stop)."""
+    if step.reason is Reason.UNKNOWN:
+        return "its readers cannot be told"
+    parts: list[str] = []
+    if step.add:
+        parts.append("missing " + ", ".join(r.name for r in step.add))
+    if step.losers:
+        parts.append("still readable by " + ", ".join(step.losers))
+    match step.reason:
+        case Reason.FORM:
+            parts.append("a key is there in the wrong form")
+        case Reason.OPTIONS_CHANGED:
+            parts.append("its selection options differ from the rule's")
+        case Reason.PLAINTEXT:
+            parts.append("values or comments in it are in plaintext")
+        case Reason.SHARED_KEY:
+            parts.append("it shares its symmetric key with a copy")
+        case Reason.CONTENT if step.foreign:
+            parts.append("is none that nixsecrets wrote, and not what the map gives")
+        case Reason.CONTENT if step.action is Action.WRITE:
+            parts.append("is not what the map gives")
+        case _:
+            pass
+    return "; ".join(parts)

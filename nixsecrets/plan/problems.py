@@ -1,0 +1,261 @@
+"""Problems: what a person should look at because no step repairs it.
+
+Pure, over one `World`.  What a step repairs is the plan's; how a finding is told and
+how bad it is, the catalogue's (`findings`).
+"""
+
+import posixpath
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import chain
+
+from nixsecrets.files.kind import called_age
+from nixsecrets.files.state import Actual, Damaged, NotSecret, Stated
+from nixsecrets.findings.catalogue import Code, Finding, argument, foreign_reader
+from nixsecrets.generated import sopsyaml
+from nixsecrets.generated.sopsyaml import ConfigRule
+from nixsecrets.keys.forms import Backend, Owner, usable
+from nixsecrets.map.model import Desired, Rule
+from nixsecrets.plan.model import Action, Plan, Reason, Step
+from nixsecrets.plan.steps import shared_prints
+from nixsecrets.world.world import MAP_NAME, World
+
+
+def problems(world: World) -> list[Finding]:
+    """Return what a person should look at and no step repairs."""
+    return [
+        *_conflicts(world),
+        *_other_problems(world),
+        *_secret_problems(world),
+        *_shared_key_problems(world),
+        *unreached_problems(world),
+        *_rule_problems(world),
+        *_winner_problems(world),
+    ]
+
+
+def problems_after(world: World, plan: Plan) -> list[Finding]:
+    """Return what will be left to look at once a plan is carried out."""
+    files = {**world.files}
+    for step in plan.secret_steps:
+        old = files.pop(step.origin or step.path, None)
+        if step.action is not Action.DELETE and step.backend is not None:
+            files[step.path] = _left(step, step.backend, old)
+    written = {s.path: s.text for s in plan.steps if s.text is not None}
+    after = replace(world, files=files, texts={**world.texts, **written})
+    vars(after).update(policy=world.policy)  # what it knows of the paths is kept
+    return problems(after)
+
+
+def _left(step: Step, backend: Backend, old: object) -> Actual:
+    """Return a secret as a step will leave it, as far as problems depend on it."""
+    if not isinstance(old, Actual):
+        readers = tuple(reader.recipient for reader in step.target)
+        return Actual(step.path, backend, "", Stated(readers))
+    renamed = step.action is Action.MOVE and step.reason is Reason.RENAMED
+    content = step.reason is Reason.CONTENT and backend is Backend.SOPS
+    kept = renamed or content or step.action in (Action.GRANT, Action.FORM_CHANGE)
+    prints, others = (old.key_prints, old.others) if kept else ((), ())
+    return old._replace(path=step.path, key_prints=prints, others=others)
+
+
+def _conflicts(world: World) -> Iterator[Finding]:
+    for path, conflict in world.conflicts.items():
+        yield Finding(path, Code.UNMERGED, conflict.message, conflict.line)
+
+
+def _other_problems(world: World) -> Iterator[Finding]:
+    """Yield what is no whole secret, and should be one."""
+    for path, found in world.files.items():
+        if path in world.conflicts:
+            continue
+        if isinstance(found, NotSecret):
+            yield from _plaintext(world, found)
+        elif isinstance(found, Damaged):
+            code = Code.TOO_LARGE if found.too_large else Code.DAMAGED
+            yield Finding(path, code, found.reason)
+
+
+def _plaintext(world: World, found: NotSecret) -> Iterator[Finding]:
+    winning = world.policy.winning(found.path)
+    if winning is not None and not winning[0].plaintext_allowed:
+        rule = winning[0]
+        yield Finding(
+            found.path,
+            Code.PLAINTEXT,
+            f"is not encrypted, but the rule at line {rule.line} says it must be",
+        )
+    elif called_age(found.path):
+        yield Finding(found.path, Code.NOT_AGE, "is called .age and is not encrypted")
+
+
+def _secret_problems(world: World) -> Iterator[Finding]:
+    for want, files in world.alike:
+        for code, message in _wrong(files[0], want, world.users):
+            for file in files:
+                yield Finding(file.path, code, message)
+        rekeyed = _rekeyed(world, files[0])
+        for file in files if files[0].others else ():
+            fix = "" if rekeyed else f"nixsecrets why {argument(file.path)}"
+            for key in file.others:
+                message = foreign_reader(key)
+                yield Finding(file.path, Code.FOREIGN_READER, message, fix=fix)
+
+
+_NAMED = 3  # how many files a message names
+
+
+def _rekeyed(world: World, actual: Actual) -> bool:
+    """Tell whether `rekey` can give a file a new key."""
+    return actual.refusal is None and world.policy.winning(actual.path) is not None
+
+
+def _shared_key_problems(world: World) -> Iterator[Finding]:
+    """Yield the files that share a symmetric key: who opens one, opens the others."""
+    shared = shared_prints(world.secrets.values())
+    if not shared:
+        return
+    holders: dict[bytes, list[Actual]] = {}
+    for file in world.secrets.values():
+        for print_ in shared.intersection(file.key_prints):
+            holders.setdefault(print_, []).append(file)
+    groups: dict[frozenset[bytes], list[Actual]] = {}  # of hundreds of copies, too
+    for file in world.secrets.values():
+        prints = shared.intersection(file.key_prints)
+        if not prints:
+            continue
+        if prints not in groups:
+            every = {one.path: one for print_ in prints for one in holders[print_]}
+            groups[prints] = [every[path] for path in sorted(every)]
+        yield _shared_key(world, file, groups[prints])
+
+
+def _shared_key(world: World, file: Actual, group: Sequence[Actual]) -> Finding:
+    """Return the finding for a file of a sorted group that shares a key."""
+    first = [one.path for one in group[: _NAMED + 1] if one.path != file.path][:_NAMED]
+    left = len(group) - 1 - len(first)
+    names = ", ".join(map(argument, first)) + (f" and {left} more" if left else "")
+    message = f"has the same symmetric key as {names}: it is a copy"
+    fix = ""
+    if not _rekeyed(world, file):
+        able = next((one.path for one in group if _rekeyed(world, one)), None)
+        fix = f"nixsecrets rekey {argument(able)}" if able else ""
+    return Finding(file.path, Code.SHARED_KEY, message, fix=fix)
+
+
+def _wrong(
+    actual: Actual, want: Desired | None, users: frozenset[str]
+) -> list[tuple[Code, str]]:
+    """Return what is wrong with all files that are alike."""
+    if want is None:
+        message = f"is an encrypted {actual.backend} file that no rule names"
+        return [(Code.UNMANAGED, message)]
+    found: list[tuple[Code, str]] = []
+    if actual.refusal is not None:
+        found.append((Code.REFUSED, actual.refusal))
+    if want.unclaimed is not None:
+        message = f"the map has no name {want.unclaimed}; only `always` may read it"
+        found.append((Code.NO_SUCH_NAME, message))
+    for reader in want.readers:
+        owner: Owner = "user" if reader.name in users else "host"
+        why = usable(reader.recipient, want.backend, owner)
+        if why is not None:
+            found.append((Code.UNUSABLE, f"{reader.name} cannot read it: {why}"))
+    kinds = {reader.recipient.post_quantum for reader in want.readers}
+    if want.backend is Backend.AGE and len(kinds) > 1:
+        message = "age cannot mix post-quantum and classic recipients in one file"
+        found.append((Code.UNUSABLE, message))
+    return found
+
+
+def unreached_problems(world: World) -> Iterator[Finding]:
+    """Yield what keeps secrets of the map out of the reach of every command."""
+    for inner, paths in world.reach.hidden.items():
+        files = "a file" if len(paths) == 1 else f"{len(paths)} files"
+        message = f"hides {files} that rules of this map name"
+        yield Finding(inner, Code.HIDDEN, message)
+    known = world.files.keys() | world.conflicts.keys()
+    absent = [path for path in world.reach.absent if path not in known]
+    if absent:
+        names = ", ".join(map(argument, absent[:_NAMED]))
+        more = f" and {len(absent) - _NAMED} more" if len(absent) > _NAMED else ""
+        what = (
+            "a secret that git tracks is"
+            if len(absent) == 1
+            else (f"{len(absent)} secrets that git tracks are")
+        )
+        message = f"{what} not on the disk: {names}{more}"
+        yield Finding(MAP_NAME, Code.ABSENT, message)
+
+
+def _rule_problems(world: World) -> Iterator[Finding]:
+    reached = chain(world.files, world.reach.missed)
+    winning = map(world.policy.winning, reached)
+    used = {won[0].index for won in winning if won is not None}
+    for rule in world.map.rules:
+        if rule.index not in used:
+            yield Finding(
+                MAP_NAME, Code.RULE_MATCHES_NOTHING, _matches_nothing(rule), rule.line
+            )
+
+
+def _matches_nothing(rule: Rule) -> str:
+    return f"the rule for {rule.pattern} at line {rule.line} wins no file"
+
+
+def _winner_problems(world: World) -> Iterator[Finding]:
+    """Yield the sops files of ours that a foreign creation rule wins."""
+    config = world.map.sops_config
+    text = world.texts.get(config) if config is not None else None
+    if config is None or text is None or not world.config_readable:
+        return
+    if sopsyaml.only_ours(text):
+        return
+    decide = sopsyaml.Winners(text, config)
+    faults: dict[str, str | None] = {}
+    for path, rule in _winners(world, decide).items():
+        if rule is None or rule.ours:
+            continue
+        if rule.path_regex not in faults:
+            faults[rule.path_regex] = rule.fault
+            if rule.fault:
+                yield Finding(config, Code.REGEX_UNUSABLE, unusable(rule), rule.line)
+        if not faults[rule.path_regex]:
+            message = (
+                f"stock sops takes the foreign rule at {config}:{rule.line} for it"
+            )
+            yield Finding(path, Code.FOREIGN_RULE, message)
+
+
+def unusable(rule: ConfigRule) -> str:
+    """Return what is to be said of a rule with a `fault`."""
+    return f"sops fails for what no rule above it matches: path_regex: {rule.fault}"
+
+
+def _winners(world: World, decide: sopsyaml.Winners) -> dict[str, ConfigRule | None]:
+    """Return, for each managed sops file, the creation rule that stock sops takes."""
+    folder = posixpath.dirname(decide.filename)
+    return {
+        path: decide.winner(posixpath.relpath(path, folder) if folder else path)
+        for path, actual in world.secrets.items()
+        if actual.backend is Backend.SOPS and world.policy.winning(path)
+    }
+
+
+def winner_changes(world: World, plan: Plan) -> list[str]:
+    """Return the sops files for which the plan takes over from a foreign rule."""
+    config = world.map.sops_config
+    for step in plan.steps:
+        if step.path == config and step.text is not None:
+            text = world.texts.get(config) or ""
+            if sopsyaml.only_ours(text):
+                return []
+            there = sopsyaml.Winners(text, config)
+            before = _winners(world, there)
+            after = _winners(world, sopsyaml.Winners(step.text, config))
+            return [
+                f"{path}: was decided by the rule at {config}:{rule.line}"
+                for path, rule in before.items()
+                if rule is not None and not rule.ours and after[path] != rule
+            ]
+    return []

@@ -1,0 +1,212 @@
+"""Something secret, kept in memory for as long as one other process runs.
+
+git starts a program for each file that it shows, and none of them knows of the others.
+The first one leaves a keeper behind: a process that holds a few bytes, and gives them
+to whoever git starts later.  What the bytes mean is the caller's.
+
+A keeper belongs to one *owner* (git), ends with it, and answers nobody but what the
+owner started, as the same person.  Its socket lies in a private folder in memory;
+nothing else of it is in any file, on a command line or in an environment.
+"""
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from nixsecrets.errors import NixsecretsError
+from nixsecrets.repo import private
+from nixsecrets.repo.gitunlock import proctable
+
+_IDLE_SECONDS = 30 * 60.0
+_LOOK_SECONDS = 0.5  # how often, where the system does not tell of an end
+_READY_SECONDS = 10.0
+_ANSWER_SECONDS = 10.0
+_MOST_BYTES = 1 << 20
+_NOT_DUMPABLE = (4, 0)  # PR_SET_DUMPABLE, <linux/prctl.h>
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A process: its number, and when it started, for numbers are used again."""
+
+    pid: int
+    started: str
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        found = proctable.look_at(self.pid)
+        return found is not None and found.started == self.started
+
+    @property
+    def _socket(self) -> str:
+        return f"keeper-{self.pid}-{self.started}"
+
+
+def owner(program: str) -> Owner | None:
+    """Return the nearest process above us that is called `program`, if there is one."""
+    for process in proctable.above(os.getpid()):
+        if process.name == program:
+            return Owner(process.pid, process.started)
+    return None
+
+
+def kept(env: Mapping[str, str], belongs_to: Owner) -> list[bytes]:
+    """Return what keepers hold for an owner, one item for each."""
+    return [
+        found
+        for folder in private.private_folders(env)
+        if (folder / belongs_to._socket).is_socket()
+        and (found := _asked(folder, belongs_to._socket)) is not None
+    ]
+
+
+def keep(env: Mapping[str, str], belongs_to: Owner, secret: bytes) -> bool:
+    """Leave a keeper behind; tell whether it is there.
+
+    Where it could not be made, the secret is just not kept.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        _become_keeper(env, belongs_to, secret, writing)
+    os.close(writing)
+    try:
+        os.waitpid(child, 0)
+        return _said(reading)
+    finally:
+        os.close(reading)
+
+
+def _said(pipe: int) -> bool:
+    with selectors.DefaultSelector() as waiting:
+        waiting.register(pipe, selectors.EVENT_READ)
+        return bool(waiting.select(_READY_SECONDS)) and os.read(pipe, 1) == b"+"
+
+
+def _become_keeper(
+    env: Mapping[str, str], belongs_to: Owner, secret: bytes, ready: int
+) -> NoReturn:
+    """Leave the parent, the terminal and its streams; keep until the owner ends."""
+    try:
+        os.setsid()
+        if os.fork() == 0:
+            _leave_streams()
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            _forbid_looking_in()
+            with contextlib.suppress(NixsecretsError, OSError):
+                _serve(env, belongs_to, secret, ready)
+    finally:
+        os._exit(0)
+
+
+def _leave_streams() -> None:
+    """Let go of stdin, stdout, stderr: git waits for the end of what it reads."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
+def _forbid_looking_in() -> None:
+    """Let no other process of the same person read our memory (Linux)."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(*_NOT_DUMPABLE)
+
+
+def _serve(
+    env: Mapping[str, str], belongs_to: Owner, secret: bytes, ready: int
+) -> None:
+    with private.private_folder(env) as folder, _listening(folder, belongs_to) as door:
+        os.write(ready, b"+")
+        os.close(ready)
+        for caller in _callers(door, belongs_to):
+            with caller, contextlib.suppress(OSError):
+                caller.settimeout(_ANSWER_SECONDS)
+                if _may_know(caller, belongs_to):
+                    caller.sendall(secret)
+
+
+@contextlib.contextmanager
+def _listening(folder: Path, belongs_to: Owner) -> Iterator[socket.socket]:
+    """Give a socket in `folder`, which becomes our folder: a path has 100 bytes."""
+    os.chdir(folder)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
+        before = os.umask(0o177)
+        door.bind(belongs_to._socket)
+        os.umask(before)
+        door.listen()
+        yield door
+
+
+def _callers(door: socket.socket, belongs_to: Owner) -> Iterator[socket.socket]:
+    """Yield who calls, until the owner ends or nobody has called for long."""
+    with selectors.DefaultSelector() as waiting, contextlib.ExitStack() as stack:
+        waiting.register(door, selectors.EVENT_READ)
+        end = _end_of(belongs_to, stack)
+        if end is not None:
+            waiting.register(end, selectors.EVENT_READ)
+        until = time.monotonic() + _IDLE_SECONDS
+        while belongs_to.alive and time.monotonic() < until:
+            left = until - time.monotonic() if end is not None else _LOOK_SECONDS
+            for key, _ in waiting.select(left):
+                if key.fileobj is not door:
+                    return
+                until = time.monotonic() + _IDLE_SECONDS
+                yield door.accept()[0]
+
+
+def _end_of(belongs_to: Owner, stack: contextlib.ExitStack) -> int | None:
+    """Return a descriptor that tells of the owner's end, None where there is none."""
+    opener = getattr(os, "pidfd_open", None)  # Linux 5.3
+    if opener is None:
+        return None
+    try:
+        descriptor: int = opener(belongs_to.pid)
+    except OSError:
+        return None
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+def _may_know(caller: socket.socket, belongs_to: Owner) -> bool:
+    """Tell whether the owner started who calls; the folder lets nobody else come."""
+    option = getattr(socket, "SO_PEERCRED", None)
+    if option is None:
+        return True
+    pid, uid, _ = struct.unpack("3i", caller.getsockopt(socket.SOL_SOCKET, option, 12))
+    if uid != os.geteuid():
+        return False
+    above = {Owner(one.pid, one.started) for one in proctable.above(pid)}
+    return belongs_to in above
+
+
+def _asked(folder: Path, name: str) -> bytes | None:
+    """Return what the keeper behind a socket says, None where it says nothing."""
+    here = os.open(".", os.O_RDONLY)
+    try:
+        os.chdir(folder)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
+            door.settimeout(_ANSWER_SECONDS)
+            door.connect(name)
+            found = bytearray()
+            while len(found) <= _MOST_BYTES and (part := door.recv(1 << 16)):
+                found += part
+            return bytes(found) or None
+    except OSError:
+        return None  # it is ending
+    finally:
+        os.fchdir(here)
+        os.close(here)

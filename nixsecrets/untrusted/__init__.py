@@ -1,0 +1,1 @@
+"""Bounds on what a repository may bring: expressions, sizes, kinds of files."""

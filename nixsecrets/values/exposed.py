@@ -1,0 +1,483 @@
+"""Exposed: the values that a retired key could read and that have not changed since.
+
+From the git history, not from a list: every version of every file that a retired key
+could read is compared with the files of today, value by value, wherever the value
+stands by now.  Equal ciphertext needs no identity; the rest is opened.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from nixsecrets.errors import (
+    MapError,
+    NixsecretsError,
+    ProgramError,
+    SecretFileError,
+)
+from nixsecrets.files import pieces
+from nixsecrets.files.age import header
+from nixsecrets.files.age.state import fits
+from nixsecrets.files.kind import looks_secret
+from nixsecrets.files.pieces import Piece
+from nixsecrets.files.sops import metadata
+from nixsecrets.generated.lock import Lock
+from nixsecrets.keys.recipients import KeyId, Recipient
+from nixsecrets.keys.tags import SHARE_TAGGED, stanza_tag
+from nixsecrets.map.load import load
+from nixsecrets.map.model import Retired
+from nixsecrets.repo.files import sha256
+from nixsecrets.repo.history import LONGEST_BLOB, History, Swap, Version
+from nixsecrets.values.known import (
+    Families,
+    Today,
+    digests_of,
+    moves,
+    same_blobs,
+    shares,
+    small,
+)
+from nixsecrets.world.world import LOCK_NAME, MAP_NAME, World
+
+Key = tuple[str, ...]
+Keys = tuple[Key, ...]
+
+
+class Read(Protocol):
+    """Returns a blob by its id, cut after LONGEST_BLOB; raises ProgramError."""
+
+    def __call__(self, oid: str, /) -> bytes:
+        """Read one."""
+
+
+class Open(Protocol):
+    """Opens a secret file; raises NixsecretsError where nobody can."""
+
+    def __call__(self, path: str, data: bytes, *, asking: bool) -> Sequence[Piece]:
+        """Return its values; without `asking`, no identity that may ask anybody."""
+
+
+class Access(StrEnum):
+    """Whether a key could read a version; PERHAPS where its stanzas are anonymous."""
+
+    YES = "yes"
+    PERHAPS = "perhaps"
+    NO = "no"
+
+
+class State(StrEnum):
+    """What became of what a key could read."""
+
+    UNCHANGED = "unchanged"
+    PARTLY = "partly"
+    CHANGED = "changed"
+    UNKNOWN = "unknown"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A file then and now: `keys` are the values that are as they were (sops).
+
+    Each as `--key` takes it; `unnamed` counts those that `--key` cannot name.
+    """
+
+    state: State
+    keys: Keys = ()
+    unnamed: int = 0
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """One retired key and one file of today, or one that is gone.
+
+    `version` is the newest that the key could read and that shares a value with the
+    file, else the newest that it could read; it may be of another path.
+    """
+
+    path: str
+    retired: Retired
+    access: Access
+    version: Version
+    found: Comparison
+
+    @property
+    def open(self) -> bool:
+        """Tell whether something is still to be done about it."""
+        return self.found.state in (State.UNCHANGED, State.PARTLY, State.UNKNOWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Every exposure by path, and what the history cannot tell."""
+
+    exposures: tuple[Exposure, ...]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class _Past:
+    """The history with its contents at hand."""
+
+    history: History
+    blob: Read
+    missing: int = 0
+
+    def read(self, oid: str) -> bytes | None:
+        """Return a blob; None, and counted, where git does not have it whole."""
+        try:
+            data = self.blob(oid)
+        except ProgramError:  # a partial clone
+            data = None
+        if data is None or len(data) >= LONGEST_BLOB:
+            self.missing += 1
+            return None
+        return data
+
+
+def find_exposed(
+    world: World,
+    history: History,
+    blob: Read,
+    opener: Open,
+    removed: Iterable[Retired] = (),
+) -> Report:
+    """Return what retired keys could read, compared with today.
+
+    Those of the map, and `removed` ones that it does not list.  A key that somebody
+    uses again is passed over.
+    """
+    past = _Past(history, blob)
+    used = world.map.keys_in_use
+    every = {one.key.key_id: one for one in (*removed, *world.map.retired)}
+    retired = [one for key_id, one in every.items() if key_id not in used]
+    if not retired:
+        return Report((), tuple(_foreign_notes(world)))
+    lock = _past_lock(past) if any(not _tagged(r.key) for r in retired) else Lock()
+    readable = list(_readable(world, past, retired, lock))
+    judge = _Judge(world, past, opener)
+    exposures = judge.exposures(readable) if readable else ()
+    unseen = _never_in_use(past, retired)
+    notes = _notes(past, unseen, judge.unopened)
+    return Report(tuple(exposures), (*notes, *_foreign_notes(world)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Readable:
+    """A version that retired keys could read, and how sure that is of each."""
+
+    version: Version
+    access: Mapping[Retired, Access]
+
+
+def _readable(
+    world: World, past: _Past, retired: Sequence[Retired], lock: Lock
+) -> Iterator[_Readable]:
+    for path, versions in past.history.versions.items():
+        if world.policy.never_secret(path):
+            continue
+        for version in versions:
+            data = past.read(version.blob)
+            if data is None or not looks_secret(path, data):
+                continue
+            access = {one: could_read(path, data, one.key, lock) for one in retired}
+            able = {one: how for one, how in access.items() if how is not Access.NO}
+            if able:
+                yield _Readable(version, able)
+
+
+def _tagged(key: Recipient) -> bool:
+    return stanza_tag(key) is not None or key.kind in SHARE_TAGGED.values()
+
+
+def _notes(past: _Past, unseen: Sequence[Retired], unopened: int) -> Iterator[str]:
+    history = past.history
+    if history.shallow:
+        yield (
+            "this clone is shallow: older versions are not looked at "
+            "(git fetch --unshallow)"
+        )
+    if history.cut:
+        yield f"only the newest {history.commits} commits were read (--max-commits)"
+    if past.missing:
+        yield f"{past.missing} versions are missing here or too long, and not looked at"
+    if unopened:
+        yield (
+            f"{unopened} older versions could not be opened: a value that was set back "
+            "to one of them is not noticed"
+        )
+    for one in unseen:
+        yield (
+            f"the history never shows the key of {one.name} ({one.key.fingerprint}) in "
+            "use: it was rewritten or begins later, and what the key read is not known"
+        )
+
+
+def _foreign_notes(world: World) -> Iterator[str]:
+    """Yield who reads files today whom no map can name, and so none can retire."""
+    found: dict[str, list[str]] = {}
+    for path, actual in world.secrets.items():
+        for key in actual.others:
+            found.setdefault(str(key), []).append(path)
+    for name, paths in found.items():
+        files = "1 file" if len(paths) == 1 else f"{len(paths)} files"
+        yield f"{name}, which the map does not name, can read {files}: nixsecrets rekey"
+
+
+def _past_lock(past: _Past) -> Lock:
+    """Return the lines of every lock there was as one lock (any two of them merge)."""
+    lines: dict[str, None] = {}
+    for version in past.history.versions.get(LOCK_NAME, ()):
+        data = past.read(version.blob) or b""
+        lines.update(dict.fromkeys(data.decode(errors="replace").splitlines()))
+    try:
+        return Lock.parse("".join(f"{line}\n" for line in lines), LOCK_NAME)
+    except MapError:  # a damaged one is among them: anonymous stanzas stay anonymous
+        return Lock()
+
+
+def _never_in_use(past: _Past, retired: Sequence[Retired]) -> list[Retired]:
+    """Return the keys that no version of the map shows as somebody's."""
+    left = list(retired)
+    for version in past.history.versions.get(MAP_NAME, ()):
+        data = past.read(version.blob) or b""
+        present = [one for one in left if one.key.text.encode() in data]
+        if present:
+            used = _used_in(data)
+            left = [one for one in left if one.key.key_id not in used]
+        if not left:
+            break
+    return left
+
+
+def _used_in(data: bytes) -> Collection[KeyId]:
+    try:
+        recipient_map = load(data.decode(errors="replace"), MAP_NAME)
+    except MapError:
+        return ()
+    return recipient_map.keys_in_use
+
+
+@dataclass(frozen=True, slots=True)
+class _Hit:
+    """The newest version by which a key knows a value of today."""
+
+    version: Version
+    access: Access
+
+
+@dataclass
+class _Judge:
+    """Compares versions with the files of today."""
+
+    world: World
+    past: _Past
+    opener: Open
+    unopened: int = 0
+    today: Today = field(default_factory=Today, repr=False)
+    families: Families = field(default_factory=Families, repr=False)
+    _closed: dict[str, str] = field(default_factory=dict)
+    _hits: dict[tuple[str, Retired], dict[int | None, _Hit]] = field(
+        default_factory=dict, repr=False
+    )
+
+    def exposures(self, readable: Sequence[_Readable]) -> list[Exposure]:
+        """Return, for each file and key, what the key knows of it, by path."""
+        self._read_today({one.version.path for one in readable})
+        self._find_families(readable)
+        newest_first = sorted(readable, key=lambda one: one.version.order)
+        seen: set[str] = set()
+        for one in newest_first:
+            self._compare(one, newest=one.version.path not in seen)
+            seen.add(one.version.path)
+        return sorted(
+            self._judged(newest_first), key=lambda e: (e.path, e.retired.name)
+        )
+
+    def _read_today(self, readable: Collection[str]) -> None:
+        """Open the files of today; nobody is asked for one that no key could read."""
+        for path in self.world.secrets:
+            data = self.world.repo.read_if_there(path) or b""
+            try:
+                found = self.opener(path, data, asking=path in readable)
+            except NixsecretsError as error:
+                self._closed[path] = error.message
+                try:
+                    found = pieces.sealed(path, data)
+                except SecretFileError:
+                    found = ()
+            self.today.add(path, found)
+
+    def _compare(self, one: _Readable, *, newest: bool) -> None:
+        """Find the values of one version in the files of today."""
+        path = one.version.path
+        data = self.past.read(one.version.blob)
+        if data is None:
+            return
+        try:
+            for piece in pieces.sealed(path, data):
+                for place in self.today.with_token(piece):
+                    self._note(place.path, place.number, one)
+            opened = self.opener(path, data, asking=newest)
+        except NixsecretsError as error:
+            if newest:
+                self._closed.setdefault(path, error.message)
+            else:
+                self.unopened += 1
+            return
+        for piece in opened:
+            for share in shares(piece):
+                for place in self.today.with_value(share, path, self.families):
+                    self._note(place.path, place.number, one)
+
+    def _note(self, path: str, number: int | None, one: _Readable) -> None:
+        for retired, access in one.access.items():
+            hits = self._hits.setdefault((path, retired), {})
+            known = hits.get(number)
+            if known is None or (access is Access.YES and known.access is not access):
+                hits[number] = _Hit(one.version, access)
+
+    # -- which paths belong together
+
+    def _find_families(self, readable: Sequence[_Readable]) -> None:
+        every = (
+            v for versions in self.past.history.versions.values() for v in versions
+        )
+        for one, other in same_blobs(every):
+            self.families.join(one, other)
+        known = {one.version.path for one in readable}
+        for swap in (*reversed(self.past.history.swaps), self._uncommitted()):
+            if small(swap) and any(path in known for path, _ in swap.deleted):
+                files = (*swap.deleted, *swap.added)
+                for one, other in moves(swap, {f: self._digests(*f) for f in files}):
+                    self.families.join(one, other)
+                    known.add(other)
+
+    def _uncommitted(self) -> Swap:
+        """Return what was deleted and added since the last commit."""
+        git, world, versions = (
+            self.world.repo.git,
+            self.world,
+            self.past.history.versions,
+        )
+        committed = git.committed(world.repo.root) if git else frozenset()
+        gone = committed & versions.keys() - world.files.keys()
+        deleted = ((path, versions[path][0].blob) for path in sorted(gone))
+        added = ((path, "") for path in sorted(world.secrets.keys() - committed))
+        return Swap(tuple(deleted), tuple(added))
+
+    def _digests(self, path: str, blob: str) -> frozenset[bytes]:
+        if not blob:
+            return digests_of(self.today.pieces.get(path, ()))
+        data = self.past.read(blob)
+        if data is None or not looks_secret(path, data):
+            return frozenset()
+        try:
+            return digests_of(self.opener(path, data, asking=False))
+        except NixsecretsError:
+            return frozenset()
+
+    # -- the verdict
+
+    def _judged(self, newest_first: Sequence[_Readable]) -> Iterator[Exposure]:
+        able: dict[tuple[str, Retired], _Hit] = {}
+        for one in newest_first:
+            path = one.version.path
+            for retired, access in one.access.items():
+                hit = _Hit(one.version, access)
+                able.setdefault((path, retired), hit)
+                able.setdefault((f"\0{self.families.name(path)}", retired), hit)
+        retired_ones = dict.fromkeys(one for _, one in able)
+        paths = {path for path, _ in able if not path.startswith("\0")}
+        for path in paths | self.world.secrets.keys():
+            family = f"\0{self.families.name(path)}"
+            for retired in retired_ones:
+                own = able.get((path, retired))
+                if own is None and path in self.world.secrets:
+                    own = able.get((family, retired))
+                yield from self._exposure(path, retired, own)
+
+    def _exposure(
+        self, path: str, retired: Retired, newest: _Hit | None
+    ) -> Iterator[Exposure]:
+        hits = self._hits.get((path, retired), {})
+        if not hits and newest is None:
+            return
+        found = self._verdict(path, hits, newest)
+        shown = min(hits.values(), key=_order) if hits else newest
+        sure = any(hit.access is Access.YES for hit in hits.values())
+        assert shown is not None  # noqa: S101 - there is one of the two
+        access = Access.YES if sure else shown.access
+        yield Exposure(path, retired, access, shown.version, found)
+
+    def _verdict(
+        self, path: str, hits: Mapping[int | None, _Hit], newest: _Hit | None
+    ) -> Comparison:
+        if path not in self.today.pieces:
+            if self.world.repo.read_if_there(path) is None:
+                return Comparison(State.GONE)
+            reason = "it is no secret file any more"
+            return Comparison(State.UNKNOWN, reason=reason)
+        present = self.today.pieces[path]
+        known = [piece for number, piece in enumerate(present) if number in hits]
+        named = [piece.place for piece in known if piece.path and piece.place]
+        keys = tuple(dict.fromkeys(named))
+        unnamed = sum(bool(piece.path) and not piece.place for piece in known)
+        whole = len(known) == len(present)
+        closed = self._closed.get(path) or (
+            self._closed.get(newest.version.path) if newest else None
+        )
+        if closed and not whole:
+            return Comparison(State.UNKNOWN, keys, unnamed, closed)
+        if not hits:
+            return Comparison(State.CHANGED)
+        state = State.UNCHANGED if whole and present else State.PARTLY
+        return Comparison(state, keys, unnamed)
+
+
+def _order(hit: _Hit) -> int:
+    return hit.version.order
+
+
+def could_read(path: str, data: bytes, key: Recipient, lock: Lock) -> Access:
+    """Tell whether `key` could read a version of a file."""
+    try:
+        if header.looks_like_age(data):
+            return _could_read_age(path, data, key, lock)
+        return Access.YES if _names_key(path, data, key) else Access.NO
+    except SecretFileError:  # damaged then: nobody could read it
+        return Access.NO
+
+
+def _could_read_age(path: str, data: bytes, key: Recipient, lock: Lock) -> Access:
+    fitting = any(fits(stanza, key) for stanza in header.parse(data).entries)
+    if not fitting or _tagged(key):
+        return Access.YES if fitting else Access.NO
+    record = lock.record(path, sha256(data))
+    if record is None:
+        return Access.PERHAPS
+    return Access.YES if _is_among(key, record.recipients) else Access.NO
+
+
+def _names_key(path: str, data: bytes, key: Recipient) -> bool:
+    texts = {key.text.encode(), key.converted().text.encode()}
+    if not any(text in data for text in texts):
+        return False
+    if not metadata.looks_like_sops(path, data):
+        return False
+    entries = metadata.parse(path, data).entries
+    return _is_among(key, (e.recipient for e in entries if e.recipient is not None))
+
+
+def _is_among(key: Recipient, recipients: Iterable[Recipient]) -> bool:
+    return any(recipient.key_id == key.key_id for recipient in recipients)
+
+
+def by_path(exposures: Iterable[Exposure]) -> Mapping[str, list[Exposure]]:
+    """Return the exposures of each path, in the order of the report."""
+    found: dict[str, list[Exposure]] = {}
+    for exposure in exposures:
+        found.setdefault(exposure.path, []).append(exposure)
+    return found

@@ -1,0 +1,386 @@
+"""Load: everything a plan is made of, read from the disk once.
+
+A `World` is a value: the map, the lock, the generated files as they are, and what
+every secret file tells without a private key.  Nothing here judges or writes.
+"""
+
+import contextlib
+import gc
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import assert_never
+
+from nixsecrets import splice
+from nixsecrets.errors import SecretFileError, shell_word
+from nixsecrets.files.age import header
+from nixsecrets.files.age import quick as age_quick
+from nixsecrets.files.age import state as age_state
+from nixsecrets.files.age.header import LARGE
+from nixsecrets.files.kind import called_age, looks_like_age, looks_secret
+from nixsecrets.files.looks import Look, Plain
+from nixsecrets.files.sops import quick as sops_quick
+from nixsecrets.files.sops import state as sops_state
+from nixsecrets.files.state import Actual, Damaged, NotSecret
+from nixsecrets.generated.lock import Lock
+from nixsecrets.keys.book import KeyBook
+from nixsecrets.keys.recipients import Recipient
+from nixsecrets.map.load import decode, load
+from nixsecrets.map.model import Desired, RecipientMap
+from nixsecrets.map.names import LOCK_NAME as LOCK_NAME
+from nixsecrets.map.resolve import Policy
+from nixsecrets.repo import processes
+from nixsecrets.repo.files import sha256
+from nixsecrets.repo.tree import MAP_NAME as MAP_NAME
+from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.unmerged import Conflict
+from nixsecrets.untrusted import limits
+from nixsecrets.world import conflicts as merge
+from nixsecrets.world import survey
+from nixsecrets.world.reach import Reach, unreached
+from nixsecrets.world.survey import Survey
+
+ATTRIBUTES = ".gitattributes"
+
+Found = Actual | Damaged | NotSecret
+
+
+@dataclass(frozen=True)
+class World:
+    """One repository at one moment.
+
+    `files` holds every file that a rule of the map claims and every other file that is
+    encrypted, by path relative to the map's folder.  `texts` are the generated files
+    as they lie there, None where there is none.  `reach` says which secrets of the map
+    are not in `files`.
+    """
+
+    repo: Repo
+    map_text: str = field(repr=False)
+    map: RecipientMap
+    lock: Lock = field(repr=False)
+    files: Mapping[str, Found] = field(repr=False)
+    texts: Mapping[str, str | None] = field(repr=False)
+    conflicts: Mapping[str, Conflict] = field(default_factory=dict, repr=False)
+    reach: Reach = field(default_factory=Reach, repr=False)
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The map, ready to say who may read a path."""
+        return Policy(self.map)
+
+    @cached_property
+    def book(self) -> KeyBook:
+        """Every key that has a name: the map's first, then retired, recorded ones."""
+        return key_book(self.map, self.lock)
+
+    @cached_property
+    def secrets(self) -> dict[str, Actual]:
+        """The files that are encrypted and whole."""
+        return {p: f for p, f in self.files.items() if isinstance(f, Actual)}
+
+    @cached_property
+    def alike(self) -> list[tuple[Desired | None, list[Actual]]]:
+        """Them with what the map wants of them, None where no rule names them.
+
+        Together are those that show the same and of which it wants the same.
+        """
+        found: dict[object, tuple[Desired | None, list[Actual]]] = {}
+        for file in self.secrets.values():
+            want = self.policy.desired(file.path, file.backend)
+            same = id(want), id(file.backend), id(file.state), file.options
+            key = (*same, file.refusal, file.others, file.left_open)
+            found.setdefault(key, (want, []))[1].append(file)
+        return list(found.values())
+
+    @property
+    def config_readable(self) -> bool:
+        """Whether `.sops.yaml` can be read: not with conflict markers in it."""
+        text = self.texts.get(self.map.sops_config or "")
+        return text is None or not splice.conflict_line(text.encode(errors="replace"))
+
+    def key_in_map(self, recipient: Recipient) -> Recipient:
+        """Return a reader's key as the map spells it (the ssh form of a host's)."""
+        keys = (key for _, key in named_keys(self.map))
+        fits = (key for key in keys if key.key_id == recipient.key_id)
+        return next(fits, recipient)
+
+    @cached_property
+    def users(self) -> frozenset[str]:
+        """The names of the map's users."""
+        return frozenset(user.name for user in self.map.users)
+
+    def with_map(self, text: str) -> "World":
+        """Return the same files under another map.
+
+        Files that only the new map claims are read now.
+        """
+        recipient_map = load(text, MAP_NAME)
+        after = replace(self, map_text=text, map=recipient_map, files=self.files)
+        with self.repo.naming() as names:
+            listing = self.repo.on_disk(names())
+        more = _told_all(after, [p for p in listing.paths if p not in self.files])
+        after = replace(after, files={**self.files, **more}, texts=_texts(after))
+        return replace(after, reach=unreached(self.repo, after.policy, listing))
+
+
+def key_book(recipient_map: RecipientMap, lock: Lock) -> KeyBook:
+    """Return the names of all keys that the map and the lock know."""
+    return KeyBook([*named_keys(recipient_map), *lock.named_recipients()])
+
+
+def named_keys(recipient_map: RecipientMap) -> Iterator[tuple[str, Recipient]]:
+    """Yield every key of the map with its owner's name, retired ones last."""
+    for owner in recipient_map.owners:
+        for key in owner.keys:
+            yield owner.name, key
+    for retired in recipient_map.retired:
+        yield retired.name, retired.key
+
+
+def _known_keys(recipient_map: RecipientMap) -> Iterator[Recipient]:
+    """Yield every key of the map in each of its forms."""
+    for _, key in named_keys(recipient_map):
+        yield key
+        yield key.converted()
+
+
+def fresh_world(repo: Repo, map_text: str) -> World:
+    """Return a repository that has a map, `map_text`, and nothing else of ours yet."""
+    world = World(repo, map_text, load(map_text, MAP_NAME), Lock(), files={}, texts={})
+    attributes = text_if_there(repo, ATTRIBUTES)
+    return replace(world, texts={**_texts(world), ATTRIBUTES: attributes})
+
+
+def adopting_world(
+    repo: Repo, map_text: str, lock: Lock, *, without: Collection[str] = ()
+) -> World:
+    """Return a repository as it is, under a map and a lock that it has not yet.
+
+    `without` are folders that will have a map of their own.
+    """
+    world = replace(fresh_world(repo, map_text), lock=lock)
+    folders = tuple(f"{folder}/" for folder in without)
+    paths = [p for p in repo.list_files() if not p.startswith(folders)]
+    return replace(world, files=_told_all(world, paths))
+
+
+def encrypted_files(repo: Repo) -> list[str]:
+    """Return the files that are age or sops files, whether or not a map names them."""
+    found = ((path, repo.read(path)) for path in repo.list_files())
+    return [path for path, data in found if looks_secret(path, data)]
+
+
+def read_world(repo: Repo) -> World:
+    """Read the repository.
+
+    Raises:
+        MapError: the map cannot be read, or the lock is of a newer version.
+        ConflictError: a file vanished while it was read.
+    """
+    with survey.begun(repo) as begun:
+        return with_files(mapped_world(repo, begun), begun)
+
+
+def mapped_world(repo: Repo, begun: Survey) -> World:
+    """Return a repository with its map and what is generated, and no files yet.
+
+    Raises:
+        MapError: the map cannot be read, or the lock is of a newer version.
+    """
+    map_text = decode(begun.map, MAP_NAME)
+    recipient_map = load(map_text, MAP_NAME)
+    limits.check(LOCK_NAME, len(begun.lock or b""), limits.LOCK)
+    # bytes that are no UTF-8 make one line unreadable, not the whole lock
+    lock_text = (begun.lock or b"").decode(errors="surrogateescape")
+    lock = Lock.parse(lock_text, LOCK_NAME, lambda: _known_keys(recipient_map))
+    texts = {LOCK_NAME: None if begun.lock is None else lock_text}
+    world = World(repo, map_text, recipient_map, lock, files={}, texts=texts)
+    return replace(world, texts=_texts(world))
+
+
+def with_files(world: World, begun: Survey) -> World:
+    """Return it with what a survey comes to.
+
+    Raises:
+        ConflictError: a file vanished while it was read.
+    """
+    with _no_collecting():
+        files = _told_all(world, begun.paths, begun.looks())
+    conflicts = merge.conflicts(world.repo, world.policy, world.texts, files, begun)
+    files |= {
+        path: Damaged(path, file.backend, file.sha256, conflicts[path].message)
+        for path, file in files.items()
+        if path in conflicts and not isinstance(file, NotSecret)
+    }
+    reach = unreached(world.repo, world.policy, begun.listing)
+    found = replace(world, files=files, conflicts=conflicts, reach=reach)
+    # from the same map and lock: what they know of the paths by now is kept
+    vars(found).update(policy=world.policy, book=world.book)
+    return found
+
+
+def read_text(repo: Repo, path: str) -> str:
+    """Return a public text file of the repository.
+
+    Raises:
+        MapError: it is not UTF-8.
+        NixsecretsError: it is not there or cannot be read.
+    """
+    return decode(repo.read(path), path)
+
+
+def text_if_there(repo: Repo, path: str) -> str | None:
+    """Return a public text file, None where there is none; else as `read_text`."""
+    data = repo.read_if_there(path)
+    return None if data is None else decode(data, path)
+
+
+def _texts(world: World) -> dict[str, str | None]:
+    """Return the generated files of its map.
+
+    What it has of them stays: a change must be told from what a plan is made of.
+    """
+    names = [LOCK_NAME, world.map.sops_config, world.map.agenix_rules]
+    had = world.texts
+    return {
+        name: had[name] if name in had else text_if_there(world.repo, name)
+        for name in names
+        if name is not None
+    }
+
+
+def _told_all(
+    world: World, paths: Sequence[str], looks: Iterable[tuple[str, Look | None]] = ()
+) -> dict[str, Found]:
+    """Return what looks tell of files; those without one are read with care."""
+    policy, book, lock = world.policy, world.book, world.lock
+    found: dict[str, Found | None] = dict.fromkeys(
+        path for path in paths if not policy.never_secret(path)
+    )
+    for path, look in looks:
+        if look is not None and path in found:
+            one = found[path] = told(path, look, book, lock)
+            if isinstance(one, Actual):  # known to the policy from now on
+                policy.desired(path, one.backend)
+    others = [path for path, one in found.items() if one is None]
+    found |= _read_all(world.repo, book, lock, others)
+    return {p: one for p, one in found.items() if one and _counts(policy, one)}
+
+
+def _read_all(
+    repo: Repo, book: KeyBook, lock: Lock, paths: Sequence[str]
+) -> dict[str, Found]:
+    def read(share: Sequence[str]) -> list[Found]:
+        return [read_file(repo, path, book, lock) for path in share]
+
+    with _no_collecting():
+        found = processes.spread(read, paths, each=survey.WORTH_A_PROCESS)
+    return {one.path: one for one in found}
+
+
+def _counts(policy: Policy, file: Found) -> bool:
+    """Tell whether a file is encrypted or called so, or is one that a rule names."""
+    return (
+        not isinstance(file, NotSecret)
+        or called_age(file.path)
+        or policy.winning(file.path) is not None
+    )
+
+
+@contextlib.contextmanager
+def _no_collecting() -> Iterator[None]:
+    """Let Python look for no cycles: a third of the time, and there are none.
+
+    Nor later, among what was read: it stays to the end of the run.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if enabled:
+            gc.enable()
+
+
+def read_file(repo: Repo, path: str, book: KeyBook, lock: Lock) -> Found:
+    """Read one file and tell what it says about its readers."""
+    data = repo.read_or_start(path, LARGE, header.starts_binary)
+    if isinstance(data, bytes):
+        return examine(path, data, book, lock)
+    rest, record = data.size - len(data.data), lock.record(path, data.sha256)
+    found = age_state.read_actual(
+        path, data.data, book, record, sha256=data.sha256, rest=rest
+    )
+    if isinstance(found, Damaged):  # a header that is larger than the start
+        return examine(path, repo.read(path), book, lock)
+    return found
+
+
+def told(path: str, look: Look, book: KeyBook, lock: Lock) -> Found | None:
+    """Return what a look tells, None where only the careful readers can."""
+    sha256, shown, prints = look
+    match shown:
+        case age_quick.Shown():
+            record = lock.record(path, sha256)
+            return age_state.told(path, sha256, (shown, prints), book, record)
+        case sops_quick.Shown():
+            return sops_state.told(path, sha256, (shown, prints))
+        case Plain(empty):
+            return NotSecret(path, sha256, empty)
+        case _ as never:
+            assert_never(never)
+
+
+def examine(path: str, data: bytes, book: KeyBook, lock: Lock) -> Found:
+    """Tell what the bytes of a file say about its readers."""
+    if looks_like_age(data):
+        digest = sha256(data)
+        record = lock.record(path, digest)
+        return age_state.read_actual(path, data, book, record, sha256=digest)
+    return sops_state.read_actual(
+        path, data, book
+    )  # which tells what is no secret, too
+
+
+def find_file(world: World, path: str) -> Found | None:
+    """Return the file at `path`, also one that git ignores or that a link leads to.
+
+    Raises:
+        SecretFileError: a link leads out of the tree.
+    """
+    if path in world.files:
+        return world.files[path]
+    data = world.repo.read_if_there(path)
+    return None if data is None else examine(path, data, world.book, world.lock)
+
+
+def require_actual(world: World, path: str) -> Actual:
+    """Return a secret file of the world.
+
+    Raises:
+        SecretFileError: there is no such file, or it is no whole secret.
+    """
+    found, word = find_file(world, path), shell_word(path)
+    match found:
+        case Damaged() if path in world.conflicts:
+            raise SecretFileError(
+                f"{path}: {found.reason}",
+                f"nixsecrets edit {word} opens both sides as one text; nixsecrets cat"
+                f" --side ours {word} and --side theirs print each",
+            )
+        case Actual():
+            return found
+        case Damaged():
+            raise SecretFileError(
+                f"{path}: {found.reason}", "nixsecrets check says how to restore it"
+            )
+        case NotSecret():
+            never = world.policy.never_secret(path)
+            way = f"encrypt what is in it: nixsecrets set {word} --from-file {word}"
+            raise SecretFileError(
+                f"{path} is not encrypted", "it cannot be a secret" if never else way
+            )
+        case None:
+            raise SecretFileError(f"{path}: no such secret", "nixsecrets ls lists them")
