@@ -1,6 +1,6 @@
 """Carry out: one step's new bytes, and the proof that they are right.
 
-Between the plan and the disk: chooses which primitive of `secretfiles` does a step.
+Between the plan and the disk: chooses which primitive of `files` does a step.
 Plain arguments in and out, so that worker processes can run it.
 """
 

@@ -16,7 +16,7 @@ itself:
 - Lines of kinds that this version does not know are kept byte for byte.
 
 Version 1 named the readers of a file by a line for the whole set; such lines are still
-read.  The lock is evidence, not proof: `secretfiles` compares it with the file.
+read.  The lock is evidence, not proof: `files` compares it with the file.
 """
 
 import hashlib

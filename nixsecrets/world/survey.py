@@ -1,6 +1,6 @@
 """The first look at every file, begun before anything else is known.
 
-What the bytes of a file show depends on neither map nor lock (`secretfiles.looks`), so
+What the bytes of a file show depends on neither map nor lock (`files.looks`), so
 other processes look while this one loads what judges and reads map and lock.  A file
 without a look (large, unreadable, spelled otherwise) is left to be read with care.
 """
