@@ -36,6 +36,7 @@ lint: venv
 	$(PY) -m mypy
 	$(PY) -m pytest -q tests/test_arrows.py
 	$(PY) -m tests.readme_help
+	$(PY) -m tests.size
 
 format: venv
 	$(PY) -m ruff check --fix-only --quiet .
