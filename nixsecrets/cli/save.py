@@ -19,6 +19,7 @@ from nixsecrets.files.sops import cipher, damage, metadata, one
 from nixsecrets.files.sops.cipher import Given
 from nixsecrets.files.sops.options import canonical_options
 from nixsecrets.files.sops.place import At
+from nixsecrets.files.sops.token import type_of
 from nixsecrets.files.state import Actual, Damaged, NotSecret
 from nixsecrets.findings.catalogue import argument
 from nixsecrets.keys.forms import Backend
@@ -242,10 +243,10 @@ def report_value(world: World, wanted: Target, key: str) -> None:
         return
     found = one.found_at(wanted.name, world.repo.read(wanted.name), key)
     what = f"{show.path_text(wanted.name)}: {show.path_text(key)}"
-    kind = cipher.type_of(found.value)
+    kind = type_of(found.value)
     if found.at is At.NEW:
         ui.say(f"{what} is a new key")
-    elif kind not in (None, "str"):
+    elif kind not in ("", "str"):
         ui.say(f"{what} was of type {kind}; it will be text (str)")
 
 

@@ -29,19 +29,18 @@ from nixsecrets.files.sops.repeats import repeated
 from nixsecrets.files.sops.selection import (
     Selector,
     by_default,
-    is_encrypted,
     open_comments,
     selector,
 )
 from nixsecrets.files.sops.spans import Node, items, refuse, slot_of
 from nixsecrets.files.sops.state import read_enc
+from nixsecrets.files.sops.token import is_encrypted
 from nixsecrets.files.sops.types import Retyped
 from nixsecrets.files.sops.values import Leaf, leaves
 from nixsecrets.findings.catalogue import Code, Finding, foreign_reader
 from nixsecrets.splice import conflict_line
 
-_MAC_BYTES = 128  # a SHA-512 in hexadecimal digits, encrypted
-_MAC_DATA = re.compile(r"ENC\[AES256_GCM,data:([A-Za-z0-9+/]+={0,2}),")
+_MAC = re.compile(token.MAC_PATTERN)
 _TIME = re.compile(
     r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)"
 )
@@ -175,9 +174,7 @@ def _check_metadata(file: SopsFile) -> None:
         fields = block.fields
         if not fields.keys() <= _FIELDS:
             refuse("has a field in its sops metadata that sops does not know")
-        mac = _text(fields, "mac")
-        size = _MAC_DATA.match(mac)
-        if not is_encrypted(mac) or size is None or _bytes(size[1]) != _MAC_BYTES:
+        if not _MAC.fullmatch(_text(fields, "mac")):
             refuse("has sops metadata whose MAC is not whole")
         if not _TIME.fullmatch(_text(fields, "lastmodified")):
             refuse("has sops metadata without the time of its MAC")
@@ -251,10 +248,6 @@ def _is_plain(fields: Mapping[str, Node]) -> bool:
 def _text(fields: Mapping[str, Node], name: str) -> str:
     value = fields[name].value if name in fields else None
     return value.strip() if isinstance(value, str) else ""
-
-
-def _bytes(base64: str) -> int:
-    return len(base64) // 4 * 3 - base64.count("=")
 
 
 def _values(

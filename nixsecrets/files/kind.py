@@ -8,6 +8,7 @@ import re
 from enum import StrEnum
 from typing import NamedTuple, assert_never
 
+from nixsecrets.files.sops.token import MARK
 from nixsecrets.keys.forms import Backend
 
 MAGIC = b"age-encryption.org/"
@@ -15,7 +16,7 @@ ARMOR_BEGIN = b"-----BEGIN AGE ENCRYPTED FILE-----"
 BOM = b"\xef\xbb\xbf"
 
 # Compiled where first used (`re` keeps them): most commits hold no secret.
-_ENCRYPTED = rb"ENC\[AES256_GCM,data:[A-Za-z0-9+/=]*,iv:"
+_ENCRYPTED = re.escape(MARK).encode() + rb"data:[A-Za-z0-9+/=]*,iv:"
 _YAML_KEY = rb"(?m)^(?:sops|\"sops\"|'sops')[ \t]*:"
 _JSON_KEY = rb'"sops"\s*:\s*\{'
 _INI_SECTION = rb"(?m)^[ \t]*\[[ \t]*sops[ \t]*\]"

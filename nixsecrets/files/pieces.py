@@ -15,11 +15,10 @@ from nixsecrets.files.sops import token as sops_token
 from nixsecrets.files.sops.cipher import KeyPath
 from nixsecrets.files.sops.datakey import data_key
 from nixsecrets.files.sops.metadata import SopsFile, SopsFormat
-from nixsecrets.files.sops.selection import is_encrypted
+from nixsecrets.files.sops.token import is_encrypted, type_of
 from nixsecrets.files.sops.values import Leaf, Names, Place, leaves
 from nixsecrets.keys.identities import Identity
 
-_COMMENT = ",type:comment]"
 BySops = Callable[[SopsFile, bytes], bytes]
 """Decrypts a sops file under its data key with the sops program."""
 
@@ -77,7 +76,7 @@ def _encrypted(file: SopsFile) -> Iterator[Leaf]:
     data = file.text.encode("utf-8", "surrogateescape")
     found = (one for one in leaves(file.format, data) if is_encrypted(one.value))
     # a comment in a list is an item of it, and counts where `--key` counts
-    return (one for one in found if not str(one.value).endswith(_COMMENT))
+    return (one for one in found if type_of(one.value) != "comment")
 
 
 def _values_by_sops(
@@ -94,7 +93,8 @@ def _values_by_sops(
 
 def _opened_value(leaf: Leaf, key: bytes) -> bytes | None:
     """Return the plaintext of one encrypted value; the file's MAC is not looked at."""
-    found = sops_token.opened(str(leaf.value), leaf.path, key)
+    bound = sops_token.additional_data(leaf.path)
+    found = sops_token.opened(str(leaf.value), key, bound)
     return None if found is None else found.plaintext
 
 

@@ -26,8 +26,11 @@ from nixsecrets.files.sops.grant import SopsSealed
 from nixsecrets.files.sops.metadata import SopsFile, SopsFormat
 from nixsecrets.files.sops.opening import decrypt_with_key
 from nixsecrets.files.sops.program import SopsProgram
+from nixsecrets.files.sops.token import COMMENT_END
 from nixsecrets.keys.identities import Identity
 from nixsecrets.keys.recipients import Recipient
+
+_COMMENT_END = COMMENT_END.encode()
 
 
 def replace_values(
@@ -104,10 +107,10 @@ def _require_comments(
         SecretFileError: it would not open one any more.
     """
     again = metadata.parse_as(file.format, new)
-    if b",type:comment]" not in new or new.count(b"\n") == file.text.count("\n"):
+    if _COMMENT_END not in new or new.count(b"\n") == file.text.count("\n"):
         return
     after = decrypt_with_key(again, key, sops=sops, workdir=workdir)
-    if b",type:comment]" in after:
+    if _COMMENT_END in after:
         before = decrypt_with_key(file, key, sops=sops, workdir=workdir)
         content.require_comments(before, after)
 

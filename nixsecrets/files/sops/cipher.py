@@ -24,7 +24,6 @@ _UNFIT = {
     SopsFormat.INI: re.compile(r"[=:\[\]\n\r`\"]|\A[#;\s]|\s\Z"),
 }
 _ESCAPED = re.compile(r"\\(.)")
-_TYPE = re.compile(r"\AENC\[AES256_GCM,data:[^\]]*,type:(\w+)\]\Z")
 _SPECIAL = re.compile(r'[\\/\[\]"]')
 
 
@@ -100,12 +99,6 @@ def _levels(text: str) -> tuple[str, ...]:
             break
         at += 1
     return ()
-
-
-def type_of(spelled: object) -> str | None:
-    """Return the type that sops wrote beside an encrypted value, None for others."""
-    found = _TYPE.search(spelled) if isinstance(spelled, str) else None
-    return found[1] if found else None
 
 
 def expressions(path: KeyPath) -> Iterator[str]:

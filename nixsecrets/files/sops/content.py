@@ -12,10 +12,11 @@ from nixsecrets.errors import SecretFileError
 from nixsecrets.files.sops.comments import comments
 from nixsecrets.files.sops.metadata import Options, SopsFormat
 from nixsecrets.files.sops.options import DEFAULT_OPTION, selection_of, unusable
-from nixsecrets.files.sops.selection import is_encrypted, open_values, selector
+from nixsecrets.files.sops.selection import open_values, selector
+from nixsecrets.files.sops.token import COMMENT_END, is_encrypted
 from nixsecrets.files.sops.values import leaves
 
-_LOST_COMMENT = b",type:comment]"
+_LOST_COMMENT = COMMENT_END.encode()
 _RESERVED = {
     SopsFormat.YAML: re.compile(rb"^(?:sops|\"sops\"|'sops')[ \t]*:", re.MULTILINE),
     SopsFormat.DOTENV: re.compile(rb"^sops_", re.MULTILINE),

@@ -4,7 +4,6 @@ Opens one `enc` of many and decides which to try; writes nothing and runs no pro
 but for the plugins of identities that are plugins.
 """
 
-import binascii
 import contextlib
 import itertools
 import re
@@ -13,15 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from nixsecrets.errors import IdentityError, SecretFileError
 from nixsecrets.files.age import header, operations, pyrage_port
 from nixsecrets.files.age.payload import open_chunk
+from nixsecrets.files.sops import token
 from nixsecrets.files.sops.metadata import Entry, SopsFile
 from nixsecrets.keys.identities import Identity, PluginIdentity
 from nixsecrets.keys.recipients import Kind
 
 _DATA_KEY_SIZE = 32
-_ENC = re.compile(
-    r"ENC\[AES256_GCM,data:([A-Za-z0-9+/=]+),iv:([A-Za-z0-9+/=]+),"
-    r"tag:([A-Za-z0-9+/=]+),type:str\]"
-)
 _PLUGIN_KINDS = (Kind.PLUGIN, Kind.TAG, Kind.TAG_PQ, Kind.PQ)
 
 
@@ -72,7 +68,7 @@ def data_key(
     key = _native_key(file, identities, opener)
     if key is None:
         key = _plugin_key(file, identities)
-    if len(key) != _DATA_KEY_SIZE or mac_of(file, key) is None:
+    if len(key) != _DATA_KEY_SIZE or hash_in_mac(file, key) is None:
         raise SecretFileError(
             "the data key of the file does not open its MAC",
             "it was changed without sops, or merged by hand: nixsecrets explain NS019",
@@ -144,26 +140,16 @@ def _enc(entry: Entry) -> bytes:
     return entry.enc.encode("ascii", "replace")
 
 
-def mac_of(file: SopsFile, key: bytes) -> bytes | None:
-    """Return what `key` finds in the file's MAC, None where it does not open it.
+def hash_in_mac(file: SopsFile, key: bytes) -> bytes | None:
+    """Return the hash that is in the file's MAC, None where `key` does not open it.
 
-    AES-256-GCM with the time of the last change as additional data.  Inside is the
-    SHA-512 over all values, in upper-case hex.
+    It is the SHA-512 over all values, in upper-case hexadecimal digits.  The MAC is
+    bound to the time of the last change.
     """
-    from cryptography.exceptions import InvalidTag
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
-    found = _ENC.fullmatch(file.mac)
-    if found is None:
-        return None
-    try:
-        data, iv, tag = (binascii.a2b_base64(part) for part in found.groups())
-        about = _as_go_prints(file.lastmodified)
-        return AESGCM(key).decrypt(iv, data + tag, about)
-    except (InvalidTag, ValueError):
-        return None
+    found = token.opened(file.mac, key, _as_go_prints(file.lastmodified))
+    return found.plaintext if found and found.type == "str" else None
 
 
 def _as_go_prints(time: str) -> bytes:
-    """Return an RFC 3339 time as sops prints it when it computes the MAC's AAD."""
+    """Return an RFC 3339 time in the spelling that sops binds the MAC to."""
     return re.sub(r"\.\d+|\+00:00$", "", time).encode()

@@ -34,7 +34,7 @@ def rekeyed(
     if not all(v.sealed and v.leaf.span != UNKNOWN_SPAN for v in full):
         return None
     # every value has to be found, and nothing else may be encrypted
-    if len(sops_token.TOKEN.findall(file.text)) != len(full) + 1 + comments:
+    if file.text.count(sops_token.MARK) != len(full) + 1 + comments:
         return None
     hashed = engine.digest(file, values)
     dated = list(engine.dated(file, new, hashed, now))
@@ -44,6 +44,6 @@ def rekeyed(
 
 
 def _again(file: SopsFile, value: engine.Value, key: bytes) -> Edit:
-    bound = sops_token.about(value.leaf.path)
+    bound = sops_token.additional_data(value.leaf.path)
     token = sops_token.sealed(key, value.plaintext, bound, value.type)
     return engine.respelled(file.text, value.leaf, token)

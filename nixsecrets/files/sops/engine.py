@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.files.sops import metadata
+from nixsecrets.files.sops import metadata, types
 from nixsecrets.files.sops import place as sops_place
 from nixsecrets.files.sops import token as sops_token
-from nixsecrets.files.sops.datakey import mac_of
+from nixsecrets.files.sops.datakey import hash_in_mac
 from nixsecrets.files.sops.metadata import SopsFile, SopsFormat
 from nixsecrets.files.sops.selection import Selector, selector
 from nixsecrets.files.sops.spans import Edit
@@ -74,7 +74,7 @@ def opened(file: SopsFile, key: bytes) -> Values | None:
     Then its MAC was checked: the hash over these values is the one in it.
     """
     found = _values(file, key)
-    if found is None or mac_of(file, key) != digest(file, found):
+    if found is None or hash_in_mac(file, key) != digest(file, found):
         return None
     return found
 
@@ -88,7 +88,7 @@ def fits(file: SopsFile, key: bytes) -> bool | None:
     found = _values(file, key)
     if found is None:
         return None
-    if mac_of(file, key) == digest(file, found):
+    if hash_in_mac(file, key) == digest(file, found):
         return True
     sure = all(value.sealed or value.leaf.empty for value in found)
     return False if sure else None
@@ -219,16 +219,14 @@ def _values(file: SopsFile, key: bytes) -> Values | None:
 
 def _with_spans(text: str, found: Iterable[Leaf]) -> Iterator[Leaf]:
     """Give values whose place in the text was not told the one that their token has."""
-    tokens: dict[str, tuple[int, int]] = {}
+    tokens: dict[str, list[tuple[int, int]]] = {}
     for leaf in found:
         if leaf.span != UNKNOWN_SPAN or not isinstance(leaf.value, str):
             yield leaf
             continue
-        if not tokens:
-            for token in sops_token.TOKEN.finditer(text):
-                twice = token[0] in tokens
-                tokens[token[0]] = UNKNOWN_SPAN if twice else token.span()
-        yield leaf._replace(span=tokens.get(leaf.value, UNKNOWN_SPAN))
+        tokens = tokens or sops_token.spans(text)
+        there = tokens.get(leaf.value, ())
+        yield leaf._replace(span=there[0] if len(there) == 1 else UNKNOWN_SPAN)
 
 
 def _selects(file: SopsFile) -> Selector:
@@ -253,7 +251,7 @@ def _value(file: SopsFile, leaf: Leaf, selects: Selector, key: bytes) -> Value |
 
 def _open(leaf: Leaf, key: bytes) -> Value | None:
     text = leaf.value if isinstance(leaf.value, str) else ""
-    found = sops_token.opened(text, leaf.path, key)
+    found = sops_token.opened(text, key, sops_token.additional_data(leaf.path))
     return found and Value(leaf, found.plaintext, found.type, sealed=True)
 
 
@@ -275,7 +273,7 @@ def _in_plaintext(file: SopsFile, leaf: Leaf) -> tuple[bytes, str] | None:
         if file.format is SopsFormat.YAML or abs(number) < _EXACT_FLOAT:
             return str(number).encode(), "int"
     if _FLOAT.fullmatch(value):
-        return sops_token.float_text(float(value)), "float"
+        return types.float_text(float(value)), "float"
     if _TIME.fullmatch(value):
         return value.encode(), "time"
     return None if _ODD_NUMBER.match(value) else (_encoded(value), "str")
@@ -300,7 +298,9 @@ def _token(key: bytes, place: Place, value: str) -> str:
     if not value:  # which sops leaves as it is
         return ""
     names = tuple(step for step in place[1] if isinstance(step, str))
-    return sops_token.sealed(key, value.encode(), sops_token.about(names), "str")
+    return sops_token.sealed(
+        key, value.encode(), sops_token.additional_data(names), "str"
+    )
 
 
 def _parsed(file: SopsFile, text: str) -> SopsFile:

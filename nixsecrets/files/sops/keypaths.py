@@ -5,15 +5,13 @@ descends; values need not be decrypted, because sops writes their type beside th
 """
 
 import json
-import re
 from enum import StrEnum
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.sops import yaml
 from nixsecrets.files.sops.metadata import SopsFormat
 from nixsecrets.files.sops.spans import Node
-
-_ENCRYPTED = re.compile(r"ENC\[AES256_GCM,.*,type:(\w+)\]", re.DOTALL)
+from nixsecrets.files.sops.token import type_of
 
 
 class Value(StrEnum):
@@ -58,8 +56,7 @@ def _kind(value: object) -> Value:
         return Value.TREE
     if not isinstance(value, str):
         return Value.OTHER
-    encrypted = _ENCRYPTED.fullmatch(value)
-    return Value.OTHER if encrypted and encrypted[1] != "str" else Value.TEXT
+    return Value.TEXT if type_of(value) in ("", "str") else Value.OTHER
 
 
 def keys_of(kind: SopsFormat, data: bytes) -> Keys:
@@ -95,7 +92,7 @@ def _plain(node: Node, text: str) -> object:
         case list() as items:
             return [_plain(inner, text) for inner in items]
         case str() as word:
-            if text[node.start] not in "\"'" and not _ENCRYPTED.fullmatch(word):
+            if text[node.start] not in "\"'" and not type_of(word):
                 raise _UnsureError
             return word
         case value:

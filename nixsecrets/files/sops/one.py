@@ -17,6 +17,7 @@ from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.opening import decrypt_with_key, layout_of
 from nixsecrets.files.sops.place import At, Found
 from nixsecrets.files.sops.program import SopsProgram
+from nixsecrets.files.sops.token import type_of
 from nixsecrets.files.sops.values import Place, leaves
 from nixsecrets.keys.identities import Identity, X25519Identity
 
@@ -127,7 +128,7 @@ def placed(file: SopsFile, given: Given) -> dict[Place, str]:
         for path, value in given.values.items()
     }
     for one in found:
-        comment = cipher.type_of(one.value) == "comment"  # an item of a list
+        comment = type_of(one.value) == "comment"  # an item of a list
         if comment or one.at in (At.BRANCH, At.BELOW):
             _refuse_dropping()
     if any(one.at is At.UNKNOWN for one in found):

@@ -31,6 +31,7 @@ from nixsecrets.files.sops.opening import decrypt as decrypt
 from nixsecrets.files.sops.opening import decrypt_with_key as decrypt_with_key
 from nixsecrets.files.sops.opening import layout_of as layout_of
 from nixsecrets.files.sops.program import Layout, SopsProgram
+from nixsecrets.files.sops.token import COMMENT_END
 from nixsecrets.files.sops.values import Place
 from nixsecrets.keys.identities import Identity, X25519Identity
 from nixsecrets.keys.recipients import Recipient
@@ -258,7 +259,7 @@ def _rotated(
         workdir=workdir,
     )
     kept = plaintext
-    if b",type:comment]" in rotated:  # which sops may have moved, or lost
+    if COMMENT_END.encode() in rotated:  # which sops may have moved, or lost
         kept = sops.decrypt(
             rotated, kind=file.format, identity=identity, layout=layout, workdir=workdir
         )

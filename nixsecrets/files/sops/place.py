@@ -14,6 +14,7 @@ from nixsecrets.errors import SecretFileError, UsageError
 from nixsecrets.files.sops.cipher import KeyPath
 from nixsecrets.files.sops.metadata import SopsFormat
 from nixsecrets.files.sops.spans import Edit, Node
+from nixsecrets.files.sops.token import MARK
 from nixsecrets.files.sops.values import Leaf, Place, leaves, roots
 
 _YAML_NAME = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)
@@ -180,7 +181,7 @@ def _spelling(kind: SopsFormat, text: str, value: str) -> str | None:
 
 
 def _is_token(value: str) -> bool:
-    return value.startswith("ENC[AES256_GCM,")
+    return value.startswith(MARK)
 
 
 def in_double_quotes(value: str) -> str:

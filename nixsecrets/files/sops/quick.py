@@ -19,29 +19,22 @@ from nixsecrets.files.sops.options import (
     canonical_options,
     unusable,
 )
-from nixsecrets.files.sops.token import any_typed
+from nixsecrets.files.sops.token import (
+    MAC_PATTERN,
+    MARK,
+    TOKEN_PATTERN,
+    any_misfitting,
+    any_typed,
+)
 from nixsecrets.keys.memory import one_for_all
 from nixsecrets.keys.selection import SELECTION
 
-_B64 = r"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?+"
-_IV_AND_TAG = r"iv:[A-Za-z0-9+/]{43}=,tag:[A-Za-z0-9+/]{22}=="
-# AES-GCM keeps lengths: True and False, and the digits of 64 bits
-_BOOL, _INT = r"[A-Za-z0-9+/]{6}(?:==|[A-Za-z0-9+/]=)", r"[A-Za-z0-9+/=]{4,28}"
-_ENCRYPTED = (
-    rf"ENC\[AES256_GCM,data:(?:(?!,){_B64},{_IV_AND_TAG},"
-    r"type:(?:str|float|bytes|time|comment)"
-    rf"|{_INT},{_IV_AND_TAG},type:int|{_BOOL},{_IV_AND_TAG},type:bool)\]"
-)
-_MAC = (
-    r"ENC\[AES256_GCM,data:[A-Za-z0-9+/]{171}=,iv:[A-Za-z0-9+/]{43}=,"
-    r"tag:[A-Za-z0-9+/]{22}==,type:str\]"
-)
 _WHEN = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 _VERSION = r"\d+\.\d+\.\d+"
 _YAML_VALUES = re.compile(
     r"(?:[ ]*+(?:- )*+(?:(?:[A-Za-z_][\w./-]*+|\"[^\"\\\n]++\"):(?: |(?=\n)))?+"
-    rf"(?:{_ENCRYPTED}|\"\"|null)?+(?: #{_ENCRYPTED})?+\n"
-    rf"|[ ]*+#(?:{_ENCRYPTED})?+\n|\n)*+"
+    rf"(?:{TOKEN_PATTERN}|\"\"|null)?+(?: #{TOKEN_PATTERN})?+\n"
+    rf"|[ ]*+#(?:{TOKEN_PATTERN})?+\n|\n)*+"
 )
 _LARGEST = 8 << 20  # of the metadata: `limits` has the number of entries
 
@@ -57,7 +50,7 @@ _AFTER = re.compile(
     % (
         _OPTION % b"|".join(n.encode() for n in SELECTION if n.startswith("encrypted")),
         _WHEN.encode(),
-        _MAC.encode(),
+        MAC_PATTERN.encode(),
         _MAC_ONLY,
         _OPTION % "|".join(SELECTION).encode(),
         _MAC_ONLY,
@@ -195,7 +188,8 @@ def look(path: str, data: bytes) -> Look | None:
     if len(stanzas) != len(found.encs):
         return None
     text = found.values.decode("utf-8", "surrogateescape")
-    whole = "ENC[" in text and _YAML_VALUES.fullmatch(text + "\n") is not None
+    whole = MARK in text and _YAML_VALUES.fullmatch(text + "\n") is not None
+    whole = whole and not any_misfitting(text)
     open_there = LeftOpen()
     if not whole:
         from nixsecrets.files.sops.selection import left_open  # which few files need

@@ -14,7 +14,7 @@ from pathlib import Path
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.sops import content, datakeys, grant, metadata
 from nixsecrets.files.sops import remarks as sops_remarks
-from nixsecrets.files.sops.datakey import mac_of
+from nixsecrets.files.sops.datakey import hash_in_mac
 from nixsecrets.files.sops.grant import SopsSealed
 from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.opening import decrypt_with_key
@@ -72,7 +72,7 @@ def _in_place(
         return None
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     changed = datakeys.rekeyed(file, old_key, new_key, now, comments=remarks.known)
-    values = mac_of(file, old_key)
+    values = hash_in_mac(file, old_key)
     if changed is None or values is None:
         return None
     require_readers(recipients)

@@ -12,8 +12,9 @@ from nixsecrets.errors import SecretFileError
 from nixsecrets.files.sops import token as sops_token
 from nixsecrets.files.sops.comments import Comment, comments
 from nixsecrets.files.sops.metadata import SopsFile
-from nixsecrets.files.sops.selection import is_encrypted, selector
+from nixsecrets.files.sops.selection import selector
 from nixsecrets.files.sops.spans import Edit
+from nixsecrets.files.sops.token import is_encrypted
 
 
 class Remarks(NamedTuple):
@@ -75,15 +76,18 @@ def _again(
 ) -> str | None:
     """Return a comment under the new key, None where the old one does not open it."""
     for path in ways:
-        opened = sops_token.opened(token, path, old)
+        bound = sops_token.additional_data(path)
+        opened = sops_token.opened(token, old, bound)
         if opened is not None:
-            return sops_token.sealed(new, opened.plaintext, opened.about, opened.type)
+            return sops_token.sealed(new, opened.plaintext, bound, opened.type)
     return None
 
 
 def _sealed(key: bytes, text: str, path: tuple[str, ...]) -> str:
     plaintext = text.encode("utf-8", "surrogateescape")
-    return sops_token.sealed(key, plaintext, sops_token.about(path), "comment")
+    return sops_token.sealed(
+        key, plaintext, sops_token.additional_data(path), "comment"
+    )
 
 
 def _without(text: str, comment: Comment) -> list[Edit]:

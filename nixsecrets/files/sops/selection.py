@@ -4,7 +4,6 @@ As sops decides (sops.go, shouldBeEncrypted): by one of six selection options th
 file records, on the keys of a value's path or on the comments above it.
 """
 
-import binascii
 import re
 from collections.abc import Callable, Iterable, Iterator
 
@@ -18,16 +17,13 @@ from nixsecrets.files.sops.options import (
     selection_of,
     unusable,
 )
+from nixsecrets.files.sops.token import MARK, is_encrypted
 from nixsecrets.files.sops.values import Leaf, leaves
 from nixsecrets.keys.selection import SELECTION
 from nixsecrets.untrusted import regex
 
-_ENCRYPTED = re.compile(
-    r"ENC\[AES256_GCM,data:([A-Za-z0-9+/]++={0,2}),iv:([A-Za-z0-9+/]++={0,2}),"
-    r"tag:([A-Za-z0-9+/]{22}==),type:(?:str|int|float|bool|bytes|time|comment)\]"
-)
 # a mark behind which there is something else than nothing, or what sops encrypted
-_OPEN_MARK = re.compile(rb"[#;][ \t]*+(?!ENC\[AES256_GCM,)[^\s]")
+_OPEN_MARK = re.compile(rb"[#;][ \t]*+(?!%b)[^\s]" % re.escape(MARK).encode())
 Selector = Callable[[Leaf | Comment], bool]
 """Tells whether a value or a comment is to be encrypted."""
 
@@ -126,24 +122,3 @@ def _by_comments(
     else:
         texts = one.comments
     return wanted is any(map(found, texts))
-
-
-def is_encrypted(value: object) -> bool:
-    """Tell whether a value is what sops writes for an encrypted one, to the last byte.
-
-    The base64 is whole, the IV has the 32 bytes of sops (or the usual 12), the tag 16.
-    """
-    found = _ENCRYPTED.fullmatch(value) if isinstance(value, str) else None
-    if found is None:
-        return False
-    data, iv, tag = (_decoded_length(text) for text in found.groups())
-    return data > 0 and iv in (12, 32) and tag == 16
-
-
-def _decoded_length(text: str) -> int:
-    """Return how many bytes canonical base64 stands for, 0 where it is none."""
-    try:
-        data = binascii.a2b_base64(text, strict_mode=True)
-    except ValueError:
-        return 0
-    return len(data) if binascii.b2a_base64(data, newline=False) == text.encode() else 0

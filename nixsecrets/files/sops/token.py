@@ -1,7 +1,9 @@
-"""One encrypted value of a sops file: opened, and sealed.
+"""The token that stands for an encrypted value in a sops file; opened, and sealed.
 
-As getsops/sops aes/cipher.go: AES-256-GCM with an IV of 32 bytes, bound to the keys
-above the value.
+`ENC[AES256_GCM,data:…,iv:…,tag:…,type:…]` (getsops/sops: aes/cipher.go).  The value is
+encrypted with AES-256-GCM under the data key of the file and bound to additional data:
+the keys above it, for the MAC the time of the last change.  This is the only module
+that knows how a token is spelled, and the only one that encrypts or decrypts a value.
 """
 
 import binascii
@@ -10,91 +12,163 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-TOKEN = re.compile(r"ENC\[AES256_GCM,[^\]\n]*+\]")
-_PARTS = re.compile(
-    r"ENC\[AES256_GCM,data:([A-Za-z0-9+/=]++),iv:([A-Za-z0-9+/=]++),"
-    r"tag:([A-Za-z0-9+/=]++),type:(str|int|float|bool|bytes|time|comment)\]"
-)
-TYPED = re.compile(
-    r"ENC\[AES256_GCM,(data:[^\],]*,iv:[^\],]*,tag:[^\],]*),type:(\w+)\]"
-)
-_NO_TEXT = re.compile(rb",type:(?!str\])")
-_TYPED = re.compile(r",type:(?:int|float|bool|time)\]")
-_IV_SIZE = 32
+MARK = "ENC[AES256_GCM,"
+COMMENT_END = ",type:comment]"
+TYPES = ("str", "int", "float", "bool", "bytes", "time", "comment")
+_IV_SIZE = 32  # of sops; it reads 12 bytes, the size of everybody else, as well
 _TAG_SIZE = 16
+
+# Base64 as Go writes it: in its last letter the bits that stand for no byte are zero.
+_LETTER = "[A-Za-z0-9+/]"
+_LAST = ("", "[AQgw]==", "[AEIMQUYcgkosw048]=")  # by the bytes behind the last three
+
+
+def _base64(size: int) -> str:
+    """Return a pattern for the base64 of exactly `size` bytes."""
+    return f"{_LETTER}{{{size * 8 // 6}}}{_LAST[size % 3]}"
+
+
+_DATA = rf"(?!,)(?:{_LETTER}{{4}})*+(?:{_LETTER}(?:{_LAST[1]}|{_LETTER}{_LAST[2]}))?+"
+_IV = f"(?:{_base64(_IV_SIZE)}|{_base64(12)})"
+_TAG = _base64(_TAG_SIZE)
+_START = re.escape(MARK)
+
+
+def _pattern(data: str, kind: str) -> str:
+    return rf"{_START}data:{data},iv:{_IV},tag:{_TAG},type:{kind}\]"
+
+
+TOKEN_PATTERN = _pattern(_DATA, f"(?:{'|'.join(TYPES)})")
+"""A regular expression without groups for a token."""
+MAC_PATTERN = _pattern(_base64(128), "str")
+"""A regular expression without groups for a MAC: a SHA-512 in hexadecimal digits."""
+# AES-GCM keeps lengths: True and False, the digits and the sign of 64 bits.
+_SIZES = {"bool": range(4, 6), "int": range(1, 21)}
+# `sealed` is all that the type does not belong to.
+# Compiled where first used (`re` keeps it): the hook starts for every commit.
+_TOKEN = (
+    rf"{_START}(?P<sealed>data:(?P<data>{_DATA}),iv:(?P<iv>{_IV}),tag:(?P<tag>{_TAG}))"
+    r",type:(?P<type>\w+)\]"
+)
+_OTHER_THAN_TEXT = re.compile(rb",type:(?!str\])")
+_SIZED = re.compile(r",type:(?:int|bool)\]")
+_TYPED = re.compile(r",type:(?:int|float|bool|time)\]")
 
 
 class Opened(NamedTuple):
-    """A token, what is in it, what it is bound to, and its type (`str`, `int`, …)."""
+    """The plaintext of a token, and its type (one of `TYPES`)."""
 
-    token: str
     plaintext: bytes
-    about: bytes
     type: str
 
     def __repr__(self) -> str:
-        """Show its type, never what is in it."""
+        """Show the type, never the plaintext."""
         return f"Opened({self.type})"
 
 
+def is_encrypted(value: object) -> bool:
+    """Return whether a value is a token as sops writes it, to the last byte.
+
+    Canonical base64, an IV of 32 bytes (or the usual 12), a tag of 16, a known type.
+    """
+    return _parsed(value) is not None
+
+
+def _parsed(value: object) -> "re.Match[str] | None":
+    found = re.fullmatch(_TOKEN, value) if isinstance(value, str) else None
+    return found if found and found["type"] in TYPES else None
+
+
+def type_of(value: object) -> str:
+    """Return the type that a token is marked with, "" for a value that is none.
+
+    The type may be a word that sops does not know.
+    """
+    found = re.fullmatch(_TOKEN, value) if isinstance(value, str) else None
+    return found["type"] if found else ""
+
+
+def any_misfitting(text: str) -> bool:
+    """Return whether a text has a token that is too long or too short for its type."""
+    return any(
+        len(binascii.a2b_base64(token["data"])) not in _SIZES[token["type"]]
+        for token in (re.finditer(_TOKEN, text) if _SIZED.search(text) else ())
+        if token["type"] in _SIZES
+    )
+
+
+def without_type(value: object) -> str:
+    """Return a token without its type, which identifies its ciphertext; "" for none."""
+    found = re.fullmatch(_TOKEN, value) if isinstance(value, str) else None
+    return found["sealed"] if found else ""
+
+
+def spans(text: str) -> dict[str, list[tuple[int, int]]]:
+    """Return where each token of a text stands, as start and end."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for token in re.finditer(_TOKEN, text):
+        found.setdefault(token[0], []).append(token.span())
+    return found
+
+
 def any_typed(text: str) -> bool:
-    """Tell whether a text has a value of a type that not every content fits."""
+    """Return whether a text has a token of a type that not every plaintext fits."""
     return _TYPED.search(text) is not None
 
 
-def types(data: bytes) -> dict[str, str]:
-    """Return the type of each ciphertext in a file, the first one where it has two."""
-    return dict(reversed(TYPED.findall(data.decode("utf-8", "surrogateescape"))))
+def types(text: str) -> dict[str, str]:
+    """Return the type of each ciphertext (`without_type`); of two types the first."""
+    found: dict[str, str] = {}
+    for token in re.finditer(_TOKEN, text):
+        found.setdefault(token["sealed"], token["type"])
+    return found
 
 
 def any_retyped(old: bytes, new: bytes) -> bool:
-    """Tell whether `new` has a ciphertext of `old` under another type.
+    """Return whether `new` has a ciphertext of `old` under another type.
 
-    As fast as that can be told: most files have no type but that of text.
+    Both are texts of whole files.  Most have no type but `str`, and are not parsed.
     """
-    if not (_NO_TEXT.search(old) or _NO_TEXT.search(new)):
+    if not (_OTHER_THAN_TEXT.search(old) or _OTHER_THAN_TEXT.search(new)):
         return False
-    before = types(old)
-    return any(before.get(token, kind) != kind for token, kind in types(new).items())
+    before, after = (types(t.decode("utf-8", "surrogateescape")) for t in (old, new))
+    return any(before.get(sealed, kind) != kind for sealed, kind in after.items())
 
 
-def about(path: Sequence[str]) -> bytes:
-    """Return what sops binds a value to: the keys above it."""
+def additional_data(path: Sequence[str]) -> bytes:
+    """Return what sops binds a value to: the keys above it, each with a colon."""
     return (":".join(path) + ":").encode("utf-8", "surrogateescape")
 
 
-def opened(token: str, path: Sequence[str], key: bytes) -> Opened | None:
-    """Open a value that stands at `path`; None where `key` does not open it there."""
+def opened(token: str, key: bytes, additional: bytes) -> Opened | None:
+    """Decrypt a token; None where it is none, or not encrypted under these two.
+
+    `key` is the data key (32 bytes), `additional` what the token is bound to.
+    """
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-    parts = _PARTS.fullmatch(token)
-    if not parts:
+    found = _parsed(token)
+    if found is None:
         return None
-    bound = about(path)
+    data, iv, tag = map(binascii.a2b_base64, found.group("data", "iv", "tag"))
     try:
-        data, iv, tag = (binascii.a2b_base64(part) for part in parts.group(1, 2, 3))
-        plaintext = AESGCM(key).decrypt(iv, data + tag, bound)
-    except (InvalidTag, ValueError):
+        return Opened(AESGCM(key).decrypt(iv, data + tag, additional), found["type"])
+    except (InvalidTag, ValueError):  # ValueError: not the length of a key
         return None
-    return Opened(parts[0], plaintext, bound, parts[4])
 
 
-def sealed(key: bytes, plaintext: bytes, about: bytes, kind: str) -> str:
-    """Return what sops writes for a value: encrypted, and bound to `about`."""
+def sealed(key: bytes, plaintext: bytes, additional: bytes, kind: str) -> str:
+    """Encrypt a value under the data key `key`, bound to `additional`, as a token.
+
+    `plaintext` is spelled as sops spells a value of the type `kind`, and not empty.
+    """
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     iv = os.urandom(_IV_SIZE)
-    both = AESGCM(key).encrypt(iv, plaintext, about)
+    both = AESGCM(key).encrypt(iv, plaintext, additional)
     data, tag = both[:-_TAG_SIZE], both[-_TAG_SIZE:]
     texts = (
         binascii.b2a_base64(part, newline=False).decode() for part in (data, iv, tag)
     )
-    return "ENC[AES256_GCM,data:{},iv:{},tag:{},type:{}]".format(*texts, kind)
-
-
-def float_text(number: float) -> bytes:
-    """Return a number as strconv.FormatFloat(number, 'f', -1, 64) does."""
-    from decimal import Decimal
-
-    return format(Decimal(repr(number)), "f").removesuffix(".0").encode()
+    return "{}data:{},iv:{},tag:{},type:{}]".format(MARK, *texts, kind)

@@ -13,15 +13,13 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.files.sops import token as sops_token
+from nixsecrets.files.sops import token
 from nixsecrets.files.sops.metadata import SopsFile, SopsFormat
+from nixsecrets.files.sops.token import type_of
 from nixsecrets.files.sops.values import Leaf, leaves
 
-_DATA = re.compile(r"data:([A-Za-z0-9+/]*={0,2}),")
 _INT = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 _TIME = re.compile(rb"\d{4}-\d\d-\d\dT\S+")
-# bytes of the plaintext, which AES-GCM keeps: True or False, and 64 bits
-_LENGTHS = {"bool": range(4, 6), "int": range(1, 21)}
 
 
 class Retyped(NamedTuple):
@@ -52,12 +50,13 @@ def misfits(file: SopsFile, key: bytes) -> Iterator[Retyped]:
         SecretFileError: the values of the file cannot be read.
 
     """
-    if not sops_token.any_typed(file.text):
+    if not token.any_typed(file.text):
         return
     for leaf in leaves(file.format, file.text.encode("utf-8", "surrogateescape")):
-        kind = _kind(leaf)
+        kind = type_of(leaf.value)
         if kind in _SPELLED:
-            found = sops_token.opened(str(leaf.value), leaf.path, key)
+            bound = token.additional_data(leaf.path)
+            found = token.opened(str(leaf.value), key, bound)
             if found is not None and not _SPELLED[kind](found.plaintext):
                 yield Retyped(leaf, _content(found.plaintext), seen=False)
 
@@ -75,11 +74,8 @@ def require_fitting(file: SopsFile, key: bytes) -> None:
 
 def odd_length(leaf: Leaf) -> bool:
     """Tell whether a value cannot be of its type, by the length of its ciphertext."""
-    data = _DATA.search(leaf.value) if isinstance(leaf.value, str) else None
-    lengths = _LENGTHS.get(_kind(leaf))
-    if lengths is None or data is None:
-        return False
-    return len(data[1]) // 4 * 3 - data[1].count("=") not in lengths
+    value = leaf.value
+    return isinstance(value, str) and token.any_misfitting(value)
 
 
 def retyped(kind: SopsFormat, old: bytes, new: bytes) -> Iterator[Retyped]:
@@ -92,10 +88,10 @@ def retyped(kind: SopsFormat, old: bytes, new: bytes) -> Iterator[Retyped]:
         SecretFileError: the values of `new` cannot be read.
 
     """
-    before = sops_token.types(old)
+    before = token.types(old.decode("utf-8", "surrogateescape"))
     for leaf in leaves(kind, new):
-        token = _token(leaf)
-        if token and (was := before.get(token[1], token[2])) != token[2]:
+        is_now = type_of(leaf.value)
+        if (was := before.get(token.without_type(leaf.value), is_now)) != is_now:
             yield Retyped(leaf, was, seen=True)
 
 
@@ -110,23 +106,19 @@ def describe(leaf: Leaf) -> str:
 def _marked(leaf: Leaf) -> str:
     keys = ".".join(leaf.path)
     shown = keys if keys.isprintable() and 0 < len(keys) <= 80 else "a value"
-    return f"{shown} is marked as {_kind(leaf)}"
-
-
-def _kind(leaf: Leaf) -> str:
-    token = _token(leaf)
-    return token[2] if token else ""
-
-
-def _token(leaf: Leaf) -> "re.Match[str] | None":
-    return (
-        sops_token.TYPED.fullmatch(leaf.value) if isinstance(leaf.value, str) else None
-    )
+    return f"{shown} is marked as {type_of(leaf.value)}"
 
 
 def _content(plaintext: bytes) -> str:
     """Return the type that a content is of; text is of any."""
     return next((kind for kind, fits in _SPELLED.items() if fits(plaintext)), "str")
+
+
+def float_text(number: float) -> bytes:
+    """Return a finite number as Go's strconv.FormatFloat(number, 'f', -1, 64) does."""
+    from decimal import Decimal
+
+    return format(Decimal(repr(number)), "f").removesuffix(".0").encode()
 
 
 def _float(plaintext: bytes) -> bool:
@@ -137,7 +129,7 @@ def _float(plaintext: bytes) -> bool:
         return False
     if not math.isfinite(number):
         return plaintext in {b"NaN", b"+Inf", b"-Inf"}
-    return plaintext == sops_token.float_text(number)
+    return plaintext == float_text(number)
 
 
 _SPELLED: dict[str, Callable[[bytes], bool]] = {

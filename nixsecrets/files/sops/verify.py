@@ -15,7 +15,15 @@ from nixsecrets.files.age import header
 from nixsecrets.files.age.payload import open_chunk
 from nixsecrets.files.age.state import fits
 from nixsecrets.files.age.wrap import check_mac, opens_to
-from nixsecrets.files.sops import datakey, grant, metadata, opening, publish, quick
+from nixsecrets.files.sops import (
+    datakey,
+    grant,
+    metadata,
+    opening,
+    publish,
+    quick,
+    token,
+)
 from nixsecrets.files.sops.entries import UsualEntries
 from nixsecrets.files.sops.grant import SopsSealed, WrittenEntry
 from nixsecrets.files.sops.metadata import SopsFile, SopsFormat
@@ -25,7 +33,6 @@ from nixsecrets.keys.identities import Identity, PluginIdentity, X25519Identity
 
 # getsops/sops version/version.go; of the unusual ones sops is asked
 _VERSION = re.compile(r"v?(?:0|[1-9]\d{0,9})(?:\.(?:0|[1-9]\d{0,9})){2}")
-_TYPE = re.compile(r",type:(\w+)\]")
 _OTHER_CONTENT = "its plaintext is not the one that was to be encrypted"
 
 
@@ -73,7 +80,7 @@ def verify_reencrypted(
         if key != sealed.data_key:
             _deviates("its data key is not the one that was wrapped")
     if sealed.values is not None and (
-        datakey.mac_of(file, sealed.data_key) != sealed.values
+        datakey.hash_in_mac(file, sealed.data_key) != sealed.values
     ):
         _deviates(_OTHER_CONTENT)
     return file
@@ -125,8 +132,8 @@ def _judged_by_more(file: SopsFile) -> bool:
     """
     if _VERSION.fullmatch(file.version) is None:
         return True
-    types = _TYPE.findall(file.text) if file.format is SopsFormat.BINARY else ()
-    return any(kind != "str" for kind in types)
+    binary = file.format is SopsFormat.BINARY
+    return binary and any(t != "str" for t in token.types(file.text).values())
 
 
 def _read_at_once(

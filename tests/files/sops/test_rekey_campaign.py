@@ -145,5 +145,6 @@ def opened_by_the_old_key(name: str, old: bytes, new: bytes, key: Any) -> list[s
     return [
         str(leaf.value)
         for leaf in leaves(after.format, new)
-        if token.opened(str(leaf.value), leaf.path, known) is not None
+        if token.opened(str(leaf.value), known, token.additional_data(leaf.path))
+        is not None
     ]

@@ -13,7 +13,7 @@ from nixsecrets.files.sops import metadata as sops_metadata
 from nixsecrets.files.sops.comments import comments
 from nixsecrets.files.sops.grant import SopsSealed
 from nixsecrets.files.sops.program import SopsProgram
-from nixsecrets.files.sops.selection import is_encrypted
+from nixsecrets.files.sops.token import is_encrypted
 from tests.files import sopsfiles
 from tests.files.agekeys import reader
 from tests.fleet import age_key
