@@ -102,10 +102,6 @@ class TooLargeError(MapError, SecretFileError):
         return f"{self.file} {self.reason}"
 
 
-class ConflictError(NixsecretsError):
-    """The repository changed under us, or another run is at work."""
-
-
 class ProgramError(NixsecretsError):
     """A program we need is missing or failed."""
 

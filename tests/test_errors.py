@@ -1,6 +1,7 @@
 """Errors carry fields; their text is for people, and no code reads it."""
 
 import ast
+import importlib
 import pickle
 from collections.abc import Iterator
 from functools import cache
@@ -178,6 +179,44 @@ def test_each_border_to_a_library_without_fields_is_still_one() -> None:
         if isinstance(node, ast.FunctionDef)
     }
     assert set(FOREIGN) <= defined
+
+
+def test_each_family_is_one_that_some_code_tells_apart() -> None:
+    for name in modules():
+        importlib.import_module("nixsecrets." + name[:-3].replace("/", "."))
+    families = list(_below(NixsecretsError))
+    told_apart = {name for tree in modules().values() for name in _told_apart(tree)}
+    same = [
+        one.__name__
+        for one in families
+        if one.exit_code == NixsecretsError.exit_code and one.__name__ not in told_apart
+    ]
+    assert len(families) > 10
+    assert not same
+
+
+def _below(family: type[NixsecretsError]) -> Iterator[type[NixsecretsError]]:
+    for member in family.__subclasses__():
+        yield member
+        yield from _below(member)
+
+
+def _told_apart(tree: ast.Module) -> Iterator[str]:
+    """Yield the names of the classes that are caught, or asked for."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.ExceptHandler(type=ast.AST() as wanted):
+                pass
+            case ast.Call(func=ast.Name(id="isinstance" | "suppress"), args=args):
+                wanted = ast.Tuple(args)
+            case ast.Call(func=ast.Attribute(attr="suppress"), args=args):
+                wanted = ast.Tuple(args)
+            case ast.MatchClass(cls=wanted):
+                pass
+            case _:
+                continue
+        for one in ast.walk(wanted):
+            yield getattr(one, "id", getattr(one, "attr", ""))
 
 
 @pytest.mark.parametrize(

@@ -43,20 +43,16 @@ class Evaluated:
     problem: str | None = None
 
 
-class NoNixError(ProgramError):
-    """The program that evaluates rules is not installed."""
-
-
 def evaluate_rules(path: Path, root: Path, env: Mapping[str, str]) -> list[Evaluated]:
     """Return the entries of the rules file `path`, which may import below `root`.
 
     Raises:
-        NoNixError: there is no nix-instantiate.
+        ProgramError: there is no nix-instantiate.
         NixsecretsError: the file does not evaluate to a set, or takes too long.
     """
     program = shutil.which("nix-instantiate", path=env.get("PATH", ""))
     if program is None:
-        raise NoNixError(
+        raise ProgramError(
             "nix-instantiate is not installed, so agenix rules cannot be read",
             "install nix, or adopt the sops side only: --sops-only",
         )

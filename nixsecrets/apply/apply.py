@@ -130,7 +130,7 @@ def apply(
 
     Raises:
         ApplyError: a file cannot be carried out, and nothing was changed.
-        ConflictError: a file changed since the plan was made; nothing was changed.
+        NixsecretsError: a file changed since the plan was made; nothing was changed.
     """
     jobs = [_job(step, world, contents or {}) for step in plan.secret_steps]
     with contextlib.ExitStack() as stack:

@@ -25,7 +25,7 @@ from nixsecrets.apply.carry_out import (
     verify_large,
     verify_values,
 )
-from nixsecrets.errors import ConflictError, NixsecretsError, SecretFileError
+from nixsecrets.errors import NixsecretsError, SecretFileError
 from nixsecrets.files.age import wrap
 from nixsecrets.files.age.operations import Streamed
 from nixsecrets.files.sops.grant import SopsSealed
@@ -80,8 +80,8 @@ class Maker:
         """Return the new bytes of a job's file.
 
         Raises:
-            ConflictError: the file is not what it was when the plan was made.
-            NixsecretsError: as `carry_out`.
+            NixsecretsError: the file is not what it was when the plan was made, or as
+                `carry_out`.
         """
         job = self._loaded(self.jobs[number])
         sealed = carry_out(job, self.bench)
@@ -126,7 +126,7 @@ class Maker:
             old = self.repo.read(job.source)
             now = sha256(old)
         if now != job.step.before:
-            raise ConflictError(
+            raise NixsecretsError(
                 f"{job.source}: changed on the disk since the plan was made",
                 "nothing was changed; run the command again",
             )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nixsecrets.cli import show, ui
-from nixsecrets.errors import ConflictError, UsageError
+from nixsecrets.errors import NixsecretsError, UsageError
 from nixsecrets.files.state import Actual
 from nixsecrets.map import hostkeys
 from nixsecrets.plan.diff import delete_step, move_step
@@ -52,7 +52,7 @@ def steps(
 
     Raises:
         UsageError: no folder is given to move them to.
-        ConflictError: a file is in the way.
+        NixsecretsError: a file is in the way.
         SecretFileError: no rule names the new path.
     """
     files = own_files(before, name)
@@ -81,7 +81,7 @@ def moved(world: World, paths: Sequence[str], name: str, folder: str) -> dict[st
     """Return where files go: what follows the segment with the name, below `folder`.
 
     Raises:
-        ConflictError: two would be one file, or something is there.
+        NixsecretsError: two would be one file, or something is there.
     """
     new = {path: f"{folder.strip('/')}/{_rest(path, name)}" for path in paths}
     return _free(world, new)
@@ -91,7 +91,7 @@ def renamed(world: World, paths: Sequence[str], old: str, name: str) -> dict[str
     """Return where the files of `old` go once it is called `name`.
 
     Raises:
-        ConflictError: something is there.
+        NixsecretsError: something is there.
     """
     return _free(world, {path: _replaced(path, old, name) for path in paths})
 
@@ -100,7 +100,7 @@ def _free(world: World, new: dict[str, str]) -> dict[str, str]:
     for path in new.values():
         there = world.repo.read_if_there(path) is not None
         if there or list(new.values()).count(path) > 1:
-            raise ConflictError(
+            raise NixsecretsError(
                 f"{show.path_text(path)}: a file is in the way",
                 "move it away first; nothing was changed",
             )

@@ -11,7 +11,7 @@ from nixsecrets.cli import approval, show, ui, unencrypted
 from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.road import walk
 from nixsecrets.cli.session import Session, unlock
-from nixsecrets.errors import ConflictError, NixsecretsError, UsageError
+from nixsecrets.errors import NixsecretsError, UsageError
 from nixsecrets.files.age import operations, pyrage_port, verify
 from nixsecrets.files.age.header import LARGE
 from nixsecrets.files.age.payload import Spooled
@@ -44,7 +44,7 @@ from nixsecrets.untrusted import inputs
 from nixsecrets.world.world import World, find_file, require_actual, text_if_there
 
 
-class ChangedError(ConflictError):
+class ChangedError(NixsecretsError):
     """The file is not what it was when it was opened."""
 
 

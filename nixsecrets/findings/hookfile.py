@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from nixsecrets.errors import ConflictError, NixsecretsError, quoted
+from nixsecrets.errors import NixsecretsError, quoted
 from nixsecrets.untrusted import inputs
 
 COMMIT_HOOKS = ("pre-commit", "pre-merge-commit")
@@ -94,12 +94,12 @@ class HookFile:
         Returns whether somebody else's hook was set aside.
 
         Raises:
-            ConflictError: there is one to set aside, and one set aside already.
+            NixsecretsError: there is one to set aside, and one set aside already.
             NixsecretsError: it cannot be written.
         """
         foreign = self.standing() is Standing.FOREIGN
         if foreign and os.path.lexists(self.aside):
-            raise ConflictError(
+            raise NixsecretsError(
                 f"both {self.path} and {self.aside.name} are there",
                 "merge the two, or delete the one that is not wanted",
             )

@@ -24,14 +24,10 @@ class Bech32Error(ValueError):
     """The text is not Bech32; the message says why and never quotes it."""
 
 
-class ChecksumError(Bech32Error):
-    """The text has the shape of Bech32, but a character is wrong or missing."""
-
-
 def decode(text: str) -> tuple[str, bytes]:
     """Return (prefix, data) of `text`; the prefix is in lower case.
 
-    Raises `Bech32Error`, or `ChecksumError` where only the checksum is wrong.
+    Raises `Bech32Error`.
     """
     if text != text.lower() and text != text.upper():
         raise Bech32Error("it mixes upper and lower case")
@@ -46,7 +42,7 @@ def decode(text: str) -> tuple[str, bytes]:
     if len(payload) < _CHECKSUM_LENGTH:
         raise Bech32Error("it is too short")
     if _checksum(prefix, [_VALUES[char] for char in payload]) != 1:
-        raise ChecksumError("its checksum is wrong")
+        raise Bech32Error("its checksum is wrong")
     return prefix, _to_bytes(payload[:-_CHECKSUM_LENGTH])
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Self
 
-from nixsecrets.errors import ConflictError, NixsecretsError
+from nixsecrets.errors import NixsecretsError
 from nixsecrets.repo import files, fsops, locking, userstate
 from nixsecrets.repo.git import JOURNAL_NAME as JOURNAL_NAME
 from nixsecrets.repo.tree import Repo
@@ -29,7 +29,7 @@ _VERSIONS = (_VERSION, _UNSIGNED)
 _NOT_A_FILE = frozenset({errno.ELOOP, errno.EINVAL, errno.ENOTDIR, errno.ENXIO})
 
 
-class Stopped(ConflictError):
+class Stopped(NixsecretsError):
     """The disk refused while files were being replaced; `cause` says what it said."""
 
     def __init__(self, done: int, total: int, cause: NixsecretsError) -> None:
@@ -128,7 +128,7 @@ class Journal:
 
     @classmethod
     def parse(cls, text: bytes) -> Self:
-        """Read `render`'s text back.  Raises `ConflictError` where it is damaged."""
+        """Read `render`'s text back.  Raises `NixsecretsError` where it is damaged."""
         try:
             head, *lines = [json.loads(line) for line in text.splitlines()]
             entries = tuple(Entry.parse(line) for line in lines)
@@ -138,7 +138,7 @@ class Journal:
             if not entries or not isinstance(mac, str | None):
                 raise ValueError(mac)
         except (ValueError, TypeError, AttributeError) as error:
-            raise ConflictError(
+            raise NixsecretsError(
                 "the journal of an interrupted run is damaged",
                 "`nixsecrets recover --discard` drops it, then see `git status`",
             ) from error
@@ -177,7 +177,7 @@ def unfinished(repo: Repo) -> Journal | None:
 
     Takes no lock and changes nothing.  None too where the staging folder is a link or
     another person's: a reader need not know, and a writer fails at the lock.  Raises
-    `ConflictError` where the journal is damaged.
+    `NixsecretsError` where the journal is damaged.
     """
     path = _path(repo)
     try:

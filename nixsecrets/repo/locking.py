@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from nixsecrets.errors import ConflictError, quoted
+from nixsecrets.errors import NixsecretsError, quoted
 from nixsecrets.repo import files, fsops, owned
 from nixsecrets.repo.tree import Repo
 
@@ -48,7 +48,7 @@ def exclusive(
     """Be the only writer of `repo`'s work tree inside of the block.
 
     Where another run holds the lock: with `wait`, `on_wait` gets a message and we wait;
-    without, `ConflictError`.  Makes the staging folder.
+    without, `NixsecretsError`.  Makes the staging folder.
     """
     prepare_staging(repo)
     with locked(str(repo.staging / LOCK_NAME), on_wait, wait=wait):
@@ -81,7 +81,7 @@ def locked(
 def prepare_staging(repo: Repo) -> None:
     """Make the staging folder, mode 0700, or make sure that it is ours alone.
 
-    Raises `ConflictError` where it is a link or a file, another user's, or others may
+    Raises `NixsecretsError` where it is a link or a file, another user's, or others may
     write to it: what lies in it decides what the next run puts in place.
     """
     path = str(repo.staging)
@@ -92,7 +92,7 @@ def prepare_staging(repo: Repo) -> None:
     except OSError as error:
         raise files.explained(error, "make the folder", path) from error
     if objection is not None:
-        raise ConflictError(
+        raise NixsecretsError(
             f"the staging folder {quoted(path)} cannot be trusted: {objection}",
             "look at what is in it, and remove it or make it yours alone (chmod 700)",
         )
@@ -116,7 +116,7 @@ def _acquire(
     except BlockingIOError:
         message = f"another run is at work here{_holder(descriptor)}"
         if not wait:
-            raise ConflictError(message, "try again when it has finished") from None
+            raise NixsecretsError(message, "try again when it has finished") from None
         if on_wait is not None:
             on_wait(message + ", waiting for it")
         fcntl.flock(descriptor, fcntl.LOCK_EX)

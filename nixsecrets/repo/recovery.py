@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from nixsecrets.errors import ConflictError, quoted
+from nixsecrets.errors import NixsecretsError, quoted
 from nixsecrets.repo import files, journal
 from nixsecrets.repo.journal import Entry, Journal, Standing
 from nixsecrets.repo.tree import Repo
@@ -63,7 +63,7 @@ class Recovered:
 def foreign(repo: Repo) -> tuple[str, ...]:
     """Return a line for each file of a run that this person did not begin here.
 
-    Nothing where there is none.  Raises `ConflictError` where the journal is damaged.
+    Nothing where there is none.  Raises `NixsecretsError` where the journal is damaged.
     """
     found = journal.unfinished(repo)
     if found is None or found.is_ours(repo):
@@ -80,22 +80,23 @@ def recover(repo: Repo, *, agreed: bool = False) -> Recovered | None:
 
     Only staged: dropped.  Journal there: completed; one that this person did not write
     only if a person `agreed`, since it may have come with the repository.  Raises
-    `ConflictError`, and changes nothing, where nobody did, where a path is neither what
-    it was before that run nor after, or where the run's file for it is gone or damaged.
+    `NixsecretsError`, and changes nothing, where nobody did, where a path is neither
+    what it was before that run nor after, or where the run's file for it is gone or
+    damaged.
     """
     found = journal.unfinished(repo)
     if found is None:
         dropped = journal.drop_staged(repo)
         return Recovered(dropped=dropped) if dropped else None
     if not agreed and not found.is_ours(repo):
-        raise ConflictError(
+        raise NixsecretsError(
             "an interrupted run is recorded here that you did not begin on this"
             f" machine; it would change {_names(repo, found.entries)}",
             _FOREIGN,
         )
     pending, changed = _sorted_out(repo, found)
     if changed:
-        raise ConflictError(
+        raise NixsecretsError(
             f"an interrupted run cannot be completed: {_names(repo, changed)}"
             " changed since",
             _CHOICE,
@@ -108,7 +109,7 @@ def finish(repo: Repo) -> Recovered | None:
 
     Their content is saved in the staging folder first.  A path whose file the run had
     already put in place stays as somebody made it since.  None where no run was
-    interrupted; raises `ConflictError` as `recover` where a file of the run is damaged.
+    interrupted; raises as `recover` where a file of the run is damaged.
     """
     found = journal.unfinished(repo)
     if found is None:
@@ -156,7 +157,7 @@ def _complete(
 ) -> Recovered:
     damaged = [entry for entry in entries if not _whole(repo, entry)]
     if damaged:
-        raise ConflictError(
+        raise NixsecretsError(
             f"an interrupted run cannot be completed: its file for"
             f" {_names(repo, damaged)} is gone or damaged",
             "`nixsecrets recover --discard` leaves everything as it is now",

@@ -23,7 +23,6 @@ from types import TracebackType
 from typing import BinaryIO, Self
 
 from nixsecrets.errors import (
-    ConflictError,
     NixsecretsError,
     SecretFileError,
     quoted,
@@ -66,11 +65,11 @@ class Batch:
     def __enter__(self) -> Self:
         """Make the staging folder; from here on SIGTERM unwinds instead of killing.
 
-        Raises `ConflictError` where an earlier run is unfinished (`recovery` first).
+        Raises `NixsecretsError` where an earlier run is unfinished (`recovery` first).
         """
         prepare_staging(self._repo)
         if journal.unfinished(self._repo) is not None:
-            raise ConflictError(
+            raise NixsecretsError(
                 "an interrupted run is not completed yet",
                 "complete it with `nixsecrets recover --finish`",
             )
@@ -109,7 +108,7 @@ class Batch:
 
         `before` is the SHA-256 of the content it was made from, None for a new file.
         Mode, owner and group are those of the old file.  Raises `SecretFileError` for a
-        link that leaves the tree, `ConflictError` for two names of one file,
+        link that leaves the tree, `NixsecretsError` for two names of one file,
         `NixsecretsError` where it cannot be written now or could not be replaced later.
         """
         target = self._claim(path)
@@ -177,7 +176,7 @@ class Batch:
     def commit(self) -> None:
         """Replace everything: journal, look that no path changed meanwhile, rename.
 
-        Raises `ConflictError` where a path is no longer what it was (nothing is
+        Raises `NixsecretsError` where a path is no longer what it was (nothing is
         replaced then), or where the disk refuses half-way (the next run completes it),
         and `NixsecretsError` where it refuses before the first.
         """
@@ -224,7 +223,7 @@ class Batch:
         """Compare every path once more with what the run started from."""
         for entry in plan.entries:
             if entry.standing(self._repo) is Standing.NEITHER:
-                raise ConflictError(
+                raise NixsecretsError(
                     f"{quoted(self._repo.shown(entry.path))} changed while the run was"
                     " at work; nothing was replaced",
                     "look at the change and run the command again",
@@ -237,7 +236,7 @@ class Batch:
             folded = unicodedata.normalize("NFD", entry.path).casefold()
             other = seen.setdefault(folded, path)
             if other != path and newfile.ignores_case(self._repo):
-                raise ConflictError(
+                raise NixsecretsError(
                     f"{quoted(other)} and {quoted(path)} are one file"
                     " on this file system",
                     "go by way of a third name",
@@ -250,7 +249,7 @@ class Batch:
         if path in self._entries:
             raise ValueError(f"{path} is staged already")
         if other != path:
-            raise ConflictError(
+            raise NixsecretsError(
                 f"{quoted(other)} and {quoted(path)} are one file",
                 "name it once; one of them is a link",
             )

@@ -176,7 +176,7 @@ def read_world(repo: Repo) -> World:
 
     Raises:
         MapError: the map cannot be read, or the lock is of a newer version.
-        ConflictError: a file vanished while it was read.
+        NixsecretsError: a file vanished while it was read.
     """
     with survey.begun(repo) as begun:
         return with_files(mapped_world(repo, begun), begun)
@@ -203,7 +203,7 @@ def with_files(world: World, begun: Survey) -> World:
     """Return it with what a survey comes to.
 
     Raises:
-        ConflictError: a file vanished while it was read.
+        NixsecretsError: a file vanished while it was read.
     """
     with _no_collecting():
         files = _told_all(world, begun.paths, begun.looks())

@@ -10,7 +10,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from nixsecrets.errors import ConflictError
+from nixsecrets.errors import NixsecretsError
 from nixsecrets.repo import journal, locking
 from nixsecrets.repo.journal import Entry, Journal
 from nixsecrets.repo.tree import Repo
@@ -43,7 +43,7 @@ def test_a_commit_never_waits_for_a_command_that_holds_the_lock(
     assert time.monotonic() - before < 30
     assert rekey.isalive()
     with (
-        pytest.raises(ConflictError),
+        pytest.raises(NixsecretsError),
         locking.exclusive(Repo.find(guarded.root), wait=False),
     ):
         pass  # it was held all the time

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nixsecrets.errors import ConflictError, NixsecretsError
+from nixsecrets.errors import NixsecretsError
 from nixsecrets.repo.locking import exclusive
 from nixsecrets.repo.tree import Repo
 from tests.fleet import PROJECT
@@ -54,7 +54,7 @@ def test_a_second_run_is_told_who_is_at_work(any_repo: Repo) -> None:
     process = holder(any_repo)
     try:
         with (
-            pytest.raises(ConflictError, match=f"process {process.pid}"),
+            pytest.raises(NixsecretsError, match=f"process {process.pid}"),
             exclusive(any_repo, wait=False),
         ):
             pass
@@ -93,7 +93,7 @@ def test_a_worker_that_outlives_the_run_does_not_hold_the_lock(any_repo: Repo) -
             try:
                 with exclusive(any_repo, wait=False):
                     break
-            except ConflictError:
+            except NixsecretsError:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
     finally:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nixsecrets.errors import ConflictError
+from nixsecrets.errors import NixsecretsError
 from nixsecrets.repo import journal, recovery
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.journal import unfinished
@@ -100,7 +100,7 @@ def die_before(repo: Repo, operation: str, target: str) -> None:
 
 def test_a_new_batch_does_not_start_over_an_unfinished_one(any_repo: Repo) -> None:
     die_at_replacement(any_repo, 1)
-    with pytest.raises(ConflictError, match="not completed yet"):
+    with pytest.raises(NixsecretsError, match="not completed yet"):
         run_batch(any_repo)
     assert recovered(any_repo) is not None
     assert tree(any_repo) == after()
@@ -119,7 +119,7 @@ def test_a_path_that_is_neither_stops_and_nothing_changes(any_repo: Repo) -> Non
     conflict(any_repo)
     before = tree(any_repo)
     with pytest.raises(
-        ConflictError, match=r'"secrets/dns/key\.yaml" changed'
+        NixsecretsError, match=r'"secrets/dns/key\.yaml" changed'
     ) as caught:
         recovered(any_repo)
     assert "nixsecrets recover --finish" in (caught.value.hint or "")
@@ -180,7 +180,7 @@ def test_discard_leaves_every_path_as_it_is(any_repo: Repo) -> None:
 def test_a_removed_file_that_came_back_changed_is_a_conflict(any_repo: Repo) -> None:
     die_before_removal(any_repo)
     (any_repo.root / REMOVED).write_bytes(b"changed")
-    with pytest.raises(ConflictError, match=r"moved\.age"):
+    with pytest.raises(NixsecretsError, match=r"moved\.age"):
         recovered(any_repo)
 
 
@@ -191,7 +191,7 @@ def test_a_lost_staged_file_is_an_error_and_discard_helps(any_repo: Repo) -> Non
     waiting = found.entries[1].waiting(any_repo)
     assert waiting is not None
     Path(waiting).write_bytes(b"rotten")
-    with pytest.raises(ConflictError, match="gone or damaged"):
+    with pytest.raises(NixsecretsError, match="gone or damaged"):
         recovered(any_repo)
     with exclusive(any_repo):
         assert recovery.discard(any_repo) is not None
@@ -215,9 +215,9 @@ def test_a_damaged_journal_is_an_error_and_discard_helps(
 ) -> None:
     run_batch(any_repo)
     (any_repo.staging / "journal").write_bytes(text)
-    with pytest.raises(ConflictError, match="damaged"):
+    with pytest.raises(NixsecretsError, match="damaged"):
         unfinished(any_repo)
-    with pytest.raises(ConflictError, match="damaged"):
+    with pytest.raises(NixsecretsError, match="damaged"):
         recovered(any_repo)
     with exclusive(any_repo):
         assert recovery.discard(any_repo) is not None
@@ -249,7 +249,7 @@ def test_a_journal_cannot_lead_out_of_the_tree(changes: dict[str, object]) -> No
     }
     head = '{"nixsecrets-journal": 1, "entries": 1}\n'
     journal.Journal.parse((head + json.dumps(entry)).encode())
-    with pytest.raises(ConflictError, match="damaged"):
+    with pytest.raises(NixsecretsError, match="damaged"):
         journal.Journal.parse((head + json.dumps(entry | changes)).encode())
 
 
@@ -260,7 +260,7 @@ def test_a_folder_that_became_a_link_is_not_followed(
     outside = tmp_path / "outside"
     (any_repo.root / "secrets/dns").rename(outside)
     (any_repo.root / "secrets/dns").symlink_to(outside)
-    with pytest.raises(ConflictError):
+    with pytest.raises(NixsecretsError):
         recovered(any_repo)
     assert (outside / "key.yaml").read_bytes() == b"old key"
 

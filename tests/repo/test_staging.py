@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nixsecrets.errors import ConflictError, NixsecretsError, SecretFileError
+from nixsecrets.errors import NixsecretsError, SecretFileError
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.journal import unfinished
 from nixsecrets.repo.locking import exclusive
@@ -177,7 +177,7 @@ def removed_one_changed(root: Path) -> None:
 def test_a_change_between_plan_and_commit_stops_the_run(
     any_repo: Repo, change: Callable[[Path], None]
 ) -> None:
-    with pytest.raises(ConflictError, match="nothing was replaced"):
+    with pytest.raises(NixsecretsError, match="nothing was replaced"):
         run_batch(any_repo, lambda _: change(any_repo.root))
     assert any_repo.read("secrets/dns/key.yaml") == b"old key"
     assert (any_repo.root / REMOVED).exists()
@@ -216,7 +216,7 @@ def test_two_names_of_one_file_are_refused(any_repo: Repo) -> None:
     (any_repo.root / "link.age").symlink_to(WIFI)
     with batch_of(any_repo) as batch:
         batch.stage(WIFI, b"new", before=sha256(OLD[WIFI]))
-        with pytest.raises(ConflictError, match="are one file"):
+        with pytest.raises(NixsecretsError, match="are one file"):
             batch.stage("link.age", b"newer", before=sha256(OLD[WIFI]))
 
 
@@ -239,7 +239,7 @@ def test_names_that_differ_in_case_are_refused_where_the_disk_takes_them_for_one
     with batch_of(repo) as batch:
         batch.stage("secrets/a.age", b"1", before=None)
         batch.stage("secrets/A.age", b"2", before=None)
-        with pytest.raises(ConflictError, match="one file on this file system"):
+        with pytest.raises(NixsecretsError, match="one file on this file system"):
             batch.commit()
     assert tree(repo) == OLD
 
@@ -400,7 +400,7 @@ def test_a_link_in_the_place_of_the_staging_folder_is_refused(
 ) -> None:
     (tmp_path / "elsewhere").mkdir()
     bare.staging.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ConflictError, match="cannot be trusted: it is a link"):
+    with pytest.raises(NixsecretsError, match="cannot be trusted: it is a link"):
         put(bare, WIFI)
 
 

@@ -9,7 +9,7 @@ from nixsecrets.cli.options import RoadOptions, road_options
 from nixsecrets.cli.paths import relative
 from nixsecrets.cli.road import native_keys, walk
 from nixsecrets.cli.session import Session, keyring
-from nixsecrets.errors import ConflictError, SecretFileError
+from nixsecrets.errors import NixsecretsError, SecretFileError
 from nixsecrets.files.state import Actual
 from nixsecrets.keys.forms import Backend
 from nixsecrets.plan.diff import context, move_step
@@ -57,11 +57,11 @@ def _refuse(world: World, actual: Actual, name: str) -> None:
     """Refuse a place where the file would be lost, or be another's.
 
     Raises:
-        ConflictError: a file is there.
+        NixsecretsError: a file is there.
         SecretFileError: no rule names it, or it stands for the other backend.
     """
     if world.repo.read_if_there(name) is not None:
-        raise ConflictError(
+        raise NixsecretsError(
             f"{show.path_text(name)}: a file is in the way",
             "remove it first; nothing was changed",
         )

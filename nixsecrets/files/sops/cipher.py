@@ -51,10 +51,6 @@ class Given:
     values: Mapping[KeyPath, str] = field(repr=False)
 
 
-class NoSuchValueError(SecretFileError):
-    """The file has no value at that path."""
-
-
 def key_path(kind: SopsFormat, key: str) -> KeyPath:
     """Return a typed path.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.sops import cipher, content, engine, grant, metadata, place
-from nixsecrets.files.sops.cipher import Given, KeyPath, NoSuchValueError
+from nixsecrets.files.sops.cipher import Given, KeyPath
 from nixsecrets.files.sops.datakey import data_key
 from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.opening import decrypt_with_key, layout_of
@@ -35,8 +35,7 @@ def value_at(
 
     Raises:
         UsageError: that is no path.
-        NoSuchValueError: the file has no such value.
-        SecretFileError: as `decrypt`.
+        SecretFileError: the file has no such value, or as `decrypt`.
         IdentityError: no identity opens an age entry.
 
     """
@@ -59,9 +58,11 @@ def value_at(
     return by_sops[1]
 
 
-def _no_such_value() -> NoSuchValueError:
-    return NoSuchValueError(
-        "the file has no such value", "see what it has: nixsecrets edit FILE"
+def _no_such_value() -> SecretFileError:
+    return SecretFileError(
+        "has no such value",
+        "see what it has: nixsecrets edit FILE",
+        subject="the file",
     )
 
 
