@@ -487,7 +487,7 @@ def approve_keys(root: Path, env: Mapping[str, str]) -> None:
         return
     readers = approvals.readers_of(found)
     Clone.of(Repo.at(root), env).change(
-        lambda now: approvals.with_approved(now, readers, found, "2026-11-30")
+        approvals.approving(readers, found, "2026-11-30")
     )
 
 

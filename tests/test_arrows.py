@@ -59,6 +59,7 @@ DOING = {
     },
     "files": {"pieces"},
     "findings": {"hookfile"},
+    "plan": {"recall"},
     "untrusted": {"inputs"},
     "adopt": {"evaluate"},
 }
@@ -328,7 +329,7 @@ def test_what_is_written_is_asked_about_on_one_road() -> None:
     assert appliers == {"cli/adoption.py", "cli/commands/init.py", "cli/road.py"}
     road = (PACKAGE / "cli/road.py").read_text(encoding="utf-8")
     walk = road[road.index("def walk(") :]
-    assert walk.index("agreed_keys(") < walk.index("apply(plan")
+    assert walk.index("safety.questions(") < walk.index("apply(plan")
 
 
 def test_relative_imports_are_refused() -> None:

@@ -10,7 +10,7 @@ from nixsecrets.adopt.propose import Proposal, propose
 from nixsecrets.adopt.sources import Fleet, Sources, discovered, read_sources
 from nixsecrets.adopt.switch import Adoption, adoption
 from nixsecrets.apply.apply import Tools, apply
-from nixsecrets.cli import approval, show, ui
+from nixsecrets.cli import consent, show, ui
 from nixsecrets.cli.closely import with_problems
 from nixsecrets.cli.road import git_add
 from nixsecrets.cli.session import Session, unlock
@@ -112,7 +112,9 @@ def _write(one: _Ready) -> tuple[Step, ...]:
     for step in outcome.done:
         ui.say(f"wrote {posixpath.join(one.fleet.folder, step.path)}")
     world = one.adoption.world
-    approval.remember(world.repo, approvals.readers_of(world.map), world.map)
+    readers = approvals.readers_of(world.map)
+    agreed = approvals.approving(readers, world.map, consent.today())
+    consent.remember(world.repo, agreed)
     return outcome.done
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from nixsecrets.cli import unreached
 from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.paths import chosen
-from nixsecrets.cli.road import native_keys, tell_problems, walk
+from nixsecrets.cli.road import native_keys, tell_problems, walk, warn_of_unreached
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.errors import UsageError
+from nixsecrets.plan import safety
 from nixsecrets.plan.diff import context, converge_plan, damaged, desired_for_path
 from nixsecrets.plan.model import Plan
 from nixsecrets.plan.problems import problems_after
@@ -49,9 +49,9 @@ def rekey(
         absent = [path for path in absent if path in picked]
     if host is not None:
         plan = _only(plan, _files_of(host, world, plan))
-    unreached.warn(world)
-    missed = unreached.absent(absent)
-    code = walk(session, world, plan, ring, options, broken=broken, missed=missed)
+    warn_of_unreached(world)
+    obstacles = [*safety.damage(broken, world), *safety.absent(absent)]
+    code = walk(session, world, plan, ring, options, obstacles=obstacles)
     if not options.dry_run:
         tell_problems(problems_after(world, plan))
     return code

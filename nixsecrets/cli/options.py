@@ -5,6 +5,7 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from posixpath import normpath
 from typing import Any
 
 import click
@@ -29,6 +30,18 @@ class RoadOptions:
     allow_retired: bool = False
     git_add: bool = False
     overwrite: tuple[str, ...] = ()
+
+    @property
+    def given(self) -> frozenset[str]:
+        """The options that agree to a question of `safety` beforehand, as typed."""
+        agreed = {
+            "--yes": self.yes,
+            "--allow-revoke": self.allow_revoke,
+            "--allow-lockout": self.allow_lockout,
+            "--allow-retired": self.allow_retired,
+            **{f"--overwrite {normpath(path)}": True for path in self.overwrite},
+        }
+        return frozenset(flag for flag, said in agreed.items() if said)
 
 
 identity_option = click.option(

@@ -4,37 +4,33 @@ import posixpath
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from nixsecrets.cli import (
-    approval,
-    otherdrift,
-    recall,
-    show,
-    ui,
-    unencrypted,
-    unreached,
-)
-from nixsecrets.cli.dryrun import show_dry
+from nixsecrets.cli import consent, show, ui
 from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.session import Session, keyring, unlock
-from nixsecrets.errors import (
-    DeclinedError,
-    NixsecretsError,
-    SecretFileError,
-    printable,
-    shell_word,
-)
-from nixsecrets.files.state import Damaged
-from nixsecrets.findings.catalogue import Finding, argument
+from nixsecrets.errors import NixsecretsError, shell_word
+from nixsecrets.findings.catalogue import Finding
 from nixsecrets.keys.recipients import KeyId
 from nixsecrets.map.edit import retire
 from nixsecrets.map.model import Reader, Retired
-from nixsecrets.plan import approvals
-from nixsecrets.plan.diff import change_plan, content_step, context, damaged
+from nixsecrets.plan import approvals, disclosure, removals, safety
+from nixsecrets.plan.approvals import Standing
+from nixsecrets.plan.diff import (
+    change_plan,
+    content_step,
+    context,
+    damaged,
+    differing,
+    differs_after,
+)
+from nixsecrets.plan.files import drifted
 from nixsecrets.plan.model import Action, Plan, Step
-from nixsecrets.plan.problems import problems, problems_after, winner_changes
-from nixsecrets.plan.removals import Removal, Removals, describe
+from nixsecrets.plan.problems import problems, problems_after, unreached_problems
+from nixsecrets.plan.recall import recall
+from nixsecrets.plan.removals import Removals
+from nixsecrets.plan.safety import Change, Obstacle
 from nixsecrets.plan.steps import Context
 from nixsecrets.repo import deleted
+from nixsecrets.repo.remembered import Remembered
 from nixsecrets.world.survey import Survey
 from nixsecrets.world.world import World, with_files
 
@@ -61,9 +57,8 @@ def change(
     ring = keyring(options.identity)
     before = with_files(read, begun)
     after = before.with_map(edit(before))
-    removals = recall.recall(before)
-    returning = removals.returning(before.map, after.map)
-    after = _with_entries(after, removals, returning)
+    known = recall(before)
+    after = _with_entries(before, after, known)
     gone = named(before)
     ctx = context(
         after,
@@ -76,38 +71,32 @@ def change(
         content_step(after, path, after.secrets.get(path)) for path in contents or ()
     ]
     plan = change_plan(before, after, ctx, instead=steps)
+    obstacles = [
+        *safety.damage(damaged(after, before), after),
+        *safety.unreached(before, after),
+    ]
     if options.no_rekey:
-        plan = without_secrets(plan)
-    _ask_returning(returning, options)
-    carried = otherdrift.say_carried(before, plan)
+        plan, obstacles = without_secrets(plan), []
+    carried = _say_carried(before, plan)
     for name in sorted(after.policy.always_readers - before.policy.always_readers):
         ui.say(f"{name} joins `always`: the readers of every secret")
-    unreached.warn(after)
+    warn_of_unreached(after)
     left = [] if options.dry_run else problems_after(after, plan)
-    if not options.dry_run:
-        _warn_of_new(before, left)
-        if not options.allow_lockout:
-            _ask_last_reader(before, after)
-    known = approvals.pairs(approval.memory(session.repo).read())
-    introduced = approvals.introduced(before.map, after.map, known)
+    _warn_of_new(before, left)
     code = walk(
         session,
         after,
         plan,
         ring,
         options,
+        before=before,
         named=gone,
         contents=contents,
-        broken=() if options.no_rekey else damaged(after, before),
-        missed=() if options.no_rekey else unreached.losses(before, after),
-        removals=removals,
-        returning=returning,
-        introduced=introduced,
+        obstacles=obstacles,
+        known=known,
     )
     if not options.dry_run:
-        recall.remember_removed(after, recall.left(before, after))
-        approval.follow(before, after, introduced)
-        otherdrift.say_left(after, plan, carried)
+        _say_left(after, plan, carried)
         tell_problems(left)
     return code
 
@@ -132,78 +121,103 @@ def walk(
     ring: "Keyring",
     options: RoadOptions,
     *,
+    before: World | None = None,
     named: Collection[KeyId] = (),
     contents: "Mapping[str, Content] | None" = None,
     agreed: bool = False,
-    broken: Collection[Damaged] = (),
-    missed: Collection[unreached.Unreached] = (),
-    removals: Removals | None = None,
-    returning: Sequence[tuple[str, Removal]] = (),
-    introduced: Collection[Reader] = (),
+    obstacles: Sequence[Obstacle] = (),
+    known: Removals | None = None,
 ) -> int:
-    """Show the plan, have it confirmed, apply it, tell what was done.
+    """Show the plan, have it agreed to, apply it, report what was done.
 
-    `broken` are secrets that the command would change if they were whole, `missed`
-    those that it would if it reached them.  `agreed` leaves out the question for what
-    the command line itself asked for (a secret that was just edited); taking access is
-    asked about all the same, and so are keys that this clone has not approved, but for
-    those that the command `introduced`.
+    `before` is the world before the command changed the map, `known` what is remembered
+    of removed keys, where the caller has asked already.  `agreed` leaves out the
+    question for what the command line itself asked for (a secret that was just edited);
+    taking access is asked about all the same, and so are keys that this clone has not
+    approved, but for those that the command itself brings into the map.
     """
-    plan = unencrypted.with_opened(plan, world, contents)
-    removals = recall.recall(world) if removals is None else removals
-    agreed_to = {removal.key.key_id for _, removal in returning}
-    asked = [one for one in removals.asked(plan) if one[1].key.key_id not in agreed_to]
-    leaving = {r.recipient.key_id for step in plan.steps for r in step.remove}
-    for finding in removals.findings(world, leaving=leaving):
+    plan = disclosure.with_opened(plan, world, contents or {})
+    known = recall(world) if known is None else known
+    for finding in known.findings(world, leaving=removals.taken_out(plan)):
         ui.warn(finding.message)
+    returning = known.asked(plan)
+    if before is not None:
+        returning = known.returning(before.map, world.map, returning)
+    memory = consent.memory(session.repo).read()
+    introduced = _introduced(before, world, memory)
+    unseen = approvals.missing(plan, world, memory, introduced)
     if options.dry_run:
-        _ask_returning(asked, options)
-        show_dry(plan, world, introduced, as_json=options.as_json)
+        dry = frozenset({*options.given, safety.ALLOW_RETIRED})
+        consent.ask(safety.returned_keys(returning), dry)
+        consent.warn_of_damage(session.repo, memory)
+        _show_dry(plan, unseen, as_json=options.as_json)
         return 0
-    if not plan.steps and not broken and not missed:
+    if not plan.steps and not obstacles:
         ui.say("nothing to do")
         return 0
     _show(plan, world)
-    if broken and not options.keep_going:
-        raise _damage(world, broken)
-    unreached.refuse(() if options.keep_going else missed)
-    _ask_returning(asked, options)
-    approval.agreed_keys(plan, world, introduced, yes=options.yes)
-    agree(plan, world, ring, options, named=named, agreed=agreed)
-    recall.consent(world, [removal for _, removal in (*asked, *returning)])
+    if not options.keep_going:
+        safety.refuse(obstacles)
+    consent.warn_of_damage(session.repo, memory)
+    first = not memory.approved
+    asked = Change(
+        plan,
+        world,
+        before,
+        operator=ring.key_ids | ring.locked_key_ids,
+        named=named,
+        agreed=agreed,
+        returning=returning,
+        unapproved=consent.about_keys(world, unseen, options.given, first=first),
+    )
+    consent.ask(safety.questions(asked, options.given), options.given)
+    edits = consent.approval(unseen, world.map)
+    if returning:
+        edits.append(removals.agreeing((o for _, o in returning), consent.today()))
+    consent.remember(session.repo, *edits)
     from nixsecrets.apply.apply import Tools, apply
 
     with ui.progress("writing", len(plan.secret_steps)) as tick:
         tools = Tools(ring, unlock, tick, options.keep_going)
         outcome = apply(plan, world, tools, contents)
-    _remember_removed(world, outcome)
+    _remember_done(before, world, outcome, introduced)
     code = finish(session, world, outcome, options)
-    for file in broken:
-        ui.report_error(
-            SecretFileError(f"left out {printable(file.path)}: {file.reason}")
-        )
-    unreached.report(missed)
-    return PARTIAL if broken or missed else code
+    for obstacle in obstacles:
+        for error in obstacle.skipped:
+            ui.report_error(error)
+    return PARTIAL if obstacles else code
 
 
-def _remember_removed(world: World, outcome: "Outcome") -> None:
-    """Remember whose key was taken out of files and is not in the map any more."""
+def _introduced(
+    before: World | None, after: World, memory: Remembered
+) -> Sequence[Reader]:
+    """Return the keys that the command itself brought into the map."""
+    if before is None:
+        return ()
+    return approvals.introduced(before.map, after.map, approvals.pairs(memory))
+
+
+def _remember_done(
+    before: World | None,
+    world: World,
+    outcome: "Outcome",
+    introduced: Sequence[Reader],
+) -> None:
+    """Remember in this clone which keys were taken out of use, and which brought in."""
     use = world.map.keys_in_use
     lost = (reader for step in outcome.done for reader in step.remove)
     gone = {r.recipient.key_id: r for r in lost if r.recipient.key_id not in use}
     keys = [(r.name, world.key_in_map(r.recipient)) for r in gone.values()]
-    recall.remember_removed(world, keys)
-
-
-def _damage(world: World, broken: Collection[Damaged]) -> SecretFileError:
-    lines = [f"  {show.path_text(file.path)}: {file.reason}" for file in broken]
-    what = show.counted(len(lines), "file")
-    return SecretFileError(
-        "\n".join([f"nothing was changed: {what} cannot be read", *lines]),
-        "merge each first (nixsecrets edit FILE); --keep-going does the rest"
-        if any(file.path in world.conflicts for file in broken)
-        else "nixsecrets check says how to restore each; --keep-going does the rest",
-    )
+    edits = []
+    if before is not None:
+        keys += removals.left(before.map, world.map)
+        if names := approvals.dropped(before.map, world.map):
+            edits.append(approvals.forgetting(names, world.map))
+    if keys:
+        edits.append(removals.removing(keys, consent.today()))
+    if introduced:
+        edits.append(approvals.approving(introduced, world.map, consent.today()))
+    consent.remember(world.repo, *edits)
 
 
 def _show(plan: Plan, world: World) -> None:
@@ -213,81 +227,25 @@ def _show(plan: Plan, world: World) -> None:
         ui.say(line)
 
 
-def agree(
-    plan: Plan,
-    world: World,
-    ring: "Keyring",
-    options: RoadOptions,
-    *,
-    named: Collection[KeyId],
-    agreed: bool,
-) -> None:
-    """Have everything confirmed that gives or takes access.
-
-    Raises:
-        DeclinedError: a person said no, or nobody is there and no flag says yes.
-    """
-    operator = operator_keys(ring)
-    locked_out = plan.lockouts(operator)
-    if (locked_out or _no_reader_left(plan)) and not options.allow_lockout:
-        _ask_lockout(plan, [step.path for step in locked_out])
-    losses = plan.revocations(named)
-    if losses and not options.allow_revoke:
-        for line in show.loss_lines(losses):
-            ui.say(line)
-        both = "" if agreed or options.yes else " --yes"
-        ui.confirm("take this access away?", hint=f"agree with --allow-revoke{both}")
-    unencrypted.agree(plan, world, options)
-    _ask_foreign_files(plan, world, options)
-    foreign = winner_changes(world, plan)
-    if foreign and not options.yes:
-        ui.say("the new configuration decides otherwise for files of foreign rules:")
-        for line in foreign:
-            ui.say(f"  {line}")
-        ui.confirm("write it?", hint="agree beforehand with --yes")
-    if plan.secret_steps and not agreed and not options.yes:
-        ui.confirm("go on?", hint="agree beforehand with --yes")
+def _show_dry(plan: Plan, unseen: Sequence[Standing], *, as_json: bool) -> None:
+    """Print a plan, and the keys to approve before it is carried out."""
+    if as_json:
+        ui.answer_text(plan.to_json(unapproved=[one.as_json() for one in unseen]))
+        return
+    for line in show.plan_lines(plan):
+        ui.answer(line)
+    if not plan.steps:
+        ui.answer("nothing to do")
+    if unseen:
+        ui.answer("keys to approve in this clone first:")
+    for line in approvals.table(unseen):
+        ui.answer(f"  {line}")
+    for one in unseen:
+        for alarm in approvals.alarms(one):
+            ui.warn(alarm)
 
 
-def _ask_foreign_files(plan: Plan, world: World, options: RoadOptions) -> None:
-    """Ask, by name, about each file that nixsecrets did not write."""
-    agreed = {posixpath.normpath(path) for path in options.overwrite}
-    for step in plan.steps:
-        if not step.foreign or step.path in agreed:
-            continue
-        repo, name = world.repo, show.path_text(step.path)
-        real = repo.shown(repo.relative_to_top(repo.locate(step.path)))
-        link = "" if real == step.path else f" (a link to {show.path_text(real)})"
-        ui.say(f"{name}{link} is none that nixsecrets wrote")
-        ui.confirm(
-            f"write over {name}?",
-            hint=f"agree with: nixsecrets sync --overwrite {argument(step.path)}\n"
-            "or let the map name another file",
-        )
-
-
-def operator_keys(ring: "Keyring") -> frozenset[KeyId]:
-    """Return every key this person can open files with."""
-    return ring.key_ids | ring.locked_key_ids
-
-
-def _no_reader_left(plan: Plan) -> bool:
-    return any(
-        not step.target and step.action is not Action.DELETE
-        for step in plan.secret_steps
-    )
-
-
-def _ask_last_reader(before: World, after: World) -> None:
-    """Ask where the change takes the last reader of `always`."""
-    if before.policy.always_readers and not after.policy.always_readers:
-        ui.say("nobody is left in `always`: no key will open every secret")
-        ui.confirm("leave it empty?", hint="agree with --allow-lockout")
-
-
-def _with_entries(
-    after: World, removals: Removals, returning: Sequence[tuple[str, Removal]]
-) -> World:
+def _with_entries(before: World, after: World, known: Removals) -> World:
     """Return the world whose map says that removed keys are used again on purpose.
 
     By the `[[retired]]` entries of such a key: those that the map does not have are
@@ -295,30 +253,43 @@ def _with_entries(
     """
     missing = [
         Retired(one.name, one.key, one.date or None, one.reason or None)
-        for _, one in returning
-        for _ in range(removals.missing_entries(after.map, one.key.key_id))
+        for _, one in known.returning(before.map, after.map)
+        for _ in range(known.missing_entries(after.map, one.key.key_id))
     ]
     return after.with_map(retire(after.map_text, missing)) if missing else after
 
 
-def _ask_returning(found: Sequence[tuple[str, Removal]], options: RoadOptions) -> None:
-    """Ask where a key would be used, or encrypted to, that was removed once."""
-    for name, removal in found:
-        ui.warn(describe(name, removal))
-    if found and not (options.dry_run or options.allow_retired):
-        ui.confirm("use it again?", hint="agree with --allow-retired")
+def warn_of_unreached(world: World) -> None:
+    """Say which secrets of the map no command reaches."""
+    for finding in unreached_problems(world):
+        ui.warn(f"{show.path_text(finding.path)}: {finding.message}")
 
 
-def _ask_lockout(plan: Plan, paths: list[str]) -> None:
-    if _no_reader_left(plan):
-        raise DeclinedError(
-            "nothing was changed: a file would be left without any reader",
-            "name somebody in `always` first",
-        )
-    ui.say(f"you yourself will no longer open {show.counted(len(paths), 'file')}:")
-    for path in paths[: show.LINES]:
-        ui.say(f"  {show.path_text(path)}")
-    ui.confirm("lock yourself out?", hint="agree with --allow-lockout")
+def _say_carried(before: World, plan: Plan) -> list[str]:
+    """Say which configurations a change brings in line with the map as a whole.
+
+    Returns those that differed from the map before it.
+    """
+    carried = drifted(before, plan)
+    if carried:
+        names = ", ".join(show.path_text(path) for path in carried)
+        ui.say(f"also written, as it differs from the map already: {names}")
+    return carried
+
+
+def _say_left(world: World, plan: Plan, carried: Collection[str]) -> None:
+    """Count all that differs besides, in planned files too; configurations written."""
+    planned = {s.path for s in plan.steps} | {s.origin for s in plan.steps}
+    count = len(differing(world, besides=planned))
+    count += sum(differs_after(world, step) for step in plan.steps)
+    if count or carried:
+        files = show.counted(count + len(carried), "file")
+        written = f", {len(carried)} of them written with this" if carried else ""
+        then = "; nixsecrets rekey" if count else ""
+        ui.say(f"also differs from the map: {files}{written}{then}")
+    others = approvals.line_on_others(world.map, consent.memory(world.repo).read())
+    if others is not None:
+        ui.say(others)
 
 
 def finish(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nixsecrets.apply.apply import unlocked
 from nixsecrets.apply.carry_out import Bench, Content, decrypt
-from nixsecrets.cli import approval, show, ui, unencrypted
+from nixsecrets.cli import consent, show, ui
 from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.road import walk
 from nixsecrets.cli.session import Session, unlock
@@ -27,6 +27,7 @@ from nixsecrets.keys.identities import Keyring
 from nixsecrets.map import edit as policy_edit
 from nixsecrets.map.model import Rule
 from nixsecrets.map.tomledit import toml_string
+from nixsecrets.plan import approvals, disclosure
 from nixsecrets.plan.diff import (
     change_plan,
     content_options,
@@ -182,7 +183,11 @@ def ask_keys(
     if options.yes or options.dry_run or not ui.has_terminal():
         return  # the road asks, or answers, when it is walked
     after, plan = _plan(world, wanted, wanted.actual, as_mapped=as_mapped)
-    approval.agreed_keys(plan, after, (), yes=False)
+    found = consent.recalled(after.repo)
+    unseen = approvals.missing(plan, after, found)
+    asked = consent.about_keys(after, unseen, (), first=not found.approved)
+    consent.ask(asked, ())
+    consent.remember(after.repo, *consent.approval(unseen, after.map))
 
 
 def _plan(
@@ -337,10 +342,24 @@ def save(
         }
         plan = with_texts(plan, texts)
         sops = wanted.backend(world) is Backend.SOPS
-        held = unencrypted.by_default(world, name) if sops else frozenset()
+        held = disclosure.by_default(world, name) if sops else frozenset()
         code = walk(
             session, after, plan, ring, options, contents={name: content}, agreed=True
         )
         if sops and not options.dry_run:
-            unencrypted.warn_of_default(after, name, held)
+            _warn_of_default(after, name, held)
         return code
+
+
+def _warn_of_default(world: World, path: str, before: disclosure.Values) -> None:
+    """Warn of the values that were just saved in plaintext; `before` were already."""
+    saved = disclosure.by_default(world, path) - before
+    names = [show.path_text("/".join(keys)) for keys in sorted({k for k, _ in saved})]
+    if names:
+        stay = "stays" if len(names) == 1 else "stay"
+        ui.warn(
+            f"{show.path_text(path)}: {', '.join(names)} {stay} in plaintext: sops by"
+            f" default encrypts nothing below a key that ends in {disclosure.SUFFIX}",
+            f"if it is a secret, rename the key: nixsecrets edit {argument(path)}\n"
+            f"if it is meant, write {disclosure.RULE} into the rule",
+        )

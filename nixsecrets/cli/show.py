@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 from nixsecrets.errors import quoted
 from nixsecrets.findings.catalogue import Finding
+from nixsecrets.findings.reports import LINES as LINES
 from nixsecrets.findings.reports import counted as counted
+from nixsecrets.findings.reports import path_text as path_text
 from nixsecrets.findings.reports import text_line
 from nixsecrets.map.model import Retired
 from nixsecrets.plan.model import Action, Plan, Reason, Step, describe
@@ -13,15 +15,6 @@ from nixsecrets.plan.model import Action, Plan, Reason, Step, describe
 if TYPE_CHECKING:  # the hook shows paths, and shall not load what reads a fleet
     from nixsecrets.flake.verdict import Row
     from nixsecrets.world.world import World
-
-LINES = 40
-"""How many steps are listed before the rest is only counted."""
-
-
-def path_text(path: str) -> str:
-    """Return a path as it is shown: quoted only where it would not be plain."""
-    plain = path.isprintable() and not set(path) & set(" \"'\\")
-    return path if plain else quoted(path)
 
 
 def plan_lines(plan: Plan, *, limit: int | None = None) -> Iterator[str]:
@@ -92,13 +85,6 @@ def _retirement(entry: Retired) -> str:
     reason = f" ({entry.reason})" if entry.reason else ""
     text = f"retired{since}{reason}"
     return text if text.isprintable() else quoted(text)
-
-
-def loss_lines(losses: dict[str, list[Step]]) -> Iterator[str]:
-    """Yield who will lose how many files."""
-    for name, steps in losses.items():
-        lost = {step.path for step in steps}
-        yield f"{name} will lose {counted(len(lost), 'file')}"
 
 
 def drift_lines(plan: Plan) -> Iterator[str]:

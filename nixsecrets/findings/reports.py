@@ -17,18 +17,25 @@ from nixsecrets.findings.catalogue import CATALOGUE, Finding, Severity
 _SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
 _GITLAB = {Severity.ERROR: "critical", Severity.WARNING: "minor", Severity.NOTE: "info"}
 
+LINES = 40
+"""How many files or steps are listed before the rest is only counted."""
+
 
 def counted(number: int, noun: str, several: str = "") -> str:
     """Return `1 file`, `2 files`; `several` where an s does not do."""
     return f"{number} {noun if number == 1 else several or noun + 's'}"
 
 
+def path_text(path: str) -> str:
+    """Return a path as it is shown: quoted only where it would not be plain."""
+    plain = path.isprintable() and not set(path) & set(" \"'\\")
+    return path if plain else quoted(path)
+
+
 def text_line(finding: Finding) -> str:
     """Return a finding as one line: code, place, message."""
-    plain = finding.path.isprintable() and not set(finding.path) & set(" \"'\\")
-    where = finding.path if plain else quoted(finding.path)
     line = f":{finding.line}" if finding.line else ""
-    return f"{finding.code.value}  {where}{line}: {finding.message}"
+    return f"{finding.code.value}  {path_text(finding.path)}{line}: {finding.message}"
 
 
 def sarif(findings: Iterable[Finding], version: str) -> str:

@@ -1,19 +1,21 @@
 """Approved keys: which keys of the map the operator of this clone has agreed to.
 
 Pure.  The pairs of name and key come from what the clone remembers; a plan says which
-of its readers are none of them (`Plan.unapproved`), and here is what to tell of those.
+of its readers are none of them (`Plan.unapproved`), and here is what to say of those.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from nixsecrets.errors import KeyFormatError
+from nixsecrets.errors import KeyFormatError, printable
+from nixsecrets.findings.reports import counted
 from nixsecrets.keys.recipients import KeyId, Kind, Recipient, parse_recipient
 from nixsecrets.map.model import Reader, RecipientMap
-from nixsecrets.plan.model import Pair, pair_of
-from nixsecrets.repo.remembered import Approved, Remembered
-
-Edit = Callable[[Remembered], Remembered]
+from nixsecrets.plan.files import keys_written
+from nixsecrets.plan.model import Pair, Plan, pair_of
+from nixsecrets.repo.blame import Origin
+from nixsecrets.repo.remembered import Approved, Edit, Remembered
+from nixsecrets.world.world import MAP_NAME, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,39 @@ def readers_of(recipient_map: RecipientMap) -> tuple[Reader, ...]:
     )
 
 
+def of_map(recipient_map: RecipientMap, found: Remembered) -> list[Standing]:
+    """Return the standing of every key of a map."""
+    return standings(readers_of(recipient_map), recipient_map, found)
+
+
+def missing(
+    plan: Plan, world: World, found: Remembered, introduced: Iterable[Reader] = ()
+) -> list[Standing]:
+    """Return the keys that a plan needs and that this clone has not approved.
+
+    `introduced` are agreed to by the command line itself.  Where nothing was ever
+    approved here it is every key of the map: asked about once, not one by one.
+    """
+    brought = {pair_of(reader) for reader in introduced}
+    agreed = pairs(found) | brought
+    needed = plan.unapproved(agreed, keys_written(world, plan.steps))
+    if (needed or brought) and not found.approved:
+        every = (*readers_of(world.map), *needed)
+        needed = tuple(reader for reader in every if pair_of(reader) not in agreed)
+    return standings(needed, world.map, found)
+
+
+def line_on_others(recipient_map: RecipientMap, found: Remembered) -> str | None:
+    """Return the line on keys that are not approved, None where all are."""
+    agreed = pairs(found)
+    count = sum(pair_of(reader) not in agreed for reader in readers_of(recipient_map))
+    if not count:
+        return None
+    verb = "is" if count == 1 else "are"
+    keys = counted(count, "key")
+    return f"{keys} of the map {verb} not approved in this clone: nixsecrets approve"
+
+
 def standings(
     readers: Iterable[Reader], recipient_map: RecipientMap, found: Remembered
 ) -> list[Standing]:
@@ -129,35 +164,42 @@ def introduced(
     )
 
 
-def with_approved(
-    found: Remembered,
-    readers: Iterable[Reader],
-    recipient_map: RecipientMap,
-    date: str,
-) -> Remembered:
-    """Return the memory after a person agreed to `readers`.
+def approving(
+    readers: Collection[Reader], recipient_map: RecipientMap, date: str
+) -> Edit:
+    """Return the change of the memory after a person agreed to `readers`.
 
     Of their names it forgets the keys that the map no longer gives them: one of those
     that comes back is asked about again.
     """
-    known = pairs(found)
-    fresh = [reader for reader in readers if pair_of(reader) not in known]
-    names = {reader.name for reader in readers}
-    kept = _kept(found, names, {pair_of(r) for r in readers_of(recipient_map)})
-    added = (
-        Approved(r.name, r.recipient.text, fingerprint(r.recipient), date)
-        for r in fresh
-    )
-    return replace(found, approved=(*kept, *added))
+
+    def edit(now: Remembered) -> Remembered:
+        known = pairs(now)
+        fresh = [reader for reader in readers if pair_of(reader) not in known]
+        names = {reader.name for reader in readers}
+        kept = _kept(now, names, {pair_of(r) for r in readers_of(recipient_map)})
+        added = (
+            Approved(r.name, r.recipient.text, fingerprint(r.recipient), date)
+            for r in fresh
+        )
+        return replace(now, approved=(*kept, *added))
+
+    return edit
+
+
+def dropped(before: RecipientMap, after: RecipientMap) -> set[str]:
+    """Return the names that have lost a key between two maps."""
+    use = {pair_of(reader) for reader in readers_of(after)}
+    return {r.name for r in readers_of(before) if pair_of(r) not in use}
 
 
 def forgetting(
-    found: Remembered, names: Collection[str], recipient_map: RecipientMap | None = None
-) -> Remembered:
-    """Return the memory without the keys of `names` (that a given map has no more)."""
+    names: Collection[str], recipient_map: RecipientMap | None = None
+) -> Edit:
+    """Return the change that forgets the keys of `names` (that a map has no more)."""
     use = readers_of(recipient_map) if recipient_map is not None else ()
-    kept = _kept(found, names, {pair_of(reader) for reader in use})
-    return replace(found, approved=tuple(kept))
+    in_use = {pair_of(reader) for reader in use}
+    return lambda now: replace(now, approved=tuple(_kept(now, names, in_use)))
 
 
 def _kept(
@@ -166,3 +208,64 @@ def _kept(
     for one in found.approved:
         if one.name not in names or _pair(one) in in_use:
             yield one
+
+
+def table(standing: Sequence[Standing]) -> Iterator[str]:
+    """Yield a line for each key: name, kind of its owner, kind and fingerprint."""
+    cells = [
+        (printable(one.name), one.kind, one.key.kind.value, fingerprint(one.key))
+        for one in standing
+    ]
+    widths = [max((len(row[i]) for row in cells), default=0) for i in range(3)]
+    for *row, last in cells:
+        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield "  ".join([*padded, last])
+
+
+def alarms(one: Standing) -> Iterator[str]:
+    """Yield how a key differs from what was approved before."""
+    name, now = printable(one.name), fingerprint(one.key)
+    if one.was:
+        yield f"{name}: was {', '.join(map(printable, one.was))}, now {now}"
+    if one.known_as:
+        names = ", ".join(map(printable, one.known_as))
+        yield f"{name}: {now} was approved as the key of {names}"
+
+
+def origin_text(
+    world: World, one: Standing, committed: Sequence[tuple[str, Origin]]
+) -> str:
+    """Return where a key comes from: its line, and the commit that brought the line.
+
+    `committed` are the lines of the map in the last commit, each with its origin.
+    """
+    number = _line_of(world, one)
+    if number is None:
+        return "not in the map: files name it as a reader"
+    place = f"{MAP_NAME}:{number}"
+    if world.repo.git is None:
+        return place
+    found = [
+        (abs(at - number), origin)
+        for at, (line, origin) in enumerate(committed, start=1)
+        if _holds(line, one)
+    ]
+    if not found:
+        return f"{place}, in no commit yet"
+    origin = min(found)[1]
+    said = printable(f"{origin.author}, {origin.date}: {origin.subject}")
+    return f"{place}, commit {origin.commit[:12]} ({said})"
+
+
+def _line_of(world: World, one: Standing) -> int | None:
+    """Return the line of the map that holds a key: its owner's, where it is twice."""
+    owner = next((o for o in world.map.owners if o.name == one.name), None)
+    if owner is None:
+        return None
+    lines = enumerate(world.map_text.split("\n"), start=1)
+    found = [number for number, line in lines if _holds(line, one)]
+    return min(found, key=lambda number: (number < owner.line, number), default=None)
+
+
+def _holds(line: str, one: Standing) -> bool:
+    return one.key.text.split(" ")[-1].lower() in line.lower()

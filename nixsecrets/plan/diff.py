@@ -92,6 +92,16 @@ def differing(
     ]
 
 
+def differs_after(world: World, step: Step) -> bool:
+    """Return whether a file has, after its step, other readers than the map gives."""
+    if step.backend is None or not step.target:
+        return False
+    want = world.policy.desired(step.path, step.backend)
+    return want is not None and {r.recipient for r in step.target} != {
+        r.recipient for r in want.readers
+    }
+
+
 def change_plan(
     before: World,
     after: World,

@@ -5,16 +5,17 @@ earlier commits, and what this clone remembers.  One alone can be reverted.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from nixsecrets.errors import quoted
+from nixsecrets.errors import KeyFormatError, quoted
 from nixsecrets.findings.catalogue import Code, Finding
 from nixsecrets.findings.reports import counted
-from nixsecrets.keys.recipients import KeyId, Recipient
+from nixsecrets.keys.recipients import KeyId, Recipient, parse_recipient
 from nixsecrets.map.model import RecipientMap
 from nixsecrets.map.pastkeys import PastMap
 from nixsecrets.plan.model import Plan
+from nixsecrets.repo.remembered import Edit, Remembered, Removed, Returned
 from nixsecrets.world.world import MAP_NAME, World
 
 
@@ -73,17 +74,21 @@ class Removals:
         ]
 
     def returning(
-        self, before: RecipientMap, after: RecipientMap
+        self,
+        before: RecipientMap,
+        after: RecipientMap,
+        others: Iterable[tuple[str, Removal]] = (),
     ) -> list[tuple[str, Removal]]:
         """Return who is to use, in the map `after`, a removed key; it was not before.
 
-        In whatever form.
+        In whatever form.  Behind them come the `others` whose key is none of these.
         """
-        return [
-            (name, self.by_key[key_id])
+        found = {
+            key_id: (name, self.by_key[key_id])
             for key_id, name in after.keys_in_use.items()
             if key_id in self.by_key and key_id not in before.keys_in_use
-        ]
+        }
+        return [*found.values(), *(o for o in others if o[1].key.key_id not in found)]
 
     def findings(
         self, world: World, *, leaving: Collection[KeyId] = ()
@@ -169,3 +174,55 @@ def newest(found: Iterable[Removal]) -> dict[KeyId, Removal]:
             entries=max(first.entries, one.entries),
         )
     return by_key
+
+
+def taken_out(plan: Plan) -> set[KeyId]:
+    """Return the keys that a plan takes out of files."""
+    return {r.recipient.key_id for step in plan.steps for r in step.remove}
+
+
+def left(before: RecipientMap, after: RecipientMap) -> list[tuple[str, Recipient]]:
+    """Return the keys that are in use in one map and not in another."""
+    use = after.keys_in_use
+    return [
+        (owner.name, key)
+        for owner in before.owners
+        for key in owner.keys
+        if key.key_id not in use
+    ]
+
+
+def agreeing(found: Iterable[Removal], date: str) -> Edit:
+    """Return the change of the memory after a person agreed to use removed keys."""
+    fresh = [
+        Returned(one.name, one.key.text, date, one.commit)
+        for one in newest(found).values()
+    ]
+    ids = {_id(one.key) for one in fresh}
+
+    def edit(now: Remembered) -> Remembered:
+        others = (one for one in now.returned if _id(one.key) not in ids)
+        removed = tuple(one for one in now.removed if _id(one.key) not in ids)
+        return replace(now, returned=(*others, *fresh), removed=removed)
+
+    return edit
+
+
+def removing(keys: Iterable[tuple[str, Recipient]], date: str) -> Edit:
+    """Return the change after keys were taken out of use; what was agreed to ends."""
+    fresh = [Removed(name, key.text, date) for name, key in keys]
+    ids = {_id(one.key) for one in fresh}
+
+    def edit(now: Remembered) -> Remembered:
+        others = (one for one in now.removed if _id(one.key) not in ids)
+        returned = tuple(one for one in now.returned if _id(one.key) not in ids)
+        return replace(now, removed=(*others, *fresh), returned=returned)
+
+    return edit
+
+
+def _id(text: str) -> KeyId | None:
+    try:
+        return parse_recipient(text).key_id
+    except KeyFormatError:  # of a kind that only a newer version knows
+        return None

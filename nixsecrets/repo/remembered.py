@@ -18,7 +18,7 @@ kept so that it is not looked at again.
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 
 _VERSION = 1
@@ -115,6 +115,10 @@ class Remembered:
     others: tuple[str, ...] = ()
     damage: str | None = None
     newer: bool = False
+
+
+Edit = Callable[[Remembered], Remembered]
+"""A change of what is remembered."""
 
 
 def parse(text: bytes, map_path: str) -> Remembered:

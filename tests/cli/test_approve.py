@@ -388,6 +388,18 @@ def test_on_a_terminal_the_table_is_asked_about_before_anything_is_typed(
     assert ended(child)[1] == 0
 
 
+def test_keys_of_a_plan_that_is_declined_are_not_approved_by_the_way(
+    swapped: Fleet,
+) -> None:
+    child = spawn(swapped, "rekey")
+    child.expect_exact("approve this key in this clone? [y/N] ")
+    child.sendline("y")
+    child.expect_exact("[y/N] ")
+    child.sendline("n")
+    assert ended(child)[1] == 1
+    assert "1 key of the map is not approved" in swapped.ok("status")
+
+
 def test_names_and_subjects_that_would_move_the_cursor_are_escaped(
     ready: Fleet, evil: SshKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:

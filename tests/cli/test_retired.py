@@ -92,6 +92,7 @@ def test_a_person_is_told_whose_key_it_was_and_asked(staffed: Fleet) -> None:
     arguments = back_as_another_user(staffed)
     before = staffed.snapshot()
     child = spawn(staffed, *arguments)
+    child.expect_exact("; retired since ")  # beside the fingerprint of who gains
     child.expect_exact("carol would get a key of bob that is retired since ")
     child.expect_exact("(laptop stolen): X25519 age1")
     child.expect_exact("use it again? [y/N] ")
@@ -101,7 +102,6 @@ def test_a_person_is_told_whose_key_it_was_and_asked(staffed: Fleet) -> None:
     child = spawn(staffed, *arguments)
     child.expect_exact("use it again? [y/N] ")
     child.sendline("y")
-    child.expect_exact("; retired since ")  # beside the fingerprint of who gains
     child.expect_exact("go on? [y/N] ")
     child.sendline("y")
     assert ended(child)[1] == 0

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
-from nixsecrets.cli import approval, show, ui
+from nixsecrets.cli import consent, show, ui
 from nixsecrets.cli.options import allow_retired_option, json_option
-from nixsecrets.cli.recall import consent, recall
 from nixsecrets.cli.session import Session
 from nixsecrets.errors import UsageError, printable
 from nixsecrets.map.load import decode
-from nixsecrets.plan import approvals
+from nixsecrets.plan import approvals, safety
 from nixsecrets.plan.approvals import Standing
-from nixsecrets.plan.removals import Removal, Removals, describe
+from nixsecrets.plan.recall import recall
+from nixsecrets.plan.removals import Removal, Removals, agreeing
 from nixsecrets.world.world import MAP_NAME, World, fresh_world
 
 
@@ -67,7 +67,7 @@ def command(
     world = fresh_world(session.repo, text)  # no file has to be looked at
     if revoke:
         return _revoke(world, names)
-    every = approval.of_map(world, approval.recalled(world.repo))
+    every = approvals.of_map(world.map, consent.recalled(world.repo))
     chosen = _of_names(every, names)
     if listing:
         _list(chosen, as_json=as_json)
@@ -96,10 +96,10 @@ def _list(chosen: Sequence[Standing], *, as_json: bool) -> None:
     if as_json:
         ui.answer_text(json.dumps([one.as_json() for one in chosen], indent=2))
         return
-    for one, line in zip(chosen, approval.table(chosen), strict=True):
+    for one, line in zip(chosen, approvals.table(chosen), strict=True):
         ui.answer(f"{'approved    ' if one.approved else 'not approved'}  {line}")
         if not one.approved:
-            for alarm in approval.alarms(one):
+            for alarm in approvals.alarms(one):
                 ui.warn(alarm)
 
 
@@ -112,7 +112,9 @@ def _approve(
         return 0
     first = not any(one.approved for one in every)
     hint = "agree to the keys above: nixsecrets approve --yes"
-    approval.settle(world, asked, first=first, yes=yes, hint=hint)
+    given = {safety.YES} if yes else set()
+    consent.ask(consent.about_keys(world, asked, given, first=first, hint=hint), given)
+    consent.remember(world.repo, *consent.approval(asked, world.map))
     ui.say(f"{show.counted(len(asked), 'key')} approved in this clone")
     return 0
 
@@ -132,18 +134,16 @@ def _agree_to_return(
     Raises:
         DeclinedError: a person said no, or nobody is there and no flag says yes.
     """
-    for name, removal in back:
-        ui.warn(describe(name, removal))
     meant = all(removals.agreed(world.map, one.key.key_id) for _, one in back)
-    if back and not (allowed or (yes and meant)):
-        ui.confirm("use it again?", hint="agree with --allow-retired")
+    given = {safety.ALLOW_RETIRED} if allowed or (yes and meant) else set()
+    consent.ask(safety.returned_keys(back), given)
     if back:
-        consent(world, [removal for _, removal in back])
+        consent.remember(world.repo, agreeing((o for _, o in back), consent.today()))
         ui.say("agreed to in this clone: a key that was removed is used again")
 
 
 def _revoke(world: World, names: Sequence[str]) -> int:
-    clone = approval.memory(world.repo)
+    clone = consent.memory(world.repo)
     found = clone.read()
     known = {one.name for one in found.approved}
     unknown = sorted(set(names) - known)
@@ -153,7 +153,7 @@ def _revoke(world: World, names: Sequence[str]) -> int:
             "nixsecrets approve --list",
         )
     count = sum(one.name in names for one in found.approved)
-    clone.change(lambda now: approvals.forgetting(now, names))
+    clone.change(approvals.forgetting(names))
     keys = show.counted(count, "approved key")
     ui.say(f"forgot {keys}; nixsecrets approve asks again")
     return 0

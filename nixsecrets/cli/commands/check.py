@@ -42,7 +42,7 @@ def command(
     with session.surveying() as begun:
         from nixsecrets.cli.judged import check  # while others look at the files
         from nixsecrets.cli.macs import Macs, changing
-        from nixsecrets.cli.recall import comparing, recalling
+        from nixsecrets.plan.recall import comparing, recalling
         from nixsecrets.world.world import with_files
 
         repo, macs = session.repo, Macs()

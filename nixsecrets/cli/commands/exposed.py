@@ -15,7 +15,6 @@ from nixsecrets.apply.carry_out import Bench
 from nixsecrets.cli import show, ui
 from nixsecrets.cli.checklist import key_lines
 from nixsecrets.cli.options import identity_option, json_option
-from nixsecrets.cli.recall import recall
 from nixsecrets.cli.session import Session, keyring, unlock
 from nixsecrets.errors import IdentityError, NixsecretsError
 from nixsecrets.files import pieces
@@ -25,6 +24,7 @@ from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.state import Actual
 from nixsecrets.keys.identities import Identity, Keyring, Locked, PluginIdentity
 from nixsecrets.map.model import Retired
+from nixsecrets.plan.recall import recall
 from nixsecrets.repo import private
 from nixsecrets.repo.history import LONGEST_BLOB, MAX_COMMITS, read_history
 from nixsecrets.values.exposed import Access, Exposure, Report, State, by_path

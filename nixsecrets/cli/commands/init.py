@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from nixsecrets.apply.apply import Tools, apply
-from nixsecrets.cli import approval, ui
+from nixsecrets.cli import consent, ui
 from nixsecrets.cli.adoption import Wish, adopt, found
 from nixsecrets.cli.keyargs import keys_from_file
 from nixsecrets.cli.road import git_add
@@ -134,7 +134,8 @@ def _start(
         outcome = apply(plan, world, Tools(Keyring(), unlock))
     for step in outcome.done:
         ui.say(f"wrote {step.path}")
-    approval.remember(repo, approvals.readers_of(world.map), world.map)
+    readers = approvals.readers_of(world.map)
+    consent.remember(repo, approvals.approving(readers, world.map, consent.today()))
     ui.say(f"{user} reads every secret; next: nixsecrets add-host NAME --address …")
     git_add(session, outcome.done, stage=stage)
 

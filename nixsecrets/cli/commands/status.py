@@ -4,14 +4,15 @@ from pathlib import Path
 
 import click
 
-from nixsecrets.cli import approval, show, ui
+from nixsecrets.cli import consent, show, ui
 from nixsecrets.cli.closely import with_problems
 from nixsecrets.cli.options import json_option
-from nixsecrets.cli.recall import comparing, recalling
 from nixsecrets.cli.session import Session
 from nixsecrets.findings.catalogue import told_better
+from nixsecrets.plan import approvals
 from nixsecrets.plan.diff import converge_plan
 from nixsecrets.plan.model import Plan
+from nixsecrets.plan.recall import comparing, recalling
 
 
 @click.command("status")
@@ -36,7 +37,7 @@ def command(start: Path, *, as_json: bool) -> None:
     found = told_better(plan.problems, types)
     plan = Plan.of(plan.steps, (*found, *removals.findings(world), *older))
     if as_json:
-        standing = approval.of_map(world, approval.recalled(world.repo))
+        standing = approvals.of_map(world.map, consent.recalled(world.repo))
         unseen = [one.as_json() for one in standing if not one.approved]
         ui.answer_text(plan.to_json(unapproved=unseen))
         return
@@ -52,6 +53,6 @@ def command(start: Path, *, as_json: bool) -> None:
         ui.say("nixsecrets sync writes the generated files")
     elif not plan.problems:
         ui.answer("everything is as the map says")
-    unapproved = approval.line_on_others(world, approval.recalled(world.repo))
+    unapproved = approvals.line_on_others(world.map, consent.recalled(world.repo))
     if unapproved is not None:
         ui.answer(unapproved)

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import click
 
-from nixsecrets.cli import unreached
 from nixsecrets.cli.options import RoadOptions, road_options
-from nixsecrets.cli.road import tell_problems, walk, without_secrets
+from nixsecrets.cli.road import tell_problems, walk, warn_of_unreached, without_secrets
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.plan.diff import generated_plan
 from nixsecrets.plan.problems import problems_after
@@ -33,7 +32,7 @@ def command(start: Path, options: RoadOptions) -> int:
     with session.writing(dry_run=options.dry_run):
         world = session.world()
         plan = without_secrets(generated_plan(world))
-        unreached.warn(world)
+        warn_of_unreached(world)
         code = walk(session, world, plan, keyring(()), options)
         if not options.dry_run:
             tell_problems(problems_after(world, plan))

@@ -1,4 +1,8 @@
-"""What the git history and this clone remember: removed keys, earlier versions."""
+"""What the git history and this clone remember: removed keys, earlier versions.
+
+A command begins to read the history, does other work meanwhile, and then asks for what
+was found (`recalling`, `comparing`).
+"""
 
 import contextlib
 import datetime
@@ -6,13 +10,13 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
-from nixsecrets.cli import ui
 from nixsecrets.errors import KeyFormatError, NixsecretsError, ProgramError
 from nixsecrets.findings.catalogue import Finding
 from nixsecrets.keys.forms import Backend
-from nixsecrets.keys.recipients import KeyId, Recipient, parse_recipient
+from nixsecrets.keys.recipients import Recipient, parse_recipient
 from nixsecrets.map.pastkeys import PastMap, may_remove_a_key, read_past
 from nixsecrets.plan.removals import Removal, Removals, newest, removals_between
 from nixsecrets.plan.rollback import COMPARED, rolled_back
@@ -28,13 +32,7 @@ from nixsecrets.repo.history import (
     read_changes,
     recent_log,
 )
-from nixsecrets.repo.remembered import (
-    Remembered,
-    Removed,
-    Returned,
-    Scanned,
-    Seen,
-)
+from nixsecrets.repo.remembered import Remembered, Removed, Scanned, Seen
 from nixsecrets.repo.tree import MAP_NAME, Repo
 from nixsecrets.world.world import World
 
@@ -184,11 +182,6 @@ def _key(text: str) -> Recipient | None:
         return None
 
 
-def _id(text: str) -> KeyId | None:
-    key = _key(text)
-    return None if key is None else key.key_id
-
-
 # --- files that were put back ---------------------------------------------------------
 
 
@@ -262,63 +255,4 @@ def _keep(git: Git, clone: Clone, found: Sequence[Removal]) -> None:
         for n, r in enumerate(newest(found).values())
     )
     with contextlib.suppress(NixsecretsError):  # a clone that nobody may write
-        clone.change(lambda now: _replaced(now, scanned=(Scanned(head),), seen=seen))
-
-
-def consent(world: World, found: Iterable[Removal]) -> None:
-    """Remember that the operator agreed to use removed keys again."""
-    fresh = [
-        Returned(one.name, one.key.text, _today(), one.commit)
-        for one in newest(found).values()
-    ]
-    ids = {_id(one.key) for one in fresh}
-
-    def edit(now: Remembered) -> Remembered:
-        others = (one for one in now.returned if _id(one.key) not in ids)
-        removed = tuple(one for one in now.removed if _id(one.key) not in ids)
-        return _replaced(now, returned=(*others, *fresh), removed=removed)
-
-    if fresh:
-        _change(world.repo, edit)
-
-
-def remember_removed(world: World, keys: Iterable[tuple[str, Recipient]]) -> None:
-    """Remember in this clone that keys were taken out of use; a consent ends."""
-    fresh = [Removed(name, key.text, _today()) for name, key in keys]
-    ids = {_id(one.key) for one in fresh}
-
-    def edit(now: Remembered) -> Remembered:
-        others = (one for one in now.removed if _id(one.key) not in ids)
-        returned = tuple(one for one in now.returned if _id(one.key) not in ids)
-        return _replaced(now, removed=(*others, *fresh), returned=returned)
-
-    if fresh:
-        _change(world.repo, edit)
-
-
-def left(before: World, after: World) -> list[tuple[str, Recipient]]:
-    """Return the keys that are in use in one map and not in another."""
-    use = after.map.keys_in_use
-    return [
-        (owner.name, key)
-        for owner in before.map.owners
-        for key in owner.keys
-        if key.key_id not in use
-    ]
-
-
-def _replaced(now: Remembered, **values: object) -> Remembered:
-    import dataclasses
-
-    return dataclasses.replace(now, **values)  # type: ignore[arg-type]
-
-
-def _change(repo: Repo, edit: Callable[[Remembered], Remembered]) -> None:
-    try:
-        Clone.of(repo, os.environ).change(edit)
-    except NixsecretsError as error:
-        ui.warn(error.message, error.hint)
-
-
-def _today() -> str:
-    return datetime.date.today().isoformat()
+        clone.change(lambda now: replace(now, scanned=(Scanned(head),), seen=seen))

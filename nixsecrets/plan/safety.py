@@ -1,0 +1,294 @@
+"""What a person has to agree to before a plan is carried out, and what stops it.
+
+Pure.  `questions` returns everything to ask, each with the option that agrees to it
+beforehand; `cli/consent.py` asks.  An `Obstacle` is what a plan leaves undone: it stops
+the command, or with --keep-going the rest is done.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from nixsecrets.errors import DeclinedError, SecretFileError, printable
+from nixsecrets.files.state import Damaged
+from nixsecrets.findings.catalogue import argument
+from nixsecrets.findings.reports import LINES, counted, path_text
+from nixsecrets.keys.recipients import KeyId
+from nixsecrets.plan import approvals, disclosure
+from nixsecrets.plan.approvals import Standing
+from nixsecrets.plan.diff import absent_losses, hidden_losses
+from nixsecrets.plan.model import Action, Plan
+from nixsecrets.plan.problems import winner_changes
+from nixsecrets.plan.removals import Removal, describe
+from nixsecrets.world.world import World
+
+YES = "--yes"
+ALLOW_REVOKE = "--allow-revoke"
+ALLOW_LOCKOUT = "--allow-lockout"
+ALLOW_RETIRED = "--allow-retired"
+
+
+class Alarm(str):
+    """A line that is shown as a warning."""
+
+    __slots__ = ()
+
+
+class Question(NamedTuple):
+    """A yes/no question with the lines to show before it.
+
+    `flag` is the option that agrees beforehand, empty where only an answer does;
+    `always` shows the lines even where that option is given.
+    """
+
+    text: str
+    flag: str
+    hint: str
+    lines: Sequence[str] = ()
+    always: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A plan, and what its command line says about it.
+
+    `before` is the world before a change of the map; `operator` are the keys that the
+    person can open files with; `named` the keys whose loss of access the arguments ask
+    for.  `agreed` says that the command line asked for the very files of the plan.
+    `returning` are removed keys that would be used again, `unapproved` the question
+    about keys that this clone has not approved.
+    """
+
+    plan: Plan
+    world: World
+    before: World | None = None
+    operator: Collection[KeyId] = ()
+    named: Collection[KeyId] = ()
+    agreed: bool = False
+    returning: Sequence[tuple[str, Removal]] = ()
+    unapproved: Sequence[Question] = ()
+
+
+def questions(change: Change, given: Collection[str]) -> list[Question]:
+    """Return what has to be agreed to; `given` are the options of the command line.
+
+    Raises:
+        DeclinedError: a file would be left without a reader.
+    """
+    return [
+        *returned_keys(change.returning),
+        *_empty_always(change),
+        *change.unapproved,
+        *_lockout(change, given),
+        *_revocations(change, given),
+        *_plaintext(change),
+        *_foreign_files(change),
+        *_foreign_rules(change),
+        *_plan_itself(change),
+    ]
+
+
+def returned_keys(found: Sequence[tuple[str, Removal]]) -> Iterator[Question]:
+    """Yield the question whether keys that were removed once are used again."""
+    if found:
+        lines = [Alarm(describe(name, removal)) for name, removal in found]
+        hint = f"agree with {ALLOW_RETIRED}"
+        yield Question("use it again?", ALLOW_RETIRED, hint, lines, always=True)
+
+
+def unapproved_keys(
+    standing: Sequence[Standing],
+    origins: Sequence[str],
+    given: Collection[str],
+    hint: str,
+) -> Iterator[Question]:
+    """Yield the question about keys that the operator of this clone has not approved.
+
+    `origins` say where each comes from; without them it is the first time that any key
+    is approved here.  A key that is not the one that was approved is an alarm.
+    """
+    if not standing:
+        return
+    if YES in given:
+        lines = ["approved in this clone by --yes:"]
+    elif not origins:
+        lines = ["no key is approved in this clone yet:"]
+    else:
+        lines = ["not approved in this clone:"]
+    for number, line in enumerate(approvals.table(standing)):
+        lines.append(f"  {line}")
+        lines += [f"    {origin}" for origin in origins[number : number + 1]]
+        lines += map(Alarm, approvals.alarms(standing[number]))
+    keys = "this key" if len(standing) == 1 else f"these {len(standing)} keys"
+    yield Question(f"approve {keys} in this clone?", YES, hint, lines, always=True)
+
+
+def _empty_always(change: Change) -> Iterator[Question]:
+    """Yield the question where a change takes the last reader of `always`."""
+    had = change.before is not None and change.before.policy.always_readers
+    if had and not change.world.policy.always_readers:
+        yield Question(
+            "leave it empty?",
+            ALLOW_LOCKOUT,
+            f"agree with {ALLOW_LOCKOUT}",
+            ["nobody is left in `always`: no key will open every secret"],
+        )
+
+
+def _lockout(change: Change, given: Collection[str]) -> Iterator[Question]:
+    readerless = any(
+        not step.target and step.action is not Action.DELETE
+        for step in change.plan.secret_steps
+    )
+    if readerless and ALLOW_LOCKOUT not in given:
+        raise DeclinedError(
+            "nothing was changed: a file would be left without any reader",
+            "name somebody in `always` first",
+        )
+    paths = [step.path for step in change.plan.lockouts(change.operator)]
+    if paths:
+        count = counted(len(paths), "file")
+        yield Question(
+            "lock yourself out?",
+            ALLOW_LOCKOUT,
+            f"agree with {ALLOW_LOCKOUT}",
+            [f"you yourself will no longer open {count}:", *_listed(paths)],
+        )
+
+
+def _listed(paths: Sequence[str]) -> Iterator[str]:
+    yield from (f"  {path_text(path)}" for path in paths[:LINES])
+    if len(paths) > LINES:
+        yield f"  and {len(paths) - LINES} more"
+
+
+def _revocations(change: Change, given: Collection[str]) -> Iterator[Question]:
+    losses = change.plan.revocations(change.named)
+    if losses:
+        both = "" if change.agreed or YES in given else f" {YES}"
+        yield Question(
+            "take this access away?",
+            ALLOW_REVOKE,
+            f"agree with {ALLOW_REVOKE}{both}",
+            [
+                f"{name} will lose {counted(len({s.path for s in steps}), 'file')}"
+                for name, steps in losses.items()
+            ],
+        )
+
+
+def _plaintext(change: Change) -> Iterator[Question]:
+    """Yield the questions about encrypted values that become plaintext.
+
+    Where a rule says which values are to be encrypted, --yes agrees; where only sops'
+    default does, nothing but an answer or an option in the rule.
+    """
+    opening = [step for step in change.plan.steps if step.opens]
+    silent = [s for s in opening if not disclosure.is_selected(change.world, s.path)]
+    for steps, flag in ((silent, ""), ([s for s in opening if s not in silent], YES)):
+        if steps:
+            names = (
+                f"  {path_text(step.path)}: {', '.join(map(path_text, step.opens))}"
+                for step in steps[:LINES]
+            )
+            hint = f"agree beforehand with {YES}"
+            if not flag:
+                hint = disclosure.ways_out(change.world, steps[0])
+            first = "these values are encrypted and will be in plaintext:"
+            yield Question("store them in plaintext?", flag, hint, [first, *names])
+
+
+def _foreign_files(change: Change) -> Iterator[Question]:
+    """Yield a question, by name, for each file that nixsecrets did not write."""
+    repo = change.world.repo
+    for step in change.plan.steps:
+        if step.foreign:
+            name = path_text(step.path)
+            real = repo.shown(repo.relative_to_top(repo.locate(step.path)))
+            link = "" if real == step.path else f" (a link to {path_text(real)})"
+            yield Question(
+                f"write over {name}?",
+                f"--overwrite {step.path}",
+                f"agree with: nixsecrets sync --overwrite {argument(step.path)}\n"
+                "or let the map name another file",
+                [f"{name}{link} is none that nixsecrets wrote"],
+            )
+
+
+def _foreign_rules(change: Change) -> Iterator[Question]:
+    moved = winner_changes(change.world, change.plan)
+    if moved:
+        first = "the new configuration decides otherwise for files of foreign rules:"
+        lines = [first, *(f"  {line}" for line in moved)]
+        yield Question("write it?", YES, f"agree beforehand with {YES}", lines)
+
+
+def _plan_itself(change: Change) -> Iterator[Question]:
+    if change.plan.secret_steps and not change.agreed:
+        yield Question("go on?", YES, f"agree beforehand with {YES}")
+
+
+class Obstacle(NamedTuple):
+    """Files that a plan would change and cannot.
+
+    `refusal` stops the command before anything is written; `skipped` are reported after
+    the rest was done.
+    """
+
+    refusal: SecretFileError
+    skipped: Sequence[SecretFileError]
+
+
+def damage(files: Collection[Damaged], world: World) -> Iterator[Obstacle]:
+    """Yield the obstacle that files are which cannot be read."""
+    if files:
+        lines = [f"  {path_text(file.path)}: {file.reason}" for file in files]
+        unmerged = any(file.path in world.conflicts for file in files)
+        repair = "nixsecrets check says how to restore each"
+        if unmerged:
+            repair = "merge each first (nixsecrets edit FILE)"
+        first = f"nothing was changed: {counted(len(lines), 'file')} cannot be read"
+        yield Obstacle(
+            SecretFileError(
+                "\n".join([first, *lines]), f"{repair}; --keep-going does the rest"
+            ),
+            [
+                SecretFileError(f"left out {printable(f.path)}: {f.reason}")
+                for f in files
+            ],
+        )
+
+
+def unreached(before: World, after: World) -> Iterator[Obstacle]:
+    """Yield what a change of the map takes from somebody and cannot re-encrypt."""
+    for inner, paths in hidden_losses(before, after).items():
+        yield _obstacle(
+            f"{path_text(inner)} hides {counted(len(paths), 'file')} to re-encrypt",
+            paths,
+            f"remove that map (git rm {argument(inner)}), or narrow the rule of this"
+            " one to what lies outside of its folder",
+        )
+    yield from absent(absent_losses(before, after))
+
+
+def absent(paths: Sequence[str]) -> Iterator[Obstacle]:
+    """Yield the obstacle that files are which git tracks and the disk does not have."""
+    if paths:
+        several = f"{len(paths)} secrets that git tracks are"
+        what = "a secret that git tracks is" if len(paths) == 1 else several
+        hint = "git checkout -- FILE, git sparse-checkout disable, or git rm FILE"
+        yield _obstacle(f"{what} not on the disk", paths, hint)
+
+
+def _obstacle(what: str, paths: Sequence[str], hint: str) -> Obstacle:
+    message = "\n".join([f"nothing was changed: {what}:", *_listed(paths)])
+    return Obstacle(
+        SecretFileError(message, f"{hint}; --keep-going does the rest"),
+        [SecretFileError(f"left out: {what}", hint)],
+    )
+
+
+def refuse(found: Iterable[Obstacle]) -> None:
+    """Raise the refusal of the first obstacle."""
+    for one in found:
+        raise one.refusal
