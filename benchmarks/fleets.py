@@ -17,7 +17,7 @@ from pathlib import Path
 from nixsecrets.files.age import operations
 from nixsecrets.files.sops import metadata
 from nixsecrets.files.sops.datakey import data_key
-from nixsecrets.files.sops.datakeys import rekeyed
+from nixsecrets.files.sops.engine.rekeying import rekeyed
 from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.spans import Edit
 from nixsecrets.files.state import Record

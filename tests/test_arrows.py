@@ -54,7 +54,7 @@ DOING = {
         *("operations", "payload", "plugin", "pyrage_port", "wrap"),
     },
     "files/sops": {
-        *("assign", "grant", "one", "opening", "operations", "program", "publish"),
+        *("assign", "extract", "grant", "opening", "operations", "program", "publish"),
         *("rekey", "remarks", "run", "token", "verify"),
     },
     "files": {"pieces"},

@@ -17,7 +17,7 @@ from nixsecrets.files.age.payload import Spooled
 from nixsecrets.files.sops import assign, grant
 from nixsecrets.files.sops import operations as sops_operations
 from nixsecrets.files.sops import verify as sops_verify
-from nixsecrets.files.sops.cipher import Given
+from nixsecrets.files.sops.keypath import Given
 from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.program import SopsProgram
 from nixsecrets.keys.forms import Backend

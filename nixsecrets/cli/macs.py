@@ -20,7 +20,7 @@ from nixsecrets.findings.catalogue import Code, Finding
 from nixsecrets.findings.reports import counted
 
 if TYPE_CHECKING:  # the hook starts at every commit, and looks at none in most
-    from nixsecrets.files.sops.mac import Mac, Opened
+    from nixsecrets.files.sops.integrity import Mac, Opened
     from nixsecrets.files.state import Actual
     from nixsecrets.keys.identities import Identity
     from nixsecrets.repo.clone import Clone
@@ -61,7 +61,7 @@ class Macs:
             self.missed += 1
             return "", {}
         from nixsecrets.files.faults import named
-        from nixsecrets.files.sops.mac import WRONG_MAC, Mac
+        from nixsecrets.files.sops.integrity import WRONG_MAC, Mac
 
         found = verified(path, data, self._identities)
         self.missed += found.mac not in (Mac.FITS, Mac.WRONG) and not found.types
@@ -90,7 +90,7 @@ class Macs:
     def _fits(self, world: "World", file: "Actual") -> bool:
         """Tell whether all types in a file fit, and note those that do not."""
         from nixsecrets.files.faults import named
-        from nixsecrets.files.sops.mac import Mac, verify
+        from nixsecrets.files.sops.integrity import Mac, verify
 
         data = world.repo.read(file.path)
         try:
@@ -134,7 +134,7 @@ def verified(path: str, data: bytes, identities: "tuple[Identity, ...]") -> "Ope
 
     sops refuses a type that does not fit; a MAC is not asked about then.
     """
-    from nixsecrets.files.sops.mac import Mac, Opened, verify
+    from nixsecrets.files.sops.integrity import Mac, Opened, verify
 
     try:
         found = verify(path, data, identities)
@@ -147,7 +147,7 @@ def verified(path: str, data: bytes, identities: "tuple[Identity, ...]") -> "Ope
 
 def _by_sops(path: str, data: bytes, identities: "tuple[Identity, ...]") -> "Mac":
     from nixsecrets.apply.carry_out import Bench, decrypt
-    from nixsecrets.files.sops.mac import Mac
+    from nixsecrets.files.sops.integrity import Mac
     from nixsecrets.keys.forms import Backend
     from nixsecrets.repo import private
 

@@ -15,10 +15,10 @@ from nixsecrets.errors import NixsecretsError, UsageError
 from nixsecrets.files.age import operations, pyrage_port, verify
 from nixsecrets.files.age.header import LARGE
 from nixsecrets.files.age.payload import Spooled
-from nixsecrets.files.sops import cipher, damage, metadata, one
-from nixsecrets.files.sops.cipher import Given
+from nixsecrets.files.sops import damage, extract, keypath, metadata
+from nixsecrets.files.sops.engine.place import At
+from nixsecrets.files.sops.keypath import Given
 from nixsecrets.files.sops.options import canonical_options
-from nixsecrets.files.sops.place import At
 from nixsecrets.files.sops.token import type_of
 from nixsecrets.files.state import Actual, Damaged, NotSecret
 from nixsecrets.findings.catalogue import argument
@@ -226,8 +226,8 @@ def given(world: World, wanted: Target, key: str, value: bytes) -> Given:
     kind = metadata.format_for(wanted.name)
     if wanted.actual is not None:
         kind = metadata.parse(wanted.name, world.repo.read(wanted.name)).format
-    path = cipher.key_path(kind, key)
-    return Given({path: cipher.require_text(value)})
+    path = keypath.key_path(kind, key)
+    return Given({path: keypath.require_text(value)})
 
 
 def is_there(world: World, wanted: Target, key: str) -> bool:
@@ -238,7 +238,7 @@ def is_there(world: World, wanted: Target, key: str) -> bool:
     """
     if wanted.actual is None:
         return False
-    found = one.found_at(wanted.name, world.repo.read(wanted.name), key)
+    found = extract.found_at(wanted.name, world.repo.read(wanted.name), key)
     return found.at in (At.VALUE, At.BRANCH, At.UNKNOWN)
 
 
@@ -246,7 +246,7 @@ def report_value(world: World, wanted: Target, key: str) -> None:
     """Say where a value is new, or changes its type: a value that is set is text."""
     if wanted.actual is None:
         return
-    found = one.found_at(wanted.name, world.repo.read(wanted.name), key)
+    found = extract.found_at(wanted.name, world.repo.read(wanted.name), key)
     what = f"{show.path_text(wanted.name)}: {show.path_text(key)}"
     kind = type_of(found.value)
     if found.at is At.NEW:

@@ -13,8 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from nixsecrets.errors import SecretFileError, TooLargeError
 from nixsecrets.files.age import header, shape
 from nixsecrets.files.kind import looks_secret
-from nixsecrets.files.sops import metadata, token, types
+from nixsecrets.files.sops import metadata, token
 from nixsecrets.files.sops.comments import Comment, comments
+from nixsecrets.files.sops.engine import types
+from nixsecrets.files.sops.engine.types import Retyped
 from nixsecrets.files.sops.json import other_sops
 from nixsecrets.files.sops.metadata import (
     SELECTION,
@@ -35,7 +37,6 @@ from nixsecrets.files.sops.selection import (
 from nixsecrets.files.sops.spans import Node, items, refuse, slot_of
 from nixsecrets.files.sops.state import read_enc
 from nixsecrets.files.sops.token import is_encrypted
-from nixsecrets.files.sops.types import Retyped
 from nixsecrets.files.sops.values import Leaf, leaves
 from nixsecrets.findings.catalogue import Code, Finding, foreign_reader
 from nixsecrets.splice import conflict_line

@@ -12,8 +12,8 @@ from nixsecrets.files.age import header, operations
 from nixsecrets.files.kind import looks_like_age
 from nixsecrets.files.sops import metadata
 from nixsecrets.files.sops import token as sops_token
-from nixsecrets.files.sops.cipher import KeyPath
 from nixsecrets.files.sops.datakey import data_key
+from nixsecrets.files.sops.keypath import KeyPath
 from nixsecrets.files.sops.metadata import SopsFile, SopsFormat
 from nixsecrets.files.sops.token import is_encrypted, type_of
 from nixsecrets.files.sops.values import Leaf, Names, Place, leaves

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.files.sops import metadata
-from nixsecrets.files.sops.keypaths import Keys, keys_of
+from nixsecrets.files.sops.keytree import Keys, keys_of
 from nixsecrets.files.sops.metadata import SopsFormat
 from nixsecrets.files.state import Actual
 from nixsecrets.flake.declared import Configuration, Secret

@@ -5,7 +5,7 @@ used whole; `key` "" is the whole file; nested keys are for YAML only; what is p
 must be a string; one file has one format per machine.
 """
 
-from nixsecrets.files.sops.keypaths import Keys, Value
+from nixsecrets.files.sops.keytree import Keys, Value
 from nixsecrets.files.sops.metadata import SopsFormat
 from nixsecrets.findings.catalogue import Code
 from nixsecrets.flake.declared import Secret

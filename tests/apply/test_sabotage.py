@@ -22,7 +22,9 @@ from nixsecrets.files.age import header as age_header
 from nixsecrets.files.age import operations, pyrage_port
 from nixsecrets.files.age.header import AgeFile
 from nixsecrets.files.age.wrap import Wrapped, header_mac, wrap
-from nixsecrets.files.sops import datakeys, engine, grant, token
+from nixsecrets.files.sops import grant, token
+from nixsecrets.files.sops.engine import contents
+from nixsecrets.files.sops.engine import rekeying as sops_rekeying
 from nixsecrets.files.sops.grant import SopsSealed, WrittenEntry
 from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.program import SopsProgram
@@ -421,7 +423,7 @@ def test_a_document_that_is_left_out_is_caught(
 
 def sops_rotates(patch: Patch) -> None:
     """Let no file be one whose values we understand."""
-    patch.setattr(datakeys, "rekeyed", lambda *_, **__: None)
+    patch.setattr(sops_rekeying, "rekeyed", lambda *_, **__: None)
 
 
 def rotating(
@@ -510,13 +512,13 @@ def mac_turned(patch: Patch) -> None:
 
 def values_misread(patch: Patch) -> None:
     """Misread the values and believe it: the MAC written is that of what was read."""
-    opened = engine.opened
+    opened = contents.opened
 
-    def wrong(file: SopsFile, key: bytes) -> engine.Values:
+    def wrong(file: SopsFile, key: bytes) -> contents.Values:
         values = opened(file, key) or ()
         return tuple(v._replace(plaintext=v.plaintext + b"x") for v in values)
 
-    patch.setattr(engine, "opened", wrong)
+    patch.setattr(contents, "opened", wrong)
 
 
 IN_PLACE = ["s.yaml", "s.json", "s.ini", "s.bin"]

@@ -14,7 +14,7 @@ from nixsecrets.cli.paths import relative
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.errors import NixsecretsError, SecretFileError, UsageError
 from nixsecrets.files.age import pyrage_port
-from nixsecrets.files.sops import one
+from nixsecrets.files.sops import extract
 from nixsecrets.files.state import Actual
 from nixsecrets.keys.forms import Backend
 from nixsecrets.repo import files, private
@@ -123,7 +123,7 @@ def content(world: World, actual: Actual, key: str | None, bench: Bench) -> byte
     if key is None:
         return save.plaintext(world, actual, bench)
     save.require_keys(actual.path, actual.backend)
-    return one.value_at(
+    return extract.value_at(
         actual.path,
         world.repo.read(actual.path),
         bench.identities,

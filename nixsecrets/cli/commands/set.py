@@ -16,8 +16,8 @@ from nixsecrets.cli.session import Session, keyring
 from nixsecrets.errors import IdentityError, NixsecretsError
 from nixsecrets.files.age.payload import Spooled
 from nixsecrets.files.sops import damage, metadata
-from nixsecrets.files.sops import one as sops_one
-from nixsecrets.files.sops.cipher import Given
+from nixsecrets.files.sops import extract as sops_one
+from nixsecrets.files.sops.keypath import Given
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.repo import private

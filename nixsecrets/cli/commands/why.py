@@ -14,7 +14,7 @@ from nixsecrets.cli.save import plaintext_to
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.errors import IdentityError, SecretFileError
 from nixsecrets.files.age import verify
-from nixsecrets.files.sops.mac import WRONG_MAC, Mac
+from nixsecrets.files.sops.integrity import WRONG_MAC, Mac
 from nixsecrets.files.state import (
     Actual,
     Damaged,

@@ -11,18 +11,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.files.sops import (
-    cipher,
-    content,
-    engine,
-    grant,
-    metadata,
-    one,
-    operations,
-)
-from nixsecrets.files.sops.cipher import Given
+from nixsecrets.files.sops import content, extract, grant, keypath, metadata, operations
 from nixsecrets.files.sops.datakey import data_key
+from nixsecrets.files.sops.engine import contents
 from nixsecrets.files.sops.grant import SopsSealed
+from nixsecrets.files.sops.keypath import Given
 from nixsecrets.files.sops.metadata import SopsFile, SopsFormat
 from nixsecrets.files.sops.opening import decrypt_with_key
 from nixsecrets.files.sops.program import SopsProgram
@@ -69,13 +62,13 @@ def replace_values(
         )
         return _with_values(file.format, made, given)
     key = data_key(file, identities)
-    found = one.placed(file, given)
-    replaced = engine.replaced(file, key, found, _now()) if found else None
+    found = extract.placed(file, given)
+    replaced = contents.replaced(file, key, found, _now()) if found else None
     if replaced is not None:
         new, kept, values = replaced.data, None, replaced.digest
         _require_comments(file, new, key, sops, workdir)
     else:
-        new, kept = one.set_by_sops(file, key, given, sops=sops, workdir=workdir)
+        new, kept = extract.set_by_sops(file, key, given, sops=sops, workdir=workdir)
         values = None
     same = operations.same_readers(file, recipients)
     if rotate or not same:
@@ -127,7 +120,7 @@ def create_with_value(
     """Encrypt a new file with one value; raises as `create`."""
     kind = metadata.format_for(path)
     (where,) = given.values
-    text = cipher.first_text(kind, where, "placeholder")
+    text = keypath.first_text(kind, where, "placeholder")
     made = operations.create(
         path, text, recipients, options=options, sops=sops, workdir=workdir
     )
@@ -137,8 +130,8 @@ def create_with_value(
 def _with_values(kind: SopsFormat, made: SopsSealed, given: Given) -> SopsSealed:
     """Return a file that was just encrypted, with other values in it."""
     file = metadata.parse_as(kind, made.data)
-    found = one.placed(file, given)
-    replaced = engine.replaced(file, made.data_key, found, _now())
+    found = extract.placed(file, given)
+    replaced = contents.replaced(file, made.data_key, found, _now())
     if replaced is None:
         raise SecretFileError(
             "the values cannot be set by these names",

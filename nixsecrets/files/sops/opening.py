@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.files.sops import grant, metadata, types
+from nixsecrets.files.sops import grant, metadata
 from nixsecrets.files.sops.datakey import data_key
+from nixsecrets.files.sops.engine import types
 from nixsecrets.files.sops.json import JsonBlock
 from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.program import Layout, SopsProgram

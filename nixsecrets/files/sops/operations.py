@@ -15,16 +15,15 @@ from pathlib import Path
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.sops import (
     content,
-    engine,
+    fidelity,
     grant,
     metadata,
     rekey,
-    roundtrip,
     run,
     textfaults,
-    types,
 )
 from nixsecrets.files.sops.datakey import data_key
+from nixsecrets.files.sops.engine import contents, types
 from nixsecrets.files.sops.grant import SopsSealed
 from nixsecrets.files.sops.metadata import Options, SopsFile, SopsFormat
 from nixsecrets.files.sops.opening import decrypt as decrypt
@@ -133,7 +132,7 @@ def replace_content(
     identity, layout = throw_away.secret_text(), layout_of(file)
     textfaults.require_no_mark(file.format, plaintext)
     content.require_no_metadata(file.format, plaintext)
-    roundtrip.require_single_keys(file.format, plaintext)
+    fidelity.require_single_keys(file.format, plaintext)
     try:
         edited = sops.edit(
             staged,
@@ -154,7 +153,7 @@ def replace_content(
     kept = sops.decrypt(
         current, kind=file.format, identity=identity, layout=layout, workdir=workdir
     )
-    notes = roundtrip.require_kept(file.format, plaintext, kept, _texts(file, key))
+    notes = fidelity.require_kept(file.format, plaintext, kept, _texts(file, key))
     if edited is None and not other_readers:
         return SopsSealed(data, tuple(entries), (), (), key, None, foreign=foreign)
     if recipients is None or not other_readers:
@@ -170,7 +169,7 @@ def _texts(file: SopsFile, key: bytes) -> dict[Place, str]:
     """Return the values of a file that are text, as far as it is understood."""
     return {
         value.leaf.place: value.plaintext.decode("utf-8", "replace")
-        for value in engine.opened(file, key) or ()
+        for value in contents.opened(file, key) or ()
     }
 
 
@@ -185,7 +184,7 @@ def _create(
 ) -> SopsSealed:
     textfaults.require_no_mark(kind, plaintext)
     content.require_no_metadata(kind, plaintext)
-    roundtrip.require_single_keys(kind, plaintext)
+    fidelity.require_single_keys(kind, plaintext)
     throw_away = X25519Identity.generate("throw-away identity")
     try:
         encrypted = sops.encrypt(
@@ -206,7 +205,7 @@ def _create(
         layout=layout,
         workdir=workdir,
     )
-    notes = roundtrip.require_kept(kind, plaintext, kept)
+    notes = fidelity.require_kept(kind, plaintext, kept)
     made = _finished(kind, encrypted, throw_away, recipients, kept)
     return replace(made, notes=notes)
 

@@ -12,9 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.files.sops import content, datakeys, grant, metadata
+from nixsecrets.files.sops import content, grant, metadata
 from nixsecrets.files.sops import remarks as sops_remarks
 from nixsecrets.files.sops.datakey import hash_in_mac
+from nixsecrets.files.sops.engine import rekeying
 from nixsecrets.files.sops.grant import SopsSealed
 from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.opening import decrypt_with_key
@@ -71,7 +72,7 @@ def _in_place(
     if remarks is None:
         return None
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    changed = datakeys.rekeyed(file, old_key, new_key, now, comments=remarks.known)
+    changed = rekeying.rekeyed(file, old_key, new_key, now, comments=remarks.known)
     values = hash_in_mac(file, old_key)
     if changed is None or values is None:
         return None

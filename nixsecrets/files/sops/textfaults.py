@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, assert_never
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.kind import SopsFormat
-from nixsecrets.files.plaintexts import bare_is_text
+from nixsecrets.files.sops.plaintexts import bare_is_text
 from nixsecrets.files.sops.values import composed_roots, ini_lines
 
 _BOM = b"\xef\xbb\xbf"

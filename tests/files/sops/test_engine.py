@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nixsecrets.errors import SecretFileError, UsageError
-from nixsecrets.files.sops import assign, engine, metadata
-from nixsecrets.files.sops import one as sops_one
-from nixsecrets.files.sops.cipher import Given, KeyPath, key_path
+from nixsecrets.files.sops import assign, metadata
+from nixsecrets.files.sops import extract as sops_one
 from nixsecrets.files.sops.datakey import data_key
+from nixsecrets.files.sops.engine import contents
+from nixsecrets.files.sops.keypath import Given, KeyPath, key_path
 from nixsecrets.files.sops.program import Layout
 from tests.files import sopsfiles
 from tests.files.agekeys import reader
@@ -165,7 +166,7 @@ def test_the_engine_understands_what_sops_writes(
         )
         file = metadata.parse(name, data)
         key = data_key(file, [ALICE.identity])
-        assert engine.opened(file, key) is not None, options
+        assert contents.opened(file, key) is not None, options
 
 
 def test_a_file_whose_mac_does_not_fit_is_declined(tmp_path: Path) -> None:
@@ -173,7 +174,7 @@ def test_a_file_whose_mac_does_not_fit_is_declined(tmp_path: Path) -> None:
     lines = data.decode().splitlines(keepends=True)
     swapped = [line for line in lines if not line.startswith("user")]
     file = metadata.parse("s.ini", "".join(swapped).encode())
-    assert engine.opened(file, data_key(file, [ALICE.identity])) is None
+    assert contents.opened(file, data_key(file, [ALICE.identity])) is None
     with pytest.raises(SecretFileError):
         replaced("s.ini", "".join(swapped).encode(), "db/password", "x", tmp_path)
 
@@ -209,7 +210,7 @@ def test_flow_style_goes_through_sops_and_keeps_every_other_value(
     flow = f'    ["{items[0]}", {{"in_list": "{items[1]}", "more": "{items[2]}"}}]\n'
     data = data.replace(block, flow)
     file = metadata.parse("l.yaml", data.encode())
-    assert engine.opened(file, data_key(file, [ALICE.identity])) is None
+    assert contents.opened(file, data_key(file, [ALICE.identity])) is None
     new = replaced("l.yaml", data.encode(), "list/1/more", "new", tmp_path)
     assert read("l.yaml", new, "list/1/more", tmp_path) == "new"
     assert read("l.yaml", new, "list/1/in_list", tmp_path) == "x"
@@ -273,14 +274,14 @@ def test_of_random_trees_one_value_changes_and_no_other(
     old = sopsfiles.encrypt(program, form, plain, reads, folder)
     file = metadata.parse(form, old)
     key = data_key(file, [ALICE.identity])
-    before = engine.opened(file, key)
+    before = contents.opened(file, key)
     assert before is not None, "every file of sops is understood"
     if not before:
         return
     one = data.draw(st.sampled_from(before)).leaf.place
     path = KeyPath(tuple(map(str, one[1])))
     new = replaced(form, old, str(path), TRICKY, folder)
-    after = engine.opened(metadata.parse(form, new), key)
+    after = contents.opened(metadata.parse(form, new), key)
     assert after is not None
     assert [(v.leaf.place, v.plaintext, v.type) for v in after] == [
         (one, TRICKY.encode(), "str")
@@ -347,7 +348,7 @@ def test_several_values_change_at_once(tmp_path: Path) -> None:
     key = data_key(file, [ALICE.identity])
     given = Given({KeyPath((name,)): f"new {name}" for name in ("n", "switch", "x")})
     places = sops_one.placed(file, given)
-    found = engine.replaced(file, key, places, "2026-01-02T03:04:05Z")
+    found = contents.replaced(file, key, places, "2026-01-02T03:04:05Z")
     assert found is not None
     for name in ("n", "switch", "x"):
         assert read("s.yaml", found.data, name, tmp_path) == f"new {name}"

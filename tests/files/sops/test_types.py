@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from nixsecrets.files.sops import datakey, metadata, types
+from nixsecrets.files.sops import datakey, metadata
+from nixsecrets.files.sops.engine import types
 from tests.files import sopsfiles
 from tests.files.agekeys import reader
 from tests.fleet import ProgramFailed, age_key

@@ -10,10 +10,11 @@ from enum import Enum
 from typing import NamedTuple
 
 from nixsecrets.errors import IdentityError, SecretFileError
-from nixsecrets.files.sops import engine, metadata
-from nixsecrets.files.sops import types as sops_types
+from nixsecrets.files.sops import metadata
 from nixsecrets.files.sops.datakey import data_key
-from nixsecrets.files.sops.types import Retyped
+from nixsecrets.files.sops.engine import contents
+from nixsecrets.files.sops.engine import types as sops_types
+from nixsecrets.files.sops.engine.types import Retyped
 from nixsecrets.keys.identities import Identity, PluginIdentity
 
 WRONG_MAC = "its MAC does not fit its values, so that nobody can open it"
@@ -58,7 +59,7 @@ def verify(
     except SecretFileError:  # the data key opens the MAC of another version
         return Opened(Mac.WRONG)
     types = tuple(sops_types.misfits(file, key))
-    fits = engine.fits(file, key) if mac else None
+    fits = contents.fits(file, key) if mac else None
     if fits is None:
         return Opened(Mac.UNSURE, types)
     return Opened(Mac.FITS if fits else Mac.WRONG, types)

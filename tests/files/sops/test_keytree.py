@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.files.sops.keypaths import Value, keys_of
+from nixsecrets.files.sops.keytree import Value, keys_of
 from nixsecrets.files.sops.metadata import SopsFormat
 from tests.fleet import Fleet
 
@@ -79,7 +79,7 @@ def test_a_file_as_sops_writes_it_needs_no_yaml_library(
     text = "a: x\nb:\n    c: y\n    d: 3\n"
     path = fleet.sops_encrypt("x.yaml", text, [fleet.public("alice")])
     monkeypatch.setattr(
-        "nixsecrets.files.sops.keypaths._by_library", lambda _: pytest.fail("asked")
+        "nixsecrets.files.sops.keytree._by_library", lambda _: pytest.fail("asked")
     )
     keys = keys_of(SopsFormat.YAML, path.read_bytes())
     assert (keys.find("b/c"), keys.find("b/d")) == (Value.TEXT, Value.OTHER)

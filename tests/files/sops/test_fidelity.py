@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.files import plaintexts
-from nixsecrets.files.sops import operations, roundtrip
+from nixsecrets.files.sops import fidelity, operations, plaintexts
 from nixsecrets.files.sops.grant import SopsSealed
 from nixsecrets.files.sops.metadata import format_for
 from tests import gate
@@ -207,7 +206,7 @@ def test_every_value_is_named_and_none_is_shown() -> None:
     text = "".join(f"k{n}: 0{n}{n}1\n" for n in range(1, 8)) * 1
     other = "".join(f"k{n}: {int(f'0{n}{n}1', 8)}\n" for n in range(1, 8))
     with pytest.raises(SecretFileError) as caught:
-        roundtrip.require_kept(format_for("a.yaml"), text.encode(), other.encode())
+        fidelity.require_kept(format_for("a.yaml"), text.encode(), other.encode())
     assert "7 values" in caught.value.message
     assert [f"line {n}: k{n} is" in caught.value.message for n in range(1, 8)]
     assert caught.value.line == 1
@@ -216,8 +215,8 @@ def test_every_value_is_named_and_none_is_shown() -> None:
 def test_a_value_that_the_file_had_already_is_not_reported_again() -> None:
     text = b"A='x'\nB=\"y\"\n"
     kind = format_for("a.env")
-    assert len(roundtrip.require_kept(kind, text, text)) == 2
-    notes = roundtrip.require_kept(kind, text, text, {(0, ("A",)): "'x'"})
+    assert len(fidelity.require_kept(kind, text, text)) == 2
+    notes = fidelity.require_kept(kind, text, text, {(0, ("A",)): "'x'"})
     assert len(notes) == 1
     assert "B has quotes" in notes[0]
 

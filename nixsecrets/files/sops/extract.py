@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.files.sops import cipher, content, engine, grant, metadata, place
-from nixsecrets.files.sops.cipher import Given, KeyPath
+from nixsecrets.files.sops import content, grant, keypath, metadata
 from nixsecrets.files.sops.datakey import data_key
+from nixsecrets.files.sops.engine import contents, place
+from nixsecrets.files.sops.engine.place import At, Found
+from nixsecrets.files.sops.keypath import Given, KeyPath
 from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.opening import decrypt_with_key, layout_of
-from nixsecrets.files.sops.place import At, Found
 from nixsecrets.files.sops.program import SopsProgram
 from nixsecrets.files.sops.token import type_of
 from nixsecrets.files.sops.values import Place, leaves
@@ -40,13 +41,13 @@ def value_at(
 
     """
     file = metadata.parse(path, data)
-    wanted = cipher.key_path(file.format, key)
+    wanted = keypath.key_path(file.format, key)
     found = place.find(file.format, file.text, wanted)
     if found.at in (At.NEW, At.BELOW):
         raise _no_such_value()
     key_of_file = data_key(file, identities)
     if found.at is At.VALUE:
-        for value in engine.opened(file, key_of_file) or ():
+        for value in contents.opened(file, key_of_file) or ():
             if value.leaf.place == found.place and value.type != "null":
                 return _shown(value)
     staged, throw_away = grant.with_throw_away(file, key_of_file)
@@ -66,7 +67,7 @@ def _no_such_value() -> SecretFileError:
     )
 
 
-def _shown(value: engine.Value) -> bytes:
+def _shown(value: contents.Value) -> bytes:
     return value.plaintext.lower() if value.type == "bool" else value.plaintext
 
 
@@ -80,7 +81,7 @@ def _extracted(
 ) -> tuple[str, bytes] | None:
     """Return how sops writes the path of a value, and the value; None: not there."""
     identity = throw_away.secret_text()
-    for expression in cipher.expressions(wanted):
+    for expression in keypath.expressions(wanted):
         with contextlib.suppress(SecretFileError):
             return expression, sops.extract(
                 staged,
@@ -100,7 +101,7 @@ def found_at(path: str, data: bytes, key: str) -> Found:
         SecretFileError: the file cannot be read.
     """
     file = metadata.parse(path, data)
-    wanted = cipher.key_path(file.format, key)
+    wanted = keypath.key_path(file.format, key)
     return place.find(file.format, file.text, wanted)
 
 
@@ -113,8 +114,8 @@ def holds(path: str, data: bytes, identities: Sequence[Identity], given: Given) 
     """
     file = metadata.parse(path, data)
     places = placed(file, given)
-    found = engine.opened(file, data_key(file, identities)) if places else None
-    return found is not None and engine.unchanged(found, places)
+    found = contents.opened(file, data_key(file, identities)) if places else None
+    return found is not None and contents.unchanged(found, places)
 
 
 def placed(file: SopsFile, given: Given) -> dict[Place, str]:
@@ -163,7 +164,7 @@ def set_by_sops(
         if known.at in (At.NEW, At.UNKNOWN):
             there = _extracted(file, staged, throw_away, wanted, sops, workdir)
             if there is None:
-                engine.require_selected(file, "", (0, wanted.names))
+                contents.require_selected(file, "", (0, wanted.names))
         expression = _expression(known, wanted, file, staged, throw_away, sops, workdir)
         current = sops.set_value(
             current,
@@ -202,7 +203,7 @@ def _expression(
     Raises:
         SecretFileError: it cannot.
     """
-    ways = list(cipher.expressions(wanted))
+    ways = list(keypath.expressions(wanted))
     if not ways:
         raise SecretFileError(
             "the value cannot be set at that place with certainty",

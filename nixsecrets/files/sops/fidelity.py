@@ -13,11 +13,10 @@ from decimal import Decimal, InvalidOperation
 from typing import NamedTuple, assert_never
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.files import plaintexts
 from nixsecrets.files.kind import SopsFormat
-from nixsecrets.files.plaintexts import Style, Written
-from nixsecrets.files.sops import content
+from nixsecrets.files.sops import content, plaintexts
 from nixsecrets.files.sops.comments import comments
+from nixsecrets.files.sops.plaintexts import Style, Written
 from nixsecrets.files.sops.values import Place
 
 _SHOWN = 10

@@ -7,8 +7,8 @@ MAC holds.  What it does not understand it declines, and sops rotates.  Source:
 getsops/sops aes/cipher.go and sops.go (additional data, MAC).
 """
 
-from nixsecrets.files.sops import engine
 from nixsecrets.files.sops import token as sops_token
+from nixsecrets.files.sops.engine import contents
 from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.spans import Edit
 from nixsecrets.files.sops.values import UNKNOWN_SPAN
@@ -24,10 +24,10 @@ def rekeyed(
     number is needed.  None where the file holds anything else but encrypted values, or
     several documents, or its MAC does not fit them.
     """
-    only = dict(file.options).get(engine.MAC_ONLY)
+    only = dict(file.options).get(contents.MAC_ONLY)
     if len(file.blocks) > 1 or only:
         return None
-    values = engine.opened(file, old)
+    values = contents.opened(file, old)
     if values is None:
         return None
     full = [value for value in values if not value.leaf.empty]
@@ -36,14 +36,14 @@ def rekeyed(
     # every value has to be found, and nothing else may be encrypted
     if file.text.count(sops_token.MARK) != len(full) + 1 + comments:
         return None
-    hashed = engine.digest(file, values)
-    dated = list(engine.dated(file, new, hashed, now))
+    hashed = contents.digest(file, values)
+    dated = list(contents.dated(file, new, hashed, now))
     if len(dated) != 2:
         return None
     return [*(_again(file, value, new) for value in full), *dated]
 
 
-def _again(file: SopsFile, value: engine.Value, key: bytes) -> Edit:
+def _again(file: SopsFile, value: contents.Value, key: bytes) -> Edit:
     bound = sops_token.additional_data(value.leaf.path)
     token = sops_token.sealed(key, value.plaintext, bound, value.type)
-    return engine.respelled(file.text, value.leaf, token)
+    return contents.respelled(file.text, value.leaf, token)

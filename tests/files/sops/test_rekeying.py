@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nixsecrets.files.sops import datakeys, grant, metadata, operations
+from nixsecrets.files.sops import grant, metadata, operations
 from nixsecrets.files.sops.datakey import data_key
+from nixsecrets.files.sops.engine import rekeying
 from nixsecrets.files.sops.program import SopsProgram
 from tests.files import sopsfiles
 from tests.files.agekeys import reader
@@ -43,7 +44,7 @@ def in_place(name: str, data: bytes) -> str | None:
     """The text under another key, None where it is declined."""
     file = metadata.parse(name, data)
     key = data_key(file, [ALICE.identity])
-    edits = datakeys.rekeyed(file, key, bytes(range(32)), NOW)
+    edits = rekeying.rekeyed(file, key, bytes(range(32)), NOW)
     return None if edits is None else grant.edited(file, edits).decode()
 
 

@@ -11,7 +11,7 @@ from enum import Enum
 from typing import NamedTuple, assert_never
 
 from nixsecrets.errors import SecretFileError, UsageError
-from nixsecrets.files.sops.cipher import KeyPath
+from nixsecrets.files.sops.keypath import KeyPath
 from nixsecrets.files.sops.metadata import SopsFormat
 from nixsecrets.files.sops.spans import Edit, Node
 from nixsecrets.files.sops.token import MARK

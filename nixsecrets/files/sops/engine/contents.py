@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.files.sops import metadata, types
-from nixsecrets.files.sops import place as sops_place
+from nixsecrets.files.sops import metadata
 from nixsecrets.files.sops import token as sops_token
 from nixsecrets.files.sops.datakey import hash_in_mac
+from nixsecrets.files.sops.engine import place as sops_place
+from nixsecrets.files.sops.engine import types
 from nixsecrets.files.sops.metadata import SopsFile, SopsFormat
 from nixsecrets.files.sops.selection import Selector, selector
 from nixsecrets.files.sops.spans import Edit
