@@ -1,54 +1,39 @@
-"""known_hosts files (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT): what they say of a key.
+"""What known_hosts files (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT) say about a host key.
 
-Pure text: a line that cannot be read is passed over and spoils nothing.  Whether the
-answer suffices to believe a key is `trust`'s to say.
+`ssh-keygen -F` finds the lines that apply to a name: hashed names, wildcards and
+negations mean here what they mean to ssh.  Whether the answer suffices to trust a key
+is decided in `trust`.
 """
 
 import base64
-import binascii
-import hmac
 import re
+import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.hosts.address import SSH_PORT
 from nixsecrets.hosts.sshconfig import Endpoint
-from nixsecrets.keys.recipients import Kind, Recipient, from_ssh_blob, ssh_string
-from nixsecrets.untrusted import inputs
+from nixsecrets.keys.recipients import Kind, Recipient, from_ssh_blob
 
-REVOKED, AUTHORITY = "@revoked", "@cert-authority"
+# as ssh-keygen prints it above each line: a marker of the line is repeated at the end
+_FOUND = re.compile(r"# Host .* found: line (\d+) ?(REVOKED|CA)?")
+_SECONDS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line: `patterns` as written, the key's type and its wire blob."""
+class Entry(NamedTuple):
+    """One line that applies to a name: `FILE:LINE`, its key, whether it revokes it."""
 
     where: str
-    marker: str | None
-    patterns: str
-    kind: str
-    blob: bytes
-
-    def names(self, name: str) -> bool:
-        """Tell whether the line is about `name` (`host`, or `[host]:port`)."""
-        name = name.lower()
-        if self.patterns.startswith("|"):
-            return _hashed(self.patterns, name)
-        found = False
-        for pattern in self.patterns.lower().split(","):
-            if _matches(pattern.removeprefix("!"), name):
-                if pattern.startswith("!"):
-                    return False
-                found = True
-        return found
+    key: Recipient
+    revoked: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What known_hosts says of a key under a name; each place is `FILE:LINE`.
+    """What known_hosts says about a key under a name; each place is `FILE:LINE`.
 
     `same` holds exactly this key, `revoked` revokes it, `others` are the ed25519 keys
     that stand there instead of it (only where `same` is None).
@@ -60,24 +45,23 @@ class Standing:
 
 
 def standing(where: Endpoint, key: Recipient) -> Standing:
-    """Return what the known_hosts files of an endpoint say of an ed25519 key."""
-    texts = [(str(file), text) for file in where.known_hosts if (text := _read(file))]
-    entries = (e for name, text in texts for e in parse(text, name))
-    return judge(list(entries), lookup_names(where), key)
+    """Return what the known_hosts files of an endpoint say about an ed25519 key.
 
-
-def _read(file: Path) -> str:
-    """Return a file's text; one that is not there or unreadable says nothing."""
-    try:
-        return inputs.read_text(file, errors="replace")
-    except OSError:
-        return ""
+    Raises:
+        NixsecretsError: ssh-keygen cannot be run.
+    """
+    files = [file for file in where.known_hosts if file.is_file()]
+    by_name = [
+        [entry for file in files for entry in entries(file, name)]
+        for name in lookup_names(where)
+    ]
+    return judge(by_name, key)
 
 
 def lookup_names(where: Endpoint) -> tuple[str, ...]:
     """Return the names of an endpoint in known_hosts, the one that counts first.
 
-    A key under the name without port is believed for the other ports too, as ssh does.
+    A key under the name without port is trusted for other ports too, as ssh does.
     """
     if where.alias is not None:
         return (where.alias,)
@@ -87,78 +71,72 @@ def lookup_names(where: Endpoint) -> tuple[str, ...]:
     return f"[{host}]:{where.address.port}", host
 
 
-def judge(entries: Sequence[Entry], names: Sequence[str], key: Recipient) -> Standing:
-    """Return the standing of `key` under `names`, as `lookup_names` gives them."""
-    about = [e for e in entries if any(e.names(name) for name in names)]
-    revoked = (e.where for e in about if e.marker == REVOKED and e.blob == key.key)
-    plain = [e for e in about if e.marker is None]
-    named = [e for e in plain if e.names(names[0])]
-    others = [
-        (e.where, from_ssh_blob(e.blob)) for e in named if e.kind == Kind.SSH_ED25519
-    ]
-    # the other names only count where the first one has no ed25519 key at all
-    same = next((e.where for e in named if e.blob == key.key), None)
-    if not others:
-        same = next((e.where for e in plain if e.blob == key.key), None)
-    return Standing(same, next(revoked, None), () if same else tuple(others))
+def judge(by_name: Sequence[Sequence[Entry]], key: Recipient) -> Standing:
+    """Return the standing of `key`, from the entries of each name of `lookup_names`.
+
+    Names after the first count only where the first one has no ed25519 key at all; a
+    revocation counts under any name.
+    """
+    every = [entry for entries in by_name for entry in entries]
+    revoked = next((e.where for e in every if e.revoked and e.key == key), None)
+    named = [entry for entry in by_name[0] if not entry.revoked]
+    asked = named or [entry for entry in every if not entry.revoked]
+    same = next((entry.where for entry in asked if entry.key == key), None)
+    others = () if same else tuple((entry.where, entry.key) for entry in named)
+    return Standing(same, revoked, others)
 
 
-def parse(text: str, filename: str) -> Iterator[Entry]:
-    """Yield the lines that hold a key."""
-    for number, line in enumerate(text.split("\n"), start=1):
-        entry = _entry(line.split(), f"{filename}:{number}")
-        if entry is not None:
-            yield entry
+def entries(file: Path, name: str) -> Iterator[Entry]:
+    """Yield the ed25519 entries of a known_hosts file that apply to a name.
+
+    Lines that cannot be parsed and keys of certificate authorities are skipped.
+
+    Raises:
+        NixsecretsError: ssh-keygen cannot be run.
+    """
+    place: re.Match[str] | None = None
+    for line in _search(file, name).splitlines():
+        found = _FOUND.fullmatch(line)
+        if found is None and place is not None and place[2] != "CA":
+            key = _ed25519(line.split(), marked=place[2] is not None)
+            if key is not None:
+                yield Entry(f"{file}:{place[1]}", key, place[2] == "REVOKED")
+        place = found
 
 
-def _entry(words: list[str], where: str) -> Entry | None:
-    marker = None
-    if words and words[0].startswith("@"):
-        marker = words.pop(0).lower()
-    if len(words) < 3 or words[0].startswith("#"):
-        return None
-    if marker not in (None, REVOKED, AUTHORITY):
-        return None
-    patterns, kind, encoded = words[:3]
+def _search(file: Path, name: str) -> str:
+    """Return what `ssh-keygen -F` prints; it goes on past lines it cannot parse."""
     try:
-        blob = base64.b64decode(encoded, validate=True)
-        named, _ = ssh_string(blob)
-        if named == Kind.SSH_ED25519.value.encode():
-            from_ssh_blob(blob)
-    except (binascii.Error, ValueError, NixsecretsError):
+        done = subprocess.run(
+            ["ssh-keygen", "-F", name.lower(), "-f", str(file)],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise NixsecretsError(
+            "ssh-keygen cannot be started", "install the OpenSSH client"
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise NixsecretsError(
+            f"ssh-keygen did not finish reading {file}", "check what that file is"
+        ) from error
+    return done.stdout
+
+
+def _ed25519(words: list[str], *, marked: bool) -> Recipient | None:
+    """Return the key of a line (`[MARKER] NAMES TYPE BASE64 …`), None for other types.
+
+    The blob names the type too: a line that contradicts itself has no key.
+    """
+    kind, encoded = [*words[1 + marked :], "", ""][:2]
+    if kind != Kind.SSH_ED25519:
         return None
-    return (
-        Entry(where, marker, patterns, kind, blob) if named == kind.encode() else None
-    )
-
-
-def _hashed(pattern: str, name: str) -> bool:
-    """Compare with a hashed name: `|1|base64(salt)|base64(HMAC-SHA1(salt, name))`."""
     try:
-        _, version, salt, digest = pattern.split("|")
-        if version != "1":
-            return False
-        expected = base64.b64decode(digest, validate=True)
-        key = base64.b64decode(salt, validate=True)
-    except ValueError:  # also binascii.Error
-        return False
-    return hmac.compare_digest(hmac.digest(key, name.encode(), "sha1"), expected)
-
-
-@lru_cache(maxsize=4096)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    """Return a pattern in which only `*` and `?` mean something."""
-    parts = {"*": ".*", "?": "."}
-    text = "".join(parts.get(char, re.escape(char)) for char in _squeezed(pattern))
-    return re.compile(text, re.DOTALL)
-
-
-def _squeezed(pattern: str) -> str:
-    """Return the pattern without repeated stars, which only cost time."""
-    return re.sub(r"\*+", "*", pattern)
-
-
-def _matches(pattern: str, name: str) -> bool:
-    if "*" not in pattern and "?" not in pattern:
-        return pattern == name
-    return _compiled(pattern).fullmatch(name) is not None
+        key = from_ssh_blob(base64.b64decode(encoded, validate=True))
+    except (ValueError, NixsecretsError):  # also binascii.Error
+        return None
+    return key if key.kind is Kind.SSH_ED25519 else None
