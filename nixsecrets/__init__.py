@@ -1,3 +1,3 @@
-"""Keep the secrets of a NixOS fleet right: one recipient map drives agenix and sops."""
+"""Manage the secrets of a NixOS fleet: one recipient map for agenix and sops."""
 
 __version__ = "0.1.0"

@@ -22,33 +22,37 @@ _SOURCES = (
     click.option(
         "--address",
         metavar="[USER@]HOST[:PORT]",
-        help="Collect the key there; a Host of ssh_config will do.",
+        help="Collect the key there (or a Host from ssh_config).",
     ),
-    click.option("--key", metavar="KEY", help="The host's public key itself."),
+    click.option("--key", metavar="KEY", help="The host's public key."),
     click.option(
         "--key-file",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="A file with the host's public key.",
+        help="File with the host's public key.",
     ),
-    click.option("--local", is_flag=True, help="This machine: /etc/ssh."),
+    click.option("--local", is_flag=True, help="Use this machine's key from /etc/ssh."),
     click.option(
         "--generate",
         is_flag=True,
-        help="Make the key pair here; the private half becomes a secret.",
+        help="Generate the key pair; the private half becomes a secret.",
     ),
 )
 _BELIEF = (
     click.option(
-        "--fingerprint", metavar="SHA256:…", help="What the collected key must be."
+        "--fingerprint",
+        metavar="SHA256:…",
+        help="Expected fingerprint of the collected key.",
     ),
     click.option(
         "--login",
         is_flag=True,
-        help="Compare with the key file, read over an ssh session to the host.",
+        help="Compare with the host's key file, read over ssh.",
     ),
     click.option(
-        "--trust-on-first-use", is_flag=True, help="Believe the collected key unseen."
+        "--trust-on-first-use",
+        is_flag=True,
+        help="Trust the collected key without verification.",
     ),
 )
 _MANNER = (
@@ -57,20 +61,20 @@ _MANNER = (
         type=click.FloatRange(0.1, 600),
         default=5.0,
         show_default=True,
-        help="Seconds to wait.",
+        help="Timeout in seconds.",
     ),
     click.option(
         "--retries",
         type=click.IntRange(0, 10),
         default=1,
         show_default=True,
-        help="Times to try again.",
+        help="Number of retries.",
     ),
     click.option(
         "--ssh-config",
         type=click.Path(path_type=Path, exists=True, dir_okay=False),
         metavar="FILE",
-        help="Use this ssh_config instead of the usual ones.",
+        help="ssh_config to use instead of the default ones.",
     ),
 )
 

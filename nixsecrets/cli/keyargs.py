@@ -15,7 +15,9 @@ from nixsecrets.keys.recipients import Recipient, parse_recipient
 from nixsecrets.untrusted import inputs
 
 _KEYS = (
-    click.option("--key", "keys", multiple=True, metavar="KEY", help="A public key."),
+    click.option(
+        "--key", "keys", multiple=True, metavar="KEY", help="Public key (repeatable)."
+    ),
     click.option(
         "--key-file",
         "--github-keys-file",
@@ -23,7 +25,7 @@ _KEYS = (
         type=click.Path(path_type=Path),
         multiple=True,
         metavar="FILE",
-        help="A file of public keys (.pub, authorized_keys, .keys, recipients).",
+        help="File with public keys (.pub, authorized_keys, .keys, recipients).",
     ),
 )
 

@@ -20,53 +20,53 @@ from nixsecrets.errors import NixsecretsError, UsageError
 BUG, INTERRUPTED = 3, 130
 
 COMMANDS = {
-    "init": "start a fleet: map, .sops.yaml, secrets.nix, lock",
-    "add-user": "add a person to the map and give what they may now read",
-    "add-host": "add a machine to the map and give what it may now read",
+    "init": "create a map, or adopt existing agenix and sops secrets",
+    "add-user": "add a person to the map and grant them access",
+    "add-host": "add a machine to the map and grant it access",
     "remove-user": "remove a person and re-encrypt everything they could read",
     "remove-host": "remove a machine and re-encrypt everything it could read",
-    "hosts": "list the machines: key, groups, how it was verified, what they read",
-    "rename-host": "give a machine another name, and move its files",
+    "hosts": "list machines with key, groups, verification and file count",
+    "rename-host": "rename a machine and move its files",
     "rotate-user": "replace the keys of a person",
     "rotate-host": "replace the key of a machine that was reinstalled",
     "provision": "write the files of a generated host key for nixos-anywhere",
-    "known-hosts": "print the map's host keys as known_hosts lines or for Nix",
-    "exposed": "list the values that a removed key could read and that are unchanged",
-    "scan": "ask all machines for their keys and compare them with the map",
+    "known-hosts": "print host keys as known_hosts lines or as a Nix value",
+    "exposed": "list unchanged values that a removed key could read",
+    "scan": "compare the host keys of all machines with the map",
     "edit": "edit a secret in your editor",
     "cat": "print a secret, or one value of it",
-    "set": "give a secret a value, from stdin or a file",
-    "generate": "give a secret a fresh value: a password, a key pair",
-    "mv": "rename a secret; its readers follow the rule of the new path",
+    "set": "store a value in a secret, from stdin or a file",
+    "generate": "generate and store a value: a password, a key pair",
+    "mv": "rename a secret and apply the rule of its new path",
     "rm": "remove secrets",
     "ls": "list secrets: backend, readers, last change",
     "textconv": "print a secret as text, for git",
-    "git-setup": "let git diff and git log -p show secrets decrypted",
+    "git-setup": "show secrets decrypted in git diff and git log -p",
     "status": "show what differs from the map, and why",
-    "rekey": "make the secrets readable by exactly whom the map says",
-    "check": "exit 1 on any drift; needs no private key",
-    "lint": "find what is odd in the map, .sops.yaml and secrets.nix",
-    "hook": "stop a commit that holds a secret in the open",
-    "explain": "say what a finding of check, lint or the hook means",
+    "rekey": "re-encrypt secrets whose recipients differ from the map",
+    "check": "report drift between map and repository (exit 1)",
+    "lint": "find likely mistakes in the map, .sops.yaml and secrets.nix",
+    "hook": "block commits that contain plaintext secrets",
+    "explain": "explain a finding of check, lint or the hook",
     "sync": "write .sops.yaml, secrets.nix and the lock from the map",
-    "approve": "agree, in this clone, to the keys that the map gives to names",
-    "accept": "vouch for files whose readers cannot be told",
-    "why": "explain one file: rule, readers wanted and found, who can open it",
-    "recover": "finish or discard a run that was cut short",
+    "approve": "approve the map's keys for use in this clone",
+    "accept": "vouch for files whose recipients are unknown",
+    "why": "explain one file: rule, desired and actual recipients",
+    "recover": "complete or discard an interrupted run",
     "completion": "print the completion script of a shell",
 }
 
 
 ENVIRONMENT = {
-    "NIXSECRETS_IDENTITY": "private keys to use first, ':' between them; one that is"
-    " no usable key ends the command, and no other is tried instead",
-    "SOPS_AGE_KEY, …_FILE, …_CMD": "private keys as sops looks for them, in its"
-    " keys.txt, too; then ~/.ssh/id_ed25519 and id_rsa",
-    "SOPS_EDITOR, VISUAL, EDITOR": "what edit opens",
-    "XDG_RUNTIME_DIR": "where plaintext may be: a folder in memory; else /dev/shm",
-    "NIXSECRETS_PLUGIN_TIMEOUT": "seconds that an age plugin may take without asking"
-    " anything; default 120",
-    "NO_COLOR": "no colours",
+    "NIXSECRETS_IDENTITY": "private key files to use first, separated by ':'; an"
+    " unusable one is an error",
+    "SOPS_AGE_KEY, …_FILE, …_CMD": "private keys as for sops, including its keys.txt;"
+    " then ~/.ssh/id_ed25519 and id_rsa",
+    "SOPS_EDITOR, VISUAL, EDITOR": "editor for edit",
+    "XDG_RUNTIME_DIR": "memory file system for plaintext; default /dev/shm",
+    "NIXSECRETS_PLUGIN_TIMEOUT": "seconds an age plugin may take without"
+    " prompting; default 120",
+    "NO_COLOR": "disable colors",
 }
 
 
@@ -150,14 +150,14 @@ def _unknown(name: str) -> str:
 @click.option(
     "--allow-disk",
     is_flag=True,
-    help="Let plaintext lie on a disk where there is no memory file system.",
+    help="Allow plaintext on disk if there is no memory file system.",
 )
 @click.pass_context
 def cli(ctx: click.Context, directory: Path, *, allow_disk: bool) -> None:
-    """Keep the secrets of a NixOS fleet right.
+    """Manage the secrets of a NixOS fleet.
 
-    One recipient map (nixsecrets.toml) says who may read what; nixsecrets makes
-    agenix and sops files, .sops.yaml and secrets.nix equal to it.
+    One recipient map (nixsecrets.toml) declares who may read what.  nixsecrets brings
+    agenix and sops files, .sops.yaml and secrets.nix in line with it.
     """
     ctx.obj = directory
     if allow_disk:

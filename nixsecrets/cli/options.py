@@ -50,61 +50,65 @@ identity_option = click.option(
     type=click.Path(path_type=Path),
     multiple=True,
     metavar="FILE",
-    help="Private key to use first (age or ssh; may be repeated).",
+    help="Private key to try first (age or ssh; repeatable).",
 )
 value_option = click.option(
     "-k",
     "--key",
     metavar="KEY",
-    help="One value of a sops file: names, / between them (powerdns/api-key).",
+    help="One value of a sops file, by its path (powerdns/api-key).",
 )
 format_option = click.option(
     "--format",
     "form",
     type=click.Choice(["text", "json", "sarif", "gitlab"]),
     default="text",
-    help="How to print the findings.",
+    help="Output format of the findings.",
 )
 allow_retired_option = click.option(
     "--allow-retired",
     is_flag=True,
-    help="Agree that a key that was removed is used again.",
+    help="Allow using a removed key again.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 _ROAD = (
     identity_option,
-    click.option("-n", "--dry-run", is_flag=True, help="Show the plan, do nothing."),
+    click.option(
+        "-n", "--dry-run", is_flag=True, help="Show the plan, change nothing."
+    ),
     click.option(
         "--json",
         "as_json",
         is_flag=True,
-        help="The plan (--dry-run), or the values that are exposed, as JSON.",
+        help="Print the plan (--dry-run) or the exposed values as JSON.",
     ),
-    click.option("-y", "--yes", is_flag=True, help="Agree to the plan beforehand."),
+    click.option("-y", "--yes", is_flag=True, help="Agree to the plan in advance."),
     click.option(
         "--allow-revoke",
         is_flag=True,
-        help="Agree to take access that the arguments do not name.",
+        help="Allow revoking access that the arguments do not name.",
     ),
     click.option(
         "--allow-lockout",
         is_flag=True,
-        help="Agree to lose access yourself, or to leave a file without a reader.",
+        help="Allow locking yourself out, or leaving a file without readers.",
     ),
     allow_retired_option,
     click.option(
-        "--keep-going", is_flag=True, help="Leave out what cannot be done; exit 1."
+        "--keep-going", is_flag=True, help="Skip files that cannot be changed; exit 1."
     ),
     click.option(
         "--keep-data-key",
         is_flag=True,
-        help="Give a user a sops file without a fresh data key.",
+        help="Grant a user access to a sops file without a new data key.",
     ),
-    click.option("--git-add", is_flag=True, help="Stage the files that were written."),
+    click.option("--git-add", is_flag=True, help="Stage the written files (git add)."),
 )
 _NO_REKEY = click.option(
-    "--no-rekey", is_flag=True, help="Change the map and the configs, no secret."
+    "--no-rekey",
+    is_flag=True,
+    help="Change the map and generated files, but no secrets.",
 )
 
 

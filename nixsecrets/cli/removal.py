@@ -20,24 +20,24 @@ from nixsecrets.world.world import World
 Edit = Callable[..., str]
 _OPTIONS = (
     click.option(
-        "--reason", metavar="TEXT", help="Kept in the map beside the old key."
+        "--reason", metavar="TEXT", help="Recorded in the map with the old key."
     ),
     click.option(
         "--own-files",
         type=click.Choice(FATES),
-        help="What becomes of the files under its {host} or {user} rule.",
+        help="What to do with the files under its {host} or {user} rule.",
     ),
     click.option(
         "--move-to",
         metavar="DIR",
-        help="Move its own files there, to the readers of a rule.",
+        help="Move its own files to DIR, under the rule that matches there.",
     ),
 )
 _HELP = """Remove the {what} and re-encrypt everything {they} could read.
 
-Every file gets a fresh symmetric key; the values themselves are still known to
-whoever could read them, and are listed for you to change (`nixsecrets exposed` goes
-on listing them until they have changed).
+Every file gets a new symmetric key.  The removed {what} may still know the old
+values: change those that the command lists (`nixsecrets exposed` lists them again
+until they have changed).
 
 \b
 Examples:

@@ -1,4 +1,4 @@
-"""`nixsecrets accept`: a person vouches for files whose readers cannot be told."""
+"""`nixsecrets accept`: vouch for files whose recipients are unknown."""
 
 from pathlib import Path
 
@@ -21,11 +21,11 @@ from nixsecrets.world.world import World
 @road_options(map_changes=False)
 @click.pass_obj
 def command(start: Path, paths: tuple[Path, ...], options: RoadOptions) -> int:
-    """Vouch that FILES are encrypted to exactly whom the map says.
+    """Vouch that FILES are encrypted to exactly the recipients in the map.
 
-    An age file's X25519 stanzas are anonymous: where the lock does not know a file,
-    nobody can tell its readers.  If types and number of its stanzas agree with the
-    map, your word is entered in the lock; no secret is touched.
+    An age file's X25519 stanzas are anonymous: if a file is not in the lock, its
+    recipients cannot be determined.  If the type and number of its stanzas match the
+    map, your confirmation is recorded in the lock; no secret is touched.
 
     \b
     Examples:

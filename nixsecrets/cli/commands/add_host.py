@@ -1,4 +1,4 @@
-"""`nixsecrets add-host`: a machine joins the fleet."""
+"""`nixsecrets add-host`: add a machine to the fleet."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 @click.option(
     "--discover",
     is_flag=True,
-    help="Every folder of --hosts-dir, or every machine of --flake, at once.",
+    help="Add every folder of --hosts-dir, or every machine of --flake.",
 )
 @click.option(
     "--flake",
     is_flag=False,
     flag_value=".",
     metavar="[REF]",
-    help="Where --discover looks instead (needs nix).",
+    help="Flake in which --discover finds machines (needs nix).",
 )
 @click.option(
     "--hosts-dir",
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     default=Path("hosts"),
     show_default=True,
     metavar="DIR",
-    help="Where --discover looks, beside the map.",
+    help="Folder in which --discover finds machines, relative to the map.",
 )
 @click.option("--group", "groups", multiple=True, help="Group to join (repeatable).")
 @key_options()
@@ -55,12 +55,12 @@ def command(
     *,
     discover: bool,
 ) -> int:
-    """Add a host to the map and give it what it may now read.
+    """Add a host to the map and grant it access.
 
-    The host's ssh-ed25519 key is collected from --address (else its name, as
-    ssh_config knows it), and the server has to prove that it holds it.  It is believed
-    for a matching --fingerprint, if known_hosts has it, or with --login; else its
-    fingerprint is shown and asked about.
+    Collects the host's ssh-ed25519 key from --address (by default its name, resolved
+    through ssh_config) and requires the server to prove possession of it.  The key is
+    trusted if it matches --fingerprint, if known_hosts has it, or with --login;
+    otherwise its fingerprint is shown and you are asked.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`nixsecrets add-user`: a person joins the fleet."""
+"""`nixsecrets add-user`: add a person to the fleet."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -37,7 +37,7 @@ def command(
     sops_form: str | None,
     options: RoadOptions,
 ) -> int:
-    """Add a person to the map and give what they may now read.
+    """Add a person to the map and grant them access.
 
     \b
     Examples:

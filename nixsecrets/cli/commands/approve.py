@@ -1,4 +1,4 @@
-"""`nixsecrets approve`: the operator of this clone agrees to keys."""
+"""`nixsecrets approve`: approve keys for use in this clone."""
 
 import json
 from collections.abc import Sequence
@@ -21,12 +21,15 @@ from nixsecrets.world.world import MAP_NAME, World, fresh_world
 @click.command("approve")
 @click.argument("names", nargs=-1, metavar="[NAME]…")
 @click.option(
-    "--list", "listing", is_flag=True, help="List every key: approved or not."
+    "--list",
+    "listing",
+    is_flag=True,
+    help="List all keys and whether they are approved.",
 )
+@click.option("--revoke", is_flag=True, help="Withdraw the approval of NAMEs' keys.")
 @click.option(
-    "--revoke", is_flag=True, help="Forget the keys of NAMEs: they are asked about."
+    "-y", "--yes", is_flag=True, help="Approve without asking, and list the keys."
 )
-@click.option("-y", "--yes", is_flag=True, help="Agree without asking, and list them.")
 @allow_retired_option
 @json_option
 @click.pass_obj
@@ -40,13 +43,13 @@ def command(
     allow_retired: bool,
     as_json: bool,
 ) -> int:
-    """Agree to the keys of the map, in this clone.
+    """Approve the map's keys for use in this clone.
 
-    A key that came by `git pull` is not trusted because the map names it.  Before a
-    command first encrypts to one it shows name, fingerprint and the commit that brought
-    it, and asks; so does this command, for all of them (or for NAMEs) at once.  What
-    you agree to stays in this clone: it is never pushed, and other clones ask again.
-    A key that was removed once and is in the map again is asked about by itself.
+    A key that arrived by `git pull` is not trusted merely because it is in the map.
+    Before a command first encrypts to it, the command shows name, fingerprint and the
+    commit that introduced the key, and asks.  This command does so for all keys (or
+    those of NAMEs) at once.  Approvals are stored in this clone and never pushed; other
+    clones ask again.  A removed key that is in the map again is asked about separately.
 
     \b
     Examples:

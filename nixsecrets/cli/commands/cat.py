@@ -1,4 +1,4 @@
-"""`nixsecrets cat`: what a secret holds."""
+"""`nixsecrets cat`: print a secret."""
 
 import os
 from collections.abc import Callable
@@ -29,12 +29,12 @@ from nixsecrets.world.world import World, require_actual
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write it to a file, mode 0600, instead of stdout.",
+    help="Write to FILE (mode 0600) instead of stdout.",
 )
 @click.option(
     "--side",
     type=click.Choice(list(sides.STAGES)),
-    help="Of a file that git could not merge: the version of one side.",
+    help="Print one side's version of an unmerged file.",
 )
 @identity_option
 @click.pass_obj
@@ -46,14 +46,14 @@ def command(
     identity: tuple[Path, ...],
     side: str | None,
 ) -> None:
-    """Print what a secret holds, exactly: nothing is added, no final newline either.
+    """Print a secret, byte for byte; no newline is added.
 
     \b
     Examples:
       nixsecrets cat secrets/wifi.age
       nixsecrets cat secrets/powerdns.yaml --key powerdns/api-key
       nixsecrets cat secrets/tls.age --output /run/tls.key
-      nixsecrets cat --side theirs secrets/wifi.age    # while it is not merged
+      nixsecrets cat --side theirs secrets/wifi.age    # of an unmerged file
     """
     session = Session.open(start)
     world = session.world()

@@ -1,4 +1,4 @@
-"""`nixsecrets check`: exit 1 on any drift, without any private key."""
+"""`nixsecrets check`: report drift, without a private key."""
 
 from pathlib import Path
 
@@ -11,27 +11,27 @@ from nixsecrets.cli.session import Session
 
 @click.command("check")
 @declared_options
-@click.option("--strict", is_flag=True, help="Fail on warnings and notes, too.")
+@click.option("--strict", is_flag=True, help="Also fail on warnings and notes.")
 @format_option
 @json_option
 @click.pass_obj
 def command(
     start: Path, *, source: Source, strict: bool, form: str, as_json: bool
 ) -> int:
-    """Exit 1 if anything differs from the map; for CI and for hooks.
+    """Report drift between map and repository; for CI and hooks.
 
-    Needs git and nothing else: no private key, no sops, no nix, no network.  Where the
-    git history is there, keys that were removed and can read files again are found, and
-    secrets that are older versions of themselves.  Where an identity is at hand
-    that needs no question, the MAC of sops files that differ from HEAD is verified, and
-    the types of values in all sops files.  With
-    --flake, nix evaluates what each configuration declares, and whether it could
-    decrypt that is told before anybody deploys.
+    Exits with 1 on errors.  Needs only git: no private key, sops, nix or network.
+
+    With git history, also finds removed keys that can read files again, and secrets
+    that are older versions of themselves.  If an identity is available without a
+    prompt, also verifies the MAC of sops files that differ from HEAD and the types of
+    values in sops files.  With --flake, evaluates what each configuration declares
+    (needs nix) and reports secrets that the machine could not decrypt.
 
     \b
     Examples:
       nixsecrets check
-      nixsecrets check --flake                      # every host of the flake here
+      nixsecrets check --flake                      # every host of this flake
       nixsecrets check --flake --host brunnen
       nixsecrets check --flake . --save declared.json
       nixsecrets check --declared declared.json     # elsewhere, without nix

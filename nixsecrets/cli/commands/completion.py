@@ -1,4 +1,4 @@
-"""`nixsecrets completion`: the completion script of a shell."""
+"""`nixsecrets completion`: print a shell completion script."""
 
 import click
 
@@ -9,7 +9,7 @@ from nixsecrets.cli import ui
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> None:
-    """Print the completion script of SHELL.
+    """Print the completion script for SHELL.
 
     \b
     Examples:

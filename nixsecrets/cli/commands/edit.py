@@ -1,4 +1,4 @@
-"""`nixsecrets edit`: a secret in your editor."""
+"""`nixsecrets edit`: edit a secret in your editor."""
 
 import dataclasses
 import os
@@ -34,26 +34,26 @@ MINE, THEIRS = "what you typed", "what is on the disk"
 
 @click.command("edit")
 @click.argument("path", type=click.Path(path_type=Path), required=False)
-@click.option("--resume", is_flag=True, help="Go on with a text that was not saved.")
-@click.option("--discard", is_flag=True, help="Drop a text that was not saved.")
+@click.option("--resume", is_flag=True, help="Continue with the saved draft.")
+@click.option("--discard", is_flag=True, help="Delete the saved draft.")
 @click.option(
     "--both",
     "way",
     flag_value="both",
-    help="With --resume: open both versions, where the file has changed meanwhile.",
+    help="With --resume: if the file has changed meanwhile, open both versions.",
 )
 @click.option(
     "--mine",
     "way",
     flag_value="mine",
-    help="With --resume: let your text replace a version that is newer.",
+    help="With --resume: replace the newer version with your draft.",
 )
-@click.option("--allow-empty", is_flag=True, help="Let a text that was emptied be so.")
+@click.option("--allow-empty", is_flag=True, help="Allow saving an empty file.")
 @click.option(
     "--rekey",
     "as_mapped",
     is_flag=True,
-    help="Save it for the readers that the map says, where it has others.",
+    help="Encrypt to the recipients in the map, if the file has others.",
 )
 @road_options(map_changes=False)
 @click.pass_obj
@@ -68,14 +68,14 @@ def command(
     allow_empty: bool,
     as_mapped: bool,
 ) -> int:
-    """Edit a secret, or make a new one, in your editor.
+    """Edit a secret, or create one, in your editor.
 
-    The editor is $SOPS_EDITOR, $VISUAL or $EDITOR, else vi or nano.  The plaintext
-    lies in a private folder in memory and nowhere else.  A new secret goes to the
-    readers of the rule that names its path; any other keeps the readers it has.
+    The editor is $SOPS_EDITOR, $VISUAL or $EDITOR, else vi or nano.  Plaintext exists
+    only in a private folder in memory.  A new secret is encrypted to the readers of
+    the rule that matches its path; an existing one keeps its recipients.
 
-    What was typed and could not be saved is kept, encrypted to your own key, and
-    --resume goes on with it.
+    An edit that cannot be saved is kept as a draft, encrypted to your own key;
+    --resume continues with it.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`nixsecrets explain`: what a finding means and what to do about it."""
+"""`nixsecrets explain`: explain a finding and its remedy."""
 
 import click
 
@@ -10,9 +10,9 @@ from nixsecrets.findings.catalogue import CATALOGUE, Code, explain
 @click.command("explain")
 @click.argument("code", metavar="CODE", required=False)
 def command(code: str | None) -> None:
-    """Say what a finding means, how bad it is, and what to do about it.
+    """Explain a finding: meaning, severity and remedy.
 
-    Without CODE: the table of all.
+    Without CODE, lists all findings.
 
     \b
     Examples:

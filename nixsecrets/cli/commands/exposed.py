@@ -1,4 +1,4 @@
-"""`nixsecrets exposed`: what removed keys could read and nobody has changed since."""
+"""`nixsecrets exposed`: list unchanged values that removed keys could read."""
 
 import datetime
 import json
@@ -38,9 +38,14 @@ from nixsecrets.world.world import World, examine
     type=click.IntRange(min=1),
     default=MAX_COMMITS,
     show_default=True,
-    help="How far to look back.",
+    help="Number of commits to search.",
 )
-@click.option("--all", "everything", is_flag=True, help="Also what has changed since.")
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Also list values that have changed since.",
+)
 @identity_option
 @json_option
 @click.pass_obj
@@ -52,11 +57,11 @@ def command(
     everything: bool,
     as_json: bool,
 ) -> int:
-    """List the values that a retired key could read and that are still the same.
+    """List the values that a retired key could read and that have not changed.
 
-    Looks through the git history for every version that the key could read, and
-    compares its values with the files of today, wherever they were moved.  Values of
-    sops files are listed as `--key` takes them.  Exit code 1 while there are any.
+    Searches the git history for every version that the key could read, and compares
+    its values with the current files, wherever they were moved.  Values of sops files
+    are listed as `--key` takes them.  Exits with 1 if there are any.
 
     \b
     Examples:

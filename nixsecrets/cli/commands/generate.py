@@ -1,4 +1,4 @@
-"""`nixsecrets generate`: a fresh value that nobody has seen."""
+"""`nixsecrets generate`: generate a value without displaying it."""
 
 from pathlib import Path
 
@@ -22,12 +22,12 @@ from nixsecrets.world.world import World
     type=click.Choice(list(generate.KINDS)),
     default="password",
     show_default=True,
-    help="What to make.",
+    help="Kind of value.",
 )
 @click.option(
     "--length",
     type=click.IntRange(1, 4096),
-    help="Characters of a password, words of a passphrase, bytes for hex and base64.",
+    help="Characters of a password, words of a passphrase, bytes of hex and base64.",
 )
 @value_option
 @road_options(map_changes=False)
@@ -40,10 +40,10 @@ def command(
     key: str | None,
     options: RoadOptions,
 ) -> int:
-    """Make a fresh value and store it; it is not shown.
+    """Generate a value and store it without displaying it.
 
-    Of a key pair the public half is printed, and written to FILE.pub beside the secret
-    (not with --key).  A value that is there already is replaced only after a yes.
+    The public half of a key pair is printed, and written to FILE.pub next to the secret
+    (not with --key).  Asks before replacing an existing value.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`nixsecrets git-setup`: git shows what changed inside of secrets."""
+"""`nixsecrets git-setup`: show changes inside secrets in git."""
 
 import shlex
 import shutil
@@ -21,21 +21,20 @@ DRIVER = "nixsecrets"
 
 
 @click.command("git-setup")
-@click.option("--undo", is_flag=True, help="Take the settings of this clone back.")
+@click.option("--undo", is_flag=True, help="Remove the settings from this clone.")
 @road_options(map_changes=False)
 @click.pass_obj
 def command(start: Path, options: RoadOptions, *, undo: bool) -> int:
-    """Let `git diff`, `git log -p` and `git show` print secrets decrypted.
+    """Show secrets decrypted in `git diff`, `git log -p` and `git show`.
 
-    Two parts: lines in .gitattributes, which everybody gets, say which files are
-    secrets; a setting of this clone, which nobody else gets, says how to show them.
-    git is told to cache nothing.
+    Lines in .gitattributes, shared with everyone, mark the secrets; a setting in this
+    clone only decrypts them for display.  git caches nothing.
 
     \b
     Examples:
       nixsecrets git-setup
       git diff; git log -p secrets/wifi.age
-      git diff --no-textconv          # the encrypted files, as ever
+      git diff --no-textconv          # the encrypted files
     """
     session = Session.open(start)
     git = session.repo.git

@@ -1,4 +1,4 @@
-"""`nixsecrets hook`: stop a commit that holds a secret in the open."""
+"""`nixsecrets hook`: block commits that contain plaintext secrets."""
 
 import os
 import sys
@@ -26,29 +26,31 @@ FINDINGS = 1
 _scan_option = click.option(
     "--scan",
     is_flag=True,
-    help="Look for tokens in ordinary files, too; needs nixsecrets[scan].",
+    help="Also search ordinary files for tokens; needs nixsecrets[scan].",
 )
 BLOB_LIMIT = 64 << 20
 
 
 @click.group("hook")
 def command() -> None:
-    """Stop a commit that holds a secret in the open.
+    """Block commits that contain plaintext secrets.
 
-    The hook looks at what is staged, not at the work tree.  What must be encrypted
-    is what the map says; private keys, and what editors leave of secrets, are looked
-    for everywhere.
+    The hook checks the staged content, not the work tree.  The map determines which
+    files must be encrypted; private keys and editors' copies of secrets are blocked
+    everywhere.
     """
 
 
 @command.command("install")
-@click.option("--pre-push", "push", is_flag=True, help="Judge what is pushed, too.")
+@click.option(
+    "--pre-push", "push", is_flag=True, help="Also check commits before a push."
+)
 @_scan_option
 @click.pass_obj
 def install(start: Path, *, push: bool, scan: bool) -> None:
     """Install the hook in this repository.
 
-    A hook that is there is set aside and run first.
+    An existing hook is kept and runs first.
 
     \b
     Examples:
@@ -75,7 +77,7 @@ def install(start: Path, *, push: bool, scan: bool) -> None:
 @command.command("uninstall")
 @click.pass_obj
 def uninstall(start: Path) -> None:
-    """Take the hook out, and put back what was there before."""
+    """Remove the hook and restore the previous one."""
     git = _work_tree(start)
     removed = False
     for hook in _hooks(git.git_path("hooks")):
@@ -91,7 +93,7 @@ def uninstall(start: Path) -> None:
 @command.command("status")
 @click.pass_obj
 def status(start: Path) -> None:
-    """Say which hooks are installed, and what is run before them."""
+    """Show which hooks are installed, and which hooks run before them."""
     from nixsecrets.findings.hookfile import Standing
 
     git = _work_tree(start)
@@ -108,11 +110,11 @@ def status(start: Path) -> None:
 @command.command("run")
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
-    "--all", "everything", is_flag=True, help="Judge every file in the index."
+    "--all", "everything", is_flag=True, help="Check every file in the index."
 )
-@click.option("--from", "since", metavar="REV", help="Judge each commit after REV …")
+@click.option("--from", "since", metavar="REV", help="Check each commit after REV …")
 @click.option("--to", "until", metavar="REV", help="… up to this one (default: HEAD).")
-@click.option("--pushed", metavar="REMOTE", hidden=True, help="As git calls pre-push.")
+@click.option("--pushed", metavar="REMOTE", hidden=True, help="Arguments of pre-push.")
 @_scan_option
 @click.pass_obj
 def run(
@@ -125,11 +127,11 @@ def run(
     pushed: str | None,
     scan: bool,
 ) -> int:
-    """Judge what is staged; this is what the hook and CI call.
+    """Check the staged content; the hook and CI call this.
 
-    Or all that is in the index, or each commit of a range (a secret that a later
-    commit takes out again was committed all the same), or some files as they are
-    staged.  Exit code 0 clean, 1 findings.
+    Alternatively checks the whole index, each commit of a range (so that a secret
+    removed by a later commit is found), or the staged content of FILES.  Exit code 0:
+    clean, 1: findings.
 
     \b
     Examples:

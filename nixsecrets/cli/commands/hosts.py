@@ -1,4 +1,4 @@
-"""`nixsecrets hosts`: the machines of the map."""
+"""`nixsecrets hosts`: list the machines in the map."""
 
 import json
 from collections import Counter
@@ -18,7 +18,7 @@ from nixsecrets.world.world import World
 @json_option
 @click.pass_obj
 def command(start: Path, *, as_json: bool) -> None:
-    """List the hosts: key, groups, how the key was verified, how many files they read.
+    """List hosts with key, groups, verification and number of readable files.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`nixsecrets init`: the fresh start of a fleet, or the adoption of one."""
+"""`nixsecrets init`: create a map, or adopt existing secrets."""
 
 import datetime
 import getpass
@@ -44,28 +44,32 @@ PREFERRED = (Kind.X25519, Kind.SSH_ED25519, Kind.SSH_RSA)
     "--key-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Your public key, instead of the one that is found.",
+    help="Your public key (default: detected).",
 )
 @click.option("--create-key", is_flag=True, help="Create an age key if there is none.")
 @click.option(
     "--rules",
     type=click.Path(path_type=Path, exists=True),
     metavar="FILE",
-    help="The agenix rules to adopt, where they are not found.",
+    help="agenix rules to adopt (default: detected).",
 )
 @click.option(
     "--sops-config",
     type=click.Path(path_type=Path, exists=True),
     metavar="FILE",
-    help="The .sops.yaml to adopt, where it is not found.",
+    help=".sops.yaml to adopt (default: detected).",
 )
-@click.option("--sops-only", is_flag=True, help="Leave agenix rules alone.")
+@click.option("--sops-only", is_flag=True, help="Do not adopt agenix rules.")
 @click.option(
     "--keep-rules", is_flag=True, help="Keep the old rules as secrets.nix.orig."
 )
-@click.option("--dry-run", is_flag=True, help="Show the map and the proof only.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show the map and the comparison, write nothing."
+)
 @click.option("--yes", "-y", is_flag=True, help="Adopt without asking.")
-@click.option("--git-add", "stage", is_flag=True, help="Stage the files written.")
+@click.option(
+    "--git-add", "stage", is_flag=True, help="Stage the written files (git add)."
+)
 @click.pass_obj
 def command(
     start: Path,
@@ -81,14 +85,14 @@ def command(
     yes: bool,
     stage: bool,
 ) -> None:
-    """Start a fleet in this folder, or adopt the secrets it has.
+    """Create a map in this folder, or adopt its existing secrets.
 
-    Where there is a .sops.yaml or a file of agenix rules, the map is made from them:
-    who reads what stays as it is, which is proved, and no secret file is touched.
+    If there is a .sops.yaml or a file of agenix rules, creates the map from them,
+    verifies that everyone can read the same files as before, and touches no secret.
 
-    Elsewhere, writes nixsecrets.toml, .sops.yaml, secrets/secrets.nix,
-    nixsecrets.lock and three lines of .gitattributes.  You, with the age or ssh key you
-    have, become the first reader of everything.
+    Otherwise writes nixsecrets.toml, .sops.yaml, secrets/secrets.nix, nixsecrets.lock
+    and three lines of .gitattributes.  You become the first reader of everything, with
+    the age or ssh key you have.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`nixsecrets known-hosts`: the map's host keys for ssh and for Nix."""
+"""`nixsecrets known-hosts`: print host keys for ssh and Nix."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +14,12 @@ from nixsecrets.map.model import Host
 
 
 @click.command("known-hosts")
-@click.option("--nix", is_flag=True, help="A value for programs.ssh.knownHosts.")
+@click.option("--nix", is_flag=True, help="Print a value for programs.ssh.knownHosts.")
 @click.pass_obj
 def command(start: Path, *, nix: bool) -> None:
-    """Print the hosts' keys as known_hosts lines, or as a Nix value.
+    """Print host keys as known_hosts lines, or as a Nix value.
 
-    Hosts are called by their name and by their address in the map.
+    Each host is listed under its name and its address in the map.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`nixsecrets lint`: what is odd in the map, `.sops.yaml` and `secrets.nix`."""
+"""`nixsecrets lint`: find likely mistakes in the map and generated files."""
 
 import json
 import posixpath
@@ -26,15 +26,15 @@ _OF_OPTIONS = (Code.WEAK_OPTIONS, Code.DEFAULT_SUFFIX)
 
 
 @click.command("lint")
-@click.option("--strict", is_flag=True, help="Fail on warnings and notes, too.")
+@click.option("--strict", is_flag=True, help="Also fail on warnings and notes.")
 @format_option
 @click.pass_obj
 def command(start: Path, *, strict: bool, form: str) -> int:
-    """Find what is odd in the map, .sops.yaml and secrets.nix.
+    """Find likely mistakes in the map, .sops.yaml and secrets.nix.
 
-    Rules that never decide, names that nothing uses, expressions that match more
-    than they seem to, fields that sops ignores, options that leave secrets in
-    plaintext.  Exit code 1 on errors.
+    Reports rules that never apply, unused names, expressions that match more than
+    intended, fields that sops ignores, and options that leave secrets in plaintext.
+    Exits with 1 on errors.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`nixsecrets ls`: which secrets there are, and who reads them."""
+"""`nixsecrets ls`: list secrets and their recipients."""
 
 import json
 from collections.abc import Iterator
@@ -36,15 +36,15 @@ class Listed:
 
 @click.command("ls")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--host", metavar="NAME", help="Only what this host can read.")
-@click.option("--user", metavar="NAME", help="Only what this user can read.")
+@click.option("--host", metavar="NAME", help="List only secrets this host can read.")
+@click.option("--user", metavar="NAME", help="List only secrets this user can read.")
 @click.option(
     "--declared",
     is_flag=False,
     flag_value=".",
     metavar="[REF|FILE]",
-    help="With --host: beside what its configuration declares, in a flake (needs nix)"
-    " or in a .json file that `check --save` wrote.",
+    help="With --host: compare with its configuration, from a flake (needs nix) or from"
+    " a .json file written by `check --save`.",
 )
 @json_option
 @click.pass_obj
@@ -57,10 +57,10 @@ def command(
     *,
     as_json: bool,
 ) -> None:
-    """List secrets: path, backend, when git last saw a change, who can read it.
+    """List secrets: path, backend, date of the last commit, recipients.
 
-    Readers are those that the files have, not those that the map wants (`status` shows
-    the difference).  Needs no private key.
+    Shows the actual recipients of the files, not those in the map (`status` shows the
+    difference).  Needs no private key.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`nixsecrets mv`: a secret gets another name."""
+"""`nixsecrets mv`: rename a secret."""
 
 from pathlib import Path
 
@@ -24,10 +24,11 @@ from nixsecrets.world.world import World, require_actual
 @road_options(map_changes=False)
 @click.pass_obj
 def command(start: Path, source: Path, target: Path, options: RoadOptions) -> int:
-    """Rename a secret, or move it into another folder.
+    """Rename a secret, or move it to another folder.
 
-    Its readers become those of the rule that names the new path; secrets.nix and the
-    lock follow.  Where nobody gains or loses it, not a byte of it changes.
+    Its recipients become those of the rule that matches the new path; secrets.nix and
+    the lock are updated.  If nobody gains or loses access, the content stays byte for
+    byte.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`nixsecrets recover`: finish or discard a run that was cut short."""
+"""`nixsecrets recover`: complete or discard an interrupted run."""
 
 from pathlib import Path
 
@@ -14,18 +14,22 @@ from nixsecrets.repo.tree import Repo
 
 @click.command("recover")
 @click.option("--finish", is_flag=True, help="Put the staged files in place.")
-@click.option("--discard", is_flag=True, help="Drop what is not in place yet.")
+@click.option(
+    "--discard",
+    is_flag=True,
+    help="Discard the staged files that are not in place yet.",
+)
 @click.pass_obj
 def command(start: Path, *, finish: bool, discard: bool) -> None:
-    """Finish or discard a run that was cut short while it replaced files.
+    """Complete or discard a run that was interrupted while replacing files.
 
-    Without an option: finish it if every file is as it was before or after.  A file
-    that is neither stops that; then choose: --finish overwrites it, --discard leaves
-    every file as it is now.
+    Without an option, completes the run if every file has its old or its new content.
+    If a file has neither, choose: --finish overwrites it, --discard leaves every file
+    unchanged.
 
-    A run that you did not begin yourself on this machine may have come with the
-    repository: its files are listed, and nothing is replaced before you agree (where
-    there is no terminal, by --finish).
+    A run that you did not start yourself on this machine may have come with the
+    repository: its files are listed, and nothing is replaced before you agree (without
+    a terminal, with --finish).
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`nixsecrets rekey`: make the secrets readable by exactly whom the map says."""
+"""`nixsecrets rekey`: re-encrypt secrets whose recipients differ from the map."""
 
 from pathlib import Path
 
@@ -10,16 +10,16 @@ from nixsecrets.cli.session import Session
 
 @click.command("rekey")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--host", metavar="NAME", help="Only the files of this host or user.")
+@click.option("--host", metavar="NAME", help="Change only files of this host or user.")
 @road_options(map_changes=False)
 @click.pass_obj
 def command(
     start: Path, paths: tuple[Path, ...], host: str | None, options: RoadOptions
 ) -> int:
-    """Re-encrypt what differs from the map, and nothing else.
+    """Re-encrypt secrets whose recipients differ from the map, and no others.
 
-    With PATHS (files or folders) or --host only those files are changed; without,
-    everything, the generated files too.
+    With PATHS (files or folders) or --host, changes only those files; otherwise all
+    secrets and the generated files.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`nixsecrets rename-host`: a machine gets another name, its files go with it."""
+"""`nixsecrets rename-host`: rename a machine and move its files."""
 
 from pathlib import Path
 
@@ -23,11 +23,11 @@ from nixsecrets.world.world import World
 @road_options(map_changes=True)
 @click.pass_obj
 def command(start: Path, old: str, new: str, options: RoadOptions) -> int:
-    """Rename a host everywhere in the map, and move the files that are its own.
+    """Rename a host everywhere in the map, and move its own files.
 
-    Its files (under a rule with {host}, and its private key if it was generated) are
-    moved as they are; nobody gains or loses access.  Nix code that names the old paths
-    is yours to change.
+    Its files (under a rule with {host}, and its generated private key, if any) move
+    unchanged; nobody gains or loses access.  Update Nix code that names the old paths
+    yourself.
 
     \b
     Examples:

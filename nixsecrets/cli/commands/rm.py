@@ -1,4 +1,4 @@
-"""`nixsecrets rm`: a secret goes."""
+"""`nixsecrets rm`: remove secrets."""
 
 from pathlib import Path
 
@@ -23,9 +23,9 @@ from nixsecrets.world.world import World, find_file
 @road_options(map_changes=False)
 @click.pass_obj
 def command(start: Path, paths: tuple[Path, ...], options: RoadOptions) -> int:
-    """Remove secrets, from secrets.nix and the lock too.
+    """Remove secrets, including their entries in secrets.nix and the lock.
 
-    git's history still holds what was committed, readable to whoever could read it.
+    Committed versions stay in the git history, readable by their recipients.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`nixsecrets rotate-host`: a reinstalled machine has a new key."""
+"""`nixsecrets rotate-host`: replace the key of a reinstalled machine."""
 
 import datetime
 from pathlib import Path
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.command("rotate-host")
 @click.argument("name")
 @click.option(
-    "--reason", default="rotated", show_default=True, help="Kept beside the old key."
+    "--reason", default="rotated", show_default=True, help="Recorded with the old key."
 )
 @key_options()
 @road_options(map_changes=True)
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 def command(
     start: Path, name: str, reason: str, keys: KeyOptions, options: RoadOptions
 ) -> int:
-    """Replace a host's ssh-ed25519 key: the old one out, the new one in, at once.
+    """Replace a host's ssh-ed25519 key in one step.
 
-    The new key is collected and believed as by `add-host` (from --address, else where
-    the map says), given, or made here.  The old one stays in the map as retired, so
-    that files in the git history can be told.
+    The new key is collected and verified as by `add-host` (from --address, by default
+    the address in the map), supplied, or generated.  The old key stays in the map as
+    retired, so that recipients in the git history can be identified.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`nixsecrets rotate-user`: a person has other keys than before."""
+"""`nixsecrets rotate-user`: replace the keys of a person."""
 
 import datetime
 from pathlib import Path
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.argument("name")
 @key_options
 @click.option(
-    "--reason", default="rotated", show_default=True, help="Kept beside the old key."
+    "--reason", default="rotated", show_default=True, help="Recorded with the old key."
 )
 @road_options(map_changes=True)
 @click.pass_obj
@@ -36,10 +36,10 @@ def command(
     reason: str,
     options: RoadOptions,
 ) -> int:
-    """Replace a person's keys: the given ones become the only ones, at once.
+    """Replace all keys of a person with the given ones, in one step.
 
-    Give a key that stays, too.  Those that go stay in the map as retired, so that
-    files in the git history can be told.
+    To keep an old key, give it too.  The other keys stay in the map as retired, so that
+    recipients in the git history can be identified.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`nixsecrets scan`: do the hosts still show the keys that the map has?"""
+"""`nixsecrets scan`: compare the hosts' current keys with the map."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -67,10 +67,11 @@ class Result:
 def command(
     start: Path, names: tuple[str, ...], keys: KeyOptions, *, as_json: bool
 ) -> int:
-    """Compare the keys that hosts show with the map; change nothing.
+    """Compare the hosts' current keys with the map; change nothing.
 
-    All hosts are asked at once, and have to prove that they hold the key.  Exit code 1
-    if a key changed or vanished; a host that cannot be reached is only told.
+    Queries all hosts at once and requires them to prove possession of their key.  Exits
+    with 1 if a key changed or is no longer served; unreachable hosts are listed and do
+    not fail the command.
 
     \b
     Examples:

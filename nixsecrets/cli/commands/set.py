@@ -1,4 +1,4 @@
-"""`nixsecrets set`: give a secret a value, without an editor."""
+"""`nixsecrets set`: store a value in a secret, without an editor."""
 
 import os
 from dataclasses import replace
@@ -31,10 +31,10 @@ from nixsecrets.world.world import World
     "--from-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Read the value from a file instead of stdin.",
+    help="Read the value from FILE instead of stdin.",
 )
-@click.option("--strip-newline", is_flag=True, help="Drop one newline at the end.")
-@click.option("--allow-empty", is_flag=True, help="Let the value be empty.")
+@click.option("--strip-newline", is_flag=True, help="Remove one trailing newline.")
+@click.option("--allow-empty", is_flag=True, help="Allow an empty value.")
 @road_options(map_changes=False)
 @click.pass_obj
 def command(
@@ -47,19 +47,19 @@ def command(
     strip_newline: bool,
     allow_empty: bool,
 ) -> int:
-    """Give a secret a value: from stdin, from a file, or typed twice and not shown.
+    """Store a value in a secret, from stdin, a file, or a hidden prompt.
 
-    The bytes are stored exactly as they are.  With --key nothing else of the file
-    changes, and the value is text, whatever it was.  An age file can be written by who
-    cannot read it; a sops file has to be opened to be changed.
+    The bytes are stored exactly.  With --key, nothing else in the file changes, and the
+    new value is a string, whatever it was.  You can write an age file even if you
+    cannot read it; a sops file must be opened to be changed.
 
     \b
     Examples:
       nixsecrets set secrets/wifi.age < psk
       nixsecrets set secrets/powerdns.yaml --key powerdns/api-key --strip-newline < key
       nixsecrets set secrets/tls.age --from-file tls.key
-      nixsecrets set secrets/wifi.age        # asks, and does not show it
-      nixsecrets set app.yaml --from-file app.yaml    # encrypts what is there
+      nixsecrets set secrets/wifi.age        # hidden prompt
+      nixsecrets set app.yaml --from-file app.yaml    # encrypt it in place
     """
     session = Session.open(start)
     world = session.world()

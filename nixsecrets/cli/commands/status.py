@@ -1,4 +1,4 @@
-"""`nixsecrets status`: the plan, and what no plan repairs."""
+"""`nixsecrets status`: show the plan, and findings that no plan resolves."""
 
 from pathlib import Path
 
@@ -21,8 +21,7 @@ from nixsecrets.plan.recall import comparing, recalling
 def command(start: Path, *, as_json: bool) -> None:
     """Show what differs from the map, and why.
 
-    Needs no private key.  Exit code 0 whether or not something differs (`check` is
-    the one that fails).
+    Needs no private key.  Always exits with 0 (`check` exits with 1 on drift).
 
     \b
     Examples:

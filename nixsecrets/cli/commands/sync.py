@@ -1,4 +1,4 @@
-"""`nixsecrets sync`: write the generated files from the map; touch no secret."""
+"""`nixsecrets sync`: write the generated files from the map."""
 
 from pathlib import Path
 
@@ -17,11 +17,11 @@ from nixsecrets.plan.problems import problems_after
     "--overwrite",
     multiple=True,
     metavar="FILE",
-    help="Write over this file, which nixsecrets did not write.",
+    help="Overwrite FILE, which nixsecrets did not write.",
 )
 @click.pass_obj
 def command(start: Path, options: RoadOptions) -> int:
-    """Write .sops.yaml, secrets.nix and the lock from the map; touch no secret.
+    """Write .sops.yaml, secrets.nix and the lock from the map; change no secrets.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`nixsecrets textconv`: a secret as text, for git to compare."""
+"""`nixsecrets textconv`: print a secret as text for git."""
 
 import contextlib
 import hashlib
@@ -28,13 +28,13 @@ from nixsecrets.untrusted import inputs
 @click.argument("file", type=click.Path(path_type=Path))
 @identity_option
 def command(file: Path, identity: tuple[Path, ...]) -> None:
-    """Print what a file holds, decrypted where it is a secret that you can open.
+    """Print the content of a file, decrypted if it is a secret you can open.
 
-    For `git diff` and `git log -p`; `nixsecrets git-setup` arranges it.  A file that
-    you cannot open is shown as one line that changes when the file does.
+    For `git diff` and `git log -p`, set up by `nixsecrets git-setup`.  A secret that
+    you cannot open is printed as one line that changes with the file.
 
-    A key with a passphrase is asked for on the terminal, once for all files of one
-    git; what it opens is held in memory until that git ends.
+    Prompts for the passphrase of a key on the terminal, once per git command; the
+    unlocked key is held in memory until that git ends.
 
     \b
     Examples:

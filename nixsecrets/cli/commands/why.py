@@ -38,7 +38,8 @@ from nixsecrets.world.world import MAP_NAME, Found, World
 @identity_option
 @click.pass_obj
 def command(start: Path, path: Path, identity: tuple[Path, ...]) -> None:
-    """Explain one file: who should read it, who can, and which key of yours opens it.
+    """Explain one file: its rule, desired and actual recipients, and which of your
+    identities opens it.
 
     \b
     Examples:
