@@ -8,8 +8,8 @@ only for one that is spelled in a way that only sops follows.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -24,11 +24,8 @@ if TYPE_CHECKING:  # the hook starts at every commit, and looks at none in most
     from nixsecrets.files.state import Actual
     from nixsecrets.keys.identities import Identity
     from nixsecrets.repo.clone import Clone
-    from nixsecrets.repo.tree import Repo
+    from nixsecrets.world.survey import Survey
     from nixsecrets.world.world import World
-
-    Changing = Callable[["World", "Macs"], list[Finding]]
-
 
 _MOST = 500  # files whose types are looked at in one run
 _WORTH_KEEPING = 8  # of them, which are not opened again in the next
@@ -161,21 +158,7 @@ def _by_sops(path: str, data: bytes, identities: "tuple[Identity, ...]") -> "Mac
     return Mac.FITS
 
 
-@contextmanager
-def changing(repo: "Repo") -> "Iterator[Changing]":
-    """Have git list what it knows of the files; give what judges those of sops."""
-    from nixsecrets.repo import differing
-
-    if repo.git is None:
-        yield lambda world, macs: _wrong(world, macs, lambda _: [])
-        return
-    with differing.listing(repo.git, repo.root) as listed:
-        yield lambda world, macs: _wrong(world, macs, listed)
-
-
-def _wrong(
-    world: "World", macs: Macs, differing: "Callable[[Sequence[str]], list[str]]"
-) -> list[Finding]:
+def wrong_macs(world: "World", macs: Macs, begun: "Survey") -> list[Finding]:
     """Return the sops files whose MAC does not fit, of those that differ from HEAD.
 
     Types are looked at in the others, too.
@@ -183,12 +166,14 @@ def _wrong(
     from nixsecrets.keys.forms import Backend
 
     files = [f for f in world.secrets.values() if f.backend is Backend.SOPS]
-    changed = differing([file.path for file in files])
-    found = []
-    for path in changed:
-        wrong, types = macs.opening(path, world.repo.read(path))
+    changed, found = set(), []
+    for path in [f.path for f in files if f.path not in begun.unchanged]:
+        data = world.repo.read(path)
+        if begun.committed is None or begun.committed.has(path, data):
+            continue
+        changed.add(path)
+        wrong, types = macs.opening(path, data)
         macs.types.update(types)
         found += [Finding(path, Code.WRONG_MAC, wrong)] if wrong else []
-    opened = frozenset(changed)
-    macs.look_at_types(world, [f for f in files if f.typed and f.path not in opened])
+    macs.look_at_types(world, [f for f in files if f.typed and f.path not in changed])
     return found

@@ -50,14 +50,14 @@ class Session:
         return world
 
     @contextmanager
-    def surveying(self) -> Iterator[survey.Survey]:
+    def surveying(self, *, compare: bool = False) -> Iterator[survey.Survey]:
         """Begin with what `world` does: other processes look at the files meanwhile.
 
         A command has time to load what judges them, and whatever else it needs.
         """
         if journal.unfinished(self.repo) is not None:
             ui.warn_unfinished()
-        with survey.begun(self.repo) as begun:
+        with survey.begun(self.repo, compare=compare) as begun:
             yield begun
 
     def map(self) -> "RecipientMap":

@@ -1,74 +1,44 @@
-"""Which files differ from the last commit: from git's own record of each file.
+"""Which files differ from the last commit, by what git would call their content.
 
-git notes size and times of what it checked out or added.  A file that still has them,
-and whose entry in the index is that of the last commit, is not read.  The rest is read
-and hashed here: git would run the filters of the repository over it.
+Nothing of the index counts, no time of a file and no size.  git is not asked to
+compare: it would run the filters of the repository over what it reads.
 """
 
 import os
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from nixsecrets.repo import files
-from nixsecrets.repo.git import Git
-from nixsecrets.repo.gitrun import run, started
+from nixsecrets.repo.gitrun import started
+from nixsecrets.repo.history import blob_id
 
-# as `ls-files --debug` prints an entry; what it prints otherwise is read and hashed
-_ENTRY = re.compile(
-    rb"([^\0]+)\0  ctime: \d+:\d+\n  mtime: (\d+):(\d+)\n  dev: \d+\tino: \d+\n"
-    rb"  uid: \d+\tgid: \d+\n  size: (\d+)\tflags: \w+\n"
-)
+_HEAD = len("100644 blob ")  # of a line of `ls-tree` that names a regular file
+
+
+class Committed:
+    """The files below a folder in the last commit: path and content of each."""
+
+    def __init__(self, listed: bytes = b"") -> None:
+        """Take the output of `ls-tree -r -z`."""
+        lines = os.fsdecode(listed).removesuffix("\0").split("\0")
+        self._files = frozenset(line[_HEAD:] for line in lines)
+        self._oid = lines[0][_HEAD:].partition("\t")[0]
+
+    def has(self, path: str, data: bytes) -> bool:
+        """Tell whether `path` has this content there, but for the ends of its lines.
+
+        A clone with `core.autocrlf` has other ones.
+        """
+        if f"{blob_id(data, self._oid)}\t{path}" in self._files:
+            return True
+        return b"\r\n" in data and self.has(path, data.replace(b"\r\n", b"\n"))
 
 
 @contextmanager
-def listing(git: Git, folder: Path) -> Iterator[Callable[[Sequence[str]], list[str]]]:
-    """Start to ask git; give what returns those of some paths that differ from HEAD.
+def committed(folder: Path) -> Iterator[Callable[[], Committed]]:
+    """Start to list what HEAD holds below `folder`, for the function to give.
 
-    The paths are relative to `folder`; what HEAD has not, differs.
+    Nothing where there is no commit.
     """
-    arguments = ("ls-files", "-z", "--debug", "--cached")
-    with started(arguments, folder, git.index_file) as finished:
-        yield lambda paths: _differing(git, folder, paths, finished().stdout)
-
-
-def _differing(
-    git: Git, folder: Path, paths: Sequence[str], listed: bytes
-) -> list[str]:
-    if not paths:
-        return []
-    known = {
-        os.fsdecode(path): (int(seconds) * 1_000_000_000 + int(nanos), int(size))
-        for path, seconds, nanos, size in _ENTRY.findall(listed)
-    }
-    staged = _staged(git, folder)
-    try:
-        written = (git.staging.parent / "index").stat().st_mtime_ns
-    except OSError:
-        written = 0
-    suspects = []
-    for path in paths:
-        try:
-            found = os.stat(f"{folder}/{path}")  # noqa: PTH116 - thousands
-        except OSError:
-            continue
-        same = known.get(path) == (found.st_mtime_ns, found.st_size)
-        # what was written in the same moment as the index may have changed since
-        if not same or found.st_mtime_ns >= written or path in staged:
-            suspects.append(path)
-    if not suspects:
-        return []
-    ids = git.committed_ids(folder)
-    return [
-        path
-        for path in suspects
-        if not files.is_blob(f"{folder}/{path}", ids.get(path))
-    ]
-
-
-def _staged(git: Git, folder: Path) -> frozenset[str]:
-    """Return the paths whose entry in the index is not that of HEAD."""
-    flags = ("--cached", "--name-only", "-z", "--no-renames", "--relative")
-    found = run(("diff-index", *flags, "HEAD", "--"), folder, b"", git.index_file)
-    return frozenset(os.fsdecode(found.stdout).split("\0"))
+    with started(("ls-tree", "-r", "-z", "HEAD"), folder) as finished:
+        yield lambda: Committed(finished().stdout)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from nixsecrets.errors import ProgramError, quoted
 from nixsecrets.repo import changes, files
@@ -33,6 +33,13 @@ _STAGED = (
     *("diff-index", "--cached", "--ita-invisible-in-index"),
     *(*_RAW, "--ignore-submodules=none"),
 )
+
+
+class Listed(NamedTuple):
+    """The names `ls_files` returns, and whether git could not merge any of them."""
+
+    names: list[str]
+    unmerged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,16 +99,16 @@ class Git:
         They may be links, submodules (or other repositories, with a `/` at the end), or
         be gone from the work tree.
         """
-        with self.listing(folder) as names:
-            return names()
+        with self.listing(folder) as listed:
+            return listed().names
 
     @contextmanager
-    def listing(self, folder: Path) -> Iterator[Callable[[], list[str]]]:
-        """Start to list the names, and give the function that `ls_files` would be."""
-        flags = ("--cached", "--others", "--exclude-standard", "--deduplicate")
-        arguments = ("ls-files", "-z", *flags)
+    def listing(self, folder: Path) -> Iterator[Callable[[], Listed]]:
+        """Start to list the names, and give the function that waits for them."""
+        flags = ("--cached", "--others", "--exclude-standard")
+        arguments = ("ls-files", "-z", "-t", *flags)
         with started(arguments, folder, self.index_file) as finished:
-            yield lambda: _split(_succeeded("ls-files", finished()))
+            yield lambda: _listed(_succeeded("ls-files", finished()))
 
     def tracked(self, folder: Path) -> frozenset[str]:
         """Return the names below `folder`, relative to it, that the index holds."""
@@ -329,6 +336,14 @@ def _succeeded(command: str, result: subprocess.CompletedProcess[bytes]) -> byte
 def _split(output: bytes) -> list[str]:
     """Return what `-z` separates."""
     return os.fsdecode(output).removesuffix("\0").split("\0") if output else []
+
+
+def _listed(output: bytes) -> Listed:
+    """Read `ls-files -t`: a letter, a space, the name; `M` once for each stage."""
+    names = [word[2:] for word in _split(output)]
+    if b"\0M " not in b"\0" + output:
+        return Listed(names)
+    return Listed([*dict.fromkeys(names)], unmerged=True)
 
 
 def _batches(paths: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -227,7 +227,7 @@ def recent_log(folder: Path) -> Iterator[Callable[[], Mapping[str, list[Replaced
     theirs.  Without a commit there is none.
     """
     shown = ("--relative", "--format=tformat:%H %ct", f"--max-count={RECENT}")
-    only = ("--first-parent", "--diff-filter=M")
+    only = ("--first-parent", "--diff-filter=M", "--min-parents=1")
     asked = (_NO_REPLACING, "log", *_LOG, *shown, *only, "HEAD", "--")
     with started(asked, folder) as finished:
         yield lambda: _replaced(finished().stdout)

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import NamedTuple, Self, TypeVar
 
 from nixsecrets.errors import NixsecretsError, SecretFileError, quoted
-from nixsecrets.repo import files, unmerged
-from nixsecrets.repo.git import Git
+from nixsecrets.repo import files
+from nixsecrets.repo.git import Git, Listed
 from nixsecrets.untrusted import inputs
 
 T = TypeVar("T")
@@ -99,11 +99,11 @@ class Repo:
         Left out: links, submodules, folders with a map of their own, our own staged
         files.  Without git: every file, found by a walk that follows no link.
         """
-        with self.naming() as names:
-            return self.on_disk(names()).paths
+        with self.naming() as listed:
+            return self.on_disk(listed().names).paths
 
     @contextlib.contextmanager
-    def naming(self) -> Iterator[Callable[[], list[str]]]:
+    def naming(self) -> Iterator[Callable[[], Listed]]:
         """Start to list names, and give the function that waits for them.
 
         `on_disk` sorts them out.
@@ -111,18 +111,9 @@ class Repo:
         if self.git is None:
             with _explained():
                 names = list(_walk(str(self.root), ""))
-            yield lambda: names
+            yield lambda: Listed(names)
             return
         with self.git.listing(self.root) as listed:
-            yield listed
-
-    @contextlib.contextmanager
-    def unmerging(self) -> Iterator[Callable[[], Mapping[str, unmerged.Stages]]]:
-        """Start to list what git could not merge; give the function that waits."""
-        if self.git is None:
-            yield dict
-            return
-        with unmerged.listing(self.git, self.root) as listed:
             yield listed
 
     def on_disk(self, names: list[str]) -> Listing:

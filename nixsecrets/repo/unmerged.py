@@ -7,14 +7,13 @@ while git rebases, ours is the branch that is rebased onto.
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from nixsecrets.errors import quoted
 from nixsecrets.repo.git import Git
-from nixsecrets.repo.gitrun import run, started
+from nixsecrets.repo.gitrun import run
 from nixsecrets.untrusted import inputs
 
 OURS, THEIRS = 2, 3
@@ -64,20 +63,15 @@ def conflict(stages: Stages, names: Sides) -> Conflict:
     return Conflict(f"git could not merge it: {what}", stages)
 
 
-@contextmanager
-def listing(git: Git, folder: Path) -> Iterator[Callable[[], dict[str, Stages]]]:
-    """Start to list the unmerged paths below `folder`; give what waits for them."""
-    with started(("ls-files", "-u", "-z"), folder, git.index_file) as finished:
-
-        def unmerged() -> dict[str, Stages]:
-            found: dict[str, dict[int, str]] = {}
-            for line in os.fsdecode(finished().stdout).split("\0")[:-1]:
-                head, _, path = line.partition("\t")
-                _, oid, stage = head.split(" ")
-                found.setdefault(path, {})[int(stage)] = oid
-            return dict(found)
-
-        yield unmerged
+def unmerged(git: Git, folder: Path) -> dict[str, Stages]:
+    """Return the paths below `folder` that git could not merge."""
+    listed = run(("ls-files", "-u", "-z"), folder, index_file=git.index_file)
+    found: dict[str, dict[int, str]] = {}
+    for line in os.fsdecode(listed.stdout).split("\0")[:-1]:
+        head, _, path = line.partition("\t")
+        _, oid, stage = head.split(" ")
+        found.setdefault(path, {})[int(stage)] = oid
+    return dict(found)
 
 
 def merging(git: Git) -> bool:

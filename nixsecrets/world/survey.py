@@ -7,16 +7,20 @@ without a look (large, unreadable, spelled otherwise) is left to be read with ca
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nixsecrets.map.names import LOCK_NAME, no_secret
 from nixsecrets.repo import processes
 from nixsecrets.repo.tree import MAP_NAME, Listing, Repo
-from nixsecrets.repo.unmerged import Stages
+from nixsecrets.repo.unmerged import Stages, unmerged
 
 if TYPE_CHECKING:
     from nixsecrets.files.looks import Look
+    from nixsecrets.repo.differing import Committed
+
+    Seen = tuple[Look | None, bool]
+    """A look at a file, and whether it is a sops file as the last commit has it."""
 
 _SMALL = 1 << 20  # bytes
 WORTH_A_PROCESS = 400  # files; to fork and to copy the answers takes 20 ms
@@ -30,7 +34,8 @@ class Survey:
     a file that came later is taken for one of a file that is gone.
 
     `looks` yields them as they come, of more names than there are files, and lends a
-    hand; it can be called once.
+    hand; it can be called once.  It adds the sops files that are as in the last commit
+    to `unchanged`, as far as `committed` has any.
     """
 
     listing: Listing
@@ -38,6 +43,8 @@ class Survey:
     lock: bytes | None
     looks: "Callable[[], Iterator[tuple[str, Look | None]]]"
     unmerged: Mapping[str, Stages]
+    committed: "Committed | None" = None
+    unchanged: set[str] = field(default_factory=set)
 
     @property
     def paths(self) -> Sequence[str]:
@@ -46,29 +53,56 @@ class Survey:
 
 
 @contextlib.contextmanager
-def begun(repo: Repo) -> Iterator[Survey]:
-    """List the files and have them looked at.
+def begun(repo: Repo, *, compare: bool = False) -> Iterator[Survey]:
+    """List the files and have them looked at; `compare` them with the last commit, too.
 
     Raises `NixsecretsError` where map or lock cannot be read.
     """
     texts = repo.read(MAP_NAME), repo.read_if_there(LOCK_NAME)
-    with repo.naming() as listed, repo.unmerging() as unmerged:
-        from nixsecrets.files.looks import look  # while git lists them
+    with repo.naming() as listed, _committed(repo, compare=compare) as there:
+        from nixsecrets.files.looks import look
+        from nixsecrets.files.sops import quick  # while git lists them
 
-        names, stages = listed(), unmerged()
+        (names, some_unmerged), committed = listed(), there()
+    stages: Mapping[str, Stages] = {}
+    if some_unmerged and repo.git is not None:
+        stages = unmerged(repo.git, repo.root)
 
-    def look_at(share: Sequence[str]) -> "list[Look | None]":
+    def look_at(share: Sequence[str]) -> "list[Seen]":
+        return [seen(path) for path in share]
+
+    def seen(path: str) -> "Seen":
         # a rule may name one that is left out; then it is read with care
-        read = (None if no_secret(p) else repo.read_quickly(p, _SMALL) for p in share)
-        return [
-            None if data is None else look(path, data)
-            for path, data in zip(share, read, strict=True)
-        ]
+        data = None if no_secret(path) else repo.read_quickly(path, _SMALL)
+        found = None if data is None else look(path, data)
+        if data is None or found is None or committed is None:
+            return found, False
+        sops = isinstance(found[1], quick.Shown)
+        return found, sops and committed.has(path, data)
 
     with processes.spreading(look_at, names, each=WORTH_A_PROCESS) as results:
 
         def looks() -> "Iterator[tuple[str, Look | None]]":
             for _, share, made in results():
-                yield from zip(share, processes.kept(made), strict=True)
+                for path, (found, same) in zip(
+                    share, processes.kept(made), strict=True
+                ):
+                    if same:
+                        unchanged.add(path)
+                    yield path, found
 
-        yield Survey(repo.on_disk(names), *texts, looks, stages)
+        listing, unchanged = repo.on_disk(names), set[str]()
+        yield Survey(listing, *texts, looks, stages, committed, unchanged)
+
+
+@contextlib.contextmanager
+def _committed(
+    repo: Repo, *, compare: bool
+) -> "Iterator[Callable[[], Committed | None]]":
+    if repo.git is None or not compare:
+        yield lambda: None
+        return
+    from nixsecrets.repo import differing
+
+    with differing.committed(repo.root) as there:
+        yield there

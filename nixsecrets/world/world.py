@@ -117,8 +117,8 @@ class World:
         """
         recipient_map = load(text, MAP_NAME)
         after = replace(self, map_text=text, map=recipient_map, files=self.files)
-        with self.repo.naming() as names:
-            listing = self.repo.on_disk(names())
+        with self.repo.naming() as listed:
+            listing = self.repo.on_disk(listed().names)
         more = _told_all(after, [p for p in listing.paths if p not in self.files])
         after = replace(after, files={**self.files, **more}, texts=_texts(after))
         return replace(after, reach=unreached(self.repo, after.policy, listing))

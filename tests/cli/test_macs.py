@@ -71,6 +71,20 @@ def test_without_a_key_they_say_that_they_did_not_look(by_hand: Fleet) -> None:
         assert UNSAID not in by_hand.run(*command).stderr
 
 
+def test_a_change_is_seen_whose_size_and_time_show_nothing(by_hand: Fleet) -> None:
+    keyless(by_hand)
+    place = by_hand.root / FILE
+    os.utime(place, ns=(10**18, 10**18))
+    by_hand.commit("as it is")
+    data = by_hand.read(FILE)
+    place.write_bytes(re.sub(rb"(?<=data:).", b"X", data, count=1))
+    assert by_hand.read(FILE) != data
+    os.utime(place, ns=(10**18, 10**18))
+    assert UNSAID in by_hand.run("check").stderr
+    place.write_bytes(data)
+    assert UNSAID not in by_hand.run("check").stderr
+
+
 def test_no_command_plugin_or_passphrase_is_asked_for_a_key(by_hand: Fleet) -> None:
     keyless(by_hand)
     seen = by_hand.home / "seen"

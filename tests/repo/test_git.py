@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from nixsecrets.errors import ProgramError
+from nixsecrets.repo.differing import committed
 from nixsecrets.repo.git import Git
 from nixsecrets.repo.gitrun import clean_environment
 from nixsecrets.repo.tree import Repo
 from tests import gate
-from tests.fleet import git, git_repo
+from tests.fleet import git, git_repo, run_program
 
 ODD_NAMES = [
     "new\nline.age",
@@ -127,6 +128,42 @@ def test_odd_names_are_listed_and_added_as_they_are(repo: Repo, name: str) -> No
     repo.git.add(repo.root, [f"secrets/{name}"])
     assert f"secrets/{name}" in repo.git.tracked(repo.root)
     assert name in repo.git.tracked(repo.root / "secrets")
+
+
+@pytest.mark.parametrize("ids", ["sha1", "sha256"])
+def test_the_last_commit_is_compared_by_content(tmp_path: Path, ids: str) -> None:
+    git(tmp_path, "init", "-q", f"--object-format={ids}", env=os.environ)
+    with committed(tmp_path) as there:
+        assert not there().has("a", b"")
+    for name in ("a", *ODD_NAMES):
+        (tmp_path / name).write_bytes(b"one\ntwo\n")
+    git(tmp_path, "add", "-A", env=os.environ)
+    git(tmp_path, "commit", "-qm", "all", env=os.environ)
+    (tmp_path / "a").unlink()
+    with committed(tmp_path) as found:
+        head = found()
+    for name in ("a", *ODD_NAMES):
+        assert head.has(name, b"one\ntwo\n")
+        assert head.has(name, b"one\r\ntwo\r\n")
+        assert not head.has(name, b"one\ntwo")
+        assert not head.has(f"{name}2", b"one\ntwo\n")
+
+
+def test_unmerged_names_are_listed_once(repo: Repo) -> None:
+    assert repo.git is not None
+    blob = git(repo.root, "rev-parse", "HEAD:nixsecrets.toml", env=os.environ).strip()
+    (repo.root / "M fresh\nM .age").write_bytes(b"x")
+    with repo.git.listing(repo.root) as listed:
+        names, unmerged = listed()
+    assert "M fresh\nM .age" in names
+    assert not unmerged
+    stages = "".join(f"100644 {blob} {stage}\tboth.age\n" for stage in (1, 2, 3))
+    info = ("update-index", "--index-info")
+    run_program("git", *info, cwd=repo.root, env=os.environ, stdin=stages.encode())
+    with repo.git.listing(repo.root) as listed:
+        names, unmerged = listed()
+    assert names.count("both.age") == 1
+    assert unmerged
 
 
 def test_adding_an_ignored_file_is_gits_error(repo: Repo) -> None:

@@ -39,19 +39,18 @@ def command(
       nixsecrets check --format sarif > nixsecrets.sarif
     """
     session = Session.open(start)
-    with session.surveying() as begun:
+    with session.surveying(compare=True) as begun:
         from nixsecrets.cli.judged import check  # while others look at the files
-        from nixsecrets.cli.macs import Macs, changing
+        from nixsecrets.cli.macs import Macs, wrong_macs
         from nixsecrets.plan.recall import comparing, recalling
         from nixsecrets.world.world import with_files
 
         repo, macs = session.repo, Macs()
         with recalling(repo) as recall, comparing(repo) as compare:
-            with changing(repo) as judge_macs:
-                world = with_files(session.mapped(begun), begun)
-                older, types = compare(world)
-                others = [*older, *judge_macs(world, macs)]
-                macs.types.update(types)
+            world = with_files(session.mapped(begun), begun)
+            older, types = compare(world)
+            others = [*older, *wrong_macs(world, macs, begun)]
+            macs.types.update(types)
             removals = recall(world)
         form = "json" if as_json else form
         return check(
