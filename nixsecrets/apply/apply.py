@@ -33,7 +33,6 @@ from nixsecrets.keys.identities import (
     PluginIdentity,
 )
 from nixsecrets.keys.recipients import Recipient
-from nixsecrets.map.model import Reader
 from nixsecrets.plan.files import lock_text
 from nixsecrets.plan.model import Action, Plan, Reason, Step
 from nixsecrets.repo import private
@@ -303,10 +302,5 @@ def _record(step: Step, digest: str, world: World) -> Record | None:
     """Return the lock's word on a new file; one that only moved keeps its own."""
     if step.action is Action.MOVE and step.reason is Reason.RENAMED:
         return world.lock.record(step.origin or step.path, digest)
-    # the same tuple for all files that share their readers, which the lock goes by
-    recipients = world.book.memory.ask(_recipients, step.target)
+    recipients = tuple(reader.recipient for reader in step.target)
     return Record(recipients, digest, "written")
-
-
-def _recipients(readers: Sequence[Reader]) -> tuple[Recipient, ...]:
-    return tuple(reader.recipient for reader in readers)

@@ -22,9 +22,7 @@ from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.program import SopsProgram
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Identity
-from nixsecrets.keys.memory import Memory
 from nixsecrets.keys.recipients import KeyId, Recipient
-from nixsecrets.map.model import Reader
 from nixsecrets.plan.model import Action, Reason, Step
 
 
@@ -52,7 +50,6 @@ class Bench:
     identities: Sequence[Identity] = field(repr=False)
     private: Path | None = None
     sops_program: SopsProgram | None = None
-    memory: Memory = field(default_factory=Memory, repr=False)
 
     @cached_property
     def sops(self) -> SopsProgram:
@@ -155,7 +152,7 @@ def _age(job: Job, bench: Bench) -> age_operations.Sealed | age_operations.Strea
     old = _old(job)
     first = _own_place(job, bench)
     if step.action in KEEPS_KEY:
-        add, replace = entries(job, bench)
+        add, replace = entries(job)
         return age_operations.grant(
             old, bench.identities, add=add, replace=replace, first=first
         )
@@ -173,7 +170,7 @@ def _sops(job: Job, bench: Bench) -> grant.SopsSealed:
     if isinstance(content, Spooled):
         raise RuntimeError("sops takes a content as a whole")
     if step.action in KEEPS_KEY:
-        add, replace = entries(job, bench)
+        add, replace = entries(job)
         return grant.grant(path, _old(job), bench.identities, add=add, replace=replace)
     if content is None:
         return sops_operations.reencrypt(
@@ -241,14 +238,11 @@ def decrypt(path: str, backend: Backend, data: bytes, bench: Bench) -> bytes:
 Entries = tuple[tuple[Recipient, ...], tuple[tuple[int, Recipient], ...]]
 
 
-def entries(job: Job, bench: Bench) -> Entries:
+def entries(job: Job) -> Entries:
     """Return what a grant appends, and which entries a form change replaces."""
-    return bench.memory.ask(_entries, job.have, job.step.target)
-
-
-def _entries(have: Sequence[Recipient], target: Sequence[Reader]) -> Entries:
+    have = job.have
     places = {recipient.key_id: place for place, recipient in enumerate(have)}
-    wanted = [reader.recipient for reader in target]
+    wanted = [reader.recipient for reader in job.step.target]
     add = tuple(r for r in wanted if r.key_id not in places)
     known = ((places[r.key_id], r) for r in wanted if r.key_id in places)
     return add, tuple((place, r) for place, r in known if have[place] != r)
@@ -272,7 +266,7 @@ def verify(job: Job, sealed: Sealed, new: bytes, bench: Bench) -> Unread | None:
     Raises:
         SecretFileError: it is not what it must be; nothing may be replaced.
     """
-    _require_planned(job, sealed, bench)
+    _require_planned(job, sealed)
     match sealed:
         case Moved():
             if new != _old(job):
@@ -305,16 +299,16 @@ def verify_large(
     job: Job, sealed: age_operations.Streamed, new: BinaryIO, bench: Bench
 ) -> None:
     """Check a large staged file as `verify` does, read back piece by piece."""
-    _require_planned(job, sealed, bench)
+    _require_planned(job, sealed)
     age_verify.verify_large(new, sealed, bench.identities)
 
 
-def _require_planned(job: Job, sealed: Sealed, bench: Bench) -> None:
+def _require_planned(job: Job, sealed: Sealed) -> None:
     """Check that the readers written are the plan's, whatever else proves them."""
     if isinstance(sealed, Moved):
         return
     if job.step.action in KEEPS_KEY:
-        add, replace = entries(job, bench)
+        add, replace = entries(job)
         planned = [*(recipient for _, recipient in replace), *add]
     else:
         planned = job.recipients

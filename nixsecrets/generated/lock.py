@@ -22,7 +22,6 @@ read.  The lock is evidence, not proof: `files` compares it with the file.
 import hashlib
 import json
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -134,10 +133,9 @@ class Lock:
     def render(self) -> str:
         """Write the lock: sorted, and only recipients that a file needs."""
         every = [one for found in self._records.values() for one in found]
-        # told apart by identity first: files share their readers, whose hash takes long
-        sets = {id(record.recipients): record.recipients for record in every}
-        recipients = {one for members in sets.values() for one in members}
-        ids = {at: _ENCODE([one.id for one in members]) for at, members in sets.items()}
+        sets = {record.recipients for record in every}  # few: files share their readers
+        recipients = {one for members in sets for one in members}
+        ids = {members: _ENCODE([one.id for one in members]) for members in sets}
         lines = [
             _line({"nixsecrets": VERSION}),
             *sorted(self._recipient_line(one) for one in recipients),
@@ -154,9 +152,9 @@ class Lock:
             value["name"] = self._names[recipient]
         return _line(value)
 
-    def _file_lines(self, ids: Mapping[int, str]) -> Iterator[str]:
+    def _file_lines(self, ids: Mapping[Members, str]) -> Iterator[str]:
         for path, records in sorted(self._records.items()):
-            lines = [_file_line(path, ids[id(one.recipients)], one) for one in records]
+            lines = [_file_line(path, ids[one.recipients], one) for one in records]
             yield from sorted(lines)
 
 
@@ -298,9 +296,7 @@ class _Reader:
             ids = value["set"]
         if ids is None or value["how"] not in _HOWS:
             return False
-        # `how` as one object for all, told apart by identity (`keys.memory`)
-        how = sys.intern(value["how"])
-        self.files.append((value["file"], ids, value["sha256"], how))
+        self.files.append((value["file"], ids, value["sha256"], value["how"]))
         return True
 
     def group(self, ids: list[Any]) -> Ids | None:

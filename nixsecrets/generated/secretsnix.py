@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator
 
 from nixsecrets.errors import NixsecretsError, quoted
 from nixsecrets.keys.forms import Backend
-from nixsecrets.keys.memory import Memory
 from nixsecrets.map.model import Host, Reader, User
 from nixsecrets.map.resolve import Policy
 
@@ -81,7 +80,6 @@ class _Writer:
         users = {user.name: f"users.{_attribute(user.name)}" for user in self.map.users}
         hosts = {host.name: f"hosts.{_attribute(host.name)}" for host in self.map.hosts}
         self.keys = {**users, **hosts}
-        self.memory = Memory()
         self.always = self.ordered(self.map.always)
         self.groups = {
             members: f"groups.{_attribute(name)}"
@@ -128,7 +126,7 @@ class _Writer:
                 "rename the file",
             ) from None
         name = nix_string(self.relative(path))
-        keys = self.memory.ask(self.expression, desired.readers)
+        keys = self.expression(desired.readers)
         if not desired.rule.armor:
             return _assigned(f"{name}.publicKeys", keys)
         inner = [*_assigned("publicKeys", keys), "armor = true;"]

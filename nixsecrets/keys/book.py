@@ -6,7 +6,6 @@ Frozen lookups over (name, recipient) pairs; it parses nothing and decides nothi
 from collections.abc import Iterable
 from types import MappingProxyType
 
-from nixsecrets.keys.memory import Memory
 from nixsecrets.keys.recipients import KeyId, Recipient
 from nixsecrets.keys.tags import SHARE_TAGGED, share_tag, stanza_tag
 
@@ -14,13 +13,10 @@ from nixsecrets.keys.tags import SHARE_TAGGED, share_tag, stanza_tag
 class KeyBook:
     """The keys that have a name; lookups ignore a key's form where they can."""
 
-    __slots__ = ("_by_tag", "_names", "memory", "recipients")
+    __slots__ = ("_by_tag", "_names", "recipients")
 
     recipients: tuple[Recipient, ...]
     """Every key once, in the order it was entered, in the form it was entered."""
-
-    memory: Memory
-    """What was worked out with this book, by pure functions."""
 
     def __init__(self, entries: Iterable[tuple[str, Recipient]]) -> None:
         """Take (name, key) pairs; the first name of a key counts."""
@@ -36,7 +32,6 @@ class KeyBook:
             if tagged:
                 by_tag[tagged] = (*by_tag.get(tagged, ()), recipient)
         self.recipients = tuple(known)
-        self.memory = Memory()
         self._names = MappingProxyType(names)
         self._by_tag = MappingProxyType(by_tag)
 

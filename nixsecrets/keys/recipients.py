@@ -57,14 +57,23 @@ class Recipient:
 
     `key` is the 32-byte point (X25519), the ssh wire blob (ssh kinds), or the bech32
     data (`tag`, `tagpq`, `pq`; for plugins with the prefix `hrp NUL`).  `text` is the
-    canonical text without comment.
+    canonical text without comment.  `key_id` tells keys apart: it is the same for both
+    forms of an ssh-ed25519 key.
     """
 
     kind: Kind
     key: bytes = field(repr=False)
     text: str = field(compare=False)
     comment: str = field(default="", compare=False)
-    _key_id: str = field(default="", init=False, compare=False, repr=False)
+    key_id: KeyId = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Work out `key_id` now: it is asked for each reader of each file."""
+        object.__setattr__(self, "key_id", KeyId(self._told_apart_by()))
+
+    def __hash__(self) -> int:
+        """Return the hash of the key bytes, which Python computes once for each key."""
+        return hash(self.key)
 
     @property
     def ours(self) -> bool:
@@ -90,13 +99,6 @@ class Recipient:
         if self.kind is not Kind.SSH_ED25519:
             return self
         return _x25519_recipient(_point_of_blob(self.key))
-
-    @property
-    def key_id(self) -> KeyId:
-        """What tells keys apart: the same for both forms of an ssh-ed25519 key."""
-        if not self._key_id:  # asked for each reader of each file
-            object.__setattr__(self, "_key_id", self._told_apart_by())
-        return KeyId(self._key_id)
 
     def _told_apart_by(self) -> str:
         if self.ours:

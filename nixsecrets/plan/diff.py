@@ -4,8 +4,9 @@ Pure composition of `steps` (secret files), `generated` (public files) and `prob
 reads nothing and asks nobody.
 """
 
-from collections.abc import Collection, Container, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.kind import format_for
@@ -31,8 +32,7 @@ from nixsecrets.plan.steps import (
     Context,
     change,
     converge,
-    settled,
-    shared_keys,
+    of_each,
     wanted_options,
 )
 from nixsecrets.world.world import ATTRIBUTES, MAP_NAME, World
@@ -52,7 +52,7 @@ def context(
         users=world.users,
         keep_data_key=keep_data_key,
         native=native,
-        files=world.secrets.values(),
+        shared=world.shared_prints,
         gone=frozenset(gone),
         separate=separate,
     )
@@ -81,14 +81,12 @@ def differing(
 ) -> list[Step]:
     """Return the steps for the secrets that differ from the map, `besides` some."""
     ctx = ctx or context(world)
-    each = ctx.separate and bool(shared_keys(ctx))  # what one shows is not all
     return [
         step
         for want, files in world.alike
-        if want is not None and (each or not settled(files[0], want, ctx))
-        for actual in files
-        if actual.path not in besides
-        and (step := converge(actual, want, ctx)) is not None
+        if want is not None
+        for step in of_each(files, partial(converge, desired=want, context=ctx), ctx)
+        if step.path not in besides
     ]
 
 
@@ -118,16 +116,27 @@ def change_plan(
     decided = {s.path for s in instead} | {s.origin for s in instead}
     steps = [
         step
-        for actual in after.secrets.values()
-        if actual.path not in decided
-        and (
-            step := change(actual, desired(before, actual), desired(after, actual), ctx)
+        for new, files in after.alike
+        for old, alike in _by_desired(before, files)
+        for step in of_each(
+            alike, partial(change, before=old, after=new, context=ctx), ctx
         )
-        is not None
+        if step.path not in decided
     ]
     steps += instead
     written = [*generated_steps(after, steps), *map_step(before, after)]
     return Plan.of([*steps, *written], problems(after))
+
+
+def _by_desired(
+    world: World, files: Iterable[Actual]
+) -> Iterable[tuple[Desired | None, list[Actual]]]:
+    """Return files by what the map wants for them."""
+    found: dict[int, tuple[Desired | None, list[Actual]]] = {}
+    for file in files:
+        want = desired(world, file)
+        found.setdefault(id(want), (want, []))[1].append(file)
+    return found.values()
 
 
 def hidden_losses(before: World, after: World) -> dict[str, list[str]]:

@@ -17,7 +17,6 @@ from nixsecrets.generated.sopsyaml import ConfigRule
 from nixsecrets.keys.forms import Backend, Owner, usable
 from nixsecrets.map.model import Desired, Rule
 from nixsecrets.plan.model import Action, Plan, Reason, Step
-from nixsecrets.plan.steps import shared_prints
 from nixsecrets.world.world import MAP_NAME, World
 
 
@@ -43,7 +42,6 @@ def problems_after(world: World, plan: Plan) -> list[Finding]:
             files[step.path] = _left(step, step.backend, old)
     written = {s.path: s.text for s in plan.steps if s.text is not None}
     after = replace(world, files=files, texts={**world.texts, **written})
-    vars(after).update(policy=world.policy)  # what it knows of the paths is kept
     return problems(after)
 
 
@@ -112,7 +110,7 @@ def _rekeyed(world: World, actual: Actual) -> bool:
 
 def _shared_key_problems(world: World) -> Iterator[Finding]:
     """Yield the files that share a symmetric key: who opens one, opens the others."""
-    shared = shared_prints(world.secrets.values())
+    shared = world.shared_prints
     if not shared:
         return
     holders: dict[bytes, list[Actual]] = {}

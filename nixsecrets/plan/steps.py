@@ -4,10 +4,8 @@ Pure; the table of actions of the design lives here.  `plan` has the value types
 come out, `diff` applies this to whole worlds.
 """
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 
 from nixsecrets.files.kind import SopsFormat, format_for
 from nixsecrets.files.sops.options import Options, canonical_options, selection_of
@@ -15,7 +13,6 @@ from nixsecrets.files.state import Actual, Unknown
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.foreign import ForeignKey
 from nixsecrets.keys.forms import Backend
-from nixsecrets.keys.memory import Memory
 from nixsecrets.keys.recipients import KeyId, Kind, Recipient
 from nixsecrets.map.model import Desired, Reader
 from nixsecrets.plan.model import Action, Reason, Step
@@ -25,7 +22,7 @@ from nixsecrets.plan.model import Action, Reason, Step
 class Context:
     """What has to be known besides the files.
 
-    `files` are all secrets: of those that share a symmetric key none is granted.
+    `shared` are the key prints that several secrets carry: none of these is granted.
     `users` are the names whose gain of a sops file re-encrypts it (they hold the git
     history); `native` are the operator's keys whose stanzas we unwrap ourselves, None
     where no identity is at hand (status, check); `gone` are keys that the command takes
@@ -37,26 +34,9 @@ class Context:
     users: frozenset[str] = frozenset()
     keep_data_key: bool = False
     native: frozenset[KeyId] | None = None
-    files: Collection[Actual] = field(default=(), repr=False)
+    shared: frozenset[bytes] = field(default=frozenset(), repr=False)
     gone: frozenset[KeyId] = frozenset()
     separate: bool = False
-    memory: Memory = field(default_factory=Memory, repr=False, compare=False)
-
-
-def shared_keys(context: Context) -> frozenset[bytes]:
-    """Return the key prints that more than one of all files carries."""
-    found: frozenset[bytes] = context.memory.ask(shared_prints, context.files)
-    return found
-
-
-def shared_prints(files: Iterable[Actual]) -> frozenset[bytes]:
-    """Return the key prints that more than one file carries."""
-    every = [file.key_prints for file in files]
-    flat = list(chain.from_iterable(every))
-    if len(set(flat)) == len(flat):  # as nearly always, and quickly told
-        return frozenset()
-    count = Counter(chain.from_iterable(map(set, every)))
-    return frozenset(p for p, times in count.items() if times > 1)
 
 
 def converge(actual: Actual, desired: Desired, context: Context) -> Step | None:
@@ -67,13 +47,20 @@ def converge(actual: Actual, desired: Desired, context: Context) -> Step | None:
     return _step(actual, desired.readers, options, context, seal=seal, drop=drop)
 
 
-def settled(actual: Actual, desired: Desired, context: Context) -> bool:
-    """Tell that nothing differs, whatever the path, for all files that show the same.
+def of_each(
+    alike: Sequence[Actual], step_of: Callable[[Actual], Step | None], context: Context
+) -> list[Step]:
+    """Return the steps for files that show the same (`World.alike`).
 
-    Options depend on the format that a path stands for: a rule that has any settles
-    nothing.
+    What has to happen to one of them has to happen to all, but where copies share a
+    symmetric key: then `step_of` is asked about each.
     """
-    return not desired.rule.sops and converge(actual, desired, context) is None
+    if any(not context.shared.isdisjoint(one.key_prints) for one in alike):
+        return [step for actual in alike if (step := step_of(actual)) is not None]
+    first = step_of(alike[0])
+    if first is None:
+        return []
+    return [replace(first, path=one.path, before=one.sha256) for one in alike]
 
 
 def change(
@@ -93,16 +80,14 @@ def change(
     )
     options = wanted_options(actual, after) if after and options_changed else None
     taken = _taken(actual, new, context) if context.gone and after else ()
-    same = context.memory.ask(_same_readers, old, new)
-    if options is None and same and not taken:
+    if options is None and _same_readers(old, new) and not taken:
         return None
     if isinstance(actual.state, Unknown):
         gained = _without(new, old)
         lost = tuple(_ids([*_without(old, new), *taken]).values())
         step = _step(actual, new, options, context, gained=gained, lost=lost)
         return _encrypting(step, actual, after)
-    had = context.memory.ask(_joined, old, taken)
-    target = context.memory.ask(_moved, actual.recipients, had, new, context.book)
+    target = _moved(actual.recipients, (*old, *taken), new, context.book)
     return _encrypting(_step(actual, target, options, context), actual, after)
 
 
@@ -144,27 +129,12 @@ def _taken(
             if f"{r.kind}:{r.tag}" in seen
             or (r.kind is Kind.X25519 and r.kind.value in seen)
         )
-    return context.memory.ask(_gone, found, new, context.gone, context.book)
-
-
-def _gone(
-    found: Iterable[Recipient],
-    new: Iterable[Reader],
-    gone: Collection[KeyId],
-    book: KeyBook,
-) -> tuple[Reader, ...]:
     now = _ids(new)
     return tuple(
-        Reader(book.label(r), r)
+        Reader(context.book.label(r), r)
         for r in found
-        if r.key_id in gone and r.key_id not in now
+        if r.key_id in context.gone and r.key_id not in now
     )
-
-
-def _joined(
-    readers: tuple[Reader, ...], more: tuple[Reader, ...]
-) -> tuple[Reader, ...]:
-    return (*readers, *more)
 
 
 def _same_readers(old: Iterable[Reader], new: Iterable[Reader]) -> bool:
@@ -276,11 +246,9 @@ def _step(
     """
     if actual.refusal is not None:
         return None
-    apart = context.memory.ask(_compared, actual.recipients, target, context.book)
+    apart = _compared(actual.recipients, target, context.book)
     unknown = isinstance(actual.state, Unknown)
-    separate = context.separate and not shared_keys(context).isdisjoint(
-        actual.key_prints
-    )
+    separate = context.separate and not context.shared.isdisjoint(actual.key_prints)
     other = seal or separate or bool(drop)
     if apart.nothing and options is None and not (unknown or other):
         return None
@@ -348,7 +316,7 @@ def _granting(
     actual: Actual, add: Sequence[Reader], context: Context
 ) -> tuple[Action, Reason]:
     """Return grant, or re-encryption where a grant would give more than was asked."""
-    if not shared_keys(context).isdisjoint(actual.key_prints):
+    if not context.shared.isdisjoint(actual.key_prints):
         return Action.REENCRYPT, Reason.SHARED_KEY
     if actual.backend is Backend.SOPS:
         to_user = any(reader.name in context.users for reader in add)

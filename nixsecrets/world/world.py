@@ -6,9 +6,11 @@ every secret file tells without a private key.  Nothing here judges or writes.
 
 import contextlib
 import gc
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from typing import assert_never
 
 from nixsecrets import splice
@@ -17,7 +19,12 @@ from nixsecrets.files.age import header
 from nixsecrets.files.age import quick as age_quick
 from nixsecrets.files.age import state as age_state
 from nixsecrets.files.age.header import LARGE
-from nixsecrets.files.kind import called_age, looks_like_age, looks_secret
+from nixsecrets.files.kind import (
+    called_age,
+    format_for,
+    looks_like_age,
+    looks_secret,
+)
 from nixsecrets.files.looks import Look, Plain
 from nixsecrets.files.sops import quick as sops_quick
 from nixsecrets.files.sops import state as sops_state
@@ -57,17 +64,17 @@ class World:
 
     repo: Repo
     map_text: str = field(repr=False)
-    map: RecipientMap
+    policy: Policy
     lock: Lock = field(repr=False)
     files: Mapping[str, Found] = field(repr=False)
     texts: Mapping[str, str | None] = field(repr=False)
     conflicts: Mapping[str, Conflict] = field(default_factory=dict, repr=False)
     reach: Reach = field(default_factory=Reach, repr=False)
 
-    @cached_property
-    def policy(self) -> Policy:
-        """The map, ready to say who may read a path."""
-        return Policy(self.map)
+    @property
+    def map(self) -> RecipientMap:
+        """The recipient map."""
+        return self.policy.map
 
     @cached_property
     def book(self) -> KeyBook:
@@ -80,6 +87,16 @@ class World:
         return {p: f for p, f in self.files.items() if isinstance(f, Actual)}
 
     @cached_property
+    def shared_prints(self) -> frozenset[bytes]:
+        """The key prints that more than one secret carries."""
+        every = [file.key_prints for file in self.secrets.values()]
+        flat = list(chain.from_iterable(every))
+        if len(set(flat)) == len(flat):  # as nearly always, and cheap to find out
+            return frozenset()
+        count = Counter(chain.from_iterable(map(set, every)))
+        return frozenset(p for p, times in count.items() if times > 1)
+
+    @cached_property
     def alike(self) -> list[tuple[Desired | None, list[Actual]]]:
         """Them with what the map wants of them, None where no rule names them.
 
@@ -88,8 +105,9 @@ class World:
         found: dict[object, tuple[Desired | None, list[Actual]]] = {}
         for file in self.secrets.values():
             want = self.policy.desired(file.path, file.backend)
-            same = id(want), id(file.backend), id(file.state), file.options
-            key = (*same, file.refusal, file.others, file.left_open)
+            form = format_for(file.path)  # which options make sense depends on it
+            same = id(want), id(file.backend), id(file.state), id(form), file.options
+            key = (*same, file.refusal, file.others, file.left_open, file.armored)
             found.setdefault(key, (want, []))[1].append(file)
         return list(found.values())
 
@@ -115,8 +133,7 @@ class World:
 
         Files that only the new map claims are read now.
         """
-        recipient_map = load(text, MAP_NAME)
-        after = replace(self, map_text=text, map=recipient_map, files=self.files)
+        after = replace(self, map_text=text, policy=Policy(load(text, MAP_NAME)))
         with self.repo.naming() as listed:
             listing = self.repo.on_disk(listed().names)
         more = _told_all(after, [p for p in listing.paths if p not in self.files])
@@ -147,7 +164,8 @@ def _known_keys(recipient_map: RecipientMap) -> Iterator[Recipient]:
 
 def fresh_world(repo: Repo, map_text: str) -> World:
     """Return a repository that has a map, `map_text`, and nothing else of ours yet."""
-    world = World(repo, map_text, load(map_text, MAP_NAME), Lock(), files={}, texts={})
+    policy = Policy(load(map_text, MAP_NAME))
+    world = World(repo, map_text, policy, Lock(), files={}, texts={})
     attributes = text_if_there(repo, ATTRIBUTES)
     return replace(world, texts={**_texts(world), ATTRIBUTES: attributes})
 
@@ -195,7 +213,8 @@ def mapped_world(repo: Repo, begun: Survey) -> World:
     lock_text = (begun.lock or b"").decode(errors="surrogateescape")
     lock = Lock.parse(lock_text, LOCK_NAME, lambda: _known_keys(recipient_map))
     texts = {LOCK_NAME: None if begun.lock is None else lock_text}
-    world = World(repo, map_text, recipient_map, lock, files={}, texts=texts)
+    policy = Policy(recipient_map)
+    world = World(repo, map_text, policy, lock, files={}, texts=texts)
     return replace(world, texts=_texts(world))
 
 
@@ -214,10 +233,7 @@ def with_files(world: World, begun: Survey) -> World:
         if path in conflicts and not isinstance(file, NotSecret)
     }
     reach = unreached(world.repo, world.policy, begun.listing)
-    found = replace(world, files=files, conflicts=conflicts, reach=reach)
-    # from the same map and lock: what they know of the paths by now is kept
-    vars(found).update(policy=world.policy, book=world.book)
-    return found
+    return replace(world, files=files, conflicts=conflicts, reach=reach)
 
 
 def read_text(repo: Repo, path: str) -> str:
@@ -260,9 +276,7 @@ def _told_all(
     )
     for path, look in looks:
         if look is not None and path in found:
-            one = found[path] = told(path, look, book, lock)
-            if isinstance(one, Actual):  # known to the policy from now on
-                policy.desired(path, one.backend)
+            found[path] = told(path, look, book, lock)
     others = [path for path, one in found.items() if one is None]
     found |= _read_all(world.repo, book, lock, others)
     return {p: one for p, one in found.items() if one and _counts(policy, one)}

@@ -191,8 +191,7 @@ def test_re_encrypting_what_one_must_open_first_can_lock_its_operator_out() -> N
 
 def test_a_copy_is_written_anew_because_a_grant_would_open_its_original() -> None:
     first = actual(AGE, "alice")
-    second = first._replace(path="secrets/y")
-    context = dataclasses.replace(CONTEXT, files=(first, second))
+    context = dataclasses.replace(CONTEXT, shared=frozenset(first.key_prints))
     step = converge(first, desired(AGE, "alice", "stein"), context)
     assert step is not None
     assert (step.action, step.reason) == (Action.REENCRYPT, Reason.SHARED_KEY)

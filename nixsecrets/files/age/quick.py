@@ -6,11 +6,11 @@ Every byte of the header is looked at; one that holds anything else is declined,
 """
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 from nixsecrets.files.age import shape
 from nixsecrets.files.kind import MAGIC
-from nixsecrets.keys.memory import one_for_all
 
 _MAGIC = MAGIC + b"v1\n"
 # 32 bytes in canonical base64, and what a header of usual stanzas is made of.
@@ -34,6 +34,8 @@ class Shown(NamedTuple):
     whole: bool
 
 
+# One object for all files that show the same: it crosses a pipe once for each share.
+_shown = lru_cache(maxsize=1024)(Shown)
 Look = tuple[Shown, tuple[bytes, ...]]
 """What a file shows, one value for all that show the same; and its own MAC, in base64,
 and the nonce of its payload.
@@ -66,4 +68,4 @@ def look(data: bytes, rest: int = 0) -> Look | None:
     fault = shape.payload_fault(len(data) + rest - len(head))
     whole = not fault and not shape.readable(memoryview(data)[len(head) :])
     prints = mac, data[len(head) : len(head) + NONCE]
-    return one_for_all(Shown(tuple(found[0::2]), fault, whole)), prints
+    return _shown(tuple(found[0::2]), fault, whole), prints

@@ -7,9 +7,7 @@ repository (docs/threat-model.md).
 """
 
 import hashlib
-from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, TypeVar
 
 from nixsecrets.errors import SecretFileError, TooLargeError
 from nixsecrets.files.age import header, quick, shape
@@ -28,7 +26,8 @@ from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Kind, Recipient
 from nixsecrets.keys.tags import SHARE_TAGGED, share_tag, stanza_tag
 
-T = TypeVar("T")
+Readers = tuple[Recipient, ...] | None
+"""The readers that the lock records for a file, None where it has no word on it."""
 
 # Stanza types whose first argument is a tag, and how many arguments they have.
 _TAGGED = {"ssh-ed25519": 2, "ssh-rsa": 1, "piv-p256": 2, "tpm-ecc": 2}
@@ -97,10 +96,17 @@ def told(
         path=path,
         backend=Backend.AGE,
         sha256=sha256,
-        state=_told(shown(show.heads), sha256, book, record, book.memory.ask),
+        state=_state_of(show.heads, book, *_word(record, sha256)),
         key_prints=prints,
         plainly_whole=show.whole,
     )
+
+
+@lru_cache(maxsize=1024)  # thousands show the same stanzas; they share one state
+def _state_of(
+    heads: tuple[bytes, ...], book: KeyBook, readers: Readers, why: str
+) -> State:
+    return _told(shown(heads), book, readers, why)
 
 
 @lru_cache(maxsize=1024)
@@ -141,49 +147,29 @@ def _state(file: AgeFile, sha256: str, book: KeyBook, record: Record | None) -> 
     if not entries or shape.suspicious_noise(file):
         # rage and pyrage add one; another one may hide what somebody put there.
         return _unknown("it holds more noise than age programs write", file.stanzas)
-    return _told(entries, sha256, book, record, _work_out)
+    return _told(entries, book, *_word(record, sha256))
 
 
-def _work_out(function: Callable[..., T], *arguments: object) -> T:
-    return function(*arguments)
+def _word(record: Record | None, sha256: str) -> tuple[Readers, str]:
+    """Return the readers that the lock records, and how; or None, and why not."""
+    if record is None:
+        return None, _NO_RECORD
+    if record.sha256 != sha256:
+        return None, _CHANGED
+    return record.recipients, record.how
 
 
 def _told(
-    entries: tuple[Stanza, ...],
-    sha256: str,
-    book: KeyBook,
-    record: Record | None,
-    ask: Callable[..., Any],
+    entries: tuple[Stanza, ...], book: KeyBook, readers: Readers, why: str
 ) -> State:
-    """Return what entries without surprises tell; `ask` calls a pure function.
-
-    So files that tell the same share one state.
-    """
-    if record and record.sha256 == sha256:
-        state: State = ask(_recorded, entries, book, record.recipients, record.how)
-    else:
-        state = ask(_unrecorded, entries, book, _CHANGED if record else _NO_RECORD)
-    return state
-
-
-def _recorded(
-    entries: tuple[Stanza, ...],
-    book: KeyBook,
-    recipients: tuple[Recipient, ...],
-    how: str,
-) -> State:
-    """Return what entries tell of which the lock says whose they are."""
+    """Return who reads entries without surprises; `readers`, `why` as from `_word`."""
     if exact := _exact(entries, book):
         return exact
-    if len(entries) == len(recipients) and all(map(fits, entries, recipients)):
-        return Recorded(recipients, how)
+    if readers is None:
+        return _unknown(_why_unknown(entries, book, why), entries)
+    if len(entries) == len(readers) and all(map(fits, entries, readers)):
+        return Recorded(readers, why)
     return _unknown("nixsecrets.lock names other readers than it shows", entries)
-
-
-def _unrecorded(entries: tuple[Stanza, ...], book: KeyBook, why: str) -> State:
-    """Return what they tell without it; `why` says what is wrong with its word."""
-    exact = _exact(entries, book)
-    return exact or _unknown(_why_unknown(entries, book, why), entries)
 
 
 def _exact(entries: tuple[Stanza, ...], book: KeyBook) -> Exact | None:

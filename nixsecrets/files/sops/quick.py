@@ -26,7 +26,6 @@ from nixsecrets.files.sops.token import (
     any_misfitting,
     any_typed,
 )
-from nixsecrets.keys.memory import one_for_all
 from nixsecrets.keys.selection import SELECTION
 
 _WHEN = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
@@ -116,6 +115,8 @@ class Shown(NamedTuple):
     typed: bool = False
 
 
+# One object for all files that show the same: it crosses a pipe once for each share.
+_shown = lru_cache(maxsize=1024)(Shown)
 Look = tuple[Shown, tuple[bytes, ...]]
 """What a file shows, one value for all that show the same; and its own tags.
 
@@ -195,7 +196,7 @@ def look(path: str, data: bytes) -> Look | None:
         from nixsecrets.files.sops.selection import left_open  # which few files need
 
         open_there = left_open(SopsFormat.YAML, data, found.options)
-    shown = Shown(
+    shown = _shown(
         labels=tuple(found.labels),
         heads=tuple([stanza[1] for stanza in stanzas]),
         options=found.options,
@@ -204,7 +205,7 @@ def look(path: str, data: bytes) -> Look | None:
         typed=any_typed(text),
     )
     tags = [stanza[2] for stanza in stanzas]
-    return one_for_all(shown), (*tags, mac_print(found.mac))
+    return shown, (*tags, mac_print(found.mac))
 
 
 def mac_print(mac: str) -> bytes:
