@@ -1,22 +1,22 @@
-"""Where a command gets a host's key from, and how a collected one is believed."""
+"""A host's key for a command: the options about it, and what only a person answers."""
 
 import datetime
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from nixsecrets.cli import ui
 from nixsecrets.cli.keyargs import key_from_file, key_from_text
-from nixsecrets.cli.options import Decorator, packed
+from nixsecrets.cli.options import Decorator, RoadOptions, packed
 from nixsecrets.errors import DeclinedError, UsageError
+from nixsecrets.hosts.local import local_key
+from nixsecrets.hosts.obtain import collected, shown
+from nixsecrets.hosts.scan import Manner
+from nixsecrets.hosts.trust import Rung
+from nixsecrets.keys.newkey import new_ssh_key
 from nixsecrets.keys.recipients import Recipient
-
-if TYPE_CHECKING:
-    from nixsecrets.hosts.scan import Manner
-    from nixsecrets.hosts.sshconfig import Endpoint
-    from nixsecrets.hosts.trust import Rung
+from nixsecrets.map.hostkeys import key_path
 
 _SOURCES = (
     click.option(
@@ -101,10 +101,8 @@ class KeyOptions:
         return self.generate or self.local or bool(self.key or self.key_file)
 
     @property
-    def manner(self) -> "Manner":
+    def manner(self) -> Manner:
         """How to collect."""
-        from nixsecrets.hosts.scan import Manner
-
         return Manner(self.timeout, self.retries, self.ssh_config)
 
     def check(self) -> None:
@@ -124,19 +122,34 @@ class KeyOptions:
                 "is collected, not about one that is given"
             )
 
+    def refuse_loss(self, options: RoadOptions) -> None:
+        """Refuse options under which a new private key would not be kept.
+
+        Raises:
+            UsageError: the map would name a key that nobody has.
+        """
+        if self.generate and (options.no_rekey or options.keep_going):
+            raise UsageError(
+                "--generate writes a secret: not with --no-rekey, --keep-going"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Obtained:
     """A host's key, how it was believed, and the private half if it was made here."""
 
     key: Recipient
-    rung: "Rung"
+    rung: Rung
     private: bytes | None = None
 
     @property
     def verified(self) -> str:
         """What the map records."""
         return f"{self.rung} {datetime.date.today().isoformat()}"
+
+    def contents(self, name: str) -> dict[str, bytes]:
+        """Return the secret that a key of `name` made here becomes, by path."""
+        return {} if self.private is None else {key_path(name): self.private}
 
 
 def key_options(*, collecting_only: bool = False) -> Decorator:
@@ -153,31 +166,38 @@ def obtain(
     replaces: Recipient | None = None,
     dry_run: bool,
 ) -> Obtained:
-    """Return the key for `name`: given, made, or collected and believed.
+    """Return the key for `name`: given, made, or collected and trusted.
 
     `address` counts where the options name none; `replaces` is the key that the new
     one is to replace.
 
     Raises:
-        NixsecretsError: there is no key to be had, or it is not to be believed.
+        NixsecretsError: there is no key to be had, or it is not to be trusted.
         DeclinedError: nobody said that this is the host's key.
     """
-    from nixsecrets.hosts.trust import Rung
-
     keys.check()
     if keys.generate:
-        from nixsecrets.keys.newkey import new_ssh_key
-
         pair = new_ssh_key(f"root@{name}")
         return Obtained(pair.public, Rung.GENERATED, pair.private)
     if keys.brought:
         return Obtained(_given(keys), Rung.GIVEN)
-    where = keys.address or address or name
-    return _collected(name, keys, where, replaces, dry_run=dry_run)
+    found = collected(
+        name,
+        keys.address or address or name,
+        keys.manner,
+        fingerprint=keys.fingerprint,
+        login=keys.login,
+        replaces=replaces,
+    )
+    if found.stale is not None:
+        place, known_as = found.stale
+        ui.warn(f"{place} has another key for {name}", f"ssh-keygen -R {known_as!r}")
+    rung = found.rung or _asked(name, found.key, keys, dry_run=dry_run)
+    return Obtained(found.key, rung)
 
 
 def shown_key(name: str, keys: KeyOptions, address: str | None) -> Recipient:
-    """Return the key that a host shows now, or that was given; not yet believed.
+    """Return the key that a host shows now, or that was given; not yet trusted.
 
     Raises:
         NixsecretsError: there is no key to be had.
@@ -185,84 +205,27 @@ def shown_key(name: str, keys: KeyOptions, address: str | None) -> Recipient:
     keys.check()
     if keys.brought:
         return _given(keys)
-    from nixsecrets.hosts.collect import collect
-    from nixsecrets.hosts.sshconfig import resolve
-
-    where = resolve(keys.address or address or name, config=keys.ssh_config)
-    return collect(where, timeout=keys.timeout, retries=keys.retries)
+    return shown(keys.address or address or name, keys.manner)
 
 
 def _given(keys: KeyOptions) -> Recipient:
     if keys.key is not None:
         return key_from_text(keys.key, "--key")
-    if keys.key_file is not None:
-        return key_from_file(keys.key_file)
-    from nixsecrets.hosts.local import local_key
-
-    return local_key()
+    return local_key() if keys.key_file is None else key_from_file(keys.key_file)
 
 
-def _collected(
-    name: str,
-    keys: KeyOptions,
-    address: str,
-    replaces: Recipient | None,
-    *,
-    dry_run: bool,
-) -> Obtained:
-    from nixsecrets.hosts import knownhosts, trust
-    from nixsecrets.hosts.collect import collect
-    from nixsecrets.hosts.sshconfig import resolve
-
-    wanted = keys.fingerprint and trust.parse_fingerprint(keys.fingerprint)
-    where = resolve(address, config=keys.ssh_config)
-    key = collect(where, timeout=keys.timeout, retries=keys.retries)
-    known = knownhosts.standing(where, key)
-    rung = trust.climb(name, key, known, fingerprint=wanted, replaces=replaces)
-    if rung is trust.Rung.FINGERPRINT and known.others:
-        ui.warn(
-            f"{known.others[0][0]} has another key for {name}",
-            f"ssh-keygen -R {knownhosts.lookup_names(where)[0]!r}",
-        )
-    if rung is None and keys.login:
-        rung = _logged_in(name, key, where, keys.timeout)
-    return Obtained(key, rung or asked(name, key, keys, dry_run=dry_run))
-
-
-def _logged_in(name: str, key: Recipient, where: "Endpoint", timeout: float) -> "Rung":
-    """Compare with what the host's own file says.
-
-    Raises:
-        KeyAlarmError: the file holds another key than the server showed.
-    """
-    from nixsecrets.hosts.login import KEY_PATH, key_over_login
-    from nixsecrets.hosts.trust import KeyAlarmError, Rung
-
-    file = key_over_login(where, timeout=timeout)
-    if file != key:
-        raise KeyAlarmError(
-            f"{name} shows {key.fingerprint}, but its {KEY_PATH} is {file.fingerprint}",
-            "nothing was changed; restart sshd there, or find out which machine "
-            "answered",
-        )
-    return Rung.LOGIN
-
-
-def asked(name: str, key: Recipient, keys: KeyOptions, *, dry_run: bool) -> "Rung":
+def _asked(name: str, key: Recipient, keys: KeyOptions, *, dry_run: bool) -> Rung:
     """Have a person compare the fingerprint.
 
     Raises:
         DeclinedError: the answer was no, or nobody is there.
     """
-    from nixsecrets.hosts.trust import Rung
-
     ui.say(f"{name} shows {key.kind} {key.fingerprint}")
     if keys.trust_on_first_use:
         return Rung.FIRST_USE
-    if dry_run:
-        return Rung.ASKED
-    require_terminal()
-    ui.confirm(f"is this the key of {name}?", hint="give --fingerprint")
+    if not dry_run:
+        require_terminal()
+        ui.confirm(f"is this the key of {name}?", hint="give --fingerprint")
     return Rung.ASKED
 
 

@@ -11,7 +11,7 @@ from nixsecrets.cli import ui
 from nixsecrets.cli.options import Decorated, with_options
 from nixsecrets.errors import KeyFormatError, UsageError, quoted
 from nixsecrets.keys.publickeys import read_public_keys
-from nixsecrets.keys.recipients import Recipient, parse_recipient
+from nixsecrets.keys.recipients import Kind, Recipient, parse_recipient
 from nixsecrets.untrusted import inputs
 
 _KEYS = (
@@ -103,3 +103,14 @@ def key_from_file(path: Path) -> Recipient:
     if len(keys) != 1:
         raise UsageError(f"{path}: holds several keys", "give the one with --key")
     return keys[0]
+
+
+def stock_sops_advice(keys: list[Recipient]) -> list[str]:
+    """Return how stock sops gets at the converted form of an ssh-ed25519 key."""
+    if not any(key.kind is Kind.SSH_ED25519 for key in keys):
+        return []
+    return [
+        "sops files get the converted form of the ssh-ed25519 key; stock sops opens it",
+        "after: ssh-to-age -private-key -i ~/.ssh/id_ed25519 >> "
+        "~/.config/sops/age/keys.txt",
+    ]

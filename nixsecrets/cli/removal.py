@@ -1,23 +1,28 @@
 """Removing an owner of keys: the same command for hosts and users."""
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
 
-from nixsecrets.cli import ownfiles
+from nixsecrets.cli import show, ui
 from nixsecrets.cli.mapchange import change_map
 from nixsecrets.cli.names import owner
 from nixsecrets.cli.options import RoadOptions, road_options, with_options
-from nixsecrets.cli.ownfiles import FATES, Fate
+from nixsecrets.errors import UsageError
+from nixsecrets.files.state import Actual
 from nixsecrets.keys.recipients import KeyId
 from nixsecrets.map.model import Retired
+from nixsecrets.plan import ownfiles
+from nixsecrets.plan.diff import delete_step
 from nixsecrets.plan.model import Step
 from nixsecrets.plan.steps import Context
 from nixsecrets.world.world import World
 
 Edit = Callable[..., str]
+KEEP, DELETE, MOVE = "keep", "delete", "move"
+FATES = (KEEP, DELETE, MOVE)
 _OPTIONS = (
     click.option(
         "--reason", metavar="TEXT", help="Recorded in the map with the old key."
@@ -71,38 +76,55 @@ def removal_command(
         move_to: str | None,
         options: RoadOptions,
     ) -> int:
-        fate = Fate(own_files, move_to)
-        return _remove(
-            start, name, options, kind=kind, edit=edit, reason=reason, fate=fate
-        )
+        if move_to is not None and own_files not in (None, MOVE):
+            raise UsageError("--move-to goes with --own-files move")
+
+        def changed(world: World) -> str:
+            today = datetime.date.today().isoformat()
+            keys = owner(world.map, name, kind).keys
+            retired = [Retired(name, key, today, reason) for key in keys]
+            return edit(world.map_text, name, retired=retired)
+
+        def named(world: World) -> set[KeyId]:
+            return {key.key_id for key in owner(world.map, name, kind).keys}
+
+        def instead(before: World, after: World, ctx: Context) -> list[Step]:
+            files = ownfiles.own_files(before, name)
+            private = ownfiles.private_key(before, name)
+            if private is not None and private not in files:
+                files.append(private)  # it goes with them, and never moves
+            asking = not (options.dry_run or options.no_rekey)
+            fate, folder = _fate(files, own_files, move_to, asking=asking)
+            if fate == DELETE:
+                return [delete_step(actual) for actual in files]
+            if fate == MOVE:
+                return ownfiles.moving(before, after, ctx, name, folder)
+            return []
+
+        return change_map(start, options, changed, named=named, instead=instead)
 
     return command
 
 
-def _remove(
-    start: Path,
-    name: str,
-    options: RoadOptions,
-    *,
-    kind: str,
-    edit: Edit,
-    reason: str | None,
-    fate: Fate,
-) -> int:
-    """Take `name` out of the map; its keys stay there as retired ones."""
-    fate.check()
+def _fate(
+    files: Sequence[Actual], own_files: str | None, move_to: str | None, *, asking: bool
+) -> tuple[str, str]:
+    """Return what becomes of the own files of a name, and the folder they move to.
 
-    def changed(world: World) -> str:
-        today = datetime.date.today().isoformat()
-        keys = owner(world.map, name, kind).keys
-        retired = [Retired(name, key, today, reason) for key in keys]
-        return edit(world.map_text, name, retired=retired)
-
-    def named(world: World) -> set[KeyId]:
-        return {key.key_id for key in owner(world.map, name, kind).keys}
-
-    def instead(before: World, after: World, ctx: Context) -> list[Step]:
-        dry_run = options.dry_run or options.no_rekey
-        return ownfiles.steps(before, after, ctx, name, fate, dry_run=dry_run)
-
-    return change_map(start, options, changed, named=named, instead=instead)
+    Raises:
+        UsageError: there is no folder to move them to.
+    """
+    if not files:
+        return KEEP, ""
+    fate = own_files or (move_to and MOVE) or KEEP
+    if fate is KEEP and own_files is None and asking:
+        ui.say(f"{show.counted(len(files), 'file')} of its own:")
+        for actual in files[: show.LINES]:
+            ui.say(f"  {show.path_text(actual.path)}")
+        fate = ui.choose("delete, move or keep for `always`?", FATES, KEEP)
+    folder = move_to or ""
+    if fate == MOVE and not folder:
+        folder = ui.ask_text("folder to move them to")
+        if not folder:
+            raise UsageError("no folder to move the files to", "--move-to DIR")
+    return fate, folder

@@ -369,3 +369,12 @@ def tell_problems(left: Sequence[Finding]) -> None:
         rest = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
         what = ", ".join(paths[:3]) + rest
         ui.say(f"also needs a look: {what}; nixsecrets status")
+
+
+def say_rule_left(world: World, path: str) -> None:
+    """Say which rule names nothing any more; it is for the person to change."""
+    winning = world.policy.winning(path)
+    if winning is not None and winning[0].path == path:
+        ui.say(f"the rule at line {winning[0].line} of the map names {path}, and stays")
+    if world.repo.read_if_there(path + ".pub") is not None:
+        ui.say(f"{show.path_text(path)}.pub stays where it is")

@@ -113,6 +113,16 @@ def _bare_path(reference: str) -> NixsecretsError:
     )
 
 
+def host_names(reference: str, start: Path) -> list[str]:
+    """Return the names of the machines that a flake configures, sorted.
+
+    Raises:
+        NixsecretsError: it cannot be evaluated.
+    """
+    found = configurations(resolve(reference, start), start)
+    return sorted({host.name for host in found if host.kind != "home"})
+
+
 def configurations(flake: Flake, cwd: Path) -> list[Host]:
     """Return the configurations of the flake, sorted.
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from nixsecrets.errors import NixsecretsError
-from nixsecrets.hosts.address import SSH_PORT
+from nixsecrets.errors import NixsecretsError, quoted
+from nixsecrets.hosts.address import SSH_PORT, parse_address
 from nixsecrets.hosts.sshconfig import Endpoint
 from nixsecrets.keys.recipients import Kind, Recipient, from_ssh_blob
+from nixsecrets.untrusted import inputs
 
 # as ssh-keygen prints it above each line: a marker of the line is repeated at the end
 _FOUND = re.compile(r"# Host .* found: line (\d+) ?(REVOKED|CA)?")
@@ -42,6 +43,46 @@ class Standing:
     same: str | None = None
     revoked: str | None = None
     others: tuple[tuple[str, Recipient], ...] = ()
+
+
+def names_of(name: str, address: str | None) -> list[str]:
+    """Return the names of a host of the map as known_hosts spells them, each once."""
+    reached = parse_address(address or name)
+    port = reached.port
+    hosts = dict.fromkeys((name, reached.host))
+    return [host if port == SSH_PORT else f"[{host}]:{port}" for host in hosts]
+
+
+def line_of(names: Sequence[str], key: Recipient) -> str:
+    """Return the line of known_hosts for a host that is called `names`."""
+    return f"{','.join(names)} {key.text}"
+
+
+def append(file: Path, line: str) -> bool:
+    """Append a line to a known_hosts file; return whether it was not there yet.
+
+    Raises:
+        NixsecretsError: the file cannot be read or written.
+    """
+    try:
+        text = inputs.read_text(file, errors="surrogateescape")
+    except FileNotFoundError:
+        text = ""
+    except OSError as error:
+        raise _failed(file, "cannot be read", error) from error
+    if line in text.splitlines():
+        return False
+    try:
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        with file.open("a", encoding="utf-8") as out:
+            out.write(("" if not text or text.endswith("\n") else "\n") + line + "\n")
+    except OSError as error:
+        raise _failed(file, "cannot be written", error) from error
+    return True
+
+
+def _failed(file: Path, what: str, error: OSError) -> NixsecretsError:
+    return NixsecretsError(f"{quoted(str(file))}: {(error.strerror or what).lower()}")
 
 
 def standing(where: Endpoint, key: Recipient) -> Standing:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from nixsecrets.keys.forms import Backend
-from nixsecrets.keys.recipients import KeyId, Recipient
+from nixsecrets.keys.recipients import KeyId, Kind, Recipient
 
 SopsForm = Literal["age", "ssh"]
 
@@ -19,6 +19,11 @@ class Host:
     address: str | None = None
     verified: str | None = None
     line: int = field(default=0, compare=False)
+
+    @property
+    def ssh_key(self) -> Recipient | None:
+        """Its ssh-ed25519 key, None where it has other kinds only."""
+        return next((k for k in self.keys if k.kind is Kind.SSH_ED25519), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,10 @@ class RecipientMap:
     def keys_in_use(self) -> dict[KeyId, str]:
         """Whose each key is."""
         return {key.key_id: owner.name for owner in self.owners for key in owner.keys}
+
+    def host(self, name: str) -> Host | None:
+        """Return the host of that name, None where there is none."""
+        return next((host for host in self.hosts if host.name == name), None)
 
     def retired_as(self, key_id: KeyId) -> Retired | None:
         """Return what the map remembers of a retired key: the latest entry."""

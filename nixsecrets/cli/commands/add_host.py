@@ -1,21 +1,35 @@
 """`nixsecrets add-host`: add a machine to the fleet."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from nixsecrets.cli import ui
-from nixsecrets.cli.hostkey import KeyOptions, Obtained, key_options, obtain, shown_key
+from nixsecrets.cli.hostkey import (
+    KeyOptions,
+    Obtained,
+    key_options,
+    obtain,
+    require_terminal,
+    shown_key,
+)
 from nixsecrets.cli.mapchange import change_map
 from nixsecrets.cli.options import RoadOptions, road_options
 from nixsecrets.cli.session import Session
-from nixsecrets.errors import NixsecretsError, UsageError
+from nixsecrets.errors import NixsecretsError, UsageError, quoted
+from nixsecrets.findings.reports import counted
+from nixsecrets.hosts.obtain import Candidate, Collected, candidates, names_of_folders
+from nixsecrets.hosts.trust import Rung
 from nixsecrets.map import edit, hostkeys
+from nixsecrets.map.load import NAME
 from nixsecrets.map.model import Host, RecipientMap
 
 if TYPE_CHECKING:
     from nixsecrets.world.world import World
+
+PARTIAL = 1
 
 
 @click.command("add-host")
@@ -80,18 +94,17 @@ def command(
     keys.check()
     session = Session.open(start)
     if name is None:
-        from nixsecrets.cli import discover as discovery
+        if flake is None:
+            names = names_of_folders(session.repo.root / hosts_dir)
+        else:
+            from nixsecrets.flake import program  # 20 ms, for this option alone
 
-        names = (
-            discovery.names_of_folders(session.repo.root / hosts_dir)
-            if flake is None
-            else discovery.names_in_flake(flake, start)
-        )
-        return discovery.add_discovered(start, session, names, groups, keys, options)
-    known = find_host(session.map(), name)
+            names = program.host_names(flake, start)
+        return _discover(start, session.map(), names, groups, keys, options)
+    known = session.map().host(name)
     if known is not None:
         return _compare(known, keys, groups)
-    refuse_loss_of_private_key(keys, options)
+    keys.refuse_loss(options)
     found = obtain(name, keys, dry_run=options.dry_run)
     return _add(start, name, found, groups, keys, options)
 
@@ -117,31 +130,7 @@ def _add(
             verified=found.verified,
         )
 
-    return change_map(start, options, changed, contents=private_half(name, found))
-
-
-def private_half(name: str, found: Obtained) -> dict[str, bytes]:
-    """Return the secret that a key made here becomes, by path."""
-    if found.private is None:
-        return {}
-    return {hostkeys.key_path(name): found.private}
-
-
-def refuse_loss_of_private_key(keys: KeyOptions, options: RoadOptions) -> None:
-    """Refuse options under which a new private key would not be kept.
-
-    Raises:
-        UsageError: the map would name a key that nobody has.
-    """
-    if keys.generate and (options.no_rekey or options.keep_going):
-        raise UsageError(
-            "--generate writes a secret: not with --no-rekey, --keep-going"
-        )
-
-
-def find_host(recipient_map: RecipientMap, name: str) -> Host | None:
-    """Return the host of that name, None where the map has none."""
-    return next((host for host in recipient_map.hosts if host.name == name), None)
+    return change_map(start, options, changed, contents=found.contents(name))
 
 
 def _compare(known: Host, keys: KeyOptions, groups: tuple[str, ...]) -> int:
@@ -171,3 +160,89 @@ def _compare(known: Host, keys: KeyOptions, groups: tuple[str, ...]) -> int:
     ui.say(f"{known.name} is in the map with this key ({now.fingerprint})")
     ui.say("nothing to do")
     return 0
+
+
+def _discover(
+    start: Path,
+    recipient_map: RecipientMap,
+    names: Sequence[str],
+    groups: tuple[str, ...],
+    keys: KeyOptions,
+    options: RoadOptions,
+) -> int:
+    """Collect the keys of all new hosts, show one table, ask once, add them.
+
+    Returns 1 where one had to be skipped.
+    """
+    if keys.brought or keys.address or keys.fingerprint or keys.login:
+        raise UsageError("--discover collects from the names; it takes no key options")
+    names = _new_names(names, recipient_map)
+    if not names:
+        ui.say("the map knows every host there; nothing to do")
+        return 0
+    with ui.progress("collecting", len(names)) as tick:
+        every = []
+        for one in candidates(names, keys.manner):
+            tick()
+            every.append(one)
+    every.sort(key=lambda one: one.name)
+    for text in _table(every):
+        ui.say(text)
+    good = {one.name: one.found for one in every if one.found is not None}
+    skipped = len(every) - len(good)
+    if skipped:
+        ui.warn(f"{counted(skipped, 'host')} left out")
+    if not good:
+        return PARTIAL
+    rungs = _trusted(good.values(), keys, dry_run=options.dry_run)
+
+    def changed(world: "World") -> str:
+        text = world.map_text
+        for (name, found), rung in zip(good.items(), rungs, strict=True):
+            verified = Obtained(found.key, rung).verified
+            text = edit.add_host(
+                text, name, [found.key], groups=groups, verified=verified
+            )
+        return text
+
+    return change_map(start, options, changed) or (PARTIAL if skipped else 0)
+
+
+def _new_names(names: Iterable[str], recipient_map: RecipientMap) -> list[str]:
+    """Return the names that the map does not know."""
+    taken = {
+        *(host.name for host in recipient_map.hosts),
+        *(user.name for user in recipient_map.users),
+        *(name for name, _ in recipient_map.groups),
+    }
+    fresh = [name for name in names if name not in taken]
+    for name in fresh:
+        if not NAME.fullmatch(name):
+            ui.warn(f"{quoted(name)} cannot be the name of a host; left out")
+    return [name for name in fresh if NAME.fullmatch(name)]
+
+
+def _table(every: Sequence[Candidate]) -> Iterator[str]:
+    width = max(len(one.name) for one in every)
+    for one in every:
+        if one.error is not None:
+            yield f"  {one.name:<{width}}  left out: {one.error.message}"
+        elif one.found is not None:
+            how = "in known_hosts" if one.found.rung else "not verified"
+            yield f"  {one.name:<{width}}  {one.found.key.fingerprint}  {how}"
+
+
+def _trusted(
+    good: Iterable[Collected], keys: KeyOptions, *, dry_run: bool
+) -> list[Rung]:
+    """Return the rung of each; ask once about those that nothing vouches for."""
+    rungs = [found.rung for found in good]
+    asked = Rung.FIRST_USE if keys.trust_on_first_use else Rung.ASKED
+    if None in rungs and asked is Rung.ASKED and not dry_run:
+        require_terminal()
+        number = counted(rungs.count(None), "fingerprint")
+        ui.confirm(
+            f"did you compare the {number} marked as not verified?",
+            hint="give --trust-on-first-use",
+        )
+    return [rung or asked for rung in rungs]

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from nixsecrets.cli import ui
-from nixsecrets.cli.keyargs import key_options
+from nixsecrets.cli.keyargs import key_options, stock_sops_advice
 from nixsecrets.cli.mapchange import change_map
 from nixsecrets.cli.options import RoadOptions, road_options
 from nixsecrets.errors import NixsecretsError
-from nixsecrets.keys.recipients import Kind, Recipient
+from nixsecrets.keys.recipients import Recipient
 from nixsecrets.map import edit
 from nixsecrets.map.model import SopsForm
 
@@ -64,14 +64,3 @@ def command(
         for line in stock_sops_advice(keys):
             ui.say(line)
     return code
-
-
-def stock_sops_advice(keys: list[Recipient]) -> list[str]:
-    """Return how stock sops gets at the converted form of an ssh-ed25519 key."""
-    if not any(key.kind is Kind.SSH_ED25519 for key in keys):
-        return []
-    return [
-        "sops files get the converted form of the ssh-ed25519 key; stock sops opens it",
-        "after: ssh-to-age -private-key -i ~/.ssh/id_ed25519 >> "
-        "~/.config/sops/age/keys.txt",
-    ]

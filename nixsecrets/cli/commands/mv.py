@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from nixsecrets.cli import show, ui
+from nixsecrets.cli import show
 from nixsecrets.cli.options import RoadOptions, road_options
 from nixsecrets.cli.paths import relative
-from nixsecrets.cli.road import native_keys, walk
+from nixsecrets.cli.road import native_keys, say_rule_left, walk
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.errors import NixsecretsError, SecretFileError
 from nixsecrets.files.state import Actual
@@ -82,12 +82,3 @@ def _refuse(world: World, actual: Actual, name: str) -> None:
             "keep its ending; or write the value anew: "
             "nixsecrets cat OLD | nixsecrets set NEW",
         )
-
-
-def say_rule_left(world: World, path: str) -> None:
-    """Say which rule names nothing any more; it is for the person to change."""
-    winning = world.policy.winning(path)
-    if winning is not None and winning[0].path == path:
-        ui.say(f"the rule at line {winning[0].line} of the map names {path}, and stays")
-    if world.repo.read_if_there(path + ".pub") is not None:
-        ui.say(f"{show.path_text(path)}.pub stays where it is")

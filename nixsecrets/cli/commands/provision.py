@@ -8,19 +8,16 @@ import click
 from nixsecrets.apply.apply import unlocked
 from nixsecrets.apply.carry_out import Bench, decrypt
 from nixsecrets.cli import ui
-from nixsecrets.cli.commands.known_hosts import known_hosts_line, names_of
-from nixsecrets.cli.commands.scan import ssh_key_of
 from nixsecrets.cli.names import owner
 from nixsecrets.cli.options import identity_option
 from nixsecrets.cli.session import Session, keyring, unlock
 from nixsecrets.errors import NixsecretsError, quoted
-from nixsecrets.hosts import provision
+from nixsecrets.hosts import knownhosts, provision
 from nixsecrets.keys.identities import parse_identities
 from nixsecrets.map import hostkeys
 from nixsecrets.map.model import Host
 from nixsecrets.repo import private
 from nixsecrets.repo.git import Git
-from nixsecrets.untrusted import inputs
 from nixsecrets.world.world import World, require_actual
 
 _USUAL_KNOWN_HOSTS = "~/.ssh/known_hosts"
@@ -85,12 +82,15 @@ def command(
     file = provision.key_file(folder, persist)
     _refuse_in_repository(file.absolute())
     content = _private_key(world, host, identity)
-    key = ssh_key_of(host)
+    key = host.ssh_key
     public = "" if key is None else f"{key.text} {key.comment}".rstrip()
     provision.write_tree(folder, content, public, persist=persist)
     ui.say(f"{file}: the private key of {name}, in the clear")
     if known_hosts is not None:
-        _append_line(Path(known_hosts).expanduser(), host)
+        file = Path(known_hosts).expanduser()
+        names = knownhosts.names_of(host.name, host.address)
+        if key is not None and knownhosts.append(file, knownhosts.line_of(names, key)):
+            ui.say(f"{file}: added {host.name}")
     ui.say(f"nixos-anywhere --extra-files {output} --flake .#{name} root@…")
     ui.say(f"nixsecrets provision {name} --output {output} --clean")
     return 0
@@ -132,39 +132,10 @@ def _private_key(world: World, host: Host, identity: tuple[Path, ...]) -> bytes:
         content = decrypt(path, actual.backend, world.repo.read(path), bench)
     found = parse_identities(content, path).identities
     held = {recipient for one in found for recipient in one.recipients}
-    if ssh_key_of(host) not in held:
+    if host.ssh_key not in held:
         raise NixsecretsError(
             f"{path} is not the private half of the key that the map has for "
             f"{host.name}",
             f"nixsecrets rotate-host {host.name} --generate",
         )
     return content
-
-
-def _append_line(file: Path, host: Host) -> None:
-    """Append the host's line to a known_hosts file, once.
-
-    Raises:
-        NixsecretsError: the file cannot be written.
-    """
-    key = ssh_key_of(host)
-    if key is None:
-        return
-    line = known_hosts_line(names_of(host), key)
-    try:
-        text = inputs.read_text(file, errors="surrogateescape")
-    except FileNotFoundError:
-        text = ""
-    except OSError as error:
-        why = (error.strerror or "cannot be read").lower()
-        raise NixsecretsError(f"{quoted(str(file))}: {why}") from error
-    if line in text.splitlines():
-        return
-    try:
-        file.parent.mkdir(mode=0o700, exist_ok=True)
-        with file.open("a", encoding="utf-8") as out:
-            out.write(("" if not text or text.endswith("\n") else "\n") + line + "\n")
-    except OSError as error:
-        why = (error.strerror or "cannot be written").lower()
-        raise NixsecretsError(f"{quoted(str(file))}: {why}") from error
-    ui.say(f"{file}: added {host.name}")

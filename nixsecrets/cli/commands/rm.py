@@ -5,10 +5,9 @@ from pathlib import Path
 import click
 
 from nixsecrets.cli import show, ui
-from nixsecrets.cli.commands.mv import say_rule_left
 from nixsecrets.cli.options import RoadOptions, road_options
 from nixsecrets.cli.paths import relative
-from nixsecrets.cli.road import walk
+from nixsecrets.cli.road import say_rule_left, walk
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.state import Actual, Damaged

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 import click
 
 from nixsecrets.cli import ui
-from nixsecrets.cli.commands.add_host import private_half, refuse_loss_of_private_key
-from nixsecrets.cli.commands.scan import ssh_key_of
 from nixsecrets.cli.hostkey import KeyOptions, Obtained, key_options, obtain
 from nixsecrets.cli.mapchange import change_map
 from nixsecrets.cli.names import owner
@@ -47,9 +45,9 @@ def command(
       nixsecrets rotate-host brunnen --generate
     """
     keys.check()
-    refuse_loss_of_private_key(keys, options)
+    keys.refuse_loss(options)
     host = owner(Session.open(start).map(), name, "host")
-    old = ssh_key_of(host)
+    old = host.ssh_key
     found = obtain(
         name, keys, address=host.address, replaces=old, dry_run=options.dry_run
     )
@@ -93,5 +91,5 @@ def _replace(
         return set() if old is None else {old.key_id}
 
     return change_map(
-        start, options, changed, named=named, contents=private_half(name, found)
+        start, options, changed, named=named, contents=found.contents(name)
     )

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nixsecrets.cli import ui
-from nixsecrets.cli.commands.add_user import stock_sops_advice
-from nixsecrets.cli.keyargs import key_options
+from nixsecrets.cli.keyargs import key_options, stock_sops_advice
 from nixsecrets.cli.mapchange import change_map
 from nixsecrets.cli.names import owner
 from nixsecrets.cli.options import RoadOptions, road_options

@@ -14,7 +14,7 @@ from nixsecrets.cli.hostkey import KeyOptions, key_options
 from nixsecrets.cli.names import owner
 from nixsecrets.cli.options import json_option
 from nixsecrets.cli.session import Session
-from nixsecrets.keys.recipients import Kind, Recipient
+from nixsecrets.keys.recipients import Recipient
 from nixsecrets.map.model import Host, RecipientMap
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def _chosen(recipient_map: RecipientMap, names: Sequence[str]) -> list[Host]:
 def _scan(hosts: Sequence[Host], keys: KeyOptions) -> Iterator[Result]:
     from nixsecrets.hosts.scan import Target, collect_all
 
-    old = {host.name: key for host in hosts if (key := ssh_key_of(host)) is not None}
+    old = {host.name: key for host in hosts if (key := host.ssh_key) is not None}
     for host in hosts:
         if host.name not in old:
             ui.warn(f"{host.name} has no ssh-ed25519 key in the map; not scanned")
@@ -107,11 +107,6 @@ def _scan(hosts: Sequence[Host], keys: KeyOptions) -> Iterator[Result]:
         for found in collect_all(targets, keys.manner):
             tick()
             yield _result(found, old[found.target.name])
-
-
-def ssh_key_of(host: Host) -> Recipient | None:
-    """Return the ssh-ed25519 key of a host, None where it has another kind only."""
-    return next((key for key in host.keys if key.kind is Kind.SSH_ED25519), None)
 
 
 def _result(found: "Found", old: Recipient) -> Result:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from nixsecrets.apply.carry_out import Bench, decrypt
-from nixsecrets.cli import ui, unlocking
+from nixsecrets.cli import prompt, show, ui
 from nixsecrets.cli.options import identity_option
 from nixsecrets.cli.session import keyring
 from nixsecrets.errors import IdentityError, NixsecretsError
@@ -21,6 +21,7 @@ from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Keyring, Locked
 from nixsecrets.repo import files, private
+from nixsecrets.repo.gitunlock.unlock import OneUnlock
 from nixsecrets.untrusted import inputs
 
 
@@ -69,11 +70,17 @@ def _decrypted(
         candidates = [one for one in ring.locked if _fits(one, name, backend, data)]
         if not candidates:
             raise
-    unlock = unlocking.OneUnlock.of_git(os.environ)
+    unlock = OneUnlock.of_git(os.environ, _ask)
     for locked in candidates:
         with contextlib.suppress(IdentityError):
             return decrypt(name, backend, data, Bench(unlock(locked), folder))
     raise IdentityError("no identity opens it, as far as they are unlocked")
+
+
+def _ask(terminal: int, source: str, again: bool) -> bytes:  # noqa: FBT001 (a callback)
+    wrong = "that was wrong; " if again else ""
+    question = f"\r\x1b[K{wrong}passphrase for {show.path_text(source)}: "
+    return prompt.hidden_at(terminal, terminal, question)
 
 
 def _fits(locked: Locked, name: str, backend: Backend, data: bytes) -> bool:

@@ -1,18 +1,17 @@
 """One unlock for all the files that one git shows.
 
 git starts `textconv` for each of them.  The first that needs a passphrase asks for it
-on the terminal and leaves what it opened with a keeper (`repo.keeper`), which ends with
-git.  A no is kept, too: nobody is asked a second time.
+on the terminal and leaves what it opened with a `keeper`, which ends with git.  A no is
+kept, too: nobody is asked a second time.
 """
 
 import contextlib
 import json
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from nixsecrets.cli import prompt, show
 from nixsecrets.errors import DeclinedError, IdentityError
 from nixsecrets.keys.identities import Identity, Locked, identity_text, parse_identities
 from nixsecrets.repo.gitunlock import keeper, proctable
@@ -20,25 +19,29 @@ from nixsecrets.repo.gitunlock import keeper, proctable
 _OWNER = "git"
 _ATTEMPTS = 3
 
+Ask = Callable[[int, str, bool], bytes]
+"""Asks, at a terminal, for the passphrase of a source; once more after a wrong one."""
+
 
 @dataclass
 class OneUnlock:
     """Opens locked identities, each at most once for one git."""
 
     owner: keeper.Owner | None
+    ask: Ask
     known: dict[str, tuple[Identity, ...]] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of_git(cls, env: Mapping[str, str]) -> "OneUnlock":
+    def of_git(cls, env: Mapping[str, str], ask: Ask) -> "OneUnlock":
         """Begin with what was opened for the git that started us."""
         owner = keeper.owner(_OWNER)
         known = keeper.kept(env, owner) if owner is not None else []
-        return cls(owner, dict(map(_read, known)))
+        return cls(owner, ask, dict(map(_read, known)))
 
     def __call__(self, locked: Locked) -> tuple[Identity, ...]:
         """Return what is inside of a locked identity, nothing where nobody opens it."""
         if locked.source not in self.known:
-            opened = _ask(locked)
+            opened = _opened(locked, self.ask)
             if opened is None:
                 return ()
             self.known[locked.source] = opened
@@ -58,7 +61,7 @@ def _read(data: bytes) -> tuple[str, tuple[Identity, ...]]:
     return said["source"], found.identities
 
 
-def _ask(locked: Locked) -> tuple[Identity, ...] | None:
+def _opened(locked: Locked, ask: Ask) -> tuple[Identity, ...] | None:
     """Ask for the passphrase on the terminal.
 
     Returns what is inside, nothing where the person will not say it, None where there
@@ -67,25 +70,20 @@ def _ask(locked: Locked) -> tuple[Identity, ...] | None:
     with _terminal() as terminal:
         if terminal is None:
             return None
-        again = ""
-        for _ in range(_ATTEMPTS):
-            passphrase = _answer(
-                terminal, f"{again}passphrase for {show.path_text(locked.source)}: "
-            )
+        for attempt in range(_ATTEMPTS):
+            passphrase = _answer(terminal, locked.source, ask, again=attempt > 0)
             if not passphrase:
                 return ()
-            try:
+            with contextlib.suppress(IdentityError):
                 return locked.unlock(passphrase)
-            except IdentityError:
-                again = "that was wrong; "
         return ()
 
 
-def _answer(terminal: int, question: str) -> str:
+def _answer(terminal: int, source: str, ask: Ask, *, again: bool) -> str:
     """Ask, and take the question away again: a pager has drawn around it."""
     typed = b""
     with contextlib.suppress(KeyboardInterrupt, OSError, DeclinedError):
-        typed = prompt.hidden_at(terminal, terminal, f"\r\x1b[K{question}")
+        typed = ask(terminal, source, again)
     os.write(terminal, b"\r\x1b[K")
     return typed.decode("utf-8", "surrogateescape")
 
