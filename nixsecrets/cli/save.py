@@ -15,7 +15,8 @@ from nixsecrets.errors import NixsecretsError, UsageError
 from nixsecrets.files.age import operations, pyrage_port, verify
 from nixsecrets.files.age.header import LARGE
 from nixsecrets.files.age.payload import Spooled
-from nixsecrets.files.sops import damage, extract, keypath, metadata
+from nixsecrets.files.kind import name_warning
+from nixsecrets.files.sops import extract, keypath, metadata
 from nixsecrets.files.sops.engine.place import At
 from nixsecrets.files.sops.keypath import Given
 from nixsecrets.files.sops.options import canonical_options
@@ -158,7 +159,7 @@ def report(world: World, wanted: Target, *, as_mapped: bool = False) -> None:
         if wanted.name in world.conflicts:
             what = "is not merged yet"
         ui.say(f"{name} {what}; its readers will be: {names}")
-        odd = damage.name_warning(wanted.name)
+        odd = name_warning(wanted.name)
         if odd is not None and wanted.backend(world) is Backend.SOPS:
             ui.warn(f"{name}: {odd}")
         return

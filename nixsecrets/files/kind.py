@@ -21,6 +21,7 @@ _YAML_KEY = rb"(?m)^(?:sops|\"sops\"|'sops')[ \t]*:"
 _JSON_KEY = rb'"sops"\s*:\s*\{'
 _INI_SECTION = rb"(?m)^[ \t]*\[[ \t]*sops[ \t]*\]"
 _DOTENV_NAME = rb"(?m)^sops_(?:mac|age__|lastmodified)"
+_ODD_ENV = r"(?:^|/)\.env\.[^/]+$|\.env\.[^/.]+$"
 # Without one of them nothing is a sops file, nor a damaged one (`\\u`: JSON).
 _WORDS = (b"sops", b"ENC[", b"\\u")
 
@@ -113,6 +114,13 @@ def no_sops(data: bytes) -> bool:
 def format_for(path: str) -> SopsFormat:
     """Return the format that sops takes a file for: by suffix, else binary."""
     return _BY_SUFFIX.get(path[path.rfind(".") :], SopsFormat.BINARY)
+
+
+def name_warning(path: str) -> str | None:
+    """Say where sops takes a new file's name for another format than it looks like."""
+    if re.search(_ODD_ENV, path):
+        return "sops takes it for binary, not for dotenv: that name has to end in .env"
+    return None
 
 
 def sniffed(data: bytes) -> SopsFormat | None:

@@ -19,7 +19,7 @@ from nixsecrets.errors import (
     SecretFileError,
     UsageError,
 )
-from nixsecrets.files.sops import damage, metadata
+from nixsecrets.files.sops import metadata, textfaults
 from nixsecrets.files.state import Actual
 from nixsecrets.findings.catalogue import argument
 from nixsecrets.keys.forms import Backend
@@ -239,7 +239,7 @@ class Editing:
         if text.strip() or not draft.base.strip():
             return
         if kind is not None:
-            damage.require_values(kind, text)
+            textfaults.require_values(kind, text)
         if not self.allow_empty:
             ui.confirm(
                 f"{show.path_text(draft.name)} would be empty; save it so?",
@@ -272,7 +272,7 @@ class Editing:
     def _line(self, target: Target, text: bytes, error: NixsecretsError) -> int:
         line = _line_of(error)
         kind = self._format(self.session.world(), target)
-        return line or (damage.broken_line(kind, text) if kind else 0)
+        return line or (textfaults.line_of_fault(kind, text) if kind else 0)
 
 
 def _line_of(error: NixsecretsError) -> int:

@@ -15,8 +15,8 @@ from nixsecrets.cli.save import Target
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.errors import IdentityError, NixsecretsError
 from nixsecrets.files.age.payload import Spooled
-from nixsecrets.files.sops import damage, metadata
 from nixsecrets.files.sops import extract as sops_one
+from nixsecrets.files.sops import metadata, textfaults
 from nixsecrets.files.sops.keypath import Given
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Keyring
@@ -123,7 +123,7 @@ def give(
         save.report_value(world, target, key)
     if isinstance(content, bytes) and _is_sops(world, target):
         kind = metadata.format_for(target.name)
-        damage.require_values(kind, content)
+        textfaults.require_values(kind, content)
     try:
         return save.save(
             session,

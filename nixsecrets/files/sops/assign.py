@@ -11,7 +11,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.files.sops import content, extract, grant, keypath, metadata, operations
+from nixsecrets.files.sops import (
+    extract,
+    grant,
+    keypath,
+    metadata,
+    operations,
+    printed,
+)
 from nixsecrets.files.sops.datakey import data_key
 from nixsecrets.files.sops.engine import contents
 from nixsecrets.files.sops.grant import SopsSealed
@@ -22,8 +29,6 @@ from nixsecrets.files.sops.program import SopsProgram
 from nixsecrets.files.sops.token import COMMENT_END
 from nixsecrets.keys.identities import Identity
 from nixsecrets.keys.recipients import Recipient
-
-_COMMENT_END = COMMENT_END.encode()
 
 
 def replace_values(
@@ -100,12 +105,12 @@ def _require_comments(
         SecretFileError: it would not open one any more.
     """
     again = metadata.parse_as(file.format, new)
-    if _COMMENT_END not in new or new.count(b"\n") == file.text.count("\n"):
+    if COMMENT_END not in new or new.count(b"\n") == file.text.count("\n"):
         return
     after = decrypt_with_key(again, key, sops=sops, workdir=workdir)
-    if _COMMENT_END in after:
+    if COMMENT_END in after:
         before = decrypt_with_key(file, key, sops=sops, workdir=workdir)
-        content.require_comments(before, after)
+        printed.require_comments(before, after)
 
 
 def create_with_value(

@@ -5,12 +5,11 @@ as everywhere, that gets a staged copy for a throw-away identity.
 """
 
 import contextlib
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.files.sops import content, grant, keypath, metadata
+from nixsecrets.files.sops import grant, keypath, metadata, printed, selection
 from nixsecrets.files.sops.datakey import data_key
 from nixsecrets.files.sops.engine import contents, place
 from nixsecrets.files.sops.engine.place import At, Found
@@ -19,7 +18,7 @@ from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.opening import decrypt_with_key, layout_of
 from nixsecrets.files.sops.program import SopsProgram
 from nixsecrets.files.sops.token import type_of
-from nixsecrets.files.sops.values import Place, leaves
+from nixsecrets.files.sops.values import Place
 from nixsecrets.keys.identities import Identity, X25519Identity
 
 
@@ -158,7 +157,7 @@ def set_by_sops(
     """
     staged, throw_away = grant.with_throw_away(file, key)
     identity, layout = throw_away.secret_text(), layout_of(file)
-    current, printed = staged, list[bytes]()
+    current = staged
     for wanted, value in given.values.items():
         known = place.find(file.format, file.text, wanted)
         if known.at in (At.NEW, At.UNKNOWN):
@@ -175,18 +174,20 @@ def set_by_sops(
             layout=layout,
             workdir=workdir,
         )
-    content.require_encrypted(file.format, current, file.options)
-    for one in (staged, current):
-        printed.append(
-            sops.decrypt(
-                one, kind=file.format, identity=identity, layout=layout, workdir=workdir
-            )
+    selection.require_encrypted(file.format, current, file.options)
+    before, after = (
+        sops.decrypt(
+            one, kind=file.format, identity=identity, layout=layout, workdir=workdir
         )
-    _require_only(file, printed[0], printed[1], given)
+        for one in (staged, current)
+    )
+    printed.require_comments(before, after)
+    if printed.changed_elsewhere(file.format, before, after, given.values):
+        _refuse_dropping()
     again = metadata.parse_as(file.format, current)
     pairs: list[tuple[str, str]] = list(file.entries)
     sealed = grant.with_entries(again, pairs, (), key, before=file)
-    return sealed.data, printed[1]
+    return sealed.data, after
 
 
 def _expression(
@@ -214,19 +215,3 @@ def _expression(
         return there[0] if there else ways[0]
     steps = known.place[1]
     return "".join(f"[{s}]" if isinstance(s, int) else f'["{s}"]' for s in steps)
-
-
-def _require_only(file: SopsFile, before: bytes, after: bytes, given: Given) -> None:
-    """Check that two texts printed by sops differ in the given values only."""
-    content.require_comments(before, after)
-    names = {path.names for path in given.values}
-    had, has = (
-        Counter(
-            (leaf.place, leaf.value)
-            for leaf in leaves(file.format, text, plaintext=True)
-            if tuple(map(str, leaf.place[1])) not in names
-        )
-        for text in (before, after)
-    )
-    if had != has:
-        _refuse_dropping()

@@ -14,7 +14,7 @@ from typing import NamedTuple, assert_never
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.kind import SopsFormat
-from nixsecrets.files.sops import content, plaintexts
+from nixsecrets.files.sops import plaintexts, printed
 from nixsecrets.files.sops.comments import comments
 from nixsecrets.files.sops.plaintexts import Style, Written
 from nixsecrets.files.sops.values import Place
@@ -53,7 +53,7 @@ def require_kept(
         SecretFileError: a value would be another one (`line` is that of the first), or
             a comment would be lost.
     """
-    content.require_comments(plaintext, kept)
+    printed.require_comments(plaintext, kept)
     if kind is SopsFormat.BINARY:
         if plaintext != kept:
             raise SecretFileError(
@@ -69,21 +69,6 @@ def require_kept(
     new = [one for one in wrote.values if known.get(one.place) != one.text]
     moved = _comments_moved(kind, plaintext, kept)
     return (*_notes(kind, wrote._replace(values=new), has.values), *moved)
-
-
-def require_single_keys(kind: SopsFormat, plaintext: bytes) -> None:
-    """Check that JSON has no key twice, which sops takes and stores twice.
-
-    Raises:
-        SecretFileError: it has, at `line`.
-    """
-    if kind is SopsFormat.JSON:
-        try:
-            plaintexts.read(kind, plaintext)
-        except plaintexts.RepeatedError:
-            raise
-        except SecretFileError:  # sops says what is wrong with it
-            return
 
 
 def _refuse(lost: Sequence[Change]) -> None:

@@ -14,12 +14,13 @@ from pathlib import Path
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.sops import (
-    content,
     fidelity,
     grant,
     metadata,
+    printed,
     rekey,
     run,
+    selection,
     textfaults,
 )
 from nixsecrets.files.sops.datakey import data_key
@@ -130,9 +131,7 @@ def replace_content(
     key = data_key(file, identities)
     staged, throw_away = grant.with_throw_away(file, key)
     identity, layout = throw_away.secret_text(), layout_of(file)
-    textfaults.require_no_mark(file.format, plaintext)
-    content.require_no_metadata(file.format, plaintext)
-    fidelity.require_single_keys(file.format, plaintext)
+    textfaults.require_sound(file.format, plaintext)
     try:
         edited = sops.edit(
             staged,
@@ -149,7 +148,7 @@ def replace_content(
     same = recipients is None or same_readers(file, recipients)
     other_readers = rotate or not same
     current = staged if edited is None else edited
-    content.require_encrypted(file.format, current, file.options)
+    selection.require_encrypted(file.format, current, file.options)
     kept = sops.decrypt(
         current, kind=file.format, identity=identity, layout=layout, workdir=workdir
     )
@@ -182,9 +181,7 @@ def _create(
     sops: SopsProgram,
     workdir: Path,
 ) -> SopsSealed:
-    textfaults.require_no_mark(kind, plaintext)
-    content.require_no_metadata(kind, plaintext)
-    fidelity.require_single_keys(kind, plaintext)
+    textfaults.require_sound(kind, plaintext)
     throw_away = X25519Identity.generate("throw-away identity")
     try:
         encrypted = sops.encrypt(
@@ -197,7 +194,7 @@ def _create(
         )
     except run.RefusedTextError as error:
         raise textfaults.explained(kind, plaintext, error) from error
-    content.require_encrypted(kind, encrypted, options)
+    selection.require_encrypted(kind, encrypted, options)
     kept = sops.decrypt(
         encrypted,
         kind=kind,
@@ -258,11 +255,11 @@ def _rotated(
         workdir=workdir,
     )
     kept = plaintext
-    if COMMENT_END.encode() in rotated:  # which sops may have moved, or lost
+    if COMMENT_END in rotated:  # which sops may have moved, or lost
         kept = sops.decrypt(
             rotated, kind=file.format, identity=identity, layout=layout, workdir=workdir
         )
-        content.require_same(file.format, plaintext, kept)
+        printed.require_same(file.format, plaintext, kept)
     sealed = _finished(file.format, rotated, throw_away, recipients, kept)
     if sealed.data_key == old_key:
         raise SecretFileError(

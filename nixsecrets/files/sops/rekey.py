@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.files.sops import content, grant, metadata
+from nixsecrets.files.sops import grant, metadata, printed
 from nixsecrets.files.sops import remarks as sops_remarks
 from nixsecrets.files.sops.datakey import hash_in_mac
 from nixsecrets.files.sops.engine import rekeying
@@ -52,7 +52,7 @@ def rekeyed(
             before = decrypt_with_key(file, old_key, sops=sops, workdir=workdir)
         written = metadata.parse_as(file.format, sealed.data)
         after = decrypt_with_key(written, new_key, sops=sops, workdir=workdir)
-        if content.same(file.format, before, after):
+        if printed.same(file.format, before, after):
             return replace(sealed, digest=hashlib.sha256(after).digest())
         wrong = [at for at, token in remarks.guessed.items() if token.encode() in after]
         if not wrong:

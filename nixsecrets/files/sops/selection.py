@@ -122,3 +122,34 @@ def _by_comments(
     else:
         texts = one.comments
     return wanted is any(map(found, texts))
+
+
+def require_encrypted(kind: SopsFormat, data: bytes, options: Options) -> None:
+    """Check that sops encrypted every value that `options` select, and at least one.
+
+    Raises:
+        SecretFileError: it did not, or it could not compile an expression of them.
+
+    """
+    if why := unusable(options):
+        raise SecretFileError(
+            f"sops would not use the file's {why}",
+            "correct the sops options of the file's rule",
+        )
+    values = [leaf for leaf in leaves(kind, data) if not leaf.empty]
+    if any(open_values(values, selector(options))):
+        raise SecretFileError(
+            "sops left a value open that the options want encrypted",
+            "check the sops options of the file's rule",
+        )
+    if values and not any(is_encrypted(leaf.value) for leaf in values):
+        if not selection_of(options):
+            raise SecretFileError(
+                "nothing in it would be encrypted: sops by default leaves values below"
+                f" keys that end in {DEFAULT_OPTION[1]} in plaintext; it has no other",
+                "give the keys other names; options of the rule are not needed",
+            )
+        raise SecretFileError(
+            "the sops options select no value: nothing would be encrypted",
+            "check the sops options of the file's rule",
+        )

@@ -5,15 +5,21 @@ only lines and key paths are named, which sops leaves in plaintext.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple, assert_never
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.files.kind import SopsFormat
+from nixsecrets.files.kind import BOM, SopsFormat
+from nixsecrets.files.sops import plaintexts
 from nixsecrets.files.sops.plaintexts import bare_is_text
 from nixsecrets.files.sops.values import composed_roots, ini_lines
 
-_BOM = b"\xef\xbb\xbf"
+_RESERVED = {
+    SopsFormat.YAML: re.compile(rb"^(?:sops|\"sops\"|'sops')[ \t]*:", re.MULTILINE),
+    SopsFormat.DOTENV: re.compile(rb"^sops_", re.MULTILINE),
+    SopsFormat.INI: re.compile(rb"^[ \t]*\[[ \t]*sops[ \t]*\]", re.MULTILINE),
+}
 _MOST = 512 * 1024  # characters of YAML that are composed to find a mistake
 _BIGGEST, _BEYOND = 2**63, 2**64  # sops stores no integer between them
 
@@ -26,20 +32,64 @@ class Fault(NamedTuple):
     hint: str = ""
 
 
-def require_no_mark(kind: SopsFormat, plaintext: bytes) -> None:
-    """Check that a text does not begin with a byte order mark.
+def require_sound(kind: SopsFormat, plaintext: bytes) -> None:
+    """Check for mistakes that sops accepts, or that it reports as something else.
 
-    sops takes one for a part of the first key, or refuses the text.
+    They are a byte order mark, which sops takes for a part of the first key; a key that
+    has a name of the metadata (before 3.12 `sops edit` wrote such a file, and could not
+    read it again); and a JSON key that stands twice, which sops stores twice.
 
     Raises:
-        SecretFileError: it does.
+        SecretFileError: the text has one; `line` says where, if that is known.
     """
-    if kind is not SopsFormat.BINARY and plaintext.startswith(_BOM):
+    if kind is not SopsFormat.BINARY and plaintext.startswith(BOM):
         raise SecretFileError(
             "the text begins with a byte order mark",
             "save it as UTF-8 without a byte order mark (BOM)",
             line=1,
         )
+    reserved = _RESERVED.get(kind)
+    if (kind is SopsFormat.JSON and _has_member_sops(plaintext)) or (
+        reserved is not None and reserved.search(plaintext)
+    ):
+        raise SecretFileError(
+            "the content has a key whose name sops keeps for itself",
+            'rename the keys or sections that start with "sops"',
+        )
+    if kind is SopsFormat.JSON:
+        try:
+            plaintexts.read(kind, plaintext)
+        except plaintexts.RepeatedError:
+            raise
+        except SecretFileError:  # sops says what is wrong with it
+            return
+
+
+def _has_member_sops(plaintext: bytes) -> bool:
+    try:
+        value = json.loads(plaintext)
+    except (ValueError, RecursionError):
+        return False  # sops will say what is wrong with it
+    return isinstance(value, dict) and "sops" in value
+
+
+def require_values(kind: SopsFormat, plaintext: bytes) -> None:
+    """Check that a text is not empty where sops has no empty file.
+
+    Raises:
+        SecretFileError: it is; sops would blame the syntax.
+    """
+    if kind in {SopsFormat.YAML, SopsFormat.JSON} and not plaintext.strip():
+        raise SecretFileError(
+            f"the text is empty, and sops can hold no empty {kind.value} file",
+            "nixsecrets rm FILE removes the secret; {} is one without values",
+        )
+
+
+def line_of_fault(kind: SopsFormat, plaintext: bytes) -> int:
+    """Return the line of the first mistake that sops refuses, 0 where none is found."""
+    fault = _fault(kind, plaintext)
+    return fault.line if fault else 0
 
 
 def explained(

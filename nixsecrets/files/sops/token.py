@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 MARK = "ENC[AES256_GCM,"
-COMMENT_END = ",type:comment]"
+COMMENT_END = b",type:comment]"
 TYPES = ("str", "int", "float", "bool", "bytes", "time", "comment")
 _IV_SIZE = 32  # of sops; it reads 12 bytes, the size of everybody else, as well
 _TAG_SIZE = 16

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.files.sops import content, operations, token
 from nixsecrets.files.sops import metadata as sops_metadata
+from nixsecrets.files.sops import operations, token
 from nixsecrets.files.sops.comments import comments
 from nixsecrets.files.sops.grant import SopsSealed
+from nixsecrets.files.sops.printed import same
 from nixsecrets.files.sops.program import SopsProgram
 from nixsecrets.files.sops.token import is_encrypted
 from tests.files import sopsfiles
@@ -94,7 +95,7 @@ def test_comments_written_by_hand_are_encrypted_in_their_place(
     assert kept == spelled  # every other byte is where it was
     before = printed(program, "s.yaml", text.encode(), tmp_path)
     after = printed(program, "s.yaml", sealed.data, tmp_path)
-    assert content.same(sops_metadata.SopsFormat.YAML, before, after)
+    assert same(sops_metadata.SopsFormat.YAML, before, after)
     if not beside:
         assert before == after
 
@@ -245,4 +246,4 @@ def test_no_comment_of_a_random_file_stays_in_the_open_or_is_lost(
     found = comments(sops_metadata.SopsFormat.YAML, sealed.data)
     assert all(is_encrypted(one.text) for one in found)
     after = printed(program, "s.yaml", sealed.data, tmp_path)
-    assert content.same(sops_metadata.SopsFormat.YAML, before, after)
+    assert same(sops_metadata.SopsFormat.YAML, before, after)

@@ -1,0 +1,90 @@
+"""Two texts that sops printed: do they hold the same values and comments?
+
+The text itself may differ although nothing was lost: sops moves comments, and moves
+them again each time that it writes the file.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from nixsecrets.errors import SecretFileError
+from nixsecrets.files.kind import SopsFormat
+from nixsecrets.files.sops.comments import comments
+from nixsecrets.files.sops.keypath import KeyPath
+from nixsecrets.files.sops.token import COMMENT_END
+from nixsecrets.files.sops.values import leaves
+
+
+def require_same(kind: SopsFormat, before: bytes, after: bytes) -> None:
+    """Check that two texts printed by sops hold the same values and comments.
+
+    Raises:
+        SecretFileError: a value or a comment was lost.
+
+    """
+    if before == after:
+        return
+    require_comments(before, after)
+    if not same(kind, before, after):
+        raise SecretFileError(
+            "sops did not keep the values of the file", "try another version of sops"
+        )
+
+
+def same(kind: SopsFormat, before: bytes, after: bytes) -> bool:
+    """Return whether two texts printed by sops hold the same values and comments.
+
+    Raises:
+        SecretFileError: one cannot be read back.
+
+    """
+    if before == after or kind is not SopsFormat.YAML:
+        return before == after
+    if _yaml_documents(before) != _yaml_documents(after):
+        return False
+    had, has = (Counter(c.text for c in comments(kind, t)) for t in (before, after))
+    return had == has
+
+
+def _yaml_documents(text: str | bytes) -> list[object]:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return list(YAML(typ="safe").load_all(text))
+    except YAMLError as error:
+        raise SecretFileError("sops wrote YAML that cannot be read back") from error
+
+
+def require_comments(before: bytes, after: bytes) -> None:
+    """Check that sops could decrypt every comment that it encrypted.
+
+    A comment is bound to the key below which it stands, and sops itself moves comments
+    to other keys; such a one stays encrypted forever.
+    """
+    if after.count(COMMENT_END) > before.count(COMMENT_END):
+        raise SecretFileError(
+            "sops would lose a comment of the file",
+            "move the comments at the end of lists and mappings above a key, "
+            "or remove them: nixsecrets edit",
+        )
+
+
+def changed_elsewhere(
+    kind: SopsFormat, before: bytes, after: bytes, paths: Iterable[KeyPath]
+) -> bool:
+    """Return whether two texts differ in a value that is not at one of `paths`.
+
+    Raises:
+        SecretFileError: one cannot be read back.
+    """
+    names = {path.names for path in paths}
+    had, has = (
+        Counter(
+            (leaf.place, leaf.value)
+            for leaf in leaves(kind, text, plaintext=True)
+            if tuple(map(str, leaf.place[1])) not in names
+        )
+        for text in (before, after)
+    )
+    return had != has
