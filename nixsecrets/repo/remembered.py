@@ -18,8 +18,9 @@ kept so that it is not looked at again.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
 _VERSION = 1
 
@@ -88,6 +89,7 @@ class Fitting:
 
 
 Fact = Approved | Removed | Returned | Scanned | Seen | Fitting
+FactT = TypeVar("FactT", bound=Fact)
 _KINDS: dict[str, type[Fact]] = {
     "approved": Approved,
     "removed": Removed,
@@ -142,20 +144,18 @@ def parse(text: bytes, map_path: str) -> Remembered:
             damage = damage or f"line {number} is damaged"
         else:
             facts[fact] = None
-    approved = tuple(fact for fact in facts if isinstance(fact, Approved))
+
+    def of(kind: type[FactT], *, always: bool = False) -> tuple[FactT, ...]:
+        trusted = facts if always or not damage else ()
+        return tuple(fact for fact in trusted if isinstance(fact, kind))
+
     return Remembered(
-        approved=() if damage else approved,
-        removed=tuple(fact for fact in facts if isinstance(fact, Removed)),
-        returned=tuple(
-            fact for fact in facts if isinstance(fact, Returned) and not damage
-        ),
-        scanned=tuple(
-            fact for fact in facts if isinstance(fact, Scanned) and not damage
-        ),
-        seen=tuple(fact for fact in facts if isinstance(fact, Seen) and not damage),
-        fitting=tuple(
-            fact for fact in facts if isinstance(fact, Fitting) and not damage
-        ),
+        approved=of(Approved),
+        removed=of(Removed, always=True),
+        returned=of(Returned),
+        scanned=of(Scanned),
+        seen=of(Seen),
+        fitting=of(Fitting),
         others=tuple(others),
         damage=damage,
     )
@@ -164,16 +164,8 @@ def parse(text: bytes, map_path: str) -> Remembered:
 def render(found: Remembered, map_path: str) -> bytes:
     """Return the facts as text that goes below a head: sorted, each once."""
     lines = {*found.others}
-    kept: tuple[tuple[str, Iterable[Fact]], ...] = (
-        ("approved", found.approved),
-        ("removed", found.removed),
-        ("returned", found.returned),
-        ("scanned", found.scanned),
-        ("seen", found.seen),
-        ("fitting", found.fitting),
-    )
-    for kind, facts in kept:
-        for fact in facts:
+    for kind in _KINDS:  # called as the field that holds them
+        for fact in getattr(found, kind):
             lines.add(_line({"kind": kind, "map": map_path, **_values(fact)}))
     return "".join(f"{line}\n" for line in sorted(lines)).encode()
 
