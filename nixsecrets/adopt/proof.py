@@ -18,21 +18,12 @@ STRANGER = "nobody-of-this-map"
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """A path that is read by others than before."""
-
-    path: str
-    gained: int
-    lost: int
-
-
-@dataclass(frozen=True, slots=True)
 class Proof:
-    """How many paths were compared, and what differs."""
+    """How many paths were compared, and which others read than before."""
 
     files: int
     samples: int
-    differences: tuple[Difference, ...] = ()
+    differences: tuple[str, ...] = ()
 
 
 class Prover:
@@ -52,68 +43,49 @@ class Prover:
         """Compare the map with the old side; `more` are paths besides the samples."""
         samples = (*self.samples, *strangers(policy), *more)
         found = [
-            *self._differences(policy, self.files, exist=True),
-            *self._differences(policy, samples, exist=False),
+            *(p for p in self.files if self._differs(policy, p, exist=True)),
+            *(p for p in samples if self._differs(policy, p, exist=False)),
         ]
         return Proof(len(self.files), len(set(samples)), tuple(found))
 
-    def _differences(
-        self, policy: Policy, paths: Iterable[str], *, exist: bool
-    ) -> Iterator[Difference]:
-        for path in paths:
-            difference = self._difference(policy, path, exist=exist)
-            if difference is not None:
-                yield difference
-
-    def _difference(
-        self, policy: Policy, path: str, *, exist: bool
-    ) -> Difference | None:
+    def _differs(self, policy: Policy, path: str, *, exist: bool) -> bool:
         was = self.old.decision(path)
         if not exist and policy.never_secret(path):
-            return None  # such a path is no secret unless a file shows it is
+            return False  # such a path is no secret unless a file shows it is
         backend = Backend.AGE if path in self.old.entries else Backend.SOPS
         want = policy.desired(path, backend)
         if was is None or was == "foreign":
-            claimed = want is not None and (exist or not for_hosts(want.rule))
-            return (
-                Difference(path, 1, 0)
-                if want is not None and (claimed or was == "foreign")
-                else None
-            )
+            claimed = was == "foreign" or exist
+            return want is not None and (claimed or not for_hosts(want.rule))
         now = frozenset(
             reader.recipient.key_id for reader in (want.readers if want else ())
         )
-        if now == was:
-            return None
-        return Difference(path, len(now - was), len(was - now))
+        return now != was
 
-    def prove_config(self, config: str) -> tuple[Difference, ...]:
-        """Compare what stock sops reads in the written configuration with before."""
+    def prove_config(self, config: str) -> tuple[str, ...]:
+        """Return the paths that stock sops reads otherwise in a new configuration."""
         winners = Winners(config, self.old.config or ".sops.yaml")
-        found = (
-            self._config_difference(winners, path)
+        return tuple(
+            path
             for path in (*self.files, *self.samples)
-            if path not in self.old.entries
+            if path not in self.old.entries and self._config_differs(winners, path)
         )
-        return tuple(one for one in found if one is not None)
 
-    def _config_difference(self, winners: Winners, path: str) -> Difference | None:
+    def _config_differs(self, winners: Winners, path: str) -> bool:
         if not path.startswith(self.old.below):
-            return None
+            return False
         was = self.old.sops_rule(path)
         now = winners.winner(path[len(self.old.below) :])
         if was is None:
-            return Difference(path, 1, 0) if now is not None and not now.ours else None
+            return now is not None and not now.ours
         if now is None:
-            return Difference(path, 0, len(was.readers))
+            return True
         if was.foreign is not None:
-            same = now == was.rule
-        else:
-            from nixsecrets.adopt.hints import keys_in
+            return now != was.rule
+        from nixsecrets.adopt.hints import keys_in
 
-            keys = {key.key_id for text in now.age for key in keys_in(text)}
-            same = now.ours and keys == was.access
-        return None if same else Difference(path, 1, 1)
+        keys = {key.key_id for text in now.age for key in keys_in(text)}
+        return not now.ours or keys != was.access
 
 
 def for_hosts(rule: Rule) -> bool:

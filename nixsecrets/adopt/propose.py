@@ -9,7 +9,7 @@ from nixsecrets.adopt.mapwriter import map_text
 from nixsecrets.adopt.naming import Owner, owners
 from nixsecrets.adopt.oldrules import Old, SopsRule
 from nixsecrets.adopt.planned import Planned, Planner, Tree, settled
-from nixsecrets.adopt.proof import Difference, Proof, Prover
+from nixsecrets.adopt.proof import Proof, Prover
 from nixsecrets.errors import NixsecretsError, quoted
 from nixsecrets.generated import sopsyaml
 from nixsecrets.map.load import load
@@ -82,9 +82,9 @@ def _require_something(old: Old, foreign: Sequence[SopsRule]) -> None:
     )
 
 
-def _require_equal(differences: Sequence[Difference], where: str) -> None:
+def _require_equal(differences: Sequence[str], where: str) -> None:
     if differences:
-        paths = ", ".join(quoted(one.path) for one in differences[:3])
+        paths = ", ".join(map(quoted, differences[:3]))
         raise NixsecretsError(
             f"{where} would not give exactly the access that there is: {paths}",
             "nothing was written; write the rules that cover these in a simpler way",

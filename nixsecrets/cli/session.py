@@ -16,7 +16,6 @@ from nixsecrets.repo.tree import MAP_NAME, Repo
 from nixsecrets.world import survey
 
 if TYPE_CHECKING:  # a survey begins without what reads the map and private keys
-    from nixsecrets.generated.lock import Skipped
     from nixsecrets.keys.identities import Identity, Keyring, Locked
     from nixsecrets.map.model import RecipientMap
     from nixsecrets.world.world import World
@@ -45,7 +44,7 @@ class Session:
         from nixsecrets.world.world import mapped_world
 
         world = mapped_world(self.repo, begun)
-        if world.lock.skipped.lines:
+        if world.lock.skipped:
             _warn_of_lock(world.lock.skipped)
         return world
 
@@ -86,8 +85,8 @@ class Session:
 
 
 @lru_cache  # some commands read the repository more than once
-def _warn_of_lock(skipped: "Skipped") -> None:
-    count, first = len(skipped.lines), skipped.lines[0]
+def _warn_of_lock(skipped: tuple[int, ...]) -> None:
+    count, first = len(skipped), skipped[0]
     lines = "a line" if count == 1 else f"{count} lines"
     which = f"{LOCK_NAME}:{first}" if count == 1 else f"{LOCK_NAME}:{first} and below"
     ui.warn(

@@ -24,7 +24,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from nixsecrets.errors import KeyFormatError, MapError
 from nixsecrets.files.state import Record
@@ -33,7 +33,6 @@ from nixsecrets.keys.recipients import Kind, Recipient, parse_recipient
 VERSION = 2
 Members = tuple[Recipient, ...]
 Ids = tuple[str, ...]
-MARKERS = ("<<<<<<<", "|||||||", "=======", ">>>>>>>")
 
 _SEPARATORS = (",", ":")
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=_SEPARATORS).encode
@@ -49,28 +48,19 @@ _HOWS = ("written", "adopted")
 _VERSION_LINE = re.compile(r'\s*\{\s*"nixsecrets"\s*:\s*([0-9]{1,9})\s*\}\s*')
 
 
-class Skipped(NamedTuple):
-    """The lines of a lock that could not be read, by number; git's marks among them."""
-
-    lines: tuple[int, ...] = ()
-    markers: bool = False
-
-
-_NONE = Skipped()
-
-
 @dataclass(frozen=True, slots=True)
 class Lock:
     """The records of a lock; several for one path where a merge left them.
 
-    `version` is that of the text it was read from, `skipped` what was unreadable there.
+    `version` is that of the text it was read from, `skipped` the lines there that
+    could not be read.
     """
 
     _records: Mapping[str, tuple[Record, ...]] = field(default_factory=dict)
     _names: Mapping[Recipient, str] = field(default_factory=dict)
     _others: tuple[str, ...] = ()
     version: int = VERSION
-    skipped: Skipped = _NONE
+    skipped: tuple[int, ...] = ()
 
     @classmethod
     def parse(
@@ -213,21 +203,18 @@ class _Reader:
         numbered = enumerate(text.split("\n"), start=1)
         lines = [(number, line) for number, line in numbered if line.strip()]
         values = self.values(lines)
-        skipped = [
-            (number, line)
+        skipped = tuple(
+            number
             for (number, line), value in zip(lines, values, strict=True)
             if not self.take(line, value)
-        ]
+        )
         self.refuse_newer(lines)
         return Lock(
             self.records(),
             self.names,
             tuple(sorted(self.others)),
             max(self.versions, default=VERSION),
-            Skipped(
-                tuple(number for number, _ in skipped),
-                any(line.startswith(MARKERS) for _, line in skipped),
-            ),
+            skipped,
         )
 
     def refuse_newer(self, lines: Iterable[tuple[int, str]]) -> None:

@@ -4,7 +4,7 @@ Pure.  Three memories are put together: the map's own `[[retired]]` entries, the
 earlier commits, and what this clone remembers.  One alone can be reverted.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -194,29 +194,28 @@ def left(before: RecipientMap, after: RecipientMap) -> list[tuple[str, Recipient
 
 def agreeing(found: Iterable[Removal], date: str) -> Edit:
     """Return the change of the memory after a person agreed to use removed keys."""
-    fresh = [
-        Returned(one.name, one.key.text, date, one.commit)
-        for one in newest(found).values()
-    ]
-    ids = {_id(one.key) for one in fresh}
-
-    def edit(now: Remembered) -> Remembered:
-        others = (one for one in now.returned if _id(one.key) not in ids)
-        removed = tuple(one for one in now.removed if _id(one.key) not in ids)
-        return replace(now, returned=(*others, *fresh), removed=removed)
-
-    return edit
+    back = newest(found).values()
+    return _in_place(
+        returned=[Returned(one.name, one.key.text, date, one.commit) for one in back]
+    )
 
 
 def removing(keys: Iterable[tuple[str, Recipient]], date: str) -> Edit:
     """Return the change after keys were taken out of use; what was agreed to ends."""
-    fresh = [Removed(name, key.text, date) for name, key in keys]
-    ids = {_id(one.key) for one in fresh}
+    return _in_place(removed=[Removed(name, key.text, date) for name, key in keys])
+
+
+def _in_place(
+    *, removed: Sequence[Removed] = (), returned: Sequence[Returned] = ()
+) -> Edit:
+    """Return the change that puts facts in place of all others about their keys."""
+    facts: tuple[Removed | Returned, ...] = (*removed, *returned)
+    ids = {_id(one.key) for one in facts}
 
     def edit(now: Remembered) -> Remembered:
-        others = (one for one in now.removed if _id(one.key) not in ids)
-        returned = tuple(one for one in now.returned if _id(one.key) not in ids)
-        return replace(now, removed=(*others, *fresh), returned=returned)
+        gone = (one for one in now.removed if _id(one.key) not in ids)
+        back = (one for one in now.returned if _id(one.key) not in ids)
+        return replace(now, removed=(*gone, *removed), returned=(*back, *returned))
 
     return edit
 

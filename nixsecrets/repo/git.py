@@ -36,7 +36,7 @@ _STAGED = (
 
 
 class Listed(NamedTuple):
-    """The names `ls_files` returns, and whether git could not merge any of them."""
+    """The names that git lists, and whether git could not merge any of them."""
 
     names: list[str]
     unmerged: bool = False
@@ -93,18 +93,13 @@ class Git:
         # not resolved: a link that stands for it is to be seen
         return cls((folder / up).resolve(), own / STAGING_NAME, common, index_file)
 
-    def ls_files(self, folder: Path) -> list[str]:
-        """Return the names below `folder`, relative to it, tracked or would-be-added.
-
-        They may be links, submodules (or other repositories, with a `/` at the end), or
-        be gone from the work tree.
-        """
-        with self.listing(folder) as listed:
-            return listed().names
-
     @contextmanager
     def listing(self, folder: Path) -> Iterator[Callable[[], Listed]]:
-        """Start to list the names, and give the function that waits for them."""
+        """Start to list the names below `folder`; the function given waits for them.
+
+        Relative to it, tracked or would-be-added.  They may be links, submodules (or
+        other repositories, with a `/` at the end), or be gone from the work tree.
+        """
         flags = ("--cached", "--others", "--exclude-standard")
         arguments = ("ls-files", "-z", "-t", *flags)
         with started(arguments, folder, self.index_file) as finished:

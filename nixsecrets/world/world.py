@@ -189,17 +189,6 @@ def encrypted_files(repo: Repo) -> list[str]:
     return [path for path, data in found if looks_secret(path, data)]
 
 
-def read_world(repo: Repo) -> World:
-    """Read the repository.
-
-    Raises:
-        MapError: the map cannot be read, or the lock is of a newer version.
-        NixsecretsError: a file vanished while it was read.
-    """
-    with survey.begun(repo) as begun:
-        return with_files(mapped_world(repo, begun), begun)
-
-
 def mapped_world(repo: Repo, begun: Survey) -> World:
     """Return a repository with its map and what is generated, and no files yet.
 

@@ -266,8 +266,11 @@ def test_a_file_that_git_would_wait_for_is_named(
     monkeypatch.setattr(gitrun, "_ANSWER_SECONDS", 0.5)
     found = Git.find(ready.root)
     assert found is not None
-    with pytest.raises(Exception, match="git waits for") as caught:
-        found.ls_files(ready.root)
+    with (
+        pytest.raises(Exception, match="git waits for") as caught,
+        found.listing(ready.root) as names,
+    ):
+        names()
     assert str(place) in str(caught.value)
 
 

@@ -149,7 +149,7 @@ OLD = {
 def test_version_1_is_read_and_written_as_version_2() -> None:
     text = version_1(OLD, NAMES)
     lock = Lock.parse(text)
-    assert (lock.version, lock.skipped.lines) == (1, ())
+    assert (lock.version, lock.skipped) == (1, ())
     for path, wanted in OLD.items():
         assert lock.record(path, wanted.sha256) == wanted
     again = lock.render()
@@ -162,7 +162,7 @@ def test_lines_of_both_versions_stand_beside_each_other_after_a_merge() -> None:
     new = {"d.age": record(ALICE, DB, content="d")}
     text = version_1(OLD, NAMES) + Lock().with_files(new, NAMES).render()
     lock = Lock.parse(text)
-    assert lock.skipped.lines == ()
+    assert lock.skipped == ()
     assert lock.render() == Lock().with_files(OLD | new, NAMES).render()
 
 
@@ -215,8 +215,7 @@ UNREADABLE = [
 def test_a_line_that_cannot_be_read_is_skipped_and_named(line: str) -> None:
     text = "\n" + SMALL.render() + line + "\n" + line + "\n"
     lock = Lock.parse(text)
-    assert lock.skipped.lines == (6, 7)
-    assert lock.skipped.markers == line.startswith(("<<<", "==="))
+    assert lock.skipped == (6, 7)
     assert lock.record("secrets/wifi.age", digest("x")) == record(ALICE, WEB)
     assert lock.render() == SMALL.render()
 
@@ -226,7 +225,7 @@ def test_a_lock_with_conflict_markers_has_the_records_of_both_sides() -> None:
     theirs = SMALL.with_files({"theirs.age": record(ALICE, DB, content="t")}, NAMES)
     text = f"<<<<<<< HEAD\n{ours.render()}=======\n{theirs.render()}>>>>>>> side\n"
     lock = Lock.parse(text)
-    assert lock.skipped.markers
+    assert lock.skipped
     assert lock.paths() == ["ours.age", "secrets/wifi.age", "theirs.age"]
     assert lock.record("theirs.age", digest("t")) == record(ALICE, DB, content="t")
 
@@ -236,7 +235,7 @@ def test_lines_of_later_kinds_are_kept_byte_for_byte() -> None:
     other = '{"approved":[1.0, null]}'
     text = SMALL.render() + f"{later}\r\n{other}\n{later}\n"
     lock = Lock.parse(text)
-    assert lock.skipped.lines == ()
+    assert lock.skipped == ()
     assert lock.render() == SMALL.render() + f"{other}\n{later}\n"
     assert lock.with_files({"secrets/wifi.age": None}).render().endswith(later + "\n")
 
@@ -266,7 +265,7 @@ def test_an_id_without_a_line_is_looked_up_among_the_keys_of_the_map() -> None:
     lines = [line for line in full.render().splitlines() if '"key"' not in line]
     keys = (*KEYS, *(key.converted() for key in KEYS))
     lock = Lock.parse("\n".join(lines), known=lambda: keys)
-    assert lock.skipped.lines == ()
+    assert lock.skipped == ()
     assert lock.record("secrets/wifi.age", digest("x")) == record(ALICE, WEB)
     assert lock.record("c.age", digest("c")) == converted
 

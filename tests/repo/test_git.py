@@ -119,11 +119,16 @@ def test_a_folder_name_with_a_newline_is_no_trouble(tmp_path: Path) -> None:
     assert found.git_path("hooks") == root / ".git/hooks"
 
 
+def listed(git: Git, folder: Path) -> list[str]:
+    with git.listing(folder) as listing:
+        return listing().names
+
+
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_odd_names_are_listed_and_added_as_they_are(repo: Repo, name: str) -> None:
     assert repo.git is not None
     (repo.root / "secrets" / name).write_bytes(b"x")
-    assert f"secrets/{name}" in repo.git.ls_files(repo.root)
+    assert f"secrets/{name}" in listed(repo.git, repo.root)
     assert f"secrets/{name}" not in repo.git.tracked(repo.root)
     repo.git.add(repo.root, [f"secrets/{name}"])
     assert f"secrets/{name}" in repo.git.tracked(repo.root)
@@ -179,12 +184,12 @@ def test_another_index_is_used_where_it_is_handed_in(repo: Repo) -> None:
     found = Git.find(repo.root, index_file=empty)
     assert found is not None
     assert found.tracked(repo.root) == frozenset()
-    assert "secrets/wifi.age" in found.ls_files(repo.root)  # would be added
+    assert "secrets/wifi.age" in listed(found, repo.root)  # would be added
 
 
 def test_a_file_system_monitor_of_the_repository_is_not_started(repo: Repo) -> None:
     assert repo.git is not None
     flag = repo.root.parent / "started"
     git(repo.root, "config", "core.fsmonitor", f"touch {flag}; true", env=os.environ)
-    repo.git.ls_files(repo.root)
+    listed(repo.git, repo.root)
     assert not flag.exists()

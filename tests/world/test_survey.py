@@ -7,7 +7,8 @@ import pytest
 
 from nixsecrets.files.state import Actual, Damaged, NotSecret, Recorded, Stated
 from nixsecrets.repo.tree import Repo
-from nixsecrets.world.world import Found, read_world
+from nixsecrets.world import survey
+from nixsecrets.world.world import Found, mapped_world, with_files
 from tests.fleet import Fleet, make_fleet
 
 RULES = """
@@ -53,7 +54,9 @@ def fleet(tmp_path: Path) -> Fleet:
 
 
 def found(fleet: Fleet) -> dict[str, Found]:
-    return dict(read_world(Repo.at(fleet.root)).files)
+    repo = Repo.at(fleet.root)
+    with survey.begun(repo) as begun:
+        return dict(with_files(mapped_world(repo, begun), begun).files)
 
 
 def test_everything_is_told_as_what_it_is(fleet: Fleet) -> None:

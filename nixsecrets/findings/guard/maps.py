@@ -47,11 +47,6 @@ class Maps:
         self._policies: dict[str, Policy | None] = {}
         self._links: dict[str, str] = {}  # of maps that are links: where each leads
 
-    @property
-    def any(self) -> bool:
-        """Whether a map decided about anything."""
-        return any(self._policies.values())
-
     def learn(self, paths: Iterable[str]) -> None:
         """Read the maps at or above paths.
 
