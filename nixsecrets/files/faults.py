@@ -92,7 +92,7 @@ def faults(
             fault = shape.fault(age)
             if fault is not None:
                 raise SecretFileError(fault)
-            if shape.suspicious_noise(age):
+            if shape.possible_recipients(age)[1]:
                 yield Finding(path, Code.SUSPICIOUS_NOISE, _NOISE)
         else:
             file = metadata.parse(path, data)
@@ -191,7 +191,8 @@ def _check_metadata(file: SopsFile) -> None:
 
 
 def _noisy(entry: Entry) -> bool:
-    return any(stanza.grease for stanza in read_enc(entry.enc))
+    file = read_enc(entry.enc).file
+    return file is not None and shape.possible_recipients(file)[1]
 
 
 def _refused_by_sops(path: str, data: bytes, file: SopsFile) -> Iterator[Finding]:
@@ -219,7 +220,7 @@ def _check_entries(fields: Mapping[str, Node], seen: set[str]) -> int:
     age, pgp = items(fields, "age"), items(fields, "pgp")
     for item in age:
         enc = str(slot_of(item).enc.value).strip() + "\n"
-        if enc not in seen and not all(map(shape.plausible, read_enc(enc))):
+        if enc not in seen and not _sized(enc):
             refuse("has an enc in its sops metadata that is damaged")
         seen.add(enc)
     for item in pgp:
@@ -230,6 +231,11 @@ def _check_entries(fields: Mapping[str, Node], seen: set[str]) -> int:
         if not _BLOB.fullmatch(_text(item, "enc")):
             refuse("has a KMS or Vault entry in its sops metadata that is not whole")
     return len(age) + len(pgp) + len(others)
+
+
+def _sized(enc: str) -> bool:
+    file = read_enc(enc).file
+    return file is None or all(map(shape.plausible, file.foreign))
 
 
 def _is_time(fields: Mapping[str, Node]) -> bool:

@@ -8,9 +8,9 @@ readers; what a look means, to `agestate` and `sopsstate`.
 import hashlib
 from typing import NamedTuple
 
-from nixsecrets.files.age import quick as age_quick
-from nixsecrets.files.kind import MAGIC, looks_like_age, no_sops
-from nixsecrets.files.sops import quick as sops_quick
+from nixsecrets.files.age import shape
+from nixsecrets.files.kind import looks_like_age, no_sops
+from nixsecrets.files.sops import quick
 
 
 class Plain(NamedTuple):
@@ -19,7 +19,7 @@ class Plain(NamedTuple):
     empty: bool
 
 
-Shown = age_quick.Shown | sops_quick.Shown | Plain
+Shown = shape.Shown | quick.Shown | Plain
 Look = tuple[str, Shown, tuple[bytes, ...]]
 """The SHA-256 of a file (hex), what it shows, and what only copies of it have, too.
 
@@ -34,11 +34,9 @@ def look(path: str, data: bytes) -> Look | None:
 
 
 def _seen(path: str, data: bytes) -> tuple[Shown, tuple[bytes, ...]] | None:
-    if data.startswith(MAGIC):
-        return age_quick.look(data)
     if looks_like_age(data):
-        return None
-    looked = sops_quick.look(path, data)
+        return shape.look(data)
+    looked = quick.look(path, data)
     if looked is None and no_sops(data):
         return Plain(empty=not data), ()
     return looked

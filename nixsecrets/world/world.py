@@ -15,8 +15,7 @@ from typing import assert_never
 
 from nixsecrets import splice
 from nixsecrets.errors import SecretFileError, shell_word
-from nixsecrets.files.age import header
-from nixsecrets.files.age import quick as age_quick
+from nixsecrets.files.age import header, shape
 from nixsecrets.files.age import state as age_state
 from nixsecrets.files.age.header import LARGE
 from nixsecrets.files.kind import (
@@ -26,7 +25,7 @@ from nixsecrets.files.kind import (
     looks_secret,
 )
 from nixsecrets.files.looks import Look, Plain
-from nixsecrets.files.sops import quick as sops_quick
+from nixsecrets.files.sops import quick
 from nixsecrets.files.sops import state as sops_state
 from nixsecrets.files.state import Actual, Damaged, NotSecret
 from nixsecrets.generated.lock import Lock
@@ -325,10 +324,10 @@ def told(path: str, look: Look, book: KeyBook, lock: Lock) -> Found | None:
     """Return what a look tells, None where only the careful readers can."""
     sha256, shown, prints = look
     match shown:
-        case age_quick.Shown():
+        case shape.Shown():
             record = lock.record(path, sha256)
             return age_state.told(path, sha256, (shown, prints), book, record)
-        case sops_quick.Shown():
+        case quick.Shown():
             return sops_state.told(path, sha256, (shown, prints))
         case Plain(empty):
             return NotSecret(path, sha256, empty)

@@ -1,17 +1,18 @@
-"""The age file format: bytes to header and back, byte for byte (C2SP age.md, v1).
+"""The age file format, parsed and written byte for byte: header and armor.
 
-Grammar only.  What a stanza means is `wrap`'s business, who may open a file
-`agestate`'s; nothing here decrypts, and the payload is never looked into.  A parsed
-header written again is the same bytes, because everything that has two spellings
-(base64 with stray bits, padding, other line lengths) is refused as the format demands.
+The one grammar of C2SP age.md ("Header", "Recipient stanza", "Header MAC", "ASCII
+armor"), for a single file and for ten thousand.  It decrypts nothing and never reads
+the payload.  `wrap` knows what a stanza means, `agestate` who can open a file.  A
+parsed header written again is the same bytes: whatever has two spellings (base64 with
+stray bits, padding, other line lengths) is refused, as the specification demands.
 """
 
 import binascii
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.kind import ARMOR_BEGIN, BOM, MAGIC
@@ -22,29 +23,42 @@ LARGE = 4 << 20
 """Size in bytes up to which a file or a value is handled as a whole, in memory."""
 _MAGIC = MAGIC + b"v1\n"
 _HEADER_END = b"---"
+_MAC_LINE = len(" ") + 43 + len("\n")  # what follows `---`
 _ARMOR_END = b"-----END AGE ENCRYPTED FILE-----"
-_COLUMNS = 64
-_MAC_LINE = len(" ") + 43 + len("\n")
+_COLUMNS = 64  # of base64 in a stanza's body and in armor
+_TAG = 16
+_DATA_KEY = 16 + 32 + _TAG  # payload of one chunk: nonce, data key, tag
 
 # Possessive quantifiers: a hostile header of many megabytes is read once, never again.
-_64_CHARACTERS = rb"[A-Za-z0-9+/]{64}\n"
-_QUADS = rb"(?:[A-Za-z0-9+/]{4}){0,15}+"
-# What may end base64 without padding, so that no bit is left over: two or three.
-_TWO, _THREE = rb"[A-Za-z0-9+/][AQgw]", rb"[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]"
-_HEAD = rb"-> [!-~]++(?: [!-~]++)*+\n"
-_STANZA = rb"%b(?:%b)*+%b(?:%b|%b)?+\n" % (_HEAD, _64_CHARACTERS, _QUADS, _THREE, _TWO)
-_32_BYTES = rb"(?:[A-Za-z0-9+/]{4}){10}%b" % _THREE
-_HEADER = re.compile(rb"%b(?:%b)++--- (%b)\n" % (re.escape(_MAGIC), _STANZA, _32_BYTES))
-_ARMOR = re.compile(
-    rb"%b\n((?:%b(?=[A-Za-z0-9+/]))*+"
-    rb"(?=[A-Za-z0-9+/=]{1,64}\n)(?:[A-Za-z0-9+/]{4})*+(?:%b=|%b==)?+\n)%b"
-    % (ARMOR_BEGIN, _64_CHARACTERS, _THREE, _TWO, _ARMOR_END)
+_LETTER = rb"[A-Za-z0-9+/]"
+_64_LETTERS = rb"%b{64}\n" % _LETTER
+# Two or three letters may end base64 without padding; no bit of the last is left over.
+_TWO, _THREE = rb"%b[AQgw]" % _LETTER, rb"%b{2}[AEIMQUYcgkosw048]" % _LETTER
+_32_BYTES = rb"%b{42}[AEIMQUYcgkosw048]" % _LETTER
+# The stanzas of nearly all files: type and tag are captured, share and body are not.
+# The captured text ends in a space, which no argument line does.
+_NATIVE = rb"-> (X25519 |ssh-ed25519 %b{6} )%b\n%b\n" % (_LETTER, _32_BYTES, _32_BYTES)
+_ARGUMENTS = rb"[!-~]++(?: [!-~]++)*+"
+_BODY = rb"(?:%b)*+(?:%b{4}){0,15}+(?:%b|%b)?+\n" % (_64_LETTERS, _LETTER, _THREE, _TWO)
+# `^` keeps `split` linear in garbage: it tries each line once, not each "-> " in it.
+_STANZA = re.compile(
+    rb"^(?:%b|-> (%b)\n%b)" % (_NATIVE, _ARGUMENTS, _BODY), re.MULTILINE
 )
-# To say what is wrong with a header: a stanza but for its base64.
-_ONE = re.compile(_STANZA)
-_LIKE_ONE = re.compile(rb"%b(?:%b)*+[A-Za-z0-9+/]{0,63}+\n" % (_HEAD, _64_CHARACTERS))
-_LIKE_MAC = re.compile(rb"--- [A-Za-z0-9+/]{43}\n")
-_PASSPHRASE = re.compile(rb"^-> scrypt[ \n]", re.MULTILINE)
+_MAC = re.compile(rb"--- %b\n" % _32_BYTES)
+_ARMOR = re.compile(
+    rb"%b\n((?:%b(?=%b))*+(?=[A-Za-z0-9+/=]{1,64}\n)(?:%b{4})*+(?:%b=|%b==)?+\n)%b\n?"
+    % (ARMOR_BEGIN, _64_LETTERS, _LETTER, _LETTER, _THREE, _TWO, _ARMOR_END)
+)
+# An `enc` of a sops file, as nearly all are: one native stanza (group 1: its head), and
+# the payload (group 2: its tag).
+ENC = re.compile(
+    rb"%b%b%b.{48}(.{16})" % (re.escape(_MAGIC), _NATIVE, _MAC.pattern), re.DOTALL
+)
+# To say what is wrong with a header: a stanza and a MAC but for their base64.
+_LIKE_STANZA = re.compile(
+    rb"-> %b\n(?:%b)*+%b{0,63}+\n" % (_ARGUMENTS, _64_LETTERS, _LETTER)
+)
+_LIKE_MAC = re.compile(rb"--- %b{43}\n" % _LETTER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,28 +84,49 @@ class Stanza:
         return b"\n".join((head, *lines, b""))
 
 
-@dataclass(frozen=True)
-class AgeFile:
-    """A file taken apart: `binary` is the whole file without its armor.
+class _Parsed(NamedTuple):
+    # Made in half the time of a frozen dataclass: one for each file of a repository.
+    armored: bool
+    binary: bytes
+    payload_start: int
+    heads: tuple[bytes, ...]
+    native: bool
 
-    `header_end` is the offset just behind `---`, the end of what the MAC covers, which
-    has not been compared with anything.  Stanzas are decoded when they are asked for:
-    a grant looks at one of them, however many there are.
+
+class AgeFile(_Parsed):
+    """A parsed file: `binary` is the whole file without its armor.
+
+    `payload_start` is an offset in it.  The MAC has not been compared with anything.
+    `heads` has, for each stanza, what shows its recipient: of X25519 and ssh-ed25519
+    stanzas of the right sizes the argument line up to the share ("X25519 ",
+    "ssh-ed25519 TAG "), of any other the whole line.  `native` says that all are of the
+    former sort.  Stanzas are decoded on demand: a grant looks at one of them, however
+    many there are.
     """
 
-    armored: bool
-    binary: bytes = field(repr=False)
-    header_end: int
+    def __repr__(self) -> str:
+        """Show neither stanzas nor payload."""
+        return f"AgeFile({len(self.heads)} stanzas, armored={self.armored})"
 
     @property
     def header(self) -> bytes:
         """The bytes that the MAC covers: from the first one through `---`."""
-        return self.binary[: self.header_end]
+        return self.binary[: self.payload_start - _MAC_LINE]
 
     @property
     def mac(self) -> bytes:
         """The 32 bytes that the header ends in."""
-        return decode_base64(self.binary[self.header_end + 1 :][:43])
+        return decode_base64(self.mac_text)
+
+    @property
+    def mac_text(self) -> bytes:
+        """The MAC as the header spells it: 43 letters of base64 behind `--- `."""
+        return self.binary[self.payload_start - 44 : self.payload_start - 1]
+
+    @property
+    def nonce(self) -> bytes:
+        """The 16 bytes that the payload begins with; fewer where it is cut off."""
+        return self.binary[self.payload_start : self.payload_start + 16]
 
     @property
     def payload(self) -> memoryview:
@@ -99,14 +134,14 @@ class AgeFile:
         return memoryview(self.binary)[self.payload_start :]
 
     @property
-    def payload_start(self) -> int:
-        """The offset of the payload in `binary`."""
-        return self.header_end + _MAC_LINE
+    def payload_size(self) -> int:
+        """The number of bytes of the payload."""
+        return len(self.binary) - self.payload_start
 
     @cached_property
     def spelled(self) -> Sequence[bytes]:
         """The stanzas as the file spells them, the final line feed included."""
-        below = self.binary[len(_MAGIC) : self.header_end - len(_HEADER_END)]
+        below = self.header[len(_MAGIC) : -len(_HEADER_END)]
         return [b"-> " + one + b"\n" for one in below[3:-1].split(b"\n-> ")]
 
     @cached_property
@@ -116,10 +151,18 @@ class AgeFile:
 
     @cached_property
     def places(self) -> Sequence[int]:
-        """The indexes of the stanzas that are no grease."""
-        if b"-grease" not in self.header:
-            return range(len(self.spelled))
-        return [at for at, stanza in enumerate(self.stanzas) if not stanza.grease]
+        """The indexes of the stanzas that are not grease."""
+        if self.native:
+            return range(len(self.heads))
+        return [at for at, head in enumerate(self.heads) if not is_grease(head)]
+
+    @property
+    def foreign(self) -> list[Stanza]:
+        """The stanzas that are not native: of other types, or of wrong sizes."""
+        if self.native:
+            return []
+        pairs = zip(self.heads, self.spelled, strict=True)
+        return [decode(spelled) for head, spelled in pairs if not head.endswith(b" ")]
 
     @property
     def entries(self) -> tuple[Stanza, ...]:
@@ -129,7 +172,25 @@ class AgeFile:
     @property
     def passphrase(self) -> bool:
         """Whether the file is encrypted to a passphrase (scrypt)."""
-        return _PASSPHRASE.search(self.binary, 0, self.header_end) is not None
+        return not self.native and b"scrypt" in map(_type, self.heads)
+
+
+class Enc(NamedTuple):
+    """What the `enc` of a sops entry shows, an age file that holds the data key.
+
+    `heads` are those of its stanzas (`AgeFile.heads`).  `tag` ends its payload: entries
+    that share it are copies.  `file` is None for one native stanza, as nearly all have,
+    else the parsed file.
+    """
+
+    heads: tuple[bytes, ...]
+    tag: bytes
+    file: AgeFile | None = None
+
+
+def is_grease(head: bytes) -> bool:
+    """Tell whether a stanza is the noise of rage and pyrage, by its argument line."""
+    return _type(head).endswith(b"-grease")
 
 
 def starts_binary(data: bytes) -> bool:
@@ -138,15 +199,45 @@ def starts_binary(data: bytes) -> bool:
 
 
 def parse(data: bytes) -> AgeFile:
-    """Take an age file apart; binary and armored files alike.
+    """Return an age file, binary or armored, as header and payload.
 
     Raises:
         SecretFileError: `data` breaks the grammar anywhere in armor or header.  The
             message says what is wrong in words that need no file name.
     """
-    if data.startswith(MAGIC):
+    if data.startswith(_MAGIC):
         return _parse_binary(data, armored=False)
-    return _parse_binary(_unarmor(data), armored=True)
+    if data.startswith(MAGIC):
+        _refuse(_fault(data))
+    binary = _unarmor(data)
+    if not binary.startswith(_MAGIC):
+        _refuse(_fault(binary))
+    return _parse_binary(binary, armored=True)
+
+
+def before_payload(data: bytes) -> bytes:
+    """Return the header of a file without armor, MAC included; "" of any other."""
+    try:
+        file = parse(data)
+    except SecretFileError:
+        return b""
+    return b"" if file.armored else file.binary[: file.payload_start]
+
+
+def read_enc(enc: str) -> Enc:
+    """Return what an `enc` shows; raises `SecretFileError` as `parse`.
+
+    Its payload must have the size of a data key, or of a share of one (Shamir).
+    """
+    data = enc.encode("ascii", "replace")
+    armor = _ARMOR.fullmatch(data)
+    usual = armor and ENC.fullmatch(binascii.a2b_base64(armor[1]))
+    if usual:
+        return Enc((usual[1],), usual[2])
+    file = parse(data)
+    if file.payload_size not in (_DATA_KEY, _DATA_KEY + 1):
+        _refuse("holds no data key")
+    return Enc(file.heads, bytes(file.payload[-_TAG:]), file)
 
 
 def decode(spelled: bytes) -> Stanza:
@@ -198,13 +289,22 @@ def decode_base64(text: bytes) -> bytes:
 
 
 def _parse_binary(data: bytes, *, armored: bool) -> AgeFile:
-    stanzas = data.count(b"\n-> ", 0, max(data.find(b"\n---"), 0))
-    limits.check("the age file", stanzas, limits.ENTRIES, "recipients")
-    header = _HEADER.match(data)
-    if not header:
+    # No line of a stanza begins with a dash and a dash: base64 and "-> " do not.
+    end = data.find(b"\n--- ") + 1
+    if end > limits.ENTRIES:  # it may have as many stanzas
+        stanzas = data.count(b"\n-> ", 0, end)
+        limits.check("the age file", stanzas, limits.ENTRIES, "recipients")
+    # For each stanza: what stands before it, and one of the two groups of `_STANZA`.
+    found = _STANZA.split(data[len(_MAGIC) : end])
+    native, lines = found[1::3], found[2::3]
+    mac = _MAC.match(data, end)
+    if not (mac and native) or any(found[::3]):
         _refuse(_fault(data))
-    file = AgeFile(armored, data, header.start(1) - 1)
-    if file.passphrase and len(file.spelled) > 1:
+    if None not in native:
+        return AgeFile(armored, data, mac.end(), tuple(native), native=True)
+    heads = [a or b for a, b in zip(native, lines, strict=True)]
+    file = AgeFile(armored, data, mac.end(), tuple(heads), native=False)
+    if file.passphrase and len(heads) > 1:
         _refuse("mixes a passphrase with other recipients, which age forbids")
     return file
 
@@ -216,15 +316,19 @@ def _fault(data: bytes) -> str:
     if not data.startswith(_MAGIC):
         return "is of a version other than 1, or damaged in its first line"
     at, number = len(_MAGIC), 1
-    while stanza := _ONE.match(data, at):
+    while stanza := _STANZA.match(data, at):
         at, number = stanza.end(), number + 1
-    if _LIKE_ONE.match(data, at):
+    if _LIKE_STANZA.match(data, at):
         return f"is damaged: stanza {number} is not canonical base64"
     if not _LIKE_MAC.match(data, at):
         return f"has a header that is damaged or cut off at entry {number}"
     if number == 1:
         return "has a header without any recipient"
     return "is damaged: the MAC of its header is not canonical base64"
+
+
+def _type(head: bytes) -> bytes:
+    return head.partition(b" ")[0]
 
 
 def _armor(binary: bytes) -> bytes:

@@ -1,11 +1,16 @@
-"""Can an age file that parses be a real one?  Sizes and randomness, without any key.
+"""What the bytes of an age file show without a key, map or lock: a first look.
 
-Sizes are those of the stanza types in C2SP age.md and of the plugins that are known;
-what an unknown plugin writes is taken as it is.
+For `check` over ten thousand files, in processes that load no keys.  `Shown` holds the
+heads of the stanzas and whether the file can be decrypted at all, judged by the sizes
+that C2SP age.md and known plugins give to stanzas and payloads; what an unknown plugin
+writes is taken as it is.  Who the recipients are is for `agestate` to say.
 """
 
 import re
+from functools import lru_cache
+from typing import NamedTuple
 
+from nixsecrets.errors import SecretFileError, TooLargeError
 from nixsecrets.files.age import header
 from nixsecrets.files.age.header import AgeFile, Stanza
 
@@ -36,32 +41,74 @@ _TEXT_AT_THE_END = b"x" * 20
 _TEXT_AS_X = bytes(120 if c in b"\t\n\r" or 32 <= c < 127 else 0 for c in range(256))
 
 
-def fault(file: AgeFile, rest: int = 0) -> str | None:
-    """Say why a file cannot be whole, None where nothing speaks against it.
+class Shown(NamedTuple):
+    """What an age file shows, one value for all files that show the same.
 
-    `rest` is the number of bytes of the payload that were not read.
+    `heads` are those of the stanzas that may be somebody's (`AgeFile.heads`): without
+    grease, unless it is `noisy`, with grease that no age program writes.  `fault` says
+    why nobody can decrypt the file, `whole` that nothing speaks against it.
     """
-    cut = payload_fault(len(file.payload) + rest)
+
+    heads: tuple[bytes, ...]
+    fault: str | None
+    whole: bool
+    armored: bool = False
+    passphrase: bool = False
+    noisy: bool = False
+    too_large: bool = False
+
+
+# One object for all files that show the same: it crosses a pipe once for each share.
+_shown = lru_cache(maxsize=1024)(Shown)
+Look = tuple[Shown, tuple[bytes, ...]]
+"""What a file shows; and its MAC, in base64, and the nonce of its payload.
+
+Files that share one of the two are copies: a grant changes only the MAC.
+"""
+
+
+def look(data: bytes, rest: int = 0) -> Look:
+    """Return what a file that starts like an age file shows.
+
+    Of a large one `data` may be the start: `rest` is the number of bytes not in it.
+    """
+    try:
+        file = header.parse(data)
+    except SecretFileError as error:
+        large = isinstance(error, TooLargeError)
+        return Shown((), error.message, whole=False, too_large=large), ()
+    cut = payload_fault(file.payload_size + rest)
+    heads, noisy = (file.heads, False) if file.native else possible_recipients(file)
+    sized = file.native or all(map(plausible, file.foreign))
+    whole = sized and not (cut or noisy or _readable(file))
+    show = _shown(heads, cut, whole, file.armored, file.passphrase, noisy)
+    return show, (file.mac_text, file.nonce)
+
+
+def possible_recipients(file: AgeFile) -> tuple[tuple[bytes, ...], bool]:
+    """Return the heads of stanzas that may be somebody's, and whether there is noise.
+
+    Noise is grease that rage does not write, grease alone, or more than one: somebody's
+    stanza under such a type would otherwise go unseen.  Then these are all stanzas.
+    """
+    if len(file.places) == len(file.heads):
+        return file.heads, False
+    noise = [stanza for stanza in file.foreign if stanza.grease]
+    if not file.places or len(noise) > 1 or not all(map(_as_rage_writes, noise)):
+        return file.heads, True
+    return tuple(file.heads[place] for place in file.places), False
+
+
+def fault(file: AgeFile) -> str | None:
+    """Say why a file cannot be whole, None where nothing speaks against it."""
+    cut = payload_fault(file.payload_size)
     if cut is not None:
         return cut
-    if not file.entries:
+    if not file.places:
         return "it has no recipient"
-    if not all(map(plausible, file.entries)):
+    if not all(map(plausible, file.foreign)):
         return "an entry of its header is not of the size that its kind has"
-    if readable(file.payload):
-        return "its payload is, or ends in, readable text"
-    return None
-
-
-def suspicious_noise(file: AgeFile) -> bool:
-    """Tell whether a header has grease that rage does not write, or more than one.
-
-    A real stanza under such a type is one that nobody sees.
-    """
-    if len(file.places) == len(file.spelled):
-        return False
-    noise = [stanza for stanza in file.stanzas if stanza.grease]
-    return len(noise) > 1 or not all(map(_as_rage_writes, noise))
+    return "its payload is, or ends in, readable text" if _readable(file) else None
 
 
 def _as_rage_writes(stanza: Stanza) -> bool:
@@ -115,8 +162,10 @@ def payload_fault(length: int) -> str | None:
     return None
 
 
-def readable(payload: bytes | memoryview) -> bool:
-    """Tell whether a payload begins or ends in text, as encrypted bytes never do."""
-    end = bytes(payload[-len(_TEXT_AT_THE_END) :]).translate(_TEXT_AS_X)
-    start = bytes(payload[:_TEXT_LOOKED_AT]).translate(_TEXT_AS_X)
-    return _TEXT in start or end == _TEXT_AT_THE_END
+def _readable(file: AgeFile) -> bool:
+    """Tell whether the payload begins or ends in text, as encrypted bytes never do."""
+    data, start = file.binary, file.payload_start
+    end = max(start, len(data) - len(_TEXT_AT_THE_END))
+    seen = data[start : start + _TEXT_LOOKED_AT] + b"\0" + data[end:]
+    text = seen.translate(_TEXT_AS_X)
+    return _TEXT in text or text.endswith(_TEXT_AT_THE_END)

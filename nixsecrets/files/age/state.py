@@ -1,7 +1,7 @@
-"""Who may read an age file, as far as it can be told without any private key.
+"""Who can decrypt an age file, as far as its header shows without a private key.
 
-Pure, and quick enough for ten thousand files: tags are compared, hashes are compared,
-nothing is decrypted and no cryptographic library is loaded.  What cannot be told is
+Pure, and fast enough for ten thousand files: tags and hashes are compared, nothing is
+decrypted and no cryptographic library is loaded.  What cannot be determined is
 `Unknown`, never a guess; nothing here protects against somebody who can write to the
 repository (docs/threat-model.md).
 """
@@ -9,9 +9,8 @@ repository (docs/threat-model.md).
 import hashlib
 from functools import lru_cache
 
-from nixsecrets.errors import SecretFileError, TooLargeError
-from nixsecrets.files.age import header, quick, shape
-from nixsecrets.files.age.header import AgeFile, Stanza
+from nixsecrets.files.age import header, shape
+from nixsecrets.files.age.header import Stanza
 from nixsecrets.files.state import (
     Actual,
     Damaged,
@@ -32,7 +31,8 @@ Readers = tuple[Recipient, ...] | None
 # Stanza types whose first argument is a tag, and how many arguments they have.
 _TAGGED = {"ssh-ed25519": 2, "ssh-rsa": 1, "piv-p256": 2, "tpm-ecc": 2}
 _TAGGED |= dict.fromkeys(SHARE_TAGGED, 2)
-# Why the word of the lock is of no use.
+_SCRYPT = "it is encrypted with a passphrase"
+# Why the lock does not say who its recipients are.
 _CHANGED = "it changed after nixsecrets.lock recorded its readers"
 _NO_RECORD = "nixsecrets.lock does not record its readers"
 
@@ -46,74 +46,43 @@ def read_actual(
     sha256: str = "",
     rest: int = 0,
 ) -> Actual | Damaged:
-    """Return what the age file `data` tells about its readers.
+    """Return the state of the age file `data`; `book` and `record` as for `told`.
 
-    `book` holds the keys whose tags are recognised, `record` is the lock's line whose
-    hash fits this file, or its latest one, or None where the lock has none.  Of a large
-    file without armor `data` may be the start: `rest` is the number of bytes that are
-    not in it, `sha256` the hash of it all.
+    Of a large file without armor `data` may be the start: `rest` is the number of bytes
+    that are not in it, `sha256` the hash of it all.
     """
     sha256 = sha256 or hashlib.sha256(data).hexdigest()
-    looked = quick.look(data, rest)
-    if looked is not None:
-        return told(path, sha256, looked, book, record)
-    try:
-        file = header.parse(data)
-    except TooLargeError as error:
-        return Damaged(path, Backend.AGE, sha256, error.message, too_large=True)
-    except SecretFileError as error:
-        return Damaged(path, Backend.AGE, sha256, error.message)
-    fault = shape.payload_fault(len(file.payload) + rest)
-    if fault:
-        return Damaged(path, Backend.AGE, sha256, fault)
-    return Actual(
-        path=path,
-        backend=Backend.AGE,
-        sha256=sha256,
-        state=_state(file, sha256, book, record),
-        key_prints=(
-            header.encode_base64(file.mac),
-            bytes(file.payload[: quick.NONCE]),
-        ),
-        armored=file.armored,
-        refusal="it is encrypted with a passphrase" if file.passphrase else None,
-        plainly_whole=shape.fault(file, rest) is None
-        and not shape.suspicious_noise(file),
-    )
+    return told(path, sha256, shape.look(data, rest), book, record)
 
 
 def told(
-    path: str, sha256: str, looked: quick.Look, book: KeyBook, record: Record | None
+    path: str, sha256: str, looked: shape.Look, book: KeyBook, record: Record | None
 ) -> Actual | Damaged:
-    """Return the same for a file at which a quick look was enough.
+    """Return the state of a file of which `looked` is what its bytes show.
 
-    What its stanzas show is worked out once for all files that show the same.
+    `book` holds the keys whose tags are recognised.  `record` is the lock's line for
+    this hash, else the latest one for this path, None where the lock has none.
     """
     show, prints = looked
-    if show.fault:
-        return Damaged(path, Backend.AGE, sha256, show.fault)
+    if show.fault is not None:
+        return Damaged(path, Backend.AGE, sha256, show.fault, show.too_large)
     return Actual(
         path=path,
         backend=Backend.AGE,
         sha256=sha256,
-        state=_state_of(show.heads, book, *_word(record, sha256)),
+        state=_state(show, book, *_word(record, sha256)),
         key_prints=prints,
+        armored=show.armored,
+        refusal=_SCRYPT if show.passphrase else None,
         plainly_whole=show.whole,
     )
 
 
-@lru_cache(maxsize=1024)  # thousands show the same stanzas; they share one state
-def _state_of(
-    heads: tuple[bytes, ...], book: KeyBook, readers: Readers, why: str
-) -> State:
-    return _told(shown(heads), book, readers, why)
-
-
 @lru_cache(maxsize=1024)
 def shown(heads: tuple[bytes, ...]) -> tuple[Stanza, ...]:
-    """Return stanzas with types and tags only: shares and bodies tell nothing here."""
+    """Return stanzas with their types and arguments; the share of native ones is ""."""
     words = (head.decode("ascii").split(" ") for head in heads)
-    return tuple(Stanza(kind, (*tag, ""), b"") for kind, *tag in words)
+    return tuple(Stanza(kind, tuple(args), b"") for kind, *args in words)
 
 
 def fits(stanza: Stanza, recipient: Recipient) -> bool:
@@ -140,16 +109,6 @@ def describe(stanza: Stanza) -> str:
     return stanza.type
 
 
-def _state(file: AgeFile, sha256: str, book: KeyBook, record: Record | None) -> State:
-    entries = file.entries
-    if file.passphrase:
-        return _unknown("it is encrypted with a passphrase", entries)
-    if not entries or shape.suspicious_noise(file):
-        # rage and pyrage add one; another one may hide what somebody put there.
-        return _unknown("it holds more noise than age programs write", file.stanzas)
-    return _told(entries, book, *_word(record, sha256))
-
-
 def _word(record: Record | None, sha256: str) -> tuple[Readers, str]:
     """Return the readers that the lock records, and how; or None, and why not."""
     if record is None:
@@ -159,10 +118,14 @@ def _word(record: Record | None, sha256: str) -> tuple[Readers, str]:
     return record.recipients, record.how
 
 
-def _told(
-    entries: tuple[Stanza, ...], book: KeyBook, readers: Readers, why: str
-) -> State:
-    """Return who reads entries without surprises; `readers`, `why` as from `_word`."""
+@lru_cache(maxsize=1024)  # thousands show the same stanzas; they share one state
+def _state(show: shape.Shown, book: KeyBook, readers: Readers, why: str) -> State:
+    """Return who the recipients are; `readers` and `why` as from `_word`."""
+    entries = shown(show.heads)
+    if show.passphrase:
+        return _unknown(_SCRYPT, entries)
+    if show.noisy:
+        return _unknown("it holds more noise than age programs write", entries)
     if exact := _exact(entries, book):
         return exact
     if readers is None:

@@ -11,6 +11,7 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
+from nixsecrets.files.age import header
 from nixsecrets.files.kind import SopsFormat, format_for
 from nixsecrets.files.sops.entries import ENTRY, PAD, UsualEntries
 from nixsecrets.files.sops.options import (
@@ -56,20 +57,9 @@ _AFTER = re.compile(
         _VERSION.encode(),
     )
 )
-# One `enc`, decoded: a stanza of a usual kind, its MAC, and nonce, data key, tag of the
-# only chunk.
-_32_BYTES = rb"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]"
-_HEADS = (b"X25519", b"ssh-ed25519 [A-Za-z0-9+/]{6}")
-_FILES = [
-    re.compile(
-        rb"age-encryption\.org/v1\n-> (%b) %b\n%b\n--- %b\n.{48}(.{16})"
-        % (head, _32_BYTES, _32_BYTES, _32_BYTES),
-        re.DOTALL,
-    )
-    for head in _HEADS
-]
-# by the length of its lines in the file, indented: five or six of them
-_USUAL = {312 + 4 * len(PAD): _FILES[0], 328 + 5 * len(PAD): _FILES[1]}
+# By the length of its lines in the file, indented, five or six of them: the size of the
+# age file of an X25519, of an ssh-ed25519 reader.
+_SIZES = {312 + 4 * len(PAD): 232, 328 + 5 * len(PAD): 244}
 
 
 class Metadata(NamedTuple):
@@ -102,7 +92,7 @@ class Metadata(NamedTuple):
 class Shown(NamedTuple):
     """What a file shows of its readers: of each entry its label, its stanza's head.
 
-    A head is a stanza's type and, for ssh keys, the tag of the key.  `whole` says that
+    A head is one of `AgeFile.heads`.  `whole` says that
     all values are encrypted, and all comments; False says nothing.  `typed` is of
     `any_typed`.
     """
@@ -220,9 +210,11 @@ def _decoded(enc: bytes) -> "re.Match[bytes] | None":
     fewer bytes than a file has that takes so many lines.
     """
     try:
-        return _USUAL[len(enc)].fullmatch(binascii.a2b_base64(enc))
+        binary = binascii.a2b_base64(enc)
     except ValueError:
         return None
+    whole = len(binary) == _SIZES.get(len(enc))
+    return header.ENC.fullmatch(binary) if whole else None
 
 
 def _plain_document(path: str, values: bytes) -> bool:

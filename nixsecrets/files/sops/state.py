@@ -4,16 +4,14 @@ Labels are taken at their word where nothing can contradict them (X25519), and c
 with the tag inside the `enc` where there is one (ssh).  Opens nothing.
 """
 
-import binascii
 import hashlib
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from nixsecrets.errors import SecretFileError, TooLargeError
 from nixsecrets.files.age import header, shape
-from nixsecrets.files.age.header import AgeFile, Stanza
+from nixsecrets.files.age.header import Enc, Stanza
 from nixsecrets.files.age.state import describe, fits, shown
 from nixsecrets.files.kind import no_sops
 from nixsecrets.files.sops import quick as sops_quick
@@ -26,21 +24,6 @@ from nixsecrets.keys.recipients import Recipient, recipient_of
 
 if TYPE_CHECKING:
     from nixsecrets.files.sops.metadata import SopsFile
-
-_BEGIN = "-----BEGIN AGE ENCRYPTED FILE-----\n"
-_END = "\n-----END AGE ENCRYPTED FILE-----\n"
-# One stanza of the two kinds that nearly all files have; all else takes the long way.
-_USUAL = re.compile(
-    rb"age-encryption\.org/v1\n"
-    rb"-> (X25519|ssh-ed25519 [A-Za-z0-9+/]{6}) ([A-Za-z0-9+/]{43})\n"
-    rb"([A-Za-z0-9+/]{43})\n"
-    rb"--- [A-Za-z0-9+/]{43}\n"
-)
-_TAG = 16
-_PAYLOAD = 16 + 32 + _TAG  # nonce, data key, tag of the only chunk
-# of base64 that ends in ==, where age wants the bits that nobody reads to be zero
-_LAST_LETTERS = "AQgw"
-_SHARE_PAYLOAD = _PAYLOAD + 1  # a shamir share instead of the data key
 
 
 def read_actual(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | Damaged:
@@ -91,7 +74,7 @@ def read_closely(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | 
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         file = metadata.parse(path, data)
-        seen = [_shown_by(entry.enc) for entry in file.entries]
+        encs = [read_enc(entry.enc) for entry in file.entries]
     except SecretFileError as error:
         if not metadata.looks_like_sops(path, data):
             return NotSecret(path, sha256, empty=not data)
@@ -100,13 +83,13 @@ def read_closely(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | 
     from nixsecrets.files.sops.selection import left_open
 
     quick = sops_quick.look(path, data)  # only it looks at every byte
-    state = _state(file, [stanzas for stanzas, _ in seen], book)
+    state = _state(file, list(map(stanzas_of, encs)), book)
     return Actual(
         path=path,
         backend=Backend.SOPS,
         sha256=sha256,
         state=state,
-        key_prints=(*(tag for _, tag in seen), sops_quick.mac_print(file.mac)),
+        key_prints=(*(enc.tag for enc in encs), sops_quick.mac_print(file.mac)),
         others=file.others,
         options=file.options,
         refusal=_refusal(file),
@@ -116,69 +99,29 @@ def read_closely(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | 
     )
 
 
-def read_enc(enc: str) -> tuple[Stanza, ...]:
-    """Return the stanzas of an `enc`, but for grease of the kind that rage writes.
+def read_enc(enc: str) -> Enc:
+    """Return what an `enc` shows.
 
     Raises:
         SecretFileError: it is not an age file, or its payload is not a data key.
-
     """
-    usual = _usual(enc)
-    if usual is None:
-        return _entries(_parsed(enc))
-    kind, *tag = usual[1].decode().split(" ")
-    wrapped = binascii.a2b_base64(usual[3] + b"=")
-    return (Stanza(kind, (*tag, usual[2].decode()), wrapped),)
-
-
-def _shown_by(enc: str) -> tuple[tuple[Stanza, ...], bytes]:
-    """Return the same with types and tags only, and the payload's last 16 bytes.
-
-    These are the tag of its encryption: equal ones belong to copies.
-    """
-    usual = _usual(enc)
-    if usual is None:
-        file = _parsed(enc)
-        return _entries(file), bytes(file.payload[-_TAG:])
-    return shown((usual[1],)), usual.string[-_TAG:]
-
-
-def _entries(file: AgeFile) -> tuple[Stanza, ...]:
-    """Return what may be for somebody: grease that rage does not write, too."""
-    return file.stanzas if shape.suspicious_noise(file) else file.entries
+    try:
+        return header.read_enc(enc)
+    except SecretFileError as error:
+        refuse(f"has an enc in its sops metadata that {error.reason}")
 
 
 def has_noise(enc: str) -> bool:
     """Tell whether there is a stanza that nobody is supposed to open."""
-    if _usual(enc) is not None:
-        return False
-    file = _parsed(enc)
-    return len(file.places) != len(file.spelled)
+    file = read_enc(enc).file
+    return file is not None and len(file.places) != len(file.heads)
 
 
-def _usual(enc: str) -> "re.Match[bytes] | None":
-    """Return the header of an `enc` if it is one of nearly all."""
-    if not (enc.startswith(_BEGIN) and enc.endswith(_END)):
-        return None
-    body = enc[len(_BEGIN) : -len(_END)].replace("\n", "")
-    try:
-        binary = binascii.a2b_base64(body, strict_mode=True)
-    except ValueError:
-        refuse("has an enc in its sops metadata that is damaged")
-    usual = _USUAL.match(binary)
-    if usual is None or len(binary) - usual.end() != _PAYLOAD:
-        return None
-    return usual if body[-3] in _LAST_LETTERS else None
-
-
-def _parsed(enc: str) -> AgeFile:
-    try:
-        file = header.parse(enc.encode("ascii", "replace"))
-    except SecretFileError as error:
-        refuse(f"has an enc in its sops metadata that {error.reason}")
-    if len(file.payload) not in (_PAYLOAD, _SHARE_PAYLOAD):
-        refuse("has an enc in its sops metadata that holds no data key")
-    return file
+def stanzas_of(enc: Enc) -> tuple[Stanza, ...]:
+    """Return the stanzas that may be for somebody, with types and arguments only."""
+    if enc.file is None:
+        return shown(enc.heads)
+    return shown(shape.possible_recipients(enc.file)[0])
 
 
 def _refusal(file: "SopsFile") -> str | None:

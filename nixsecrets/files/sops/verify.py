@@ -28,7 +28,7 @@ from nixsecrets.files.sops.entries import UsualEntries
 from nixsecrets.files.sops.grant import SopsSealed, WrittenEntry
 from nixsecrets.files.sops.metadata import SopsFile, SopsFormat
 from nixsecrets.files.sops.program import SopsProgram
-from nixsecrets.files.sops.state import read_enc
+from nixsecrets.files.sops.state import read_enc, stanzas_of
 from nixsecrets.keys.identities import Identity, PluginIdentity, X25519Identity
 
 # getsops/sops version/version.go; of the unusual ones sops is asked
@@ -207,7 +207,7 @@ def _check_written(sealed: SopsSealed) -> None:
 def _check_entry(entry: WrittenEntry, data_key: bytes) -> None:
     """Check type and tag of a new entry, and that its reader finds the data key."""
     if entry.proof is None or entry.file_key is None:
-        found = read_enc(entry.enc)
+        found = stanzas_of(read_enc(entry.enc))
         if len(found) != 1 or not fits(found[0], entry.recipient):
             _deviates("an entry does not fit its reader")
         return

@@ -127,12 +127,12 @@ class Judge:
         """
         if not looks_like_age(data):
             return
-        from nixsecrets.files.age import quick
+        from nixsecrets.files.age import header
         from nixsecrets.files.faults import restores
 
         old = [one for one in before.get(blob.path, ()) if one.path == blob.path]
         for was in self.tree.read(old):
-            head = quick.header(was)
+            head = header.before_payload(was)
             if head and was != data and data.startswith(head):
                 message = f"its payload was changed under its old header ({claim})"
                 last = restores(blob.path, was)

@@ -67,6 +67,59 @@ def test_the_spelled_stanzas_of_a_file_are_its_header(written: list[Stanza]) -> 
     assert age_header.join_header(file.spelled) == header
 
 
+SHARE = st.binary(min_size=32, max_size=32).map(
+    lambda data: age_header.encode_base64(data).decode()
+)
+native = st.builds(
+    lambda tag, share, body: Stanza(
+        "ssh-ed25519" if tag else "X25519", (*tag, share), body
+    ),
+    st.sampled_from([(), ("AAAAAA",), ("b/+9zz",)]),
+    SHARE,
+    st.binary(min_size=32, max_size=32),
+)
+
+
+@given(st.lists(native | stanzas, min_size=1, max_size=5))
+def test_a_head_is_the_argument_line_and_of_native_stanzas_without_the_share(
+    written: list[Stanza],
+) -> None:
+    header = age_header.encode_header(written)
+    file = age_header.parse(age_header.encode(header, bytes(32), b"", armored=False))
+    lines = [" ".join((one.type, *one.args)).encode() for one in written]
+    shares = [43 if head.endswith(b" ") else 0 for head in file.heads]
+    pairs = zip(lines, shares, strict=True)
+    assert [*file.heads] == [line[: len(line) - share] for line, share in pairs]
+    assert file.native is all(shares)
+    assert [*file.foreign] == [
+        one for one, share in zip(written, shares, strict=True) if not share
+    ]
+
+
+NEARLY_NATIVE = {
+    "another type in front": Stanza("a", ("->", "X25519", "A" * 43), bytes(32)),
+    "no share": Stanza("X25519", (), bytes(32)),
+    "two shares": Stanza("X25519", ("A" * 43, "A" * 43), bytes(32)),
+    "a share with stray bits": Stanza("X25519", ("B" * 43,), bytes(32)),
+    "a short share": Stanza("X25519", ("A" * 42,), bytes(32)),
+    "a short body": Stanza("X25519", ("A" * 43,), bytes(31)),
+    "a long body": Stanza("ssh-ed25519", ("AAAAAA", "A" * 43), bytes(48)),
+    "a long tag": Stanza("ssh-ed25519", ("AAAAAAA", "A" * 43), bytes(32)),
+    "a tag that is no base64": Stanza("ssh-ed25519", ("AAA-AA", "A" * 43), bytes(32)),
+    "another type": Stanza("X25519-grease", ("A" * 43,), bytes(32)),
+}
+
+
+@pytest.mark.parametrize("stanza", NEARLY_NATIVE.values(), ids=NEARLY_NATIVE.keys())
+def test_what_only_resembles_a_native_stanza_is_shown_whole(stanza: Stanza) -> None:
+    one = Stanza("X25519", ("A" * 43,), bytes(32))
+    header = age_header.encode_header([one, stanza, one])
+    file = age_header.parse(age_header.encode(header, bytes(32), b"", armored=False))
+    line = " ".join((stanza.type, *stanza.args)).encode()
+    assert file.heads == (b"X25519 ", line, b"X25519 ")
+    assert not file.native
+
+
 @given(st.binary(max_size=300), st.sampled_from([b"", MAGIC, MAGIC + STANZA, BEGIN]))
 @example(b"\n" + END, BEGIN)
 @example(b"\n\n" + END, BEGIN)
