@@ -79,7 +79,7 @@ def looks_like_age(data: bytes) -> bool:
     """Tell whether `data` starts like an age file of any version, armored or not.
 
     Blanks or a byte order mark before armor do not hide it: such a file was meant to
-    be a secret, and `agefile.parse` says what is wrong with it.
+    be a secret, and `age.header.parse` says what is wrong with it.
     """
     if data.startswith(MAGIC):
         return True

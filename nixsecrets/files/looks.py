@@ -2,7 +2,7 @@
 
 Bytes in, values out, and no keys loaded: files are looked at while the rest of the
 program is.  What is not spelled as age and sops spell it is left to the careful
-readers; what a look means, to `agestate` and `sopsstate`.
+readers; what a look means, to `age.state` and `sops.state`.
 """
 
 import hashlib

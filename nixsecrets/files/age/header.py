@@ -2,7 +2,7 @@
 
 The one grammar of C2SP age.md ("Header", "Recipient stanza", "Header MAC", "ASCII
 armor"), for a single file and for ten thousand.  It decrypts nothing and never reads
-the payload.  `wrap` knows what a stanza means, `agestate` who can open a file.  A
+the payload.  `wrap` knows what a stanza means, `state` who can open a file.  A
 parsed header written again is the same bytes: whatever has two spellings (base64 with
 stray bits, padding, other line lengths) is refused, as the specification demands.
 """

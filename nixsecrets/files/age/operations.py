@@ -3,9 +3,9 @@
 This module writes headers.  pyrage writes the payload, for a throw-away identity that
 yields the new file key; then the throw-away stanza and any grease are dropped and the
 recipients' stanzas are written, in their order.  Payloads too large for memory are
-written by `agepayload` and read by pyrage, so that the writer does not check itself
+written by `payload` and read by pyrage, so that the writer does not check itself
 (docs/adr/0013).  A grant changes nothing but the header.  Nothing made here is used
-before `ageverify` has read it back.
+before `verify` has read it back.
 """
 
 import hashlib

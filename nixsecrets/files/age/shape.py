@@ -3,7 +3,7 @@
 For `check` over ten thousand files, in processes that load no keys.  `Shown` holds the
 heads of the stanzas and whether the file can be decrypted at all, judged by the sizes
 that C2SP age.md and known plugins give to stanzas and payloads; what an unknown plugin
-writes is taken as it is.  Who the recipients are is for `agestate` to say.
+writes is taken as it is.  Who the recipients are is for `state` to say.
 """
 
 import re

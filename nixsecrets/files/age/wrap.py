@@ -4,7 +4,7 @@ Writes and opens `X25519` stanzas ("X25519 recipient stanza") and `ssh-ed25519` 
 (age's agessh package); pyrage handles every other type.  It enforces what the
 specification demands: a share and a body of exactly the right size, canonical base64,
 no all-zero shared secret, a fresh ephemeral secret for each stanza.  The primitives
-below serve `agepayload`, too.
+below serve `payload`, too.
 """
 
 import hmac

@@ -22,7 +22,7 @@ _PLUGIN_KINDS = (Kind.PLUGIN, Kind.TAG, Kind.TAG_PQ, Kind.PQ)
 
 
 Opener = Callable[[bytes, Sequence[Identity]], bytes]
-"""Opens one `enc`; raises as `rage.decrypt`."""
+"""Opens one `enc`; raises as `pyrage_port.decrypt`."""
 
 
 def opened(enc: bytes, identities: Sequence[Identity]) -> bytes:
