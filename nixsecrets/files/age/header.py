@@ -124,11 +124,6 @@ class AgeFile(_Parsed):
         return self.binary[self.payload_start - 44 : self.payload_start - 1]
 
     @property
-    def nonce(self) -> bytes:
-        """The 16 bytes that the payload begins with; fewer where it is cut off."""
-        return self.binary[self.payload_start : self.payload_start + 16]
-
-    @property
     def payload(self) -> memoryview:
         """Nonce and encrypted chunks, uncopied."""
         return memoryview(self.binary)[self.payload_start :]
@@ -296,13 +291,13 @@ def _parse_binary(data: bytes, *, armored: bool) -> AgeFile:
         limits.check("the age file", stanzas, limits.ENTRIES, "recipients")
     # For each stanza: what stands before it, and one of the two groups of `_STANZA`.
     found = _STANZA.split(data[len(_MAGIC) : end])
-    native, lines = found[1::3], found[2::3]
+    native = found[1::3]
     mac = _MAC.match(data, end)
     if not (mac and native) or any(found[::3]):
         _refuse(_fault(data))
     if None not in native:
         return AgeFile(armored, data, mac.end(), tuple(native), native=True)
-    heads = [a or b for a, b in zip(native, lines, strict=True)]
+    heads = [a or b for a, b in zip(native, found[2::3], strict=True)]
     file = AgeFile(armored, data, mac.end(), tuple(heads), native=False)
     if file.passphrase and len(heads) > 1:
         _refuse("mixes a passphrase with other recipients, which age forbids")

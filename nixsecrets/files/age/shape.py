@@ -77,12 +77,15 @@ def look(data: bytes, rest: int = 0) -> Look:
     except SecretFileError as error:
         large = isinstance(error, TooLargeError)
         return Shown((), error.message, whole=False, too_large=large), ()
-    cut = payload_fault(file.payload_size + rest)
-    heads, noisy = (file.heads, False) if file.native else possible_recipients(file)
-    sized = file.native or all(map(plausible, file.foreign))
-    whole = sized and not (cut or noisy or _readable(file))
+    data, start = file.binary, file.payload_start
+    cut = payload_fault(len(data) - start + rest)
+    heads, noisy, sized = file.heads, False, True
+    if not file.native:
+        heads, noisy = possible_recipients(file)
+        sized = all(map(plausible, file.foreign))
+    whole = sized and not (cut or noisy or _readable(data, start))
     show = _shown(heads, cut, whole, file.armored, file.passphrase, noisy)
-    return show, (file.mac_text, file.nonce)
+    return show, (file.mac_text, data[start : start + _NONCE])
 
 
 def possible_recipients(file: AgeFile) -> tuple[tuple[bytes, ...], bool]:
@@ -108,7 +111,11 @@ def fault(file: AgeFile) -> str | None:
         return "it has no recipient"
     if not all(map(plausible, file.foreign)):
         return "an entry of its header is not of the size that its kind has"
-    return "its payload is, or ends in, readable text" if _readable(file) else None
+    return (
+        "its payload is, or ends in, readable text"
+        if _readable(file.binary, file.payload_start)
+        else None
+    )
 
 
 def _as_rage_writes(stanza: Stanza) -> bool:
@@ -162,9 +169,8 @@ def payload_fault(length: int) -> str | None:
     return None
 
 
-def _readable(file: AgeFile) -> bool:
-    """Tell whether the payload begins or ends in text, as encrypted bytes never do."""
-    data, start = file.binary, file.payload_start
+def _readable(data: bytes, start: int) -> bool:
+    """Tell whether a payload begins or ends in text, as encrypted bytes never do."""
     end = max(start, len(data) - len(_TEXT_AT_THE_END))
     seen = data[start : start + _TEXT_LOOKED_AT] + b"\0" + data[end:]
     text = seen.translate(_TEXT_AS_X)
