@@ -24,6 +24,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from nixsecrets.errors import KeyFormatError, MapError
@@ -116,14 +117,25 @@ class Lock:
             records.pop(path, None)
             if record is not None:
                 records[path] = (record,)
-        # the first name of a key counts, as in a key book
-        today = {recipient: name for name, recipient in reversed(list(names))}
-        return Lock(records, {**self._names, **today}, self._others)
+        return Lock(records, {**self._names, **_today(names)}, self._others)
+
+    def names_as(self, names: Iterable[tuple[str, Recipient]]) -> bool:
+        """Tell whether the readers that it records have in it the names of today."""
+        today, known = _today(names), self._names
+        return all(
+            today.get(one, known.get(one)) == known.get(one)
+            for members in self._sets()
+            for one in members
+        )
+
+    def _sets(self) -> set[Members]:
+        """Return the readers of the files: few sets, as most files share theirs."""
+        every = chain.from_iterable(self._records.values())
+        return {record.recipients for record in every}
 
     def render(self) -> str:
         """Write the lock: sorted, and only recipients that a file needs."""
-        every = [one for found in self._records.values() for one in found]
-        sets = {record.recipients for record in every}  # few: files share their readers
+        sets = self._sets()
         recipients = {one for members in sets for one in members}
         ids = {members: _ENCODE([one.id for one in members]) for members in sets}
         lines = [
@@ -146,6 +158,11 @@ class Lock:
         for path, records in sorted(self._records.items()):
             lines = [_file_line(path, ids[one.recipients], one) for one in records]
             yield from sorted(lines)
+
+
+def _today(names: Iterable[tuple[str, Recipient]]) -> dict[Recipient, str]:
+    """Return the first name of each key, as in a key book."""
+    return {recipient: name for name, recipient in reversed(list(names))}
 
 
 def _fitting(found: tuple[Record, ...], sha256: str | None) -> tuple[Record, ...]:
