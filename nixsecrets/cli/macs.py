@@ -10,7 +10,6 @@ only for one that is spelled in a way that only sops follows.
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,9 +44,14 @@ class Macs:
 
     @cached_property
     def _identities(self) -> "tuple[Identity, ...]":
+        from nixsecrets.keys.places import quiet_files
+
+        env, home = os.environ, Path.home()
+        if not (env.get("SOPS_AGE_KEY") or quiet_files(env, home)):
+            return ()  # as in CI, where nothing more is loaded
         from nixsecrets.keys.find import quiet_identities
 
-        return quiet_identities(os.environ, Path.home())
+        return quiet_identities(env, home)
 
     def opening(self, path: str, data: bytes) -> tuple[str, dict[Finding, Finding]]:
         """Return what is wrong with the MAC of a whole sops file, and with its types.
@@ -123,7 +127,7 @@ def _keep(clone: "Clone", ids: Iterable[str]) -> None:
 
     fitting = (Fitting(" ".join(sorted(ids))),)
     with suppress(NixsecretsError):  # a clone that nobody may write
-        clone.change(lambda now: replace(now, fitting=fitting))
+        clone.change(lambda now: now._replace(fitting=fitting))
 
 
 def verified(path: str, data: bytes, identities: "tuple[Identity, ...]") -> "Opened":

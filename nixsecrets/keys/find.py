@@ -22,14 +22,13 @@ from nixsecrets.keys.identities import (
     both_forms,
     parse_identities,
 )
+from nixsecrets.keys.places import FILES, listed, quiet_files, usual_places
 from nixsecrets.keys.publickeys import read_public_keys
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.untrusted import inputs
 
-IDENTITY_VARIABLE = "NIXSECRETS_IDENTITY"
 _LARGEST_FILE = 1024 * 1024
 _COMMANDS = ("SOPS_AGE_KEY_CMD", "SOPS_AGE_SSH_PRIVATE_KEY_CMD")
-_FILES = ("SOPS_AGE_KEY_FILE", "SOPS_AGE_SSH_PRIVATE_KEY_FILE")
 
 
 def find_identities(
@@ -47,9 +46,9 @@ def find_identities(
     """
     rings = [
         *(_named(path) for path in explicit),
-        *(_named(path) for path in _listed(env, home)),
+        *(_named(path) for path in listed(env, home)),
         *_variables(env),
-        *(_read(path, absent=Keyring()) for path in _usual_places(env, home)),
+        *(_read(path, absent=Keyring()) for path in usual_places(env, home)),
     ]
     return reduce(Keyring.merge, rings, Keyring())
 
@@ -61,9 +60,7 @@ def quiet_identities(env: Mapping[str, str], home: Path) -> tuple[Identity, ...]
     no regular file is not read: it could be waited for.  What cannot be read is left
     out, too.
     """
-    places = [*_listed(env, home), *_usual_places(env, home)]
-    places += [Path(env[name]) for name in _FILES if env.get(name)]
-    rings = [_read(path) for path in places if path.is_file()]
+    rings = [_read(path) for path in quiet_files(env, home)]
     if env.get("SOPS_AGE_KEY"):
         rings.append(parse_identities(_encode(env["SOPS_AGE_KEY"]), "SOPS_AGE_KEY"))
     found = reduce(Keyring.merge, rings, Keyring()).identities
@@ -74,18 +71,6 @@ def create_age_identity() -> tuple[str, Recipient]:
     """Make an age identity; return its secret text and its public key."""
     identity = X25519Identity.generate("a new identity")
     return identity.secret_text(), identity.recipients[0]
-
-
-def _listed(env: Mapping[str, str], home: Path) -> Iterator[Path]:
-    """Yield the paths of `NIXSECRETS_IDENTITY`.
-
-    A shell expands `~` at most in the first of them, so it is done here.
-    """
-    for part in env.get(IDENTITY_VARIABLE, "").split(":"):
-        if part.startswith("~/"):
-            yield home / part[2:]
-        elif part:
-            yield Path(part)
 
 
 def _named(path: Path) -> Keyring:
@@ -103,24 +88,12 @@ def _named(path: Path) -> Keyring:
 def _variables(env: Mapping[str, str]) -> Iterator[Keyring]:
     if env.get("SOPS_AGE_KEY"):
         yield parse_identities(_encode(env["SOPS_AGE_KEY"]), "SOPS_AGE_KEY")
-    for name in _FILES:
+    for name in FILES:
         if env.get(name):
             yield _read(Path(env[name]), handed=True)
     for name in _COMMANDS:
         if env.get(name):
             yield _from_command(name, env)
-
-
-def _usual_places(env: Mapping[str, str], home: Path) -> Iterator[Path]:
-    keys = Path("sops", "age", "keys.txt")
-    if env.get("XDG_CONFIG_HOME"):
-        # sops then looks nowhere else, on macOS neither.
-        yield Path(env["XDG_CONFIG_HOME"]) / keys
-    else:
-        yield home / ".config" / keys
-        yield home / "Library" / "Application Support" / keys
-    yield home / ".ssh" / "id_ed25519"
-    yield home / ".ssh" / "id_rsa"
 
 
 def _read(
