@@ -5,7 +5,7 @@ of its readers are none of them (`Plan.unapproved`), and here is what to say of 
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from nixsecrets.errors import KeyFormatError, printable
 from nixsecrets.findings.reports import counted
@@ -182,7 +182,7 @@ def approving(
             Approved(r.name, r.recipient.text, fingerprint(r.recipient), date)
             for r in fresh
         )
-        return replace(now, approved=(*kept, *added))
+        return now._replace(approved=(*kept, *added))
 
     return edit
 
@@ -199,7 +199,7 @@ def forgetting(
     """Return the change that forgets the keys of `names` (that a map has no more)."""
     use = readers_of(recipient_map) if recipient_map is not None else ()
     in_use = {pair_of(reader) for reader in use}
-    return lambda now: replace(now, approved=tuple(_kept(now, names, in_use)))
+    return lambda now: now._replace(approved=tuple(_kept(now, names, in_use)))
 
 
 def _kept(

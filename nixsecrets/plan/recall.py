@@ -10,7 +10,6 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from nixsecrets.errors import KeyFormatError, NixsecretsError, ProgramError
@@ -255,4 +254,4 @@ def _keep(git: Git, clone: Clone, found: Sequence[Removal]) -> None:
         for n, r in enumerate(newest(found).values())
     )
     with contextlib.suppress(NixsecretsError):  # a clone that nobody may write
-        clone.change(lambda now: replace(now, scanned=(Scanned(head),), seen=seen))
+        clone.change(lambda now: now._replace(scanned=(Scanned(head),), seen=seen))

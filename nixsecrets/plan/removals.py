@@ -5,7 +5,7 @@ earlier commits, and what this clone remembers.  One alone can be reverted.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from nixsecrets.errors import KeyFormatError, quoted
@@ -215,7 +215,7 @@ def _in_place(
     def edit(now: Remembered) -> Remembered:
         gone = (one for one in now.removed if _id(one.key) not in ids)
         back = (one for one in now.returned if _id(one.key) not in ids)
-        return replace(now, removed=(*gone, *removed), returned=(*back, *returned))
+        return now._replace(removed=(*gone, *removed), returned=(*back, *returned))
 
     return edit
 

@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,8 +24,7 @@ _COMMIT = re.compile(rb"([0-9a-f]{40,64}) (-?[0-9]+)")
 _REGULAR = (b"100644", b"100755")
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(NamedTuple):
     """A file as one commit left it: the blob's id, the commit, its time (Unix).
 
     `order` counts the commits that were read from the newest, which has 0.
@@ -39,24 +37,22 @@ class Version:
     order: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Swap:
+class Swap(NamedTuple):
     """What one commit deleted and added: (path, blob) pairs, perhaps moved files."""
 
     deleted: tuple[tuple[str, str], ...]
     added: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(NamedTuple):
     """The versions of each path, newest first, each blob once.
 
     `commits` counts the commits that were read; `shallow` tells that the clone has not
     all, `cut` that there are more than were read.
     """
 
-    versions: Mapping[str, tuple[Version, ...]] = field(repr=False)
-    swaps: tuple[Swap, ...] = field(repr=False)
+    versions: Mapping[str, tuple[Version, ...]]
+    swaps: tuple[Swap, ...]
     commits: int
     shallow: bool
     cut: bool
@@ -149,8 +145,7 @@ _MARKED = re.compile(rb"([<>])([0-9a-f]{40,64}) (-?[0-9]+)((?: [0-9a-f]{40,64})*
 _NONE = re.compile("0+")
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """What one commit made of a file against one of its parents: blobs, "" for none."""
 
     commit: str

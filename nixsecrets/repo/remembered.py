@@ -19,14 +19,12 @@ kept so that it is not looked at again.
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import TypeVar
+from typing import Any, NamedTuple
 
 _VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Approved:
+class Approved(NamedTuple):
     """A key that the operator of this clone saw with its fingerprint and agreed to.
 
     `key` is its text without comment, in the form in which it was seen.
@@ -38,8 +36,7 @@ class Approved:
     date: str
 
 
-@dataclass(frozen=True, slots=True)
-class Removed:
+class Removed(NamedTuple):
     """A key that was taken out of the map; `commit` is empty where it is unknown."""
 
     name: str
@@ -48,8 +45,7 @@ class Removed:
     commit: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Returned:
+class Returned(NamedTuple):
     """A removed key that the operator agreed to use again.
 
     `commit` is the one that removed it, empty where none was known; a removal by a
@@ -62,15 +58,13 @@ class Returned:
     commit: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Scanned:
+class Scanned(NamedTuple):
     """A commit up to which the history of the map was read."""
 
     commit: str
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """A removal that the history up to the scanned commit shows, the newest first."""
 
     number: str
@@ -81,15 +75,14 @@ class Seen:
     entries: str
 
 
-@dataclass(frozen=True, slots=True)
-class Fitting:
+class Fitting(NamedTuple):
     """Sops files whose values' types were found to fit: SHA-256s, shortened, spaced."""
 
     files: str
 
 
 Fact = Approved | Removed | Returned | Scanned | Seen | Fitting
-FactT = TypeVar("FactT", bound=Fact)
+# by the name of their kind, and of what holds them in `Remembered`
 _KINDS: dict[str, type[Fact]] = {
     "approved": Approved,
     "removed": Removed,
@@ -100,8 +93,7 @@ _KINDS: dict[str, type[Fact]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
+class Remembered(NamedTuple):
     """The facts about one map; `others` are the lines that are about anything else.
 
     `damage` says what is wrong with the text, None where nothing is; there are no
@@ -131,7 +123,7 @@ def parse(text: bytes, map_path: str) -> Remembered:
         newer = isinstance(version, int)
         what = "a newer nixsecrets wrote it" if newer else "its first line is damaged"
         return Remembered(damage=what, newer=newer)
-    facts: dict[Fact, None] = {}
+    facts: dict[str, dict[Fact, None]] = {kind: {} for kind in _KINDS}
     others: list[str] = []
     damage: str | None = None
     for number, line in enumerate(lines, start=2):
@@ -143,30 +135,21 @@ def parse(text: bytes, map_path: str) -> Remembered:
         elif (fact := _fact(found)) is None:
             damage = damage or f"line {number} is damaged"
         else:
-            facts[fact] = None
-
-    def of(kind: type[FactT], *, always: bool = False) -> tuple[FactT, ...]:
-        trusted = facts if always or not damage else ()
-        return tuple(fact for fact in trusted if isinstance(fact, kind))
-
-    return Remembered(
-        approved=of(Approved),
-        removed=of(Removed, always=True),
-        returned=of(Returned),
-        scanned=of(Scanned),
-        seen=of(Seen),
-        fitting=of(Fitting),
-        others=tuple(others),
-        damage=damage,
-    )
+            facts[str(found["kind"])][fact] = None
+    known: dict[str, Any] = {
+        kind: tuple(found)
+        for kind, found in facts.items()
+        if not damage or kind == "removed"
+    }
+    return Remembered(**known, others=tuple(others), damage=damage)
 
 
 def render(found: Remembered, map_path: str) -> bytes:
     """Return the facts as text that goes below a head: sorted, each once."""
     lines = {*found.others}
-    for kind in _KINDS:  # called as the field that holds them
+    for kind in _KINDS:
         for fact in getattr(found, kind):
-            lines.add(_line({"kind": kind, "map": map_path, **_values(fact)}))
+            lines.add(_line({"kind": kind, "map": map_path, **fact._asdict()}))
     return "".join(f"{line}\n" for line in sorted(lines)).encode()
 
 
@@ -181,10 +164,6 @@ def taken_apart(text: bytes) -> tuple[str, bytes]:
     head, _, facts = text.partition(b"\n")
     mac = (_object(head.decode(errors="replace")) or {}).get("mac")
     return mac if isinstance(mac, str) else "", facts
-
-
-def _values(fact: Fact) -> dict[str, str]:
-    return {field.name: getattr(fact, field.name) for field in fields(fact)}
 
 
 def _line(found: object) -> str:
@@ -202,7 +181,7 @@ def _object(line: str) -> dict[str, object] | None:
 def _fact(found: dict[str, object]) -> Fact | None:
     kind = _KINDS[str(found["kind"])]
     values = {name: v for name, v in found.items() if name not in {"kind", "map"}}
-    if values.keys() != {field.name for field in fields(kind)}:
+    if values.keys() != {*kind._fields}:
         return None
     if not all(isinstance(value, str) for value in values.values()):
         return None

@@ -7,7 +7,6 @@ import re
 import shutil
 import stat
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -45,7 +44,7 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def approve(*keys: Approved) -> Callable[[Remembered], Remembered]:
-    return lambda now: replace(now, approved=(*now.approved, *keys))
+    return lambda now: now._replace(approved=(*now.approved, *keys))
 
 
 # --- the text -----------------------------------------------------------------------
@@ -122,7 +121,7 @@ def test_what_is_remembered_is_there_for_the_next_run(
     assert memory.read() == Remembered()
     memory.change(approve(ALICE))
     memory.change(approve(BOB))
-    memory.change(lambda now: replace(now, removed=(GONE,)))
+    memory.change(lambda now: now._replace(removed=(GONE,)))
     found = clone(any_repo, tmp_path / "state").read()
     assert found.approved == (ALICE, BOB)
     assert found.removed == (GONE,)
@@ -304,7 +303,7 @@ def test_a_memory_that_came_in_an_archive_approves_nothing(
 ) -> None:
     memory = clone(repo, tmp_path / "mallory")
     memory.change(approve(ALICE))
-    memory.change(lambda now: replace(now, removed=(GONE,)))
+    memory.change(lambda now: now._replace(removed=(GONE,)))
     mine = clone(repo, tmp_path / "mine")
     said = "you did not write it, or not on this machine"
     assert mine.read() == Remembered(removed=(GONE,), damage=said)
