@@ -49,6 +49,28 @@ def require_value(
         )
 
 
+def newline_of(text: str) -> str:
+    """Return the line end that most lines of `text` have."""
+    windows = text.count("\r\n")
+    return "\r\n" if windows * 2 > text.count("\n") else "\n"
+
+
+def line_start(text: str, offset: int) -> int:
+    """Return where the line of the character at `offset` begins."""
+    return text.rfind("\n", 0, offset) + 1
+
+
+def after_line(text: str, offset: int) -> int:
+    """Return where the line after that of `offset` begins; at most the text's end."""
+    end = text.find("\n", offset)
+    return len(text) if end < 0 else end + 1
+
+
+def line_at(text: str, offset: int) -> int:
+    """Return the number (from 1) of the line that holds `offset`."""
+    return text.count("\n", 0, offset) + 1
+
+
 def conflict_line(data: bytes) -> int:
     """Return the line at which git's conflict markers begin in a text, 0 for none.
 

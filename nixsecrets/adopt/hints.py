@@ -5,8 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from nixsecrets.errors import KeyFormatError
-from nixsecrets.keys.recipients import KeyId, Recipient, parse_recipient
+from nixsecrets.keys.recipients import KeyId, Recipient, recipient_of
 from nixsecrets.map.load import NAME
 
 OwnerKind = Literal["user", "host"]
@@ -105,13 +104,8 @@ def safe_name(text: str) -> str | None:
 
 def keys_in(text: str) -> list[Recipient]:
     """Return the keys that a text consists of: separated by commas or line ends."""
-    found: list[Recipient] = []
-    for part in re.split(r"[,\n]", text):
-        try:
-            found.append(parse_recipient(part))
-        except KeyFormatError:
-            continue
-    return found
+    keys = map(recipient_of, re.split(r"[,\n]", text))
+    return [key for key in keys if key is not None]
 
 
 def from_comment(key: Recipient) -> tuple[str | None, OwnerKind | None]:

@@ -22,6 +22,7 @@ from nixsecrets.adopt.hints import (
     split_prefix,
 )
 from nixsecrets.keys.recipients import KeyId, Recipient
+from nixsecrets.splice import line_at, line_start
 
 _TOKEN = re.compile(
     r"""(?P<comment>\#[^\n]*|/\*.*?\*/)
@@ -195,7 +196,7 @@ class _Scan:
             for line in token.text.removeprefix("/*").split("\n")
         ]
         lines = [line for line in lines if line]
-        before = self.text[self.text.rfind("\n", 0, token.start) + 1 : token.start]
+        before = self.text[line_start(self.text, token.start) : token.start]
         line_keys = [at for at, _ in self.seen if at >= token.start - len(before)]
         if before.strip() and line_keys and lines:
             self.comments[line_keys[-1]] = " ".join(lines)
@@ -227,7 +228,7 @@ class _Scan:
             self.found(key, token)
 
     def found(self, key: Recipient, token: _Token) -> None:
-        line = self.text.count("\n", 0, token.start) + 1
+        line = line_at(self.text, token.start)
         binding = self.open[-1] if self.open else _Binding((), 0)
         if not self.open:
             self.closed.append(binding)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from nixsecrets.errors import PlaceError
+from nixsecrets.splice import newline_of
 
 BEGIN = "# nixsecrets: begin"
 END = "# nixsecrets: end"
@@ -102,12 +103,6 @@ def written(lines: Iterable[str], indent: str, newline: str) -> str:
     return newline.join(indent + line for line in (BEGIN, *lines, END))
 
 
-def newline_of(text: str) -> str:
-    """Return the line end that most lines of `text` have."""
-    windows = text.count("\r\n")
-    return "\r\n" if windows * 2 > text.count("\n") else "\n"
-
-
 def with_newlines_of(present: str | None, text: str) -> str:
     """Return `text`, whose lines end in LF, with the line ends that it has now.
 
@@ -115,17 +110,6 @@ def with_newlines_of(present: str | None, text: str) -> str:
     """
     newline = newline_of(present or "")
     return text if newline == "\n" else text.replace("\n", newline)
-
-
-def line_start(text: str, offset: int) -> int:
-    """Return where the line of the character at `offset` begins."""
-    return text.rfind("\n", 0, offset) + 1
-
-
-def after_line(text: str, offset: int) -> int:
-    """Return where the line after that of `offset` begins; at most the text's end."""
-    end = text.find("\n", offset)
-    return len(text) if end < 0 else end + 1
 
 
 def _line_end_before(text: str, start: int) -> str:

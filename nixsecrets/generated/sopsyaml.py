@@ -27,7 +27,13 @@ from nixsecrets.generated.rules import ConfigRule, Winners, rules_of, winner
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.map.model import RecipientMap
 from nixsecrets.map.resolve import Policy
-from nixsecrets.splice import apply_edits, require_value
+from nixsecrets.splice import (
+    after_line,
+    apply_edits,
+    line_start,
+    newline_of,
+    require_value,
+)
 
 __all__ = [
     "ConfigRule",
@@ -112,7 +118,7 @@ class _Editor:
     def __init__(self, policy: Policy, text: str, filename: str) -> None:
         self.filename = filename
         self.policy = policy
-        self.newline = blocks.newline_of(text)
+        self.newline = newline_of(text)
         self.base, self.gaps = blocks.take_out(text, filename)
         # lenient: a foreign rule may name an anchor of ours, which is taken out here
         self.document = yamltree.parse(self.base, filename, lenient=True)
@@ -185,7 +191,7 @@ class _Editor:
     def section_at(
         self, key: yamltree.Node, value: yamltree.Node, limit: int
     ) -> _Section:
-        body = blocks.after_line(self.base, key.end)
+        body = after_line(self.base, key.end)
         dash = _DASH.search(self.base, body)
         match value:
             case yamltree.Sequence(flow=False) if dash:
@@ -207,7 +213,7 @@ class _Editor:
 
     def root_indent(self) -> str:
         start = self.root.start if self.root else 0
-        return " " * (start - blocks.line_start(self.base, start))
+        return " " * (start - line_start(self.base, start))
 
     def root_end(self) -> int:
         """Return where a new field goes: after the last, or at the end of the text."""
@@ -219,7 +225,7 @@ class _Editor:
     def line_after(self, node: yamltree.Node) -> int:
         """Return where the line after the last one of a node's text begins."""
         text = self.base[node.start : node.end].rstrip()
-        return blocks.after_line(self.base, node.start + len(text))
+        return after_line(self.base, node.start + len(text))
 
     def gaps_in(self, section: _Section, *, rules: bool) -> list[blocks.Gap]:
         return [
@@ -294,9 +300,9 @@ class _Editor:
 
     def above(self, start: int) -> int:
         """Return where the comment above a field begins, if it is not the file's."""
-        field = offset = blocks.line_start(self.base, start)
+        field = offset = line_start(self.base, start)
         while offset > 0:
-            line = blocks.line_start(self.base, offset - 1)
+            line = line_start(self.base, offset - 1)
             if not self.base[line:offset].lstrip().startswith("#"):
                 return offset
             offset = line
@@ -346,7 +352,7 @@ class _Editor:
         floor = rules.body
         for rule in self.foreign:
             dash = _DASH.search(self.base, floor)
-            floor = blocks.after_line(self.base, self.trimmed(rule.span))
+            floor = after_line(self.base, self.trimmed(rule.span))
             if rule.index not in adopted:
                 continue
             if dash is None or dash.start() > rule.span[0]:

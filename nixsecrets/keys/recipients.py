@@ -171,10 +171,10 @@ def parse_recipient(text: str) -> Recipient:
     raise explain(text)
 
 
-def recipient_of(label: str) -> Recipient | None:
-    """Return the key that a file's label spells, None where it spells none."""
+def recipient_of(text: str) -> Recipient | None:
+    """Return the key that a text is, None where it is none that this version knows."""
     try:
-        return parse_recipient(label)
+        return parse_recipient(text)
     except KeyFormatError:
         return None
 

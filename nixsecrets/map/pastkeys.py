@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeGuard
 
-from nixsecrets.errors import KeyFormatError, TooLargeError
-from nixsecrets.keys.recipients import KeyId, Recipient, parse_recipient
+from nixsecrets.errors import TooLargeError
+from nixsecrets.keys.recipients import KeyId, Recipient, recipient_of
 from nixsecrets.untrusted import limits
 
 _MARKS = (b"ssh-", b"age1", b"\\")
@@ -55,11 +55,8 @@ def _items(value: object) -> Iterator[tuple[str, object]]:
 
 def _parsed(texts: object) -> Iterator[Recipient]:
     for text in texts if isinstance(texts, list) else ():
-        if isinstance(text, str):
-            try:
-                yield parse_recipient(text)
-            except KeyFormatError:
-                continue
+        if isinstance(text, str) and (key := recipient_of(text)) is not None:
+            yield key
 
 
 def may_remove_a_key(old: bytes, new: bytes) -> bool:

@@ -13,7 +13,8 @@ from functools import cached_property
 
 from nixsecrets.errors import MapError, quoted
 from nixsecrets.keys.recipients import private_key_in
-from nixsecrets.map.tomlspans import Entry, Header, Path, line_at, scan
+from nixsecrets.map.tomlspans import Entry, Header, Path, scan
+from nixsecrets.splice import line_at
 from nixsecrets.untrusted import limits
 
 _LONGEST_SHOWN = 64

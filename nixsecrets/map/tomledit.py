@@ -23,6 +23,7 @@ from nixsecrets.map.tomlspans import (
     Path,
     Statement,
 )
+from nixsecrets.splice import after_line, line_start, newline_of
 
 Edit = tuple[int, int, str]
 
@@ -31,12 +32,6 @@ _INDENT = re.compile(r"[ \t]*+")
 _COMMENT_LINE = re.compile(r"[ \t]*+#")
 _REST_OF_LINE = re.compile(r"[ \t]*+(,?+)[ \t]*+(?:#[^\n]*+)?+\r?+(?:\n|\Z)")
 _COMMA = re.compile(r"(?:[ \t\r\n]++|#[^\n]*+)*+,")
-
-
-def newline(text: str) -> str:
-    """Return the line ending of the text: that of its first line."""
-    end = text.find("\n")
-    return "\r\n" if end > 0 and text[end - 1] == "\r" else "\n"
 
 
 def toml_key(name: str) -> str:
@@ -67,21 +62,21 @@ def append_item(document: Document, array: Array, item: str) -> list[Edit]:
         return _fill_empty(text, array, item)
     last = array.items[-1]
     tail = text[last.end : array.end - 1]
-    line = _line_start(text, last.start)
+    line = line_start(text, last.start)
     indent = _indent_at(text, line)
     starts_line = line + len(indent) == last.start
     if "\n" not in tail:
-        gap = f",{newline(text)}{indent}" if starts_line else ", "
+        gap = f",{newline_of(text)}{indent}" if starts_line else ", "
         return [(last.end, last.end, gap + item)]
     if line <= array.start:  # the first line of the list holds its last item, too
         indent += "  "
     comma = _COMMA.match(text, last.end)
-    place = _line_end(text, comma.end() if comma else last.end)
+    place = after_line(text, comma.end() if comma else last.end)
     if comma:
-        return [(place, place, f"{indent}{item},{newline(text)}")]
+        return [(place, place, f"{indent}{item},{newline_of(text)}")]
     return [
         (last.end, last.end, ","),
-        (place, place, f"{indent}{item}{newline(text)}"),
+        (place, place, f"{indent}{item}{newline_of(text)}"),
     ]
 
 
@@ -109,7 +104,7 @@ def remove_item(
         start, end = lines
         if len(items) == 1 and not (text[before:start] + text[end:after]).strip():
             return [(before, after, "")]
-        if heads_no_others or not has_next or _line_start(text, after) != end:
+        if heads_no_others or not has_next or line_start(text, after) != end:
             start = _comments_above(text, start)
         edits = [(start, end, "")]
         comma = _COMMA.match(text, before) if index else None
@@ -143,9 +138,9 @@ def set_key(document: Document, table: Path, key: str, value: str) -> list[Edit]
     own_keys = home.keys if isinstance(home, Entry) else ()
     prefix = own_keys[: max(0, len(own_keys) - (len(home.path) - len(table)))]
     dotted = document.text[prefix[0].start : prefix[-1].end] + "." if prefix else ""
-    indent = _indent_at(document.text, _line_start(document.text, home.start))
-    line = f"{indent}{dotted}{toml_key(key)} = {value}{newline(document.text)}"
-    return [_insert_line(document.text, _line_end(document.text, home.end), line)]
+    indent = _indent_at(document.text, line_start(document.text, home.start))
+    line = f"{indent}{dotted}{toml_key(key)} = {value}{newline_of(document.text)}"
+    return [_insert_line(document.text, after_line(document.text, home.end), line)]
 
 
 def remove_path(document: Document, path: Path) -> list[Edit]:
@@ -182,26 +177,26 @@ def insert_table(document: Document, sections: Sequence[str], block: str) -> lis
     anchor = next(last[section] for section in sections if section in last)
     place = _block_end(document, anchor)
     if sections[0] not in last and anchor is document.statements[-1]:
-        place = _line_end(text, len(text.rstrip()))
+        place = after_line(text, len(text.rstrip()))
     follows_directly = place < len(text) and _blank_line_end(text, place) is None
     spaced = f"\n{block}\n" if follows_directly else f"\n{block}"
-    return [_insert_line(text, place, spaced.replace("\n", newline(text)))]
+    return [_insert_line(text, place, spaced.replace("\n", newline_of(text)))]
 
 
 def insert_table_before(document: Document, header: Header, block: str) -> list[Edit]:
     """Return the edit that adds a table's text above another table's header."""
     text = document.text
-    place = _comments_above(text, _line_start(text, header.start))
-    return [(place, place, f"{block}\n".replace("\n", newline(text)))]
+    place = _comments_above(text, line_start(text, header.start))
+    return [(place, place, f"{block}\n".replace("\n", newline_of(text)))]
 
 
 def _fill_empty(text: str, array: Array, item: str) -> list[Edit]:
     inner = text[array.start + 1 : array.end - 1]
     if "#" not in inner:
         return [(array.start + 1, array.end - 1, item)]
-    closing = _line_start(text, array.end - 1)
-    indent = _indent_at(text, _line_start(text, array.start)) + "  "
-    return [(closing, closing, f"{indent}{item},{newline(text)}")]
+    closing = line_start(text, array.end - 1)
+    indent = _indent_at(text, line_start(text, array.start)) + "  "
+    return [(closing, closing, f"{indent}{item},{newline_of(text)}")]
 
 
 def _add_inline(table: InlineTable, entry: str) -> list[Edit]:
@@ -238,15 +233,15 @@ def _blocks(document: Document, path: Path) -> Iterator[tuple[Statement, Stateme
 
 def _remove_block(document: Document, first: Statement, last: Statement) -> Edit:
     text = document.text
-    start = _line_start(text, first.start)
+    start = line_start(text, first.start)
     if isinstance(first, Entry):
-        end = _line_end(text, last.end)
+        end = after_line(text, last.end)
         entries = (s for s in document.statements if isinstance(s, Entry))
-        heads_more = any(_line_start(text, entry.start) == end for entry in entries)
+        heads_more = any(line_start(text, entry.start) == end for entry in entries)
         return (start if heads_more else _comments_above(text, start), end, "")
     start = _comments_above(text, start)
     above = text[:start].rstrip()
-    content_above = _line_end(text, len(above)) if above else 0
+    content_above = after_line(text, len(above)) if above else 0
     end = _block_end(document, last)
     if content_above < start or start == 0:  # keep one of the two gaps
         while (after := _blank_line_end(text, end)) is not None:
@@ -257,16 +252,16 @@ def _remove_block(document: Document, first: Statement, last: Statement) -> Edit
 def _block_end(document: Document, last: Statement) -> int:
     """Return the end of a table's lines, with the comments that trail it."""
     text = document.text
-    end = below = _line_end(text, last.end)
+    end = below = after_line(text, last.end)
     while _COMMENT_LINE.match(text, below):
-        below = _line_end(text, below)
+        below = after_line(text, below)
     trails = below == len(text) or _blank_line_end(text, below) is not None
     return below if trails else end
 
 
 def _blank_line_end(text: str, start: int) -> int | None:
     """Return the end of the line at `start` if it is an empty line, else None."""
-    end = _line_end(text, start)
+    end = after_line(text, start)
     return end if start < end and not text[start:end].strip() else None
 
 
@@ -274,7 +269,7 @@ def _own_lines(
     text: str, start: int, end: int, *, last: bool
 ) -> tuple[int, int] | None:
     """Return the whole lines of an item that shares them with no other, else None."""
-    line = _line_start(text, start)
+    line = line_start(text, start)
     rest = _REST_OF_LINE.match(text, end)
     if text[line:start].strip() or rest is None:
         return None
@@ -285,7 +280,7 @@ def _own_lines(
 
 def _comments_above(text: str, line: int) -> int:
     """Return the start of the comment lines straight above `line`, else `line`."""
-    while line and _COMMENT_LINE.match(text, above := _line_start(text, line - 1)):
+    while line and _COMMENT_LINE.match(text, above := line_start(text, line - 1)):
         line = above
     return line
 
@@ -301,20 +296,10 @@ def _is_below(path: Path, top: Path) -> bool:
 def _insert_line(text: str, place: int, line: str) -> Edit:
     """Return the edit for a whole line, also where the text lacks its last newline."""
     if place == len(text) and text and not text.endswith("\n"):
-        line = newline(text) + line
+        line = newline_of(text) + line
     return (place, place, line)
 
 
 def _indent_at(text: str, line: int) -> str:
     indent = _INDENT.match(text, line)
     return indent.group() if indent else ""
-
-
-def _line_start(text: str, offset: int) -> int:
-    return text.rfind("\n", 0, offset) + 1
-
-
-def _line_end(text: str, offset: int) -> int:
-    """Return the offset behind the newline of the line that holds `offset`."""
-    end = text.find("\n", offset)
-    return len(text) if end < 0 else end + 1

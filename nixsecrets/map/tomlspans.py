@@ -153,11 +153,6 @@ def scan(text: str) -> Document:
     return Document(text, tuple(_Scanner(text).statements()))
 
 
-def line_at(text: str, offset: int) -> int:
-    """Return the number (from 1) of the line that holds `offset`."""
-    return text.count("\n", 0, offset) + 1
-
-
 def _inside(value: Value) -> Iterator[Node]:
     yield value
     match value:

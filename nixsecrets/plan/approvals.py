@@ -7,9 +7,9 @@ of its readers are none of them (`Plan.unapproved`), and here is what to say of 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from nixsecrets.errors import KeyFormatError, printable
+from nixsecrets.errors import printable
 from nixsecrets.findings.reports import counted
-from nixsecrets.keys.recipients import KeyId, Kind, Recipient, parse_recipient
+from nixsecrets.keys.recipients import KeyId, Kind, Recipient, recipient_of
 from nixsecrets.map.model import Reader, RecipientMap
 from nixsecrets.plan.files import keys_written
 from nixsecrets.plan.model import Pair, Plan, pair_of
@@ -66,10 +66,8 @@ def pairs(found: Remembered) -> frozenset[Pair]:
 
 def _pair(one: Approved) -> Pair | None:
     """Return the pair, None for a key of a kind that only a newer version knows."""
-    try:
-        return one.name, parse_recipient(one.key).key_id
-    except KeyFormatError:
-        return None
+    key = recipient_of(one.key)
+    return None if key is None else (one.name, key.key_id)
 
 
 def readers_of(recipient_map: RecipientMap) -> tuple[Reader, ...]:

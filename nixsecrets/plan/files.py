@@ -11,11 +11,12 @@ from dataclasses import replace
 
 from nixsecrets.files.state import Actual, Damaged, NotSecret, Record
 from nixsecrets.generated import secretsnix, sopsyaml
-from nixsecrets.generated.blocks import newline_of, with_newlines_of
+from nixsecrets.generated.blocks import with_newlines_of
 from nixsecrets.generated.ownblocks import for_sops
 from nixsecrets.keys.forms import Backend
 from nixsecrets.map.model import Reader
 from nixsecrets.plan.model import Action, Plan, Reason, Step
+from nixsecrets.splice import newline_of
 from nixsecrets.world.world import LOCK_NAME, MAP_NAME, Found, World, named_keys
 
 _SAME_IN_GIT = re.compile(r"(?:[A-Za-z0-9._/*?-]|\{host\}|\{user\})+")

@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from nixsecrets.errors import KeyFormatError, NixsecretsError, ProgramError
+from nixsecrets.errors import NixsecretsError, ProgramError
 from nixsecrets.findings.catalogue import Finding
 from nixsecrets.keys.forms import Backend
-from nixsecrets.keys.recipients import Recipient, parse_recipient
+from nixsecrets.keys.recipients import recipient_of
 from nixsecrets.map.pastkeys import PastMap, may_remove_a_key, read_past
 from nixsecrets.plan.removals import Removal, Removals, newest, removals_between
 from nixsecrets.plan.rollback import COMPARED, rolled_back
@@ -159,7 +159,7 @@ def _together(
     returned = {
         key.key_id
         for one in kept.returned
-        if (key := _key(one.key)) is not None
+        if (key := recipient_of(one.key)) is not None
         and key.key_id in by_key
         and by_key[key.key_id].commit in ("", one.commit)
     }
@@ -167,18 +167,11 @@ def _together(
 
 
 def _removal(one: Seen | Removed) -> Removal | None:
-    key = _key(one.key)
+    key = recipient_of(one.key)
     if key is None:
         return None
     entries = int(one.entries) if isinstance(one, Seen) and one.entries.isdigit() else 0
     return Removal(one.name, key, one.date, one.commit, entries=entries)
-
-
-def _key(text: str) -> Recipient | None:
-    try:
-        return parse_recipient(text)
-    except KeyFormatError:
-        return None
 
 
 # --- files that were put back ---------------------------------------------------------

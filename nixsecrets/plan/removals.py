@@ -8,10 +8,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from nixsecrets.errors import KeyFormatError, quoted
+from nixsecrets.errors import quoted
 from nixsecrets.findings.catalogue import Code, Finding
 from nixsecrets.findings.reports import counted
-from nixsecrets.keys.recipients import KeyId, Recipient, parse_recipient
+from nixsecrets.keys.recipients import KeyId, Recipient, recipient_of
 from nixsecrets.map.model import RecipientMap
 from nixsecrets.map.pastkeys import PastMap
 from nixsecrets.plan.model import Plan
@@ -221,7 +221,5 @@ def _in_place(
 
 
 def _id(text: str) -> KeyId | None:
-    try:
-        return parse_recipient(text).key_id
-    except KeyFormatError:  # of a kind that only a newer version knows
-        return None
+    key = recipient_of(text)  # None: of a kind that only a newer version knows
+    return None if key is None else key.key_id

@@ -224,18 +224,13 @@ def with_files(world: World, begun: Survey) -> World:
     return replace(world, files=files, conflicts=conflicts, reach=reach)
 
 
-def read_text(repo: Repo, path: str) -> str:
-    """Return a public text file of the repository.
+def text_if_there(repo: Repo, path: str) -> str | None:
+    """Return a public text file of the repository, None where there is none.
 
     Raises:
         MapError: it is not UTF-8.
-        NixsecretsError: it is not there or cannot be read.
+        NixsecretsError: it cannot be read.
     """
-    return decode(repo.read(path), path)
-
-
-def text_if_there(repo: Repo, path: str) -> str | None:
-    """Return a public text file, None where there is none; else as `read_text`."""
     data = repo.read_if_there(path)
     return None if data is None else decode(data, path)
 

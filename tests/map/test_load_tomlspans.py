@@ -18,6 +18,7 @@ from nixsecrets.map.tomlspans import (
     ScanError,
     scan,
 )
+from nixsecrets.splice import line_at
 
 PROJECT = Path(__file__).parents[2]
 
@@ -115,7 +116,7 @@ def test_places_are_those_of_the_text() -> None:
     text = '# c\n[[secrets]]\npath = "x" # y\nreaders = [\n  "a",\n]\n'
     document = scan(text)
     starts = document.starts()
-    lines = {path: tomlspans.line_at(text, at) for path, at in starts.items()}
+    lines = {path: line_at(text, at) for path, at in starts.items()}
     assert lines[("secrets",)] == lines[("secrets", 0)] == 2
     assert lines[("secrets", 0, "readers")] == 4
     assert lines[("secrets", 0, "readers", 0)] == 5

@@ -21,6 +21,7 @@ from nixsecrets.files.sops.values import (
     ini_lines,
     ini_mark,
 )
+from nixsecrets.splice import line_start
 from nixsecrets.untrusted import limits
 
 # between scalars: what a `#` begins at the start of a line or behind white space
@@ -102,7 +103,7 @@ def _of_document(document: yaml.Document, lines: Lines) -> Iterator[Comment]:
         while after < len(marks) and marks[after].start < start:
             after, applying = after + 1, ()
         said = text[start + 1 : end]
-        column = start - text.rfind("\n", 0, start) - 1
+        column = start - line_start(text, start)
         around = [*marks[after : after + 1], *reversed(marks[:after])]
         level = [mark.path for mark in around if mark.column == column]
         inline = text[start - column : start].strip(" \t")

@@ -18,6 +18,7 @@ from nixsecrets.files.sops import plaintexts, printed
 from nixsecrets.files.sops.comments import comments
 from nixsecrets.files.sops.plaintexts import Style, Written
 from nixsecrets.files.sops.values import Place
+from nixsecrets.splice import line_start
 
 _SHOWN = 10
 _WORDS = frozenset(("yes", "no", "on", "off"))
@@ -360,5 +361,5 @@ def _beside(kind: SopsFormat, data: bytes) -> list[int]:
     return [
         one.line
         for one in found
-        if text[text.rfind("\n", 0, one.spans[0][0]) + 1 : one.spans[0][0]].strip()
+        if text[line_start(text, one.spans[0][0]) : one.spans[0][0]].strip()
     ]

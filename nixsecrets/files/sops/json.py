@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.sops.spans import Block, Edit, Node, Slot, refuse
+from nixsecrets.splice import line_start
 
 _SPACE = re.compile(r"[ \t\r\n]*")
 
@@ -81,7 +82,7 @@ class JsonBlock(Block):
         """The white space of one level, empty where all is on one line."""
         first = min(self.fields, key=lambda name: self.fields[name].start)
         key = self.text.rfind(f'"{first}"', 0, self.fields[first].start)
-        lead = self.text[self.text.rfind("\n", 0, key) + 1 : key]
+        lead = self.text[line_start(self.text, key) : key]
         return lead[: len(lead) // 2] if lead.strip() == "" else ""
 
     def _entry(self, label: str, enc: str) -> str:

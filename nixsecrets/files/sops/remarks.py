@@ -15,6 +15,7 @@ from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.selection import selector
 from nixsecrets.files.sops.spans import Edit
 from nixsecrets.files.sops.token import is_encrypted
+from nixsecrets.splice import line_start
 
 
 class Remarks(NamedTuple):
@@ -94,7 +95,7 @@ def _without(text: str, comment: Comment) -> list[Edit]:
     """Return the edits that take a comment out, with its line if it has one."""
     edits: list[Edit] = []
     for start, end in comment.spans:
-        begin = text.rfind("\n", 0, start) + 1
+        begin = line_start(text, start)
         if text[begin:start].strip():
             begin = len(text[:start].rstrip(" \t"))
             edits.append((begin, end, ""))

@@ -13,6 +13,7 @@ from typing import NamedTuple, NoReturn
 from nixsecrets.files.sops.spans import Node, Value, refuse
 from nixsecrets.files.sops.yamlblock import INDENT, NULLS, PLAIN
 from nixsecrets.files.sops.yamlblock import YamlBlock as YamlBlock
+from nixsecrets.splice import line_at
 
 _HINT = 'let sops write its metadata again: "sops updatekeys FILE"'
 
@@ -200,7 +201,7 @@ class _Reader:
         return value
 
     def _fail(self) -> NoReturn:
-        line = self.text.count("\n", 0, self.at) + 1
+        line = line_at(self.text, self.at)
         refuse(f"has sops metadata that is not as sops writes it at line {line}", _HINT)
 
     def _next_indent(self) -> int:

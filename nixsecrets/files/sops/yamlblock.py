@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 
 from nixsecrets.files.sops.spans import Block, Edit, Slot
+from nixsecrets.splice import after_line, line_start
 
 INDENT = re.compile(r" *")
 PLAIN = re.compile(
@@ -34,7 +35,7 @@ class YamlBlock(Block):
     def only(self, label: str, enc: str) -> list[Edit]:
         """Put one entry in the place of the first to the last."""
         sequence = self._age()
-        start = self._line_start(sequence[0].start)
+        start = line_start(self.text, sequence[0].start)
         return [(start, sequence[-1].end, self._entry(label, enc))]
 
     def _dropped(self, names: Sequence[str]) -> list[tuple[int, int]]:
@@ -58,21 +59,14 @@ class YamlBlock(Block):
 
     def _after(self, name: str) -> int:
         """Return the start of the line after a field."""
-        end = self.fields[name].end
-        if self.text[end - 1] == "\n":
-            return end
-        stop = self.text.find("\n", end)
-        return len(self.text) if stop < 0 else stop + 1
+        return after_line(self.text, self.fields[name].end - 1)
 
     @property
     def indent(self) -> int:
         """How many blanks the fields of the block are indented by."""
         starts = [n.start for n in self.fields.values() if isinstance(n.value, str)]
-        leads = (INDENT.match(self.text, self._line_start(at)) for at in starts)
+        leads = (INDENT.match(self.text, line_start(self.text, at)) for at in starts)
         return min(len(lead[0]) for lead in leads if lead)
-
-    def _line_start(self, at: int) -> int:
-        return self.text.rfind("\n", 0, at) + 1
 
     def _newline(self) -> str:
         end = self.text.find("\n", self._age()[-1].start)
@@ -82,7 +76,7 @@ class YamlBlock(Block):
         """Return the lines of an entry with the last one's indentation and order."""
         last, slot = self._age()[-1], self.slot(-1)
         newline = self._newline()
-        lead = self.text[self._line_start(last.start) : last.start]
+        lead = self.text[line_start(self.text, last.start) : last.start]
         gap = INDENT.match(self.text, last.start + 1)
         dash = "-" + ((gap and gap[0]) or " ")
         spelled = {
