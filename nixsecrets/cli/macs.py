@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from nixsecrets.errors import NixsecretsError, ProgramError, SecretFileError
 from nixsecrets.findings.catalogue import Code, Finding
-from nixsecrets.findings.reports import counted
 
 if TYPE_CHECKING:  # the hook starts at every commit, and looks at none in most
     from nixsecrets.files.sops.integrity import Mac, Opened
@@ -106,6 +105,10 @@ class Macs:
     @property
     def looked(self) -> str:
         """What was not looked at, as a line or two; "" where that is nothing."""
+        if not (self.missed or self.closed or self.later):
+            return ""
+        from nixsecrets.findings.reports import counted
+
         said = []
         missed = counted(self.missed, "changed sops file")
         closed = counted(self.closed, "sops file")

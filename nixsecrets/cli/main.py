@@ -4,6 +4,7 @@ A command's module is imported when the command is run, so that `--version` and 
 hook start fast.  `run` is the only place that turns an error into an exit code.
 """
 
+import gc
 import importlib
 import os
 import resource
@@ -18,6 +19,7 @@ from nixsecrets.cli import ui
 from nixsecrets.errors import NixsecretsError, UsageError
 
 BUG, INTERRUPTED = 3, 130
+_ALLOCATIONS = 50_000  # between two looks for cycles: modules that are loaded have none
 
 COMMANDS = {
     "init": "create a map, or adopt existing agenix and sops secrets",
@@ -184,6 +186,7 @@ def run(args: list[str] | None = None) -> None:
 
 def _guarded(args: list[str] | None) -> int:
     _replace_closed_streams()
+    gc.set_threshold(_ALLOCATIONS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump holds plaintext
     try:
         result = cli.main(args, prog_name="nixsecrets", standalone_mode=False)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from nixsecrets.errors import ProgramError, quoted
-from nixsecrets.repo import changes, files
+from nixsecrets.repo import changes
 from nixsecrets.repo.changes import Changes, Entry
 from nixsecrets.repo.gitrun import (
     BlobReader,
@@ -237,6 +237,8 @@ class Git:
                 date = word[1:]
             elif word:
                 dates.setdefault(word, date)
+        from nixsecrets.repo import files  # hashes, which no hook has to load
+
         ids = self.committed_ids(folder)
         return {
             path: dates[path]

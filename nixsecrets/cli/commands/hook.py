@@ -185,8 +185,9 @@ def _judged(
             judge = Judge(snapshot, scan, macs.opening, merging=merge)
             for finding in judge.findings(changes.changed, changes.deleted):
                 found.setdefault(finding, (changes.commit or "")[:12])
-            staged = changes.commit is None and snapshot.lookup([MAP_NAME])
-            if staged == {} and (git.top / MAP_NAME).exists():
+            unknown = changes.commit is None and not judge.maps.at_top
+            there = unknown and (git.top / MAP_NAME).exists()
+            if there and not snapshot.lookup([MAP_NAME]):
                 ui.warn(
                     f"{MAP_NAME} is not in git, so its rules do not count",
                     f"git add {MAP_NAME}",

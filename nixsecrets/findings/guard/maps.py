@@ -47,6 +47,11 @@ class Maps:
         self._policies: dict[str, Policy | None] = {}
         self._links: dict[str, str] = {}  # of maps that are links: where each leads
 
+    @property
+    def at_top(self) -> bool:
+        """Whether a map at the top of the work tree was read."""
+        return self._policies.get("") is not None
+
     def learn(self, paths: Iterable[str]) -> None:
         """Read the maps at or above paths.
 
