@@ -9,10 +9,11 @@ and whether the age files exist, is for the caller.
 import posixpath
 import re
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 
 from nixsecrets.errors import NixsecretsError, quoted
 from nixsecrets.keys.forms import Backend
-from nixsecrets.map.model import Host, Reader, User
+from nixsecrets.map.model import Desired, Host, Reader, User
 from nixsecrets.map.resolve import Policy
 
 _KEYWORDS = frozenset(
@@ -38,7 +39,7 @@ def render(policy: Policy, age_paths: Iterable[str]) -> str:
     """
     paths = sorted({*age_paths, *policy.named_paths(Backend.AGE)})
     writer = _Writer(policy)
-    entries = "".join(f"  {line}\n" for path in paths for line in writer.entry(path))
+    entries = "".join(f"  {line}\n" for line in writer.entries(paths))
     bindings = "".join(f"  {line}\n" for line in writer.bindings())
     return f"{_header(policy.map.filename)}let\n{bindings}in\n{{\n{entries}}}\n"
 
@@ -114,10 +115,19 @@ class _Writer:
     def joined(self, names: Iterable[str]) -> list[str]:
         return [self.keys[name] for name in names] or ["[ ]"]
 
-    def entry(self, path: str) -> list[str]:
-        desired = self.policy.desired(path, Backend.AGE)
-        if desired is None:
-            return []
+    def entries(self, paths: Iterable[str]) -> Iterator[str]:
+        """Yield the lines for files; the readers once for those that share a rule."""
+        for want, alike in groupby(paths, self.desired):
+            if want is None:
+                continue
+            keys = self.expression(want.readers)
+            for path in alike:
+                yield from self.entry(path, keys, armor=want.rule.armor)
+
+    def desired(self, path: str) -> Desired | None:
+        return self.policy.desired(path, Backend.AGE)
+
+    def entry(self, path: str, keys: list[str], *, armor: bool) -> list[str]:
         try:
             path.encode()
         except UnicodeEncodeError:
@@ -126,8 +136,7 @@ class _Writer:
                 "rename the file",
             ) from None
         name = nix_string(self.relative(path))
-        keys = self.expression(desired.readers)
-        if not desired.rule.armor:
+        if not armor:
             return _assigned(f"{name}.publicKeys", keys)
         inner = [*_assigned("publicKeys", keys), "armor = true;"]
         return [f"{name} = {{", *(f"  {line}" for line in inner), "};"]
