@@ -17,7 +17,7 @@ from pathlib import Path
 from nixsecrets.files.age import operations
 from nixsecrets.files.sops import metadata
 from nixsecrets.files.sops.datakey import data_key
-from nixsecrets.files.sops.engine.rekeying import rekeyed
+from nixsecrets.files.sops.engine.rekeying import value_edits
 from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.spans import Edit
 from nixsecrets.files.state import Record
@@ -150,7 +150,7 @@ def _write_like(folder: Path, first: SopsFile, key: bytes, number: int) -> str:
     """Write a file with the values of the first one under a key of its own."""
     place = folder / f"{number:05d}.yaml"
     fresh = os.urandom(32)
-    edits: list[Edit] = [*(rekeyed(first, key, fresh, MADE) or ())]
+    edits: list[Edit] = [*(value_edits(first, key, fresh, MADE) or ())]
     for position, entry in enumerate(first.entries):
         assert entry.recipient is not None
         enc = operations.seal(fresh, [entry.recipient], armored=True).data.decode()

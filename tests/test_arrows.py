@@ -55,8 +55,9 @@ DOING = {
     },
     "files/sops": {
         *("assign", "extract", "grant", "opening", "operations", "program", "publish"),
-        *("rekey", "remarks", "run", "token", "verify"),
+        *("rekey", "run", "token", "verify"),
     },
+    "files/sops/engine": set(),
     "files": {"pieces"},
     "findings": {"hookfile"},
     "plan": {"recall"},

@@ -73,7 +73,7 @@ def opened(
 
 
 def _encrypted(file: SopsFile) -> Iterator[Leaf]:
-    data = file.text.encode("utf-8", "surrogateescape")
+    data = file.data
     found = (one for one in leaves(file.format, data) if is_encrypted(one.value))
     # a comment in a list is an item of it, and counts where `--key` counts
     return (one for one in found if type_of(one.value) != "comment")

@@ -72,7 +72,7 @@ def _with_opened(step: Step, world: World, content: object) -> Step:
         file = metadata.parse(old.path, world.repo.read(old.path))
         if file.format is metadata.SopsFormat.BINARY:
             return step
-        values = leaves(file.format, file.text.encode("utf-8", "surrogateescape"))
+        values = leaves(file.format, file.data)
         found = [leaf.path for leaf in selection.opened_by(values, options)]
     except NixsecretsError:
         return step  # who carries it out says what is wrong with it

@@ -423,7 +423,7 @@ def test_a_document_that_is_left_out_is_caught(
 
 def sops_rotates(patch: Patch) -> None:
     """Let no file be one whose values we understand."""
-    patch.setattr(sops_rekeying, "rekeyed", lambda *_, **__: None)
+    patch.setattr(sops_rekeying, "value_edits", lambda *_, **__: None)
 
 
 def rotating(

@@ -15,8 +15,7 @@ from nixsecrets.cli.save import Target
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.errors import IdentityError, NixsecretsError
 from nixsecrets.files.age.payload import Spooled
-from nixsecrets.files.sops import extract as sops_one
-from nixsecrets.files.sops import metadata, textfaults
+from nixsecrets.files.sops import assign, metadata, textfaults
 from nixsecrets.files.sops.keypath import Given
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Keyring
@@ -170,7 +169,7 @@ def _holds(world: World, target: Target, content: Content, ring: Keyring) -> boo
     if isinstance(content, Given):
         data = world.repo.read(target.name)
         try:
-            return sops_one.holds(target.name, data, unasked.identities, content)
+            return assign.holds(target.name, data, unasked.identities, content)
         except IdentityError:
             return False
     with private.private_folder(os.environ) as folder:

@@ -1,7 +1,7 @@
-"""Assigning values in a sops file: some of them change, the rest stays as it is.
+"""Other texts for some values of a sops file, as `set --key` and `generate` ask for.
 
-In place by the value engine, by the real sops where that declines; with the
-re-encryption that other readers or options ask for.
+In place by the value engine, by sops where that declines; with the re-encryption that
+other readers or options need.
 """
 
 import dataclasses
@@ -18,16 +18,19 @@ from nixsecrets.files.sops import (
     metadata,
     operations,
     printed,
+    selection,
 )
 from nixsecrets.files.sops.datakey import data_key
-from nixsecrets.files.sops.engine import contents
+from nixsecrets.files.sops.engine import contents, place, replacement
+from nixsecrets.files.sops.engine.place import At, Found
 from nixsecrets.files.sops.grant import SopsSealed
-from nixsecrets.files.sops.keypath import Given
+from nixsecrets.files.sops.keypath import Given, KeyPath
 from nixsecrets.files.sops.metadata import SopsFile, SopsFormat
-from nixsecrets.files.sops.opening import decrypt_with_key
+from nixsecrets.files.sops.opening import decrypt_with_key, layout_of
 from nixsecrets.files.sops.program import SopsProgram
-from nixsecrets.files.sops.token import COMMENT_END
-from nixsecrets.keys.identities import Identity
+from nixsecrets.files.sops.token import COMMENT_END, type_of
+from nixsecrets.files.sops.values import Place
+from nixsecrets.keys.identities import Identity, X25519Identity
 from nixsecrets.keys.recipients import Recipient
 
 
@@ -67,13 +70,13 @@ def replace_values(
         )
         return _with_values(file.format, made, given)
     key = data_key(file, identities)
-    found = extract.placed(file, given)
-    replaced = contents.replaced(file, key, found, _now()) if found else None
+    found = placed(file, given)
+    replaced = replacement.replaced(file, key, found, _now()) if found else None
     if replaced is not None:
-        new, kept, values = replaced.data, None, replaced.digest
+        new, kept, values = replaced.data, None, replaced.hashed
         _require_comments(file, new, key, sops, workdir)
     else:
-        new, kept = extract.set_by_sops(file, key, given, sops=sops, workdir=workdir)
+        new, kept = _set_by_sops(file, key, given, sops=sops, workdir=workdir)
         values = None
     same = operations.same_readers(file, recipients)
     if rotate or not same:
@@ -135,18 +138,131 @@ def create_with_value(
 def _with_values(kind: SopsFormat, made: SopsSealed, given: Given) -> SopsSealed:
     """Return a file that was just encrypted, with other values in it."""
     file = metadata.parse_as(kind, made.data)
-    found = extract.placed(file, given)
-    replaced = contents.replaced(file, made.data_key, found, _now())
+    found = placed(file, given)
+    replaced = replacement.replaced(file, made.data_key, found, _now())
     if replaced is None:
         raise SecretFileError(
             "the values cannot be set by these names",
             "write the whole file: nixsecrets edit FILE",
         )
     return dataclasses.replace(
-        made, data=replaced.data, digest=None, values=replaced.digest
+        made, data=replaced.data, digest=None, values=replaced.hashed
     )
 
 
 def _now() -> str:
     """Return the time as sops writes it."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def holds(path: str, data: bytes, identities: Sequence[Identity], given: Given) -> bool:
+    """Tell whether a file has these values already; False where that is uncertain.
+
+    Raises:
+        IdentityError: no identity opens an age entry.
+        SecretFileError: a path names no single value.
+    """
+    file = metadata.parse(path, data)
+    places = placed(file, given)
+    found = contents.opened(file, data_key(file, identities)) if places else None
+    return found is not None and replacement.unchanged(found, places)
+
+
+def placed(file: SopsFile, given: Given) -> dict[Place, str]:
+    """Return the values by their places, none where the file cannot be read for that.
+
+    Raises:
+        UsageError: a path does not say which document.
+        SecretFileError: something else stands at a place.
+    """
+    found = {
+        place.find(file.format, file.text, path): value
+        for path, value in given.values.items()
+    }
+    for one in found:
+        comment = type_of(one.value) == "comment"  # an item of a list
+        if comment or one.at in (At.BRANCH, At.BELOW):
+            _refuse_dropping()
+    if any(one.at is At.UNKNOWN for one in found):
+        return {}
+    return {one.place: value for one, value in found.items()}
+
+
+def _refuse_dropping() -> None:
+    raise SecretFileError(
+        "other values would be dropped: the file has something else at that place",
+        "name a value, not a branch; or change its form with `nixsecrets edit`",
+    )
+
+
+def _set_by_sops(
+    file: SopsFile, key: bytes, given: Given, *, sops: SopsProgram, workdir: Path
+) -> tuple[bytes, bytes]:
+    """Let the real sops set values, one by one; return the file and its plaintext.
+
+    Compared value by value afterwards: where another one changed, nothing is returned.
+    The data key and the entries stay.
+
+    Raises:
+        SecretFileError: sops cannot do it, or does more than that.
+    """
+    staged, throw_away = grant.with_throw_away(file, key)
+    identity, layout = throw_away.secret_text(), layout_of(file)
+    current = staged
+    for wanted, value in given.values.items():
+        known = place.find(file.format, file.text, wanted)
+        if known.at in (At.NEW, At.UNKNOWN):
+            there = extract.by_sops(file, staged, throw_away, wanted, sops, workdir)
+            if there is None:
+                replacement.require_selected(file, "", (0, wanted.names))
+        expression = _expression(known, wanted, file, staged, throw_away, sops, workdir)
+        current = sops.set_value(
+            current,
+            expression,
+            value,
+            kind=file.format,
+            identity=identity,
+            layout=layout,
+            workdir=workdir,
+        )
+    selection.require_encrypted(file.format, current, file.options)
+    before, after = (
+        sops.decrypt(
+            one, kind=file.format, identity=identity, layout=layout, workdir=workdir
+        )
+        for one in (staged, current)
+    )
+    printed.require_comments(before, after)
+    if printed.changed_elsewhere(file.format, before, after, given.values):
+        _refuse_dropping()
+    again = metadata.parse_as(file.format, current)
+    pairs: list[tuple[str, str]] = list(file.entries)
+    sealed = grant.with_entries(again, pairs, (), key, before=file)
+    return sealed.data, after
+
+
+def _expression(
+    known: Found,
+    wanted: KeyPath,
+    file: SopsFile,
+    staged: bytes,
+    throw_away: X25519Identity,
+    sops: SopsProgram,
+    workdir: Path,
+) -> str:
+    """Return how sops writes a path.
+
+    Raises:
+        SecretFileError: it cannot.
+    """
+    ways = list(keypath.expressions(wanted))
+    if not ways:
+        raise SecretFileError(
+            "the value cannot be set at that place with certainty",
+            "change it in an editor: nixsecrets edit FILE",
+        )
+    if known.at is At.UNKNOWN:
+        there = extract.by_sops(file, staged, throw_away, wanted, sops, workdir)
+        return there[0] if there else ways[0]
+    steps = known.place[1]
+    return "".join(f"[{s}]" if isinstance(s, int) else f'["{s}"]' for s in steps)

@@ -6,13 +6,12 @@ but for the plugins of identities that are plugins.
 
 import contextlib
 import itertools
-import re
 from collections.abc import Callable, Iterator, Sequence
 
 from nixsecrets.errors import IdentityError, SecretFileError
 from nixsecrets.files.age import header, operations, pyrage_port
 from nixsecrets.files.age.payload import open_chunk
-from nixsecrets.files.sops import token
+from nixsecrets.files.sops.engine import mac
 from nixsecrets.files.sops.metadata import Entry, SopsFile
 from nixsecrets.keys.identities import Identity, PluginIdentity
 from nixsecrets.keys.recipients import Kind
@@ -68,7 +67,7 @@ def data_key(
     key = _native_key(file, identities, opener)
     if key is None:
         key = _plugin_key(file, identities)
-    if len(key) != _DATA_KEY_SIZE or hash_in_mac(file, key) is None:
+    if len(key) != _DATA_KEY_SIZE or mac.hash_in(file, key) is None:
         raise SecretFileError(
             "the data key of the file does not open its MAC",
             "it was changed without sops, or merged by hand: nixsecrets explain NS019",
@@ -138,18 +137,3 @@ def _plugin_key(file: SopsFile, identities: Sequence[Identity]) -> bytes:
 
 def _enc(entry: Entry) -> bytes:
     return entry.enc.encode("ascii", "replace")
-
-
-def hash_in_mac(file: SopsFile, key: bytes) -> bytes | None:
-    """Return the hash that is in the file's MAC, None where `key` does not open it.
-
-    It is the SHA-512 over all values, in upper-case hexadecimal digits.  The MAC is
-    bound to the time of the last change.
-    """
-    found = token.opened(file.mac, key, _as_go_prints(file.lastmodified))
-    return found.plaintext if found and found.type == "str" else None
-
-
-def _as_go_prints(time: str) -> bytes:
-    """Return an RFC 3339 time in the spelling that sops binds the MAC to."""
-    return re.sub(r"\.\d+|\+00:00$", "", time).encode()

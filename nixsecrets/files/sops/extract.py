@@ -1,7 +1,7 @@
-"""Single values of a sops file, read and set.
+"""One value of a sops file: what stands at a key path, and its plaintext.
 
-By the value engine (`sopsengine`) where it understands the file, else by the real sops;
-as everywhere, that gets a staged copy for a throw-away identity.
+By the value engine where it understands the file, else by sops, which gets a copy of
+the file for a throw-away identity.
 """
 
 import contextlib
@@ -9,16 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.files.sops import grant, keypath, metadata, printed, selection
+from nixsecrets.files.sops import grant, keypath, metadata
 from nixsecrets.files.sops.datakey import data_key
 from nixsecrets.files.sops.engine import contents, place
 from nixsecrets.files.sops.engine.place import At, Found
-from nixsecrets.files.sops.keypath import Given, KeyPath
+from nixsecrets.files.sops.keypath import KeyPath
 from nixsecrets.files.sops.metadata import SopsFile
-from nixsecrets.files.sops.opening import decrypt_with_key, layout_of
+from nixsecrets.files.sops.opening import decrypt_with_key
 from nixsecrets.files.sops.program import SopsProgram
-from nixsecrets.files.sops.token import type_of
-from nixsecrets.files.sops.values import Place
 from nixsecrets.keys.identities import Identity, X25519Identity
 
 
@@ -50,12 +48,12 @@ def value_at(
             if value.leaf.place == found.place and value.type != "null":
                 return _shown(value)
     staged, throw_away = grant.with_throw_away(file, key_of_file)
-    by_sops = _extracted(file, staged, throw_away, wanted, sops, workdir)
-    if by_sops is None:
+    there = by_sops(file, staged, throw_away, wanted, sops, workdir)
+    if there is None:
         # not there, or the file is damaged: then this says so
         decrypt_with_key(file, key_of_file, sops=sops, workdir=workdir)
         raise _no_such_value()
-    return by_sops[1]
+    return there[1]
 
 
 def _no_such_value() -> SecretFileError:
@@ -70,7 +68,7 @@ def _shown(value: contents.Value) -> bytes:
     return value.plaintext.lower() if value.type == "bool" else value.plaintext
 
 
-def _extracted(
+def by_sops(
     file: SopsFile,
     staged: bytes,
     throw_away: X25519Identity,
@@ -78,7 +76,10 @@ def _extracted(
     sops: SopsProgram,
     workdir: Path,
 ) -> tuple[str, bytes] | None:
-    """Return how sops writes the path of a value, and the value; None: not there."""
+    """Return how sops writes the path of a value, and the plaintext; None: not there.
+
+    `staged` is the file for the identity `throw_away`.
+    """
     identity = throw_away.secret_text()
     for expression in keypath.expressions(wanted):
         with contextlib.suppress(SecretFileError):
@@ -102,116 +103,3 @@ def found_at(path: str, data: bytes, key: str) -> Found:
     file = metadata.parse(path, data)
     wanted = keypath.key_path(file.format, key)
     return place.find(file.format, file.text, wanted)
-
-
-def holds(path: str, data: bytes, identities: Sequence[Identity], given: Given) -> bool:
-    """Tell whether a file has these values already; False where that is uncertain.
-
-    Raises:
-        IdentityError: no identity opens an age entry.
-        SecretFileError: a path names no single value.
-    """
-    file = metadata.parse(path, data)
-    places = placed(file, given)
-    found = contents.opened(file, data_key(file, identities)) if places else None
-    return found is not None and contents.unchanged(found, places)
-
-
-def placed(file: SopsFile, given: Given) -> dict[Place, str]:
-    """Return the values by their places, none where the file cannot be read for that.
-
-    Raises:
-        UsageError: a path does not say which document.
-        SecretFileError: something else stands at a place.
-    """
-    found = {
-        place.find(file.format, file.text, path): value
-        for path, value in given.values.items()
-    }
-    for one in found:
-        comment = type_of(one.value) == "comment"  # an item of a list
-        if comment or one.at in (At.BRANCH, At.BELOW):
-            _refuse_dropping()
-    if any(one.at is At.UNKNOWN for one in found):
-        return {}
-    return {one.place: value for one, value in found.items()}
-
-
-def _refuse_dropping() -> None:
-    raise SecretFileError(
-        "other values would be dropped: the file has something else at that place",
-        "name a value, not a branch; or change its form with `nixsecrets edit`",
-    )
-
-
-def set_by_sops(
-    file: SopsFile, key: bytes, given: Given, *, sops: SopsProgram, workdir: Path
-) -> tuple[bytes, bytes]:
-    """Let the real sops set values, one by one; return the file and its plaintext.
-
-    Compared value by value afterwards: where another one changed, nothing is returned.
-    The data key and the entries stay.
-
-    Raises:
-        SecretFileError: sops cannot do it, or does more than that.
-    """
-    staged, throw_away = grant.with_throw_away(file, key)
-    identity, layout = throw_away.secret_text(), layout_of(file)
-    current = staged
-    for wanted, value in given.values.items():
-        known = place.find(file.format, file.text, wanted)
-        if known.at in (At.NEW, At.UNKNOWN):
-            there = _extracted(file, staged, throw_away, wanted, sops, workdir)
-            if there is None:
-                contents.require_selected(file, "", (0, wanted.names))
-        expression = _expression(known, wanted, file, staged, throw_away, sops, workdir)
-        current = sops.set_value(
-            current,
-            expression,
-            value,
-            kind=file.format,
-            identity=identity,
-            layout=layout,
-            workdir=workdir,
-        )
-    selection.require_encrypted(file.format, current, file.options)
-    before, after = (
-        sops.decrypt(
-            one, kind=file.format, identity=identity, layout=layout, workdir=workdir
-        )
-        for one in (staged, current)
-    )
-    printed.require_comments(before, after)
-    if printed.changed_elsewhere(file.format, before, after, given.values):
-        _refuse_dropping()
-    again = metadata.parse_as(file.format, current)
-    pairs: list[tuple[str, str]] = list(file.entries)
-    sealed = grant.with_entries(again, pairs, (), key, before=file)
-    return sealed.data, after
-
-
-def _expression(
-    known: Found,
-    wanted: KeyPath,
-    file: SopsFile,
-    staged: bytes,
-    throw_away: X25519Identity,
-    sops: SopsProgram,
-    workdir: Path,
-) -> str:
-    """Return how sops writes a path.
-
-    Raises:
-        SecretFileError: it cannot.
-    """
-    ways = list(keypath.expressions(wanted))
-    if not ways:
-        raise SecretFileError(
-            "the value cannot be set at that place with certainty",
-            "change it in an editor: nixsecrets edit FILE",
-        )
-    if known.at is At.UNKNOWN:
-        there = _extracted(file, staged, throw_away, wanted, sops, workdir)
-        return there[0] if there else ways[0]
-    steps = known.place[1]
-    return "".join(f"[{s}]" if isinstance(s, int) else f'["{s}"]' for s in steps)

@@ -60,6 +60,11 @@ class SopsFile:
     version: str
     options: Options
 
+    @property
+    def data(self) -> bytes:
+        """The bytes of the file."""
+        return self.text.encode("utf-8", "surrogateescape")
+
 
 def parse(path: str, data: bytes) -> SopsFile:
     """Read the metadata of a file.

@@ -1,7 +1,6 @@
-"""A sops file under another data key, in place: its values and its comments.
+"""A sops file re-keyed in place: another data key for its values and its comments.
 
-Makes them of `sopsrekey` and `sopsremarks`, and lets sops say whether the comments are
-right, where there are any.
+By the value engine; where the file has comments, sops says whether they are right.
 """
 
 import hashlib
@@ -13,9 +12,7 @@ from pathlib import Path
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.sops import grant, metadata, printed
-from nixsecrets.files.sops import remarks as sops_remarks
-from nixsecrets.files.sops.datakey import hash_in_mac
-from nixsecrets.files.sops.engine import rekeying
+from nixsecrets.files.sops.engine import mac, rekeying
 from nixsecrets.files.sops.grant import SopsSealed
 from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.opening import decrypt_with_key
@@ -66,14 +63,14 @@ def _in_place(
     new_key: bytes,
     recipients: Sequence[Recipient],
     guesses: Mapping[int, int],
-) -> tuple[SopsSealed, sops_remarks.Remarks] | None:
+) -> tuple[SopsSealed, rekeying.Comments] | None:
     """Return the file under a new key, and what its comments are now."""
-    remarks = sops_remarks.resealed(file, old_key, new_key, guesses)
+    remarks = rekeying.comment_edits(file, old_key, new_key, guesses)
     if remarks is None:
         return None
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    changed = rekeying.rekeyed(file, old_key, new_key, now, comments=remarks.known)
-    values = hash_in_mac(file, old_key)
+    changed = rekeying.value_edits(file, old_key, new_key, now, comments=remarks.known)
+    values = mac.hash_in(file, old_key)
     if changed is None or values is None:
         return None
     require_readers(recipients)

@@ -1,9 +1,8 @@
 """The values of a sops file, each with its path, its line and the comments above it.
 
-The five formats, as strict as a guard has to be: what is spelled twice, cannot be read
-or stands outside of the tree is an error, never left out.  Values below the `sops` key
-are metadata and not told.  A YAML library (16 ms a file) is only asked about what
-`sopsyaml` does not read, which sops does not write.
+As strict as a guard has to be: what cannot be read, or stands outside of the tree, is
+an error and never skipped.  Metadata is.  A YAML library (16 ms a file) only reads what
+`yaml` does not, which sops does not write.
 """
 
 import re
@@ -122,7 +121,7 @@ def _plain(place: Place, node: Node, lines: Lines) -> Iterator[Leaf]:
                 yield from _plain(_below(place, step), inner, lines)
         case value:
             line, span = lines.line(node.start), (node.start, node.end)
-            yield Leaf(_keys(place), value, line, (), place, span)
+            yield Leaf(names_of(place), value, line, (), place, span)
 
 
 def _children(node: Node) -> Iterable[tuple[str | int, Node]]:
@@ -138,7 +137,8 @@ def _below(place: Place, step: str | int) -> Place:
     return place[0], (*place[1], step)
 
 
-def _keys(place: Place) -> Names:
+def names_of(place: Place) -> Names:
+    """Return the keys of a place, without the indices of lists."""
     return tuple(step for step in place[1] if isinstance(step, str))
 
 
@@ -201,7 +201,7 @@ def _commented(
     """
     if not isinstance(node.value, dict | list):
         line, span = lines.line(node.start), (node.start, node.end)
-        yield Leaf(_keys(place), node.value, line, above, place, span)
+        yield Leaf(names_of(place), node.value, line, above, place, span)
         return
     for step, inner in _children(node):
         below = _below(place, step)
@@ -302,7 +302,7 @@ def _composed(place: Place, node: Any, visits: Iterator[int]) -> Iterator[Leaf]:
     else:
         null = node.tag == "tag:yaml.org,2002:null" or not node.value
         value = None if null else str(node.value)
-        yield Leaf(_keys(place), value, node.start_mark.line + 1, None, place)
+        yield Leaf(names_of(place), value, node.start_mark.line + 1, None, place)
 
 
 # --- one line for each value --------------------------------------------------------

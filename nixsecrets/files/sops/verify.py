@@ -24,6 +24,7 @@ from nixsecrets.files.sops import (
     quick,
     token,
 )
+from nixsecrets.files.sops.engine import mac
 from nixsecrets.files.sops.entries import UsualEntries
 from nixsecrets.files.sops.grant import SopsSealed, WrittenEntry
 from nixsecrets.files.sops.metadata import SopsFile, SopsFormat
@@ -80,7 +81,7 @@ def verify_reencrypted(
         if key != sealed.data_key:
             _deviates("its data key is not the one that was wrapped")
     if sealed.values is not None and (
-        datakey.hash_in_mac(file, sealed.data_key) != sealed.values
+        mac.hash_in(file, sealed.data_key) != sealed.values
     ):
         _deviates(_OTHER_CONTENT)
     return file

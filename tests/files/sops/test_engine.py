@@ -9,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nixsecrets.errors import SecretFileError, UsageError
-from nixsecrets.files.sops import assign, metadata
-from nixsecrets.files.sops import extract as sops_one
+from nixsecrets.files.sops import assign, extract, metadata
 from nixsecrets.files.sops.datakey import data_key
-from nixsecrets.files.sops.engine import contents
+from nixsecrets.files.sops.engine import contents, replacement
 from nixsecrets.files.sops.keypath import Given, KeyPath, key_path
 from nixsecrets.files.sops.program import Layout
 from tests.files import sopsfiles
@@ -95,7 +94,7 @@ def replaced(name: str, data: bytes, key: str, value: str, folder: Path) -> byte
 
 def read(name: str, data: bytes, key: str, folder: Path) -> str:
     program = sopsfiles.SOPS["3.11"]()
-    found = sops_one.value_at(
+    found = extract.value_at(
         name, data, [ALICE.identity], key, sops=program, workdir=folder
     )
     return found.decode()
@@ -347,8 +346,8 @@ def test_several_values_change_at_once(tmp_path: Path) -> None:
     file = metadata.parse("s.yaml", data)
     key = data_key(file, [ALICE.identity])
     given = Given({KeyPath((name,)): f"new {name}" for name in ("n", "switch", "x")})
-    places = sops_one.placed(file, given)
-    found = contents.replaced(file, key, places, "2026-01-02T03:04:05Z")
+    places = assign.placed(file, given)
+    found = replacement.replaced(file, key, places, "2026-01-02T03:04:05Z")
     assert found is not None
     for name in ("n", "switch", "x"):
         assert read("s.yaml", found.data, name, tmp_path) == f"new {name}"

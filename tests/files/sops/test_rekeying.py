@@ -44,7 +44,7 @@ def in_place(name: str, data: bytes) -> str | None:
     """The text under another key, None where it is declined."""
     file = metadata.parse(name, data)
     key = data_key(file, [ALICE.identity])
-    edits = rekeying.rekeyed(file, key, bytes(range(32)), NOW)
+    edits = rekeying.value_edits(file, key, bytes(range(32)), NOW)
     return None if edits is None else grant.edited(file, edits).decode()
 
 

@@ -1,31 +1,18 @@
-"""Places in a sops file: what stands at one, and how a value is spelled or added there.
+"""Places in a sops file: what stands at a key path.
 
-Judgement on the text alone: keys are not encrypted, so no key is needed.  A new value
-goes after its last sibling, in the indentation and style of the file.
+Found in the text alone: sops does not encrypt keys, so no private key is needed.
 """
 
-import json
 import re
-from collections.abc import Iterator
 from enum import Enum
-from typing import NamedTuple, assert_never
+from typing import NamedTuple
 
 from nixsecrets.errors import SecretFileError, UsageError
 from nixsecrets.files.sops.keypath import KeyPath
 from nixsecrets.files.sops.metadata import SopsFormat
-from nixsecrets.files.sops.spans import Edit, Node
-from nixsecrets.files.sops.token import MARK
+from nixsecrets.files.sops.spans import Node
 from nixsecrets.files.sops.values import Leaf, Place, leaves, roots
 
-_YAML_NAME = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)
-_YAML_WORDS = frozenset(("null", "true", "false", "yes", "no", "on", "off", "y", "n"))
-_INI_NAME = re.compile(r"[\w./@-]+(?: [\w./@-]+)*")
-_INI_SAFE = re.compile(r"[\w./@+%:,-]+(?: [\w./@+%:,-]+)*")
-_INI_HEAD = re.compile(r"([ \t]*)(.*?)([ \t]*[=:][ \t]*)")
-_INI_SOPS = re.compile(r"^[ \t]*\[[ \t]*sops[ \t]*\]", re.MULTILINE)
-_DOTENV_NAME = re.compile(r"(?!sops_)[^=\s#][^=\n\r]*")
-_JSON_GAP = re.compile(r",?(\s*)(?=\").*?(\s*:\s*)", re.DOTALL)
-_DASHES = re.compile(r"(?:- +)*")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 
 
@@ -86,7 +73,7 @@ def _find_line(kind: SopsFormat, text: str, path: KeyPath) -> Found:
         raise UsageError("a file of that format is one document", "leave the [N] out")
     place: Place = (0, path.names)
     try:
-        found = [leaf for leaf in _leaves(kind, text) if leaf.place == place]
+        found = [leaf for leaf in leaves_in(kind, text) if leaf.place == place]
     except SecretFileError:
         return Found(place, At.UNKNOWN)
     if len(found) > 1:
@@ -98,7 +85,7 @@ def _find_leaf(kind: SopsFormat, text: str, path: KeyPath) -> Found:
     """Return what stands at a path of a file that only a YAML library reads."""
     unknown = Found((path.document or 0, path.names), At.UNKNOWN)
     try:
-        every = _leaves(kind, text)
+        every = leaves_in(kind, text)
     except SecretFileError:
         return unknown
     found = [
@@ -111,7 +98,12 @@ def _find_leaf(kind: SopsFormat, text: str, path: KeyPath) -> Found:
     return Found(one.place, At.VALUE, one.value) if one else unknown
 
 
-def _leaves(kind: SopsFormat, text: str) -> list[Leaf]:
+def leaves_in(kind: SopsFormat, text: str) -> list[Leaf]:
+    """Return the leaves of a text.
+
+    Raises:
+        SecretFileError: it cannot be read with certainty.
+    """
     return list(leaves(kind, text.encode("utf-8", "surrogateescape")))
 
 
@@ -121,7 +113,7 @@ def _walked(root: Node, document: int, path: KeyPath) -> Found:
         step: str | int = name
         if isinstance(node.value, list) and _NUMBER.fullmatch(name):
             step = int(name)
-        below = _child(node, step)
+        below = child_of(node, step)
         steps.append(step)
         if below is None:
             steps += path.names[len(steps) :]
@@ -135,216 +127,10 @@ def _walked(root: Node, document: int, path: KeyPath) -> Found:
     return Found(place, At.VALUE, node.value)
 
 
-def _child(node: Node, step: str | int) -> Node | None:
+def child_of(node: Node, step: str | int) -> Node | None:
+    """Return what a node has under a key or at an index, None if nothing."""
     if isinstance(node.value, dict) and isinstance(step, str):
         return node.value.get(step)
     if isinstance(node.value, list) and isinstance(step, int):
         return node.value[step] if step < len(node.value) else None
     return None
-
-
-# --- a value that is there ----------------------------------------------------------
-
-
-def spelled(
-    kind: SopsFormat, text: str, span: tuple[int, int], value: str
-) -> Edit | None:
-    """Return the edit that spells `value` in a span, None where that is uncertain.
-
-    What stood there is no encrypted value; `value` may be the token of one.
-    """
-    start, end = span
-    new = _spelling(kind, text, value)
-    if new is None or text[start:end].startswith(("|", ">")):
-        return None
-    if start == end and start and text[start - 1] in ":-":
-        new = " " + new
-    if start == end and text[end : end + 1] == "#":
-        new += " "
-    return start, end, new
-
-
-def _spelling(kind: SopsFormat, text: str, value: str) -> str | None:
-    match kind:
-        case SopsFormat.JSON | SopsFormat.BINARY:
-            return json.dumps(value, ensure_ascii=False)
-        case SopsFormat.YAML if text.lstrip().startswith("{"):
-            return json.dumps(value, ensure_ascii=False)
-        case SopsFormat.YAML:
-            return value if _is_token(value) else in_double_quotes(value)
-        case SopsFormat.DOTENV:
-            odd = "\\n" in value or "\r" in value
-            return None if odd else value.replace("\n", "\\n")
-        case SopsFormat.INI:
-            plain = not value or _is_token(value) or _INI_SAFE.fullmatch(value)
-            return value if plain else None
-
-
-def _is_token(value: str) -> bool:
-    return value.startswith(MARK)
-
-
-def in_double_quotes(value: str) -> str:
-    """Return a text as a YAML scalar in double quotes, on one line."""
-
-    def shown(char: str) -> str:
-        if char.isprintable():
-            return char
-        code = ord(char)
-        return f"\\u{code:04x}" if code < 1 << 16 else f"\\U{code:08x}"
-
-    return "".join(map(shown, json.dumps(value, ensure_ascii=False)))
-
-
-# --- a new value --------------------------------------------------------------------
-
-
-def insertion(kind: SopsFormat, text: str, place: Place, token: str) -> Edit | None:
-    """Return the edit that adds a value, None where its place is uncertain."""
-    document, steps = place
-    names = tuple(step for step in steps if isinstance(step, str))
-    match kind:
-        case SopsFormat.DOTENV:
-            return _into_dotenv(text, names, token)
-        case SopsFormat.INI:
-            return _into_ini(text, names, token)
-        case SopsFormat.BINARY:
-            return None
-        case SopsFormat.YAML | SopsFormat.JSON:
-            pass
-        case _ as never:
-            assert_never(never)
-    documents = roots(kind, text)
-    if documents is None or document >= len(documents):
-        return None
-    root = node = documents[document]
-    at = 0
-    while (below := _child(node, steps[at])) is not None and at < len(steps) - 1:
-        node, at = below, at + 1
-    rest = [step for step in steps[at:] if isinstance(step, str)]
-    if not (isinstance(node.value, dict) and node.value) or len(rest) < len(steps) - at:
-        return None
-    siblings = [n for k, n in node.value.items() if node is not root or k != "sops"]
-    if text.startswith("{", root.start):
-        return _into_json(text, root, node, siblings, rest, token)
-    return _into_yaml(text, root, node, siblings, rest, token)
-
-
-def _into_yaml(
-    text: str,
-    root: Node,
-    node: Node,
-    siblings: list[Node],
-    names: list[str],
-    token: str,
-) -> Edit:
-    at = _line_end(text, siblings[-1].end) if siblings else root.start
-    newline = "\r\n" if "\r\n" in text else "\n"
-    column, unit = _column(text, node), next(_units(text, root), 4)
-    lines = [
-        " " * (column + depth * unit) + _yaml_key(name) + ":"
-        for depth, name in enumerate(names)
-    ]
-    added = newline.join(lines) + " " + (token or '""') + newline
-    if at and text[at - 1] != "\n":
-        added = newline + added.removesuffix(newline)
-    return at, at, added
-
-
-def _line_end(text: str, at: int) -> int:
-    """Return where the line after that of a node begins."""
-    if at and text[at - 1] == "\n":
-        return at
-    end = text.find("\n", at)
-    return len(text) if end < 0 else end + 1
-
-
-def _column(text: str, node: Node) -> int:
-    """Return the column of the keys of a mapping, which may begin behind a dash."""
-    dashes = _DASHES.match(text, node.start)
-    start = dashes.end() if dashes else node.start
-    return start - text.rfind("\n", 0, start) - 1
-
-
-def _units(text: str, node: Node) -> Iterator[int]:
-    """Yield by how much mappings of a document are indented below others."""
-    if not isinstance(node.value, dict):
-        return
-    for below in node.value.values():
-        if isinstance(below.value, dict) and below.value:
-            yield _column(text, below) - _column(text, node)
-            yield from _units(text, below)
-
-
-def _yaml_key(name: str) -> str:
-    plain = _YAML_NAME.fullmatch(name) and name.lower() not in _YAML_WORDS
-    return name if plain else in_double_quotes(name)
-
-
-def _into_json(
-    text: str,
-    root: Node,
-    node: Node,
-    siblings: list[Node],
-    names: list[str],
-    token: str,
-) -> Edit | None:
-    members = [*node.value.values()] if isinstance(node.value, dict) else []
-    gap = _JSON_GAP.match(text, node.start + 1)
-    first_of_root = _JSON_GAP.match(text, root.start + 1)
-    if gap is None or first_of_root is None or not members:
-        return None
-    lead, colon = gap[1], gap[2]
-    unit = first_of_root[1].rpartition("\n")[2]
-    value = json.dumps(token)
-    for depth in range(len(names) - 1, 0, -1):
-        inner, outer = "", ""
-        if "\n" in lead:
-            inner, outer = lead + unit * depth, lead + unit * (depth - 1)
-        name = json.dumps(names[depth], ensure_ascii=False)
-        value = f"{{{inner}{name}{colon}{value}{outer}}}"
-    member = lead + json.dumps(names[0], ensure_ascii=False) + colon + value
-    if siblings:
-        return siblings[-1].end, siblings[-1].end, "," + member
-    return node.start + 1, node.start + 1, member + ","
-
-
-def _into_dotenv(text: str, names: tuple[str, ...], token: str) -> Edit | None:
-    if len(names) != 1 or not _DOTENV_NAME.fullmatch(names[0]):
-        return None
-    found = _leaves(SopsFormat.DOTENV, text)
-    at = _line_end(text, found[-1].span[1]) if found else 0
-    lead = "\n" if at and text[at - 1] != "\n" else ""
-    return at, at, f"{lead}{names[0]}={token}" + ("" if lead else "\n")
-
-
-def _into_ini(text: str, names: tuple[str, ...], token: str) -> Edit | None:
-    if len(names) != 2 or not all(map(_INI_NAME.fullmatch, names)):
-        return None
-    section, name = names
-    found = _leaves(SopsFormat.INI, text)
-    siblings = [leaf for leaf in found if leaf.path[0] == section]
-    if any(leaf.span[0] < 0 for leaf in found):
-        return None
-    newline = "\r\n" if "\r\n" in text else "\n"
-    if not siblings:
-        sops = _INI_SOPS.search(text)
-        headed = re.search(rf"(?m)^[ \t]*\[[ \t]*{re.escape(section)}[ \t]*\]", text)
-        if sops is None or headed or section == "DEFAULT":
-            return None
-        lines = (f"[{section}]", f"{name} = {token}".rstrip(), "", "")
-        return sops.start(), sops.start(), newline.join(lines)
-    last = siblings[-1].span
-    head = _INI_HEAD.fullmatch(text[text.rfind("\n", 0, last[0]) + 1 : last[0]])
-    if head is None:
-        return None
-    lead, old, between = head.groups()
-    separator = between.lstrip(" \t")
-    if separator != between:
-        width = len(old) + len(between) - len(separator)
-        name = name.ljust(width) if len(name) < width else name + " "
-    at = _line_end(text, last[1])
-    added = lead + name + separator + token + newline
-    if text[at - 1] != "\n":
-        added = newline + added.removesuffix(newline)
-    return at, at, added

@@ -52,7 +52,7 @@ def misfits(file: SopsFile, key: bytes) -> Iterator[Retyped]:
     """
     if not token.any_typed(file.text):
         return
-    for leaf in leaves(file.format, file.text.encode("utf-8", "surrogateescape")):
+    for leaf in leaves(file.format, file.data):
         kind = type_of(leaf.value)
         if kind in _SPELLED:
             bound = token.additional_data(leaf.path)
