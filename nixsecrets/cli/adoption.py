@@ -12,7 +12,7 @@ from nixsecrets.adopt.switch import Adoption, adoption
 from nixsecrets.apply.apply import Tools, apply
 from nixsecrets.cli import consent, show, ui
 from nixsecrets.cli.closely import with_problems
-from nixsecrets.cli.road import git_add
+from nixsecrets.cli.outcome import git_add
 from nixsecrets.cli.session import Session, unlock
 from nixsecrets.errors import UsageError
 from nixsecrets.keys.identities import Keyring

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from nixsecrets.cli import ui
-from nixsecrets.cli.keyargs import key_from_file, key_from_text
+from nixsecrets.cli.arguments import key_from_file, key_from_text
 from nixsecrets.cli.options import Decorator, RoadOptions, packed
 from nixsecrets.errors import DeclinedError, UsageError
 from nixsecrets.hosts.local import local_key

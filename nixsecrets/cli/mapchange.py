@@ -3,6 +3,7 @@
 What the work itself takes (`road`) is loaded while other processes look.
 """
 
+import importlib
 from collections.abc import Callable, Collection, Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,11 +57,10 @@ def change_map(
 
 def _load_what_writes(paths: Container[str]) -> None:
     """Load now what a change will take, most likely: this process has the time."""
-    from nixsecrets.apply import apply
+    importlib.import_module("nixsecrets.apply.apply")
     from nixsecrets.files.age import wrap
     from nixsecrets.generated import yamltree
 
-    del apply
     wrap.load_libraries()
     if ".sops.yaml" in paths:
         yamltree.load_library()

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from posixpath import normpath
 from typing import Any
@@ -73,7 +74,6 @@ allow_retired_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 _ROAD = (
-    identity_option,
     click.option(
         "-n", "--dry-run", is_flag=True, help="Show the plan, change nothing."
     ),
@@ -84,6 +84,10 @@ _ROAD = (
         help="Print the plan (--dry-run) or the exposed values as JSON.",
     ),
     click.option("-y", "--yes", is_flag=True, help="Agree to the plan in advance."),
+    click.option("--git-add", is_flag=True, help="Stage the written files (git add)."),
+)
+_SECRETS = (
+    identity_option,
     click.option(
         "--allow-revoke",
         is_flag=True,
@@ -95,15 +99,14 @@ _ROAD = (
         help="Allow locking yourself out, or leaving a file without readers.",
     ),
     allow_retired_option,
-    click.option(
-        "--keep-going", is_flag=True, help="Skip files that cannot be changed; exit 1."
-    ),
-    click.option(
-        "--keep-data-key",
-        is_flag=True,
-        help="Grant a user access to a sops file without a new data key.",
-    ),
-    click.option("--git-add", is_flag=True, help="Stage the written files (git add)."),
+)
+_KEEP_DATA_KEY = click.option(
+    "--keep-data-key",
+    is_flag=True,
+    help="Grant a user access to a sops file without a new data key.",
+)
+_KEEP_GOING = click.option(
+    "--keep-going", is_flag=True, help="Skip files that cannot be changed; exit 1."
 )
 _NO_REKEY = click.option(
     "--no-rekey",
@@ -112,11 +115,28 @@ _NO_REKEY = click.option(
 )
 
 
-def road_options(*, map_changes: bool) -> Decorator:
-    """Add the options of a command that walks the road; it gets `options`."""
-    added = [*_ROAD]
-    if map_changes:
-        added.append(_NO_REKEY)
+class Reach(IntEnum):
+    """How much a command that walks the road can change; each takes more options."""
+
+    GENERATED = 0  # no secret is encrypted
+    CONTENT = 1  # one secret gets new content
+    READERS = 2  # one secret gets other readers
+    FILES = 3  # any number of secrets
+    MAP = 4  # the map, too
+
+
+def road_options(reach: Reach) -> Decorator:
+    """Add the options of a command that walks the road; it gets `options`.
+
+    No option is taken that would mean nothing to the command.
+    """
+    added = [
+        *_ROAD,
+        *(_SECRETS if reach >= Reach.CONTENT else ()),
+        *((_KEEP_DATA_KEY,) if reach >= Reach.READERS else ()),
+        *((_KEEP_GOING,) if reach >= Reach.FILES else ()),
+        *((_NO_REKEY,) if reach >= Reach.MAP else ()),
+    ]
     return packed(added, options=RoadOptions)
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from nixsecrets.cli import show, ui
+from nixsecrets.cli.arguments import owner
 from nixsecrets.cli.mapchange import change_map
-from nixsecrets.cli.names import owner
-from nixsecrets.cli.options import RoadOptions, road_options, with_options
+from nixsecrets.cli.options import Reach, RoadOptions, road_options, with_options
 from nixsecrets.errors import UsageError
 from nixsecrets.files.state import Actual
 from nixsecrets.keys.recipients import KeyId
@@ -66,7 +66,7 @@ def removal_command(
     )
     @click.argument("name")
     @with_options(_OPTIONS)
-    @road_options(map_changes=True)
+    @road_options(Reach.MAP)
     @click.pass_obj
     def command(
         start: Path,

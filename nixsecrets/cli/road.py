@@ -1,13 +1,12 @@
 """The one road of every command that changes access: load, diff, show, apply."""
 
-import posixpath
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nixsecrets.cli import consent, show, ui
+from nixsecrets.cli import arguments, consent, outcome, show, ui
 from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.session import Session, keyring, unlock
-from nixsecrets.errors import NixsecretsError, shell_word
 from nixsecrets.findings.catalogue import Finding
 from nixsecrets.keys.recipients import KeyId
 from nixsecrets.map.edit import retire
@@ -18,28 +17,27 @@ from nixsecrets.plan.diff import (
     change_plan,
     content_step,
     context,
+    converge_plan,
     damaged,
-    differing,
-    differs_after,
+    files_of,
+    may_read,
+    only,
 )
 from nixsecrets.plan.files import drifted
-from nixsecrets.plan.model import Action, Plan, Step
+from nixsecrets.plan.model import Plan, Step
 from nixsecrets.plan.problems import problems, problems_after, unreached_problems
 from nixsecrets.plan.recall import recall
 from nixsecrets.plan.removals import Removals
 from nixsecrets.plan.safety import Change, Obstacle
 from nixsecrets.plan.steps import Context
-from nixsecrets.repo import deleted
 from nixsecrets.repo.remembered import Remembered
 from nixsecrets.world.survey import Survey
 from nixsecrets.world.world import World, with_files
 
 if TYPE_CHECKING:  # what writes is loaded where there is something to write
-    from nixsecrets.apply.apply import Failure, Outcome
+    from nixsecrets.apply.apply import Outcome
     from nixsecrets.apply.carry_out import Content
     from nixsecrets.keys.identities import Keyring
-
-PARTIAL = 1
 
 
 def change(
@@ -96,8 +94,8 @@ def change(
         known=known,
     )
     if not options.dry_run:
-        _say_left(after, plan, carried)
-        tell_problems(left)
+        outcome.say_left(after, plan, carried)
+        outcome.tell_problems(left)
     return code
 
 
@@ -179,13 +177,13 @@ def walk(
 
     with ui.progress("writing", len(plan.secret_steps)) as tick:
         tools = Tools(ring, unlock, tick, options.keep_going)
-        outcome = apply(plan, world, tools, contents)
-    _remember_done(before, world, outcome, introduced)
-    code = finish(session, world, outcome, options)
+        done = apply(plan, world, tools, contents)
+    _remember_done(before, world, done, introduced)
+    code = outcome.finish(session, world, done, options)
     for obstacle in obstacles:
         for error in obstacle.skipped:
             ui.report_error(error)
-    return PARTIAL if obstacles else code
+    return outcome.PARTIAL if obstacles else code
 
 
 def _introduced(
@@ -200,12 +198,12 @@ def _introduced(
 def _remember_done(
     before: World | None,
     world: World,
-    outcome: "Outcome",
+    done: "Outcome",
     introduced: Sequence[Reader],
 ) -> None:
     """Remember in this clone which keys were taken out of use, and which brought in."""
     use = world.map.keys_in_use
-    lost = (reader for step in outcome.done for reader in step.remove)
+    lost = (reader for step in done.done for reader in step.remove)
     gone = {r.recipient.key_id: r for r in lost if r.recipient.key_id not in use}
     keys = [(r.name, world.key_in_map(r.recipient)) for r in gone.values()]
     edits = []
@@ -277,79 +275,46 @@ def _say_carried(before: World, plan: Plan) -> list[str]:
     return carried
 
 
-def _say_left(world: World, plan: Plan, carried: Collection[str]) -> None:
-    """Count all that differs besides, in planned files too; configurations written."""
-    planned = {s.path for s in plan.steps} | {s.origin for s in plan.steps}
-    count = len(differing(world, besides=planned))
-    count += sum(differs_after(world, step) for step in plan.steps)
-    if count or carried:
-        files = show.counted(count + len(carried), "file")
-        written = f", {len(carried)} of them written with this" if carried else ""
-        then = "; nixsecrets rekey" if count else ""
-        ui.say(f"also differs from the map: {files}{written}{then}")
-    others = approvals.line_on_others(world.map, consent.memory(world.repo).read())
-    if others is not None:
-        ui.say(others)
-
-
-def finish(
-    session: Session, world: World, outcome: "Outcome", options: RoadOptions
+def rekey(
+    session: Session,
+    begun: Survey,
+    options: RoadOptions,
+    *,
+    paths: Sequence[Path],
+    host: str | None,
+    start: Path,
 ) -> int:
-    """Tell what was done, what is exposed, and what to add to git."""
-    from nixsecrets.cli import checklist
+    """Carry out what differs from the map, of `paths` or of `host` if they are given.
 
-    exposed = checklist.items(session.repo, outcome.done)
-    if options.as_json:
-        ui.answer_text(checklist.to_json(exposed))
-    elif exposed:
-        ui.say("these values are still known to whoever lost access; change them:")
-        for line in checklist.lines(exposed):
-            ui.say(line)
-        ui.say(checklist.last_line(world, outcome.done))
-    for note in outcome.notes:
-        ui.warn(note)
-    for path in outcome.hard_links:
-        ui.warn(
-            f"{show.path_text(path)} had other names (hard links),"
-            " which keep the old content"
-        )
-    git_add(session, outcome.done, stage=options.git_add)
-    for failure in outcome.failed:
-        _left_out(failure)
-    return PARTIAL if outcome.failed else 0
-
-
-def _left_out(failure: "Failure") -> None:
-    error = failure.error
-    path = show.path_text(failure.step.path)
-    ui.report_error(NixsecretsError(f"left out {path}: {error.message}", error.hint))
-
-
-def git_add(
-    session: Session, steps: Collection[Step], *, stage: bool, below: str = ""
-) -> None:
-    """Stage the written files, or print the line that stages those git would leave out.
-
-    Flakes do not see files that git does not track; a change of a tracked file they do.
-    `below` is the map's folder as seen from where the person is.
+    Returns the exit code.
     """
-    git = session.repo.git
-    if git is None:
-        return
-    written = [s.path for s in steps if s.action is not Action.DELETE]
-    gone = {s.origin or s.path for s in steps} - set(written)
-    if stage:
-        known = gone & git.tracked(session.repo.root) if gone else set()
-        git.add(session.repo.root, [*written, *sorted(known)])
-        return
-    deleted.note(session.repo, gone)
-    # of a merge that git waits for, the lock goes with the file: it records its readers
-    merged = any(s.action is Action.CREATE and s.before is not None for s in steps)
-    fresh = [s for s in steps if merged or s.before is None or s.origin is not None]
-    new = [s.path for s in fresh if s.path in written]
-    if new:
-        paths = (posixpath.join(below, path) for path in new)
-        ui.say("git add -- " + " ".join(map(shell_word, paths)))
+    world = session.mapped(begun)
+    ring = keyring(options.identity)  # which takes a while, too
+    world = with_files(world, begun)
+    ctx = context(
+        world,
+        native=native_keys(ring),
+        keep_data_key=options.keep_data_key,
+        separate=True,
+    )
+    plan = converge_plan(world, ctx)
+    broken, absent = damaged(world), list(world.reach.absent)
+    if paths:
+        there = world.files.keys() | set(absent)
+        picked = arguments.chosen(session.repo, start, paths, there)
+        plan = only(plan, picked)
+        broken = [file for file in broken if file.path in picked]
+        absent = [path for path in absent if path in picked]
+    if host is not None:
+        plan = only(plan, files_of(host, world, plan))
+        broken = []
+        absent = [path for path in absent if may_read(host, world, path)]
+    warn_of_unreached(world)
+    obstacles = [*safety.damage(broken, world), *safety.absent(absent)]
+    code = walk(session, world, plan, ring, options, obstacles=obstacles)
+    if not options.dry_run:
+        outcome.tell_problems(problems_after(world, plan))
+    return code
 
 
 def _warn_of_new(before: World, left: Sequence[Finding]) -> None:
@@ -359,16 +324,6 @@ def _warn_of_new(before: World, left: Sequence[Finding]) -> None:
         fresh = (problem.path, problem.code, problem.message) not in known
         if fresh and problem.code.fails_check:
             ui.warn(f"{show.path_text(problem.path)}: {problem.message}")
-
-
-def tell_problems(left: Sequence[Finding]) -> None:
-    """Say what `check` will still fail on: the plan did not repair it."""
-    failing = [p for p in left if p.code.fails_check]
-    if failing:
-        paths = list(dict.fromkeys(show.path_text(p.path) for p in failing))
-        rest = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-        what = ", ".join(paths[:3]) + rest
-        ui.say(f"also needs a look: {what}; nixsecrets status")
 
 
 def say_rule_left(world: World, path: str) -> None:

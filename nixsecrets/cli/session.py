@@ -97,11 +97,10 @@ def _warn_of_lock(skipped: tuple[int, ...]) -> None:
 
 def keyring(explicit: Sequence[Path]) -> "Keyring":
     """Return every identity this person has at hand."""
-    from nixsecrets.cli.talk import TerminalTalk
     from nixsecrets.keys.find import find_identities
 
     found = find_identities(os.environ, Path.home(), explicit)
-    return found.with_talk(TerminalTalk())
+    return found.with_talk(ui.TerminalTalk())
 
 
 def unlock(locked: "Locked") -> "tuple[Identity, ...]":

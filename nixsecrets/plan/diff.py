@@ -8,7 +8,7 @@ from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
-from nixsecrets.errors import SecretFileError
+from nixsecrets.errors import SecretFileError, UsageError
 from nixsecrets.files.kind import format_for
 from nixsecrets.files.sops.options import (
     Options,
@@ -35,7 +35,7 @@ from nixsecrets.plan.steps import (
     of_each,
     wanted_options,
 )
-from nixsecrets.world.world import ATTRIBUTES, MAP_NAME, World
+from nixsecrets.world.world import ATTRIBUTES, LOCK_NAME, MAP_NAME, World
 
 
 def context(
@@ -137,6 +137,35 @@ def _by_desired(
         want = desired(world, file)
         found.setdefault(id(want), (want, []))[1].append(file)
     return found.values()
+
+
+def only(plan: Plan, paths: Collection[str]) -> Plan:
+    """Return the plan for some paths, and the lock where an age file is among them."""
+    kept = plan.restricted(paths)
+    return plan.restricted({*paths, LOCK_NAME}) if kept.steps else kept
+
+
+def files_of(name: str, world: World, plan: Plan) -> set[str]:
+    """Return the planned files that `name` reads, or would no longer read.
+
+    Raises:
+        UsageError: neither the map nor the plan has that name.
+    """
+    known = {h.name for h in world.map.hosts} | world.users
+    lost = {name for step in plan.steps for name in step.losers}
+    if name not in known | lost:
+        raise UsageError(f"the map has no host or user {name!r}", "nixsecrets status")
+    return {
+        step.path
+        for step in plan.secret_steps
+        if any(reader.name == name for reader in (*step.target, *step.remove))
+    }
+
+
+def may_read(name: str, world: World, path: str) -> bool:
+    """Return whether the map lets `name` read a path."""
+    want = desired_for_path(world, path)
+    return want is not None and any(reader.name == name for reader in want.readers)
 
 
 def hidden_losses(before: World, after: World) -> dict[str, list[str]]:

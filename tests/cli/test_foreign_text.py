@@ -18,7 +18,7 @@ from collections.abc import Callable
 import pytest
 
 from nixsecrets.cli import ui
-from nixsecrets.cli.talk import TerminalTalk
+from nixsecrets.cli.ui import TerminalTalk
 from nixsecrets.errors import NixsecretsError, printable, shell_word
 from tests.fleet import PROJECT, TIMEOUT_SECONDS, Fleet, git_repo
 

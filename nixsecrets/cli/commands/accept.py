@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from nixsecrets.cli import show, ui
-from nixsecrets.cli.options import RoadOptions, road_options
-from nixsecrets.cli.paths import chosen
+from nixsecrets.cli.arguments import chosen
+from nixsecrets.cli.options import Reach, RoadOptions, road_options
 from nixsecrets.cli.road import walk
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.plan.diff import desired_for_path
@@ -18,7 +18,7 @@ from nixsecrets.world.world import World
 @click.argument(
     "paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE…"
 )
-@road_options(map_changes=False)
+@road_options(Reach.GENERATED)
 @click.pass_obj
 def command(start: Path, paths: tuple[Path, ...], options: RoadOptions) -> int:
     """Vouch that FILES are encrypted to exactly the recipients in the map.

@@ -16,7 +16,7 @@ from nixsecrets.cli.hostkey import (
     shown_key,
 )
 from nixsecrets.cli.mapchange import change_map
-from nixsecrets.cli.options import RoadOptions, road_options
+from nixsecrets.cli.options import Reach, RoadOptions, road_options
 from nixsecrets.cli.session import Session
 from nixsecrets.errors import NixsecretsError, UsageError, quoted
 from nixsecrets.findings.reports import counted
@@ -56,7 +56,7 @@ PARTIAL = 1
 )
 @click.option("--group", "groups", multiple=True, help="Group to join (repeatable).")
 @key_options()
-@road_options(map_changes=True)
+@road_options(Reach.MAP)
 @click.pass_obj
 def command(
     start: Path,

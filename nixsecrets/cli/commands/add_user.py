@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from nixsecrets.cli import ui
-from nixsecrets.cli.keyargs import key_options, stock_sops_advice
+from nixsecrets.cli.arguments import key_options, stock_sops_advice
 from nixsecrets.cli.mapchange import change_map
-from nixsecrets.cli.options import RoadOptions, road_options
+from nixsecrets.cli.options import Reach, RoadOptions, road_options
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.map import edit
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     type=click.Choice(["age", "ssh"]),
     help="Form of an ssh-ed25519 key in sops files.",
 )
-@road_options(map_changes=True)
+@road_options(Reach.MAP)
 @click.pass_obj
 def command(
     start: Path,

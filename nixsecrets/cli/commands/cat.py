@@ -9,8 +9,8 @@ import click
 
 from nixsecrets.apply.carry_out import Bench
 from nixsecrets.cli import save, show, sides, ui
+from nixsecrets.cli.arguments import relative
 from nixsecrets.cli.options import identity_option, value_option
-from nixsecrets.cli.paths import relative
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.errors import NixsecretsError, SecretFileError, UsageError
 from nixsecrets.files.age import pyrage_port

@@ -9,9 +9,9 @@ import click
 
 from nixsecrets.apply.apply import ApplyError
 from nixsecrets.cli import drafts, save, show, sides, ui
+from nixsecrets.cli.arguments import relative
 from nixsecrets.cli.drafts import Desk, Draft
-from nixsecrets.cli.options import RoadOptions, road_options
-from nixsecrets.cli.paths import relative
+from nixsecrets.cli.options import Reach, RoadOptions, road_options
 from nixsecrets.cli.save import ChangedError, Target
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.errors import (
@@ -55,7 +55,7 @@ MINE, THEIRS = "what you typed", "what is on the disk"
     is_flag=True,
     help="Encrypt to the recipients in the map, if the file has others.",
 )
-@road_options(map_changes=False)
+@road_options(Reach.CONTENT)
 @click.pass_obj
 def command(
     start: Path,

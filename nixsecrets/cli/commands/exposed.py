@@ -13,8 +13,8 @@ import click
 from nixsecrets.apply.apply import unlocked
 from nixsecrets.apply.carry_out import Bench
 from nixsecrets.cli import show, ui
-from nixsecrets.cli.checklist import key_lines
 from nixsecrets.cli.options import identity_option, json_option
+from nixsecrets.cli.outcome import key_lines
 from nixsecrets.cli.session import Session, keyring, unlock
 from nixsecrets.errors import IdentityError, NixsecretsError
 from nixsecrets.files import pieces

@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 
 from nixsecrets.cli import save, show, ui
+from nixsecrets.cli.arguments import relative
 from nixsecrets.cli.commands.set import give
-from nixsecrets.cli.options import RoadOptions, road_options, value_option
-from nixsecrets.cli.paths import relative
+from nixsecrets.cli.options import Reach, RoadOptions, road_options, value_option
 from nixsecrets.cli.save import Target
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.errors import UsageError
@@ -30,7 +30,7 @@ from nixsecrets.world.world import World
     help="Characters of a password, words of a passphrase, bytes of hex and base64.",
 )
 @value_option
-@road_options(map_changes=False)
+@road_options(Reach.CONTENT)
 @click.pass_obj
 def command(
     start: Path,

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from nixsecrets.cli import ui
-from nixsecrets.cli.options import RoadOptions, road_options
+from nixsecrets.cli.options import Reach, RoadOptions, road_options
 from nixsecrets.cli.road import walk
 from nixsecrets.cli.session import Session
 from nixsecrets.errors import NixsecretsError
@@ -22,7 +22,7 @@ DRIVER = "nixsecrets"
 
 @click.command("git-setup")
 @click.option("--undo", is_flag=True, help="Remove the settings from this clone.")
-@road_options(map_changes=False)
+@road_options(Reach.GENERATED)
 @click.pass_obj
 def command(start: Path, options: RoadOptions, *, undo: bool) -> int:
     """Show secrets decrypted in `git diff`, `git log -p` and `git show`.

@@ -11,8 +11,8 @@ import click
 from nixsecrets.apply.apply import Tools, apply
 from nixsecrets.cli import consent, ui
 from nixsecrets.cli.adoption import Wish, adopt, found
-from nixsecrets.cli.keyargs import keys_from_file
-from nixsecrets.cli.road import git_add
+from nixsecrets.cli.arguments import keys_from_file
+from nixsecrets.cli.outcome import git_add
 from nixsecrets.cli.session import Session, keyring, unlock
 from nixsecrets.errors import DeclinedError, IdentityError, NixsecretsError, quoted
 from nixsecrets.keys.find import create_age_identity

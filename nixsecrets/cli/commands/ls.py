@@ -8,10 +8,9 @@ from pathlib import Path
 import click
 
 from nixsecrets.cli import show, ui
+from nixsecrets.cli.arguments import chosen, owner
 from nixsecrets.cli.declared import Source, sides
-from nixsecrets.cli.names import owner
 from nixsecrets.cli.options import json_option
-from nixsecrets.cli.paths import chosen
 from nixsecrets.cli.session import Session
 from nixsecrets.errors import UsageError
 from nixsecrets.files.state import Actual, Unknown

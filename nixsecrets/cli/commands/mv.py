@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from nixsecrets.cli import show
-from nixsecrets.cli.options import RoadOptions, road_options
-from nixsecrets.cli.paths import relative
+from nixsecrets.cli.arguments import relative
+from nixsecrets.cli.options import Reach, RoadOptions, road_options
 from nixsecrets.cli.road import native_keys, say_rule_left, walk
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.errors import NixsecretsError, SecretFileError
@@ -21,7 +21,7 @@ from nixsecrets.world.world import World, require_actual
 @click.command("mv")
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
-@road_options(map_changes=False)
+@road_options(Reach.READERS)
 @click.pass_obj
 def command(start: Path, source: Path, target: Path, options: RoadOptions) -> int:
     """Rename a secret, or move it to another folder.

@@ -8,7 +8,7 @@ import click
 from nixsecrets.apply.apply import unlocked
 from nixsecrets.apply.carry_out import Bench, decrypt
 from nixsecrets.cli import ui
-from nixsecrets.cli.names import owner
+from nixsecrets.cli.arguments import owner
 from nixsecrets.cli.options import identity_option
 from nixsecrets.cli.session import Session, keyring, unlock
 from nixsecrets.errors import NixsecretsError, quoted

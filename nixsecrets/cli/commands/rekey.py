@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-from nixsecrets.cli.options import RoadOptions, road_options
+from nixsecrets.cli.options import Reach, RoadOptions, road_options
 from nixsecrets.cli.session import Session
 
 
 @click.command("rekey")
 @click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--host", metavar="NAME", help="Change only files of this host or user.")
-@road_options(map_changes=False)
+@road_options(Reach.FILES)
 @click.pass_obj
 def command(
     start: Path, paths: tuple[Path, ...], host: str | None, options: RoadOptions
@@ -33,6 +33,6 @@ def command(
         session.writing(dry_run=options.dry_run),
         session.surveying() as begun,
     ):
-        from nixsecrets.cli.converged import rekey  # while others look at the files
+        from nixsecrets.cli import road  # while others look at the files
 
-        return rekey(session, begun, options, paths=paths, host=host, start=start)
+        return road.rekey(session, begun, options, paths=paths, host=host, start=start)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
+from nixsecrets.cli.arguments import owner
 from nixsecrets.cli.mapchange import change_map
-from nixsecrets.cli.names import owner
-from nixsecrets.cli.options import RoadOptions, road_options
+from nixsecrets.cli.options import Reach, RoadOptions, road_options
 from nixsecrets.map import edit
 from nixsecrets.plan import ownfiles
 from nixsecrets.plan.model import Step
@@ -17,7 +17,7 @@ from nixsecrets.world.world import World
 @click.command("rename-host")
 @click.argument("old")
 @click.argument("new")
-@road_options(map_changes=True)
+@road_options(Reach.MAP)
 @click.pass_obj
 def command(start: Path, old: str, new: str, options: RoadOptions) -> int:
     """Rename a host everywhere in the map, and move its own files.

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from nixsecrets.cli import show, ui
-from nixsecrets.cli.options import RoadOptions, road_options
-from nixsecrets.cli.paths import relative
+from nixsecrets.cli.arguments import relative
+from nixsecrets.cli.options import Reach, RoadOptions, road_options
 from nixsecrets.cli.road import say_rule_left, walk
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.errors import SecretFileError
@@ -19,7 +19,7 @@ from nixsecrets.world.world import World, find_file
 
 @click.command("rm")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@road_options(map_changes=False)
+@road_options(Reach.GENERATED)
 @click.pass_obj
 def command(start: Path, paths: tuple[Path, ...], options: RoadOptions) -> int:
     """Remove secrets, including their entries in secrets.nix and the lock.
@@ -39,7 +39,7 @@ def command(start: Path, paths: tuple[Path, ...], options: RoadOptions) -> int:
         for name in names:
             say_rule_left(world, name)
         plan = Plan.of([*steps, *generated_steps_for(world, *steps)])
-        return walk(session, world, plan, keyring(options.identity), options)
+        return walk(session, world, plan, keyring(()), options)
 
 
 def _step(world: World, name: str) -> Step:

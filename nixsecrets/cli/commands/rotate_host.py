@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from nixsecrets.cli import ui
+from nixsecrets.cli.arguments import owner
 from nixsecrets.cli.hostkey import KeyOptions, Obtained, key_options, obtain
 from nixsecrets.cli.mapchange import change_map
-from nixsecrets.cli.names import owner
-from nixsecrets.cli.options import RoadOptions, road_options
+from nixsecrets.cli.options import Reach, RoadOptions, road_options
 from nixsecrets.cli.session import Session
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.keys.recipients import KeyId, Kind, Recipient
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     "--reason", default="rotated", show_default=True, help="Recorded with the old key."
 )
 @key_options()
-@road_options(map_changes=True)
+@road_options(Reach.MAP)
 @click.pass_obj
 def command(
     start: Path, name: str, reason: str, keys: KeyOptions, options: RoadOptions

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from nixsecrets.cli import ui
-from nixsecrets.cli.keyargs import key_options, stock_sops_advice
+from nixsecrets.cli.arguments import key_options, owner, stock_sops_advice
 from nixsecrets.cli.mapchange import change_map
-from nixsecrets.cli.names import owner
-from nixsecrets.cli.options import RoadOptions, road_options
+from nixsecrets.cli.options import Reach, RoadOptions, road_options
 from nixsecrets.cli.session import Session
 from nixsecrets.keys.recipients import KeyId, Recipient
 from nixsecrets.map import edit
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "--reason", default="rotated", show_default=True, help="Recorded with the old key."
 )
-@road_options(map_changes=True)
+@road_options(Reach.MAP)
 @click.pass_obj
 def command(
     start: Path,

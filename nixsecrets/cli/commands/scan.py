@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from nixsecrets.cli import show, ui
+from nixsecrets.cli.arguments import owner
 from nixsecrets.cli.hostkey import KeyOptions, key_options
-from nixsecrets.cli.names import owner
 from nixsecrets.cli.options import json_option
 from nixsecrets.cli.session import Session
 from nixsecrets.keys.recipients import Recipient

@@ -9,8 +9,8 @@ import click
 from nixsecrets.apply.apply import ApplyError
 from nixsecrets.apply.carry_out import Content
 from nixsecrets.cli import given, save, show, ui
-from nixsecrets.cli.options import RoadOptions, road_options, value_option
-from nixsecrets.cli.paths import relative
+from nixsecrets.cli.arguments import relative
+from nixsecrets.cli.options import Reach, RoadOptions, road_options, value_option
 from nixsecrets.cli.save import Target
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.errors import IdentityError, NixsecretsError
@@ -34,7 +34,7 @@ from nixsecrets.world.world import World
 )
 @click.option("--strip-newline", is_flag=True, help="Remove one trailing newline.")
 @click.option("--allow-empty", is_flag=True, help="Allow an empty value.")
-@road_options(map_changes=False)
+@road_options(Reach.CONTENT)
 @click.pass_obj
 def command(
     start: Path,

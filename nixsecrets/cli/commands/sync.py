@@ -4,15 +4,16 @@ from pathlib import Path
 
 import click
 
-from nixsecrets.cli.options import RoadOptions, road_options
-from nixsecrets.cli.road import tell_problems, walk, warn_of_unreached, without_secrets
+from nixsecrets.cli.options import Reach, RoadOptions, road_options
+from nixsecrets.cli.outcome import tell_problems
+from nixsecrets.cli.road import walk, warn_of_unreached, without_secrets
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.plan.diff import generated_plan
 from nixsecrets.plan.problems import problems_after
 
 
 @click.command("sync")
-@road_options(map_changes=False)
+@road_options(Reach.GENERATED)
 @click.option(
     "--overwrite",
     multiple=True,

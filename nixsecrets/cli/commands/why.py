@@ -7,9 +7,9 @@ import click
 
 from nixsecrets.apply.carry_out import Bench
 from nixsecrets.cli import show, ui
+from nixsecrets.cli.arguments import relative
 from nixsecrets.cli.macs import verified
 from nixsecrets.cli.options import identity_option
-from nixsecrets.cli.paths import relative
 from nixsecrets.cli.save import plaintext_to
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.errors import IdentityError, SecretFileError

@@ -1,9 +1,10 @@
-"""Public keys as arguments: in the command line itself, or in a file."""
+"""What a person types, as things of the map: names, paths and public keys."""
 
 import functools
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import click
 
@@ -12,7 +13,78 @@ from nixsecrets.cli.options import Decorated, with_options
 from nixsecrets.errors import KeyFormatError, UsageError, quoted
 from nixsecrets.keys.publickeys import read_public_keys
 from nixsecrets.keys.recipients import Kind, Recipient, parse_recipient
+from nixsecrets.map.model import Host, RecipientMap, User
+from nixsecrets.repo.tree import Repo
 from nixsecrets.untrusted import inputs
+
+
+@overload
+def owner(recipient_map: RecipientMap, name: str, kind: Literal["host"]) -> Host: ...
+@overload
+def owner(recipient_map: RecipientMap, name: str, kind: Literal["user"]) -> User: ...
+@overload
+def owner(recipient_map: RecipientMap, name: str, kind: str) -> Host | User: ...
+def owner(recipient_map: RecipientMap, name: str, kind: str) -> Host | User:
+    """Return the host or user of that name.
+
+    Raises:
+        UsageError: the map has none.
+    """
+    owners: tuple[Host | User, ...] = recipient_map.hosts
+    if kind == "user":
+        owners = recipient_map.users
+    for item in owners:
+        if item.name == name:
+            return item
+    known = ", ".join(item.name for item in owners)
+    hint = f"it has: {known}" if known else f"nixsecrets add-{kind} {name}"
+    raise UsageError(f"the map has no {kind} {name!r}", hint)
+
+
+def relative(repo: Repo, start: Path, path: Path) -> str:
+    """Return `path`, typed in `start`, relative to the map's folder.
+
+    Links are followed, as long as they stay in the tree: a link is no secret, the file
+    that it leads to is.
+
+    Raises:
+        UsageError: it lies outside the map's folder.
+        SecretFileError: a link leads out of the repository.
+    """
+    full = start / path
+    inside = full.parent.resolve() / full.name if full.name else full.resolve()
+    try:
+        name = inside.relative_to(repo.root).as_posix()
+        if not inside.is_symlink():
+            return name
+        return Path(repo.locate(name)).relative_to(repo.root).as_posix()
+    except ValueError:
+        raise UsageError(
+            f"{quoted(os.fspath(path))} is not below {repo.root}",
+            "secrets live in the folder of nixsecrets.toml or below it",
+        ) from None
+
+
+def chosen(
+    repo: Repo, start: Path, paths: Sequence[Path], files: Collection[str]
+) -> set[str]:
+    """Return the known files that `paths` (files or folders) name.
+
+    Raises:
+        UsageError: a path names no known file.
+    """
+    found: set[str] = set()
+    for path in paths:
+        name = relative(repo, start, path)
+        prefix = "" if name == "." else name + "/"
+        hits = {f for f in files if f == name or f.startswith(prefix)}
+        if not hits:
+            raise UsageError(
+                f"{quoted(os.fspath(path))} names no secret", "nixsecrets ls"
+            )
+        found |= hits
+    return found
+
 
 _KEYS = (
     click.option(

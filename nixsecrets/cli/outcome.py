@@ -1,0 +1,197 @@
+"""What is reported once a plan was carried out: values to change, what is left."""
+
+import contextlib
+import json
+import posixpath
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nixsecrets.cli import consent, show, ui
+from nixsecrets.cli.options import RoadOptions
+from nixsecrets.cli.session import Session
+from nixsecrets.errors import NixsecretsError, SecretFileError, printable, shell_word
+from nixsecrets.files.pieces import Piece, sealed
+from nixsecrets.findings.catalogue import Finding
+from nixsecrets.keys.forms import Backend
+from nixsecrets.plan import approvals
+from nixsecrets.plan.diff import differing, differs_after
+from nixsecrets.plan.model import Action, Plan, Step
+from nixsecrets.repo import deleted
+from nixsecrets.repo.tree import Repo
+from nixsecrets.world.world import World
+
+if TYPE_CHECKING:
+    from nixsecrets.apply.apply import Failure, Outcome
+
+PARTIAL = 1
+KEYS_SHOWN = 40
+
+
+def finish(
+    session: Session, world: World, outcome: "Outcome", options: RoadOptions
+) -> int:
+    """Tell what was done, what is exposed, and what to add to git."""
+    exposed = items(session.repo, outcome.done)
+    if options.as_json:
+        ui.answer_text(to_json(exposed))
+    elif exposed:
+        ui.say("these values are still known to whoever lost access; change them:")
+        for line in lines(exposed):
+            ui.say(line)
+        ui.say(last_line(world, outcome.done))
+    for note in outcome.notes:
+        ui.warn(note)
+    for path in outcome.hard_links:
+        ui.warn(
+            f"{show.path_text(path)} had other names (hard links),"
+            " which keep the old content"
+        )
+    git_add(session, outcome.done, stage=options.git_add)
+    for failure in outcome.failed:
+        _left_out(failure)
+    return PARTIAL if outcome.failed else 0
+
+
+def _left_out(failure: "Failure") -> None:
+    error = failure.error
+    path = show.path_text(failure.step.path)
+    ui.report_error(NixsecretsError(f"left out {path}: {error.message}", error.hint))
+
+
+def git_add(
+    session: Session, steps: Collection[Step], *, stage: bool, below: str = ""
+) -> None:
+    """Stage the written files, or print the line that stages those git would leave out.
+
+    Flakes do not see files that git does not track; a change of a tracked file they do.
+    `below` is the map's folder as seen from where the person is.
+    """
+    git = session.repo.git
+    if git is None:
+        return
+    written = [s.path for s in steps if s.action is not Action.DELETE]
+    gone = {s.origin or s.path for s in steps} - set(written)
+    if stage:
+        known = gone & git.tracked(session.repo.root) if gone else set()
+        git.add(session.repo.root, [*written, *sorted(known)])
+        return
+    deleted.note(session.repo, gone)
+    # of a merge that git waits for, the lock goes with the file: it records its readers
+    merged = any(s.action is Action.CREATE and s.before is not None for s in steps)
+    fresh = [s for s in steps if merged or s.before is None or s.origin is not None]
+    new = [s.path for s in fresh if s.path in written]
+    if new:
+        paths = (posixpath.join(below, path) for path in new)
+        ui.say("git add -- " + " ".join(map(shell_word, paths)))
+
+
+def say_left(world: World, plan: Plan, carried: Collection[str]) -> None:
+    """Count all that differs besides, in planned files too; configurations written."""
+    planned = {s.path for s in plan.steps} | {s.origin for s in plan.steps}
+    count = len(differing(world, besides=planned))
+    count += sum(differs_after(world, step) for step in plan.steps)
+    if count or carried:
+        files = show.counted(count + len(carried), "file")
+        written = f", {len(carried)} of them written with this" if carried else ""
+        then = "; nixsecrets rekey" if count else ""
+        ui.say(f"also differs from the map: {files}{written}{then}")
+    others = approvals.line_on_others(world.map, consent.memory(world.repo).read())
+    if others is not None:
+        ui.say(others)
+
+
+def tell_problems(left: Sequence[Finding]) -> None:
+    """Say what `check` will still fail on: the plan did not repair it."""
+    failing = [p for p in left if p.code.fails_check]
+    if failing:
+        paths = list(dict.fromkeys(show.path_text(p.path) for p in failing))
+        rest = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+        what = ", ".join(paths[:3]) + rest
+        ui.say(f"also needs a look: {what}; nixsecrets status")
+
+
+# --- the values that somebody who lost access may still know
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One file to change: who knows it, and the paths of its values.
+
+    `keys` is empty where the file is one value: age files, binary sops files; each is
+    as `--key` takes it, and `unnamed` counts the values that `--key` cannot name.
+    """
+
+    path: str
+    names: tuple[str, ...]
+    keys: tuple[tuple[str, ...], ...]
+    unnamed: int = 0
+
+
+def items(repo: Repo, steps: Sequence[Step]) -> list[Item]:
+    """Return the files from which somebody was shut out, as they lie there now."""
+    return [_item(repo, step) for step in steps if step.losers]
+
+
+def _item(repo: Repo, step: Step) -> Item:
+    names = tuple(dict.fromkeys(step.losers))
+    values: Sequence[Piece] = ()
+    if step.backend is Backend.SOPS:
+        with contextlib.suppress(SecretFileError):  # sops reads it; we do not
+            values = [p for p in sealed(step.path, repo.read(step.path)) if p.path]
+    keys = tuple(dict.fromkeys(piece.place for piece in values if piece.place))
+    return Item(step.path, names, keys, sum(not piece.place for piece in values))
+
+
+def key_lines(keys: Sequence[Sequence[str]], unnamed: int) -> Iterator[str]:
+    """Yield the paths of values as `--key` takes them, in a shell: `db/password`."""
+    for key in keys[:KEYS_SHOWN]:
+        yield shell_word("/".join(key))
+    if len(keys) > KEYS_SHOWN:
+        yield f"… and {len(keys) - KEYS_SHOWN} more (--json has all)"
+    if unnamed:
+        what = show.counted(unnamed, "value")
+        yield f"… and {what} that --key cannot name (nixsecrets edit)"
+
+
+def lines(found: Sequence[Item]) -> Iterator[str]:
+    """Yield the checklist for a terminal."""
+    for item in found:
+        yield f"  {show.path_text(item.path)}  (known to {', '.join(item.names)})"
+        for line in key_lines(item.keys, item.unnamed):
+            yield f"      {line}"
+
+
+def last_line(world: World, steps: Sequence[Step]) -> str:
+    """Return whether `nixsecrets exposed` will list the same again.
+
+    It lists what removed keys know: not what somebody does who stays in the map, or
+    whom no map can name.
+    """
+    if world.repo.git is None:
+        return "keep this list: without git, nixsecrets exposed cannot repeat it"
+    use = world.map.keys_in_use
+    names: dict[str, None] = {}
+    for step in steps:
+        stay = (r.name for r in step.remove if r.recipient.key_id in use)
+        names |= dict.fromkeys((*stay, *map(str, step.dropped)))
+    if not names:
+        return "nixsecrets exposed goes on listing them until they have changed"
+    who = ", ".join(map(printable, names))
+    return (
+        "keep this list: nixsecrets exposed repeats what removed keys know, not what"
+        f" {who} knows"
+    )
+
+
+def to_json(found: Sequence[Item]) -> str:
+    """Return the checklist for machines."""
+    listed = [
+        {
+            "path": item.path,
+            "known_to": list(item.names),
+            "keys": [list(keys) for keys in item.keys],
+        }
+        for item in found
+    ]
+    return json.dumps({"version": 1, "exposed": listed}, indent=2)
