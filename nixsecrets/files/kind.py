@@ -90,7 +90,7 @@ def looks_like_sops(path: str, data: bytes) -> bool:
     """Tell whether a file is, or was meant to be, a sops file (cheap, no parsing).
 
     True also for a damaged one: metadata without its end, encrypted values without
-    metadata.  `sopsmeta.parse` says what is wrong with it.
+    metadata.  `metadata.parse` says what is wrong with it.
     """
     if b"sops" not in data and b"ENC[" not in data:
         return False

@@ -60,8 +60,8 @@ def begun(repo: Repo, *, compare: bool = False) -> Iterator[Survey]:
     """
     texts = repo.read(MAP_NAME), repo.read_if_there(LOCK_NAME)
     with repo.naming() as listed, _committed(repo, compare=compare) as there:
-        from nixsecrets.files.looks import look
-        from nixsecrets.files.sops import quick  # while git lists them
+        from nixsecrets.files.looks import look  # while git lists them
+        from nixsecrets.files.sops.state import Shown
 
         (names, some_unmerged), committed = listed(), there()
     stages: Mapping[str, Stages] = {}
@@ -77,7 +77,7 @@ def begun(repo: Repo, *, compare: bool = False) -> Iterator[Survey]:
         found = None if data is None else look(path, data)
         if data is None or found is None or committed is None:
             return found, False
-        sops = isinstance(found[1], quick.Shown)
+        sops = isinstance(found[1], Shown)
         return found, sops and committed.has(path, data)
 
     with processes.spreading(look_at, names, each=WORTH_A_PROCESS) as results:

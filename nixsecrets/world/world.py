@@ -25,7 +25,6 @@ from nixsecrets.files.kind import (
     looks_secret,
 )
 from nixsecrets.files.looks import Look, Plain
-from nixsecrets.files.sops import quick
 from nixsecrets.files.sops import state as sops_state
 from nixsecrets.files.state import Actual, Damaged, NotSecret
 from nixsecrets.generated.lock import Lock
@@ -322,8 +321,8 @@ def told(path: str, look: Look, book: KeyBook, lock: Lock) -> Found | None:
         case shape.Shown():
             record = lock.record(path, sha256)
             return age_state.told(path, sha256, (shown, prints), book, record)
-        case quick.Shown():
-            return sops_state.told(path, sha256, (shown, prints))
+        case sops_state.Shown() | sops_state.Broken():
+            return sops_state.told(path, sha256, (shown, prints), book)
         case Plain(empty):
             return NotSecret(path, sha256, empty)
         case _ as never:
@@ -336,9 +335,7 @@ def examine(path: str, data: bytes, book: KeyBook, lock: Lock) -> Found:
         digest = sha256(data)
         record = lock.record(path, digest)
         return age_state.read_actual(path, data, book, record, sha256=digest)
-    return sops_state.read_actual(
-        path, data, book
-    )  # which tells what is no secret, too
+    return sops_state.read_actual(path, data, book)  # or says that it is no secret
 
 
 def find_file(world: World, path: str) -> Found | None:

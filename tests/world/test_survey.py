@@ -1,6 +1,5 @@
 """The first look at all files finds what reading each of them with care does."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -89,30 +88,13 @@ def test_however_many_look_the_same_is_found_in_the_same_order(
     assert [*found(fleet).items()] == [*alone.items()]
 
 
-@pytest.mark.parametrize(
-    "declining",
-    [
-        ["looks.look"],
-        ["sops.quick.look"],
-    ],
-    ids=["by no look at all", "by the careful readers"],
-)
 def test_what_a_look_finds_is_found_without_it(
-    fleet: Fleet, declining: list[str], monkeypatch: pytest.MonkeyPatch
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quickly = found(fleet)
 
     def nothing(*_: object, **__: object) -> None:
         """Decline any file."""
 
-    for name in declining:
-        monkeypatch.setattr(f"nixsecrets.files.{name}", nothing)
-    assert seen(found(fleet)) == seen(quickly)
-
-
-def seen(files: Mapping[str, Found]) -> list[tuple[str, Found]]:
-    """All but whether a file is plainly whole, which only a quick look says."""
-    return [
-        (path, one._replace(plainly_whole=False) if isinstance(one, Actual) else one)
-        for path, one in files.items()
-    ]
+    monkeypatch.setattr("nixsecrets.files.looks.look", nothing)
+    assert [*found(fleet).items()] == [*quickly.items()]

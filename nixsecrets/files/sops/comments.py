@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, assert_never
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.files.sops import yaml
+from nixsecrets.files.sops import tree
 from nixsecrets.files.sops.metadata import SopsFormat
 from nixsecrets.files.sops.spans import refuse
 from nixsecrets.files.sops.values import (
@@ -79,7 +79,7 @@ def _yaml_comments(text: str) -> list[Comment]:
     if "#" not in text:
         return []
     try:
-        documents = yaml.documents_with_comments(text)
+        documents = tree.documents_with_comments(text)
     except (SecretFileError, RecursionError):
         documents = _documents_by_library(text)
     lines = Lines(text)
@@ -89,7 +89,7 @@ def _yaml_comments(text: str) -> list[Comment]:
     return found
 
 
-def _of_document(document: yaml.Document, lines: Lines) -> Iterator[Comment]:
+def _of_document(document: tree.Document, lines: Lines) -> Iterator[Comment]:
     """Yield the comments of a document, each with the keys that sops counts above it.
 
     It belongs to what follows in its column, else to what ended above it in that.
@@ -130,21 +130,21 @@ def _of_document(document: yaml.Document, lines: Lines) -> Iterator[Comment]:
         applying = (*applying, said)
 
 
-def _metadata_span(document: yaml.Document) -> tuple[int, int]:
+def _metadata_span(document: tree.Document) -> tuple[int, int]:
     """Return where the metadata stands: sops keeps no comment between its lines."""
     root = document.root.value if document.root else None
     sops = root.get("sops") if isinstance(root, dict) else None
     return (sops.start, sops.end) if sops else (0, 0)
 
 
-def _documents_by_library(text: str) -> list[yaml.Document]:
+def _documents_by_library(text: str) -> list[tree.Document]:
     """Return the comments of YAML that sops did not write, as of one document.
 
     They are what stands between scalars behind a `#`.
     """
     limits.check("the file", len(text), limits.FOREIGN_VALUES, "characters of YAML")
     scalars: list[Any] = []
-    marks: list[yaml.Mark] = []
+    marks: list[tree.Mark] = []
     visits = iter(range(len(text) + 2))
     for root in composed_roots(text):
         _take((), root, scalars, marks, visits)
@@ -160,14 +160,14 @@ def _documents_by_library(text: str) -> list[yaml.Document]:
         found = _FOREIGN_COMMENT.finditer(text, at, max(at, start))
         comments += (one.span(1) for one in found)
         at = max(at, end)
-    return [yaml.Document(None, comments, sorted(marks))]
+    return [tree.Document(None, comments, sorted(marks))]
 
 
 def _take(
     path: tuple[str, ...],
     node: Any,
     scalars: list[Any],
-    marks: list[yaml.Mark],
+    marks: list[tree.Mark],
     visits: Iterator[int],
 ) -> None:
     """Collect where the scalars of a composed node stand, and its keys and items."""
@@ -176,13 +176,13 @@ def _take(
     if node.id == "mapping":
         for key, value in node.value:
             at = key.start_mark
-            marks.append(yaml.Mark(at.index, at.column, path))
+            marks.append(tree.Mark(at.index, at.column, path))
             _take(path, key, scalars, marks, visits)
             _take((*path, str(key.value)), value, scalars, marks, visits)
     elif node.id == "sequence":
         for value in node.value:
             marks.append(
-                yaml.Mark(value.start_mark.index, value.start_mark.column, path)
+                tree.Mark(value.start_mark.index, value.start_mark.column, path)
             )
             _take(path, value, scalars, marks, visits)
     else:

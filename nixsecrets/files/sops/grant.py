@@ -18,7 +18,6 @@ from nixsecrets.files.age.payload import seal_chunk
 from nixsecrets.files.age.wrap import FILE_KEY_SIZE, Proof, header_mac, wrap
 from nixsecrets.files.sops import metadata
 from nixsecrets.files.sops.datakey import data_key
-from nixsecrets.files.sops.entries import UsualEntries, changed
 from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.spans import Edit
 from nixsecrets.files.sops.state import has_noise
@@ -102,11 +101,7 @@ def grant(
     asked = {at for at, _ in swapped}
     renewed = [one for one in without_noise(file, key) if one[0] not in asked]
     replaced = [*swapped, *renewed]
-    entries = changed(
-        file.entries,
-        [(at, pair(entry)) for at, entry in replaced],
-        [pair(entry) for entry in added],
-    )
+    entries = _replaced(file.entries, replaced)
     edits = tuple(
         edit
         for block in file.blocks
@@ -117,7 +112,7 @@ def grant(
     )
     return SopsSealed(
         data=edited(file, edits),
-        entries=entries,
+        entries=(*entries, *map(pair, added)),
         written=(
             *(entry for _, entry in swapped),
             *added,
@@ -135,8 +130,6 @@ def without_noise(file: SopsFile, key: bytes) -> list[tuple[int, WrittenEntry]]:
 
     By their place.  What only pyrage writes keeps its own: that of post-quantum keys.
     """
-    if isinstance(file.entries, UsualEntries):  # which have none
-        return []
     return [
         (at, wrapped(key, one))
         for at, entry in enumerate(file.entries)
@@ -159,10 +152,18 @@ def renewed(sealed: SopsSealed, path: str) -> SopsSealed:
     return dataclasses.replace(
         sealed,
         data=edited(file, edits),
-        entries=tuple(changed(file.entries, [(a, pair(e)) for a, e in entries], [])),
+        entries=_replaced(file.entries, entries),
         written=(*sealed.written, *(entry for _, entry in entries)),
         renewed=len(entries),
     )
+
+
+def _replaced(
+    entries: Sequence[tuple[str, str]], new: Iterable[tuple[int, WrittenEntry]]
+) -> tuple[tuple[str, str], ...]:
+    """Return entries with new ones in the place of some, which are counted from 0."""
+    found = dict(enumerate(entries)) | {at: pair(entry) for at, entry in new}
+    return tuple(found.values())
 
 
 def wrapped(key: bytes, recipient: Recipient) -> WrittenEntry:

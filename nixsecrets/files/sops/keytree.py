@@ -8,7 +8,7 @@ import json
 from enum import StrEnum
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.files.sops import yaml
+from nixsecrets.files.sops import tree
 from nixsecrets.files.sops.metadata import SopsFormat
 from nixsecrets.files.sops.spans import Node
 from nixsecrets.files.sops.token import type_of
@@ -72,7 +72,7 @@ def keys_of(kind: SopsFormat, data: bytes) -> Keys:
         if kind is not SopsFormat.YAML:
             raise SecretFileError("is not JSON", subject="the file") from error
     try:
-        documents = yaml.documents(text)
+        documents = tree.documents(text)
         return Keys(_plain(documents[0], text) if documents else None)
     except (SecretFileError, _UnsureError, RecursionError):
         return Keys(_by_library(text))

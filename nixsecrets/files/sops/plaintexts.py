@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, NoReturn, assert_never
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.kind import SopsFormat
-from nixsecrets.files.sops import json, yaml
+from nixsecrets.files.sops import json, tree
 from nixsecrets.files.sops.spans import Node
 from nixsecrets.files.sops.values import Place, composed_roots
 
@@ -133,7 +133,7 @@ def _json(kind: SopsFormat, text: str) -> Plaintext:
 def _yaml(text: str) -> Plaintext:
     lines = _Lines(text)
     try:
-        documents = yaml.documents(text)
+        documents = tree.documents(text)
     except (SecretFileError, RecursionError):
         return _by_library(text)
     found: list[Written] = []
@@ -155,7 +155,7 @@ def _below(place: Place, node: Node, text: str, lines: _Lines) -> Iterator[Writt
         style = Style.BARE if bare else Style.TEXT
         style = Style.NULL if value is None else style
         said = text[node.start : node.end] if isinstance(value, bool) else value
-        yield Written(place, lines.at(node.start), said or "", style)
+        yield Written(place, lines.at(node.start), str(said or ""), style)
 
 
 def _by_library(text: str) -> Plaintext:

@@ -1,25 +1,29 @@
 """What the readers of sops metadata share: nodes with spans, and a block of metadata.
 
-One `Block` is the sops metadata of one document, read by `sopsyaml`, `sopsjson` or
-`sopsflat`.  It says where its age entries stand in the text and which edits change
-them; it applies none, and it does not know what the fields mean (`sopsmeta` does).
+One `Block` is the sops metadata of one document, read by `yaml`, `json` or
+`flat`.  It says where its age entries stand in the text and which edits change
+them; it applies none, and it does not know what the fields mean (`metadata` does).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
 from nixsecrets.errors import SecretFileError
+from nixsecrets.keys.recipients import Recipient, recipient_of
 from nixsecrets.keys.selection import SELECTION
 
 # The fields that belong to age entries and values.  Whatever else there is, sops reads
 # as another reader, in any letter case [getsops/sops stores/metadata.go: mapstructure;
 # before 3.13 encoding/json], or not at all.
-_OURS = frozenset(
+OURS = frozenset(
     ("age", "mac", "lastmodified", "version", "mac_only_encrypted", *SELECTION)
 )
 _THRESHOLD = "shamir_threshold"  # of one group it means nothing
+
+BEGIN = "-----BEGIN AGE ENCRYPTED FILE-----\n"
+END = "-----END AGE ENCRYPTED FILE-----\n"
 
 Edit = tuple[int, int, str]
 """A span `[start, end)` of the text, in characters, and what replaces it."""
@@ -31,6 +35,26 @@ class Node(NamedTuple):
     value: "Value"
     start: int
     end: int
+
+
+class Entry(NamedTuple):
+    """One age recipient of a sops file, as the file has it.
+
+    `label` is the text of its `recipient` field, `enc` the armored age file that holds
+    the data key, with one line feed at its end.
+    """
+
+    label: str
+    enc: str
+
+    @property
+    def recipient(self) -> Recipient | None:
+        """The key that the label spells, None where it spells none."""
+        return recipient_of(self.label)
+
+    def __repr__(self) -> str:
+        """Show the label alone."""
+        return f"Entry({self.label!r})"
 
 
 Value = str | bool | None | list[Node] | dict[str, Node]
@@ -50,6 +74,21 @@ class Block(ABC):
 
     text: str = field(repr=False)
     fields: Mapping[str, Node] = field(repr=False)
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The age entries in the order of the file; raises as `slots`."""
+        return entries_of(self.slots)
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """The labels of the age entries; raises as `slots`."""
+        return [label for label, _ in self.entries]
+
+    @property
+    def values(self) -> "Mapping[str, Value]":
+        """The values of the fields; `age` may not be among them."""
+        return values_of(self.fields)
 
     @property
     def slots(self) -> tuple[Slot, ...]:
@@ -80,11 +119,7 @@ class Block(ABC):
         The other readers (PGP, KMS, Vault, key groups) above all, as plain values;
         empty lists, which old versions of sops write, are none.
         """
-        return {
-            name: plain(node)
-            for name, node in self.fields.items()
-            if name not in _OURS and name != _THRESHOLD and plain(node)
-        }
+        return foreign_of(self.fields)
 
     def bare(self, label: str, enc: str) -> list[Edit]:
         """Return the edits that leave this one reader in the place of all.
@@ -144,6 +179,26 @@ class Block(ABC):
     @abstractmethod
     def _enc(self, slot: Slot, enc: str) -> str:
         """Return how this text spells an `enc` where that of `slot` stands."""
+
+
+def values_of(fields: Mapping[str, Node]) -> Mapping[str, Value]:
+    """Return the values of fields."""
+    return {name: node.value for name, node in fields.items()}
+
+
+def entries_of(slots: Iterable[Slot]) -> tuple[Entry, ...]:
+    """Return label and `enc` of each slot, the latter with one line feed at its end."""
+    texts = ((str(label.value), str(enc.value)) for label, enc in slots)
+    return tuple(Entry(label, enc.strip() + "\n") for label, enc in texts)
+
+
+def foreign_of(fields: Mapping[str, Node]) -> Mapping[str, object]:
+    """Return the fields that `Block.foreign` has."""
+    return {
+        name: plain(node)
+        for name, node in fields.items()
+        if name not in OURS and name != _THRESHOLD and plain(node)
+    }
 
 
 def plain(node: Node) -> object:

@@ -4,26 +4,122 @@ Labels are taken at their word where nothing can contradict them (X25519), and c
 with the tag inside the `enc` where there is one (ssh).  Opens nothing.
 """
 
-import hashlib
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING
+import binascii
+import re
+from collections.abc import Iterable
+from functools import cache, lru_cache
+from typing import NamedTuple
 
 from nixsecrets.errors import SecretFileError, TooLargeError
 from nixsecrets.files.age import header, shape
 from nixsecrets.files.age.header import Enc, Stanza
 from nixsecrets.files.age.state import describe, fits, shown
-from nixsecrets.files.kind import no_sops
-from nixsecrets.files.sops import quick as sops_quick
-from nixsecrets.files.sops.spans import refuse
-from nixsecrets.files.sops.token import any_typed
+from nixsecrets.files.kind import looks_like_sops, no_sops
+from nixsecrets.files.sops import metadata
+from nixsecrets.files.sops.metadata import SopsFile
+from nixsecrets.files.sops.options import LeftOpen, Options, unusable
+from nixsecrets.files.sops.spans import Block, Entry, refuse
+from nixsecrets.files.sops.token import (
+    MAC_PATTERN,
+    MARK,
+    TOKEN_PATTERN,
+    any_misfitting,
+    any_typed,
+)
+from nixsecrets.files.sops.yaml import YamlBlock
 from nixsecrets.files.state import Actual, Damaged, NotSecret, Stated, Unknown
 from nixsecrets.keys.book import KeyBook
+from nixsecrets.keys.foreign import ForeignKey
 from nixsecrets.keys.forms import Backend
-from nixsecrets.keys.recipients import Recipient, recipient_of
+from nixsecrets.keys.recipients import recipient_of
 
-if TYPE_CHECKING:
-    from nixsecrets.files.sops.metadata import SopsFile
+# The letters of base64 of an age file with one native stanza, and its size in bytes.
+_SIZES = {312: 232, 328: 244}
+
+
+_YAML_VALUES = re.compile(
+    r"(?:[ ]*+(?:- )*+(?:(?:[A-Za-z_][\w./-]*+|\"[^\"\\\n]++\"):(?: |(?=\n)))?+"
+    rf"(?:{TOKEN_PATTERN}|\"\"|null)?+(?: #{TOKEN_PATTERN})?+\n"
+    rf"|[ ]*+#(?:{TOKEN_PATTERN})?+\n|\n)*+"
+)
+# the MAC, its time and the version, in one text
+_SIGNED = re.compile(
+    rf"{MAC_PATTERN} \d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+    r" \d{1,4}\.\d{1,4}\.\d{1,4}"
+)
+
+
+class Shown(NamedTuple):
+    """What a sops file shows of its readers, one value for all that show the same.
+
+    `heads` are, for each entry, those of the stanzas that may be somebody's
+    (`AgeFile.heads`), in lines.  `refusal` says why the file cannot be changed by us,
+    `doubt` why its labels cannot be believed, whatever they are.  `whole` says that all
+    values are encrypted and all comments, and that nothing else speaks against it;
+    False says nothing.  `typed` is of `any_typed`.
+    """
+
+    labels: tuple[str, ...]
+    heads: tuple[bytes, ...]
+    options: Options
+    others: tuple[ForeignKey, ...]
+    refusal: str | None
+    doubt: str | None
+    whole: bool
+    left_open: LeftOpen
+    typed: bool
+
+
+# One object for all files that show the same: it crosses a pipe once for each share.
+_shown = lru_cache(maxsize=1024)(Shown)
+
+
+class Broken(NamedTuple):
+    """Shown by a file that was meant to be a sops file and cannot be read."""
+
+    reason: str
+    too_large: bool
+
+
+Look = tuple[Shown | Broken, tuple[bytes, ...]]
+"""What a file shows, and its own tags: those that end the payloads of its entries, and
+its MAC.  Equal ones belong to copies.
+"""
+_MAC_END = len("tag:0123456789012345678901==,type:str]")
+
+
+def look(path: str, data: bytes) -> Look | None:
+    """Return what the bytes of a file show; None where it is no sops file."""
+    if no_sops(data):
+        return None
+    try:
+        file = metadata.parse(path, data)
+        usual = _usual(file.blocks[0])
+        heads, tags = usual or _closely(file.entries)
+    except SecretFileError as error:
+        if not looks_like_sops(path, data):
+            return None
+        return Broken(error.message, isinstance(error, TooLargeError)), ()
+    whole = bool(usual) and _whole_at_a_glance(file)
+    left = LeftOpen()
+    if not whole:
+        from nixsecrets.files.sops.selection import left_open  # which few files need
+
+        left = left_open(file.format, data, file.options)
+    refusal = _refusal(file)
+    show = _shown(
+        labels=tuple(file.blocks[0].labels),
+        heads=tuple(heads),
+        options=file.options,
+        others=file.others,
+        refusal=refusal,
+        doubt=refusal or _doubt(file),
+        whole=whole,
+        left_open=left,
+        typed=any_typed(file.text),
+    )
+    # entries may be new, and the data key old: the MAC then is the same
+    return show, (*tags, file.mac[-_MAC_END:].encode())
 
 
 def read_actual(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | Damaged:
@@ -31,72 +127,109 @@ def read_actual(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | D
 
     `book` gives keys their names in what is said about an unknown state.
     """
-    if looked := sops_quick.look(path, data):
-        found = told(path, hashlib.sha256(data).hexdigest(), looked)
-        return found or read_closely(path, data, book)
-    if no_sops(data):
-        return NotSecret(path, hashlib.sha256(data).hexdigest(), empty=not data)
-    return read_closely(path, data, book)
+    import hashlib
+
+    sha256 = hashlib.sha256(data).hexdigest()
+    looked = look(path, data)
+    if looked is None:
+        return NotSecret(path, sha256, empty=not data)
+    return told(path, sha256, looked, book)
 
 
-def told(path: str, sha256: str, looked: sops_quick.Look) -> Actual | None:
-    """Return what a quick look tells; None where the labels contradict the entries."""
+def told(path: str, sha256: str, looked: Look, book: KeyBook) -> Actual | Damaged:
+    """Return what a look comes to; `book` is as for `read_actual`."""
     show, tags = looked
-    stated = _agreed(show.labels, show.heads)
-    if stated is None:
-        return None
+    if isinstance(show, Broken):
+        return Damaged(path, Backend.SOPS, sha256, show.reason, show.too_large)
+    stated = None if show.doubt else _stated(show.labels, show.heads)
     return Actual(
         path=path,
         backend=Backend.SOPS,
         sha256=sha256,
-        state=stated,
+        state=stated or _unknown(show, book),
         key_prints=tags,
+        others=show.others,
         options=show.options,
-        plainly_whole=show.whole,
+        refusal=show.refusal,
+        plainly_whole=show.whole and stated is not None,
         left_open=show.left_open,
         typed=show.typed,
     )
 
 
 @lru_cache(maxsize=1024)
-def _agreed(labels: tuple[bytes, ...], heads: tuple[bytes, ...]) -> Stated | None:
-    """Return whom the labels name, None unless each agrees with its stanza's head."""
-    recipients = _labelled(tuple(label.decode() for label in labels))
-    if len(recipients) == len(heads) and all(map(fits, shown(heads), recipients)):
-        return Stated(recipients)
+def _stated(labels: tuple[str, ...], heads: tuple[bytes, ...]) -> Stated | None:
+    """Return whom the labels name, None unless each agrees with its entry's stanza."""
+    recipients = tuple(
+        recipient
+        for label, found in zip(labels, map(_stanzas, heads), strict=True)
+        if len(found) == 1
+        and (recipient := recipient_of(label))
+        and fits(found[0], recipient)
+    )
+    return Stated(recipients) if len(recipients) == len(labels) else None
+
+
+def _stanzas(heads: bytes) -> tuple[Stanza, ...]:
+    return shown(tuple(heads.splitlines()))
+
+
+def _unknown(show: Shown, book: KeyBook) -> Unknown:
+    found = list(map(_stanzas, show.heads))
+    seen = ("+".join(map(describe, stanzas)) or "none" for stanzas in found)
+    return Unknown(show.doubt or _contradiction(show, found, book), tuple(seen))
+
+
+def _contradiction(show: Shown, found: list[tuple[Stanza, ...]], book: KeyBook) -> str:
+    """Say which label cannot be believed: the first one."""
+    pairs = zip(show.labels, found, strict=True)
+    for number, (label, stanzas) in enumerate(pairs, start=1):
+        recipient = recipient_of(label)
+        if recipient is None:
+            return f"the label of entry {number} is not a recipient"
+        if len(stanzas) != 1:
+            return f"entry {number} ({book.label(recipient)}) is not for one key"
+        if not fits(stanzas[0], recipient):
+            return f"entry {number} is not for {book.label(recipient)}"
+    return "its labels do not fit its entries"
+
+
+def _refusal(file: SopsFile) -> str | None:
+    own = bool(file.blocks[0].labels)
+    if file.groups > 1 or not (own or file.others):
+        return f"it splits its data key over {file.groups} key groups"
+    return None if own else "it has no age recipient: only sops itself can open it"
+
+
+def _doubt(file: SopsFile) -> str | None:
+    """Say why none of the labels can be believed, None where nothing speaks for it."""
+    if not file.agree:
+        return "its documents name different recipients"
+    if file.hidden:
+        return "it has key groups beside its recipients, which sops ignores"
     return None
 
 
-def read_closely(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | Damaged:
-    """Do the same for a file in any spelling that sops or a formatter gives it."""
-    from nixsecrets.files.sops import metadata  # mostly there is none, and no need
+def _whole_at_a_glance(file: SopsFile) -> bool:
+    """Tell whether `whole.faults` would find nothing; False says nothing.
 
-    sha256 = hashlib.sha256(data).hexdigest()
-    try:
-        file = metadata.parse(path, data)
-        encs = [read_enc(entry.enc) for entry in file.entries]
-    except SecretFileError as error:
-        if not metadata.looks_like_sops(path, data):
-            return NotSecret(path, sha256, empty=not data)
-        large = isinstance(error, TooLargeError)
-        return Damaged(path, Backend.SOPS, sha256, error.message, too_large=large)
-    from nixsecrets.files.sops.selection import left_open
-
-    quick = sops_quick.look(path, data)  # only it looks at every byte
-    state = _state(file, list(map(stanzas_of, encs)), book)
-    return Actual(
-        path=path,
-        backend=Backend.SOPS,
-        sha256=sha256,
-        state=state,
-        key_prints=(*(enc.tag for enc in encs), sops_quick.mac_print(file.mac)),
-        others=file.others,
-        options=file.options,
-        refusal=_refusal(file),
-        plainly_whole=bool(quick and quick[0].whole) and isinstance(state, Stated),
-        left_open=left_open(file.format, data, file.options),
-        typed=any_typed(file.text),
+    Only of YAML of one document whose metadata stands at its end; its entries are for
+    the caller.
+    """
+    block = file.blocks[0]
+    if not (isinstance(block, YamlBlock) and block.written):
+        return False
+    values = file.text[: file.text.index("\nsops:\n") + 1]
+    return bool(
+        _SIGNED.fullmatch(f"{file.mac} {file.lastmodified} {file.version}")
+        and not unusable(file.options)
+        and MARK in values
+        and _YAML_VALUES.fullmatch(values)
+        and not any_misfitting(values)
     )
+
+
+# --- entries --------------------------------------------------------------------------
 
 
 def read_enc(enc: str) -> Enc:
@@ -119,53 +252,51 @@ def has_noise(enc: str) -> bool:
 
 def stanzas_of(enc: Enc) -> tuple[Stanza, ...]:
     """Return the stanzas that may be for somebody, with types and arguments only."""
-    if enc.file is None:
-        return shown(enc.heads)
-    return shown(shape.possible_recipients(enc.file)[0])
+    return shown(_heads(enc))
 
 
-def _refusal(file: "SopsFile") -> str | None:
-    if file.groups > 1 or not (file.entries or file.others):
-        return f"it splits its data key over {file.groups} key groups"
-    if not file.entries:
-        return "it has no age recipient: only sops itself can open it"
-    return None
+def _heads(enc: Enc) -> tuple[bytes, ...]:
+    return shape.possible_recipients(enc.file)[0] if enc.file else enc.heads
 
 
-def _state(
-    file: "SopsFile", stanzas: Sequence[tuple[Stanza, ...]], book: KeyBook
-) -> Stated | Unknown:
-    reason = _contradiction(file, stanzas, book)
-    if reason:
-        seen = ("+".join(map(describe, found)) or "none" for found in stanzas)
-        return Unknown(reason, tuple(seen))
-    return Stated(_labelled(tuple(entry.label for entry in file.entries)))
+def _closely(entries: Iterable[Entry]) -> tuple[list[bytes], list[bytes]]:
+    """Return heads and tag of each entry, however it is spelled; as `read_enc`."""
+    encs = [read_enc(entry.enc) for entry in entries]
+    return [b"\n".join(_heads(enc)) for enc in encs], [enc.tag for enc in encs]
 
 
-@lru_cache(maxsize=1024)
-def _labelled(labels: tuple[str, ...]) -> tuple[Recipient, ...]:
-    """Return the keys that labels spell: one tuple for all files that share them."""
-    keys = map(recipient_of, labels)
-    return tuple(recipient for recipient in keys if recipient is not None)
+def _usual(block: Block) -> tuple[list[bytes], list[bytes]] | None:
+    """Return heads and tag of each entry; None unless all have one native stanza.
+
+    Only of a block that is spelled as sops spells it.  What is no base64 is passed
+    over, ends of lines too.  Anything else that was leaves fewer bytes than a file has
+    that takes so many lines.
+    """
+    if not isinstance(block, YamlBlock) or block.written is None:
+        return None
+    sizes = _sizes(len(block.written.layout.pad))
+    heads, tags = list[bytes](), list[bytes]()
+    for armor in block.written.armors:
+        size = sizes.get(len(armor))
+        # in base64 that ends in ==, age wants the bits that nobody reads to be zero
+        if size is None or armor[-3] not in "AQgw":
+            return None
+        try:
+            binary = binascii.a2b_base64(armor)
+        except ValueError:
+            return None
+        file = header.ENC.fullmatch(binary)
+        if file is None or len(binary) != size:
+            return None
+        heads.append(file[1])
+        tags.append(file[2])
+    return heads, tags
 
 
-def _contradiction(
-    file: "SopsFile", stanzas: Sequence[tuple[Stanza, ...]], book: KeyBook
-) -> str | None:
-    """Say why the labels cannot be believed, None where nothing contradicts them."""
-    if refusal := _refusal(file):
-        return refusal
-    if not file.agree:
-        return "its documents name different recipients"
-    if file.hidden:
-        return "it has key groups beside its recipients, which sops ignores"
-    for number, (entry, found) in enumerate(
-        zip(file.entries, stanzas, strict=True), start=1
-    ):
-        if entry.recipient is None:
-            return f"the label of entry {number} is not a recipient"
-        if len(found) != 1:
-            return f"entry {number} ({book.label(entry.recipient)}) is not for one key"
-        if not fits(found[0], entry.recipient):
-            return f"entry {number} is not for {book.label(entry.recipient)}"
-    return None
+@cache
+def _sizes(indent: int) -> dict[int, int]:
+    """Return `_SIZES` by the length of lines of 64 letters that are indented so far."""
+    return {
+        letters + -(-letters // 64) * (indent + 1) - 1: size
+        for letters, size in _SIZES.items()
+    }

@@ -2,7 +2,7 @@
 
 As strict as a guard has to be: what cannot be read, or stands outside of the tree, is
 an error and never skipped.  Metadata is.  A YAML library (16 ms a file) only reads what
-`yaml` does not, which sops does not write.
+`tree` does not, which sops does not write.
 """
 
 import re
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, assert_never
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.files.sops import json, yaml
+from nixsecrets.files.sops import json, tree
 from nixsecrets.files.sops.metadata import SopsFormat
 from nixsecrets.files.sops.spans import Node, refuse
 from nixsecrets.untrusted import limits
@@ -150,7 +150,7 @@ def roots(kind: SopsFormat, text: str) -> list[Node] | None:
     try:
         if kind is not SopsFormat.YAML or text.lstrip().startswith("{"):
             return [json.document(text)]
-        return yaml.documents(text)
+        return tree.documents(text)
     except (SecretFileError, RecursionError):
         return None
 
@@ -168,7 +168,7 @@ def _yaml(text: str, *, plaintext: bool) -> Iterator[Leaf]:
         yield from _members(Lines(text), root)
         return
     try:
-        roots = yaml.documents(text)
+        roots = tree.documents(text)
     except (SecretFileError, RecursionError):
         yield from _yaml_by_library(text, plaintext=plaintext)
         return

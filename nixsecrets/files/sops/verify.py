@@ -15,17 +15,8 @@ from nixsecrets.files.age import header
 from nixsecrets.files.age.payload import open_chunk
 from nixsecrets.files.age.state import fits
 from nixsecrets.files.age.wrap import check_mac, opens_to
-from nixsecrets.files.sops import (
-    datakey,
-    grant,
-    metadata,
-    opening,
-    publish,
-    quick,
-    token,
-)
+from nixsecrets.files.sops import datakey, grant, metadata, opening, publish, token
 from nixsecrets.files.sops.engine import mac
-from nixsecrets.files.sops.entries import UsualEntries
 from nixsecrets.files.sops.grant import SopsSealed, WrittenEntry
 from nixsecrets.files.sops.metadata import SopsFile, SopsFormat
 from nixsecrets.files.sops.program import SopsProgram
@@ -44,14 +35,10 @@ def verify_grant(path: str, old: bytes, new: bytes, sealed: SopsSealed) -> None:
         SecretFileError: with what is wrong.
 
     """
-    planned = sealed.entries
-    if not (
-        isinstance(planned, UsualEntries) and quick.appended(path, old, new, planned)
-    ):
-        _check_untouched(_text(old), _text(new), sealed)
-        file = metadata.parse(path, new)
-        _check_planned(file, sealed)
-        _check_elsewhere(metadata.parse(path, old), file)
+    _check_untouched(_text(old), _text(new), sealed)
+    file = metadata.parse(path, new)
+    _check_planned(file, sealed)
+    _check_elsewhere(metadata.parse(path, old), file)
     _check_written(sealed)
 
 

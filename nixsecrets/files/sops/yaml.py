@@ -1,63 +1,224 @@
-"""sops metadata in YAML: the block that sops writes, read without a YAML library.
+"""sops metadata in YAML, as sops spells it.
 
-Understands the block style that sops and formatters write (any indentation and order,
-comments, quotes, CRLF, sequences that are not indented, several documents) and refuses
-the rest: anchors, flow collections with content, tags.  The values of the file outside
-of the `sops` key are never looked at.
+One reader: a few regular expressions that take every byte of the block, for `check`
+over ten thousand files.  What sops did not spell (comments, other quotes, several
+documents) is read by `tree`.  One writer: `Layout`.
 """
 
+import json
 import re
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple, NoReturn
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import NamedTuple
 
-from nixsecrets.files.sops.spans import Node, Value, refuse
-from nixsecrets.files.sops.yamlblock import INDENT, NULLS, PLAIN
-from nixsecrets.files.sops.yamlblock import YamlBlock as YamlBlock
-from nixsecrets.splice import line_at
+from nixsecrets.files.sops.spans import (
+    BEGIN,
+    END,
+    OURS,
+    Block,
+    Edit,
+    Entry,
+    Node,
+    Slot,
+    Value,
+    entries_of,
+    foreign_of,
+    values_of,
+)
+from nixsecrets.splice import after_line, line_start
 
-_HINT = 'let sops write its metadata again: "sops updatekeys FILE"'
+INDENT = re.compile(r" *")
+PLAIN = re.compile(
+    r"(?:[^\s\-?:,\[\]{}#&*!|>'\"%@`]|[-?:](?=[^\s,\[\]{}]))"
+    r"(?:[^\s:]++|:(?![ \t\r\n]|\Z)|[ \t]++(?![#\r\n]|\Z))*+"
+)
+NULLS = ("null", "~", "Null", "NULL")
+# The fields above the age entries, and what shows how these are spelled.
+_START = re.compile(
+    r"(?P<above>(?:(?! *+age:\n).++\n)*+)(?P<in> ++)age:\n"
+    r"(?P<lead> *+)- (?:recipient: .++\n *+enc|(?P<enc_first>enc)): \|\n(?P<pad> ++)"
+)
 
-_BREAK = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r\n]|\Z)[^\n]*\n?", re.MULTILINE)
-_SOPS_KEY = re.compile(r"^(?:sops|\"sops\"|'sops')[ \t]*:", re.MULTILINE)
-_CONTENT = re.compile(r"^[^#%\s]", re.MULTILINE)
-_INDENTED = re.compile(r"^[ \t]+[^#\s]", re.MULTILINE)
-_KEY = re.compile(
-    r"(?:([A-Za-z_][\w.-]*)|\"([\w.-]+)\"|'([\w.-]+)')[ \t]*:(?=[ \t\r\n]|\Z)[ \t]*"
-)
-# A key outside of the metadata: any that is spelled on one line and without escapes.
-_DATA_KEY = re.compile(
-    r"(?:((?:[^\s\-?:,\[\]{}#&*!|>'\"%@`]|[-?:](?=\S))"
-    r"(?:[^\s:]++|:(?=\S)|[ \t]++(?=[^\s:#]))*+)"
-    r"|\"([^\"\\\r\n]*)\"|'([^'\r\n]*)')[ \t]*:(?=[ \t\r\n]|\Z)[ \t]*"
-)
-_DASH = re.compile(r"-(?=[ \r\n]|\Z) *")
-_SKIPPED = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*(?:[ \t]*#[^\n]*\Z)?")
-_COMMENT = re.compile(r"#[^\r\n]*")
-_REST = re.compile(r"[ \t]*(?:(?<=\s)#[^\n]*)?(?:\r?\n|\r?\Z)")
-_BLOCK_SCALAR = re.compile(r"([|>])([-+]?)[ \t]*(?:#[^\n]*)?\r?\n")
-_DOUBLE = re.compile(r'"(?:[^"\\\r\n]|\\[^\r\n])*"')
-_SINGLE = re.compile(r"'(?:[^'\r\n]|'')*'")
-_LABEL = r"recipient: (?P<label>age1[0-9a-z]++|ssh-[a-z0-9]++(?: [\w.@+/=-]++)++)\n"
-_ENC = (
-    r"enc: (?P<enc>\|\n(?P<pad> ++)-----BEGIN AGE ENCRYPTED FILE-----\n"
-    r"(?:(?P=pad)[A-Za-z0-9+/=]++\n)++(?P=pad)-----END AGE ENCRYPTED FILE-----\n)"
-)
-# What sops itself writes, read in one step: before 3.13 and since.
-_USUAL_ENTRIES = tuple(
-    re.compile(rf"(?P<lead> *+)- {first}(?P=lead)  {second}")
-    for first, second in ((_LABEL, _ENC), (_ENC, _LABEL))
-)
-_ESCAPE = re.compile(
-    r"\\(?:(x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8})|(.))", re.DOTALL
-)
-_ESCAPES = dict(
-    zip(
-        '0abtnvfre "/\\N_LP',
-        '\0\a\b\t\n\v\f\r\x1b "/\\\x85\xa0\u2028\u2029',
-        strict=True,
-    )
-)
-_EMPTY: dict[str, Value] = {"[]": [], "{}": {}}
+
+class Layout(NamedTuple):
+    """How a text spells age entries.
+
+    `lead` stands before a dash, `gap` between it and the first field, `pad` before each
+    line of an `enc`; without one an `enc` is quoted.
+    """
+
+    lead: str
+    gap: str
+    pad: str
+    newline: str
+    enc_first: bool = False
+
+    def entry(self, label: str, enc: str) -> str:
+        """Return the lines of an entry; `label` is a scalar already."""
+        fields = [f"recipient: {label}", f"enc: {self.scalar(enc)}"]
+        if self.enc_first:
+            fields.reverse()
+        below = self.newline + self.lead + " " * len(f"-{self.gap}")
+        return f"{self.lead}-{self.gap}{below.join(fields)}{self.newline}"
+
+    def scalar(self, enc: str) -> str:
+        """Return an `enc` as a literal block, or quoted, without its last line end."""
+        if not self.pad:
+            return json.dumps(enc)
+        lines = enc.removesuffix("\n").split("\n")
+        return (self.newline + self.pad).join(["|", *lines])
+
+
+class Written(NamedTuple):
+    """What a block holds that is spelled as sops spells it, and nothing else.
+
+    `fields` are all but `age`, whose entries stand in `span` of the text: `labels`, and
+    in `armors` what stands between the first and the last line of each `enc`.  That is
+    lines of 64 letters but for the last, each behind the layout's `pad`.
+    """
+
+    fields: dict[str, Value]
+    labels: list[str]
+    armors: list[str]
+    span: tuple[int, int]
+    layout: Layout
+
+
+class _Later(Mapping[str, Node]):
+    """The fields of the only block of a text, which are read when one is asked for."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    @cached_property
+    def _fields(self) -> Mapping[str, Node]:
+        return _trees(self._text)[0]
+
+    def __getitem__(self, name: str) -> Node:
+        return self._fields[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+
+@dataclass(frozen=True, slots=True)
+class YamlBlock(Block):
+    """A `sops:` block of a YAML document.
+
+    What is added looks like what stands there: same indentation, order and line ends.
+    `written` is there for a block that ends the text and that sops may have written.
+    """
+
+    written: Written | None = None
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The age entries in the order of the file; raises as `slots`."""
+        if self.written is None:
+            return entries_of(self.slots)
+        labels, pad = self.written.labels, self.written.layout.pad
+        armors = (armor[len(pad) :] for armor in self.written.armors)
+        lines = (armor.replace("\n" + pad, "\n") for armor in armors)
+        return tuple(map(Entry, labels, [f"{BEGIN}{one}\n{END}" for one in lines]))
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """The labels of the age entries; raises as `slots`."""
+        return self.written.labels if self.written else [a for a, _ in self.entries]
+
+    @property
+    def values(self) -> Mapping[str, Value]:
+        """The values of the fields; `age` may not be among them."""
+        return self.written.fields if self.written else values_of(self.fields)
+
+    @property
+    def foreign(self) -> Mapping[str, object]:
+        """What the block holds besides age entries and what belongs to the values."""
+        return {} if self.written else foreign_of(self.fields)
+
+    @property
+    def _layout(self) -> Layout:
+        """How the last age entry is spelled."""
+        if self.written:
+            return self.written.layout
+        last, slot = self._age()[-1], self.slot(-1)
+        gap = INDENT.match(self.text, last.start + 1)
+        return self._layout_of(slot)._replace(
+            lead=self.text[line_start(self.text, last.start) : last.start],
+            gap=(gap and gap[0]) or " ",
+            enc_first=slot.enc.start < slot.label.start,
+        )
+
+    def _layout_of(self, slot: Slot) -> Layout:
+        """How the `enc` of an entry is spelled."""
+        literal = self.text.startswith("|", slot.enc.start)
+        end = self.text.find("\n", slot.enc.start)
+        pad = INDENT.match(self.text, end + 1)
+        newline = "\r\n" if end > 0 and self.text[end - 1] == "\r" else "\n"
+        return Layout("", " ", pad[0] if pad and literal else "", newline)
+
+    @property
+    def _span(self) -> tuple[int, int]:
+        """Where the lines of all age entries stand."""
+        if self.written:
+            return self.written.span
+        age = self._age()
+        return line_start(self.text, age[0].start), age[-1].end
+
+    def append(self, entries: Sequence[tuple[str, str]]) -> list[Edit]:
+        """Add entries that look like the last one."""
+        _, end = self._span
+        layout = self._layout
+        text = "".join(layout.entry(self._label(a), b) for a, b in entries)
+        if self.text[end - 1] != "\n":
+            text = layout.newline + text.removesuffix(layout.newline)
+        return [(end, end, text)]
+
+    def only(self, label: str, enc: str) -> list[Edit]:
+        """Put one entry in the place of the first to the last."""
+        return [(*self._span, self._layout.entry(self._label(label), enc))]
+
+    def _dropped(self, names: Sequence[str]) -> list[tuple[int, int]]:
+        """Return the lines of fields."""
+        return [(self._key(name), self._after(name)) for name in names]
+
+    def _adopted(self, other: "YamlBlock", names: Sequence[str]) -> list[Edit]:
+        """Copy lines to above the age entries."""
+        at = self._key("age")
+        text = "".join(other.text[start:end] for start, end in other._dropped(names))
+        text = text.replace("\r\n", "\n")
+        return [(at, at, text if text.endswith("\n") else f"{text}\n")]
+
+    def _key(self, name: str) -> int:
+        """Return the start of the line of a field's key: the last such one above it."""
+        value = self.fields[name].start
+        word = re.escape(name)
+        spelled = rf"^ *(?:{word}|\"{word}\"|'{word}')[ \t]*:"
+        keys = re.finditer(spelled, self.text[:value], re.MULTILINE)
+        return max(key.start() for key in keys)
+
+    def _after(self, name: str) -> int:
+        """Return the start of the line after a field."""
+        return after_line(self.text, self.fields[name].end - 1)
+
+    @property
+    def indent(self) -> int:
+        """How many blanks the fields of the block are indented by."""
+        starts = [n.start for n in self.fields.values() if isinstance(n.value, str)]
+        leads = (INDENT.match(self.text, line_start(self.text, at)) for at in starts)
+        return min(len(lead[0]) for lead in leads if lead)
+
+    def _label(self, label: str) -> str:
+        plain = PLAIN.fullmatch(label) and label not in NULLS
+        return label if plain else json.dumps(label, ensure_ascii=False)
+
+    def _enc(self, slot: Slot, enc: str) -> str:
+        layout = self._layout_of(slot)
+        return layout.scalar(enc) + (layout.newline if layout.pad else "")
 
 
 def read(text: str) -> tuple[YamlBlock, ...]:
@@ -67,310 +228,89 @@ def read(text: str) -> tuple[YamlBlock, ...]:
         SecretFileError: there is none, a document lacks it, or it is not readable.
 
     """
-    blocks: list[YamlBlock] = []
-    missing = 0
-    for start, end in _documents(text):
-        at = _sops_key(text, start, end)
-        if at is not None:
-            blocks.append(YamlBlock(text, _Reader(text, at, end).fields()))
-        elif _CONTENT.search(text, start, end):
-            missing += 1
-    if not blocks:
-        refuse("has no sops metadata")
-    if missing:
-        refuse("has a document without sops metadata")
-    return tuple(blocks)
+    written = _written(text)
+    if written:
+        return (written,)
+    return tuple(YamlBlock(text, fields) for fields in _trees(text))
 
 
-class Mark(NamedTuple):
-    """A key or the dash of an item: where it begins, its column, what it stands in."""
+def _trees(text: str) -> list[dict[str, Node]]:
+    """Return the fields of each document, whatever their spelling; raises as `read`."""
+    from nixsecrets.files.sops import tree  # a dozen expressions, seldom needed
 
-    start: int
-    column: int
-    path: tuple[str, ...]
+    return tree.metadata(text)
 
 
-class Document(NamedTuple):
-    """One document; `comments` are the spans of its comments, `#` included.
+def _written(text: str) -> YamlBlock | None:
+    """Read the only block of a text that is spelled as sops spells it.
 
-    `root` is None where it holds nothing else.
+    At any indentation and with its fields in any order, because formatters change the
+    one and sops the other.  None where there is anything else, be it a comment.
     """
+    key = text.find("\nsops:\n") + 1
+    start = _START.match(text, key + len("sops:\n")) if key else None
+    if not start or "\r" in text or _structured(text, key):
+        return None
+    lead, pad, enc_first = start["lead"], start["pad"], bool(start["enc_first"])
+    # of each entry what stands before it (nothing), and its two fields
+    *parts, below = _entry(lead, pad, enc_first).split(text[start.start("lead") :])
+    if not parts or any(parts[::3]):
+        return None
+    labels, armors = parts[1::3], parts[2::3]
+    if enc_first:
+        labels, armors = armors, labels
+    fields = _fields(start["in"], start["above"] + below)
+    if fields is None:
+        return None
+    span = start.start("lead"), len(text) - len(below)
+    layout = Layout(lead, " ", pad, "\n", enc_first)
+    written = Written(fields, labels, armors, span, layout)
+    return YamlBlock(text, _Later(text), written)
 
-    root: Node | None
-    comments: Sequence[tuple[int, int]]
-    marks: Sequence[Mark]
+
+def _structured(text: str, end: int) -> bool:
+    """Tell whether a document marker or another `sops` key may stand before `end`."""
+    return (
+        text.startswith(("---", "..."))
+        or text.find("\n---", 0, end) >= 0
+        or text.find("\n...", 0, end) >= 0
+        or text.find("sops", 0, end) >= 0
+    )
 
 
-def documents(text: str) -> list[Node]:
-    """Read every document that holds anything, the values outside of `sops` included.
+def _fields(indent: str, lines: str) -> dict[str, Value] | None:
+    """Return the fields that are spelled in some lines.
 
-    Raises:
-        SecretFileError: something is spelled in a way that only a YAML library reads.
-
+    None where there is anything else, one twice, or one of another kind of reader.
     """
-    return [found.root for found in documents_with_comments(text) if found.root]
-
-
-def documents_with_comments(text: str) -> list[Document]:
-    """Read every document; those beside document markers count as the next one's.
-
-    Raises as `documents`.
-    """
-    if any(not _REST.match(mark[0], 3) for mark in _BREAK.finditer(text)):
-        refuse("has content beside a document marker")
-    found: list[Document] = []
-    last = 0
-    for start, end in _documents(text):
-        comments = _comments(text, last, start)
-        last = end
-        if _CONTENT.search(text, start, end) or _INDENTED.search(text, start, end):
-            reader = _Reader(text, start, end, _DATA_KEY)
-            root = reader.document()
-            comments |= reader.comments
-            found.append(Document(root, sorted(comments.items()), reader.marks))
-        else:
-            comments |= _comments(text, start, end)
-            found.append(Document(None, sorted(comments.items()), ()))
+    # of each field what stands before it (nothing), its name, and its value
+    *parts, rest = _field(indent).split(lines)
+    if rest or any(parts[::4]):
+        return None
+    found: dict[str, Value] = {}
+    for name, quoted, plain in zip(parts[1::4], parts[2::4], parts[3::4], strict=True):
+        value = [] if plain == "[]" else plain or quoted
+        if name == "age" or name in found or not (value == [] or name in OURS):
+            return None
+        found[name] = None if plain in NULLS else value
     return found
 
 
-def _comments(text: str, start: int, end: int) -> dict[int, int]:
-    """Return the spans of the comments in a text that holds nothing else."""
-    return dict(found.span() for found in _COMMENT.finditer(text, start, end))
+@cache
+def _entry(lead: str, pad: str, enc_first: bool) -> "re.Pattern[str]":  # noqa: FBT001
+    """Return a pattern for an age entry: a plain label, and a literal block."""
+    label = r"recipient: (age1[0-9a-z]++|ssh-[a-z0-9]++(?: [\w.@+/=-]++)++)\n"
+    enc = (
+        rf"enc: \|\n{pad}{re.escape(BEGIN)}"
+        rf"((?:{pad}.{{64}}\n)+{pad}.++)\n{pad}{re.escape(END)}"
+    )
+    first, second = (enc, label) if enc_first else (label, enc)
+    return re.compile(rf"{lead}- {first}{lead}  {second}")
 
 
-def _documents(text: str) -> list[tuple[int, int]]:
-    """Return the spans between document markers (which no scalar can contain)."""
-    if not text.startswith(("---", "...")) and not ("\n---" in text or "\n..." in text):
-        return [(0, len(text))]
-    marks = [(mark.start(), mark.end()) for mark in _BREAK.finditer(text)]
-    starts = [0, *(end for _, end in marks)]
-    ends = [*(start for start, _ in marks), len(text)]
-    return list(zip(starts, ends, strict=True))
-
-
-def _sops_key(text: str, start: int, end: int) -> int | None:
-    """Return where the value of the document's `sops` key begins."""
-    found = text.find("\nsops:", max(start - 1, 0), end)
-    first = text.find("sops", start, end)
-    if found >= 0 and first == found + 1 and text.find("sops", first + 4, end) < 0:
-        return found + len("\nsops:")
-    keys = list(_SOPS_KEY.finditer(text, start, end))
-    if len(keys) > 1:
-        refuse("has two sops keys in one document")
-    return keys[0].end() if keys else None
-
-
-class _Reader:
-    """A recursive reader of block YAML, at `at`, up to `end` of the document.
-
-    What it passes is kept in `comments` (start and end) and in `marks`.
-    """
-
-    __slots__ = ("at", "comments", "done", "end", "key", "marks", "path", "text")
-
-    def __init__(
-        self, text: str, at: int, end: int, key: "re.Pattern[str]" = _KEY
-    ) -> None:
-        self.text, self.at, self.end, self.key = text, at, end, key
-        self.done = at  # end of the last line that held content
-        self.comments: dict[int, int] = {}
-        self.marks: list[Mark] = []
-        self.path: tuple[str, ...] = ()
-
-    def document(self) -> Node:
-        """Read one document, which has to be a mapping."""
-        column = self._next_indent()
-        self.at += max(column, 0)
-        if not self.key.match(self.text, self.at, self.end):
-            self._fail()
-        found = self._mapping(column)
-        if self._next_indent() >= 0:
-            self._fail()
-        return found
-
-    def fields(self) -> dict[str, Node]:
-        """Read the mapping below the `sops` key."""
-        blanks = INDENT.match(self.text, self.at, self.end)
-        self.at = blanks.end() if blanks else self.at
-        value = self._nested(0).value
-        if not isinstance(value, dict) or not value:
-            refuse("has a sops key that is not sops metadata", _HINT)
-        if self._next_indent() > 0:
-            self._fail()
-        return value
-
-    def _fail(self) -> NoReturn:
-        line = line_at(self.text, self.at)
-        refuse(f"has sops metadata that is not as sops writes it at line {line}", _HINT)
-
-    def _next_indent(self) -> int:
-        """Go to the next line with content; return its indentation, -1 at the end."""
-        skipped = _SKIPPED.match(self.text, self.at, self.end)
-        if skipped and skipped.end() > self.at:
-            self._passed(skipped)
-        indent = INDENT.match(self.text, self.at, self.end)
-        width = len(indent[0]) if indent else 0
-        return -1 if self.at + width >= self.end else width
-
-    def _passed(self, blank: "re.Match[str]") -> None:
-        """Go to the end of what holds white space and comments only."""
-        if "#" in blank[0]:
-            self.comments |= _comments(self.text, *blank.span())
-        self.at = blank.end()
-
-    def _nested(self, parent: int) -> Node:
-        """Read what follows a key or dash: on this line, or deeper on the next ones."""
-        rest = _REST.match(self.text, self.at, self.end)
-        if not rest:
-            return self._scalar(parent)
-        here = self.at
-        self._passed(rest)
-        self.done = self.at
-        indent = self._next_indent()
-        start = self.at + max(indent, 0)
-        if indent >= parent and _DASH.match(self.text, start, self.end):
-            return self._sequence(indent)
-        if indent <= parent:
-            return Node(None, here, here)
-        self.at = start
-        if self.key.match(self.text, start, self.end):
-            return self._mapping(indent)
-        return self._scalar(parent)
-
-    def _mapping(self, column: int) -> Node:
-        """Read the mapping whose first key stands at `self.at`, in `column`."""
-        start, found = self.at, dict[str, Node]()
-        above = self.path
-        while True:
-            key = self.key.match(self.text, self.at, self.end)
-            if not key:
-                self._fail()
-            name = key[key.lastindex or 1]
-            if name in found:
-                self._fail()
-            self.marks.append(Mark(self.at, column, above))
-            self.at, self.path = key.end(), (*above, name)
-            found[name] = self._nested(column)
-            self.path = above
-            indent = self._next_indent()
-            if indent < column:
-                return Node(found, start, self.done)
-            if indent > column:
-                self._fail()
-            self.at += indent
-
-    def _sequence(self, column: int) -> Node:
-        """Read the sequence whose first line starts at `self.at`."""
-        start, found = self.at + column, list[Node]()
-        while True:
-            found += self._usual_entries(column)
-            if self._next_indent() != column or not self._dash(column):
-                return Node(found, start, self.done)
-            found.append(self._item(column))
-            self._next_indent()
-
-    def _dash(self, column: int) -> "re.Match[str] | None":
-        return _DASH.match(self.text, self.at + column, self.end)
-
-    def _item(self, column: int) -> Node:
-        """Read one item of a sequence whose dashes stand in `column`."""
-        begin = self.at + column
-        dash = self._dash(column)
-        if not dash:
-            self._fail()
-        self.marks.append(Mark(begin, column, self.path))
-        self.at = dash.end()
-        if self.key.match(self.text, self.at, self.end):
-            value = self._mapping(column + dash.end() - begin).value
-        else:
-            inner = self._nested(column)
-            value = inner.value
-            if not isinstance(value, dict | list):
-                return inner  # the span of a scalar is its own
-        return Node(value, begin, self.done)
-
-    def _usual_entries(self, column: int) -> Iterator[Node]:
-        """Read the age entries spelled exactly as sops does; nearly all of them are."""
-        lead = " " * column
-        for pattern in _USUAL_ENTRIES:
-            while entry := pattern.match(self.text, self.at, self.end):
-                if entry["lead"] != lead or len(entry["pad"]) <= column + len("- "):
-                    return
-                begin, self.at = self.at + column, entry.end()
-                self.done = self.at
-                enc = entry["enc"].replace("\n" + entry["pad"], "\n")
-                nodes = {
-                    "recipient": Node(entry["label"], *entry.span("label")),
-                    "enc": Node(enc.removeprefix("|\n"), *entry.span("enc")),
-                }
-                yield Node(nodes, begin, self.done)
-
-    def _scalar(self, parent: int) -> Node:
-        """Read the scalar at `self.at` up to and with the end of its last line."""
-        text, start, end = self.text, self.at, self.end
-        value: Value
-        if plain := PLAIN.match(text, start, end):  # first, because most are
-            value, stop = plain[0], plain.end()
-            value = None if value in NULLS else value
-        elif block := _BLOCK_SCALAR.match(text, start, end):
-            return self._block_scalar(block, parent)
-        elif quoted := _DOUBLE.match(text, start, end):
-            value, stop = self._unescaped(quoted[0]), quoted.end()
-        elif quoted := _SINGLE.match(text, start, end):
-            value, stop = quoted[0][1:-1].replace("''", "'"), quoted.end()
-        elif text[start : start + 2] in _EMPTY:
-            value, stop = _EMPTY[text[start : start + 2]], start + 2
-        elif text.startswith("~", start):
-            value, stop = None, start + 1
-        else:
-            self._fail()
-        self.at = stop
-        rest = _REST.match(self.text, stop, self.end)
-        if not rest:
-            self._fail()
-        self._passed(rest)
-        self.done = self.at
-        return Node(value, start, stop)
-
-    def _block_scalar(self, head: "re.Match[str]", parent: int) -> Node:
-        """Read a literal (`|`) or folded (`>`) block scalar."""
-        if self.key is _DATA_KEY and (head[1] == ">" or head[2] == "+"):
-            self._fail()  # folding is left to the library
-        self.comments |= _comments(self.text, *head.span())
-        self.at = head.end()
-        first = INDENT.match(self.text, self.at, self.end)
-        width = len(first[0]) if first else 0
-        if width <= parent:
-            self._fail()
-        lines = list[str]()
-        at, pad = self.at, " " * width
-        while at < self.end:
-            stop = self.text.find("\n", at, self.end)
-            stop = self.end if stop < 0 else stop
-            line = self.text[at:stop].removesuffix("\r")
-            if not line.startswith(pad) and line.strip(" "):
-                break
-            lines.append(line[width:])
-            at = min(stop + 1, self.end)
-            if line.strip(" "):  # blank lines at the end belong to nobody
-                self.at = self.done = at
-        joined = ("\n" if head[1] == "|" else " ").join(lines)
-        tail = "" if head[2] == "-" else "\n"
-        blank = "\n" if self.key is _DATA_KEY else "\n "
-        return Node(joined.rstrip(blank) + tail, head.start(), self.done)
-
-    def _unescaped(self, quoted: str) -> str:
-        """Return what a double-quoted scalar on one line stands for (YAML 1.2, 5.7)."""
-
-        def char(escape: "re.Match[str]") -> str:
-            if escape[1]:
-                return chr(int(escape[1][1:], 16))
-            if escape[2] not in _ESCAPES:
-                self._fail()
-            return _ESCAPES[escape[2]]
-
-        try:
-            return _ESCAPE.sub(char, quoted[1:-1])
-        except (ValueError, OverflowError):
-            self._fail()
+@cache
+def _field(indent: str) -> "re.Pattern[str]":
+    """Return a pattern for a field with a scalar, or an empty list."""
+    return re.compile(
+        rf"{indent}([a-z]\w*): (?:\"([^\"\\\n]*+)\"|({PLAIN.pattern}|\[\]))\n"
+    )

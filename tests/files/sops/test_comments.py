@@ -2,7 +2,7 @@
 
 import pytest
 
-from nixsecrets.files.sops import yaml
+from nixsecrets.files.sops import tree
 from nixsecrets.files.sops.comments import (
     Comment,
     _documents_by_library,
@@ -82,7 +82,7 @@ def test_every_comment_of_yaml_is_found_with_the_keys_above_it() -> None:
 
 def test_the_comments_of_foreign_yaml_are_the_same() -> None:
     spans = [
-        span for one in yaml.documents_with_comments(YAML) for span in one.comments
+        span for one in tree.documents_with_comments(YAML) for span in one.comments
     ]
     assert list(_documents_by_library(YAML)[0].comments) == spans
     flow = '# a\n{"x": [1, 2], # b\n "sops": {"mac": "m#" }} # c\n'
