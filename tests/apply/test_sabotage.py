@@ -35,7 +35,7 @@ from nixsecrets.map.model import Reader
 from nixsecrets.plan.model import Action, Reason, Step
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.tree import Repo
-from tests.files.agekeys import reader
+from tests.files.agekeys import encode_header, reader, spelled
 from tests.files.sopsfiles import MANY, PLAIN, encrypt, old_sops
 from tests.fleet import age_key, ssh_key
 
@@ -176,7 +176,7 @@ def flipped_body(patch: Patch) -> None:
             return made
         stanza = age_header.decode(made.spelled)
         body = bytes([stanza.body[0] ^ 1]) + stanza.body[1:]
-        return replace(made, spelled=replace(stanza, body=body).encode())
+        return replace(made, spelled=spelled(replace(stanza, body=body)))
 
     both(patch, wrong)
 
@@ -315,7 +315,7 @@ def test_a_header_that_was_tampered_with_is_not_made_good_by_a_grant(
     name = "armored.age" if armored else "s.age"
     file = age_header.parse(files[name])
     mallory = age_header.decode(wrap(os.urandom(16), MALLORY.recipient).spelled)
-    header = age_header.encode_header([*file.stanzas, mallory])
+    header = encode_header([*file.stanzas, mallory])
     bad = age_header.encode(header, file.mac, file.payload, armored=armored)
     with pytest.raises(SecretFileError, match="changed after it was written"):
         make_and_prove(name, {name: bad}, GRANT, tmp_path, memory)

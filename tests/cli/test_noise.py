@@ -15,6 +15,7 @@ from nixsecrets.files.sops import datakey, metadata
 from nixsecrets.keys.identities import Identity, parse_identities
 from nixsecrets.keys.recipients import parse_recipient
 from tests import fleet as kit
+from tests.files.agekeys import encode_header
 from tests.fleet import Fleet
 
 Hide = Callable[[Stanza], Stanza]
@@ -38,7 +39,7 @@ def with_hidden(fleet: Fleet, data: bytes, hide: Hide) -> bytes:
     key = operations.file_key(file, identities(fleet))
     eve = parse_recipient(kit.age_key().public)
     hidden = hide(age_header.decode(wrap(key, eve).spelled))
-    header = age_header.encode_header([*file.stanzas, hidden])
+    header = encode_header([*file.stanzas, hidden])
     mac = header_mac(key, header)
     return age_header.encode(header, mac, file.payload, armored=file.armored)
 
@@ -66,7 +67,7 @@ def hide_in_sops(fleet: Fleet, hide: Hide) -> str:
         age_header.decode(wrap(file_key, brunnen).spelled),
         hide(age_header.decode(wrap(file_key, eve).spelled)),
     ]
-    header = age_header.encode_header(stanzas)
+    header = encode_header(stanzas)
     mac = header_mac(file_key, header)
     enc = age_header.encode(
         header, mac, seal_chunk(file_key, key), armored=True

@@ -5,9 +5,11 @@ Also a small age plugin, which is a program of its own and speaks the real proto
 
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nixsecrets.files.age.header import Stanza, encode_base64, join_header
 from nixsecrets.keys.bech32 import encode
 from nixsecrets.keys.identities import Identity, parse_identities
 from nixsecrets.keys.recipients import Recipient, parse_recipient
@@ -50,6 +52,20 @@ def age_encrypts(data: bytes, *recipients: Recipient, armored: bool = False) -> 
     to = [word for one in recipients for word in ("-r", one.text)]
     armor = ["-a"] if armored else []
     return run_program(program("age"), *armor, *to, env=os.environ, stdin=data)
+
+
+def spelled(stanza: Stanza) -> bytes:
+    """Return the only spelling of a stanza, its final line feed included."""
+    text = encode_base64(stanza.body)
+    # A body that fills its last line is ended by an empty one, hence `+ 1`.
+    lines = [text[at : at + 64] for at in range(0, len(text) + 1, 64)]
+    line = " ".join(("->", stanza.type, *stanza.args)).encode("ascii")
+    return b"\n".join((line, *lines, b""))
+
+
+def encode_header(stanzas: Iterable[Stanza]) -> bytes:
+    """Return a header from its first byte through `---`."""
+    return join_header(map(spelled, stanzas))
 
 
 _PLUGIN = '''\

@@ -26,7 +26,7 @@ from nixsecrets.map import edit
 from nixsecrets.map.load import load
 from nixsecrets.splice import apply_edits
 from tests.files import sopsfiles
-from tests.files.agekeys import age_encrypts
+from tests.files.agekeys import age_encrypts, encode_header
 from tests.fleet import PROJECT, SHARED, ssh_key
 
 Target = Callable[[bytes], None]
@@ -54,7 +54,7 @@ def age(data: bytes) -> None:
         file = age_header.parse(data)
     except NixsecretsError:
         return
-    header = age_header.encode_header(file.stanzas)
+    header = encode_header(file.stanzas)
     assert header == file.header
     again = age_header.encode(header, file.mac, file.payload, armored=file.armored)
     if file.armored:

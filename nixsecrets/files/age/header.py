@@ -74,15 +74,6 @@ class Stanza:
         """Whether this is the noise that rage and pyrage add, and no recipient."""
         return self.type.endswith("-grease")
 
-    def encode(self) -> bytes:
-        """Return the only spelling of this stanza, its final line feed included."""
-        text = encode_base64(self.body)
-        # A body that fills its last line is ended by an empty one, hence `+ 1`.
-        starts = range(0, len(text) + 1, _COLUMNS)
-        lines = [text[at : at + _COLUMNS] for at in starts]
-        head = " ".join(("->", self.type, *self.args)).encode("ascii")
-        return b"\n".join((head, *lines, b""))
-
 
 class _Parsed(NamedTuple):
     # Made in half the time of a frozen dataclass: one for each file of a repository.
@@ -121,7 +112,8 @@ class AgeFile(_Parsed):
     @property
     def mac_text(self) -> bytes:
         """The MAC as the header spells it: 43 letters of base64 behind `--- `."""
-        return self.binary[self.payload_start - 44 : self.payload_start - 1]
+        end = self.payload_start - len("\n")
+        return self.binary[end - 43 : end]
 
     @property
     def payload(self) -> memoryview:
@@ -136,8 +128,9 @@ class AgeFile(_Parsed):
     @cached_property
     def spelled(self) -> Sequence[bytes]:
         """The stanzas as the file spells them, the final line feed included."""
-        below = self.header[len(_MAGIC) : -len(_HEADER_END)]
-        return [b"-> " + one + b"\n" for one in below[3:-1].split(b"\n-> ")]
+        # from the first stanza's type to the last body, without its line feed
+        between = self.header[len(_MAGIC + b"-> ") : -len(b"\n" + _HEADER_END)]
+        return [b"-> " + one + b"\n" for one in between.split(b"\n-> ")]
 
     @cached_property
     def stanzas(self) -> tuple[Stanza, ...]:
@@ -236,26 +229,21 @@ def read_enc(enc: str) -> Enc:
 
 
 def decode(spelled: bytes) -> Stanza:
-    """Return the stanza that a parsed file spells like this."""
-    head, *lines = spelled[3:].split(b"\n")
+    """Return the stanza of which `spelled` is one item of `AgeFile.spelled`."""
+    head, *lines = spelled.removeprefix(b"-> ").split(b"\n")
     kind, *args = head.decode("ascii").split(" ")
     return Stanza(kind, tuple(args), decode_base64(b"".join(lines)))
 
 
-def encode_header(stanzas: Iterable[Stanza]) -> bytes:
-    """Return a header from its first byte through `---`."""
-    return join_header(stanza.encode() for stanza in stanzas)
-
-
 def join_header(spelled: Iterable[bytes]) -> bytes:
-    """Return the same of stanzas as `AgeFile.spelled` has them."""
+    """Return a header through `---`, of stanzas as `AgeFile.spelled` has them."""
     return b"".join((_MAGIC, *spelled, _HEADER_END))
 
 
 def encode(
     header: bytes, mac: bytes, payload: bytes | memoryview, *, armored: bool
 ) -> bytes:
-    """Return a file made of `encode_header`'s bytes, the MAC and the payload."""
+    """Return a file made of `join_header`'s bytes, the MAC and the payload."""
     binary = b"".join((with_mac(header, mac), payload))
     return _armor(binary) if armored else binary
 
@@ -284,12 +272,13 @@ def decode_base64(text: bytes) -> bytes:
 
 
 def _parse_binary(data: bytes, *, armored: bool) -> AgeFile:
-    # No line of a stanza begins with a dash and a dash: base64 and "-> " do not.
+    # No line of a stanza begins with two dashes: it begins with "-> " or is base64.
     end = data.find(b"\n--- ") + 1
     if end > limits.ENTRIES:  # it may have as many stanzas
         stanzas = data.count(b"\n-> ", 0, end)
         limits.check("the age file", stanzas, limits.ENTRIES, "recipients")
-    # For each stanza: what stands before it, and one of the two groups of `_STANZA`.
+    # Three items for each stanza: what stands before it, which must be nothing, and the
+    # two groups of `_STANZA`, one of them None; and at the end, what stands behind all.
     found = _STANZA.split(data[len(_MAGIC) : end])
     native = found[1::3]
     mac = _MAC.match(data, end)

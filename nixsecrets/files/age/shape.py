@@ -77,15 +77,12 @@ def look(data: bytes, rest: int = 0) -> Look:
     except SecretFileError as error:
         large = isinstance(error, TooLargeError)
         return Shown((), error.message, whole=False, too_large=large), ()
-    data, start = file.binary, file.payload_start
-    cut = payload_fault(len(data) - start + rest)
-    heads, noisy, sized = file.heads, False, True
-    if not file.native:
-        heads, noisy = possible_recipients(file)
-        sized = all(map(plausible, file.foreign))
-    whole = sized and not (cut or noisy or _readable(data, start))
+    cut = payload_fault(file.payload_size + rest)
+    heads, noisy = (file.heads, False) if file.native else possible_recipients(file)
+    whole = not (cut or noisy or _content_fault(file))
     show = _shown(heads, cut, whole, file.armored, file.passphrase, noisy)
-    return show, (file.mac_text, data[start : start + _NONCE])
+    nonce = file.binary[file.payload_start : file.payload_start + _NONCE]
+    return show, (file.mac_text, nonce)
 
 
 def possible_recipients(file: AgeFile) -> tuple[tuple[bytes, ...], bool]:
@@ -104,18 +101,19 @@ def possible_recipients(file: AgeFile) -> tuple[tuple[bytes, ...], bool]:
 
 def fault(file: AgeFile) -> str | None:
     """Say why a file cannot be whole, None where nothing speaks against it."""
-    cut = payload_fault(file.payload_size)
-    if cut is not None:
-        return cut
-    if not file.places:
-        return "it has no recipient"
-    if not all(map(plausible, file.foreign)):
-        return "an entry of its header is not of the size that its kind has"
-    return (
-        "its payload is, or ends in, readable text"
-        if _readable(file.binary, file.payload_start)
-        else None
-    )
+    return payload_fault(file.payload_size) or _content_fault(file)
+
+
+def _content_fault(file: AgeFile) -> str | None:
+    """Say the same of a file whose payload is long enough."""
+    if not file.native:
+        if not file.places:
+            return "it has no recipient"
+        if not all(map(plausible, file.foreign)):
+            return "an entry of its header is not of the size that its kind has"
+    if _readable(file):
+        return "its payload is, or ends in, readable text"
+    return None
 
 
 def _as_rage_writes(stanza: Stanza) -> bool:
@@ -169,9 +167,9 @@ def payload_fault(length: int) -> str | None:
     return None
 
 
-def _readable(data: bytes, start: int) -> bool:
-    """Tell whether a payload begins or ends in text, as encrypted bytes never do."""
-    end = max(start, len(data) - len(_TEXT_AT_THE_END))
-    seen = data[start : start + _TEXT_LOOKED_AT] + b"\0" + data[end:]
-    text = seen.translate(_TEXT_AS_X)
-    return _TEXT in text or text.endswith(_TEXT_AT_THE_END)
+def _readable(file: AgeFile) -> bool:
+    """Tell whether the payload begins or ends in text, as encrypted bytes never do."""
+    data, start = file.binary, file.payload_start
+    begin = data[start : start + _TEXT_LOOKED_AT].translate(_TEXT_AS_X)
+    end = data[-len(_TEXT_AT_THE_END) :].translate(_TEXT_AS_X)
+    return _TEXT in begin or end == _TEXT_AT_THE_END

@@ -14,6 +14,7 @@ from nixsecrets.files.age import header as age_header
 from nixsecrets.files.age import shape
 from nixsecrets.files.age.header import AgeFile, Stanza
 from tests import gate
+from tests.files.agekeys import encode_header, spelled
 from tests.fleet import SHARED
 
 BEGIN = b"-----BEGIN AGE ENCRYPTED FILE-----"
@@ -26,7 +27,7 @@ STANZA = b"-> X25519 abc\n" + BODY
 
 def again(file: AgeFile) -> bytes:
     """Write a parsed file again."""
-    header = age_header.encode_header(file.stanzas)
+    header = encode_header(file.stanzas)
     return age_header.encode(header, file.mac, file.payload, armored=file.armored)
 
 
@@ -48,7 +49,7 @@ stanzas = st.builds(
 def test_what_is_written_is_read_back_the_same(
     written: list[Stanza], mac: bytes, payload: bytes, armored: bool
 ) -> None:
-    header = age_header.encode_header(written)
+    header = encode_header(written)
     data = age_header.encode(header, mac, payload, armored=armored)
     file = age_header.parse(data)
     assert file.stanzas == tuple(written)
@@ -60,9 +61,9 @@ def test_what_is_written_is_read_back_the_same(
 
 @given(st.lists(stanzas, min_size=1, max_size=3))
 def test_the_spelled_stanzas_of_a_file_are_its_header(written: list[Stanza]) -> None:
-    header = age_header.encode_header(written)
+    header = encode_header(written)
     file = age_header.parse(age_header.encode(header, bytes(32), b"", armored=False))
-    assert list(file.spelled) == [stanza.encode() for stanza in written]
+    assert list(file.spelled) == [spelled(stanza) for stanza in written]
     assert list(map(age_header.decode, file.spelled)) == written
     assert age_header.join_header(file.spelled) == header
 
@@ -84,7 +85,7 @@ native = st.builds(
 def test_a_head_is_the_argument_line_and_of_native_stanzas_without_the_share(
     written: list[Stanza],
 ) -> None:
-    header = age_header.encode_header(written)
+    header = encode_header(written)
     file = age_header.parse(age_header.encode(header, bytes(32), b"", armored=False))
     lines = [" ".join((one.type, *one.args)).encode() for one in written]
     shares = [43 if head.endswith(b" ") else 0 for head in file.heads]
@@ -113,7 +114,7 @@ NEARLY_NATIVE = {
 @pytest.mark.parametrize("stanza", NEARLY_NATIVE.values(), ids=NEARLY_NATIVE.keys())
 def test_what_only_resembles_a_native_stanza_is_shown_whole(stanza: Stanza) -> None:
     one = Stanza("X25519", ("A" * 43,), bytes(32))
-    header = age_header.encode_header([one, stanza, one])
+    header = encode_header([one, stanza, one])
     file = age_header.parse(age_header.encode(header, bytes(32), b"", armored=False))
     line = " ".join((stanza.type, *stanza.args)).encode()
     assert file.heads == (b"X25519 ", line, b"X25519 ")
@@ -177,7 +178,7 @@ def test_a_header_with_any_fault_is_refused(data: bytes) -> None:
 
 
 ARMORED = age_header.encode(
-    age_header.encode_header([Stanza("X25519", ("abc",), bytes(32))]),
+    encode_header([Stanza("X25519", ("abc",), bytes(32))]),
     bytes(32),
     bytes(60),
     armored=True,

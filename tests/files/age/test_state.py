@@ -26,7 +26,7 @@ from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Kind, Recipient, parse_recipient, tag_of
 from tests.files.age.test_operations import post_quantum_recipient
-from tests.files.agekeys import age_encrypts, reader, toy_reader
+from tests.files.agekeys import age_encrypts, encode_header, reader, toy_reader
 from tests.fleet import age_key, rsa_key, ssh_key
 from tests.keys.vectors import TAG_RECIPIENT
 
@@ -50,7 +50,7 @@ def state(data: bytes, of: Record | None = None) -> State:
 
 
 def with_stanzas(*stanzas: Stanza) -> bytes:
-    header = age_header.encode_header(stanzas)
+    header = encode_header(stanzas)
     return age_header.encode(header, bytes(32), bytes(32), armored=False)
 
 

@@ -15,7 +15,7 @@ from nixsecrets.files.age.verify import verify_grant, verify_reencrypted
 from nixsecrets.files.age.wrap import header_mac, wrap
 from nixsecrets.keys.identities import SshRsaIdentity
 from tests.files.age.test_operations import post_quantum_recipient
-from tests.files.agekeys import Reader, age_encrypts, reader
+from tests.files.agekeys import Reader, age_encrypts, encode_header, reader
 from tests.fleet import age_key, rsa_key, ssh_key
 
 ALICE = reader(age_key())
@@ -36,7 +36,7 @@ def rewritten(
 ) -> bytes:
     """Write other stanzas or another payload under the same file key, MAC and all."""
     assert sealed.file_key
-    header = age_header.encode_header(stanzas)
+    header = encode_header(stanzas)
     mac = header_mac(sealed.file_key, header)
     rest = age_header.parse(sealed.data).payload if payload is None else payload
     return age_header.encode(header, mac, rest, armored=False)

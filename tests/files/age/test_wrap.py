@@ -29,6 +29,7 @@ from tests.files.agekeys import (
     age_encrypts,
     converted,
     reader,
+    spelled,
     toy_reader,
 )
 from tests.fleet import age_key, rsa_key, ssh_key
@@ -119,13 +120,13 @@ def test_a_proof_holds_for_one_reader_one_key_and_one_stanza_only(one: Reader) -
     wrapped = wrap(KEY, one.recipient)
     stanza, proof = stanza_of(wrapped), wrapped.proof
     flipped = bytes([stanza.body[0] ^ 1]) + stanza.body[1:]
-    assert not opens_to(stanza.encode(), proof, bytes(16))
+    assert not opens_to(spelled(stanza), proof, bytes(16))
     assert not opens_to(
-        stanza.encode(), replace(proof, recipient=STRANGER.recipient), KEY
+        spelled(stanza), replace(proof, recipient=STRANGER.recipient), KEY
     )
-    assert not opens_to(replace(stanza, body=flipped).encode(), proof, KEY)
-    assert not opens_to(replace(stanza, args=("a", *stanza.args)).encode(), proof, KEY)
-    assert not opens_to(replace(stanza, type="other").encode(), proof, KEY)
+    assert not opens_to(spelled(replace(stanza, body=flipped)), proof, KEY)
+    assert not opens_to(spelled(replace(stanza, args=("a", *stanza.args))), proof, KEY)
+    assert not opens_to(spelled(replace(stanza, type="other")), proof, KEY)
 
 
 def test_a_proof_goes_by_the_text_of_the_recipient_not_by_its_parsed_key() -> None:
