@@ -63,7 +63,7 @@ class Session:
         """Read the map alone: for what is asked before the work begins."""
         from nixsecrets.map.load import decode, load
 
-        return load(decode(self.repo.read(MAP_NAME), MAP_NAME), MAP_NAME)
+        return load(decode(self.repo.read(MAP_NAME)))
 
     def writing(self, *, dry_run: bool) -> AbstractContextManager[None]:
         """Hold the repository's lock, but for a dry run, which only reads."""

@@ -11,7 +11,7 @@ from typing import Any
 from nixsecrets.errors import MapError, quoted
 from nixsecrets.map import tomledit
 from nixsecrets.map.load import NAME, NAME_HINT, load
-from nixsecrets.map.model import Host, User
+from nixsecrets.map.model import MAP_NAME, Host, User
 from nixsecrets.map.source import did_you_mean, quotable
 from nixsecrets.map.tomledit import Edit, toml_string
 from nixsecrets.map.tomlspans import Array, Path, scan
@@ -31,10 +31,9 @@ class Draft:
     method changes the text only.
     """
 
-    def __init__(self, text: str, filename: str) -> None:
+    def __init__(self, text: str) -> None:
         """Start from the text of a map; MapError if it is not a valid one."""
-        self.filename = filename
-        self.map = load(text, filename)
+        self.map = load(text)
         self.intended: Data = tomllib.loads(text)
         self.text = text
         self.document = scan(text)
@@ -48,10 +47,10 @@ class Draft:
         """
         try:
             require_value(self.text, reread=_parsed, intended=_normal(self.intended))
-            load(self.text, self.filename)
+            load(self.text)
         except (SpliceError, tomllib.TOMLDecodeError):
             raise MapError(
-                self.filename,
+                MAP_NAME,
                 0,
                 f"{what}: the map is written in an unusual way",
                 "make this change by hand, in an editor",
@@ -59,7 +58,7 @@ class Draft:
         except MapError as error:
             # Its line is one of a text that will never exist.
             reason = f"{what}: {error.reason}"
-            raise MapError(self.filename, 0, reason, error.hint) from None
+            raise MapError(MAP_NAME, 0, reason, error.hint) from None
         return self.text
 
     def owner(self, name: str) -> Host | User:
@@ -67,7 +66,7 @@ class Draft:
         owners = self._owners()
         if name not in owners:
             raise MapError(
-                self.filename,
+                MAP_NAME,
                 0,
                 f"no host or user is called {quotable(name)}",
                 did_you_mean(name, owners) or "see the names in the map",
@@ -82,10 +81,10 @@ class Draft:
         """Raise MapError unless `name` can be the name of something new."""
         if not NAME.fullmatch(name):
             reason = f"{quotable(name)} cannot be a name"
-            raise MapError(self.filename, 0, reason, NAME_HINT)
+            raise MapError(MAP_NAME, 0, reason, NAME_HINT)
         if name in self.names():
             raise MapError(
-                self.filename,
+                MAP_NAME,
                 0,
                 f"{quoted(name)} is in the map already",
                 "hosts, users and groups share one set of names; choose another",

@@ -13,12 +13,11 @@ from nixsecrets.errors import MapError, quoted
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.map import tomledit
 from nixsecrets.map.draft import Draft, name_lists
-from nixsecrets.map.model import Host, Retired, Rule, SopsForm
+from nixsecrets.map.model import MAP_NAME, Host, Retired, Rule, SopsForm
 from nixsecrets.map.source import did_you_mean, quotable
 from nixsecrets.map.tomledit import Edit, toml_key, toml_string, toml_strings
 from nixsecrets.map.tomlspans import Entry, Header, Path
 
-_MAP = "nixsecrets.toml"
 _WIDTH = 88
 _NAMING_TABLES = ("users", "hosts", "groups")
 Fields = Mapping[str, Any]
@@ -33,7 +32,6 @@ def add_host(
     groups: Sequence[str] = (),
     address: str | None = None,
     verified: str | None = None,
-    filename: str = _MAP,
 ) -> str:
     """Return the map with a new host; groups that do not exist yet come to be.
 
@@ -42,7 +40,7 @@ def add_host(
 
     """
     extra = {"address": address, "verified": verified}
-    return _add_owner(Draft(text, filename), "hosts", name, keys, groups, extra)
+    return _add_owner(Draft(text), "hosts", name, keys, groups, extra)
 
 
 def add_user(
@@ -52,16 +50,13 @@ def add_user(
     *,
     groups: Sequence[str] = (),
     sops_form: SopsForm | None = None,
-    filename: str = _MAP,
 ) -> str:
     """Return the map with a new user; otherwise as `add_host`."""
     extra = {"sops_form": sops_form}
-    return _add_owner(Draft(text, filename), "users", name, keys, groups, extra)
+    return _add_owner(Draft(text), "users", name, keys, groups, extra)
 
 
-def remove_host(
-    text: str, name: str, *, retired: Sequence[Retired] = (), filename: str = _MAP
-) -> str:
+def remove_host(text: str, name: str, *, retired: Sequence[Retired] = ()) -> str:
     """Return the map without a host, also where it is mentioned; `retired` is added.
 
     A group that nobody else has joined stays, empty, if it is mentioned.
@@ -70,14 +65,12 @@ def remove_host(
         MapError: there is no such host, or nobody could read some rule's files.
 
     """
-    return _remove_owner(Draft(text, filename), "hosts", name, retired)
+    return _remove_owner(Draft(text), "hosts", name, retired)
 
 
-def remove_user(
-    text: str, name: str, *, retired: Sequence[Retired] = (), filename: str = _MAP
-) -> str:
+def remove_user(text: str, name: str, *, retired: Sequence[Retired] = ()) -> str:
     """Return the map without a user; otherwise as `remove_host`."""
-    return _remove_owner(Draft(text, filename), "users", name, retired)
+    return _remove_owner(Draft(text), "users", name, retired)
 
 
 def replace_keys(
@@ -87,7 +80,6 @@ def replace_keys(
     *,
     verified: str | None = None,
     retired: Sequence[Retired] = (),
-    filename: str = _MAP,
 ) -> str:
     """Return the map with `keys` as the only ones of a host or user.
 
@@ -99,7 +91,7 @@ def replace_keys(
         MapError: there is no such name, or a key has another owner.
 
     """
-    draft = Draft(text, filename)
+    draft = Draft(text)
     owner = draft.owner(name)
     kind = "hosts" if isinstance(owner, Host) else "users"
     fields = draft.intended[kind][name]
@@ -116,19 +108,19 @@ def replace_keys(
     return draft.finished(f"cannot replace the keys of {quoted(name)}")
 
 
-def retire(text: str, retired: Sequence[Retired], *, filename: str = _MAP) -> str:
+def retire(text: str, retired: Sequence[Retired]) -> str:
     """Return the map with more `[[retired]]` entries, whether or not a key is in use.
 
     Raises:
         MapError: the map cannot be edited.
 
     """
-    draft = Draft(text, filename)
+    draft = Draft(text)
     _retire(draft, retired)
     return draft.finished("cannot add [[retired]] entries")
 
 
-def rename(text: str, old: str, new: str, *, filename: str = _MAP) -> str:
+def rename(text: str, old: str, new: str) -> str:
     """Return the map with the host, user or group `old` called `new` everywhere.
 
     Paths of rules stay: files that `{host}` or `{user}` claims by the old name must be
@@ -138,10 +130,10 @@ def rename(text: str, old: str, new: str, *, filename: str = _MAP) -> str:
         MapError: nothing is called `old`, or `new` is taken or cannot be a name.
 
     """
-    draft = Draft(text, filename)
+    draft = Draft(text)
     if old not in draft.names():
         raise MapError(
-            filename,
+            MAP_NAME,
             0,
             f"no host, user or group is called {quotable(old)}",
             did_you_mean(old, draft.names()) or "see the names in the map",
@@ -158,9 +150,7 @@ def rename(text: str, old: str, new: str, *, filename: str = _MAP) -> str:
     return draft.finished(f"cannot rename {quoted(old)}")
 
 
-def add_rule(
-    text: str, rule: Rule, *, first: bool = False, filename: str = _MAP
-) -> str:
+def add_rule(text: str, rule: Rule, *, first: bool = False) -> str:
     """Return the map with one more rule, the last or the `first` to be asked.
 
     `rule.index` and `rule.line` are not looked at.
@@ -169,7 +159,7 @@ def add_rule(
         MapError: the rule is no good, or names somebody unknown.
 
     """
-    draft = Draft(text, filename)
+    draft = Draft(text)
     fields = _rule_fields(rule)
     block = "[[secrets]]\n" + rule_block(rule)
     rules = draft.intended.setdefault("secrets", [])
@@ -206,7 +196,7 @@ def _remove_owner(
     if isinstance(draft.owner(name), Host) != (kind == "hosts"):
         other = "user" if kind == "hosts" else "host"
         reason = f"{quoted(name)} is a {other}"
-        raise MapError(draft.filename, 0, reason, f"nixsecrets remove-{other} {name}")
+        raise MapError(MAP_NAME, 0, reason, f"nixsecrets remove-{other} {name}")
     del draft.intended[kind][name]
     for _, names in name_lists(draft.intended):
         names[:] = [mentioned for mentioned in names if mentioned != name]

@@ -33,25 +33,19 @@ _RULES = """\
 def fresh_map(
     *,
     users: Mapping[str, Sequence[Recipient]],
-    always: Sequence[str] = (),
     sops_config: str | None = ".sops.yaml",
     agenix_rules: str | None = "secrets/secrets.nix",
 ) -> str:
     """Return the text of a commented map with these users and no rules yet.
 
-    `always` defaults to a group of all the users; the names it holds must be among
-    them.  None for a generated file means that it is not wanted.
+    `always` is a group of all the users.  None for a generated file means that it is
+    not wanted.
     """
-    readers = list(always)
-    groups = {}
-    if not readers and users:
-        readers = [_ADMINS if _ADMINS not in users else "all-admins"]
-        groups[readers[0]] = list(users)
-    parts = [f"{_HEAD}always = {toml_strings(readers)}\n"]
+    group = _ADMINS if _ADMINS not in users else "all-admins"
+    parts = [f"{_HEAD}always = {toml_strings([group] if users else [])}\n"]
     parts += [_user(name, keys) for name, keys in users.items()]
-    if groups:
-        lines = (f"{toml_key(g)} = {toml_strings(m)}\n" for g, m in groups.items())
-        parts.append("[groups]\n" + "".join(lines))
+    if users:
+        parts.append(f"[groups]\n{toml_key(group)} = {toml_strings(list(users))}\n")
     if sops_config is not None:
         parts.append(f"[sops]\nconfig = {toml_string(sops_config)}\n")
     if agenix_rules is not None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from nixsecrets.errors import MapError
 from nixsecrets.map import edit
 from nixsecrets.map.load import load
-from nixsecrets.map.model import Rule
+from nixsecrets.map.model import MAP_NAME, Rule
 from nixsecrets.map.resolve import Policy
 
 PATTERN = "secrets/host-keys/*.age"
@@ -20,9 +20,7 @@ def key_path(name: str) -> str:
     return PATTERN.replace("*", name)
 
 
-def with_rule(
-    text: str, name: str, files: Iterable[str], *, filename: str = "nixsecrets.toml"
-) -> str:
+def with_rule(text: str, name: str, files: Iterable[str]) -> str:
     """Return the map with the rule that keeps a host's private key for `always`.
 
     `files` are the secrets that exist.  The rule goes before all others, so that none
@@ -33,11 +31,11 @@ def with_rule(
             would read them.
 
     """
-    recipient_map = load(text, filename)
+    recipient_map = load(text)
     policy = Policy(recipient_map)
     if not recipient_map.always:
         raise MapError(
-            filename,
+            MAP_NAME,
             0,
             "`always` is empty, so nobody could read the private key",
             "name the people who may read every secret in `always`",
@@ -45,12 +43,12 @@ def with_rule(
     if any(_is_ours(rule) for rule in recipient_map.rules):
         winning = policy.winning(key_path(name))
         if winning is not None and not _is_ours(winning[0]):
-            raise _taken(winning[0], filename)
+            raise _taken(winning[0])
         return text
     for path in sorted(files):
         winning = policy.winning(path)
         if winning is not None and _covers(path):
-            raise _taken(winning[0], filename)
+            raise _taken(winning[0])
     return edit.add_rule(text, Rule(0, PATTERN, None, ()), first=True)
 
 
@@ -65,9 +63,9 @@ def _covers(path: str) -> bool:
     return path == before + inner + after and "/" not in inner
 
 
-def _taken(rule: Rule, filename: str) -> MapError:
+def _taken(rule: Rule) -> MapError:
     return MapError(
-        filename,
+        MAP_NAME,
         rule.line,
         f"the rule for {rule.pattern} decides who reads {PATTERN}, where private host"
         " keys go",

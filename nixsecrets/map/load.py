@@ -13,7 +13,7 @@ from nixsecrets.keys.recipients import Recipient, parse_recipient
 from nixsecrets.keys.selection import SELECTION
 from nixsecrets.map.consistency import check_consistency
 from nixsecrets.map.match import check_rule
-from nixsecrets.map.model import Host, RecipientMap, Retired, Rule, User
+from nixsecrets.map.model import MAP_NAME, Host, RecipientMap, Retired, Rule, User
 from nixsecrets.map.names import LOCK_NAME
 from nixsecrets.map.source import Source, Table, quotable
 from nixsecrets.splice import conflict_line
@@ -53,7 +53,7 @@ _KEYS_HINT = 'write keys = ["ssh-ed25519 AAAA…"]'
 
 
 @lru_cache(maxsize=4)  # a command that edits the map asks for the same two again
-def load(text: str, filename: str = "nixsecrets.toml") -> RecipientMap:
+def load(text: str, filename: str = MAP_NAME) -> RecipientMap:
     """Return the recipient map that `text` describes.
 
     `filename` is the map's path for messages.
@@ -92,7 +92,7 @@ def load(text: str, filename: str = "nixsecrets.toml") -> RecipientMap:
     return result
 
 
-def decode(data: bytes, filename: str = "nixsecrets.toml") -> str:
+def decode(data: bytes, filename: str = MAP_NAME) -> str:
     """Return the text of a map file.
 
     Raises:

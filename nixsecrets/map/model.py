@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import KeyId, Kind, Recipient
 
+MAP_NAME = "nixsecrets.toml"
 SopsForm = Literal["age", "ssh"]
 
 
@@ -80,7 +81,7 @@ class RecipientMap:
     sops_config: str | None = None
     agenix_rules: str | None = None
     version: int = 1
-    filename: str = "nixsecrets.toml"
+    filename: str = MAP_NAME
 
     @property
     def owners(self) -> "tuple[User | Host, ...]":

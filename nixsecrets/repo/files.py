@@ -187,14 +187,14 @@ class Descriptor:
         """Do nothing: there is no buffer."""
 
 
-def write_durably(path: str, data: bytes, *, mode: int = 0o600) -> None:
+def write_durably(path: str, data: bytes) -> None:
     """Put `data` at `path`, as `written_durably` does."""
-    with written_durably(path, mode=mode) as descriptor:
+    with written_durably(path) as descriptor:
         write_all(descriptor, data)
 
 
 @contextmanager
-def written_durably(path: str, *, mode: int = 0o600) -> Iterator[int]:
+def written_durably(path: str) -> Iterator[int]:
     """Give a descriptor to write to; put that at `path` in one move, on the disk.
 
     A reader sees the old file or the whole new one; a failure leaves the old one and
@@ -203,7 +203,7 @@ def written_durably(path: str, *, mode: int = 0o600) -> Iterator[int]:
     folder = os.path.dirname(path)
     staged = os.path.join(folder, staged_name())
     try:
-        descriptor = fsops.ops.create(staged, mode)
+        descriptor = fsops.ops.create(staged, 0o600)
         try:
             give_to_folder_owner(descriptor, staged)
             yield descriptor

@@ -254,7 +254,7 @@ def _never_in_use(past: _Past, retired: Sequence[Retired]) -> list[Retired]:
 
 def _used_in(data: bytes) -> Collection[KeyId]:
     try:
-        recipient_map = load(data.decode(errors="replace"), MAP_NAME)
+        recipient_map = load(data.decode(errors="replace"))
     except MapError:
         return ()
     return recipient_map.keys_in_use

@@ -131,7 +131,7 @@ class World:
 
         Files that only the new map claims are read now.
         """
-        after = replace(self, map_text=text, policy=Policy(load(text, MAP_NAME)))
+        after = replace(self, map_text=text, policy=Policy(load(text)))
         with self.repo.naming() as listed:
             listing = self.repo.on_disk(listed().names)
         more = _told_all(after, [p for p in listing.paths if p not in self.files])
@@ -162,7 +162,7 @@ def _known_keys(recipient_map: RecipientMap) -> Iterator[Recipient]:
 
 def fresh_world(repo: Repo, map_text: str) -> World:
     """Return a repository that has a map, `map_text`, and nothing else of ours yet."""
-    policy = Policy(load(map_text, MAP_NAME))
+    policy = Policy(load(map_text))
     world = World(repo, map_text, policy, Lock(), files={}, texts={})
     attributes = text_if_there(repo, ATTRIBUTES)
     return replace(world, texts={**_texts(world), ATTRIBUTES: attributes})
@@ -193,8 +193,8 @@ def mapped_world(repo: Repo, begun: Survey) -> World:
     Raises:
         MapError: the map cannot be read, or the lock is of a newer version.
     """
-    map_text = decode(begun.map, MAP_NAME)
-    recipient_map = load(map_text, MAP_NAME)
+    map_text = decode(begun.map)
+    recipient_map = load(map_text)
     limits.check(LOCK_NAME, len(begun.lock or b""), limits.LOCK)
     # bytes that are no UTF-8 make one line unreadable, not the whole lock
     lock_text = (begun.lock or b"").decode(errors="surrogateescape")

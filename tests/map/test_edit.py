@@ -718,7 +718,7 @@ def test_a_list_keeps_its_layout(
 
 def with_readers(text: str, names: list[str]) -> str:
     """The map with other readers of its first rule."""
-    draft = Draft(text, "map")
+    draft = Draft(text)
     draft.set_strings(("secrets", 0, "readers"), names)
     draft.intended["secrets"][0]["readers"] = names
     return draft.finished("cannot change the readers")

@@ -112,11 +112,13 @@ def test_what_cannot_be_done_is_an_error_that_says_why(
 
 def test_a_map_that_is_wrong_already_is_not_edited() -> None:
     with pytest.raises(MapError) as error:
-        edit.add_host(SMALL + "x = 1\n", "db", DB, filename="a/map.toml")
-    assert error.value.message.startswith("a/map.toml:13: ")
+        edit.add_host(SMALL + "x = 1\n", "db", DB)
+    assert error.value.message.startswith("nixsecrets.toml:13: ")
 
 
-def test_errors_name_the_file_that_was_given() -> None:
+def test_errors_name_the_map() -> None:
     with pytest.raises(MapError) as error:
-        edit.remove_host(NOBODY, "web", filename="a/map.toml")
-    assert error.value.message.startswith('a/map.toml: cannot remove "web": nobody')
+        edit.remove_host(NOBODY, "web")
+    assert error.value.message.startswith(
+        'nixsecrets.toml: cannot remove "web": nobody'
+    )

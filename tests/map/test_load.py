@@ -218,14 +218,12 @@ def test_a_fresh_map_has_what_it_was_asked_for() -> None:
         assert result.always != (name,)
     text = fresh_map(
         users={"alice": (recipient("alice"),), "bob": (recipient("bob"),)},
-        always=["bob"],
         sops_config=None,
         agenix_rules=None,
     )
     result = load(text)
-    assert result == replace(
-        result, always=("bob",), groups=(), sops_config=None, agenix_rules=None
-    )
+    assert result == replace(result, sops_config=None, agenix_rules=None)
+    assert result.groups == (("admins", ("alice", "bob")),)
 
 
 def test_the_examples_in_a_fresh_map_are_a_valid_map_once_uncommented() -> None:

@@ -66,7 +66,7 @@ def command(
     if revoke and not names:
         raise UsageError("give the names whose keys to forget")
     session = Session.open(start)
-    text = decode(session.repo.read(MAP_NAME), MAP_NAME)
+    text = decode(session.repo.read(MAP_NAME))
     world = fresh_world(session.repo, text)  # no file has to be looked at
     if revoke:
         return _revoke(world, names)

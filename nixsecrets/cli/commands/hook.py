@@ -13,7 +13,7 @@ from nixsecrets.cli.macs import Macs
 from nixsecrets.errors import NixsecretsError, ProgramError, UsageError, quoted
 from nixsecrets.findings.catalogue import Finding, failing
 from nixsecrets.findings.guard.judge import Judge, Scanner
-from nixsecrets.findings.guard.maps import MAP_NAME
+from nixsecrets.map.model import MAP_NAME
 from nixsecrets.repo.changes import Change, Changes, Entry
 from nixsecrets.repo.git import Git
 from nixsecrets.repo.snapshot import Snapshot

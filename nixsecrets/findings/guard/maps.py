@@ -8,11 +8,9 @@ from nixsecrets.errors import MapError
 from nixsecrets.findings.catalogue import RESTORED, Code, fix_for, unmerged_fix
 from nixsecrets.findings.guard.tree import Blob, Tree
 from nixsecrets.map.load import decode, load
-from nixsecrets.map.model import Rule
+from nixsecrets.map.model import MAP_NAME, Rule
 from nixsecrets.map.names import no_secret
 from nixsecrets.map.resolve import Policy
-
-MAP_NAME = "nixsecrets.toml"
 
 
 class Claim(NamedTuple):
@@ -155,7 +153,7 @@ def _policy(folder: str, data: bytes) -> Policy:
         MapError: it cannot be read.
     """
     try:
-        return Policy(load(decode(data, MAP_NAME), MAP_NAME))
+        return Policy(load(decode(data, MAP_NAME)))
     except MapError as error:
         error.file = posixpath.join(folder, error.file)
         error.reason += " (as it is to be committed)"
