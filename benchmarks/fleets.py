@@ -27,7 +27,8 @@ from nixsecrets.plan.files import lock_text, rendered
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.tree import Repo
 from nixsecrets.splice import apply_edits
-from nixsecrets.world.world import read_world
+from nixsecrets.world import survey
+from nixsecrets.world.world import mapped_world, with_files
 from tests.fleet import Fleet, make_fleet, sops_path, ssh_key
 
 LEAVES = "h001"
@@ -163,7 +164,9 @@ def _write_like(folder: Path, first: SopsFile, key: bytes, number: int) -> str:
 def _write_generated(
     fleet: Fleet, readers: Sequence[Recipient], hashes: Sequence[str]
 ) -> None:
-    world = read_world(Repo.at(fleet.root))
+    repo = Repo.at(fleet.root)
+    with survey.begun(repo) as begun:
+        world = with_files(mapped_world(repo, begun), begun)
     for path, text in rendered(world).items():
         fleet.write(path, text)
     records: dict[str, Record | None] = {

@@ -6,14 +6,12 @@ What a worker made it also proves; the ephemeral secrets stay with it.  A worker
 nothing into the tree: its bytes come back to the process that holds the lock.
 """
 
-import os
-import traceback
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from functools import partial
 
 from nixsecrets.apply.carry_out import (
     Bench,
@@ -29,9 +27,9 @@ from nixsecrets.errors import NixsecretsError, SecretFileError
 from nixsecrets.files.age import wrap
 from nixsecrets.files.age.operations import Streamed
 from nixsecrets.files.sops.grant import SopsSealed
-from nixsecrets.repo import files, processes
+from nixsecrets.repo import files, pool
 from nixsecrets.repo.files import sha256
-from nixsecrets.repo.signals import deferred
+from nixsecrets.repo.pool import Worker
 from nixsecrets.repo.staging import open_back, read_back
 from nixsecrets.repo.tree import Repo
 
@@ -42,25 +40,10 @@ Unproved = dict[int, NixsecretsError]
 
 _WAVE_FILES = 128  # for each process; in more, memory is asked for that was never used
 _WAVE_BYTES = 32 << 20
-_CHUNK = 8
+_CHUNK = 4  # jobs in a task, of which a worker has one more than it works on
+_CHUNKS = 2
 _WORTH_FORKING = 48  # jobs that only wrap a key; a fork costs as much as about ten
 _SOPS_WEIGHT = 24  # one job that runs sops, in the same unit
-
-
-Frame = tuple[str, int | None, str]
-"""File, line and function."""
-
-
-class WorkerBugError(Exception):
-    """A worker met an exception that is nobody's fault but ours.
-
-    `frames` are those of the worker: file, line and function, never any value.
-    """
-
-    def __init__(self, kind: str, frames: Sequence[Frame] = ()) -> None:
-        """Keep the exception's class name and where it was raised."""
-        super().__init__(kind)
-        self.frames = tuple(frames)
 
 
 @dataclass
@@ -189,34 +172,23 @@ class _Wave:
 
 
 @dataclass
-class _Worker:
-    """One child process, and the pipes to and from it.
+class Gang(Crew):
+    """Several processes; each proves what it made.
 
-    `waiting` are the jobs it was given and has not answered.
+    `makers` say who made what is not yet proved.
     """
 
-    pid: int
-    tasks: int
-    answers: int
-    waiting: int = 0
-    made: set[int] = field(default_factory=set)
-
-
-@dataclass
-class Gang(Crew):
-    """Several processes; each proves what it made."""
-
-    workers: Sequence[_Worker]
+    workers: Sequence[Worker]
+    makers: dict[int, Worker] = field(default_factory=dict)
 
     def make(self, queue: deque[int]) -> Iterator[tuple[int, Made]]:
         """Hand out small chunks, so that a slow file keeps nobody else waiting."""
         wave = _Wave(len(self.workers))
         self._feed(queue)
-        for worker, answer in self._answers():
-            number, made = answer
+        for worker, (number, made) in pool.answers(self.workers):
             wave.count(made)
             if isinstance(made, bytes):
-                worker.made.add(number)
+                self.makers[number] = worker
             if not wave.full:
                 self._feed(queue)
             yield number, made
@@ -224,14 +196,13 @@ class Gang(Crew):
     def prove(self, places: Mapping[int, str], flush: Callable[[], None]) -> Unproved:
         """Ask each for the proofs of what it made; flush while they are at it."""
         for worker in self.workers:
-            mine = worker.made & places.keys()
-            worker.made.clear()
-            if mine:
-                worker.waiting = 1
-                _tell(worker, ("prove", [({n: places[n] for n in sorted(mine)},)]))
+            made = [n for n in sorted(places) if self.makers[n] is worker]
+            if made:
+                worker.tell({number: places[number] for number in made})
+        self.makers.clear()
         flush()
         wrong: Unproved = {}
-        for _, answer in self._answers():
+        for _, answer in pool.answers(self.workers):
             if isinstance(answer, NixsecretsError):
                 raise answer
             wrong |= answer
@@ -239,88 +210,34 @@ class Gang(Crew):
 
     def _feed(self, queue: deque[int]) -> None:
         for worker in self.workers:
-            if queue and worker.waiting <= _CHUNK // 2:
-                chunk = [queue.popleft() for _ in range(min(_CHUNK, len(queue)))]
-                worker.waiting += len(chunk)
-                _tell(worker, ("make", [(number,) for number in chunk]))
-
-    def _answers(self) -> Iterator[tuple[_Worker, Any]]:
-        by_pipe = {worker.answers: worker for worker in self.workers}
-        while busy := [worker.answers for worker in self.workers if worker.waiting]:
-            for pipe in processes.readable(busy, wait=True):
-                worker = by_pipe[pipe]
-                answer = _answer(worker)
-                worker.waiting -= 1
-                if isinstance(answer, WorkerBugError):
-                    raise answer
-                yield worker, answer
+            if queue and worker.waiting < _CHUNKS:
+                worker.tell([queue.popleft() for _ in range(min(_CHUNK, len(queue)))])
 
 
 @contextmanager
 def hired(maker: Maker, numbers: Sequence[int]) -> Iterator[Crew]:
     """Give a crew that fits the jobs `numbers`; its processes end with the block."""
     load = sum(map(_weight, (maker.jobs[n] for n in numbers)))
-    number = min(processes.cores(), len(numbers)) if load >= _WORTH_FORKING else 1
+    number = min(pool.cores(), len(numbers)) if load >= _WORTH_FORKING else 1
     large = any(maker.jobs[n].large for n in numbers)  # it goes through no pipe
     if number < 2 or large:
         yield Alone(maker)
         return
     wrap.load_libraries()
-    workers: list[_Worker] = []
-    try:
-        with deferred():
-            for _ in range(number):
-                workers.append(_hire(maker, workers))
+    with pool.started(partial(_work, maker), number) as workers:
         yield Gang(workers)
-    except BaseException:
-        for worker in workers:
-            processes.kill(worker.pid)
-        raise
-    finally:
-        for worker in workers:
-            os.close(worker.tasks)
-            os.close(worker.answers)
-            os.waitpid(worker.pid, 0)
 
 
 def _weight(job: Job) -> int:
     return _SOPS_WEIGHT if job.runs_sops else 1
 
 
-def _hire(maker: Maker, others: Sequence[_Worker]) -> _Worker:
-    to_do, tasks = os.pipe()
-    answers, done = os.pipe()
-    not_its_own = [tasks, answers, *(p for o in others for p in (o.tasks, o.answers))]
-
-    def body(parent: int) -> None:
-        for pipe in not_its_own:
-            os.close(pipe)
-        _serve(maker, to_do, done, parent)
-
-    processes.widen(done)
-    pid = processes.fork(body)
-    os.close(to_do)
-    os.close(done)
-    return _Worker(pid, tasks, answers)
-
-
-def _serve(maker: Maker, to_do: int, done: int, parent: int) -> None:
-    """Answer until the parent closes its end, or is gone."""
-    tasks: dict[str, Callable[..., object]] = {
-        "make": lambda number: (number, _guarded(maker, number)),
-        "prove": lambda places: _proved(maker, places),
-    }
-    with suppress(EOFError, OSError):
-        while True:
-            task, arguments = processes.received(to_do)
-            for each in arguments:
-                if os.getppid() != parent:
-                    return
-                try:
-                    answer = tasks[task](*each)
-                except Exception as error:  # noqa: BLE001 (the parent reports it)
-                    answer = _bug(error)
-                processes.send(done, answer)
+def _work(maker: Maker, task: list[int] | dict[int, str]) -> Iterator[object]:
+    """Make the jobs of these numbers, or check those that were staged, by place."""
+    if isinstance(task, dict):
+        yield _proved(maker, task)
+    else:
+        yield from ((number, _guarded(maker, number)) for number in task)
 
 
 def _guarded(maker: Maker, number: int) -> Made:
@@ -335,23 +252,3 @@ def _proved(maker: Maker, places: Mapping[int, str]) -> Unproved | NixsecretsErr
         return maker.prove(places)
     except NixsecretsError as error:
         return error
-
-
-def _bug(error: Exception) -> WorkerBugError:
-    found = traceback.extract_tb(error.__traceback__)
-    frames = [(frame.filename, frame.lineno, frame.name) for frame in found]
-    return WorkerBugError(type(error).__name__, frames)
-
-
-def _tell(worker: _Worker, message: object) -> None:
-    try:
-        processes.send(worker.tasks, message)
-    except OSError:
-        processes.died()
-
-
-def _answer(worker: _Worker) -> Any:
-    try:
-        return processes.received(worker.answers)
-    except EOFError:
-        processes.died()

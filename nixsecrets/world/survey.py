@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nixsecrets.map.names import LOCK_NAME, no_secret
-from nixsecrets.repo import processes
+from nixsecrets.repo import pool
 from nixsecrets.repo.tree import MAP_NAME, Listing, Repo
 from nixsecrets.repo.unmerged import Stages, unmerged
 
@@ -80,13 +80,11 @@ def begun(repo: Repo, *, compare: bool = False) -> Iterator[Survey]:
         sops = isinstance(found[1], Shown)
         return found, sops and committed.has(path, data)
 
-    with processes.spreading(look_at, names, each=WORTH_A_PROCESS) as results:
+    with pool.spreading(look_at, names, each=WORTH_A_PROCESS) as results:
 
         def looks() -> "Iterator[tuple[str, Look | None]]":
             for _, share, made in results():
-                for path, (found, same) in zip(
-                    share, processes.kept(made), strict=True
-                ):
+                for path, (found, same) in zip(share, pool.kept(made), strict=True):
                     if same:
                         unchanged.add(path)
                     yield path, found

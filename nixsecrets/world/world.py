@@ -34,7 +34,7 @@ from nixsecrets.map.load import decode, load
 from nixsecrets.map.model import Desired, RecipientMap
 from nixsecrets.map.names import LOCK_NAME as LOCK_NAME
 from nixsecrets.map.resolve import Policy
-from nixsecrets.repo import processes
+from nixsecrets.repo import pool
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.tree import MAP_NAME as MAP_NAME
 from nixsecrets.repo.tree import Repo
@@ -271,7 +271,7 @@ def _read_all(
         return [read_file(repo, path, book, lock) for path in share]
 
     with _no_collecting():
-        found = processes.spread(read, paths, each=survey.WORTH_A_PROCESS)
+        found = pool.spread(read, paths, each=survey.WORTH_A_PROCESS)
     return {one.path: one for one in found}
 
 

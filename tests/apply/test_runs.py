@@ -6,7 +6,7 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,9 @@ from nixsecrets.apply import workers
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.repo.fsops import FileOps
 from nixsecrets.repo.locking import exclusive
-from nixsecrets.repo.processes import (
+from nixsecrets.repo.pool import (
+    WorkerBugError,
+    answers,
     cores,
     fork,
     readable,
@@ -23,6 +25,7 @@ from nixsecrets.repo.processes import (
     send,
     spread,
     spreading,
+    started,
 )
 from nixsecrets.repo.tree import Repo
 from tests.apply.helpers import COMMANDS, NEW_HOST, SECRETS, Sample
@@ -60,7 +63,7 @@ def processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     """Run in one process, or with workers."""
     if request.param == "workers":
         monkeypatch.setattr(workers, "_WORTH_FORKING", 0)
-        monkeypatch.setattr("nixsecrets.repo.processes.cores", lambda: 2)
+        monkeypatch.setattr("nixsecrets.repo.pool.cores", lambda: 2)
     return str(request.param)
 
 
@@ -171,7 +174,7 @@ def test_a_worker_that_is_killed_fails_the_run_and_changes_nothing(
     sample: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "_WORTH_FORKING", 0)
-    monkeypatch.setattr("nixsecrets.repo.processes.cores", lambda: 2)
+    monkeypatch.setattr("nixsecrets.repo.pool.cores", lambda: 2)
     monkeypatch.setattr(workers, "carry_out", lambda *_: die())
     code, said = sample.run(*sample.command("add-host"))
     assert code == 1
@@ -186,7 +189,7 @@ def test_a_bug_in_a_worker_is_told_with_the_worker_s_own_lines(
         raise ZeroDivisionError("canary-secret")
 
     monkeypatch.setattr(workers, "_WORTH_FORKING", 0)
-    monkeypatch.setattr("nixsecrets.repo.processes.cores", lambda: 2)
+    monkeypatch.setattr("nixsecrets.repo.pool.cores", lambda: 2)
     monkeypatch.setattr(workers, "carry_out", broken)
     code, said = sample.run(*sample.command("add-host"))
     assert code == 3
@@ -283,7 +286,7 @@ def test_no_more_processes_are_started_than_there_are_descriptors_for(
 
 
 def test_shares_of_a_spread_keep_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nixsecrets.repo.processes.cores", lambda: 3)
+    monkeypatch.setattr("nixsecrets.repo.pool.cores", lambda: 3)
     items = [str(number) for number in range(100)]
     for each in (1, 7, 33, 1000):
         assert spread(lambda share: [*share], items, each=each) == items
@@ -298,7 +301,7 @@ def test_of_several_errors_of_a_spread_the_first_items_is_told(
             raise NixsecretsError(f"from {share[0]}")
         return [*share]
 
-    monkeypatch.setattr("nixsecrets.repo.processes.cores", lambda: 3)
+    monkeypatch.setattr("nixsecrets.repo.pool.cores", lambda: 3)
     items = [str(number) for number in range(100)]
     with pytest.raises(NixsecretsError, match="from 50"):
         spread(work, items, each=30)
@@ -315,13 +318,48 @@ def test_a_process_that_dies_in_a_spread_is_told(
             return [*share]
         os._exit(1)
 
-    monkeypatch.setattr("nixsecrets.repo.processes.cores", lambda: 2)
+    monkeypatch.setattr("nixsecrets.repo.pool.cores", lambda: 2)
     with pytest.raises(NixsecretsError, match="ended without an answer"):
         spread(work, [str(number) for number in range(100)], each=30)
 
 
+def test_a_bug_in_a_process_of_a_spread_is_told_with_its_own_lines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parent = os.getpid()
+
+    def broken(share: Sequence[str]) -> list[str]:
+        if os.getpid() == parent:
+            time.sleep(0.05)  # leave something for the other
+            return [*share]
+        raise ZeroDivisionError("canary-secret")
+
+    monkeypatch.setattr("nixsecrets.repo.pool.cores", lambda: 2)
+    with pytest.raises(WorkerBugError) as error:
+        spread(broken, [str(number) for number in range(100)], each=30)
+    assert str(error.value) == "ZeroDivisionError"
+    assert any(name == "broken" for _, _, name in error.value.frames)
+
+
+def test_a_worker_does_its_tasks_in_order_and_none_is_left() -> None:
+    def work(task: int) -> Iterator[int]:
+        yield from range(task)
+
+    with started(work, 2) as workers:
+        for worker in workers:
+            for task in (2, 0, 3):
+                worker.tell(task)
+        found = [(worker.pid, answer) for worker, answer in answers(workers)]
+        for worker in workers:
+            assert [a for pid, a in found if pid == worker.pid] == [0, 1, 0, 1, 2]
+            assert worker.waiting == 0
+    for worker in workers:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(worker.pid, os.WNOHANG)
+
+
 def test_who_is_not_waited_for_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nixsecrets.repo.processes.cores", lambda: 3)
+    monkeypatch.setattr("nixsecrets.repo.pool.cores", lambda: 3)
     ours, began = os.getpid(), time.monotonic()
     children: list[int] = []
 
@@ -329,7 +367,7 @@ def test_who_is_not_waited_for_ends(monkeypatch: pytest.MonkeyPatch) -> None:
         children.append(fork(body))
         return children[-1]
 
-    monkeypatch.setattr("nixsecrets.repo.processes.fork", forked)
+    monkeypatch.setattr("nixsecrets.repo.pool.fork", forked)
 
     def work(share: Sequence[str]) -> list[str]:
         time.sleep(0 if os.getpid() == ours else 60)

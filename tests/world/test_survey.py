@@ -83,7 +83,7 @@ def test_however_many_look_the_same_is_found_in_the_same_order(
     fleet: Fleet, cores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = found(fleet)
-    monkeypatch.setattr("nixsecrets.repo.processes.cores", lambda: cores)
+    monkeypatch.setattr("nixsecrets.repo.pool.cores", lambda: cores)
     monkeypatch.setattr("nixsecrets.world.survey.WORTH_A_PROCESS", 1)
     assert [*found(fleet).items()] == [*alone.items()]
 

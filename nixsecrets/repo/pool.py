@@ -1,7 +1,10 @@
-"""Processes of our own: forked, so that they know everything and nobody tells them.
+"""The pool of worker processes: forked, so that they know everything the parent knows.
 
-A child belongs to its parent alone: it gets no Ctrl-C (the parent does, and ends it
-with whatever it started), and does not outlive a parent that is killed.
+Nothing secret crosses a command line, the environment or the disk: what a worker needs
+it has from before the fork, tasks and answers go through pipes.  A worker belongs to
+its parent alone: it gets no Ctrl-C (the parent does, and ends it with whatever it
+started), and does not outlive a parent that is killed.  docs/adr/0023 says why this is
+not `concurrent.futures`.
 """
 
 import contextlib
@@ -12,8 +15,9 @@ import pickle
 import select
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 from nixsecrets.errors import NixsecretsError
@@ -23,15 +27,136 @@ T = TypeVar("T")
 
 Share = tuple[int, Sequence[str], list[T] | NixsecretsError]
 """Some of the items: the number of the share, the items, what was made of them."""
-Made = tuple[int, list[T] | NixsecretsError]
-"""The same as it is sent from one process to another."""
+Frame = tuple[str, int | None, str]
+"""File, line and function."""
 
 _TURNS = 32  # of each process, so that all end at nearly the same time
 _TICKET = 2  # bytes: as many tickets as anybody has cores for, and they fit in a pipe
-_LENGTH = 8  # bytes before an answer, that say how long it is
-_WIDE = 1 << 20  # bytes: a child need not wait for whoever reads its answers
+_LENGTH = 8  # bytes before a message, that say how long it is
+_WIDE = 1 << 20  # bytes: a worker need not wait for the parent to read its answers
 # Each takes two pipes of its parent, who may have 256 descriptors on a Mac.
 _MOST = 64
+
+
+class WorkerBugError(Exception):
+    """A worker met an exception that is nobody's fault but ours.
+
+    `frames` are those of the worker: file, line and function, never any value.
+    """
+
+    def __init__(self, kind: str, frames: Sequence[Frame] = ()) -> None:
+        """Keep the exception's class name and where it was raised."""
+        super().__init__(kind)
+        self.frames = tuple(frames)
+
+
+@dataclass
+class Worker:
+    """One child process, and the pipes to and from it.
+
+    `waiting` counts the tasks that it has not finished.
+    """
+
+    pid: int
+    tasks: int
+    answers: int
+    waiting: int = 0
+
+    def tell(self, task: object) -> None:
+        """Give it a task; it does them one after the other."""
+        self.waiting += 1
+        try:
+            send(self.tasks, task)
+        except OSError:
+            died()
+
+
+Work = Callable[[Any], Iterable[object]]
+"""What a worker does: yields the answers to one task."""
+
+
+@contextlib.contextmanager
+def started(work: Work, number: int) -> Iterator[list[Worker]]:
+    """Give `number` workers, forked now; they end with the block, busy or not."""
+    workers: list[Worker] = []
+    try:
+        with deferred():
+            for _ in range(number):
+                workers.append(_start(work, workers))
+        yield workers
+    finally:
+        for worker in workers:
+            os.close(worker.tasks)
+            os.close(worker.answers)
+            kill(worker.pid)
+        for worker in workers:
+            os.waitpid(worker.pid, 0)
+
+
+def answers(
+    workers: Sequence[Worker], *, wait: bool = True
+) -> Iterator[tuple[Worker, Any]]:
+    """Yield the answers of workers as they come, until no task is left.
+
+    Without `wait` only what is there already.
+
+    Raises:
+        WorkerBugError: a task raised what is no error of ours.
+        NixsecretsError: a worker ended before its task.
+    """
+    while busy := {worker.answers: worker for worker in workers if worker.waiting}:
+        ready = readable(list(busy), wait=wait)
+        if not ready:
+            return
+        for pipe in ready:
+            try:
+                message = received(pipe)
+            except EOFError:
+                died()
+            if not message:  # the end of a task
+                busy[pipe].waiting -= 1
+                continue
+            (answer,) = message
+            if isinstance(answer, WorkerBugError):
+                raise answer
+            yield busy[pipe], answer
+
+
+def _start(work: Work, others: Sequence[Worker]) -> Worker:
+    to_do, tasks = os.pipe()
+    answers, done = os.pipe()
+    not_its_own = [tasks, answers, *(p for o in others for p in (o.tasks, o.answers))]
+
+    def body(parent: int) -> None:
+        for pipe in not_its_own:
+            os.close(pipe)
+        _serve(work, to_do, done, parent)
+
+    _widen(done)
+    pid = fork(body)
+    os.close(to_do)
+    os.close(done)
+    return Worker(pid, tasks, answers)
+
+
+def _serve(work: Work, to_do: int, done: int, parent: int) -> None:
+    """Answer until the parent closes its end, or is gone."""
+    with contextlib.suppress(EOFError, OSError):
+        while True:
+            for answer in _answered(work, received(to_do)):
+                if os.getppid() != parent:
+                    return
+                send(done, (answer,))
+            send(done, ())
+
+
+def _answered(work: Work, task: object) -> Iterator[object]:
+    try:
+        yield from work(task)
+    except Exception as error:  # noqa: BLE001 (the parent reports it)
+        found = traceback.extract_tb(error.__traceback__)
+        frames = [(frame.filename, frame.lineno, frame.name) for frame in found]
+        yield WorkerBugError(type(error).__name__, frames)
 
 
 def cores() -> int:
@@ -105,71 +230,44 @@ def spread(
 def spreading(
     work: Callable[[Sequence[str]], list[T]], items: Sequence[str], *, each: int
 ) -> "Iterator[Callable[[], Iterator[Share[T]]]]":
-    """Have others begin with it, and give the function that does what is left to do.
+    """Have workers begin with it, and give the function that does what is left to do.
 
-    It yields the shares as they are ready, whoever did them.  Others that were not
+    It yields the shares as they are ready, whoever did them.  Workers that were not
     waited for end with the block.
     """
     processes = max(1, min(cores(), len(items) // each))
     size = max(1, -(-len(items) // (processes * _TURNS)))
     shares = [items[at : at + size] for at in range(0, len(items), size)]
-    with _tickets(len(shares)) as tickets:
-        done = partial(_done, work, shares, tickets)
-        with _children(done, processes - 1) as pipes:
 
-            def results() -> Iterator[Share[T]]:
-                for number, made in _joined(done(), len(shares), pipes):
-                    yield number, shares[number], made
-
-            yield results
-
-
-def _done(
-    work: Callable[[Sequence[str]], list[T]],
-    shares: Sequence[Sequence[str]],
-    tickets: int,
-) -> "Iterator[Made[T]]":
-    """Do one share after the other as long as there are any."""
-    while ticket := os.read(tickets, _TICKET):
-        number = int.from_bytes(ticket, "big")
-        made: list[T] | NixsecretsError
-        try:
-            made = work(shares[number])
-        except NixsecretsError as error:
-            made = error
-        yield number, made
-
-
-def _joined(
-    own: "Iterator[Made[T]]", number: int, pipes: Sequence[int]
-) -> "Iterator[Made[T]]":
-    """Yield the shares done here and those of the children, `number` of them."""
-    others, count = list(pipes), 0
-    for mine in own:
-        for share in (mine, *_arrived(others, wait=False)):
-            count += 1
-            yield share
-    for share in _arrived(others, wait=True):
-        count += 1
-        yield share
-    if count < number:
-        died()
-
-
-def _arrived(pipes: list[int], *, wait: bool) -> Iterator[Any]:
-    """Yield what there is to read from pipes; with `wait` until all have ended.
-
-    Those that have ended are removed.
-    """
-    while pipes:
-        ready = readable(pipes, wait=wait)
-        if not ready:
-            return
-        for pipe in ready:
+    def done() -> "Iterator[Share[T]]":
+        """Do one share after the other as long as there are any."""
+        while ticket := os.read(tickets, _TICKET):
+            number = int.from_bytes(ticket, "big")
+            made: list[T] | NixsecretsError
             try:
-                yield received(pipe)
-            except EOFError:
-                pipes.remove(pipe)
+                made = work(shares[number])
+            except NixsecretsError as error:
+                made = error
+            yield number, shares[number], made
+
+    def others_done(_task: None) -> "Iterator[Share[T]]":
+        gc.disable()  # nothing here lives longer than its answer
+        return done()
+
+    with (
+        _tickets(len(shares)) as tickets,
+        started(others_done, processes - 1) as workers,
+    ):
+        for worker in workers:
+            worker.tell(None)
+
+        def results() -> "Iterator[Share[T]]":
+            for mine in done():
+                yield mine
+                yield from (share for _, share in answers(workers, wait=False))
+            yield from (share for _, share in answers(workers))
+
+        yield results
 
 
 @contextlib.contextmanager
@@ -192,40 +290,7 @@ def kept(result: list[T] | NixsecretsError) -> list[T]:
     return result
 
 
-@contextlib.contextmanager
-def _children(
-    answers: Callable[[], Iterator[object]], number: int
-) -> Iterator[list[int]]:
-    """Have children work; give the pipes that their answers come from."""
-    children: list[int] = []
-    pipes: list[int] = []
-    try:
-        with deferred():
-            for _ in range(number):
-                reading, writing = os.pipe()
-                pipes.append(reading)
-                children.append(fork(partial(_answer, answers, writing)))
-                os.close(writing)
-        yield pipes
-    finally:
-        for reading in pipes:
-            os.close(reading)
-        for child in children:  # one that has answered is at its end anyway
-            kill(child)
-            os.waitpid(child, 0)
-
-
-def _answer(answers: Callable[[], Iterator[object]], pipe: int, _parent: int) -> None:
-    """Send one answer after the other."""
-    gc.disable()  # nothing here lives longer than its answer
-    widen(pipe)
-    with contextlib.suppress(OSError):
-        for answer in answers():
-            send(pipe, answer)
-    os.close(pipe)
-
-
-def widen(pipe: int) -> None:
+def _widen(pipe: int) -> None:
     """Let more be written to a pipe than anybody has read, where that can be told."""
     with contextlib.suppress(AttributeError, OSError):
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _WIDE)
