@@ -13,6 +13,7 @@ from nixsecrets.keys.forms import Backend
 
 MAGIC = b"age-encryption.org/"
 ARMOR_BEGIN = b"-----BEGIN AGE ENCRYPTED FILE-----"
+ARMOR_END = b"-----END AGE ENCRYPTED FILE-----"
 BOM = b"\xef\xbb\xbf"
 
 # Compiled where first used (`re` keeps them): most commits hold no secret.

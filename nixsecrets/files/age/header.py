@@ -11,11 +11,11 @@ import binascii
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import NamedTuple, NoReturn
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.files.kind import ARMOR_BEGIN, BOM, MAGIC
+from nixsecrets.files.kind import ARMOR_BEGIN, ARMOR_END, BOM, MAGIC
 from nixsecrets.files.kind import looks_like_age as looks_like_age
 from nixsecrets.untrusted import limits
 
@@ -24,7 +24,6 @@ LARGE = 4 << 20
 _MAGIC = MAGIC + b"v1\n"
 _HEADER_END = b"---"
 _MAC_LINE = len(" ") + 43 + len("\n")  # what follows `---`
-_ARMOR_END = b"-----END AGE ENCRYPTED FILE-----"
 _COLUMNS = 64  # of base64 in a stanza's body and in armor
 _TAG = 16
 _DATA_KEY = 16 + 32 + _TAG  # payload of one chunk: nonce, data key, tag
@@ -47,13 +46,15 @@ _STANZA = re.compile(
 _MAC = re.compile(rb"--- %b\n" % _32_BYTES)
 _ARMOR = re.compile(
     rb"%b\n((?:%b(?=%b))*+(?=[A-Za-z0-9+/=]{1,64}\n)(?:%b{4})*+(?:%b=|%b==)?+\n)%b\n?"
-    % (ARMOR_BEGIN, _64_LETTERS, _LETTER, _LETTER, _THREE, _TWO, _ARMOR_END)
+    % (ARMOR_BEGIN, _64_LETTERS, _LETTER, _LETTER, _THREE, _TWO, ARMOR_END)
 )
 # An `enc` of a sops file, as nearly all are: one native stanza (group 1: its head), and
 # the payload (group 2: its tag).
-ENC = re.compile(
+_ENC = re.compile(
     rb"%b%b%b.{48}(.{16})" % (re.escape(_MAGIC), _NATIVE, _MAC.pattern), re.DOTALL
 )
+# How many letters of base64 and bytes that is, for X25519 and for ssh-ed25519.
+_ENC_SIZES = {312: 232, 328: 244}
 # To say what is wrong with a header: a stanza and a MAC but for their base64.
 _LIKE_STANZA = re.compile(
     rb"-> %b\n(?:%b)*+%b{0,63}+\n" % (_ARGUMENTS, _64_LETTERS, _LETTER)
@@ -142,7 +143,8 @@ class AgeFile(_Parsed):
         """The indexes of the stanzas that are not grease."""
         if self.native:
             return range(len(self.heads))
-        return [at for at, head in enumerate(self.heads) if not is_grease(head)]
+        types = enumerate(map(_type, self.heads))
+        return [place for place, kind in types if not kind.endswith(b"-grease")]
 
     @property
     def foreign(self) -> list[Stanza]:
@@ -174,11 +176,6 @@ class Enc(NamedTuple):
     heads: tuple[bytes, ...]
     tag: bytes
     file: AgeFile | None = None
-
-
-def is_grease(head: bytes) -> bool:
-    """Tell whether a stanza is the noise of rage and pyrage, by its argument line."""
-    return _type(head).endswith(b"-grease")
 
 
 def starts_binary(data: bytes) -> bool:
@@ -219,13 +216,51 @@ def read_enc(enc: str) -> Enc:
     """
     data = enc.encode("ascii", "replace")
     armor = _ARMOR.fullmatch(data)
-    usual = armor and ENC.fullmatch(binascii.a2b_base64(armor[1]))
+    usual = armor and _ENC.fullmatch(binascii.a2b_base64(armor[1]))
     if usual:
         return Enc((usual[1],), usual[2])
     file = parse(data)
     if file.payload_size not in (_DATA_KEY, _DATA_KEY + 1):
         _refuse("holds no data key")
     return Enc(file.heads, bytes(file.payload[-_TAG:]), file)
+
+
+def read_encs(
+    armors: Iterable[str], indent: int
+) -> tuple[list[bytes], list[bytes]] | None:
+    """Return heads and tags of all `enc`s of a file, as `read_enc` would.
+
+    None unless each has one native stanza and is spelled as sops does: `armors` are the
+    lines between the markers, each indented by `indent` blanks.
+    """
+    sizes = _sizes(indent)
+    heads, tags = list[bytes](), list[bytes]()
+    for armor in armors:
+        # Such base64 ends in "==" behind a letter whose unused bits have to be zero.
+        size = sizes.get(len(armor))
+        if size is None or armor[-3] not in "AQgw":
+            return None
+        # It skips what is not base64: line ends, and what must not be there, which
+        # leaves fewer bytes than so many lines have.
+        try:
+            binary = binascii.a2b_base64(armor)
+        except ValueError:
+            return None
+        file = _ENC.fullmatch(binary)
+        if file is None or len(binary) != size:
+            return None
+        heads.append(file[1])
+        tags.append(file[2])
+    return heads, tags
+
+
+@cache
+def _sizes(indent: int) -> dict[int, int]:
+    """Return, by the length of an indented armor, how many bytes it must decode to."""
+    return {
+        letters + -(-letters // _COLUMNS) * (indent + len("\n")) - len("\n"): size
+        for letters, size in _ENC_SIZES.items()
+    }
 
 
 def decode(spelled: bytes) -> Stanza:
@@ -319,7 +354,7 @@ def _armor(binary: bytes) -> bytes:
     text = binascii.b2a_base64(binary, newline=False)
     starts = range(0, len(text), _COLUMNS)
     lines = [text[at : at + _COLUMNS] for at in starts]
-    return b"\n".join((ARMOR_BEGIN, *lines, _ARMOR_END, b""))
+    return b"\n".join((ARMOR_BEGIN, *lines, ARMOR_END, b""))
 
 
 def _unarmor(data: bytes) -> bytes:
@@ -347,9 +382,9 @@ def _unarmor(data: bytes) -> bytes:
 
 def _armor_fault(text: bytes) -> str:
     """Say what is wrong with armor."""
-    if not text.endswith(b"\n" + _ARMOR_END):
+    if not text.endswith(b"\n" + ARMOR_END):
         return "is damaged: its armor does not end as it should"
-    base64 = text[len(ARMOR_BEGIN) : -len(_ARMOR_END)].replace(b"\n", b"")
+    base64 = text[len(ARMOR_BEGIN) : -len(ARMOR_END)].replace(b"\n", b"")
     try:
         binascii.a2b_base64(base64, strict_mode=True)
     except ValueError:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
 from nixsecrets.errors import SecretFileError
+from nixsecrets.files.kind import ARMOR_BEGIN, ARMOR_END
 from nixsecrets.keys.recipients import Recipient, recipient_of
 from nixsecrets.keys.selection import SELECTION
 
@@ -22,8 +23,7 @@ OURS = frozenset(
 )
 _THRESHOLD = "shamir_threshold"  # of one group it means nothing
 
-BEGIN = "-----BEGIN AGE ENCRYPTED FILE-----\n"
-END = "-----END AGE ENCRYPTED FILE-----\n"
+BEGIN, END = (f"{line.decode()}\n" for line in (ARMOR_BEGIN, ARMOR_END))
 
 Edit = tuple[int, int, str]
 """A span `[start, end)` of the text, in characters, and what replaces it."""

@@ -4,10 +4,9 @@ Labels are taken at their word where nothing can contradict them (X25519), and c
 with the tag inside the `enc` where there is one (ssh).  Opens nothing.
 """
 
-import binascii
 import re
 from collections.abc import Iterable
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import NamedTuple
 
 from nixsecrets.errors import SecretFileError, TooLargeError
@@ -32,10 +31,6 @@ from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.foreign import ForeignKey
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import recipient_of
-
-# The letters of base64 of an age file with one native stanza, and its size in bytes.
-_SIZES = {312: 232, 328: 244}
-
 
 _YAML_VALUES = re.compile(
     r"(?:[ ]*+(?:- )*+(?:(?:[A-Za-z_][\w./-]*+|\"[^\"\\\n]++\"):(?: |(?=\n)))?+"
@@ -268,35 +263,8 @@ def _closely(entries: Iterable[Entry]) -> tuple[list[bytes], list[bytes]]:
 def _usual(block: Block) -> tuple[list[bytes], list[bytes]] | None:
     """Return heads and tag of each entry; None unless all have one native stanza.
 
-    Only of a block that is spelled as sops spells it.  What is no base64 is passed
-    over, ends of lines too.  Anything else that was leaves fewer bytes than a file has
-    that takes so many lines.
+    Only of a block that is spelled as sops spells it.
     """
     if not isinstance(block, YamlBlock) or block.written is None:
         return None
-    sizes = _sizes(len(block.written.layout.pad))
-    heads, tags = list[bytes](), list[bytes]()
-    for armor in block.written.armors:
-        size = sizes.get(len(armor))
-        # in base64 that ends in ==, age wants the bits that nobody reads to be zero
-        if size is None or armor[-3] not in "AQgw":
-            return None
-        try:
-            binary = binascii.a2b_base64(armor)
-        except ValueError:
-            return None
-        file = header.ENC.fullmatch(binary)
-        if file is None or len(binary) != size:
-            return None
-        heads.append(file[1])
-        tags.append(file[2])
-    return heads, tags
-
-
-@cache
-def _sizes(indent: int) -> dict[int, int]:
-    """Return `_SIZES` by the length of lines of 64 letters that are indented so far."""
-    return {
-        letters + -(-letters // 64) * (indent + 1) - 1: size
-        for letters, size in _SIZES.items()
-    }
+    return header.read_encs(block.written.armors, len(block.written.layout.pad))
