@@ -14,7 +14,7 @@ from nixsecrets.errors import SecretFileError
 from nixsecrets.files.age import operations as age_operations
 from nixsecrets.files.age import verify as age_verify
 from nixsecrets.files.age.payload import Spooled
-from nixsecrets.files.sops import assign, grant
+from nixsecrets.files.sops import assign, grant, opening
 from nixsecrets.files.sops import operations as sops_operations
 from nixsecrets.files.sops import verify as sops_verify
 from nixsecrets.files.sops.keypath import Given
@@ -230,7 +230,7 @@ def decrypt(path: str, backend: Backend, data: bytes, bench: Bench) -> bytes:
     """Return the plaintext of a secret file (sops: the MAC was good)."""
     if backend is Backend.AGE:
         return age_operations.decrypt(data, bench.identities)
-    return sops_operations.decrypt(
+    return opening.decrypt(
         path, data, bench.identities, sops=bench.sops, workdir=bench.workdir
     )
 

@@ -1,10 +1,10 @@
-"""Is a secret file a complete one?  As much as can be told without any private key.
+"""What is wrong with a secret file, as far as that shows without a private key.
 
 The guard and `check` ask here.  age: the whole header, stanzas of known types with the
 sizes they have, a payload that can be one.  sops: complete metadata in every document,
 entries that are age files, and every value and comment encrypted that the file's own
-options, or those of its rule, want encrypted.  Whoever wrote the file is not judged:
-somebody with the public keys can write a whole one.
+options, or those of its rule, want encrypted.  Who wrote the file does not show:
+anybody who has the public keys can write a complete one.
 """
 
 import re
@@ -79,7 +79,7 @@ _ENTRY_FIELDS = {
 def faults(
     path: str, data: bytes, *, wanted: Options | None = None
 ) -> Iterator[Finding]:
-    """Yield what keeps an encrypted file (`looks_secret`) from being a whole secret.
+    """Yield what keeps an encrypted file (`looks_secret`) from being a complete secret.
 
     `wanted` are the sops options of the file's rule, None where no rule names it.
     """
@@ -114,7 +114,7 @@ def faults(
 
 
 def restores(path: str, last: bytes | None) -> bool | None:
-    """Tell whether `last`, what the last commit has of a file, is a whole secret.
+    """Return whether `last`, the file in the last commit, is a complete secret.
 
     False where it has nothing, None where what it has is broken, too.
     """
@@ -196,13 +196,13 @@ def _noisy(entry: Entry) -> bool:
 
 
 def _refused_by_sops(path: str, data: bytes, file: SopsFile) -> Iterator[Finding]:
-    """Yield what keeps sops from reading a whole file, or changes its values."""
+    """Yield what makes sops refuse a complete file, or read other values in it."""
     versions = [_text(block.fields, "version") for block in file.blocks]
     if not all(map(_VERSION.fullmatch, versions)):
         message = "has a version in its metadata that sops refuses"
         yield Finding(path, Code.SOPS_REFUSES, message)
     for leaf in leaves(file.format, data):
-        if types.odd_length(leaf):
+        if token.any_misfitting(str(leaf.value)):
             yield Finding(path, Code.SOPS_REFUSES, types.describe(leaf), leaf.line)
         if file.format is SopsFormat.JSON and other_sops(leaf.path[0]):
             message = (
@@ -239,13 +239,13 @@ def _sized(enc: str) -> bool:
 
 
 def _is_time(fields: Mapping[str, Node]) -> bool:
-    """Tell whether the date of an entry, where it has one, is a date."""
+    """Return whether an entry has no date, or one that is a date."""
     made = _text(fields, "created_at")
     return not made or _TIME.fullmatch(made) is not None
 
 
 def _is_plain(fields: Mapping[str, Node]) -> bool:
-    """Tell whether fields that have no text of their own have none."""
+    """Return whether fields that are never free text hold none."""
     given = fields.get("shamir_threshold")
     threshold = "0" if given is None else str(given.value)
     notice = _text(fields, "attention")
@@ -287,7 +287,7 @@ def _values(
 
 
 def _selectors(file: SopsFile, wanted: Options | None) -> tuple[Selector, Selector]:
-    """Return what tells which values the file's options and its rule want encrypted.
+    """Return what the file's options want encrypted, and what its rule wants.
 
     A rule that selects none wants them all; where there is no rule, no more than the
     file's options do.
@@ -304,7 +304,7 @@ def _names(leaf: Leaf) -> str:
 
 
 def _name(leaf: Leaf | Comment) -> str:
-    """Return the keys of a value, which sops leaves in the open."""
+    """Return the keys of a value, which sops never encrypts."""
     if isinstance(leaf, Comment):
         return "a comment"
     return _spelled(leaf.path)
@@ -329,7 +329,7 @@ def _weaker(
     """Yield a finding where the file's options leave open what its rule wants.
 
     Of a rule with options any that are not its own count: which of two regular
-    expressions selects more cannot be told.  Only those that encrypt everything do not.
+    expressions selects more is undecidable here.  Options that encrypt all are fine.
     """
     if wanted is None or file.format is SopsFormat.BINARY:
         return
@@ -345,7 +345,7 @@ def _weaker(
 
 
 def _silent(wanted: Options) -> bool:
-    """Tell whether a rule says nothing about which values are to be encrypted."""
+    """Return whether a rule says nothing about which values to encrypt."""
     return not any(name in SELECTION for name, _ in wanted)
 
 

@@ -18,10 +18,11 @@ BOM = b"\xef\xbb\xbf"
 
 # Compiled where first used (`re` keeps them): most commits hold no secret.
 _ENCRYPTED = re.escape(MARK).encode() + rb"data:[A-Za-z0-9+/=]*,iv:"
-_YAML_KEY = rb"(?m)^(?:sops|\"sops\"|'sops')[ \t]*:"
+YAML_KEY = rb"(?m)^(?:sops|\"sops\"|'sops')[ \t]*:"
 _JSON_KEY = rb'"sops"\s*:\s*\{'
-_INI_SECTION = rb"(?m)^[ \t]*\[[ \t]*sops[ \t]*\]"
+INI_SECTION = rb"(?m)^[ \t]*\[[ \t]*sops[ \t]*\]"
 _DOTENV_NAME = rb"(?m)^sops_(?:mac|age__|lastmodified)"
+# of dotenv files that sops takes for binary ones
 _ODD_ENV = r"(?:^|/)\.env\.[^/]+$|\.env\.[^/.]+$"
 # Without one of them nothing is a sops file, nor a damaged one (`\\u`: JSON).
 _WORDS = (b"sops", b"ENC[", b"\\u")
@@ -48,13 +49,13 @@ def _signs(kind: SopsFormat) -> _Signs:
     """Return the signs of a format (getsops/sops:cmd/sops/formats/formats.go)."""
     match kind:
         case SopsFormat.YAML:
-            return _Signs((".yaml", ".yml"), (_YAML_KEY, _JSON_KEY))
+            return _Signs((".yaml", ".yml"), (YAML_KEY, _JSON_KEY))
         case SopsFormat.JSON:
             return _Signs((".json",), (_JSON_KEY,))
         case SopsFormat.DOTENV:
             return _Signs((".env",), (_DOTENV_NAME,))
         case SopsFormat.INI:
-            return _Signs((".ini",), (_INI_SECTION,))
+            return _Signs((".ini",), (INI_SECTION,))
         case SopsFormat.BINARY:  # any other name; `sniffed` finds out what it holds
             return _Signs((), ())
         case _ as never:
@@ -137,9 +138,9 @@ def sniffed(data: bytes) -> SopsFormat | None:
             return None
         binary = re.match(rb'\s*\{\s*"(?:data"\s*:\s*"|sops")', data)
         return SopsFormat.BINARY if binary else SopsFormat.JSON
-    if re.search(_YAML_KEY, data):
+    if re.search(YAML_KEY, data):
         return SopsFormat.YAML
-    if re.search(_INI_SECTION, data):
+    if re.search(INI_SECTION, data):
         return SopsFormat.INI
     return SopsFormat.DOTENV if re.search(_DOTENV_NAME, data) else None
 

@@ -1,7 +1,7 @@
 """The values of a secret file as pieces that can be compared with those of another.
 
 Of a sops file each encrypted value is one; an age file and a binary sops file are one
-piece as a whole.  Opening needs no run of sops, but for what `sopstoken` cannot open.
+piece as a whole.  sops only runs for what `token` cannot open.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ def sealed(path: str, data: bytes) -> tuple[Piece, ...]:
     """Return the pieces of a secret file, by ciphertext alone.
 
     Raises:
-        SecretFileError: it is no secret file that is whole.
+        SecretFileError: it is no secret file, or an incomplete one.
     """
     if looks_like_age(data):
         return (_whole(data),)

@@ -12,8 +12,7 @@ from nixsecrets.cli.main import run
 from nixsecrets.errors import IdentityError
 from nixsecrets.files.age import operations as age_operations
 from nixsecrets.files.age.header import looks_like_age
-from nixsecrets.files.sops import datakey, metadata
-from nixsecrets.files.sops import operations as sops_operations
+from nixsecrets.files.sops import datakey, metadata, opening
 from nixsecrets.files.sops.program import SopsProgram
 from nixsecrets.keys.identities import Identity, parse_identities
 from nixsecrets.repo.fsops import FileOps
@@ -140,9 +139,7 @@ class Sample:
             sops = SopsProgram.find(self.fleet.env)
             workdir = self.fleet.home
             file = metadata.parse(path, data)
-            known = sops_operations.decrypt_with_key(
-                file, key, sops=sops, workdir=workdir
-            )
+            known = opening.decrypt_with_key(file, key, sops=sops, workdir=workdir)
             _decrypted[data] = known
         return known.decode()
 

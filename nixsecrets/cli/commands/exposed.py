@@ -19,7 +19,7 @@ from nixsecrets.cli.session import Session, keyring, unlock
 from nixsecrets.errors import IdentityError, NixsecretsError
 from nixsecrets.files import pieces
 from nixsecrets.files.pieces import Piece
-from nixsecrets.files.sops import operations
+from nixsecrets.files.sops import opening
 from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.state import Actual
 from nixsecrets.keys.identities import Identity, Keyring, Locked, PluginIdentity
@@ -120,7 +120,7 @@ class _Opener:
             folder = private.private_folder(os.environ)
             self._folder = self.stack.enter_context(folder)
         bench = Bench((), self._folder)
-        return operations.decrypt_with_key(
+        return opening.decrypt_with_key(
             file, key, sops=bench.sops, workdir=bench.workdir
         )
 

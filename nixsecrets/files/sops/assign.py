@@ -156,7 +156,7 @@ def _now() -> str:
 
 
 def holds(path: str, data: bytes, identities: Sequence[Identity], given: Given) -> bool:
-    """Tell whether a file has these values already; False where that is uncertain.
+    """Return whether a file has these values already; False where that is uncertain.
 
     Raises:
         IdentityError: no identity opens an age entry.
@@ -198,7 +198,7 @@ def _refuse_dropping() -> None:
 def _set_by_sops(
     file: SopsFile, key: bytes, given: Given, *, sops: SopsProgram, workdir: Path
 ) -> tuple[bytes, bytes]:
-    """Let the real sops set values, one by one; return the file and its plaintext.
+    """Let sops set values, one by one; return the file and its plaintext.
 
     Compared value by value afterwards: where another one changed, nothing is returned.
     The data key and the entries stay.

@@ -76,7 +76,7 @@ def data_key(
 
 
 def opens_with(file: SopsFile, identity: Identity) -> bool:
-    """Tell whether an age entry is labelled with a key of `identity`, in any form."""
+    """Return whether an age entry is labelled with a key of `identity`, in any form."""
     ours = {recipient.key_id for recipient in identity.recipients}
     labelled = (entry.recipient for entry in file.entries)
     return any(one is not None and one.key_id in ours for one in labelled)

@@ -1,4 +1,4 @@
-"""Would a machine get what a person wrote?  A text against what sops prints of it.
+"""What sops would change in a text: the text against what sops prints of it.
 
 The one comparison for every format: `edit`, `set FILE` and `set --from-file` ask here
 before anything is replaced.  A value that would be another one is refused, with the
@@ -77,8 +77,8 @@ def _refuse(lost: Sequence[Change]) -> None:
     lines = [f"line {one.line}: {shown(one.place)} {one.what}" for one in lost[:_SHOWN]]
     if len(lost) > _SHOWN:
         lines.append(f"and {len(lost) - _SHOWN} more")
-    told = f" {lines[0]}" if len(lines) == 1 else "".join(f"\n    {x}" for x in lines)
-    message = f"sops would not keep {count} as written:{told}"
+    listed = f" {lines[0]}" if len(lines) == 1 else "".join(f"\n    {x}" for x in lines)
+    message = f"sops would not keep {count} as written:{listed}"
     hints = dict.fromkeys(one.hint for one in lost if one.hint)
     raise SecretFileError(message, "\n".join(hints), line=lost[0].line)
 
@@ -182,7 +182,7 @@ def _quoted_name(place: Place) -> str:
 
 
 def _resolved(there: Written) -> bool:
-    """Tell whether a bare word that sops prints is none of text."""
+    """Return whether a word that sops prints bare is no text."""
     bare = there.style is Style.BARE and not plaintexts.bare_is_text(there.text)
     return there.style is Style.NULL or bare
 

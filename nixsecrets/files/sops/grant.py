@@ -1,8 +1,8 @@
 """The entries of sops files: what wraps a data key for a reader, and the grant.
 
 A grant is ours alone: the data key is unwrapped, wrapped once more, and inserted as
-text; the values are not looked at.  Nothing is believed to be right before
-`sopsverify` has read it back.
+text; the values are not looked at.  The caller verifies what was written
+(`verify`) before it replaces anything.
 """
 
 import dataclasses

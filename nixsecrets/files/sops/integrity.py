@@ -1,8 +1,8 @@
-"""Do the MAC and the types of a sops file fit its values?  Told without running sops.
+"""Whether the MAC and the types of a sops file fit its values, without running sops.
 
 A file whose MAC does not fit is opened by nobody: sops refuses it, and so does every
 host.  Two edits that a merge, or a person, put into one text leave such a file: each
-value opens, and its readers and metadata look as ever.  Types: see `sopstypes`.
+value opens, and its readers and metadata look as ever.  Types: see `engine.types`.
 """
 
 from collections.abc import Sequence
@@ -46,7 +46,7 @@ def verify(
     at, and the MAC is `UNSURE` where the file was opened.
 
     Raises:
-        SecretFileError: `data` is no whole sops file.
+        SecretFileError: `data` is no complete sops file.
     """
     file = metadata.parse(path, data)
     if file.groups > 1:

@@ -39,7 +39,7 @@ class Keys:
         return frozenset(str(key) for key in self._root if key != "sops")
 
     def find(self, key: str) -> Value:
-        """Tell what stands at `key`."""
+        """Return what stands at `key`, as sops-nix descends: `/` between names."""
         here = self._root
         first, *_ = names = key.split("/")
         if first == "sops":

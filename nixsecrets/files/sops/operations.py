@@ -1,11 +1,11 @@
-"""Re-encrypting, creating and opening sops files.
+"""Re-encrypting sops files, creating them, and giving them other content.
 
-Where every value is encrypted, the data key changes in place (`sopsrekey`).  Whatever
-else touches values is the work of the real sops program, on a staged copy whose only
-age recipient is a throw-away identity; the data key is then taken out with that
-identity and the real entries are written by the code of the grant.  So sops never sees
-a person's identity.  Bytes in, bytes out; nothing is believed to be right before
-`sopsverify` has read it back.
+Where every value is encrypted, the data key changes in place (`rekey`).  Whatever else
+touches values is the work of the real sops program, on a staged copy whose only age
+recipient is a throw-away identity; the data key is then taken out with that identity
+and the real entries are written by the code of the grant.  So sops never sees a
+person's identity.  Bytes in, bytes out; the caller verifies what was written (`verify`)
+before it replaces anything.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,9 +27,7 @@ from nixsecrets.files.sops.datakey import data_key
 from nixsecrets.files.sops.engine import contents, types
 from nixsecrets.files.sops.grant import SopsSealed
 from nixsecrets.files.sops.metadata import Options, SopsFile, SopsFormat
-from nixsecrets.files.sops.opening import decrypt as decrypt
-from nixsecrets.files.sops.opening import decrypt_with_key as decrypt_with_key
-from nixsecrets.files.sops.opening import layout_of as layout_of
+from nixsecrets.files.sops.opening import layout_of
 from nixsecrets.files.sops.program import Layout, SopsProgram
 from nixsecrets.files.sops.token import COMMENT_END
 from nixsecrets.files.sops.values import Place
@@ -223,14 +221,14 @@ def _anew(
 def chooses_others(
     file: SopsFile, options: Iterable[tuple[str, str | bool]] | None
 ) -> bool:
-    """Tell whether `options` are other than those that the file follows."""
+    """Return whether `options` are other than those that the file follows."""
     if options is None:
         return False
     return _options_for(file.format, options) != _options_for(file.format, file.options)
 
 
 def same_readers(file: SopsFile, recipients: Sequence[Recipient]) -> bool:
-    """Tell whether exactly these are the file's readers, in these forms."""
+    """Return whether exactly these are the file's readers, in these forms."""
     same = {e.recipient for e in file.entries} == set(recipients)
     return same and file.agree and not file.hidden
 

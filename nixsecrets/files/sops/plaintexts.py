@@ -60,7 +60,7 @@ class RepeatedError(SecretFileError):
 
 
 def bare_is_text(word: str) -> bool:
-    """Tell whether sops reads an unquoted YAML word as text: no number, date, null."""
+    """Return whether sops reads a bare YAML word as text: no number, date or null."""
     word = word.lower()
     found = NUMBER.fullmatch(word) or DATE.match(word) or word in CONSTANTS
     return not found

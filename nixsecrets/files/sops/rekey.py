@@ -32,8 +32,8 @@ def rekeyed(
 ) -> SopsSealed | None:
     """Give values and comments a new data key in place; None: only sops can do it.
 
-    Which keys sops counts above a comment that was in the open, it says itself: what it
-    prints must be what it printed before.
+    Only sops says which keys it counts above a comment that was in plaintext: a guess
+    is right if sops prints the same values and comments as before.
     """
     new_key = os.urandom(_DATA_KEY_SIZE)
     before: bytes | None = None

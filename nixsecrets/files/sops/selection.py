@@ -25,7 +25,7 @@ from nixsecrets.untrusted import regex
 # a mark behind which there is something else than nothing, or what sops encrypted
 _OPEN_MARK = re.compile(rb"[#;][ \t]*+(?!%b)[^\s]" % re.escape(MARK).encode())
 Selector = Callable[[Leaf | Comment], bool]
-"""Tells whether a value or a comment is to be encrypted."""
+"""Returns whether sops encrypts a value or a comment."""
 
 
 def open_values(values: Iterable[Leaf], selects: Selector) -> Iterator[Leaf]:
@@ -54,9 +54,9 @@ def opened_by(values: Iterable[Leaf], options: Options) -> list[Leaf]:
 
 
 def left_open(kind: SopsFormat, data: bytes, options: Options) -> LeftOpen:
-    """Tell what a file leaves in plaintext that re-encrypting it would encrypt.
+    """Return what a file leaves in plaintext that re-encrypting it would encrypt.
 
-    Nothing where it cannot be read; then `whole.faults` says so.
+    Nothing where it cannot be read; then `faults` says so.
     """
     chosen = selection_of(options)
     if kind is SopsFormat.BINARY or not (chosen or _maybe_commented(kind, data)):
@@ -76,7 +76,7 @@ def left_open(kind: SopsFormat, data: bytes, options: Options) -> LeftOpen:
 
 
 def _maybe_commented(kind: SopsFormat, data: bytes) -> bool:
-    """Tell whether there may be a comment that is not encrypted."""
+    """Return whether there may be a comment that is not encrypted."""
     return kind is not SopsFormat.JSON and _OPEN_MARK.search(data) is not None
 
 
@@ -91,10 +91,12 @@ def open_comments(found: Iterable[Comment], selects: Selector) -> Iterator[Comme
 
 
 def selector(options: Options) -> Selector:
-    """Return what tells which values `options` want encrypted (sops.go, Tree.Encrypt).
+    """Return the function that says which values `options` want encrypted.
+
+    As sops decides (sops.go: Tree.Encrypt).
 
     Suffixes and expressions are about any key on the path.  Of a value whose comments
-    cannot be told, options that go by comments want it encrypted.  A comment counts
+    are unknown, options that go by comments want it encrypted.  A comment counts
     among those that apply to it only where it says that all is to stay open.
 
     Raises:

@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple, assert_never
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.files.kind import BOM, SopsFormat
+from nixsecrets.files.kind import BOM, INI_SECTION, YAML_KEY, SopsFormat
 from nixsecrets.files.sops import plaintexts
 from nixsecrets.files.sops.plaintexts import bare_is_text
 from nixsecrets.files.sops.values import composed_roots, ini_lines
 
 _RESERVED = {
-    SopsFormat.YAML: re.compile(rb"^(?:sops|\"sops\"|'sops')[ \t]*:", re.MULTILINE),
-    SopsFormat.DOTENV: re.compile(rb"^sops_", re.MULTILINE),
-    SopsFormat.INI: re.compile(rb"^[ \t]*\[[ \t]*sops[ \t]*\]", re.MULTILINE),
+    SopsFormat.YAML: YAML_KEY,
+    SopsFormat.DOTENV: rb"(?m)^sops_",
+    SopsFormat.INI: INI_SECTION,
 }
 _MOST = 512 * 1024  # characters of YAML that are composed to find a mistake
 _BIGGEST, _BEYOND = 2**63, 2**64  # sops stores no integer between them
@@ -50,7 +50,7 @@ def require_sound(kind: SopsFormat, plaintext: bytes) -> None:
         )
     reserved = _RESERVED.get(kind)
     if (kind is SopsFormat.JSON and _has_member_sops(plaintext)) or (
-        reserved is not None and reserved.search(plaintext)
+        reserved is not None and re.search(reserved, plaintext)
     ):
         raise SecretFileError(
             "the content has a key whose name sops keeps for itself",

@@ -88,8 +88,8 @@ def verify_values(
         ProgramError: sops does not run.
 
     """
-    told = [n for n, (_, s) in enumerate(written) if s.digest is None and s.values]
-    read = _read_at_once(written, told, sops, workdir)
+    in_place = [n for n, (_, s) in enumerate(written) if s.digest is None and s.values]
+    read = _read_at_once(written, in_place, sops, workdir)
     refused: dict[int, SecretFileError] = {}
     for place, (file, sealed) in enumerate(written):
         if place in read or (sealed.values is None and sealed.digest is None):
@@ -113,7 +113,7 @@ def _read_alone(
 
 
 def _judged_by_more(file: SopsFile) -> bool:
-    """Tell whether `sops decrypt` may refuse a file that can be read at once.
+    """Return whether `sops decrypt` may refuse a file that can be read at once.
 
     It compares the version of the file with others, and prints a binary file only
     where its value is text.

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.files.sops import fidelity, operations, plaintexts
+from nixsecrets.files.sops import fidelity, opening, operations, plaintexts
 from nixsecrets.files.sops.grant import SopsSealed
 from nixsecrets.files.sops.metadata import format_for
 from tests import gate
@@ -33,9 +33,7 @@ def created(version: str, name: str, text: str, folder: Path) -> SopsSealed:
 
 def printed(version: str, name: str, data: bytes, folder: Path) -> str:
     program = sopsfiles.SOPS[version]()
-    found = operations.decrypt(
-        name, data, [ALICE.identity], sops=program, workdir=folder
-    )
+    found = opening.decrypt(name, data, [ALICE.identity], sops=program, workdir=folder)
     return found.decode()
 
 

@@ -17,7 +17,7 @@ from nixsecrets.errors import (
     SecretFileError,
 )
 from nixsecrets.files.age import operations as age_operations
-from nixsecrets.files.sops import datakey, grant, metadata
+from nixsecrets.files.sops import datakey, grant, metadata, opening
 from nixsecrets.files.sops import operations as sops_operations
 from nixsecrets.files.sops import verify as sops_verify
 from nixsecrets.files.sops.grant import SopsSealed
@@ -291,7 +291,7 @@ def test_the_indentation_of_a_file_stays(
         )
         lead = re.compile(rb"(?m)^[ \t]*")
         assert lead.findall(sealed.data) == lead.findall(old)
-        printed = sops_operations.decrypt(
+        printed = opening.decrypt(
             name, old, [ALICE.identity], sops=sops, workdir=workdir
         )
         assert b"\n" + b" " * indent in printed
@@ -320,7 +320,7 @@ def test_comments_in_lists_are_no_riddle_with_sops_3_13_2(workdir: Path) -> None
     )
     new = sopsfiles.new_sops()
     try:
-        plain = sops_operations.decrypt(
+        plain = opening.decrypt(
             "s.yaml", data.data, [ALICE.identity], sops=new, workdir=workdir
         )
     except SecretFileError as error:
@@ -377,7 +377,7 @@ def test_several_key_groups_are_refused_by_every_action(
         lambda: grant.grant("s.yaml", data, both, add=readers),
         lambda: sops_operations.reencrypt("s.yaml", data, both, readers, **at),
         lambda: sops_operations.replace_content("s.yaml", data, both, b"k: w\n", **at),
-        lambda: sops_operations.decrypt("s.yaml", data, both, **at),
+        lambda: opening.decrypt("s.yaml", data, both, **at),
     ):
         with pytest.raises(SecretFileError, match="over 2 key groups"):
             action()
@@ -566,7 +566,7 @@ def test_values_that_stay_keep_their_ciphertext_and_readers_their_entries(
 ) -> None:
     old = sample(version, name)
     at = At(sops=sops, workdir=workdir)
-    before = sops_operations.decrypt(name, old, [WEB.identity], **at)
+    before = opening.decrypt(name, old, [WEB.identity], **at)
     after = before.replace(*CHANGED[name])
     assert after != before
     sealed = sops_operations.replace_content(name, old, [ALICE.identity], after, **at)
@@ -585,7 +585,7 @@ def test_content_that_is_there_already_changes_no_byte(
 ) -> None:
     old = sample(version, name)
     at = At(sops=sops, workdir=workdir)
-    same = sops_operations.decrypt(name, old, [ALICE.identity], **at)
+    same = opening.decrypt(name, old, [ALICE.identity], **at)
     readers = [WEB.recipient, ALICE.recipient]
     for recipients in (None, readers):
         sealed = sops_operations.replace_content(
@@ -601,9 +601,7 @@ def test_other_readers_of_other_content_get_a_new_data_key(
 ) -> None:
     old = sample(version, name)
     at = At(sops=sops, workdir=workdir)
-    after = sops_operations.decrypt(name, old, [ALICE.identity], **at).replace(
-        *CHANGED[name]
-    )
+    after = opening.decrypt(name, old, [ALICE.identity], **at).replace(*CHANGED[name])
     sealed = sops_operations.replace_content(
         name, old, [ALICE.identity], after, recipients=[BOB.recipient], **at
     )

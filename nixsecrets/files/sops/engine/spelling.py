@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import assert_never
 
+from nixsecrets.files.kind import INI_SECTION
 from nixsecrets.files.sops.engine.place import child_of, leaves_in
 from nixsecrets.files.sops.metadata import SopsFormat
 from nixsecrets.files.sops.spans import Edit, Node
@@ -22,7 +23,7 @@ _YAML_WORDS = frozenset(("null", "true", "false", "yes", "no", "on", "off", "y",
 _INI_NAME = re.compile(r"[\w./@-]+(?: [\w./@-]+)*")
 _INI_SAFE = re.compile(r"[\w./@+%:,-]+(?: [\w./@+%:,-]+)*")
 _INI_HEAD = re.compile(r"([ \t]*)(.*?)([ \t]*[=:][ \t]*)")
-_INI_SOPS = re.compile(r"^[ \t]*\[[ \t]*sops[ \t]*\]", re.MULTILINE)
+_INI_SOPS = re.compile(INI_SECTION.decode())
 _DOTENV_NAME = re.compile(r"(?!sops_)[^=\s#][^=\n\r]*")
 _JSON_GAP = re.compile(r",?(\s*)(?=\").*?(\s*:\s*)", re.DOTALL)
 _DASHES = re.compile(r"(?:- +)*")

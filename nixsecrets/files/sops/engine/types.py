@@ -2,9 +2,9 @@
 
 sops writes the type of a value beside its ciphertext, where neither the value's own
 authentication nor the MAC covers it.  A changed type makes sops refuse the whole file,
-or hand over another value.  What can be told without a key is told by `retyped` and
-`odd_length`, the rest by `misfits`.  Source: getsops/sops aes/cipher.go (how a value of
-each type is spelled before it is encrypted).
+or hand over another value.  `retyped` compares with earlier versions and needs no key,
+`misfits` decrypts the values.  Source: getsops/sops aes/cipher.go (how a value of each
+type is spelled before it is encrypted).
 """
 
 import math
@@ -72,12 +72,6 @@ def require_fitting(file: SopsFile, key: bytes) -> None:
         raise SecretFileError(f"{one.message}; sops refuses the file", HINT)
 
 
-def odd_length(leaf: Leaf) -> bool:
-    """Tell whether a value cannot be of its type, by the length of its ciphertext."""
-    value = leaf.value
-    return isinstance(value, str) and token.any_misfitting(value)
-
-
 def retyped(kind: SopsFormat, old: bytes, new: bytes) -> Iterator[Retyped]:
     """Yield the values of `new` that `old` has under another type, else the same.
 
@@ -122,7 +116,7 @@ def float_text(number: float) -> bytes:
 
 
 def _float(plaintext: bytes) -> bool:
-    """Tell whether Go formats a float like this: the shortest, without an exponent."""
+    """Return whether Go formats a float so: the shortest, without an exponent."""
     try:
         number = float(plaintext)
     except ValueError:
