@@ -7,13 +7,13 @@ is decided in `trust`.
 
 import base64
 import re
-import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from nixsecrets.errors import NixsecretsError, quoted
+from nixsecrets.hosts import openssh
 from nixsecrets.hosts.address import SSH_PORT, parse_address
 from nixsecrets.hosts.sshconfig import Endpoint
 from nixsecrets.keys.recipients import Kind, Recipient, from_ssh_blob
@@ -147,25 +147,11 @@ def entries(file: Path, name: str) -> Iterator[Entry]:
 
 def _search(file: Path, name: str) -> str:
     """Return what `ssh-keygen -F` prints; it goes on past lines it cannot parse."""
-    try:
-        done = subprocess.run(
-            ["ssh-keygen", "-F", name.lower(), "-f", str(file)],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=_SECONDS,
-            check=False,
-        )
-    except FileNotFoundError as error:
-        raise NixsecretsError(
-            "ssh-keygen cannot be started", "install the OpenSSH client"
-        ) from error
-    except subprocess.TimeoutExpired as error:
-        raise NixsecretsError(
-            f"ssh-keygen did not finish reading {file}", "check what that file is"
-        ) from error
-    return done.stdout
+    late = NixsecretsError(
+        f"ssh-keygen did not finish reading {file}", "check what that file is"
+    )
+    command = ["ssh-keygen", "-F", name.lower(), "-f", str(file)]
+    return openssh.run(command, _SECONDS, late).stdout.decode(errors="replace")
 
 
 def _ed25519(words: list[str], *, marked: bool) -> Recipient | None:

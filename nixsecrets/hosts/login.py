@@ -4,9 +4,8 @@ The ssh program logs in; options on its command line come before ssh_config, so 
 setting there can make the session accept an unknown server.
 """
 
-import subprocess
-
 from nixsecrets.errors import KeyFormatError, NixsecretsError, quoted
+from nixsecrets.hosts import openssh
 from nixsecrets.hosts.sshconfig import Endpoint
 from nixsecrets.keys.publickeys import read_public_keys
 from nixsecrets.keys.recipients import Kind, Recipient
@@ -44,22 +43,10 @@ def key_over_login(where: Endpoint, *, timeout: float = 5.0) -> Recipient:
         KeyFormatError: the file holds something else than one such key.
     """
     shown = quoted(str(where))
-    try:
-        done = subprocess.run(
-            command(where, timeout),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=timeout + _SECONDS,
-            check=False,
-        )
-    except FileNotFoundError as error:
-        raise NixsecretsError(
-            "ssh cannot be started", "install the OpenSSH client"
-        ) from error
-    except subprocess.TimeoutExpired as error:
-        raise NixsecretsError(
-            f"the login to {shown} took too long", f"see what `ssh {where.asked}` does"
-        ) from error
+    late = NixsecretsError(
+        f"the login to {shown} took too long", f"see what `ssh {where.asked}` does"
+    )
+    done = openssh.run(command(where, timeout), timeout + _SECONDS, late)
     if done.returncode != 0:
         lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no word"]
         raise NixsecretsError(

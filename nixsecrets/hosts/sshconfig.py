@@ -4,11 +4,11 @@ OpenSSH itself evaluates ssh_config: nothing else follows Include, Match and tok
 it does.  Opens no connection.
 """
 
-import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nixsecrets.errors import NixsecretsError, quoted
+from nixsecrets.errors import NixsecretsError, ProgramError, quoted
+from nixsecrets.hosts import openssh
 from nixsecrets.hosts.address import SSH_PORT, Address, parse_address
 
 _SECONDS = 20
@@ -58,21 +58,14 @@ def resolve(text: str, *, config: Path | None = None) -> Endpoint:
         NixsecretsError: the text is no address, or ssh_config cannot be read.
     """
     asked = parse_address(text, port=0)
+    late = NixsecretsError(
+        f"ssh did not say where {quoted(asked.host)} is",
+        f"see what `ssh -G {asked.host}` does",
+    )
     try:
-        done = subprocess.run(
-            _command(asked, config),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_SECONDS,
-            check=False,
-        )
-    except FileNotFoundError:
+        done = openssh.run(_command(asked, config), _SECONDS, late)
+    except ProgramError:
         return direct(asked)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise NixsecretsError(
-            f"ssh did not say where {quoted(asked.host)} is",
-            f"see what `ssh -G {asked.host}` does",
-        ) from error
     if done.returncode != 0:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         said = f": {quoted(lines[-1])}" if lines else ""

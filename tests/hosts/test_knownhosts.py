@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from nixsecrets.errors import ProgramError
 from nixsecrets.hosts.address import Address, parse_address
 from nixsecrets.hosts.knownhosts import Standing, entries, judge, lookup_names
-from nixsecrets.hosts.sshconfig import Endpoint, direct
+from nixsecrets.hosts.login import key_over_login
+from nixsecrets.hosts.sshconfig import Endpoint, direct, resolve
 from nixsecrets.keys.recipients import parse_recipient
 from tests.fleet import clean_env, program, rsa_key, run_program, ssh_key
 
@@ -122,3 +124,17 @@ def test_another_key_under_the_name_without_port_is_no_alarm() -> None:
 def test_another_key_under_the_name_with_port_counts_before_the_name_alone() -> None:
     text = f"[brunnen]:2222 {OTHER.public}\nbrunnen {KEY.public}\n"
     assert standing(text, "[brunnen]:2222", "brunnen") == ANOTHER
+
+
+def test_programs_of_openssh_that_do_not_start_are_no_bug(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ssh", "ssh-keygen"):
+        (tmp_path / name).write_text("not executable")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    asked = parse_address("brunnen", port=0)
+    assert resolve("brunnen") == direct(asked)
+    with pytest.raises(ProgramError, match="ssh-keygen cannot be started"):
+        standing("", "brunnen")
+    with pytest.raises(ProgramError, match="ssh cannot be started"):
+        key_over_login(direct(asked))
