@@ -34,14 +34,14 @@ _POST_QUANTUM = (b"-> mlkem768x25519 ", b"-> mlkem768p256tag ")
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """An age file that we wrote, with what is needed to check it once it is staged.
+    """An age file that we wrote, with what verifies it once it is staged.
 
-    `recipients` are the readers written: all of the file after `seal`, in stanza
-    order; only the new ones after `grant`.  `places` holds the index of each reader's
-    stanza among all stanzas of the file, `proofs` one proof per reader whose stanza is
-    ours (not pyrage's), both in the order of `recipients`.  `digest` is the SHA-256 of
-    the plaintext, None after `grant`, which never sees it.  `file_key` is None where
-    all readers are post-quantum: only pyrage knows it then.
+    `recipients` are those whose stanzas are new: all of the file after `seal`, in
+    stanza order; those added or replaced after `grant`.  `places` holds the index of
+    each one's stanza among all stanzas, `proofs` a proof for each whose stanza is ours
+    (not pyrage's), both in the order of `recipients`.  `digest` is the SHA-256 of the
+    plaintext, None after `grant`, which never sees it.  `file_key` is None where all
+    recipients are post-quantum: only pyrage knows it then.
     """
 
     data: bytes = field(repr=False)
@@ -124,9 +124,10 @@ def reencrypt(
     *,
     first: int | None = None,
 ) -> Sealed:
-    """Encrypt the same plaintext anew, to exactly `recipients`; armor stays armor.
+    """Encrypt the same plaintext to exactly `recipients`, under a fresh file key.
 
-    `first` is as for `grant`.  Raises what `decrypt` and `seal` raise.
+    Armor stays armor.  `first` is the index of the entry (grease left out) that is
+    tried first.  Raises what `decrypt` and `seal` raise.
     """
     file = age_header.parse(data)
     plaintext = _decrypted(file, identities, first)
@@ -141,12 +142,12 @@ def grant(
     replace: Sequence[tuple[int, Recipient]] = (),
     first: int | None = None,
 ) -> Sealed:
-    """Give more readers the file key, without a look at the payload.
+    """Wrap the file key for more recipients; the payload stays byte for byte.
 
     `add` is appended in order; each pair of `replace` puts another recipient in the
     place of an entry, and `first` is where our own is expected: both count entries as
     `Actual.recipients` does, grease left out.  All recipients must be `ours`.  Grease
-    goes: nobody can tell noise from a wrapped key without knowing for whom.
+    is dropped: nobody can distinguish it from a file key wrapped for a stranger.
 
     Raises:
         IdentityError: no identity is a reader of a kind that we open ourselves.
@@ -164,7 +165,7 @@ def grant(
     places += range(len(stanzas), len(stanzas) + len(add))
     new = [wrap(key, recipient) for _, recipient in replace]
     new += [wrap(key, recipient) for recipient in add]
-    for place, wrapped in zip(places, new, strict=True):
+    for place, wrapped in zip(places, new, strict=True):  # behind the last one it adds
         stanzas[place : place + 1] = [wrapped.spelled]
     header = age_header.join_header(stanzas)
     return Sealed(
@@ -321,7 +322,7 @@ def _find_key(
 
 
 def _likely_first(file: AgeFile, first: int | None) -> Iterator[Stanza]:
-    """Yield the entries in the order of their promise.
+    """Yield the entries of our kinds, the likeliest first.
 
     Comparing a tag costs nothing, each anonymous stanza a multiplication.
     """
@@ -360,7 +361,7 @@ def _entries(raw: AgeFile, expected: int) -> list[bytes]:
 
 
 def _refuse_mixing(file: AgeFile, recipients: Sequence[Recipient]) -> None:
-    """Keep classic stanzas out of a post-quantum file, which would be weakened."""
+    """Raise rather than weaken a post-quantum file by a classic stanza."""
     if recipients and any(one.startswith(_POST_QUANTUM) for one in file.spelled):
         raise _mixed()
 

@@ -1,10 +1,9 @@
-"""An age plugin at work, in a process of its own that can be given up.
+"""Runs an age plugin in a child process, with a time limit.
 
 pyrage waits for a plugin without letting Python run: in our own process neither Ctrl-C
-nor a limit would be noticed.  So pyrage and the plugin work in a child, which sends
-what it opened through a pipe, and is killed with the plugin where that takes too long.
-Questions to a person are asked by the child, at the same terminal; while one is open
-the limit does not run.
+nor a limit would be noticed.  So pyrage and the plugin run in a child, which sends the
+plaintext through a pipe and is killed, with the plugin, when the time is up.  The child
+prompts at the same terminal; the time limit does not run while a prompt is open.
 """
 
 import contextlib
@@ -34,11 +33,11 @@ _BLOCK = 1 << 20
 
 Write = Callable[[bytes], object]
 Work = Callable[[PluginTalk, Write], None]
-"""What the child does: talks to the plugin, writes what it opened or sealed."""
+"""What the child does: talk to the plugin, write what it decrypted or encrypted."""
 
 
 def supervised(name: str, talk: PluginTalk, work: Work, write: Write) -> None:
-    """Let a child do `work` with the plugin `name`, and `write` what comes of it.
+    """Run `work` with the plugin `name` in a child; `write` what the child sends.
 
     Raises:
         IdentityError: the plugin did not answer in time.
@@ -53,7 +52,7 @@ def supervised(name: str, talk: PluginTalk, work: Work, write: Write) -> None:
 
 @contextlib.contextmanager
 def _child(name: str, talk: PluginTalk, work: Work) -> Iterator[int]:
-    """Give the end of the pipe that the child writes to; kill it at the end."""
+    """Yield the reading end of the child's pipe; kill the child at the end."""
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -91,7 +90,7 @@ def _in_child(name: str, talk: PluginTalk, work: Work, pipe: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Noted:
-    """A conversation of which the parent knows when a person is asked something."""
+    """A conversation that reports to the parent when a prompt opens and closes."""
 
     talk: PluginTalk
     pipe: int
@@ -139,7 +138,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _receive(name: str, talk: PluginTalk, stream: int, write: Write) -> None:
-    """Read what the child sends until its end; raise what it raised."""
+    """Read what the child sends until it ends; raise what it raised."""
     limit = _limit()
     since, patience, asking = time.monotonic(), min(_PATIENCE_SECONDS, limit), False
     failure: NixsecretsError | None = None
@@ -223,7 +222,7 @@ def _kinds(family: type[NixsecretsError]) -> dict[str, type[NixsecretsError]]:
 
 @contextlib.contextmanager
 def _terminal_as_it_was() -> Iterator[None]:
-    """Undo what a question changed that ended with the child."""
+    """Restore the terminal, which a prompt in a killed child leaves changed."""
     before = termios.tcgetattr(0) if os.isatty(0) else None
     try:
         yield

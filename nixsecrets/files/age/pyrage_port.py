@@ -1,8 +1,8 @@
-"""pyrage behind our own words: payloads, and the recipients only it can write.
+"""pyrage with our types and errors: payloads, and the recipients only it can write.
 
-The one place of this package that calls pyrage.  Everything stays in memory:
-pyrage's file functions truncate their output before they have checked anything, and
-its `decrypt` takes time quadratic in the size of the header.
+Only this module calls pyrage.  It uses neither pyrage's file functions, which truncate
+their output before they have checked anything, nor its `decrypt`, which takes time
+quadratic in the size of the header.
 """
 
 from collections.abc import Iterator, Sequence
@@ -80,17 +80,17 @@ def decrypt(binary: bytes, identities: Sequence[Identity]) -> bytes:
 
 
 class Readable(Protocol):
-    """Whatever can be read from, once."""
+    """A source of bytes, read once."""
 
     def read(self, size: int = -1, /) -> bytes:
         """Return up to `size` bytes, nothing at the end."""
 
 
 class Writable(Protocol):
-    """Whatever can be written to."""
+    """A target of bytes."""
 
     def write(self, data: bytes, /) -> int:
-        """Write all of `data`; return how many bytes that were."""
+        """Write all of `data`; return its length."""
 
     def flush(self) -> None:
         """Leave nothing behind in a buffer."""
@@ -99,10 +99,10 @@ class Writable(Protocol):
 def decrypt_to(
     source: Readable, target: Writable, identities: Sequence[Identity]
 ) -> None:
-    """Write the plaintext of a file without armor, as it is read, chunk by chunk.
+    """Write the plaintext of a file without armor, chunk by chunk.
 
-    What is written is authentic, but where this raises it is not all.  Raises as
-    `decrypt`, and what `target` raises.
+    Every byte written is authentic; where this raises, some are missing.  Raises what
+    `decrypt` and `target` raise.
     """
     plugins = [one for one in identities if isinstance(one, PluginIdentity)]
     if not plugins:
@@ -123,7 +123,7 @@ def decrypt_to(
 
 @dataclass(frozen=True, slots=True)
 class _Pipe:
-    """What a plugin's child writes to."""
+    """The target in a plugin's child process: a pipe to the parent."""
 
     send: plugin.Write
 
@@ -213,7 +213,7 @@ def _recipient(recipient: Recipient) -> Any:
 def _explained(
     error: Exception, identities: Sequence[Identity]
 ) -> IdentityError | SecretFileError:
-    """Say in our words why pyrage could not open a file that it could read."""
+    """Return our error for a file that pyrage could parse and not decrypt."""
     if str(error) == _BAD_MAC:
         return SecretFileError(
             "the header of the age file was changed after it was written", _RESTORE
@@ -227,7 +227,7 @@ def _explained(
 
 
 def _first_line(error: Exception) -> str:
-    """Return a foreign message as part of ours, without its invisible marks."""
+    """Return the first line of pyrage's message, printable, without full stop."""
     line = (str(error).splitlines() or ["no reason given"])[0]
     return "".join(char for char in line if char.isprintable()).rstrip(".")
 

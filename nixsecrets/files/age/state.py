@@ -103,7 +103,7 @@ def fits(stanza: Stanza, recipient: Recipient) -> bool:
 
 
 def describe(stanza: Stanza) -> str:
-    """Return what a stanza shows of its reader: its type, and its tag if any."""
+    """Return what a stanza shows of its recipient: its type, and its tag if any."""
     if _has_tag(stanza):
         return f"{stanza.type}:{stanza.args[0]}"
     return stanza.type

@@ -31,10 +31,10 @@ from nixsecrets.keys.recipients import Recipient
 def verify_grant(old: bytes, new: bytes, sealed: Sealed) -> None:
     """Check a granted file: the new stanzas are right, and nothing else changed.
 
-    But for grease, of which none is left: it may be anybody's stanza.
+    Except that no grease is left, since it could be anybody's stanza.
 
     Raises:
-        SecretFileError: with what is wrong.
+        SecretFileError: the file deviates from `sealed`; the message says in what.
     """
     if new == old and not sealed.recipients:
         return
@@ -44,7 +44,7 @@ def verify_grant(old: bytes, new: bytes, sealed: Sealed) -> None:
     grown = sum(place >= len(expected) for place in sealed.places)
     if len(found) != len(expected) + grown:
         _deviates("it does not have the number of readers that was planned")
-    for place in sealed.places:
+    for place in sealed.places:  # replaces a stanza, or behind the last one adds one
         expected[place : place + 1] = [found[place]]
     if found != expected:
         _deviates("an entry changed that was to stay")
@@ -59,13 +59,13 @@ def verify_grant(old: bytes, new: bytes, sealed: Sealed) -> None:
 def verify_reencrypted(
     new: bytes, sealed: Sealed, identities: Sequence[Identity] = ()
 ) -> None:
-    """Check a sealed file: its readers are those planned, its plaintext is the old one.
+    """Check an encrypted file: recipients and plaintext are those of `sealed`.
 
-    An identity that is one of the readers opens the file through pyrage, which shares
-    no code with what wrote the header; where there is none, the file key opens it.
+    An identity that is one of the recipients opens the file through pyrage, which
+    shares no code with what wrote the header; without one, the file key opens it.
 
     Raises:
-        SecretFileError: with what is wrong.
+        SecretFileError: the file deviates from `sealed`; the message says in what.
     """
     file = age_header.parse(new)
     _check_sealed(BytesIO(file.binary), file, sealed, identities)
@@ -74,23 +74,25 @@ def verify_reencrypted(
 def verify_large(
     file: BinaryIO, streamed: Streamed, identities: Sequence[Identity] = ()
 ) -> None:
-    """Check a large file as `verify_reencrypted` does, one chunk after the other.
+    """Check a large file, `streamed.blocks()` read back, chunk by chunk.
+
+    Recipients and plaintext must be those of `streamed`, as for `verify_reencrypted`.
 
     Raises:
-        SecretFileError: with what is wrong.
+        SecretFileError: the file deviates from them; the message says in what.
     """
     _check_sealed(file, start_of(file), streamed.sealed, identities)
 
 
 class Digest:
-    """A target that keeps nothing of a plaintext but its SHA-256."""
+    """A target for a plaintext that keeps only its SHA-256."""
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Begin with an empty plaintext."""
         self._hash = hashlib.sha256()
 
     def write(self, data: bytes, /) -> int:
-        """Count more bytes in."""
+        """Hash `data`; return its length."""
         self._hash.update(data)
         return len(data)
 
@@ -98,7 +100,7 @@ class Digest:
         """Do nothing: there is no buffer."""
 
     def value(self) -> bytes:
-        """Return the 32 bytes."""
+        """Return the SHA-256 (32 bytes) of what was written."""
         return self._hash.digest()
 
 
@@ -163,6 +165,7 @@ def _decrypt(
 
 
 def _header_for(file: AgeFile, sealed: Sealed, readers: Sequence[Identity]) -> bytes:
+    """Return a header with the stanzas of `readers` alone, through `---`."""
     keys = {recipient for one in readers for recipient in one.recipients}
     places = zip(sealed.places, sealed.recipients, strict=True)
     theirs = [file.spelled[place] for place, reader in places if reader in keys]

@@ -34,10 +34,10 @@ _NONCE = bytes(12)
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What shows later that a stanza opens for `recipient`: its ephemeral secret.
+    """The ephemeral secret of a stanza, which proves that `recipient` can open it.
 
-    `share` is the secret's public half.  Whoever holds the secret can open that stanza;
-    it never leaves the process that wrapped.
+    `share` is the secret's public half.  Anyone who holds the secret can open that
+    stanza, so it never leaves the process that wrapped.
     """
 
     recipient: Recipient
@@ -51,17 +51,18 @@ class Proof:
 
 @dataclass(frozen=True, slots=True)
 class Wrapped:
-    """A new stanza as a header spells it, and the proof that goes with it."""
+    """A new stanza as a header spells it (`AgeFile.spelled`), and its proof."""
 
     spelled: bytes
     proof: Proof
 
 
 def wrap(file_key: bytes, recipient: Recipient) -> Wrapped:
-    """Wrap a file key for one reader of kind X25519 or ssh-ed25519.
+    """Wrap a file key (16 bytes) for one recipient of kind X25519 or ssh-ed25519.
 
     Raises:
-        KeyFormatError: the recipient is of another kind, or its key is degenerate.
+        KeyFormatError: the recipient is of another kind.
+        SecretFileError: its key is degenerate.
     """
     ephemeral = os.urandom(_SHARE_SIZE)
     proof = Proof(recipient, ephemeral, _public_half(ephemeral))
@@ -69,11 +70,11 @@ def wrap(file_key: bytes, recipient: Recipient) -> Wrapped:
 
 
 def opens_to(spelled: bytes, proof: Proof, file_key: bytes) -> bool:
-    """Tell whether the reader's private key opens a stanza to `file_key`.
+    """Tell whether the recipient's private key opens a stanza to `file_key`.
 
     The stanza is a function of the ephemeral secret, the recipient and the file key.
     It is computed again, from the recipient's text and not from its parsed key, and
-    compared: the only proof for a reader whose private key we lack.
+    compared: the only proof for a recipient whose private key we lack.
     """
     target = _target_of_text(proof.recipient.text)
     return spelled == _stanza(file_key, proof, target)
@@ -175,7 +176,7 @@ _target = lru_cache(maxsize=8192)(_derive_target)
 
 @lru_cache(maxsize=8192)
 def _target_of_text(text: str) -> _Target:
-    # Not by way of `_target`, whose cache would answer with what is to be checked.
+    # Not through `_target`, whose cache would answer with what is to be checked.
     return _derive_target(parse_recipient(text))
 
 
@@ -187,10 +188,15 @@ def _opener(identity: X25519Identity | SshEd25519Identity) -> _Opener:
 
 
 def _tweak(blob: bytes) -> bytes:
+    """Return the scalar by which an ssh key differs from its X25519 conversion."""
     return hkdf(b"", blob, _LABELS[Kind.SSH_ED25519])
 
 
 def _stanza(file_key: bytes, proof: Proof, target: _Target) -> bytes:
+    """Return a stanza: the share, and the file key under HKDF of the shared secret.
+
+    The salt is share and recipient, the info the label of the type.
+    """
     shared = _multiplied(proof.ephemeral, target.effective)
     key = hkdf(shared, proof.share + target.point, target.label)
     body = encrypted(key, _NONCE, file_key)
@@ -218,6 +224,7 @@ def _share(stanza: Stanza, args: tuple[str, ...]) -> bytes:
 
 
 def _open(body: bytes, shared: bytes, salt: bytes, kind: Kind) -> bytes | None:
+    """Return the file key in a body, None where it is for another key."""
     return decrypted(hkdf(shared, salt, _LABELS[kind]), _NONCE, body)
 
 
