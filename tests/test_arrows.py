@@ -36,10 +36,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "world": {*BASE, "keys", "map", "files", "generated", "repo"},
     "plan": {*BASE, "findings", "keys", "map", "files", "generated", "world", "repo"},
     "apply": {*BASE, "keys", "map", "files", "generated", "world", "plan", "repo"},
-    "values": {*BASE, "keys", "map", "files", "generated", "world", "repo"},
+    "values": {*BASE, *JUDGED, "apply", "repo"},
     "hosts": {"errors", "untrusted", "keys", "paramiko"},
     "findings/guard": {*BASE, "findings", "keys", "map", "files"},
-    "findings/lint": {*BASE, *JUDGED},
+    "findings/lint": {*BASE, *JUDGED, "repo"},
     "flake": {*BASE, *JUDGED, "repo"},
     "adopt": {*BASE, *JUDGED, "repo", "ruamel"},
 }

@@ -11,10 +11,10 @@ from nixsecrets.adopt.sources import Fleet, Sources, discovered, read_sources
 from nixsecrets.adopt.switch import Adoption, adoption
 from nixsecrets.apply.apply import Tools, apply
 from nixsecrets.cli import consent, show, ui
-from nixsecrets.cli.closely import with_problems
 from nixsecrets.cli.outcome import git_add
 from nixsecrets.cli.session import Session, unlock
 from nixsecrets.errors import UsageError
+from nixsecrets.findings.lint.drift import with_content
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.plan import approvals
 from nixsecrets.plan.model import Step
@@ -187,7 +187,7 @@ def _rules(one: _Ready) -> Iterator[str]:
 
 
 def _findings(switch: Adoption) -> Iterator[str]:
-    plan = with_problems(switch.findings, switch.world)
+    plan = with_content(switch.findings, switch.world)
     lines = [*show.drift_lines(plan), *show.problem_lines(plan.problems)]
     if lines:
         yield "found in the repository as it is (nixsecrets status shows it too):"

@@ -8,16 +8,17 @@ from pathlib import Path
 import click
 
 from nixsecrets.apply.carry_out import Bench
-from nixsecrets.cli import save, show, sides, ui
+from nixsecrets.cli import save, show, ui
 from nixsecrets.cli.arguments import relative
 from nixsecrets.cli.options import identity_option, value_option
-from nixsecrets.cli.session import Session, keyring
+from nixsecrets.cli.session import Session, keyring, unlock
 from nixsecrets.errors import NixsecretsError, SecretFileError, UsageError
 from nixsecrets.files.age import pyrage_port
 from nixsecrets.files.sops import extract
 from nixsecrets.files.state import Actual
 from nixsecrets.keys.forms import Backend
 from nixsecrets.repo import files, private
+from nixsecrets.values import sides
 from nixsecrets.world.world import World, require_actual
 
 
@@ -64,7 +65,9 @@ def command(
                 "--side prints a whole version", "leave --key and --output out"
             )
         with private.private_folder(os.environ) as folder:
-            ui.answer_bytes(sides.one(world, name, side, keyring(identity), folder))
+            ui.answer_bytes(
+                sides.one(world, name, side, keyring(identity), unlock, folder)
+            )
         return
     actual = require_actual(world, name)
     place = None if output is None else _free(world, session, start, output)

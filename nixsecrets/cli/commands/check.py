@@ -1,16 +1,54 @@
 """`nixsecrets check`: report drift, without a private key."""
 
+import os
 from pathlib import Path
 
 import click
 
-from nixsecrets.cli.declared import Source, declared_options
-from nixsecrets.cli.options import format_option, json_option
+from nixsecrets.cli.options import format_option, json_option, packed
 from nixsecrets.cli.session import Session
+from nixsecrets.flake.source import Source
+
+_DECLARED = (
+    click.option(
+        "--flake",
+        is_flag=False,
+        flag_value=".",
+        metavar="[REF]",
+        help="Check the secrets declared by a flake (needs nix).",
+    ),
+    click.option(
+        "--declared",
+        "file",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Check the declarations in a file written by --save (no nix).",
+    ),
+    click.option(
+        "--host",
+        "hosts",
+        multiple=True,
+        metavar="NAME",
+        help="Check only this configuration (repeatable).",
+    ),
+    click.option(
+        "--jobs",
+        type=click.IntRange(1, 64),
+        default=min(4, os.cpu_count() or 1),
+        show_default="one per core, 4 at most",
+        help="Number of parallel evaluations.",
+    ),
+    click.option(
+        "--save",
+        type=click.Path(path_type=Path, dir_okay=False),
+        metavar="FILE",
+        help="Write the flake's declarations to FILE.",
+    ),
+)
 
 
 @click.command("check")
-@declared_options
+@packed(_DECLARED, source=Source)
 @click.option("--strict", is_flag=True, help="Also fail on warnings and notes.")
 @format_option
 @json_option
@@ -38,11 +76,12 @@ def command(
       nixsecrets check --json | jq .problems
       nixsecrets check --format sarif > nixsecrets.sarif
     """
+    source.check()
     session = Session.open(start)
     with session.surveying(compare=True) as begun:
-        from nixsecrets.cli.judged import check  # while others look at the files
-        from nixsecrets.cli.macs import Macs, wrong_macs
+        from nixsecrets.cli.report import check  # while others look at the files
         from nixsecrets.plan.recall import comparing, recalling
+        from nixsecrets.values.macs import Macs, wrong_macs
         from nixsecrets.world.world import with_files
 
         repo, macs = session.repo, Macs()

@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from nixsecrets.apply.apply import ApplyError
-from nixsecrets.cli import drafts, save, show, sides, ui
+from nixsecrets.cli import drafts, save, show, ui
 from nixsecrets.cli.arguments import relative
 from nixsecrets.cli.drafts import Desk, Draft
 from nixsecrets.cli.options import Reach, RoadOptions, road_options
 from nixsecrets.cli.save import ChangedError, Target
-from nixsecrets.cli.session import Session, keyring
+from nixsecrets.cli.session import Session, keyring, unlock
 from nixsecrets.errors import (
     NixsecretsError,
     SecretFileError,
@@ -27,6 +27,7 @@ from nixsecrets.keys.identities import Keyring
 from nixsecrets.repo import private, rescue
 from nixsecrets.repo.gitrun import merge_texts
 from nixsecrets.splice import conflict_line
+from nixsecrets.values import sides
 from nixsecrets.world.world import World
 
 MINE, THEIRS = "what you typed", "what is on the disk"
@@ -127,7 +128,7 @@ class Editing:
             )
         with drafts.desk() as desk:
             if name in world.conflicts:
-                text = sides.as_one(world, name, self.ring, desk.folder)
+                text = sides.as_one(world, name, self.ring, unlock, desk.folder)
                 return self._work(desk, target, Draft(name, target.sha256, b"", text))
             base = self._plaintext(world, target.actual, desk.folder)
             return self._work(desk, target, Draft(name, target.sha256, base, base))

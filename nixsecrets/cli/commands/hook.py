@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from nixsecrets.cli import ui
-from nixsecrets.cli.macs import Macs
 from nixsecrets.errors import NixsecretsError, ProgramError, UsageError, quoted
 from nixsecrets.findings.catalogue import Finding, failing
 from nixsecrets.findings.guard.judge import Judge, Scanner
@@ -18,6 +17,7 @@ from nixsecrets.repo.changes import Change, Changes, Entry
 from nixsecrets.repo.git import Git
 from nixsecrets.repo.snapshot import Snapshot
 from nixsecrets.repo.unmerged import merging
+from nixsecrets.values.macs import Macs
 
 if TYPE_CHECKING:  # `hook run` starts at every commit and has no use for it
     from nixsecrets.findings.hookfile import HookFile

@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from nixsecrets.cli import show, ui
-from nixsecrets.cli.closely import close_look
-from nixsecrets.cli.judged import FINDINGS, from_top, report
 from nixsecrets.cli.options import format_option
+from nixsecrets.cli.report import FINDINGS, as_report
 from nixsecrets.cli.session import Session
 from nixsecrets.errors import MapError
 from nixsecrets.findings.catalogue import Code, Finding, failing
 from nixsecrets.findings.lint.agenixrules import agenix_findings
+from nixsecrets.findings.lint.drift import content
 from nixsecrets.findings.lint.maprules import map_findings
 from nixsecrets.findings.lint.sopsfiles import (
     config_findings,
@@ -53,7 +53,7 @@ def command(start: Path, *, strict: bool, form: str) -> int:
         for line in show.problem_lines(found):
             ui.answer(line.strip())
     else:
-        ui.answer_text(report(form, from_top(session.repo, found)))
+        ui.answer_text(as_report(form, session.repo, found))
     bad = failing(found, strict=strict)
     if bad:
         ui.say(f"{show.counted(len(bad), 'finding')}; nixsecrets explain CODE")
@@ -64,7 +64,7 @@ def lint(world: World) -> list[Finding]:
     """Return what is odd in a repository."""
     names = world.repo.list_files()
     found = [*map_findings(world), *agenix_findings(world)]
-    found += (one for one in close_look(world) if one.code in _OF_OPTIONS)
+    found += (one for one in content(world) if one.code in _OF_OPTIONS)
     found += names_findings(world.map.sops_config, names)
     for name in names:
         if posixpath.basename(name) == ".sops.yaml" or name == world.map.sops_config:

@@ -9,11 +9,11 @@ import click
 
 from nixsecrets.cli import show, ui
 from nixsecrets.cli.arguments import chosen, owner
-from nixsecrets.cli.declared import Source, sides
 from nixsecrets.cli.options import json_option
 from nixsecrets.cli.session import Session
 from nixsecrets.errors import UsageError
 from nixsecrets.files.state import Actual, Unknown
+from nixsecrets.flake.source import Source
 from nixsecrets.world.world import World
 
 HEAD = ("path", "backend", "changed", "readers")
@@ -105,7 +105,9 @@ def _answer_sides(
     source = Source(
         None if is_file else declared, Path(declared) if is_file else None, (host,)
     )
-    found = sides(world, host, source, start)
+    from nixsecrets.flake.reading import sides  # Nix is loaded for this option alone
+
+    found = sides(world, host, source, start, progress=ui.progress)
     if as_json:
         ui.answer_text(json.dumps([asdict(side) for side in found], indent=2))
         return

@@ -5,13 +5,10 @@ from pathlib import Path
 import click
 
 from nixsecrets.cli import consent, show, ui
-from nixsecrets.cli.closely import with_problems
 from nixsecrets.cli.options import json_option
 from nixsecrets.cli.session import Session
-from nixsecrets.findings.catalogue import told_better
+from nixsecrets.findings.lint.drift import drift
 from nixsecrets.plan import approvals
-from nixsecrets.plan.diff import converge_plan
-from nixsecrets.plan.model import Plan
 from nixsecrets.plan.recall import comparing, recalling
 
 
@@ -32,9 +29,7 @@ def command(start: Path, *, as_json: bool) -> None:
     with recalling(session.repo) as recall, comparing(session.repo) as compare:
         world = session.world()
         removals, (older, types) = recall(world), compare(world)
-    plan = with_problems(converge_plan(world), world)
-    found = told_better(plan.problems, types)
-    plan = Plan.of(plan.steps, (*found, *removals.findings(world), *older))
+    plan = drift(world, removals, older, types)
     if as_json:
         standing = approvals.of_map(world.map, consent.recalled(world.repo))
         unseen = [one.as_json() for one in standing if not one.approved]

@@ -8,7 +8,6 @@ import click
 from nixsecrets.apply.carry_out import Bench
 from nixsecrets.cli import show, ui
 from nixsecrets.cli.arguments import relative
-from nixsecrets.cli.macs import verified
 from nixsecrets.cli.options import identity_option
 from nixsecrets.cli.save import plaintext_to
 from nixsecrets.cli.session import Session, keyring
@@ -30,6 +29,7 @@ from nixsecrets.keys.identities import Identity, Keyring, Locked, PluginIdentity
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.map.model import Desired
 from nixsecrets.plan.diff import desired_for_path
+from nixsecrets.values.macs import verified
 from nixsecrets.world.world import MAP_NAME, Found, World
 
 

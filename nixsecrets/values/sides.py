@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from nixsecrets.apply.apply import Unlock
 from nixsecrets.apply.carry_out import Bench, decrypt
-from nixsecrets.cli.session import unlock
 from nixsecrets.errors import IdentityError, SecretFileError
 from nixsecrets.files.kind import backend_of
 from nixsecrets.keys.identities import Keyring
@@ -15,7 +15,9 @@ STAGES = {"base": 1, "ours": 2, "theirs": 3}
 _LIMIT = 64 << 20
 
 
-def one(world: World, name: str, side: str, ring: Keyring, folder: Path) -> bytes:
+def one(
+    world: World, name: str, side: str, ring: Keyring, unlock: Unlock, folder: Path
+) -> bytes:
     """Return what a side's version of a secret holds.
 
     Raises:
@@ -35,10 +37,12 @@ def one(world: World, name: str, side: str, ring: Keyring, folder: Path) -> byte
         raise SecretFileError(f"{name}: {side} has no version of it", conflict.message)
     with world.repo.git.reader(limit=_LIMIT) as read:
         data = read(oid)
-    return _opened(name, data, ring, folder)
+    return _opened(name, data, ring, unlock, folder)
 
 
-def as_one(world: World, name: str, ring: Keyring, folder: Path) -> bytes:
+def as_one(
+    world: World, name: str, ring: Keyring, unlock: Unlock, folder: Path
+) -> bytes:
     """Return both sides as one text, marks around what both changed.
 
     A side that has no version any more counts as empty, and so does the base.
@@ -49,9 +53,11 @@ def as_one(world: World, name: str, ring: Keyring, folder: Path) -> bytes:
     """
     conflict = world.conflicts[name]
     if not conflict.stages or world.repo.git is None:
-        one(world, name, "ours", ring, folder)  # which says why not
+        one(world, name, "ours", ring, unlock, folder)  # which says why not
     texts = {
-        side: one(world, name, side, ring, folder) if stage in conflict.stages else b""
+        side: one(world, name, side, ring, unlock, folder)
+        if stage in conflict.stages
+        else b""
         for side, stage in STAGES.items()
     }
     if texts["ours"] == texts["theirs"]:
@@ -65,7 +71,9 @@ def as_one(world: World, name: str, ring: Keyring, folder: Path) -> bytes:
     )
 
 
-def _opened(name: str, data: bytes, ring: Keyring, folder: Path) -> bytes:
+def _opened(
+    name: str, data: bytes, ring: Keyring, unlock: Unlock, folder: Path
+) -> bytes:
     backend = backend_of(name, data)
     if backend is None:
         return data

@@ -1,88 +1,35 @@
-"""What `check` finds in a repository, and how it is told."""
+"""The command that mends each finding, below it.
 
-import json
-import os
+What mends a finding can depend on git: on whether the last commit has a whole secret,
+and on a merge that is not finished.
+"""
+
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from nixsecrets import __version__
-from nixsecrets.cli import declared as declarations
-from nixsecrets.cli import show, ui
-from nixsecrets.cli.closely import with_problems
-from nixsecrets.cli.declared import Source
-from nixsecrets.cli.macs import Macs
 from nixsecrets.findings.catalogue import (
     RESTORED,
     Code,
     Finding,
     argument,
-    failing,
     fix_for,
-    told_better,
     unmerged_fix,
 )
-from nixsecrets.findings.reports import gitlab, sarif, text_line
-from nixsecrets.plan.diff import converge_plan
-from nixsecrets.plan.model import Plan, stale_problems
-from nixsecrets.plan.removals import Removals
+from nixsecrets.findings.reports import text_line
 from nixsecrets.repo.tree import MAP_NAME, Repo
 from nixsecrets.repo.unmerged import merging
 from nixsecrets.world.world import World
 
-if TYPE_CHECKING:
-    from nixsecrets.flake.verdict import Report
-
-FINDINGS = 1
 _LARGEST = 64 << 20  # bytes of a file that are looked at
 MANY = 3  # stale files, from which on a rekey of all of them is what is meant
 
 
-def check(
-    world: World,
-    removals: Removals,
-    others: Sequence[Finding],
-    macs: Macs,
-    source: Source,
-    start: Path,
-    *,
-    form: str,
-    strict: bool,
-) -> int:
-    """Print what differs from the map, and what configurations declare; exit code."""
-    plan = with_problems(converge_plan(world), world)
-    more = (*removals.findings(world), *others)
-    plan = Plan.of(plan.steps, (*told_better(plan.problems, macs.types), *more))
-    declared = declarations.report(world, source, start) if source.asked else None
-    findings = [*stale_problems(plan.steps), *plan.problems]
-    findings = sorted([*findings, *(declared.findings if declared else ())])
-    if form == "json":
-        ui.answer_text(_json(plan, declared))
-    elif form == "text":
-        for line in show.verdict_lines(declared.rows if declared else ()):
-            ui.answer(line)
-        for line in with_fixes(findings, world):
-            ui.answer(line)
-    else:
-        ui.answer_text(report(form, from_top(world.repo, findings)))
-    if form == "text":
-        ui.say(removals.looked)
-    if macs.looked:
-        ui.say(macs.looked)
-    bad = failing(findings, strict=strict)
-    if bad:
-        ui.say(f"{show.counted(len(bad), 'finding')}; nixsecrets status tells more")
-    return FINDINGS if bad else 0
-
-
-def with_fixes(findings: Sequence[Finding], world: World) -> Iterator[str]:
+def with_fixes(findings: Sequence[Finding], world: World, folder: str) -> Iterator[str]:
     """Yield the findings as text, below each the one command that mends it.
 
     One that mends many is told without their names, and once for those in a row.
+    `folder` is the map's as seen from where the person is, empty where that is it.
     """
-    here, repo = Path.cwd(), world.repo
-    folder = "" if here == repo.root else os.path.relpath(repo.root, here)
+    repo = world.repo
     broken = {one.path for one in findings if one.code in RESTORED}
     restorable = repo.git is None or not broken or not merging(repo.git)
     committed = _restorable(repo, sorted(broken)) if broken else {}
@@ -125,7 +72,7 @@ def _restorable(repo: Repo, paths: Sequence[str]) -> dict[str, bool | None]:
     """
     if repo.git is None:
         return {}
-    from nixsecrets.files.faults import restores
+    from nixsecrets.files.faults import restores  # 14 ms, where a secret is broken
 
     below = repo.relative_to_top(f"{repo.root}/")
     entries = repo.git.head_entries([below + path for path in paths])
@@ -138,17 +85,3 @@ def from_top(repo: Repo, findings: Iterable[Finding]) -> list[Finding]:
     """Return findings whose paths are relative to the top of the work tree."""
     below = repo.relative_to_top(f"{repo.root}/")
     return [one._replace(path=below + one.path) for one in findings]
-
-
-def report(form: str, findings: Iterable[Finding]) -> str:
-    """Return findings as `sarif` or `gitlab`."""
-    return gitlab(findings) if form == "gitlab" else sarif(findings, __version__)
-
-
-def _json(plan: Plan, declared: "Report | None") -> str:
-    """Return the JSON of `status`; with declarations, their verdicts in it."""
-    if declared is None:
-        return plan.to_json()
-    value = Plan(plan.steps, (*plan.problems, *declared.findings)).as_json()
-    value["declared"] = [asdict(row) for row in declared.rows]
-    return json.dumps(value, indent=2)

@@ -1,0 +1,114 @@
+"""What configurations declare, read from a flake or a file, and judged."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from nixsecrets.errors import NixsecretsError, UsageError, printable, quoted
+from nixsecrets.flake import program
+from nixsecrets.flake.declared import Configuration, inventory, parse
+from nixsecrets.flake.gather import gather, place_of
+from nixsecrets.flake.source import Source
+from nixsecrets.flake.verdict import Report, judge
+from nixsecrets.untrusted import inputs
+from nixsecrets.world.world import World
+
+Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
+"""Shows, under a label, how many of a number of things are done."""
+
+
+def configurations(
+    source: Source, start: Path, progress: Progress
+) -> tuple[Configuration, ...]:
+    """Read what is declared.
+
+    Raises:
+        NixsecretsError: the flake or the file cannot be read, or has no such host.
+    """
+    if source.file is not None:
+        found = _from_file(source.file)
+        _require_known(source.hosts, {one.name for one in found})
+        return tuple(o for o in found if not source.hosts or o.name in source.hosts)
+    return _from_flake(source, start, progress)
+
+
+def _from_file(file: Path) -> tuple[Configuration, ...]:
+    try:
+        text = inputs.read_text(file, handed=True)
+    except (OSError, UnicodeDecodeError) as error:
+        why = "cannot be read"
+        if isinstance(error, inputs.NotRegularError):
+            why = f"is {error.reason}"
+        raise NixsecretsError(
+            f"{quoted(str(file))} {why}",
+            "write it with `nixsecrets check --flake . --save FILE`",
+        ) from error
+    return parse(text, file.name)
+
+
+def _from_flake(
+    source: Source, start: Path, progress: Progress
+) -> tuple[Configuration, ...]:
+    flake = program.resolve(source.flake or ".", start)
+    every = program.configurations(flake, start)
+    _require_known(source.hosts, {one.name for one in every})
+    asked = [one for one in every if not source.hosts or one.name in source.hosts]
+    with progress("evaluating", len(asked)) as tick:
+        told = program.declare(flake, asked, start, jobs=source.jobs, tick=tick)
+    text = inventory(told)
+    if source.save is not None:
+        source.save.write_text(text, encoding="utf-8")
+    return parse(text, "the flake")
+
+
+def _require_known(hosts: Sequence[str], known: set[str]) -> None:
+    for host in hosts:
+        if host not in known:
+            raise UsageError(
+                f"there is no configuration {quoted(host)}",
+                f"there are: {', '.join(map(printable, sorted(known))) or 'none'}",
+            )
+
+
+def report(world: World, source: Source, start: Path, *, progress: Progress) -> Report:
+    """Judge what is declared against the repository."""
+    found = configurations(source, start, progress)
+    place = place_of(world)
+    seen = gather(world, found, place)
+    return judge(world, found, seen, place, whole=not source.hosts)
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One file: whether a host can read it, and as what its parts declare it."""
+
+    path: str
+    may_read: bool
+    declares: tuple[str, ...]
+
+
+def sides(
+    world: World, host: str, source: Source, start: Path, *, progress: Progress
+) -> list[Side]:
+    """Return every file that a host can read or declares, sorted."""
+    found, place = configurations(source, start, progress), place_of(world)
+    for one in found:
+        if one.error is not None:
+            raise NixsecretsError(f"{one.name} does not evaluate: {one.error}")
+    declares: dict[str, list[str]] = {
+        path: []
+        for path, actual in world.secrets.items()
+        if host in {world.book.name(key) for key in actual.recipients}
+    }
+    may = frozenset(declares)
+    for part in (part for one in found for part in one.parts):
+        for secret in part.secrets:
+            path = place.path_of(secret) or secret.elsewhere or secret.option
+            names = declares.setdefault(path, [])
+            if secret.option not in names:
+                names.append(secret.option)
+    return [
+        Side(path, path in may, tuple(names))
+        for path, names in sorted(declares.items())
+    ]
