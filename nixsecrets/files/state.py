@@ -53,7 +53,7 @@ class Actual(NamedTuple):
     the file cannot be changed by us (several key groups, scrypt), else None.
     `left_open` is what a sops file has in plaintext that re-encrypting would encrypt.
     `plainly_whole` says that a quick look found it whole; where it did not,
-    `whole.faults` looks closely.  `typed` says that values of a sops file have types
+    `files.faults` looks closely.  `typed` says that values of a sops file have types
     that not every content fits (`sopstypes`).
     """
 

@@ -1,6 +1,6 @@
 """What must hold between the parts of a map: names, groups, keys, readers.
 
-`policy.load` has checked each part alone before.
+`map.load` has checked each part alone before.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

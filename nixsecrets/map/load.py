@@ -1,7 +1,7 @@
 """Read `nixsecrets.toml` into a RecipientMap; every mistake is an error with its line.
 
-Pure: the caller reads the file.  Which path a rule matches is for `policy.match`, who
-reads what for `policy.resolve`.
+Pure: the caller reads the file.  Which path a rule matches is for `map.match`, who
+reads what for `map.resolve`.
 """
 
 import re

@@ -24,7 +24,7 @@ class Policy:
     """A recipient map, compiled: ask it about any number of paths."""
 
     def __init__(self, recipient_map: RecipientMap) -> None:
-        """Compile the rules; the map is one that `policy.load` accepted."""
+        """Compile the rules; the map is one that `map.load` accepted."""
         self.map = recipient_map
         self._groups = dict(recipient_map.groups)
         self._owners: dict[str, User | Host] = {

@@ -206,7 +206,7 @@ def _doubt(file: SopsFile) -> str | None:
 
 
 def _whole_at_a_glance(file: SopsFile) -> bool:
-    """Tell whether `whole.faults` would find nothing; False says nothing.
+    """Tell whether `files.faults` would find nothing; False says nothing.
 
     Only of YAML of one document whose metadata stands at its end; its entries are for
     the caller.
