@@ -55,7 +55,7 @@ DOING = {
     },
     "files/sops": {
         *("assign", "extract", "grant", "opening", "operations", "program", "publish"),
-        *("rekey", "run", "token", "verify"),
+        *("rekey", "run", "token", "verify", "workcopy"),
     },
     "files/sops/engine": set(),
     "files": {"pieces"},

@@ -19,6 +19,7 @@ from nixsecrets.files.sops import (
     operations,
     printed,
     selection,
+    workcopy,
 )
 from nixsecrets.files.sops.datakey import data_key
 from nixsecrets.files.sops.engine import contents, place, replacement
@@ -26,11 +27,12 @@ from nixsecrets.files.sops.engine.place import At, Found
 from nixsecrets.files.sops.grant import SopsSealed
 from nixsecrets.files.sops.keypath import Given, KeyPath
 from nixsecrets.files.sops.metadata import SopsFile, SopsFormat
-from nixsecrets.files.sops.opening import decrypt_with_key, layout_of
+from nixsecrets.files.sops.opening import decrypt_with_key
 from nixsecrets.files.sops.program import SopsProgram
 from nixsecrets.files.sops.token import COMMENT_END, type_of
 from nixsecrets.files.sops.values import Place
-from nixsecrets.keys.identities import Identity, X25519Identity
+from nixsecrets.files.sops.workcopy import WorkCopy
+from nixsecrets.keys.identities import Identity
 from nixsecrets.keys.recipients import Recipient
 
 
@@ -206,50 +208,26 @@ def _set_by_sops(
     Raises:
         SecretFileError: sops cannot do it, or does more than that.
     """
-    staged, throw_away = grant.with_throw_away(file, key)
-    identity, layout = throw_away.secret_text(), layout_of(file)
-    current = staged
+    copy = current = workcopy.copied(file, key, sops=sops, workdir=workdir)
     for wanted, value in given.values.items():
         known = place.find(file.format, file.text, wanted)
         if known.at in (At.NEW, At.UNKNOWN):
-            there = extract.by_sops(file, staged, throw_away, wanted, sops, workdir)
+            there = extract.by_sops(copy, wanted)
             if there is None:
                 replacement.require_selected(file, "", (0, wanted.names))
-        expression = _expression(known, wanted, file, staged, throw_away, sops, workdir)
-        current = sops.set_value(
-            current,
-            expression,
-            value,
-            kind=file.format,
-            identity=identity,
-            layout=layout,
-            workdir=workdir,
-        )
-    selection.require_encrypted(file.format, current, file.options)
-    before, after = (
-        sops.decrypt(
-            one, kind=file.format, identity=identity, layout=layout, workdir=workdir
-        )
-        for one in (staged, current)
-    )
+        current = current.with_value(_expression(known, wanted, copy), value)
+    selection.require_encrypted(file.format, current.data, file.options)
+    before, after = copy.decrypt(), current.decrypt()
     printed.require_comments(before, after)
     if printed.changed_elsewhere(file.format, before, after, given.values):
         _refuse_dropping()
-    again = metadata.parse_as(file.format, current)
+    again = metadata.parse_as(file.format, current.data)
     pairs: list[tuple[str, str]] = list(file.entries)
     sealed = grant.with_entries(again, pairs, (), key, before=file)
     return sealed.data, after
 
 
-def _expression(
-    known: Found,
-    wanted: KeyPath,
-    file: SopsFile,
-    staged: bytes,
-    throw_away: X25519Identity,
-    sops: SopsProgram,
-    workdir: Path,
-) -> str:
+def _expression(known: Found, wanted: KeyPath, copy: WorkCopy) -> str:
     """Return how sops writes a path.
 
     Raises:
@@ -262,7 +240,7 @@ def _expression(
             "change it in an editor: nixsecrets edit FILE",
         )
     if known.at is At.UNKNOWN:
-        there = extract.by_sops(file, staged, throw_away, wanted, sops, workdir)
+        there = extract.by_sops(copy, wanted)
         return there[0] if there else ways[0]
     steps = known.place[1]
     return "".join(f"[{s}]" if isinstance(s, int) else f'["{s}"]' for s in steps)

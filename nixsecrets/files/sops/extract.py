@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.files.sops import grant, keypath, metadata
+from nixsecrets.files.sops import keypath, metadata, workcopy
 from nixsecrets.files.sops.datakey import data_key
 from nixsecrets.files.sops.engine import contents, place
 from nixsecrets.files.sops.engine.place import At, Found
 from nixsecrets.files.sops.keypath import KeyPath
-from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.opening import decrypt_with_key
 from nixsecrets.files.sops.program import SopsProgram
-from nixsecrets.keys.identities import Identity, X25519Identity
+from nixsecrets.files.sops.workcopy import WorkCopy
+from nixsecrets.keys.identities import Identity
 
 
 def value_at(
@@ -47,8 +47,8 @@ def value_at(
         for value in contents.opened(file, key_of_file) or ():
             if value.leaf.place == found.place and value.type != "null":
                 return _shown(value)
-    staged, throw_away = grant.with_throw_away(file, key_of_file)
-    there = by_sops(file, staged, throw_away, wanted, sops, workdir)
+    copy = workcopy.copied(file, key_of_file, sops=sops, workdir=workdir)
+    there = by_sops(copy, wanted)
     if there is None:
         # not there, or the file is damaged: then this says so
         decrypt_with_key(file, key_of_file, sops=sops, workdir=workdir)
@@ -68,28 +68,11 @@ def _shown(value: contents.Value) -> bytes:
     return value.plaintext.lower() if value.type == "bool" else value.plaintext
 
 
-def by_sops(
-    file: SopsFile,
-    staged: bytes,
-    throw_away: X25519Identity,
-    wanted: KeyPath,
-    sops: SopsProgram,
-    workdir: Path,
-) -> tuple[str, bytes] | None:
-    """Return how sops writes the path of a value, and the plaintext; None: not there.
-
-    `staged` is the file for the identity `throw_away`.
-    """
-    identity = throw_away.secret_text()
+def by_sops(copy: WorkCopy, wanted: KeyPath) -> tuple[str, bytes] | None:
+    """Return how sops writes the path of a value, and its plaintext, if it is there."""
     for expression in keypath.expressions(wanted):
         with contextlib.suppress(SecretFileError):
-            return expression, sops.extract(
-                staged,
-                expression,
-                kind=file.format,
-                identity=identity,
-                workdir=workdir,
-            )
+            return expression, copy.extract(expression)
     return None
 
 

@@ -21,7 +21,7 @@ from nixsecrets.files.sops.datakey import data_key
 from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.spans import Edit
 from nixsecrets.files.sops.state import has_noise
-from nixsecrets.keys.identities import Identity, X25519Identity
+from nixsecrets.keys.identities import Identity
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.splice import apply_edits
 
@@ -189,12 +189,6 @@ def pair(entry: WrittenEntry) -> tuple[str, str]:
 def edited(file: SopsFile, edits: Iterable[Edit]) -> bytes:
     """Return the bytes of a file after some edits."""
     return apply_edits(file.text, edits).encode("utf-8", "surrogateescape")
-
-
-def with_throw_away(file: SopsFile, key: bytes) -> tuple[bytes, X25519Identity]:
-    """Return the file for one throw-away age recipient alone, and its identity."""
-    throw_away = X25519Identity.generate("throw-away identity")
-    return only_for(file, key, throw_away.recipients[0]), throw_away
 
 
 def only_for(file: SopsFile, key: bytes, recipient: Recipient) -> bytes:

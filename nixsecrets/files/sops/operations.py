@@ -22,16 +22,17 @@ from nixsecrets.files.sops import (
     run,
     selection,
     textfaults,
+    workcopy,
 )
 from nixsecrets.files.sops.datakey import data_key
 from nixsecrets.files.sops.engine import contents, types
 from nixsecrets.files.sops.grant import SopsSealed
 from nixsecrets.files.sops.metadata import Options, SopsFile, SopsFormat
-from nixsecrets.files.sops.opening import layout_of
 from nixsecrets.files.sops.program import Layout, SopsProgram
 from nixsecrets.files.sops.token import COMMENT_END
 from nixsecrets.files.sops.values import Place
-from nixsecrets.keys.identities import Identity, X25519Identity
+from nixsecrets.files.sops.workcopy import WorkCopy, layout_of
+from nixsecrets.keys.identities import Identity
 from nixsecrets.keys.recipients import Recipient
 
 
@@ -65,14 +66,11 @@ def reencrypt(
         sealed = rekey.rekeyed(file, key, recipients, sops, workdir)
         if sealed is not None:
             return sealed
-    staged, throw_away = grant.with_throw_away(file, key)
-    identity, layout = throw_away.secret_text(), layout_of(file)
-    plaintext = sops.decrypt(
-        staged, kind=file.format, identity=identity, layout=layout, workdir=workdir
-    )
+    copy = workcopy.copied(file, key, sops=sops, workdir=workdir)
+    plaintext = copy.decrypt()
     if chooses_others(file, options):
         return _anew(file, plaintext, recipients, options, sops, workdir)
-    return _rotated(file, staged, throw_away, recipients, plaintext, key, sops, workdir)
+    return _rotated(copy, recipients, plaintext, key)
 
 
 def create(
@@ -127,38 +125,27 @@ def replace_content(
     if recipients is None:
         grant.require_agreement(file)
     key = data_key(file, identities)
-    staged, throw_away = grant.with_throw_away(file, key)
-    identity, layout = throw_away.secret_text(), layout_of(file)
+    copy = workcopy.copied(file, key, sops=sops, workdir=workdir)
     textfaults.require_sound(file.format, plaintext)
     try:
-        edited = sops.edit(
-            staged,
-            plaintext,
-            kind=file.format,
-            identity=identity,
-            layout=layout,
-            workdir=workdir,
-        )
+        current = copy.edited(plaintext)
     except run.RefusedTextError as error:
         raise textfaults.explained(file.format, plaintext, error) from error
     entries: list[tuple[str, str]] = list(file.entries)
     foreign = tuple(block.foreign for block in file.blocks)
     same = recipients is None or same_readers(file, recipients)
     other_readers = rotate or not same
-    current = staged if edited is None else edited
-    selection.require_encrypted(file.format, current, file.options)
-    kept = sops.decrypt(
-        current, kind=file.format, identity=identity, layout=layout, workdir=workdir
-    )
+    selection.require_encrypted(file.format, current.data, file.options)
+    kept = current.decrypt()
     notes = fidelity.require_kept(file.format, plaintext, kept, _texts(file, key))
-    if edited is None and not other_readers:
+    if current is copy and not other_readers:
         return SopsSealed(data, tuple(entries), (), (), key, None, foreign=foreign)
     if recipients is None or not other_readers:
-        again = metadata.parse_as(file.format, current)
+        again = metadata.parse_as(file.format, current.data)
         same_key = grant.with_entries(again, entries, (), key, kept, before=file)
         made = grant.renewed(same_key, path)
     else:
-        made = _rotated(file, current, throw_away, recipients, kept, key, sops, workdir)
+        made = _rotated(current, recipients, kept, key)
     return replace(made, notes=notes)
 
 
@@ -180,28 +167,16 @@ def _create(
     workdir: Path,
 ) -> SopsSealed:
     textfaults.require_sound(kind, plaintext)
-    throw_away = X25519Identity.generate("throw-away identity")
     try:
-        encrypted = sops.encrypt(
-            plaintext,
-            kind=kind,
-            recipient=throw_away.recipients[0].text,
-            options=options,
-            layout=layout,
-            workdir=workdir,
+        copy = workcopy.encrypted(
+            kind, plaintext, options, layout=layout, sops=sops, workdir=workdir
         )
     except run.RefusedTextError as error:
         raise textfaults.explained(kind, plaintext, error) from error
-    selection.require_encrypted(kind, encrypted, options)
-    kept = sops.decrypt(
-        encrypted,
-        kind=kind,
-        identity=throw_away.secret_text(),
-        layout=layout,
-        workdir=workdir,
-    )
+    selection.require_encrypted(kind, copy.data, options)
+    kept = copy.decrypt()
     notes = fidelity.require_kept(kind, plaintext, kept)
-    made = _finished(kind, encrypted, throw_away, recipients, kept)
+    made = _finished(copy, recipients, kept)
     return replace(made, notes=notes)
 
 
@@ -234,31 +209,15 @@ def same_readers(file: SopsFile, recipients: Sequence[Recipient]) -> bool:
 
 
 def _rotated(
-    file: SopsFile,
-    staged: bytes,
-    throw_away: X25519Identity,
-    recipients: Sequence[Recipient],
-    plaintext: bytes,
-    old_key: bytes,
-    sops: SopsProgram,
-    workdir: Path,
+    copy: WorkCopy, recipients: Sequence[Recipient], plaintext: bytes, old_key: bytes
 ) -> SopsSealed:
     """Let sops make a new data key, then write the readers' entries."""
-    identity, layout = throw_away.secret_text(), layout_of(file)
-    rotated = sops.rotate(
-        staged,
-        kind=file.format,
-        identity=identity,
-        layout=layout,
-        workdir=workdir,
-    )
+    rotated = copy.rotated()
     kept = plaintext
-    if COMMENT_END in rotated:  # which sops may have moved, or lost
-        kept = sops.decrypt(
-            rotated, kind=file.format, identity=identity, layout=layout, workdir=workdir
-        )
-        printed.require_same(file.format, plaintext, kept)
-    sealed = _finished(file.format, rotated, throw_away, recipients, kept)
+    if COMMENT_END in rotated.data:  # which sops may have moved, or lost
+        kept = rotated.decrypt()
+        printed.require_same(copy.format, plaintext, kept)
+    sealed = _finished(rotated, recipients, kept)
     if sealed.data_key == old_key:
         raise SecretFileError(
             "sops kept the data key that it was to replace",
@@ -268,16 +227,12 @@ def _rotated(
 
 
 def _finished(
-    kind: SopsFormat,
-    encrypted: bytes,
-    throw_away: X25519Identity,
-    recipients: Sequence[Recipient],
-    plaintext: bytes,
+    copy: WorkCopy, recipients: Sequence[Recipient], plaintext: bytes
 ) -> SopsSealed:
     """Write the readers' entries in the place of the throw-away one."""
     rekey.require_readers(recipients)
-    file = metadata.parse_as(kind, encrypted)
-    key = data_key(file, [throw_away])
+    file = metadata.parse_as(copy.format, copy.data)
+    key = data_key(file, [copy.identity])
     written = tuple(grant.wrapped(key, recipient) for recipient in recipients)
     pairs = list(map(grant.pair, written))
     return grant.with_entries(file, pairs, written, key, plaintext)

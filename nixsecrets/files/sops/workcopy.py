@@ -1,0 +1,128 @@
+"""The copy of a sops file that sops works on, for a throw-away identity alone.
+
+So sops never sees a person's identity, and contacts no key service.
+"""
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nixsecrets.files.kind import SopsFormat
+from nixsecrets.files.sops import grant
+from nixsecrets.files.sops.json import JsonBlock
+from nixsecrets.files.sops.metadata import Options, SopsFile
+from nixsecrets.files.sops.program import Layout, SopsProgram
+from nixsecrets.files.sops.yaml import YamlBlock
+from nixsecrets.keys.identities import X25519Identity
+
+
+@dataclass(frozen=True, slots=True)
+class WorkCopy:
+    """A file whose only recipient is `identity`, and the sops that works on it.
+
+    Every method runs sops once.  It raises `SecretFileError` where sops refuses the
+    file or what it is asked for, `ProgramError` where sops does not run.
+    """
+
+    format: SopsFormat
+    data: bytes = field(repr=False)
+    identity: X25519Identity = field(repr=False)
+    layout: Layout
+    sops: SopsProgram
+    workdir: Path
+
+    def decrypt(self) -> bytes:
+        """Return the plaintext as sops prints it, after it verified the MAC."""
+        return self.sops.decrypt(
+            self.data,
+            kind=self.format,
+            identity=self.identity.secret_text(),
+            layout=self.layout,
+            workdir=self.workdir,
+        )
+
+    def extract(self, expression: str) -> bytes:
+        """Return the value that sops finds at an expression (`["a"][0]`)."""
+        return self.sops.extract(
+            self.data,
+            expression,
+            kind=self.format,
+            identity=self.identity.secret_text(),
+            workdir=self.workdir,
+        )
+
+    def rotated(self) -> "WorkCopy":
+        """Return the copy under another data key."""
+        new = self.sops.rotate(
+            self.data,
+            kind=self.format,
+            identity=self.identity.secret_text(),
+            layout=self.layout,
+            workdir=self.workdir,
+        )
+        return dataclasses.replace(self, data=new)
+
+    def edited(self, plaintext: bytes) -> "WorkCopy":
+        """Return the copy with other content; itself where that is what it holds."""
+        new = self.sops.edit(
+            self.data,
+            plaintext,
+            kind=self.format,
+            identity=self.identity.secret_text(),
+            layout=self.layout,
+            workdir=self.workdir,
+        )
+        return self if new is None else dataclasses.replace(self, data=new)
+
+    def with_value(self, expression: str, value: str) -> "WorkCopy":
+        """Return the copy with one value set, at an expression of sops."""
+        new = self.sops.set_value(
+            self.data,
+            expression,
+            value,
+            kind=self.format,
+            identity=self.identity.secret_text(),
+            layout=self.layout,
+            workdir=self.workdir,
+        )
+        return dataclasses.replace(self, data=new)
+
+
+def copied(file: SopsFile, key: bytes, *, sops: SopsProgram, workdir: Path) -> WorkCopy:
+    """Return a copy of a file whose data key is `key`."""
+    identity = X25519Identity.generate("throw-away identity")
+    data = grant.only_for(file, key, identity.recipients[0])
+    return WorkCopy(file.format, data, identity, layout_of(file), sops, workdir)
+
+
+def encrypted(
+    kind: SopsFormat,
+    plaintext: bytes,
+    options: Options,
+    *,
+    layout: Layout,
+    sops: SopsProgram,
+    workdir: Path,
+) -> WorkCopy:
+    """Return a new file with that content; raises as the methods of `WorkCopy`."""
+    identity = X25519Identity.generate("throw-away identity")
+    data = sops.encrypt(
+        plaintext,
+        kind=kind,
+        recipient=identity.recipients[0].text,
+        options=options,
+        layout=layout,
+        workdir=workdir,
+    )
+    return WorkCopy(kind, data, identity, layout, sops, workdir)
+
+
+def layout_of(file: SopsFile) -> Layout:
+    """Return the indentation that the file has, so that it keeps it."""
+    match file.blocks[0]:
+        case YamlBlock() as block:
+            return Layout(yaml=block.indent)
+        case JsonBlock() as block if block.indent and not block.indent.strip(" "):
+            return Layout(json=len(block.indent))
+        case _:
+            return Layout()
