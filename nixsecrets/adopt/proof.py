@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from nixsecrets.adopt.oldrules import Old
-from nixsecrets.generated.sopsyaml import Winners
+from nixsecrets.generated.rules import Winners
 from nixsecrets.keys.forms import Backend
 from nixsecrets.map.model import Rule
 from nixsecrets.map.resolve import Policy

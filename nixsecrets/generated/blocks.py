@@ -5,7 +5,7 @@
     # nixsecrets: end
 
 Everything outside of them is somebody else's and stays byte for byte.  What stands
-inside, and where a block belongs, is the part of `sopsconfig`.
+inside, and where a block belongs, is the part of `sopsyaml`.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,6 +1,6 @@
 """The map's rules as creation rules of sops: what they say, and their YAML.
 
-Where in a `.sops.yaml` they are put is the part of `sopsconfig`.
+Where in a `.sops.yaml` they are put is the part of `sopsyaml`.
 """
 
 import re

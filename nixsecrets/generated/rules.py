@@ -3,7 +3,7 @@
 After getsops/sops `config/config.go` (3.11 to 3.13): the first rule whose path_regex
 is found in the path, relative to the configuration's folder, wins; one without a
 path_regex wins everything; key_groups, if there are any, hide the keys beside them;
-unknown fields count for nothing.  Writing the file is the part of `sopsconfig`.
+unknown fields count for nothing.  `sopsyaml` writes the file.
 """
 
 from collections.abc import Iterator
@@ -107,11 +107,6 @@ def _compiled(source: str) -> regex.Regex | str:
         return regex.parse(source)
     except ValueError as error:
         return str(error)
-
-
-def winner(text: str, path: str) -> ConfigRule | None:
-    """Return the creation rule of `text` that wins `path`; see `Winners`."""
-    return Winners(text).winner(path)
 
 
 def read_rules(text: str, filename: str) -> tuple[ConfigRule, ...]:

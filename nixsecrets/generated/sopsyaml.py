@@ -3,16 +3,18 @@
 The file belongs to its owner: anchors and creation rules of the map stand in marked
 blocks in `keys` and `creation_rules`, and every byte outside of them stays.  The
 blocks are taken out, and put in anew where they were; new ones go to the end of their
-list.  Which rule wins a path is told by `Winners`; whether a change of winners is
-wanted, by the caller.
+list.  A file that holds nothing else is put together as a whole, so that `check` finds
+it unchanged without a YAML parser.  Which rule wins a path `Winners` says; whether a
+change of winners is wanted, the caller decides.
 """
 
+import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from nixsecrets.errors import PlaceError
+from nixsecrets.errors import MapError, NixsecretsError, PlaceError
 from nixsecrets.generated import blocks, yamltree
 from nixsecrets.generated.creations import (
     ANCHOR_UNSAFE,
@@ -22,8 +24,7 @@ from nixsecrets.generated.creations import (
     named_keys,
     with_note,
 )
-from nixsecrets.generated.ownblocks import EMPTY, is_own, only_ours
-from nixsecrets.generated.rules import ConfigRule, Winners, rules_of, winner
+from nixsecrets.generated.rules import ConfigRule, rules_of
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.map.model import RecipientMap
 from nixsecrets.map.resolve import Policy
@@ -35,19 +36,13 @@ from nixsecrets.splice import (
     require_value,
 )
 
-__all__ = [
-    "ConfigRule",
-    "Winners",
-    "only_ours",
-    "render",
-    "winner",
-    "without_blocks",
-]
-
 SectionName = Literal["keys", "creation_rules"]
 Edit = tuple[int, int, str]
 
 _DASH = re.compile(r"^( *)-(?=[ \t\r\n])", re.MULTILINE)
+_HAS_RULES = re.compile(r"""^\ufeff?["']?creation_rules["']?[ \t]*:""", re.MULTILINE)
+_KEYS, _RULES, _INDENT = "keys:", "creation_rules:", "  "
+_NO_BLOCKS = f"{_KEYS}\n{_RULES}\n"
 
 
 def render(
@@ -70,11 +65,64 @@ def render(
     """
     if existing is not None and not adopted and is_own(recipient_map, existing):
         return existing
-    text = existing if existing is not None and existing.strip() else EMPTY
-    mark = "\ufeff" if text.startswith("\ufeff") else ""
+    if existing is None or not existing.strip():
+        existing = _own(recipient_map)
+    mark = "\ufeff" if existing.startswith("\ufeff") else ""
     filename = recipient_map.sops_config or ".sops.yaml"
-    editor = _Editor(Policy(recipient_map), text.removeprefix(mark), filename)
+    editor = _Editor(Policy(recipient_map), existing.removeprefix(mark), filename)
     return mark + editor.rendered(adopted or {})
+
+
+def is_own(recipient_map: RecipientMap, text: str) -> bool:
+    """Return whether a configuration is just what the map gives for a new file.
+
+    Then no rule in it is foreign, and it has to be neither read nor written.
+    """
+    try:
+        return text == _own(recipient_map)
+    except MapError:  # `render` raises it
+        return False
+
+
+def only_ours(text: str) -> bool:
+    """Return whether a configuration has our blocks and nothing else."""
+    try:
+        return without_blocks(text) == _NO_BLOCKS
+    except NixsecretsError:  # `Winners` raises it
+        return False
+
+
+def for_sops(filename: str, text: str) -> bool:
+    """Return whether a file is a configuration of sops, into which blocks may be put.
+
+    It is called `.sops.yaml`, has creation rules, or has nothing in it.
+    """
+    named = posixpath.basename(filename) == ".sops.yaml"
+    return named or not text.strip() or _HAS_RULES.search(text) is not None
+
+
+def _own(recipient_map: RecipientMap) -> str:
+    """Return the configuration for a new file; raises as `creations`."""
+    policy = Policy(recipient_map)
+    folder = posixpath.dirname(recipient_map.sops_config or "")
+    rules = tuple(creations(policy, folder))
+    anchors = anchors_for(named_keys(policy, rules))
+    sections = (_KEYS, _key_lines(anchors)), (_RULES, _rule_lines(rules, anchors))
+    found: list[str] = []
+    for name, lines in sections:
+        block = blocks.written(with_note(policy, lines), _INDENT, "\n")
+        found += [name, block] if lines else [name]
+    return "\n".join([*found, ""])
+
+
+def _key_lines(anchors: Mapping[Recipient, str]) -> list[str]:
+    return [f"- &{name} {recipient.text}" for recipient, name in anchors.items()]
+
+
+def _rule_lines(
+    rules: Iterable[Creation], anchors: Mapping[Recipient, str]
+) -> list[str]:
+    return [line for one in rules for line in one.lines(anchors)]
 
 
 def without_blocks(text: str, filename: str = ".sops.yaml") -> str:
@@ -288,14 +336,14 @@ class _Editor:
     ) -> Iterator[Edit]:
         if not own:
             return
-        items = [f"- &{name} {recipient.text}" for recipient, name in own.items()]
+        items = _key_lines(own)
         if keys is not None:
             gaps = self.gaps_in(keys, rules=False)
             offset = gaps[0].offset if gaps else keys.end
             yield self.insertion(offset, items, keys.indent)
         else:
             offset = self.root_end() if rules is None else self.above(rules.start)
-            items = ["keys:", *(f"  {item}" for item in items)]
+            items = [_KEYS, *(_INDENT + item for item in items)]
             yield self.insertion(offset, items, self.root_indent())
 
     def above(self, start: int) -> int:
@@ -317,8 +365,8 @@ class _Editor:
         adopted: Mapping[int, int],
     ) -> Iterator[Edit]:
         if rules is None:
-            items = self.rule_lines(self.creations, anchors)
-            items = ["creation_rules:", *(f"  {item}" for item in items)]
+            items = _rule_lines(self.creations, anchors)
+            items = [_RULES, *(_INDENT + item for item in items)]
             yield self.insertion(self.root_end(), items, self.root_indent())
             return
         slots = sorted(
@@ -327,16 +375,11 @@ class _Editor:
         ) or [_Slot(rules.end, rules.end, frozenset())]
         for slot, members in zip(slots, self.shared_out(slots), strict=True):
             if members:
-                lines = self.rule_lines(members, anchors)
+                lines = _rule_lines(members, anchors)
                 _, _, text = self.insertion(slot.start, lines, rules.indent)
                 yield slot.start, slot.end, text
             else:
                 yield slot.start, slot.end, ""
-
-    def rule_lines(
-        self, members: Iterable[Creation], anchors: Mapping[Recipient, str]
-    ) -> list[str]:
-        return [line for one in members for line in one.lines(anchors)]
 
     def gap_slots(self, rules: _Section) -> Iterator[_Slot]:
         for gap in self.gaps_in(rules, rules=True):

@@ -13,7 +13,7 @@ from nixsecrets.files.kind import called_age
 from nixsecrets.files.state import Actual, Damaged, NotSecret, Stated
 from nixsecrets.findings.catalogue import Code, Finding, argument, foreign_reader
 from nixsecrets.generated import sopsyaml
-from nixsecrets.generated.sopsyaml import ConfigRule
+from nixsecrets.generated.rules import ConfigRule, Winners
 from nixsecrets.keys.forms import Backend, Owner, usable
 from nixsecrets.map.model import Desired, Rule
 from nixsecrets.plan.model import Action, Plan, Reason, Step
@@ -209,7 +209,7 @@ def _winner_problems(world: World) -> Iterator[Finding]:
         return
     if sopsyaml.only_ours(text):
         return
-    decide = sopsyaml.Winners(text, config)
+    decide = Winners(text, config)
     faults: dict[str, str | None] = {}
     for path, rule in _winners(world, decide).items():
         if rule is None or rule.ours:
@@ -230,7 +230,7 @@ def unusable(rule: ConfigRule) -> str:
     return f"sops fails for what no rule above it matches: path_regex: {rule.fault}"
 
 
-def _winners(world: World, decide: sopsyaml.Winners) -> dict[str, ConfigRule | None]:
+def _winners(world: World, decide: Winners) -> dict[str, ConfigRule | None]:
     """Return, for each managed sops file, the creation rule that stock sops takes."""
     folder = posixpath.dirname(decide.filename)
     return {
@@ -248,9 +248,9 @@ def winner_changes(world: World, plan: Plan) -> list[str]:
             text = world.texts.get(config) or ""
             if sopsyaml.only_ours(text):
                 return []
-            there = sopsyaml.Winners(text, config)
+            there = Winners(text, config)
             before = _winners(world, there)
-            after = _winners(world, sopsyaml.Winners(step.text, config))
+            after = _winners(world, Winners(step.text, config))
             return [
                 f"{path}: was decided by the rule at {config}:{rule.line}"
                 for path, rule in before.items()

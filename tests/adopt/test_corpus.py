@@ -19,7 +19,7 @@ from nixsecrets.adopt.propose import Proposal, propose
 from nixsecrets.adopt.yamlnames import names_in
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.generated import secretsnix, sopsyaml
-from nixsecrets.generated.sopsyaml import Winners
+from nixsecrets.generated.rules import Winners
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import KeyId
 from nixsecrets.map.load import load

@@ -3,7 +3,7 @@
 import pytest
 
 from nixsecrets.errors import NixsecretsError
-from nixsecrets.generated.sopsyaml import Winners, winner
+from nixsecrets.generated.rules import Winners
 from tests import gate
 from tests.fleet import SHARED
 from tests.generated.conftest import Encrypt
@@ -73,7 +73,7 @@ def test_the_winner_has_the_recipients_that_sops_takes(
     recipients_by_sops: Encrypt, name: str
 ) -> None:
     real = recipients_by_sops(CONFIGS[name], "file")
-    found = winner(CONFIGS[name], "file")
+    found = Winners(CONFIGS[name]).winner("file")
     if found is None:
         assert "no matching creation rules" in real or "no creation rules" in real
     else:
@@ -101,7 +101,7 @@ def test_what_sops_cannot_read_is_an_error_with_a_hint(
 ) -> None:
     assert isinstance(recipients_by_sops(BROKEN[name], "file"), str)
     with pytest.raises(NixsecretsError, match=r"^\.sops\.yaml(:\d)?: ") as caught:
-        winner(BROKEN[name], "file")
+        Winners(BROKEN[name]).winner("file")
     assert caught.value.hint
     assert A not in caught.value.message
 
@@ -138,15 +138,15 @@ def test_a_rule_tells_where_it_stands_and_what_it_holds() -> None:
 
 @pytest.mark.parametrize("path", ["../file", "/file", "../../a/b"])
 def test_nothing_is_said_of_a_path_outside_of_the_folder(path: str) -> None:
-    assert winner(f"creation_rules:\n- age: {A}\n", path) is None
+    assert Winners(f"creation_rules:\n- age: {A}\n").winner(path) is None
 
 
 def test_an_expression_that_sops_cannot_compile_ends_its_search() -> None:
     text = f"creation_rules:\n- path_regex: ^a$\n  age: {A}\n- path_regex: (?=x)\n"
-    there = winner(text, "a")
+    there = Winners(text).winner("a")
     assert there is not None
     assert there.fault is None
-    failing = winner(text, "b")
+    failing = Winners(text).winner("b")
     assert failing is not None
     assert failing.fault is not None
 
