@@ -3,12 +3,14 @@
 Where in a `.sops.yaml` they are put is the part of `sopsyaml`.
 """
 
+import posixpath
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from nixsecrets.errors import MapError
+from nixsecrets.errors import MapError, NixsecretsError
+from nixsecrets.generated import blocks
 from nixsecrets.keys.forms import Backend, usable
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.map.match import literal_suffix
@@ -18,6 +20,7 @@ from nixsecrets.map.resolve import Policy
 # what YAML reads as itself without quotes, and as no number, null or truth value
 _PLAIN = re.compile(r"(?=.*[\\^/$(])[\\^/(._A-Za-z0-9](?:[!#-9;-~]|:(?!\Z))*")
 ANCHOR_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")  # go-yaml takes less than YAML does
+KEYS, RULES, INDENT = "keys:", "creation_rules:", "  "
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -112,6 +115,43 @@ def anchors_for(
 def with_note(policy: Policy, lines: Iterable[str]) -> list[str]:
     """Return the lines of a block below the one that says where they come from."""
     return [f"# written from {policy.map.filename}; edits in here are lost", *lines]
+
+
+def whole_file(policy: Policy) -> str:
+    """Return the configuration for a map that has none yet.
+
+    Raises:
+        MapError: a `path_regex` cannot be restated for the configuration's folder.
+    """
+    folder = posixpath.dirname(policy.map.sops_config or "")
+    rules = tuple(creations(policy, folder))
+    anchors = anchors_for(named_keys(policy, rules))
+    sections = (KEYS, key_lines(anchors)), (RULES, rule_lines(rules, anchors))
+    found: list[str] = []
+    for name, lines in sections:
+        block = blocks.written(with_note(policy, lines), INDENT, "\n")
+        found += [name, block] if lines else [name]
+    return "\n".join([*found, ""])
+
+
+def only_ours(text: str) -> bool:
+    """Return whether a configuration has our blocks and nothing else."""
+    try:
+        return blocks.take_out(text, "")[0] == f"{KEYS}\n{RULES}\n"
+    except NixsecretsError:  # whoever reads it raises it
+        return False
+
+
+def key_lines(anchors: Mapping[Recipient, str]) -> list[str]:
+    """Return the items of `keys` that define anchors."""
+    return [f"- &{name} {recipient.text}" for recipient, name in anchors.items()]
+
+
+def rule_lines(
+    rules: Iterable[Creation], anchors: Mapping[Recipient, str]
+) -> list[str]:
+    """Return the items of `creation_rules`."""
+    return [line for one in rules for line in one.lines(anchors)]
 
 
 def _served(reader: Reader, hosts: set[str]) -> bool:

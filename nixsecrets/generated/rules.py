@@ -6,6 +6,8 @@ path_regex wins everything; key_groups, if there are any, hide the keys beside t
 unknown fields count for nothing.  `sopsyaml` writes the file.
 """
 
+import posixpath
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -23,6 +25,7 @@ from nixsecrets.generated.yamltree import (
 from nixsecrets.keys.selection import SELECTION
 from nixsecrets.untrusted import regex
 
+_HAS_RULES = re.compile(r"""^\ufeff?["']?creation_rules["']?[ \t]*:""", re.MULTILINE)
 _FLAT_FIELDS = {
     "pgp": "pgp",
     "kms": "kms",
@@ -107,6 +110,15 @@ def _compiled(source: str) -> regex.Regex | str:
         return regex.parse(source)
     except ValueError as error:
         return str(error)
+
+
+def for_sops(filename: str, text: str) -> bool:
+    """Return whether a file is a configuration of sops, into which blocks may be put.
+
+    It is called `.sops.yaml`, has creation rules, or has nothing in it.
+    """
+    named = posixpath.basename(filename) == ".sops.yaml"
+    return named or not text.strip() or _HAS_RULES.search(text) is not None
 
 
 def read_rules(text: str, filename: str) -> tuple[ConfigRule, ...]:

@@ -8,20 +8,25 @@ it unchanged without a YAML parser.  Which rule wins a path `Winners` says; whet
 change of winners is wanted, the caller decides.
 """
 
-import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from nixsecrets.errors import MapError, NixsecretsError, PlaceError
+from nixsecrets.errors import MapError, PlaceError
 from nixsecrets.generated import blocks, yamltree
 from nixsecrets.generated.creations import (
     ANCHOR_UNSAFE,
+    INDENT,
+    KEYS,
+    RULES,
     Creation,
     anchors_for,
     creations,
+    key_lines,
     named_keys,
+    rule_lines,
+    whole_file,
     with_note,
 )
 from nixsecrets.generated.rules import ConfigRule, rules_of
@@ -40,9 +45,6 @@ SectionName = Literal["keys", "creation_rules"]
 Edit = tuple[int, int, str]
 
 _DASH = re.compile(r"^( *)-(?=[ \t\r\n])", re.MULTILINE)
-_HAS_RULES = re.compile(r"""^\ufeff?["']?creation_rules["']?[ \t]*:""", re.MULTILINE)
-_KEYS, _RULES, _INDENT = "keys:", "creation_rules:", "  "
-_NO_BLOCKS = f"{_KEYS}\n{_RULES}\n"
 
 
 def render(
@@ -66,7 +68,7 @@ def render(
     if existing is not None and not adopted and is_own(recipient_map, existing):
         return existing
     if existing is None or not existing.strip():
-        existing = _own(recipient_map)
+        existing = whole_file(Policy(recipient_map))
     mark = "\ufeff" if existing.startswith("\ufeff") else ""
     filename = recipient_map.sops_config or ".sops.yaml"
     editor = _Editor(Policy(recipient_map), existing.removeprefix(mark), filename)
@@ -79,50 +81,9 @@ def is_own(recipient_map: RecipientMap, text: str) -> bool:
     Then no rule in it is foreign, and it has to be neither read nor written.
     """
     try:
-        return text == _own(recipient_map)
+        return text == whole_file(Policy(recipient_map))
     except MapError:  # `render` raises it
         return False
-
-
-def only_ours(text: str) -> bool:
-    """Return whether a configuration has our blocks and nothing else."""
-    try:
-        return without_blocks(text) == _NO_BLOCKS
-    except NixsecretsError:  # `Winners` raises it
-        return False
-
-
-def for_sops(filename: str, text: str) -> bool:
-    """Return whether a file is a configuration of sops, into which blocks may be put.
-
-    It is called `.sops.yaml`, has creation rules, or has nothing in it.
-    """
-    named = posixpath.basename(filename) == ".sops.yaml"
-    return named or not text.strip() or _HAS_RULES.search(text) is not None
-
-
-def _own(recipient_map: RecipientMap) -> str:
-    """Return the configuration for a new file; raises as `creations`."""
-    policy = Policy(recipient_map)
-    folder = posixpath.dirname(recipient_map.sops_config or "")
-    rules = tuple(creations(policy, folder))
-    anchors = anchors_for(named_keys(policy, rules))
-    sections = (_KEYS, _key_lines(anchors)), (_RULES, _rule_lines(rules, anchors))
-    found: list[str] = []
-    for name, lines in sections:
-        block = blocks.written(with_note(policy, lines), _INDENT, "\n")
-        found += [name, block] if lines else [name]
-    return "\n".join([*found, ""])
-
-
-def _key_lines(anchors: Mapping[Recipient, str]) -> list[str]:
-    return [f"- &{name} {recipient.text}" for recipient, name in anchors.items()]
-
-
-def _rule_lines(
-    rules: Iterable[Creation], anchors: Mapping[Recipient, str]
-) -> list[str]:
-    return [line for one in rules for line in one.lines(anchors)]
 
 
 def without_blocks(text: str, filename: str = ".sops.yaml") -> str:
@@ -182,7 +143,7 @@ class _Editor:
         intended = [_said(one) for one in kept], ours
         require_value(result, reread=self.said, intended=intended)
         if not adopted:
-            require_value(result, reread=self.without_blocks, intended=self.base)
+            require_value(result, reread=without_blocks, intended=self.base)
         return result
 
     def said(self, text: str) -> tuple[list[object], list[object]]:
@@ -193,9 +154,6 @@ class _Editor:
             [_said(one) for one in rules if not one.ours],
             [(one.path_regex, one.age, frozenset(one.options)) for one in ours],
         )
-
-    def without_blocks(self, text: str) -> str:
-        return without_blocks(text, self.filename)
 
     def edits(self, adopted: Mapping[int, int]) -> list[Edit]:
         if not self.creations and not adopted:
@@ -336,14 +294,14 @@ class _Editor:
     ) -> Iterator[Edit]:
         if not own:
             return
-        items = _key_lines(own)
+        items = key_lines(own)
         if keys is not None:
             gaps = self.gaps_in(keys, rules=False)
             offset = gaps[0].offset if gaps else keys.end
             yield self.insertion(offset, items, keys.indent)
         else:
             offset = self.root_end() if rules is None else self.above(rules.start)
-            items = [_KEYS, *(_INDENT + item for item in items)]
+            items = [KEYS, *(INDENT + item for item in items)]
             yield self.insertion(offset, items, self.root_indent())
 
     def above(self, start: int) -> int:
@@ -365,8 +323,8 @@ class _Editor:
         adopted: Mapping[int, int],
     ) -> Iterator[Edit]:
         if rules is None:
-            items = _rule_lines(self.creations, anchors)
-            items = [_RULES, *(_INDENT + item for item in items)]
+            items = rule_lines(self.creations, anchors)
+            items = [RULES, *(INDENT + item for item in items)]
             yield self.insertion(self.root_end(), items, self.root_indent())
             return
         slots = sorted(
@@ -375,7 +333,7 @@ class _Editor:
         ) or [_Slot(rules.end, rules.end, frozenset())]
         for slot, members in zip(slots, self.shared_out(slots), strict=True):
             if members:
-                lines = _rule_lines(members, anchors)
+                lines = rule_lines(members, anchors)
                 _, _, text = self.insertion(slot.start, lines, rules.indent)
                 yield slot.start, slot.end, text
             else:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from nixsecrets.files.state import Actual, Damaged, NotSecret, Record
 from nixsecrets.generated import secretsnix, sopsyaml
 from nixsecrets.generated.blocks import with_newlines_of
-from nixsecrets.generated.sopsyaml import for_sops
+from nixsecrets.generated.rules import for_sops
 from nixsecrets.keys.forms import Backend
 from nixsecrets.map.model import Reader
 from nixsecrets.plan.model import Action, Plan, Reason, Step

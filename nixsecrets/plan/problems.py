@@ -12,7 +12,7 @@ from itertools import chain
 from nixsecrets.files.kind import called_age
 from nixsecrets.files.state import Actual, Damaged, NotSecret, Stated
 from nixsecrets.findings.catalogue import Code, Finding, argument, foreign_reader
-from nixsecrets.generated import sopsyaml
+from nixsecrets.generated.creations import only_ours
 from nixsecrets.generated.rules import ConfigRule, Winners
 from nixsecrets.keys.forms import Backend, Owner, usable
 from nixsecrets.map.model import Desired, Rule
@@ -207,7 +207,7 @@ def _winner_problems(world: World) -> Iterator[Finding]:
     text = world.texts.get(config) if config is not None else None
     if config is None or text is None or not world.config_readable:
         return
-    if sopsyaml.only_ours(text):
+    if only_ours(text):
         return
     decide = Winners(text, config)
     faults: dict[str, str | None] = {}
@@ -246,7 +246,7 @@ def winner_changes(world: World, plan: Plan) -> list[str]:
     for step in plan.steps:
         if step.path == config and step.text is not None:
             text = world.texts.get(config) or ""
-            if sopsyaml.only_ours(text):
+            if only_ours(text):
                 return []
             there = Winners(text, config)
             before = _winners(world, there)

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixsecrets.errors import MapError, NixsecretsError
+from nixsecrets.generated.creations import only_ours
 from nixsecrets.generated.rules import Winners
-from nixsecrets.generated.sopsyaml import is_own, only_ours, render, without_blocks
+from nixsecrets.generated.sopsyaml import is_own, render, without_blocks
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import parse_recipient
 from nixsecrets.map.model import Host, RecipientMap, Retired, Rule, User
