@@ -51,6 +51,7 @@ _TOKEN = (
     r",type:(?P<type>\w+)\]"
 )
 _OTHER_THAN_TEXT = re.compile(rb",type:(?!str\])")
+_SIZED_TOKEN = _pattern(f"({_DATA})", "(int|bool)")
 _SIZED = re.compile(r",type:(?:int|bool)\]")
 _TYPED = re.compile(r",type:(?:int|float|bool|time)\]")
 
@@ -90,10 +91,9 @@ def type_of(value: object) -> str:
 
 def any_misfitting(text: str) -> bool:
     """Return whether a text has a token that is too long or too short for its type."""
+    sized = re.findall(_SIZED_TOKEN, text) if _SIZED.search(text) else ()
     return any(
-        len(binascii.a2b_base64(token["data"])) not in _SIZES[token["type"]]
-        for token in (re.finditer(_TOKEN, text) if _SIZED.search(text) else ())
-        if token["type"] in _SIZES
+        len(binascii.a2b_base64(data)) not in _SIZES[kind] for data, kind in sized
     )
 
 
