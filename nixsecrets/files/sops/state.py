@@ -66,6 +66,7 @@ class Shown(NamedTuple):
 
 
 # One object for all files that show the same: it crosses a pipe once for each share.
+# Given by place: names would make a longer key.
 _shown = lru_cache(maxsize=1024)(Shown)
 
 
@@ -103,15 +104,15 @@ def look(path: str, data: bytes) -> Look | None:
         left = left_open(file.format, data, file.options)
     refusal = _refusal(file)
     show = _shown(
-        labels=tuple(file.blocks[0].labels),
-        heads=tuple(heads),
-        options=file.options,
-        others=file.others,
-        refusal=refusal,
-        doubt=refusal or _doubt(file),
-        whole=whole,
-        left_open=left,
-        typed=any_typed(file.text),
+        tuple(file.blocks[0].labels),
+        tuple(heads),
+        file.options,
+        file.others,
+        refusal,
+        refusal or _doubt(file),
+        whole,
+        left,
+        any_typed(file.text),
     )
     # entries may be new, and the data key old: the MAC then is the same
     return show, (*tags, file.mac[-_MAC_END:].encode())

@@ -251,20 +251,20 @@ def _written(text: str) -> YamlBlock | None:
     start = _START.match(text, key + len("sops:\n")) if key else None
     if not start or "\r" in text or _structured(text, key):
         return None
-    lead, pad, enc_first = start["lead"], start["pad"], bool(start["enc_first"])
+    above, indent, lead, first, pad = start.groups()
+    entry, layout = _entry(lead, pad, first is not None)
+    at = start.start("lead")
     # of each entry what stands before it (nothing), and its two fields
-    *parts, below = _entry(lead, pad, enc_first).split(text[start.start("lead") :])
+    *parts, below = entry.split(text[at:])
     if not parts or any(parts[::3]):
         return None
     labels, armors = parts[1::3], parts[2::3]
-    if enc_first:
+    if layout.enc_first:
         labels, armors = armors, labels
-    fields = _fields(start["in"], start["above"] + below)
+    fields = _fields(indent, above + below)
     if fields is None:
         return None
-    span = start.start("lead"), len(text) - len(below)
-    layout = Layout(lead, " ", pad, "\n", enc_first)
-    written = Written(fields, labels, armors, span, layout)
+    written = Written(fields, labels, armors, (at, len(text) - len(below)), layout)
     return YamlBlock(text, _Later(text), written)
 
 
@@ -297,7 +297,11 @@ def _fields(indent: str, lines: str) -> dict[str, Value] | None:
 
 
 @cache
-def _entry(lead: str, pad: str, enc_first: bool) -> "re.Pattern[str]":  # noqa: FBT001
+def _entry(
+    lead: str,
+    pad: str,
+    enc_first: bool,  # noqa: FBT001
+) -> "tuple[re.Pattern[str], Layout]":
     """Return a pattern for an age entry: a plain label, and a literal block."""
     label = r"recipient: (age1[0-9a-z]++|ssh-[a-z0-9]++(?: [\w.@+/=-]++)++)\n"
     enc = (
@@ -305,7 +309,8 @@ def _entry(lead: str, pad: str, enc_first: bool) -> "re.Pattern[str]":  # noqa: 
         rf"((?:{pad}.{{64}}\n)+{pad}.++)\n{pad}{re.escape(END)}"
     )
     first, second = (enc, label) if enc_first else (label, enc)
-    return re.compile(rf"{lead}- {first}{lead}  {second}")
+    layout = Layout(lead, " ", pad, "\n", enc_first)
+    return re.compile(rf"{lead}- {first}{lead}  {second}"), layout
 
 
 @cache
