@@ -21,10 +21,9 @@ from nixsecrets.files.age.header import LARGE
 from nixsecrets.files.kind import (
     called_age,
     format_for,
-    looks_like_age,
     looks_secret,
 )
-from nixsecrets.files.looks import Look, Plain
+from nixsecrets.files.looks import Look, Plain, look
 from nixsecrets.files.sops import state as sops_state
 from nixsecrets.files.state import Actual, Damaged, NotSecret
 from nixsecrets.generated.lock import Lock
@@ -35,7 +34,6 @@ from nixsecrets.map.model import Desired, RecipientMap
 from nixsecrets.map.names import LOCK_NAME as LOCK_NAME
 from nixsecrets.map.resolve import Policy
 from nixsecrets.repo import pool
-from nixsecrets.repo.files import sha256
 from nixsecrets.repo.tree import MAP_NAME as MAP_NAME
 from nixsecrets.repo.tree import Repo
 from nixsecrets.repo.unmerged import Conflict
@@ -256,9 +254,9 @@ def _told_all(
     found: dict[str, Found | None] = dict.fromkeys(
         path for path in paths if not policy.never_secret(path)
     )
-    for path, look in looks:
-        if look is not None and path in found:
-            found[path] = told(path, look, book, lock)
+    for path, looked in looks:
+        if looked is not None and path in found:
+            found[path] = told(path, looked, book, lock)
     others = [path for path, one in found.items() if one is None]
     found |= _read_all(world.repo, book, lock, others)
     return {p: one for p, one in found.items() if one and _counts(policy, one)}
@@ -301,22 +299,25 @@ def _no_collecting() -> Iterator[None]:
 
 
 def read_file(repo: Repo, path: str, book: KeyBook, lock: Lock) -> Found:
-    """Read one file and tell what it says about its readers."""
+    """Read one file and return what it shows of its readers."""
     data = repo.read_or_start(path, LARGE, header.starts_binary)
     if isinstance(data, bytes):
         return examine(path, data, book, lock)
-    rest, record = data.size - len(data.data), lock.record(path, data.sha256)
-    found = age_state.read_actual(
-        path, data.data, book, record, sha256=data.sha256, rest=rest
-    )
+    looked = shape.look(data.data, rest=data.size - len(data.data))
+    found = told(path, (data.sha256, *looked), book, lock)
     if isinstance(found, Damaged):  # a header that is larger than the start
         return examine(path, repo.read(path), book, lock)
     return found
 
 
-def told(path: str, look: Look, book: KeyBook, lock: Lock) -> Found | None:
-    """Return what a look tells, None where only the careful readers can."""
-    sha256, shown, prints = look
+def examine(path: str, data: bytes, book: KeyBook, lock: Lock) -> Found:
+    """Return what the bytes of a whole file show of its readers."""
+    return told(path, look(path, data), book, lock)
+
+
+def told(path: str, looked: Look, book: KeyBook, lock: Lock) -> Found:
+    """Return what a look at a file says of its readers, by the lock's record of it."""
+    sha256, shown, prints = looked
     match shown:
         case shape.Shown():
             record = lock.record(path, sha256)
@@ -327,15 +328,6 @@ def told(path: str, look: Look, book: KeyBook, lock: Lock) -> Found | None:
             return NotSecret(path, sha256, empty)
         case _ as never:
             assert_never(never)
-
-
-def examine(path: str, data: bytes, book: KeyBook, lock: Lock) -> Found:
-    """Tell what the bytes of a file say about its readers."""
-    if looks_like_age(data):
-        digest = sha256(data)
-        record = lock.record(path, digest)
-        return age_state.read_actual(path, data, book, record, sha256=digest)
-    return sops_state.read_actual(path, data, book)  # or says that it is no secret
 
 
 def find_file(world: World, path: str) -> Found | None:

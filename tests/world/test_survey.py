@@ -88,13 +88,9 @@ def test_however_many_look_the_same_is_found_in_the_same_order(
     assert [*found(fleet).items()] == [*alone.items()]
 
 
-def test_what_a_look_finds_is_found_without_it(
+def test_what_the_survey_leaves_is_read_to_the_same_end(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    quickly = found(fleet)
-
-    def nothing(*_: object, **__: object) -> None:
-        """Decline any file."""
-
-    monkeypatch.setattr("nixsecrets.files.looks.look", nothing)
-    assert [*found(fleet).items()] == [*quickly.items()]
+    surveyed = found(fleet)
+    monkeypatch.setattr("nixsecrets.world.survey._SMALL", 0)
+    assert [*found(fleet).items()] == [*surveyed.items()]

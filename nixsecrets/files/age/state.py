@@ -6,7 +6,6 @@ decrypted and no cryptographic library is loaded.  What cannot be determined is
 repository (docs/threat-model.md).
 """
 
-import hashlib
 from functools import lru_cache
 
 from nixsecrets.files.age import header, shape
@@ -35,24 +34,6 @@ _SCRYPT = "it is encrypted with a passphrase"
 # Why the lock does not say who its recipients are.
 _CHANGED = "it changed after nixsecrets.lock recorded its readers"
 _NO_RECORD = "nixsecrets.lock does not record its readers"
-
-
-def read_actual(
-    path: str,
-    data: bytes,
-    book: KeyBook,
-    record: Record | None,
-    *,
-    sha256: str = "",
-    rest: int = 0,
-) -> Actual | Damaged:
-    """Return the state of the age file `data`; `book` and `record` as for `told`.
-
-    Of a large file without armor `data` may be the start: `rest` is the number of bytes
-    that are not in it, `sha256` the hash of it all.
-    """
-    sha256 = sha256 or hashlib.sha256(data).hexdigest()
-    return told(path, sha256, shape.look(data, rest), book, record)
 
 
 def told(

@@ -11,7 +11,8 @@ import pytest
 from nixsecrets.files.age import header as age_header
 from nixsecrets.files.age import operations
 from nixsecrets.files.age.header import Stanza
-from nixsecrets.files.age.state import describe, fits, read_actual
+from nixsecrets.files.age.shape import look
+from nixsecrets.files.age.state import describe, fits, told
 from nixsecrets.files.state import (
     Actual,
     Damaged,
@@ -41,6 +42,12 @@ BOOK = KeyBook([("alice", ALICE), ("web", WEB), ("rsa", RSA), ("tag", TAG)])
 
 def record(data: bytes, *recipients: Recipient, how: str = "written") -> Record:
     return Record(recipients, sha256(data).hexdigest(), how)
+
+
+def read_actual(
+    path: str, data: bytes, book: KeyBook, of: Record | None
+) -> Actual | Damaged:
+    return told(path, sha256(data).hexdigest(), look(data), book, of)
 
 
 def state(data: bytes, of: Record | None = None) -> State:
