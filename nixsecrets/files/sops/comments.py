@@ -10,16 +10,13 @@ from typing import Any, NamedTuple, assert_never
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.sops import tree
+from nixsecrets.files.sops.flat import Kind, dotenv_lines, ini_lines
 from nixsecrets.files.sops.metadata import SopsFormat
 from nixsecrets.files.sops.spans import refuse
 from nixsecrets.files.sops.values import (
-    INI_KEY,
     Lines,
     composed_roots,
     decoded,
-    ini_inline,
-    ini_lines,
-    ini_mark,
 )
 from nixsecrets.splice import line_start
 from nixsecrets.untrusted import limits
@@ -194,15 +191,13 @@ def _dotenv_comments(text: str) -> list[Comment]:
     limits.check("the file", count, limits.COMMENTS, "comments")
     found: list[Comment] = []
     applying: tuple[str, ...] = ()
-    start = 0
-    for number, line in enumerate(text.split("\n"), start=1):
-        end = start + len(line)
-        if line.startswith("#"):
-            found.append(Comment((), line[1:], number, ((start, end),), applying))
-            applying = (*applying, line[1:])
-        elif line:
+    for line in dotenv_lines(text):
+        if line.kind is not Kind.COMMENT:
             applying = ()
-        start = end + 1
+            continue
+        said = text[line.comment[0] + 1 : line.comment[1]]
+        found.append(Comment((), said, line.number, (line.comment,), applying))
+        applying = (*applying, said)
     return found
 
 
@@ -213,31 +208,20 @@ def _ini_comments(text: str) -> list[Comment]:
     those below the last key sops keeps none, nor of its own section.
     """
     found: list[Comment] = []
-    section = "DEFAULT"
-    pending: list[tuple[int, int, str]] = []
+    pending: list[tuple[int, tuple[int, int]]] = []
 
     def close(path: tuple[str, ...], *, dropped: bool) -> None:
         if pending:
-            said = "\n".join(said for _, _, said in pending).strip()
+            spans = tuple(span for _, span in pending)
+            said = "\n".join(text[start:end] for start, end in spans).strip()
             said = said.lstrip(f"{said[:1]} ")
-            spans = tuple((start, start + len(said)) for _, start, said in pending)
-            line = pending[0][0]
-            found.append(Comment(path, said, line, spans, dropped=dropped))
+            found.append(Comment(path, said, pending[0][0], spans, dropped=dropped))
         pending.clear()
 
-    for number, start, line in ini_lines(text):
-        if line.startswith(("#", ";")):
-            pending.append((number, start, line))
-            continue
-        at = len(line)
-        if line.startswith("["):
-            end = line.rfind("]") + 1
-            section = line[1 : end - 1].strip()
-            at = end + ini_mark(line[end:])
-        elif pair := INI_KEY.fullmatch(line):
-            at = pair.start(2) + ini_inline(pair[2])
-        if at < len(line):
-            pending.append((number, start + at, line[at:]))
-        close((section,), dropped=section == "sops")
+    for line in ini_lines(text):
+        if line.comment[0] < line.comment[1]:
+            pending.append((line.number, line.comment))
+        if line.kind is not Kind.COMMENT:
+            close((line.section,), dropped=line.section == "sops")
     close((), dropped=True)
     return found

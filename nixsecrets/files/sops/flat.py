@@ -1,40 +1,148 @@
-"""sops metadata in dotenv and INI files: one line per leaf, paths as flat names.
+"""dotenv and INI files: their lines, and the sops metadata among these.
 
-`age__list_0__map_enc` is the `enc` of the first age entry; dotenv names start with
-`sops_`, INI names stand in the section `[sops]`.  Line breaks inside values are spelled
-backslash-n.  Lines of the file that are not metadata are never looked at.
+One reader of lines for each, of values, comments and metadata alike.  A line of
+metadata is one leaf, its path a flat name: `age__list_0__map_enc` is the `enc` of the
+first age entry.  dotenv names start with `sops_`, INI names stand in the section
+`[sops]`.  Line breaks inside values are spelled backslash-n.
 """
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import NamedTuple
 
 from nixsecrets.files.sops.spans import Block, Edit, Node, Slot, Value, refuse
+from nixsecrets.splice import after_line
 
-_DOTENV_LINE = re.compile(r"^(sops_([^=\n]*))=([^\n]*)(?:\n|\Z)", re.MULTILINE)
-_SECTION = re.compile(r"^[ \t]*\[[ \t]*([^\]\n]*?)[ \t]*\]", re.MULTILINE)
-_INI_LINE = re.compile(
-    r"^[ \t]*(([A-Za-z_][\w.-]*))[ \t]*[=:][ \t]*"
-    # 3.13.0 and 3.13.1 quoted three times and broke lines instead of spelling \n
-    r"(\"\"\"(?:(?!\"\"\").)*\"\"\"|`[^`\n]*`|\"[^\"\n]*\"|'[^'\n]*'|[^\r\n#;]*+)"
-    r"[ \t]*(?:[#;][^\n]*+)?\r?(?:\n|\Z)",
-    re.MULTILINE | re.DOTALL,
-)
+_PAIR = re.compile(r"([^=:]*?)[ \t]*[=:][ \t]*")
+_MARK = re.compile(r"[#;]")
+_LONG_QUOTES = ('"""', "`")  # around values of several lines
+_NAME = re.compile(r"[A-Za-z_][\w.-]*")
 _SEPARATOR = re.compile(r"__(map|list)_")
-_QUOTES = ('"""', "`", '"', "'")
 
 _Tree = dict[str | int, "Node | _Tree"]
 
 
-class _Line(NamedTuple):
-    """One metadata line and where it stands; `prefix` is its name as spelled."""
+class Kind(Enum):
+    """What a line is; BROKEN is one that sops refuses."""
 
-    name: str
-    value: Node
+    COMMENT = "comment"
+    SECTION = "section"
+    PAIR = "pair"
+    BROKEN = "broken"
+
+
+class Line(NamedTuple):
+    """A line that holds anything; several lines where an INI value has them.
+
+    It stands in `text[start:end]`, its line end included.  `name`, which ends at
+    `name_end`, is that of a pair or of the section that begins.  `span` is where the
+    value of a pair stands, quotes included, `value` what is between these.  `comment`
+    is where a comment stands, its mark included; start and end are equal if there is
+    none.
+    """
+
+    kind: Kind
+    number: int
     start: int
     end: int
-    name_end: int
+    section: str = ""
+    name: str = ""
+    name_end: int = 0
+    value: str = ""
+    span: tuple[int, int] = (0, 0)
+    comment: tuple[int, int] = (0, 0)
+
+
+def dotenv_lines(text: str) -> Iterator[Line]:
+    """Yield the lines of a dotenv file (getsops/sops:stores/dotenv/store.go)."""
+    start = 0
+    for number, line in enumerate(text.split("\n"), start=1):
+        stop = start + len(line)
+        end = min(stop + 1, len(text))
+        name, equals, value = line.partition("=")
+        if line.startswith("#"):
+            yield Line(Kind.COMMENT, number, start, end, comment=(start, stop))
+        elif equals:
+            span = (stop - len(value), stop)
+            name_end = start + len(name)
+            yield Line(Kind.PAIR, number, start, end, "", name, name_end, value, span)
+        elif line:
+            yield Line(Kind.BROKEN, number, start, end)
+        start = stop + 1
+
+
+def ini_lines(text: str) -> Iterator[Line]:
+    """Yield the lines of an INI file (gopkg.in/ini.v1: parser.go, as sops uses it).
+
+    What stands above the first section is in one called DEFAULT.
+    """
+    section, number, end = "DEFAULT", 1, 0
+    while end < len(text):
+        start, end = end, after_line(text, end)
+        line = text[start:end].strip()
+        if line:
+            first = text.index(line, start, end)
+            found = _ini_line(text, line, first, section)._replace(
+                number=number, start=start
+            )
+            end = max(found.end, end)
+            if found.kind is Kind.SECTION:
+                section = found.name
+            yield found._replace(end=end, section=section)
+        number += text.count("\n", start, end)
+
+
+def _ini_line(text: str, line: str, first: int, section: str) -> Line:
+    """Return the line that stands at `first`; its number and start are the caller's."""
+    stop = first + len(line)
+    if line[0] in "#;":
+        return Line(Kind.COMMENT, 0, 0, 0, comment=(first, stop))
+    if line[0] == "[":
+        close = first + line.rfind("]")
+        if close < first:
+            return Line(Kind.BROKEN, 0, 0, 0)
+        name, comment = text[first + 1 : close].strip(), _comment(text, close, stop)
+        return Line(Kind.SECTION, 0, 0, 0, name=name, comment=comment)
+    pair = _PAIR.match(text, first, stop)
+    if not pair:
+        return Line(Kind.BROKEN, 0, 0, 0)
+    at = pair.end()
+    found = Line(Kind.PAIR, 0, 0, 0, section, pair[1], pair.end(1))
+    for quote in _LONG_QUOTES:
+        inner = at + len(quote)
+        if text.startswith(quote, at, stop) and (
+            (close := text.rfind(quote, inner, stop)) >= 0
+            or (close := text.find(quote, stop)) >= 0
+        ):
+            end = after_line(text, close)  # of a value of several lines
+            close = text.rfind(quote, inner, end)
+            after = close + len(quote)
+            return found._replace(
+                end=end,
+                value=text[inner:close],
+                span=(at, after),
+                comment=_comment(text, after, len(text[:end].rstrip())),
+            )
+    comment = _comment(text, at, stop)
+    spelled = text[at : comment[0]].rstrip()
+    return found._replace(
+        value=_unquoted(spelled), span=(at, at + len(spelled)), comment=comment
+    )
+
+
+def _comment(text: str, start: int, stop: int) -> tuple[int, int]:
+    """Return where the comment begins, at the first mark, and where it ends."""
+    mark = _MARK.search(text, start, stop)
+    return (mark.start() if mark else stop, stop)
+
+
+def _unquoted(value: str) -> str:
+    for quote in "\"'":
+        if len(value) > 1 and value.startswith(quote) and value.endswith(quote):
+            return value[1:-1]
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +154,8 @@ class FlatBlock(Block):
     """
 
     prefix: str
-    lines: tuple[_Line, ...] = field(repr=False)
-    others: tuple[_Line, ...] = field(repr=False)
+    lines: tuple[Line, ...] = field(repr=False)
+    others: tuple[Line, ...] = field(repr=False)
 
     def _dropped(self, names: Sequence[str]) -> list[tuple[int, int]]:
         """Return the lines whose names begin like this."""
@@ -60,9 +168,10 @@ class FlatBlock(Block):
         ended = [text if text.endswith("\n") else f"{text}\n" for text in texts]
         return [(at, at, "".join(ended).replace("\r\n", "\n"))]
 
-    def _named(self, names: Sequence[str]) -> Iterator[_Line]:
+    def _named(self, names: Sequence[str]) -> Iterator[Line]:
         for line in self.others:
-            if _SEPARATOR.split(line.name, maxsplit=1)[0] in names:
+            name = line.name.removeprefix(self.prefix)
+            if _SEPARATOR.split(name, maxsplit=1)[0] in names:
                 yield line
 
     def append(self, entries: Sequence[tuple[str, str]]) -> list[Edit]:
@@ -98,12 +207,12 @@ class FlatBlock(Block):
     def _head(self, name: str) -> str:
         """Return the name with the blanks and `=` that the last line has after it."""
         like = self.lines[-1]
-        between = self.text[like.name_end : like.value.start].rstrip("\"'`")
+        between = self.text[like.name_end : like.span[0]]
         separator = between.lstrip(" \t")
-        lead = self.text[like.start : like.name_end - len(self.prefix + like.name)]
+        lead = self.text[like.start : like.name_end - len(like.name)]
         if separator == between:
             return lead + name + separator
-        width = len(self.prefix + like.name) + len(between) - len(separator)
+        width = len(like.name) + len(between) - len(separator)
         return lead + name.ljust(width) + separator
 
     def _label(self, label: str) -> str:
@@ -123,14 +232,13 @@ def read_dotenv(text: str) -> tuple[FlatBlock, ...]:
     Raises:
         SecretFileError: there are none, or they do not fit together.
     """
-    found = _DOTENV_LINE.finditer(text) if "\r" in text else ()
-    if "\r\nsops_" in text or any(line[3].endswith("\r") for line in found):
+    pairs = [line for line in dotenv_lines(text) if line.name.startswith("sops_")]
+    if "\r\nsops_" in text or any(line.value.endswith("\r") for line in pairs):
         refuse(
             "has CRLF line ends, which sops takes for part of the values",
             "convert it to LF line ends",
         )
-    lines = list(_lines(_DOTENV_LINE, text, 0, len(text)))
-    return (_block(text, "sops_", lines),)
+    return (_block(text, "sops_", pairs),)
 
 
 def read_ini(text: str) -> tuple[FlatBlock, ...]:
@@ -140,55 +248,32 @@ def read_ini(text: str) -> tuple[FlatBlock, ...]:
         SecretFileError: there is none or a second one, or its lines do not fit.
 
     """
-    sections = list(_SECTION.finditer(text))
-    ours = [n for n, section in enumerate(sections) if section[1] == "sops"]
-    if len(ours) != 1:
-        refuse(f"has {len(ours)} [sops] sections" if ours else "has no sops metadata")
-    start = sections[ours[0]].end()
-    end = sections[ours[0] + 1].start() if ours[0] + 1 < len(sections) else len(text)
-    return (_block(text, "", list(_lines(_INI_LINE, text, start, end))),)
+    ours = [line for line in ini_lines(text) if line.section == "sops"]
+    sections = sum(line.kind is Kind.SECTION for line in ours)
+    if sections != 1:
+        refuse(f"has {sections} [sops] sections" if ours else "has no sops metadata")
+    pairs = [line for line in ours if line.kind is Kind.PAIR]
+    if any(line.kind is Kind.BROKEN for line in ours) or not all(
+        _NAME.fullmatch(line.name) for line in pairs
+    ):
+        refuse("has a line in its [sops] section that is not as sops writes it")
+    return (_block(text, "", pairs),)
 
 
-def _lines(
-    pattern: "re.Pattern[str]", text: str, start: int, end: int
-) -> Iterator[_Line]:
-    read = start
-    for found in pattern.finditer(text, start, end):
-        if pattern is _INI_LINE:
-            _require_nothing(text[read : found.start()])
-            read = found.end()
-        value, at = found[3].rstrip(), found.start(3)
-        end = at + len(value)
-        for quote in _QUOTES:
-            if len(value) >= 2 * len(quote) and value.startswith(quote):
-                value = value.removeprefix(quote).removesuffix(quote)
-                break
-        node = Node(value.replace("\\n", "\n"), at, end)
-        yield _Line(found[2], node, found.start(), found.end(), found.end(1))
-    if pattern is _INI_LINE:
-        _require_nothing(text[read:end])
-
-
-def _require_nothing(between: str) -> None:
-    """Refuse a line of the `[sops]` section that sops may read and we do not."""
-    for line in between.splitlines():
-        if line.strip() and not line.lstrip().startswith(("#", ";")):
-            refuse("has a line in its [sops] section that is not as sops writes it")
-
-
-def _block(text: str, prefix: str, lines: Sequence[_Line]) -> FlatBlock:
+def _block(text: str, prefix: str, lines: Sequence[Line]) -> FlatBlock:
     if not lines:
         refuse("has no sops metadata")
-    age = tuple(line for line in lines if line.name.startswith("age__list_"))
-    others = tuple(line for line in lines if not line.name.startswith("age__list_"))
-    return FlatBlock(text, _unflatten(lines), prefix, age, others)
+    first = f"{prefix}age__list_"
+    age = tuple(line for line in lines if line.name.startswith(first))
+    others = tuple(line for line in lines if not line.name.startswith(first))
+    return FlatBlock(text, _unflatten(prefix, lines), prefix, age, others)
 
 
-def _unflatten(lines: Iterable[_Line]) -> dict[str, Node]:
+def _unflatten(prefix: str, lines: Iterable[Line]) -> dict[str, Node]:
     """Build the tree that the names of the lines spell."""
     root: _Tree = {}
     for line in lines:
-        first, *steps = _SEPARATOR.split(line.name)
+        first, *steps = _SEPARATOR.split(line.name.removeprefix(prefix))
         branch, key = root, first
         for kind, name in zip(steps[::2], steps[1::2], strict=True):
             below = branch.setdefault(key, {})
@@ -197,7 +282,9 @@ def _unflatten(lines: Iterable[_Line]) -> dict[str, Node]:
             branch, key = below, _index(name) if kind == "list" else name
         if key in branch:
             refuse("has the same sops metadata line twice")
-        branch[key] = line.value
+        # 3.13.0 and 3.13.1 break lines instead, within three quotes
+        value = line.value.rstrip().replace("\\n", "\n")
+        branch[key] = Node(value, *line.span)
     return {str(key): _node(value) for key, value in root.items()}
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, NoReturn, assert_never
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.kind import SopsFormat
 from nixsecrets.files.sops import json, tree
+from nixsecrets.files.sops.flat import Kind, dotenv_lines, ini_lines
 from nixsecrets.files.sops.spans import Node
 from nixsecrets.files.sops.values import Place, composed_roots
 
@@ -22,7 +23,6 @@ DATE = re.compile(r"\d{4}-\d\d?-\d\d?(?:[Tt \t]|$)")
 NUMBER = re.compile(r"[-+]?\.?\d[\d_.eE+-]*|[-+]?0[xXoObB][\da-fA-F_]+")
 CONSTANTS = frozenset(("true", "false", ".inf", "-.inf", "+.inf", ".nan", "null", "~"))
 _QUOTES = "\"'|>"
-_INI_SPLIT = re.compile(r"[=:]")
 _LONG_QUOTES = ('"""', "`")
 
 
@@ -211,10 +211,9 @@ def _scalar(place: Place, node: Any, line: int, *, tagged: bool, text: str) -> W
 
 
 def _dotenv(text: str) -> Iterator[Written]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        key, equals, value = line.partition("=")
-        if equals and not line.startswith("#"):
-            yield Written((0, (key,)), number, value, Style.TEXT)
+    for line in dotenv_lines(text):
+        if line.kind is Kind.PAIR:
+            yield Written((0, (line.name,)), line.number, line.value, Style.TEXT)
 
 
 def _ini(text: str) -> Iterator[Written]:
@@ -222,26 +221,12 @@ def _ini(text: str) -> Iterator[Written]:
 
     These are backquotes and three double quotes, which may hold several lines.
     """
-    section = "DEFAULT"
-    numbered = enumerate(text.split("\n"), start=1)
-    for number, raw in numbered:
-        line = raw.strip()
-        if not line or line.startswith(("#", ";")):
+    for line in ini_lines(text):
+        if line.kind is not Kind.PAIR:  # sops takes no line that is broken
             continue
-        if line.startswith("["):
-            section = line[1 : line.rfind("]")].strip()
-            continue
-        split = _INI_SPLIT.search(line)
-        if split is None:
-            continue  # sops takes no such line
-        key, value = line[: split.start()].strip(), line[split.end() :].strip()
-        for quote in _LONG_QUOTES:
-            if not value.startswith(quote):
-                continue
-            inner = raw.partition(quote)[2]
-            while quote not in inner and (more := next(numbered, None)):
-                inner += "\n" + more[1]
-            inner, _, rest = inner.rpartition(quote)
-            value = value if rest.strip() else inner
-            break
-        yield Written((0, (section, key)), number, value, Style.TEXT)
+        place = (0, (line.section, line.name))
+        start, end = line.span
+        # what sops takes for quotes or a comment its author may have meant as a value
+        whole = text[start : max(line.comment[1], end)]
+        long = whole.startswith(_LONG_QUOTES) and len(whole) == end - start
+        yield Written(place, line.number, line.value if long else whole, Style.TEXT)

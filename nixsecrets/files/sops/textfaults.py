@@ -6,14 +6,15 @@ only lines and key paths are named, which sops leaves in plaintext.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, assert_never
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.kind import BOM, INI_SECTION, YAML_KEY, SopsFormat
 from nixsecrets.files.sops import plaintexts
+from nixsecrets.files.sops.flat import Kind, Line, dotenv_lines, ini_lines
 from nixsecrets.files.sops.plaintexts import bare_is_text
-from nixsecrets.files.sops.values import composed_roots, ini_lines
+from nixsecrets.files.sops.values import composed_roots
 
 _RESERVED = {
     SopsFormat.YAML: YAML_KEY,
@@ -146,21 +147,21 @@ def _json(text: str) -> Fault | None:
 
 
 def _dotenv(text: str) -> Fault | None:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line and not line.startswith("#") and "=" not in line:
-            what = "it is no NAME=value"
-            hint = "a comment has its # in the first column; a line feed within a value"
-            return Fault(number, what, f"{hint} is written \\n")
-    return None
+    what = "it is no NAME=value"
+    hint = "a comment has its # in the first column; a line feed within a value"
+    return _broken(dotenv_lines(text), what, f"{hint} is written \\n")
 
 
 def _ini(text: str) -> Fault | None:
-    for number, _, line in ini_lines(text):
-        if line[0] in "#;[" or "=" in line or ":" in line:
-            continue
-        what = "it is no name = value"
-        hint = "a comment begins with ;, a value of several lines stands in"
-        return Fault(number, what, f'{hint} """…"""')
+    what = "it is no name = value"
+    hint = "a comment begins with ;, a value of several lines stands in"
+    return _broken(ini_lines(text), what, f'{hint} """…"""')
+
+
+def _broken(lines: Iterable[Line], what: str, hint: str) -> Fault | None:
+    for line in lines:
+        if line.kind is Kind.BROKEN:
+            return Fault(line.number, what, hint)
     return None
 
 

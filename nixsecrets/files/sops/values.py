@@ -5,20 +5,15 @@ an error and never skipped.  Metadata is.  A YAML library (16 ms a file) only re
 `tree` does not, which sops does not write.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, assert_never
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.sops import json, tree
+from nixsecrets.files.sops.flat import Kind, Line, dotenv_lines, ini_lines
 from nixsecrets.files.sops.metadata import SopsFormat
 from nixsecrets.files.sops.spans import Node, refuse
 from nixsecrets.untrusted import limits
-
-_SECTION = re.compile(r"\[[ \t]*([^\]]*?)[ \t]*\]")
-INI_KEY = re.compile(r"([^=:]*?)[ \t]*[=:][ \t]*(.*)")
-_INI_MARK = re.compile(r"[#;]")
-_LONG_QUOTE = '"""'
 
 Names = tuple[str, ...]
 Place = tuple[int, tuple[str | int, ...]]
@@ -310,17 +305,16 @@ def _composed(place: Place, node: Any, visits: Iterator[int]) -> Iterator[Leaf]:
 
 def _dotenv(text: str) -> Iterator[Leaf]:
     comments: tuple[str, ...] = ()
-    end = -1
-    for number, line in enumerate(text.split("\n"), start=1):
-        key, equals, value = line.partition("=")
-        end += len(line) + 1
-        if line.startswith("#"):
-            comments = (*comments, line[1:])
-        elif not equals and line:
-            refuse(f"has no value at line {number}")
-        elif line and not key.startswith("sops_"):
-            span = (end - len(value), end)
-            yield Leaf((key,), value, number, comments, (0, (key,)), span)
+    for line in dotenv_lines(text):
+        if line.kind is Kind.COMMENT:
+            comments = (*comments, _said(text, line))
+        elif line.kind is not Kind.PAIR:
+            refuse(f"has no value at line {line.number}")
+        elif not line.name.startswith("sops_"):
+            place = (0, (line.name,))
+            yield Leaf(
+                (line.name,), line.value, line.number, comments, place, line.span
+            )
             comments = ()
 
 
@@ -330,71 +324,23 @@ def _ini(text: str) -> Iterator[Leaf]:
     sops puts the comment above a key behind it: it applies to the next key, that of a
     section to its first one [seen with 3.11 and 3.13].
     """
-    section = "DEFAULT"
     applying: tuple[str, ...] = ()
     above: tuple[str, ...] = ()
-    for number, start, line in ini_lines(text):
-        if line.startswith(("#", ";")):
-            above = (*above, line[1:])
-        elif line.startswith("["):
-            named = _SECTION.match(line)
-            if not named:
-                refuse(f"has a section without a name at line {number}")
-            section, applying, above = named[1], above, ()
-        elif pair := INI_KEY.fullmatch(line):
-            if section != "sops":
-                spelled = pair[2][: ini_inline(pair[2])].rstrip()
-                where, at = (section, pair[1]), start + pair.start(2)
-                there = text.startswith(spelled, at)  # else it has several lines
-                span = (at, at + len(spelled)) if there else UNKNOWN_SPAN
-                value = _unquoted(spelled)
-                yield Leaf(where, value, number, applying, (0, where), span)
-            applying, above = above, ()
-        else:
-            refuse(f"has no value at line {number}")
+    for line in ini_lines(text):
+        if line.kind is Kind.BROKEN:
+            refuse(f"has no value at line {line.number}")
+        if line.kind is Kind.COMMENT:
+            above = (*above, _said(text, line))
+            continue
+        if line.kind is Kind.PAIR and line.section != "sops":
+            where = (line.section, line.name)
+            several = "\n" in text[slice(*line.span)]
+            span = UNKNOWN_SPAN if several else line.span
+            yield Leaf(where, line.value, line.number, applying, (0, where), span)
+        applying, above = above, ()
 
 
-def ini_inline(value: str) -> int:
-    """Return where the comment beside a value begins, its length if there is none."""
-    for quote in (_LONG_QUOTE, "`"):
-        end = value.rfind(quote, len(quote))
-        if value.startswith(quote) and end > 0:
-            return end + len(quote) + ini_mark(value[end + len(quote) :])
-    return ini_mark(value)
-
-
-def ini_mark(text: str) -> int:
-    """Return where the first mark of a comment stands in a text, else its length."""
-    found = _INI_MARK.search(text)
-    return found.start() if found else len(text)
-
-
-def ini_lines(text: str) -> Iterable[tuple[int, int, str]]:
-    """Yield the lines that hold anything, with the place of their first character.
-
-    A value in long quotes is one line.
-    """
-    at = 0
-    open_line: list[str] = []
-    first = (0, 0)
-    for number, raw in enumerate(text.split("\n"), start=1):
-        line = raw.strip()
-        place, at = at + len(raw) - len(raw.lstrip()), at + len(raw) + 1
-        if open_line:
-            open_line.append(line)
-            if _LONG_QUOTE in line:
-                yield *first, " ".join(open_line)
-                open_line = []
-        elif line.count(_LONG_QUOTE) == 1 and not line.startswith(("#", ";")):
-            open_line, first = [line], (number, place)
-        elif line:
-            yield number, place, line
-    if open_line:
-        yield *first, " ".join(open_line)
-
-
-def _unquoted(value: str) -> str:
-    for quote in (_LONG_QUOTE, "`", '"', "'"):
-        if value.startswith(quote) and value.endswith(quote) and len(value) > 1:
-            return value.removeprefix(quote).removesuffix(quote)
-    return value
+def _said(text: str, line: Line) -> str:
+    """Return a comment without its mark."""
+    start, end = line.comment
+    return text[start + 1 : end]
