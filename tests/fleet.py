@@ -482,7 +482,7 @@ def approve_keys(root: Path, env: Mapping[str, str]) -> None:
     from nixsecrets.repo.tree import Repo
 
     try:
-        found = load((root / "nixsecrets.toml").read_text(), "nixsecrets.toml")
+        found = load((root / "nixsecrets.toml").read_text())
     except (NixsecretsError, UnicodeDecodeError):
         return
     readers = approvals.readers_of(found)

@@ -15,6 +15,7 @@ from nixsecrets.keys.forms import Backend, usable
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.map.match import literal_suffix
 from nixsecrets.map.model import Reader, Rule
+from nixsecrets.map.names import MAP_NAME
 from nixsecrets.map.resolve import Policy
 
 # what YAML reads as itself without quotes, and as no number, null or truth value
@@ -70,7 +71,7 @@ def creations(policy: Policy, folder: str) -> Iterator[Creation]:
             expansions = policy.expansions(rule, below=folder)
         except ValueError as error:
             raise MapError(
-                policy.map.filename,
+                MAP_NAME,
                 rule.line,
                 str(error),
                 "use path instead, or keep the sops configuration beside the map",
@@ -112,9 +113,9 @@ def anchors_for(
     return anchors
 
 
-def with_note(policy: Policy, lines: Iterable[str]) -> list[str]:
+def with_note(lines: Iterable[str]) -> list[str]:
     """Return the lines of a block below the one that says where they come from."""
-    return [f"# written from {policy.map.filename}; edits in here are lost", *lines]
+    return [f"# written from {MAP_NAME}; edits in here are lost", *lines]
 
 
 def whole_file(policy: Policy) -> str:
@@ -129,7 +130,7 @@ def whole_file(policy: Policy) -> str:
     sections = (KEYS, key_lines(anchors)), (RULES, rule_lines(rules, anchors))
     found: list[str] = []
     for name, lines in sections:
-        block = blocks.written(with_note(policy, lines), INDENT, "\n")
+        block = blocks.written(with_note(lines), INDENT, "\n")
         found += [name, block] if lines else [name]
     return "\n".join([*found, ""])
 

@@ -14,6 +14,7 @@ from itertools import groupby
 from nixsecrets.errors import NixsecretsError, quoted
 from nixsecrets.keys.forms import Backend
 from nixsecrets.map.model import Desired, Host, Reader, User
+from nixsecrets.map.names import MAP_NAME
 from nixsecrets.map.resolve import Policy
 
 _KEYWORDS = frozenset(
@@ -24,6 +25,10 @@ _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}  # before all others: a backs
 _ESCAPED = re.compile(r"[\\\"\n\r\t]|\$\{")
 _LINE_LENGTH = 100
 _WRITTEN = "# written by nixsecrets from "
+_HEADER = (
+    f"{_WRITTEN}{MAP_NAME}: change that file, then run\n"
+    "# `nixsecrets rekey`; an edit made here is lost\n"
+)
 
 
 def render(policy: Policy, age_paths: Iterable[str]) -> str:
@@ -41,19 +46,12 @@ def render(policy: Policy, age_paths: Iterable[str]) -> str:
     writer = _Writer(policy)
     entries = "".join(f"  {line}\n" for line in writer.entries(paths))
     bindings = "".join(f"  {line}\n" for line in writer.bindings())
-    return f"{_header(policy.map.filename)}let\n{bindings}in\n{{\n{entries}}}\n"
+    return f"{_HEADER}let\n{bindings}in\n{{\n{entries}}}\n"
 
 
 def is_ours(text: str) -> bool:
     """Return whether `render` wrote a file, or there is nothing in it."""
     return not text.strip() or text.removeprefix("\ufeff").startswith(_WRITTEN)
-
-
-def _header(filename: str) -> str:
-    return (
-        f"{_WRITTEN}{filename}: change that file, then run\n"
-        "# `nixsecrets rekey`; an edit made here is lost\n"
-    )
 
 
 def nix_string(text: str) -> str:

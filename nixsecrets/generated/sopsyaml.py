@@ -390,7 +390,7 @@ class _Editor:
         return shares
 
     def insertion(self, offset: int, lines: Iterable[str], indent: str) -> Edit:
-        lines = with_note(self.policy, lines)
+        lines = with_note(lines)
         block = blocks.written(lines, indent, self.newline)
         return offset, offset, blocks.put_in(self.base, offset, block, self.newline)
 

@@ -11,7 +11,8 @@ from typing import Any
 from nixsecrets.errors import MapError, quoted
 from nixsecrets.map import tomledit
 from nixsecrets.map.load import NAME, NAME_HINT, load
-from nixsecrets.map.model import MAP_NAME, Host, User
+from nixsecrets.map.model import Host, User
+from nixsecrets.map.names import MAP_NAME
 from nixsecrets.map.source import did_you_mean, quotable
 from nixsecrets.map.tomledit import Edit, toml_string
 from nixsecrets.map.tomlspans import Array, Path, scan

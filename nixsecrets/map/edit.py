@@ -13,7 +13,8 @@ from nixsecrets.errors import MapError, quoted
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.map import tomledit
 from nixsecrets.map.draft import Draft, name_lists
-from nixsecrets.map.model import MAP_NAME, Host, Retired, Rule, SopsForm
+from nixsecrets.map.model import Host, Retired, Rule, SopsForm
+from nixsecrets.map.names import MAP_NAME
 from nixsecrets.map.source import did_you_mean, quotable
 from nixsecrets.map.tomledit import Edit, toml_key, toml_string, toml_strings
 from nixsecrets.map.tomlspans import Entry, Header, Path

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from nixsecrets.errors import MapError
 from nixsecrets.map import edit
 from nixsecrets.map.load import load
-from nixsecrets.map.model import MAP_NAME, Rule
+from nixsecrets.map.model import Rule
+from nixsecrets.map.names import MAP_NAME
 from nixsecrets.map.resolve import Policy
 
 PATTERN = "secrets/host-keys/*.age"

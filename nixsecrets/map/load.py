@@ -13,8 +13,8 @@ from nixsecrets.keys.recipients import Recipient, parse_recipient
 from nixsecrets.keys.selection import SELECTION
 from nixsecrets.map.consistency import check_consistency
 from nixsecrets.map.match import check_rule
-from nixsecrets.map.model import MAP_NAME, Host, RecipientMap, Retired, Rule, User
-from nixsecrets.map.names import LOCK_NAME
+from nixsecrets.map.model import Host, RecipientMap, Retired, Rule, User
+from nixsecrets.map.names import LOCK_NAME, MAP_NAME
 from nixsecrets.map.source import Source, Table, quotable
 from nixsecrets.splice import conflict_line
 from nixsecrets.untrusted import limits, regex
@@ -53,10 +53,8 @@ _KEYS_HINT = 'write keys = ["ssh-ed25519 AAAA…"]'
 
 
 @lru_cache(maxsize=4)  # a command that edits the map asks for the same two again
-def load(text: str, filename: str = MAP_NAME) -> RecipientMap:
+def load(text: str) -> RecipientMap:
     """Return the recipient map that `text` describes.
-
-    `filename` is the map's path for messages.
 
     Raises:
         MapError: the first mistake found.
@@ -65,12 +63,12 @@ def load(text: str, filename: str = MAP_NAME) -> RecipientMap:
     line = "<<<<<<< " in text and conflict_line(text.encode(errors="replace"))
     if line:
         raise MapError(
-            filename,
+            MAP_NAME,
             line,
             "git's conflict markers are in it (NS018)",
-            f"keep what both sides added, delete the markers, then git add {filename}",
+            f"keep what both sides added, delete the markers, then git add {MAP_NAME}",
         )
-    source = Source(text, filename)
+    source = Source(text)
     root = source.root()
     _check_version(root)
     root.only(_TOP_LEVEL)
@@ -86,7 +84,6 @@ def load(text: str, filename: str = MAP_NAME) -> RecipientMap:
         retired=tuple(_retired(table) for table in root.tables("retired")),
         sops_config=_sops_config(root),
         agenix_rules=_agenix_rules(root),
-        filename=filename,
     )
     check_consistency(result, source)
     return result
@@ -337,15 +334,15 @@ def _generated(table: Table, key: str) -> str | None:
             f"{quotable(path)} is not a plain path below the map's folder",
             'write it like "secrets/secrets.nix", without "./" or ".."',
         )
-    if path is not None and _has_another_use(path, table.source.filename):
+    if path is not None and _has_another_use(path):
         raise table.error(key, "this file has another use", "choose another name")
     return path
 
 
-def _has_another_use(path: str, map_path: str) -> bool:
+def _has_another_use(path: str) -> bool:
     """Return whether a path can be none of a file that we write."""
     *folders, name = path.lower().split("/")
-    taken = {map_path.rpartition("/")[2], LOCK_NAME, "flake.nix", "flake.lock"}
+    taken = {MAP_NAME, LOCK_NAME, "flake.nix", "flake.lock"}
     return (
         ".git" in folders
         or name in taken

@@ -6,7 +6,6 @@ from typing import Literal, NamedTuple
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import KeyId, Kind, Recipient
 
-MAP_NAME = "nixsecrets.toml"
 SopsForm = Literal["age", "ssh"]
 
 
@@ -81,7 +80,6 @@ class RecipientMap:
     sops_config: str | None = None
     agenix_rules: str | None = None
     version: int = 1
-    filename: str = MAP_NAME
 
     @property
     def owners(self) -> "tuple[User | Host, ...]":

@@ -3,6 +3,7 @@
 Loaded before any map is read.
 """
 
+MAP_NAME = "nixsecrets.toml"
 LOCK_NAME = "nixsecrets.lock"
 _ENDS = (".nix", ".md", ".pub")
 

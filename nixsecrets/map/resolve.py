@@ -17,7 +17,7 @@ from nixsecrets.map.match import (
     rendered_regexes,
 )
 from nixsecrets.map.model import Desired, Host, Reader, RecipientMap, Rule, User
-from nixsecrets.map.names import LOCK_NAME, no_secret
+from nixsecrets.map.names import LOCK_NAME, MAP_NAME, no_secret
 
 
 class Policy:
@@ -40,7 +40,7 @@ class Policy:
             path: rule for rule in recipient_map.rules if (path := literal_path(rule))
         }
         self._generated = {
-            recipient_map.filename,
+            MAP_NAME,
             LOCK_NAME,
             recipient_map.sops_config,
             recipient_map.agenix_rules,

@@ -13,6 +13,7 @@ from functools import cached_property
 
 from nixsecrets.errors import MapError, quoted
 from nixsecrets.keys.recipients import private_key_in
+from nixsecrets.map.names import MAP_NAME
 from nixsecrets.map.tomlspans import Entry, Header, Path, scan
 from nixsecrets.splice import line_at
 from nixsecrets.untrusted import limits
@@ -41,15 +42,14 @@ _TYPE_HINTS = {
 class Source:
     """A map's text, parsed, with the line of everything in it."""
 
-    def __init__(self, text: str, filename: str) -> None:
-        """Parse `text`; `filename` is only for messages.
+    def __init__(self, text: str) -> None:
+        """Parse `text`.
 
         Raises:
             MapError: the text is not TOML.
 
         """
         self.text = text
-        self.filename = filename
         self.data = self._parse()
 
     def root(self) -> "Table":
@@ -69,7 +69,7 @@ class Source:
 
     def error_at_line(self, line: int, message: str, hint: str | None) -> MapError:
         """Return the error for a line."""
-        return MapError(self.filename, line, message, hint)
+        return MapError(MAP_NAME, line, message, hint)
 
     @cached_property
     def _starts(self) -> dict[Path, int]:
@@ -84,7 +84,7 @@ class Source:
             raise self.error_at_line(
                 1, "starts with a byte order mark", "save it as UTF-8 without one"
             )
-        limits.check_dotted(self.filename, self.text)
+        limits.check_dotted(MAP_NAME, self.text)
         try:
             data = tomllib.loads(self.text)
             _ = self._starts  # nested too deep shows here, too

@@ -91,17 +91,17 @@ def toml(data: bytes) -> None:
     """A map: what loads can be edited, and loads again with one host more."""
     text = data.decode("utf-8", "replace")
     try:
-        before = load(text, "map")
+        before = load(text)
         after = edit.add_host(text, "fuzz-host", [parse_recipient(_KEY)], groups=["g"])
     except NixsecretsError:
         return
     hosts = {host.name for host in before.hosts}
-    assert {host.name for host in load(after, "map").hosts} == hosts | {"fuzz-host"}
+    assert {host.name for host in load(after).hosts} == hosts | {"fuzz-host"}
 
 
 def config(data: bytes) -> None:
     """A `.sops.yaml`: blocks go in, foreign lines stay, twice is once."""
-    recipient_map = load(_MAP, "map")
+    recipient_map = load(_MAP)
     text = data.decode("utf-8", "replace")
     try:
         once = sopsyaml.render(recipient_map, text)

@@ -124,7 +124,7 @@ REPLACED = [
 
 def refused(text: str) -> MapError:
     with pytest.raises(MapError) as error:
-        load(text, "map.toml" if "nixsecrets.toml" not in text else "nixsecrets.toml")
+        load(text)
     assert error.value.message.isprintable()
     assert not error.value.message.endswith(".")
     return error.value
@@ -210,7 +210,7 @@ def said(text: str) -> str:
 
 def test_a_private_key_among_the_keys_is_named_as_one() -> None:
     error = refused(SMALL + f"[hosts.x]\nkeys = [\n'{AGE_SECRET}']\n")
-    assert error.message.startswith("map.toml:15: [hosts.x]: ")
+    assert error.message.startswith("nixsecrets.toml:15: [hosts.x]: ")
     assert "private key" in error.message
 
 

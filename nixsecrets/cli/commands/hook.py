@@ -12,7 +12,7 @@ from nixsecrets.cli import ui
 from nixsecrets.errors import NixsecretsError, ProgramError, UsageError, quoted
 from nixsecrets.findings.catalogue import Finding, failing
 from nixsecrets.findings.guard.judge import Judge, Scanner
-from nixsecrets.map.model import MAP_NAME
+from nixsecrets.map.names import MAP_NAME
 from nixsecrets.repo.changes import Change, Changes, Entry
 from nixsecrets.repo.git import Git
 from nixsecrets.repo.snapshot import Snapshot

@@ -8,8 +8,8 @@ from nixsecrets.errors import MapError
 from nixsecrets.findings.catalogue import RESTORED, Code, fix_for, unmerged_fix
 from nixsecrets.findings.guard.tree import Blob, Tree
 from nixsecrets.map.load import decode, load
-from nixsecrets.map.model import MAP_NAME, Rule
-from nixsecrets.map.names import no_secret
+from nixsecrets.map.model import Rule
+from nixsecrets.map.names import MAP_NAME, no_secret
 from nixsecrets.map.resolve import Policy
 
 
