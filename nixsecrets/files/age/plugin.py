@@ -9,27 +9,28 @@ prompts at the same terminal; the time limit does not run while a prompt is open
 import contextlib
 import json
 import os
-import select
 import signal
-import struct
 import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nixsecrets.errors import IdentityError, NixsecretsError
 from nixsecrets.keys.environment import without_credentials
 from nixsecrets.keys.plugins import PluginTalk
 
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
 LIMIT = "NIXSECRETS_PLUGIN_TIMEOUT"
 """Variable with the seconds that a plugin may take without asking anything."""
 _LIMIT_SECONDS = 120.0
 _PATIENCE_SECONDS = 3.0  # then a message says what is waited for
-_HEAD = struct.Struct(">cI")
+# The first byte of a message says what it is; the rest is data.
 _DATA, _ASKS, _ASKED, _ERROR, _END = b"D", b"Q", b"A", b"E", b"."
-_BLOCK = 1 << 20
 
 Write = Callable[[bytes], object]
 Work = Callable[[PluginTalk, Write], None]
@@ -51,40 +52,42 @@ def supervised(name: str, talk: PluginTalk, work: Work, write: Write) -> None:
 
 
 @contextlib.contextmanager
-def _child(name: str, talk: PluginTalk, work: Work) -> Iterator[int]:
+def _child(name: str, talk: PluginTalk, work: Work) -> "Iterator[Connection]":
     """Yield the reading end of the child's pipe; kill the child at the end."""
-    reading, writing = os.pipe()
+    from multiprocessing.connection import Pipe  # 10 ms, which few commands need
+
+    reading, writing = Pipe(duplex=False)
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
         code = 1
         with contextlib.suppress(BaseException):  # the parent sees that it has no end
-            os.close(reading)
+            reading.close()
             code = _in_child(name, talk, work, writing)
         os._exit(code)
-    os.close(writing)
+    writing.close()
     try:
         yield reading
     finally:
-        os.close(reading)
+        reading.close()
         for one in (pid, *_children(pid)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(one, signal.SIGKILL)
         os.waitpid(pid, 0)
 
 
-def _in_child(name: str, talk: PluginTalk, work: Work, pipe: int) -> int:
+def _in_child(name: str, talk: PluginTalk, work: Work, pipe: "Connection") -> int:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python is not run while pyrage waits
     small = without_credentials(os.environ, name)
     os.environ.clear()
     os.environ.update(small)
     try:
-        work(_Noted(talk, pipe), lambda data: _send(pipe, _DATA, data))
+        work(_Noted(talk, pipe), lambda data: pipe.send_bytes(_DATA + data))
     except NixsecretsError as error:
         raised = [type(error).__name__, error.message, error.hint]
-        _send(pipe, _ERROR, json.dumps(raised).encode())
-    _send(pipe, _END)
+        pipe.send_bytes(_ERROR + json.dumps(raised).encode())
+    pipe.send_bytes(_END)
     return 0
 
 
@@ -93,11 +96,11 @@ class _Noted:
     """A conversation that reports to the parent when a prompt opens and closes."""
 
     talk: PluginTalk
-    pipe: int
+    pipe: "Connection"
 
     def display_message(self, message: str) -> None:
         self.talk.display_message(message)
-        _send(self.pipe, _ASKED)
+        self.pipe.send_bytes(_ASKED)
 
     def confirm(self, message: str, yes: str, no: str | None) -> bool | None:
         with self._asking():
@@ -113,17 +116,11 @@ class _Noted:
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:
-        _send(self.pipe, _ASKS)
+        self.pipe.send_bytes(_ASKS)
         try:
             yield
         finally:
-            _send(self.pipe, _ASKED)
-
-
-def _send(pipe: int, kind: bytes, data: bytes = b"") -> None:
-    left = memoryview(_HEAD.pack(kind, len(data)) + data)
-    while left:
-        left = left[os.write(pipe, left) :]
+            self.pipe.send_bytes(_ASKED)
 
 
 def _children(pid: int) -> list[int]:
@@ -137,20 +134,24 @@ def _children(pid: int) -> list[int]:
 # --- the parent -------------------------------------------------------------------
 
 
-def _receive(name: str, talk: PluginTalk, stream: int, write: Write) -> None:
+def _receive(name: str, talk: PluginTalk, stream: "Connection", write: Write) -> None:
     """Read what the child sends until it ends; raise what it raised."""
     limit = _limit()
     since, patience, asking = time.monotonic(), min(_PATIENCE_SECONDS, limit), False
     failure: NixsecretsError | None = None
     while True:
         waited = time.monotonic() - since
-        if not _ready(stream, None if asking else patience - waited):
+        if not stream.poll(None if asking else max(patience - waited, 0)):
             if patience == limit:
                 raise _late(name, limit)
             talk.display_message(f"waiting for age-plugin-{name}; Ctrl-C gives up")
             patience = limit
             continue
-        kind, data = _frame(stream)
+        try:
+            message = stream.recv_bytes()
+        except (EOFError, OSError):  # between messages, within one
+            message = b""
+        kind, data = message[:1], message[1:]
         since = time.monotonic()
         if kind == _DATA:
             write(data)
@@ -184,28 +185,6 @@ def _late(name: str, limit: float) -> IdentityError:
         f"age-plugin-{name} did not answer within {limit:g} seconds",
         f"connect its token, or set {LIMIT} to more seconds",
     )
-
-
-def _ready(stream: int, seconds: float | None) -> bool:
-    wait = None if seconds is None else max(seconds, 0)
-    return bool(select.select([stream], [], [], wait)[0])
-
-
-def _frame(stream: int) -> tuple[bytes, bytes]:
-    """Return the kind and the data of the next message, nothing at the end."""
-    head = _exactly(stream, _HEAD.size)
-    if len(head) < _HEAD.size:
-        return b"", b""
-    kind, size = _HEAD.unpack(head)
-    return kind, _exactly(stream, size)
-
-
-def _exactly(stream: int, size: int) -> bytes:
-    """Return `size` bytes, fewer where the child ended."""
-    data = bytearray()
-    while len(data) < size and (part := os.read(stream, min(size - len(data), _BLOCK))):
-        data += part
-    return bytes(data)
 
 
 def _raised(kind: str, message: str, hint: str | None) -> NixsecretsError:
