@@ -15,7 +15,7 @@ from typing import NamedTuple
 PACKAGE = Path(__file__).resolve().parent.parent / "nixsecrets"
 # What touches keys and secret bytes: docs/architecture.md, "An auditor's path".
 AUDITED = (
-    *("files/age", "files/sops", "apply"),
+    *("files/age", "files/sops", "files/sops/engine", "apply"),
     *("repo/staging.py", "repo/journal.py", "repo/private.py"),
 )
 _NO_CODE = {

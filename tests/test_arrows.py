@@ -7,6 +7,7 @@ where they are used, because the hook runs on every commit.
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -197,6 +198,32 @@ def test_a_module_follows_the_arrows(path: Path) -> None:
     module = path.relative_to(PACKAGE).as_posix()
     if module != "__init__.py":
         assert violations(module, path.read_text(encoding="utf-8")) == []
+
+
+SEES_SECRETS = (
+    *("nixsecrets.files.age.wrap", "nixsecrets.files.age.payload.open_chunk"),
+    *("nixsecrets.files.age.payload.seal_chunk", "nixsecrets.files.sops.datakey"),
+    *("nixsecrets.files.sops.engine", "nixsecrets.files.sops.rekey"),
+    *("nixsecrets.files.sops.token.opened", "nixsecrets.files.sops.token.sealed"),
+    "nixsecrets.files.sops.workcopy",
+)
+HARMLESS = {
+    "nixsecrets.files.age.wrap": "only `load_libraries` is called",
+    "nixsecrets.files.sops.engine.place.At": "keys, which sops does not encrypt",
+}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in FILES if PACKAGE / "files" not in path.parents],
+    ids=lambda p: p.relative_to(PACKAGE).as_posix(),
+)
+def test_only_what_reads_files_sees_a_file_key_or_a_data_key(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    names = {name for node in ast.walk(ast.parse(source)) for name in names_of(node)}
+    assert "nixsecrets.files.sops.token" not in names  # by the names of functions
+    assert not [n for n in names - HARMLESS.keys() if n.startswith(SEES_SECRETS)]
+    assert set(re.findall(r"(?<![\w.])wrap\.(\w+)", source)) <= {"load_libraries"}
 
 
 def test_the_package_itself_imports_nothing() -> None:

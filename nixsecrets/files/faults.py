@@ -19,6 +19,7 @@ from nixsecrets.files.sops.engine import types
 from nixsecrets.files.sops.engine.types import Retyped
 from nixsecrets.files.sops.json import other_sops
 from nixsecrets.files.sops.metadata import (
+    FOREIGN,
     SELECTION,
     Entry,
     Options,
@@ -57,23 +58,14 @@ _ATTENTION = "This section contains key material"  # sops before 1.0
 # Whatever else stands there, sops ignores; and nothing would encrypt it.
 _FIELDS = frozenset(
     (
-        *("age", "pgp", "kms", "gcp_kms", "hckms", "azure_kv", "hc_vault"),
+        *("age", *FOREIGN),
         *("key_groups", "shamir_threshold", "lastmodified", "mac", "version"),
         *("mac_only_encrypted", "attention", "created_at", *SELECTION),
     )
 )
 _NOISE = "holds a stanza that is marked as noise and is none that rage writes"
-_KMS = ("kms", "gcp_kms", "hckms", "azure_kv", "hc_vault")
-# The same for the entries of each kind (getsops/sops: stores/stores.go).
-_ENTRY_FIELDS = {
-    "age": {"recipient", "enc"},
-    "pgp": {"fp", "created_at", "enc"},
-    "kms": {"arn", "role", "context", "aws_profile", "created_at", "enc"},
-    "gcp_kms": {"resource_id", "created_at", "enc"},
-    "hckms": {"key_id", "created_at", "enc"},
-    "azure_kv": {"vault_url", "vaultUrl", "name", "version", "created_at", "enc"},
-    "hc_vault": {"vault_address", "engine_path", "key_name", "created_at", "enc"},
-}
+_ENTRY_FIELDS = {"age": frozenset(("recipient", "enc"))}
+_ENTRY_FIELDS |= {name: entry.fields for name, entry in FOREIGN.items()}
 
 
 def faults(
@@ -226,7 +218,8 @@ def _check_entries(fields: Mapping[str, Node], seen: set[str]) -> int:
     for item in pgp:
         if not _PGP.search(_text(item, "enc")):
             refuse("has a PGP entry in its sops metadata that is not whole")
-    others = [item for kind in _KMS for item in items(fields, kind)]
+    services = [name for name in FOREIGN if name != "pgp"]
+    others = [item for kind in services for item in items(fields, kind)]
     for item in others:
         if not _BLOB.fullmatch(_text(item, "enc")):
             refuse("has a KMS or Vault entry in its sops metadata that is not whole")

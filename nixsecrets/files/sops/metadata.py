@@ -23,16 +23,40 @@ from nixsecrets.keys.foreign import ForeignKey
 from nixsecrets.keys.selection import SELECTION as SELECTION
 from nixsecrets.untrusted import limits
 
-# By field: how the map spells such a key, and which fields of an entry name it.
-FOREIGN = {
-    "pgp": ("pgp", ("fp",)),
-    "kms": ("awskms", ("arn",)),
-    "gcp_kms": ("gcpkms", ("resource_id",)),
-    "hckms": ("hckms", ("key_id",)),
-    "azure_kv": ("azurekv", ("vault_url", "keys", "name", "version")),
-    "hc_vault": ("vault", ("vault_address", "v1", "engine_path", "keys", "key_name")),
-}
 _CONSTANT = ("v1", "keys")  # parts of an address that are no fields
+
+
+class ForeignEntry(NamedTuple):
+    """What an entry for a key that is not age looks like (sops: stores/stores.go).
+
+    `prefix` is how the map spells such a key.  `name` are the fields that name it, with
+    the constant parts of its address, `others` the further fields that it may have.
+    """
+
+    prefix: str
+    name: tuple[str, ...]
+    others: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """All fields of such an entry."""
+        named = set(self.name).difference(_CONSTANT)
+        return frozenset((*named, *self.others, "created_at", "enc"))
+
+
+FOREIGN = {
+    "pgp": ForeignEntry("pgp", ("fp",)),
+    "kms": ForeignEntry("awskms", ("arn",), ("role", "context", "aws_profile")),
+    "gcp_kms": ForeignEntry("gcpkms", ("resource_id",)),
+    "hckms": ForeignEntry("hckms", ("key_id",)),
+    "azure_kv": ForeignEntry(
+        "azurekv", ("vault_url", "keys", "name", "version"), ("vaultUrl",)
+    ),
+    "hc_vault": ForeignEntry(
+        "vault", ("vault_address", "v1", "engine_path", "keys", "key_name")
+    ),
+}
+"""The entries of a file that are not age, by their field in the metadata."""
 
 
 class _Read(NamedTuple):
@@ -174,7 +198,7 @@ def _others(fields: Mapping[str, object]) -> Iterator[ForeignKey]:
     """
     for group in (fields, *_mappings(fields.get("key_groups"))):
         for name, entries in _foreign_fields(group):
-            kind, parts = FOREIGN[name]
+            kind, parts, _ = FOREIGN[name]
             for entry in _mappings(entries) or [{}]:
                 yield ForeignKey(kind, _address(entry, parts))
 
