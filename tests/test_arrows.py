@@ -59,7 +59,7 @@ DOING = {
         *("rekey", "run", "token", "verify", "workcopy"),
     },
     "files/sops/engine": set(),
-    "files": {"pieces"},
+    "files": {"decrypt", "pieces"},
     "findings": {"hookfile"},
     "plan": {"recall"},
     "untrusted": {"inputs"},

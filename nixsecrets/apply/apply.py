@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from nixsecrets.apply.carry_out import Bench, Content, Job
+from nixsecrets.apply.carry_out import Content, Job
 from nixsecrets.apply.workers import Maker, hired
 from nixsecrets.errors import (
     IdentityError,
@@ -23,24 +23,20 @@ from nixsecrets.errors import (
     shell_word,
 )
 from nixsecrets.files.age.operations import Streamed
+from nixsecrets.files.decrypt import Bench
 from nixsecrets.files.sops.program import SopsProgram
 from nixsecrets.files.state import Actual, Record
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import (
-    Identity,
     Keyring,
-    Locked,
     PluginIdentity,
 )
-from nixsecrets.keys.recipients import Recipient
+from nixsecrets.keys.unlock import Unlock, unlocked
 from nixsecrets.plan.files import lock_text
 from nixsecrets.plan.model import Action, Plan, Reason, Step
 from nixsecrets.repo import private
 from nixsecrets.repo.staging import Batch
 from nixsecrets.world.world import World
-
-Unlock = Callable[[Locked], tuple[Identity, ...]]
-
 
 _OF_ONE_FILE = IdentityError | SecretFileError | KeyFormatError | ProgramError
 
@@ -162,26 +158,6 @@ def _bench(jobs: Iterable[Job], tools: Tools, stack: contextlib.ExitStack) -> Be
     sops = SopsProgram.find(os.environ)
     folder = stack.enter_context(private.private_folder(os.environ))
     return Bench(identities, folder, sops)
-
-
-def unlocked(
-    files: Iterable[Sequence[Recipient]], keyring: Keyring, unlock: Unlock
-) -> tuple[Identity, ...]:
-    """Return the identities for files with these readers (empty: not known).
-
-    A passphrase is asked for only where no other identity fits a file.
-    """
-    wanted: dict[str, Locked] = {}
-    for readers in {id(one): one for one in files}.values():  # many share theirs
-        ids = {recipient.key_id for recipient in readers}
-        if ids & keyring.key_ids or (not ids and keyring.identities):
-            continue
-        for locked in keyring.locked:
-            keys = {recipient.key_id for recipient in locked.recipients}
-            if not ids or not keys or ids & keys:
-                wanted[locked.source] = locked
-    opened = [i for locked in wanted.values() for i in unlock(locked)]
-    return (*keyring.identities, *opened)
 
 
 def _stage_secrets(

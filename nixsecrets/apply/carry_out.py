@@ -6,23 +6,20 @@ Plain arguments in and out, so that worker processes can run it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
 from typing import BinaryIO, assert_never
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.age import operations as age_operations
 from nixsecrets.files.age import verify as age_verify
 from nixsecrets.files.age.payload import Spooled
-from nixsecrets.files.sops import assign, grant, opening
+from nixsecrets.files.decrypt import Bench
+from nixsecrets.files.sops import assign, grant
 from nixsecrets.files.sops import operations as sops_operations
 from nixsecrets.files.sops import verify as sops_verify
 from nixsecrets.files.sops.keypath import Given
 from nixsecrets.files.sops.metadata import SopsFile
-from nixsecrets.files.sops.program import SopsProgram
 from nixsecrets.keys.forms import Backend
-from nixsecrets.keys.identities import Identity
-from nixsecrets.keys.recipients import KeyId, Recipient
+from nixsecrets.keys.recipients import Recipient
 from nixsecrets.plan.model import Action, Reason, Step
 
 
@@ -38,37 +35,6 @@ Content = bytes | Spooled | Given
 values of a sops file, the rest of which stays."""
 Sealed = Moved | age_operations.Sealed | age_operations.Streamed | grant.SopsSealed
 KEEPS_KEY = (Action.GRANT, Action.FORM_CHANGE)
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What the work needs besides the file: identities, sops, a private folder.
-
-    `private` is the folder for sops, None where no job runs it.
-    """
-
-    identities: Sequence[Identity] = field(repr=False)
-    private: Path | None = None
-    sops_program: SopsProgram | None = None
-
-    @cached_property
-    def sops(self) -> SopsProgram:
-        """The sops program, looked for when a file first needs it."""
-        import os
-
-        return self.sops_program or SopsProgram.find(os.environ)
-
-    @property
-    def workdir(self) -> Path:
-        """The private folder, for a job that runs sops."""
-        if self.private is None:
-            raise RuntimeError("sops is run without a private folder")
-        return self.private
-
-    @cached_property
-    def key_ids(self) -> frozenset[KeyId]:
-        """The keys of the identities."""
-        return frozenset(r.key_id for one in self.identities for r in one.recipients)
 
 
 @dataclass(frozen=True)
@@ -223,15 +189,6 @@ def _sops(job: Job, bench: Bench) -> grant.SopsSealed:
         rotate=bool(step.dropped),
         sops=bench.sops,
         workdir=bench.workdir,
-    )
-
-
-def decrypt(path: str, backend: Backend, data: bytes, bench: Bench) -> bytes:
-    """Return the plaintext of a secret file (sops: the MAC was good)."""
-    if backend is Backend.AGE:
-        return age_operations.decrypt(data, bench.identities)
-    return opening.decrypt(
-        path, data, bench.identities, sops=bench.sops, workdir=bench.workdir
     )
 
 

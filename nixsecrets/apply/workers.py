@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from nixsecrets.apply.carry_out import (
-    Bench,
     Job,
     Sealed,
     Unread,
@@ -26,6 +25,7 @@ from nixsecrets.apply.carry_out import (
 from nixsecrets.errors import NixsecretsError, SecretFileError
 from nixsecrets.files.age import wrap
 from nixsecrets.files.age.operations import Streamed
+from nixsecrets.files.decrypt import Bench
 from nixsecrets.files.sops.grant import SopsSealed
 from nixsecrets.repo import files, pool
 from nixsecrets.repo.files import sha256

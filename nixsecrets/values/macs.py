@@ -150,7 +150,7 @@ def verified(path: str, data: bytes, identities: "tuple[Identity, ...]") -> "Ope
 
 
 def _by_sops(path: str, data: bytes, identities: "tuple[Identity, ...]") -> "Mac":
-    from nixsecrets.apply.carry_out import Bench, decrypt
+    from nixsecrets.files.decrypt import Bench, decrypt
     from nixsecrets.files.sops.integrity import Mac
     from nixsecrets.keys.forms import Backend
     from nixsecrets.repo import private

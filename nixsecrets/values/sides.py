@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from nixsecrets.apply.apply import Unlock
-from nixsecrets.apply.carry_out import Bench, decrypt
 from nixsecrets.errors import IdentityError, SecretFileError
+from nixsecrets.files.decrypt import Bench, decrypt
 from nixsecrets.files.kind import backend_of
 from nixsecrets.keys.identities import Keyring
+from nixsecrets.keys.unlock import Unlock
 from nixsecrets.repo.gitrun import merge_texts
 from nixsecrets.repo.unmerged import sides
 from nixsecrets.world.world import World

@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
-from nixsecrets.apply.carry_out import Bench, Job
+from nixsecrets.apply.carry_out import Job
 from nixsecrets.apply.workers import Maker
 from nixsecrets.errors import NixsecretsError, SecretFileError
 from nixsecrets.files.age import header as age_header
 from nixsecrets.files.age import operations, pyrage_port
 from nixsecrets.files.age.header import AgeFile
 from nixsecrets.files.age.wrap import Wrapped, header_mac, wrap
+from nixsecrets.files.decrypt import Bench
 from nixsecrets.files.sops import grant, token
 from nixsecrets.files.sops.engine import contents
 from nixsecrets.files.sops.engine import rekeying as sops_rekeying

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import click
 
-from nixsecrets.apply.carry_out import Bench
-from nixsecrets.cli import save, show, ui
+from nixsecrets.cli import show, ui
 from nixsecrets.cli.arguments import relative
 from nixsecrets.cli.options import identity_option, value_option
 from nixsecrets.cli.session import Session, keyring, unlock
 from nixsecrets.errors import NixsecretsError, SecretFileError, UsageError
 from nixsecrets.files.age import pyrage_port
+from nixsecrets.files.decrypt import Bench
 from nixsecrets.files.sops import extract
 from nixsecrets.files.state import Actual
 from nixsecrets.keys.forms import Backend
 from nixsecrets.repo import files, private
-from nixsecrets.values import sides
+from nixsecrets.values import read, sides
 from nixsecrets.world.world import World, require_actual
 
 
@@ -72,9 +72,9 @@ def command(
     actual = require_actual(world, name)
     place = None if output is None else _free(world, session, start, output)
     with private.private_folder(os.environ) as folder:
-        bench = save.opened(actual, keyring(identity), folder)
+        bench = read.opened(actual, keyring(identity), unlock, folder)
         if key is None and actual.backend is Backend.AGE:
-            write = partial(save.plaintext_to, world, actual, bench)
+            write = partial(read.plaintext_to, world, actual, bench)
         else:
             value = content(world, actual, key, bench)
             write = partial(_write_value, value)
@@ -124,8 +124,8 @@ def content(world: World, actual: Actual, key: str | None, bench: Bench) -> byte
         IdentityError: no identity opens it.
     """
     if key is None:
-        return save.plaintext(world, actual, bench)
-    save.require_keys(actual.path, actual.backend)
+        return read.plaintext(world, actual, bench)
+    read.require_keys(actual.path, actual.backend)
     return extract.value_at(
         actual.path,
         world.repo.read(actual.path),

@@ -8,13 +8,14 @@ from pathlib import Path
 import click
 
 from nixsecrets.apply.apply import ApplyError
-from nixsecrets.cli import drafts, save, show, ui
+from nixsecrets.cli import save, show, ui
 from nixsecrets.cli.arguments import relative
-from nixsecrets.cli.drafts import Desk, Draft
+from nixsecrets.cli.desk import Desk, desk, keep_safe
 from nixsecrets.cli.options import Reach, RoadOptions, road_options
-from nixsecrets.cli.save import ChangedError, Target
+from nixsecrets.cli.save import ChangedError
 from nixsecrets.cli.session import Session, keyring, unlock
 from nixsecrets.errors import (
+    DeclinedError,
     NixsecretsError,
     SecretFileError,
     UsageError,
@@ -24,10 +25,13 @@ from nixsecrets.files.state import Actual
 from nixsecrets.findings.catalogue import argument
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Keyring
+from nixsecrets.plan.target import Target, difference
+from nixsecrets.plan.target import target as look_at
 from nixsecrets.repo import private, rescue
 from nixsecrets.repo.gitrun import merge_texts
 from nixsecrets.splice import conflict_line
-from nixsecrets.values import sides
+from nixsecrets.values import drafts, read, sides
+from nixsecrets.values.drafts import Draft
 from nixsecrets.world.world import World
 
 MINE, THEIRS = "what you typed", "what is on the disk"
@@ -88,14 +92,14 @@ def command(
     private.remove_leftovers(os.environ)
     name = None if path is None else relative(session.repo, start, path)
     if discard:
-        drafts.discard(session, name, agreed=options.yes)
+        _discard(session, name, agreed=options.yes)
         return 0
     ring = keyring(options.identity)
     editing = Editing(
         session, ring, options, as_mapped=as_mapped, allow_empty=allow_empty
     )
     if resume:
-        return editing.resume(drafts.chosen_kept(session, name), way)
+        return editing.resume(drafts.chosen_kept(session.repo, name), way)
     if way is not None:
         raise UsageError(f"--{way} goes with --resume")
     if name is None:
@@ -116,8 +120,7 @@ class Editing:
     def begin(self, name: str) -> int:
         """Edit a secret as it lies on the disk, or a new one."""
         world = self.session.world()
-        target = save.target(world, name)
-        target = save.with_rule(world, target)
+        target = save.with_rule(world, look_at(world, name))
         self._report(world, target)
         self._ask_keys(world, target)
         if rescue.kept(self.session.repo, os.environ, name):
@@ -126,12 +129,12 @@ class Editing:
                 f"nixsecrets edit --resume {argument(name)},"
                 f" or --discard {argument(name)}",
             )
-        with drafts.desk() as desk:
+        with desk() as at:
             if name in world.conflicts:
-                text = sides.as_one(world, name, self.ring, unlock, desk.folder)
-                return self._work(desk, target, Draft(name, target.sha256, b"", text))
-            base = self._plaintext(world, target.actual, desk.folder)
-            return self._work(desk, target, Draft(name, target.sha256, base, base))
+                text = sides.as_one(world, name, self.ring, unlock, at.folder)
+                return self._work(at, target, Draft(name, target.sha256, b"", text))
+            base = self._plaintext(world, target.actual, at.folder)
+            return self._work(at, target, Draft(name, target.sha256, base, base))
 
     def resume(self, kept: rescue.Kept, way: str | None) -> int:
         """Go on with a text that could not be saved.
@@ -140,14 +143,14 @@ class Editing:
         None to ask.
         """
         world = self.session.world()
-        target = save.with_rule(world, save.target(world, kept.path))
+        target = save.with_rule(world, look_at(world, kept.path))
         self._report(world, target)
         self._ask_keys(world, target)
-        draft = drafts.kept_draft(self.ring, kept)
-        with drafts.desk() as desk:
+        draft = drafts.kept_draft(self.ring, unlock, kept)
+        with desk() as at:
             if draft.before != target.sha256:
-                target, draft = self._reconciled(desk, target, draft, way)
-            code = self._work(desk, target, draft)
+                target, draft = self._reconciled(at, target, draft, way)
+            code = self._work(at, target, draft)
         rescue.drop(kept)
         return code
 
@@ -174,7 +177,7 @@ class Editing:
         save.report(world, target, as_mapped=self.as_mapped)
         if target.actual is None or self.as_mapped or not target.actual.recipients:
             return
-        if save.differs(world, target.actual):
+        if difference(world, target.actual):
             self.as_mapped = ui.asked(
                 "save it for the readers that the map says, instead of those it has?"
             )
@@ -185,13 +188,13 @@ class Editing:
     def _plaintext(self, world: World, actual: Actual | None, folder: Path) -> bytes:
         if actual is None:
             return b""
-        bench = save.opened(actual, self.ring, folder)
-        return save.plaintext(world, actual, bench)
+        bench = read.opened(actual, self.ring, unlock, folder)
+        return read.plaintext(world, actual, bench)
 
     def _work(self, desk: Desk, target: Target, draft: Draft) -> int:
         """Let the person edit until the text is saved, or given up and kept."""
         while True:
-            with drafts.keep_safe(self.session, self.ring, draft, desk):
+            with keep_safe(self.session.repo, self.ring, draft, desk):
                 text = desk.edit(draft)
                 if text == draft.base:
                     ui.say(f"{show.path_text(draft.name)}: unchanged")
@@ -254,7 +257,7 @@ class Editing:
             NixsecretsError: the other version is gone, or cannot be opened.
         """
         world = self.session.world()
-        target = save.target(world, draft.name)
+        target = look_at(world, draft.name)
         theirs = self._plaintext(world, target.actual, desk.folder)
         both = merge_texts(
             desk.folder, (MINE, text), ("before", draft.base), (THEIRS, theirs)
@@ -274,6 +277,19 @@ class Editing:
         line = _line_of(error)
         kind = self._format(self.session.world(), target)
         return line or (textfaults.line_of_fault(kind, text) if kind else 0)
+
+
+def _discard(session: Session, name: str | None, *, agreed: bool) -> None:
+    """Drop the kept texts of a secret, or of all of them, once a person agrees."""
+    found = rescue.kept(session.repo, os.environ, name)
+    if not found:
+        raise NixsecretsError("no text is kept")
+    for one in found:
+        ui.say(f"{show.path_text(one.path)}  typed {one.when[:16].replace('T', ' ')}")
+    if not agreed and not ui.asked("drop what was typed?"):
+        raise DeclinedError("nothing was dropped", "agree on a terminal, or with --yes")
+    for one in found:
+        rescue.drop(one)
 
 
 def _line_of(error: NixsecretsError) -> int:

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import click
 
-from nixsecrets.apply.apply import unlocked
-from nixsecrets.apply.carry_out import Bench
 from nixsecrets.cli import show, ui
 from nixsecrets.cli.options import identity_option, json_option
 from nixsecrets.cli.outcome import key_lines
 from nixsecrets.cli.session import Session, keyring, unlock
 from nixsecrets.errors import IdentityError, NixsecretsError
 from nixsecrets.files import pieces
+from nixsecrets.files.decrypt import Bench
 from nixsecrets.files.pieces import Piece
 from nixsecrets.files.sops import opening
 from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.state import Actual
 from nixsecrets.keys.identities import Identity, Keyring, Locked, PluginIdentity
+from nixsecrets.keys.unlock import unlocked
 from nixsecrets.map.model import Retired
 from nixsecrets.plan.recall import recall
 from nixsecrets.repo import private

@@ -6,12 +6,13 @@ import click
 
 from nixsecrets.cli import save, show, ui
 from nixsecrets.cli.arguments import relative
-from nixsecrets.cli.commands.set import give
 from nixsecrets.cli.options import Reach, RoadOptions, road_options, value_option
-from nixsecrets.cli.save import Target
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.errors import UsageError
 from nixsecrets.keys import generate
+from nixsecrets.plan import target
+from nixsecrets.plan.target import Target
+from nixsecrets.values import read
 from nixsecrets.world.world import World
 
 
@@ -57,30 +58,32 @@ def command(
     session = Session.open(start)
     world = session.world()
     name = relative(session.repo, start, path)
-    target = save.with_rule(world, save.target(world, name))
+    wanted = save.with_rule(world, target.target(world, name))
     if key is not None:
-        save.require_keys(name, target.backend(world))
-        save.require_merged(world, name)
+        read.require_keys(name, wanted.backend(world))
+        target.require_merged(world, name)
     ring = keyring(options.identity)
-    if not (options.yes or options.dry_run) and _is_there(world, target, key):
+    if not (options.yes or options.dry_run) and _is_there(world, wanted, key):
         what = show.path_text(name) + (f" {key}" if key else "")
         ui.confirm(
             f"{what} has a value; replace it by a fresh one?",
             hint="agree beforehand with --yes",
         )
-    save.report(world, target)
+    save.report(world, wanted)
     fresh = maker(length or usual)
     public = None
     if fresh.public is not None and key is None:
         public = {name + ".pub": fresh.public + "\n"}
-    code = give(session, world, target, key, fresh.secret, ring, options, public=public)
+    code = save.give(
+        session, world, wanted, key, fresh.secret, ring, options, public=public
+    )
     if code == 0 and fresh.public is not None and not options.dry_run:
         ui.answer(fresh.public)
     return code
 
 
-def _is_there(world: World, target: Target, key: str | None) -> bool:
+def _is_there(world: World, wanted: Target, key: str | None) -> bool:
     """Tell whether a value would be replaced; where we cannot know: yes."""
     if key is None:
-        return target.actual is not None
-    return save.is_there(world, target, key)
+        return wanted.actual is not None
+    return target.is_there(world, wanted, key)

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import click
 
-from nixsecrets.apply.apply import unlocked
-from nixsecrets.apply.carry_out import Bench, decrypt
 from nixsecrets.cli import ui
 from nixsecrets.cli.arguments import owner
 from nixsecrets.cli.options import identity_option
@@ -18,6 +16,7 @@ from nixsecrets.map import hostkeys
 from nixsecrets.map.model import Host
 from nixsecrets.repo import private
 from nixsecrets.repo.git import Git
+from nixsecrets.values import read
 from nixsecrets.world.world import World, require_actual
 
 _USUAL_KNOWN_HOSTS = "~/.ssh/known_hosts"
@@ -127,9 +126,8 @@ def _private_key(world: World, host: Host, identity: tuple[Path, ...]) -> bytes:
         )
     actual = require_actual(world, path)
     with private.private_folder(os.environ) as folder:
-        opened = unlocked([actual.recipients], keyring(identity), unlock)
-        bench = Bench(opened, folder)
-        content = decrypt(path, actual.backend, world.repo.read(path), bench)
+        bench = read.opened(actual, keyring(identity), unlock, folder)
+        content = read.plaintext(world, actual, bench)
     found = parse_identities(content, path).identities
     held = {recipient for one in found for recipient in one.recipients}
     if host.ssh_key not in held:

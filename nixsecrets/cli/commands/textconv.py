@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from nixsecrets.apply.carry_out import Bench, decrypt
 from nixsecrets.cli import prompt, show, ui
 from nixsecrets.cli.options import identity_option
 from nixsecrets.cli.session import keyring
 from nixsecrets.errors import IdentityError, NixsecretsError
 from nixsecrets.files.age import header
 from nixsecrets.files.age.state import fits
+from nixsecrets.files.decrypt import Bench, decrypt
 from nixsecrets.files.kind import backend_of
 from nixsecrets.files.sops.state import read_actual as read_sops
 from nixsecrets.files.state import Actual

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import click
 
-from nixsecrets.apply.carry_out import Bench
 from nixsecrets.cli import show, ui
 from nixsecrets.cli.arguments import relative
 from nixsecrets.cli.options import identity_option
-from nixsecrets.cli.save import plaintext_to
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.errors import IdentityError, SecretFileError
 from nixsecrets.files.age import verify
+from nixsecrets.files.decrypt import Bench
 from nixsecrets.files.sops.integrity import WRONG_MAC, Mac
 from nixsecrets.files.state import (
     Actual,
@@ -30,6 +29,7 @@ from nixsecrets.keys.recipients import Recipient
 from nixsecrets.map.model import Desired
 from nixsecrets.plan.diff import desired_for_path
 from nixsecrets.values.macs import verified
+from nixsecrets.values.read import plaintext_to
 from nixsecrets.world.world import MAP_NAME, Found, World
 
 

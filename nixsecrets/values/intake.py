@@ -1,4 +1,4 @@
-"""The value that a person gives: on stdin, in a file, or typed and not shown.
+"""A value on its way in: from stdin, from a file, or typed.
 
 A large one for an age file never lies in memory as a whole: it is encrypted while it is
 read, under a key of this process, into a file without a name.
@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nixsecrets.apply.carry_out import Content
-from nixsecrets.cli import ui
 from nixsecrets.files.age.header import LARGE
 from nixsecrets.files.age.payload import CHUNK, spooled
 from nixsecrets.repo import files
@@ -25,40 +24,40 @@ from nixsecrets.untrusted import inputs
 
 @contextmanager
 def value(
-    repo: Repo, file: Path | None, what: str, *, strip: bool, in_memory: bool
+    repo: Repo, source: BinaryIO | bytes, name: str, *, strip: bool, in_memory: bool
 ) -> Iterator[Content]:
-    """Give the value of `file`, else of stdin, else what is typed as answer to `what`.
+    """Give the value that `source` holds; `name` is what messages call it.
 
     `strip` drops one line end; with `in_memory` a large value is read as a whole.
 
     Raises:
-        NixsecretsError: the file cannot be read, or the value not be kept meanwhile.
-        DeclinedError: no terminal can answer.
+        NixsecretsError: it cannot be read, or not be kept meanwhile.
     """
-    with _opened(file) as stream:
-        blocks = [ui.ask_secret(what)] if stream is None else _blocks(stream, file)
-        blocks = _stripped(blocks) if strip else iter(blocks)
-        first = _first(blocks, LARGE)
-        if in_memory or len(first) <= LARGE:
-            yield first + b"".join(blocks)
-            return
-        prepare_staging(repo)
-        with _unnamed(repo) as waiting:
-            whole = itertools.chain([first], blocks)
-            del first  # it need not wait in memory while the rest comes
-            try:
-                large = spooled(whole, waiting)
-            except OSError as error:
-                place = str(repo.staging)
-                raise files.explained(error, "keep the value in", place) from error
-            yield large
+    blocks = iter([source]) if isinstance(source, bytes) else _blocks(source, name)
+    blocks = _stripped(blocks) if strip else blocks
+    first = _first(blocks, LARGE)
+    if in_memory or len(first) <= LARGE:
+        yield first + b"".join(blocks)
+        return
+    prepare_staging(repo)
+    with _unnamed(repo) as waiting:
+        whole = itertools.chain([first], blocks)
+        del first  # it need not wait in memory while the rest comes
+        try:
+            large = spooled(whole, waiting)
+        except OSError as error:
+            place = str(repo.staging)
+            raise files.explained(error, "keep the value in", place) from error
+        yield large
 
 
 @contextmanager
-def _opened(file: Path | None) -> Iterator[BinaryIO | None]:
-    if file is None:
-        yield ui.given_stream()
-        return
+def opened(file: Path) -> Iterator[BinaryIO]:
+    """Give a file that a person named, opened.
+
+    Raises:
+        NixsecretsError: it cannot be opened.
+    """
     with contextlib.ExitStack() as stack:
         try:
             stream = stack.enter_context(inputs.opened(file, handed=True))
@@ -81,12 +80,11 @@ def _unnamed(repo: Repo) -> Iterator[BinaryIO]:
             file.close()
 
 
-def _blocks(stream: BinaryIO, file: Path | None) -> Iterator[bytes]:
+def _blocks(stream: BinaryIO, name: str) -> Iterator[bytes]:
     try:
         while block := stream.read(CHUNK):
             yield block
     except OSError as error:
-        name = "stdin" if file is None else os.fspath(file)
         raise files.explained(error, "read", name) from error
 
 

@@ -1,0 +1,142 @@
+"""One secret to be written: what is there, who will read it, and the plan for it."""
+
+from dataclasses import dataclass
+
+from nixsecrets.errors import NixsecretsError
+from nixsecrets.files.sops import extract, keypath, metadata
+from nixsecrets.files.sops.engine.place import At
+from nixsecrets.files.sops.keypath import Given
+from nixsecrets.files.sops.options import canonical_options
+from nixsecrets.files.state import Actual, Damaged, NotSecret
+from nixsecrets.findings.catalogue import argument
+from nixsecrets.findings.reports import path_text
+from nixsecrets.keys.forms import Backend
+from nixsecrets.map import edit
+from nixsecrets.map.model import Rule
+from nixsecrets.plan.diff import (
+    change_plan,
+    content_options,
+    content_plan,
+    content_step,
+    context,
+    desired,
+)
+from nixsecrets.plan.model import Plan, describe
+from nixsecrets.plan.steps import converge
+from nixsecrets.world.world import World, find_file, require_actual
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The secret to write: as it is (None: new), and a rule to add for it, if any.
+
+    `plain` is a file in the open that the secret is to replace.
+    """
+
+    name: str
+    actual: Actual | None
+    rule: Rule | None = None
+    plain: NotSecret | None = None
+
+    def world(self, world: World) -> World:
+        """Return the world with the rule added."""
+        if self.rule is None:
+            return world
+        return world.with_map(edit.add_rule(world.map_text, self.rule))
+
+    @property
+    def sha256(self) -> str | None:
+        """The hash of the file as it is, None where it is new."""
+        found = self.actual or self.plain
+        return None if found is None else found.sha256
+
+    def backend(self, world: World) -> Backend:
+        """Return how the file is, or will be, encrypted."""
+        if self.actual is not None:
+            return self.actual.backend
+        return world.policy.backend_for_new(self.name)
+
+
+def target(world: World, name: str, *, in_place: bool = False) -> Target:
+    """Look at the secret that is to be written; `in_place` over one in the open.
+
+    Raises:
+        NixsecretsError: it is no secret and no place for one.
+    """
+    found = find_file(world, name)
+    if world.policy.never_secret(name) and not isinstance(found, Actual):
+        raise NixsecretsError(
+            f"{path_text(name)} cannot be a secret: of that name are the map, "
+            "generated files, Nix code, documentation and public keys",
+            "choose another name, or name the file in a rule without wildcards",
+        )
+    plain = found if isinstance(found, NotSecret) else None
+    if plain is not None and not in_place:
+        text = argument(name)
+        raise NixsecretsError(
+            f"{path_text(name)} is not encrypted",
+            f"encrypt what is in it: nixsecrets set {text} --from-file {text}",
+        )
+    if isinstance(found, Damaged) and name in world.conflicts:
+        # written anew, to the readers of its rule: both sides' may differ
+        plain = NotSecret(name, found.sha256)
+    new = found is None or plain is not None
+    return Target(name, None if new else require_actual(world, name), plain=plain)
+
+
+def difference(world: World, actual: Actual) -> str | None:
+    """Say how a file's readers differ from its rule, None where they do not."""
+    want = desired(world, actual)
+    if want is None:
+        return None
+    step = converge(actual, want, context(world))
+    return None if step is None else describe(step)
+
+
+def options_change(world: World, actual: Actual) -> bool:
+    """Tell whether the rule selects other values of a sops file than the file does."""
+    want = desired(world, actual)
+    return canonical_options(content_options(actual, want)) != actual.options
+
+
+def plan_for(
+    world: World, wanted: Target, actual: Actual | None, *, as_mapped: bool
+) -> tuple[World, Plan]:
+    """Return the plan that writes a secret, and the world that it leads to."""
+    if wanted.rule is None:
+        return world, content_plan(world, wanted.name, actual, as_mapped=as_mapped)
+    after = wanted.world(world)
+    step = content_step(after, wanted.name, after.secrets.get(wanted.name))
+    return after, change_plan(world, after, instead=[step])
+
+
+def require_merged(world: World, name: str) -> None:
+    """Raise `SecretFileError` where one value would replace two whole versions."""
+    if name in world.conflicts:
+        require_actual(world, name)
+
+
+def given(world: World, wanted: Target, key: str, value: bytes) -> Given:
+    """Return one value of a sops file, as the content of a step.
+
+    Raises:
+        UsageError: `key` is no path to a value.
+        SecretFileError: the value is not text.
+    """
+    kind = metadata.format_for(wanted.name)
+    if wanted.actual is not None:
+        kind = metadata.parse(wanted.name, world.repo.read(wanted.name)).format
+    path = keypath.key_path(kind, key)
+    return Given({path: keypath.require_text(value)})
+
+
+def is_there(world: World, wanted: Target, key: str) -> bool:
+    """Tell whether a secret has a value at `key`; where we cannot know: yes.
+
+    Raises:
+        UsageError: `key` is no path to a value.
+    """
+    if wanted.actual is None:
+        return False
+    found = extract.found_at(wanted.name, world.repo.read(wanted.name), key)
+    return found.at in (At.VALUE, At.BRANCH, At.UNKNOWN)

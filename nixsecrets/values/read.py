@@ -1,0 +1,76 @@
+"""What a secret holds, read with the keys at hand."""
+
+import contextlib
+from pathlib import Path
+
+from nixsecrets.errors import UsageError
+from nixsecrets.files.age import operations, pyrage_port, verify
+from nixsecrets.files.age.header import LARGE
+from nixsecrets.files.age.payload import Spooled
+from nixsecrets.files.decrypt import Bench, decrypt
+from nixsecrets.files.state import Actual
+from nixsecrets.findings.reports import path_text
+from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.identities import Keyring
+from nixsecrets.keys.unlock import Unlock, unlocked
+from nixsecrets.repo import files
+from nixsecrets.untrusted import inputs
+from nixsecrets.world.world import World
+
+
+def opened(actual: Actual, ring: Keyring, unlock: Unlock, folder: Path) -> Bench:
+    """Return a bench with what opens a secret."""
+    return Bench(unlocked([actual.recipients], ring, unlock), folder)
+
+
+def plaintext(world: World, actual: Actual, bench: Bench) -> bytes:
+    """Return what a secret holds.
+
+    Raises:
+        IdentityError: no identity opens it.
+    """
+    data = world.repo.read(actual.path)
+    return decrypt(actual.path, actual.backend, data, bench)
+
+
+def holds(world: World, actual: Actual, value: Spooled, bench: Bench) -> bool:
+    """Tell whether an age file holds a large value already.
+
+    Raises:
+        IdentityError: no identity opens it.
+    """
+    digest = verify.Digest()
+    plaintext_to(world, actual, bench, digest)
+    return digest.value() == value.digest
+
+
+def plaintext_to(
+    world: World, actual: Actual, bench: Bench, target: pyrage_port.Writable
+) -> None:
+    """Write what an age file holds, a large one piece by piece.
+
+    Raises:
+        IdentityError: no identity opens it.
+        SecretFileError: it is damaged; what was written of a large one is not all.
+        OSError: the target's.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            place = Path(world.repo.locate(actual.path))
+            file = stack.enter_context(inputs.opened(place))
+            large = not actual.armored and place.stat().st_size > LARGE
+        except OSError as error:
+            raise files.explained(error, "read", actual.path) from error
+        if large:
+            operations.decrypt_to(file, target, bench.identities)
+        else:
+            target.write(plaintext(world, actual, bench))
+
+
+def require_keys(name: str, backend: Backend) -> None:
+    """Raise `UsageError` unless the file can have values with names."""
+    if backend is Backend.AGE:
+        raise UsageError(
+            f"{path_text(name)} is an age file: one value as a whole",
+            "leave --key out",
+        )
