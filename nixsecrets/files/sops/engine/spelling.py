@@ -7,8 +7,8 @@ sops.
 
 import json
 import re
-from collections.abc import Iterator
-from typing import assert_never
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, assert_never
 
 from nixsecrets.files.kind import INI_SECTION
 from nixsecrets.files.sops.engine.place import child_of, leaves_in
@@ -22,10 +22,12 @@ _YAML_NAME = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)
 _YAML_WORDS = frozenset(("null", "true", "false", "yes", "no", "on", "off", "y", "n"))
 _INI_NAME = re.compile(r"[\w./@-]+(?: [\w./@-]+)*")
 _INI_SAFE = re.compile(r"[\w./@+%:,-]+(?: [\w./@+%:,-]+)*")
-_INI_HEAD = re.compile(r"([ \t]*)(.*?)([ \t]*[=:][ \t]*)")
+# What stands before a value: indentation, name, separator with the blanks around it.
+_INI_HEAD = re.compile(r"(?P<indent>[ \t]*)(?P<name>.*?)(?P<between>[ \t]*[=:][ \t]*)")
 _INI_SOPS = re.compile(INI_SECTION.decode())
 _DOTENV_NAME = re.compile(r"(?!sops_)[^=\s#][^=\n\r]*")
-_JSON_GAP = re.compile(r",?(\s*)(?=\").*?(\s*:\s*)", re.DOTALL)
+# The white space before the first key of an object, and the colon behind that key.
+_JSON_GAP = re.compile(r",?(?P<lead>\s*)(?=\").*?(?P<colon>\s*:\s*)", re.DOTALL)
 _DASHES = re.compile(r"(?:- +)*")
 
 
@@ -88,6 +90,19 @@ def in_double_quotes(value: str) -> str:
 # --- a new value --------------------------------------------------------------------
 
 
+class _Parent(NamedTuple):
+    """The mapping that gets a new value.
+
+    `root` is the document, `names` lead from `node` down to the value, `siblings` are
+    the values that `node` has, without the metadata.
+    """
+
+    root: Node
+    node: Node
+    siblings: list[Node]
+    names: list[str]
+
+
 def insertion(kind: SopsFormat, text: str, place: Place, token: str) -> Edit | None:
     """Return the edit that adds a value, None where its place is uncertain."""
     document, steps = place
@@ -106,33 +121,39 @@ def insertion(kind: SopsFormat, text: str, place: Place, token: str) -> Edit | N
     documents = roots(kind, text)
     if documents is None or document >= len(documents):
         return None
-    root = node = documents[document]
-    at = 0
+    parent = _parent_of(documents[document], steps)
+    if parent is None:
+        return None
+    if text.startswith("{", parent.root.start):
+        return _into_json(text, parent, token)
+    return _into_yaml(text, parent, token)
+
+
+def _parent_of(root: Node, steps: Sequence[str | int]) -> _Parent | None:
+    """Return the deepest mapping on the way to a place, if it has any value.
+
+    None where an item of a list is missing below it: sops counts items, and a new one
+    would have to be in order.
+    """
+    node, at = root, 0
     while (below := child_of(node, steps[at])) is not None and at < len(steps) - 1:
         node, at = below, at + 1
     rest = [step for step in steps[at:] if isinstance(step, str)]
     if not (isinstance(node.value, dict) and node.value) or len(rest) < len(steps) - at:
         return None
     siblings = [n for k, n in node.value.items() if node is not root or k != "sops"]
-    if text.startswith("{", root.start):
-        return _into_json(text, root, node, siblings, rest, token)
-    return _into_yaml(text, root, node, siblings, rest, token)
+    return _Parent(root, node, siblings, rest)
 
 
-def _into_yaml(
-    text: str,
-    root: Node,
-    node: Node,
-    siblings: list[Node],
-    names: list[str],
-    token: str,
-) -> Edit:
-    at = _line_end(text, siblings[-1].end) if siblings else root.start
+def _into_yaml(text: str, parent: _Parent, token: str) -> Edit:
+    """Return the edit that adds a value, with the mappings above it, in block style."""
+    last = parent.siblings[-1:]
+    at = _line_end(text, last[0].end) if last else parent.root.start
     newline = "\r\n" if "\r\n" in text else "\n"
-    column, unit = _column(text, node), next(_units(text, root), 4)
+    column, unit = _column(text, parent.node), next(_units(text, parent.root), 4)
     lines = [
         " " * (column + depth * unit) + _yaml_key(name) + ":"
-        for depth, name in enumerate(names)
+        for depth, name in enumerate(parent.names)
     ]
     added = newline.join(lines) + " " + (token or '""') + newline
     if at and text[at - 1] != "\n":
@@ -169,21 +190,15 @@ def _yaml_key(name: str) -> str:
     return name if plain else in_double_quotes(name)
 
 
-def _into_json(
-    text: str,
-    root: Node,
-    node: Node,
-    siblings: list[Node],
-    names: list[str],
-    token: str,
-) -> Edit | None:
-    members = [*node.value.values()] if isinstance(node.value, dict) else []
+def _into_json(text: str, parent: _Parent, token: str) -> Edit | None:
+    """Return the edit that adds a value, with the objects above it, spaced alike."""
+    root, node, siblings, names = parent
     gap = _JSON_GAP.match(text, node.start + 1)
     first_of_root = _JSON_GAP.match(text, root.start + 1)
-    if gap is None or first_of_root is None or not members:
+    if gap is None or first_of_root is None:
         return None
-    lead, colon = gap[1], gap[2]
-    unit = first_of_root[1].rpartition("\n")[2]
+    lead, colon = gap["lead"], gap["colon"]
+    unit = first_of_root["lead"].rpartition("\n")[2]  # one level of indentation
     value = json.dumps(token)
     for depth in range(len(names) - 1, 0, -1):
         inner, outer = "", ""
@@ -198,6 +213,7 @@ def _into_json(
 
 
 def _into_dotenv(text: str, names: tuple[str, ...], token: str) -> Edit | None:
+    """Return the edit that adds a line behind the last value."""
     if len(names) != 1 or not _DOTENV_NAME.fullmatch(names[0]):
         return None
     found = leaves_in(SopsFormat.DOTENV, text)
@@ -207,6 +223,7 @@ def _into_dotenv(text: str, names: tuple[str, ...], token: str) -> Edit | None:
 
 
 def _into_ini(text: str, names: tuple[str, ...], token: str) -> Edit | None:
+    """Return the edit that adds a line to a section, or a section above `[sops]`."""
     if len(names) != 2 or not all(map(_INI_NAME.fullmatch, names)):
         return None
     section, name = names
@@ -226,13 +243,13 @@ def _into_ini(text: str, names: tuple[str, ...], token: str) -> Edit | None:
     head = _INI_HEAD.fullmatch(text[line_start(text, last[0]) : last[0]])
     if head is None:
         return None
-    lead, old, between = head.groups()
+    between = head["between"]
     separator = between.lstrip(" \t")
-    if separator != between:
-        width = len(old) + len(between) - len(separator)
+    if separator != between:  # sops aligns the separators of a section
+        width = len(head["name"]) + len(between) - len(separator)
         name = name.ljust(width) if len(name) < width else name + " "
     at = _line_end(text, last[1])
-    added = lead + name + separator + token + newline
+    added = head["indent"] + name + separator + token + newline
     if text[at - 1] != "\n":
         added = newline + added.removesuffix(newline)
     return at, at, added
