@@ -4,19 +4,17 @@ Takes files apart and puts them together; what the items mean is `identities`' a
 """
 
 import base64
-import re
 from collections.abc import Iterator
 from datetime import datetime
 
 _MAGIC = b"age-encryption.org/v1\n"
 _ARMOR_BEGIN = b"-----BEGIN AGE ENCRYPTED FILE-----"
 _ARMOR_END = b"-----END AGE ENCRYPTED FILE-----"
-# A whole header with nothing but a scrypt stanza, as the specification demands of it
-# (C2SP age.md); anything longer never reaches pyrage, whose header parser is quadratic.
-_SCRYPT_HEADER = re.compile(
-    rb"age-encryption\.org/v1\n-> scrypt [A-Za-z0-9+/]{22} [1-9]\d{0,2}\n"
-    rb"[A-Za-z0-9+/]{43}\n--- [A-Za-z0-9+/]{43}\n"
-)
+# A scrypt stanza is alone in its header (C2SP age.md, "scrypt recipient stanza"), which
+# then ends within so many bytes.  pyrage judges the grammar; it never sees a longer
+# header, for which its parser takes quadratic time.
+_PASSPHRASE = _MAGIC + b"-> scrypt "
+_LONGEST_HEADER = 160
 
 
 def is_encrypted(data: bytes) -> bool:
@@ -36,7 +34,8 @@ def dearmored(data: bytes) -> bytes:
 
 def wants_passphrase(binary: bytes) -> bool:
     """Tell whether the binary age file is encrypted with a passphrase."""
-    return _SCRYPT_HEADER.match(binary) is not None
+    end = binary.find(b"\n--- ", 0, _LONGEST_HEADER)
+    return binary.startswith(_PASSPHRASE) and end > 0
 
 
 def items(text: str) -> Iterator[tuple[int, str]]:
