@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.size import audited, size_of
+
 PROJECT = Path(__file__).parent.parent
 PACKAGE = PROJECT / "nixsecrets"
 
@@ -64,6 +66,14 @@ DOING = {
     "plan": {"recall"},
     "untrusted": {"inputs"},
     "adopt": {"evaluate"},
+}
+# Imported by audited modules alone: here are file keys, data keys, opened values.
+SEALED = {
+    *("files/age/wrap", "files/sops/datakey", "files/sops/grant", "files/sops/rekey"),
+    *("files/sops/engine/contents", "files/sops/engine/mac"),
+    *("files/sops/engine/rekeying", "files/sops/engine/replacement"),
+    *("files/sops/publish", "files/sops/verify", "files/sops/workcopy"),
+    *("apply/workers", "repo/staging"),
 }
 IMPURE = {
     "getpass",
@@ -229,6 +239,23 @@ def test_only_what_reads_files_sees_a_file_key_or_a_data_key(path: Path) -> None
 def test_the_package_itself_imports_nothing() -> None:
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     assert not [name for node in ast.walk(tree) for name in names_of(node)]
+
+
+def test_what_touches_keys_is_small_and_imported_through_its_interface() -> None:
+    """No file key, data key or value is handled outside of the audited modules."""
+    inside = {path.relative_to(PACKAGE).as_posix()[:-3] for path in audited()}
+    assert inside >= SEALED
+    assert sum(size_of(p.read_text(encoding="utf-8")).code for p in audited()) <= 5000
+    for path in FILES:
+        module = path.relative_to(PACKAGE).as_posix()[:-3]
+        if module not in inside:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            names = {name for node in ast.walk(tree) for name in names_of(node)}
+            seen = {
+                name.removeprefix("nixsecrets.").replace(".", "/") for name in names
+            }
+            reached = {m for m in SEALED for s in seen if f"{s}/".startswith(f"{m}/")}
+            assert (module, reached) == (module, set())
 
 
 @pytest.mark.parametrize("folder", DOING)

@@ -160,6 +160,13 @@ def _bench(jobs: Iterable[Job], tools: Tools, stack: contextlib.ExitStack) -> Be
     return Bench(identities, folder, sops)
 
 
+def load_libraries() -> None:
+    """Load what the first step will use, in time that is free before it."""
+    from nixsecrets.files.age import wrap
+
+    wrap.load_libraries()
+
+
 def _stage_secrets(
     maker: Maker, tools: Tools, batch: Batch
 ) -> tuple[dict[str, str], list[Failure]]:

@@ -3,7 +3,6 @@
 What the work itself takes (`road`) is loaded while other processes look.
 """
 
-import importlib
 from collections.abc import Callable, Collection, Container, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,10 +56,9 @@ def change_map(
 
 def _load_what_writes(paths: Container[str]) -> None:
     """Load now what a change will take, most likely: this process has the time."""
-    importlib.import_module("nixsecrets.apply.apply")
-    from nixsecrets.files.age import wrap
+    from nixsecrets.apply import apply
     from nixsecrets.generated import yamltree
 
-    wrap.load_libraries()
+    apply.load_libraries()
     if ".sops.yaml" in paths:
         yamltree.load_library()
