@@ -69,6 +69,7 @@ class SecretFileError(NixsecretsError):
     """A secret file is damaged, or of a shape that we refuse to touch.
 
     Where there is a `subject` ("the age file"), `reason` says what that has or is.
+    The hint calls the file FILE where the raiser does not know its path.
     `line` is where in a text to be encrypted it is wrong, 0 where that is not known.
     """
 
@@ -84,6 +85,12 @@ class SecretFileError(NixsecretsError):
     def message(self) -> str:
         """The text, which begins with the subject."""
         return f"{self.subject} {self.reason}".lstrip()
+
+    def hint_about(self, path: str) -> str | None:
+        """Return the hint with the path of the file in place of FILE."""
+        import re
+
+        return self.hint and re.sub(r"\bFILE\b", lambda _: shell_word(path), self.hint)
 
 
 class TooLargeError(MapError, SecretFileError):

@@ -6,7 +6,6 @@ has changed; after it, a run that is cut short is completed by the next command.
 
 import contextlib
 import os
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +19,6 @@ from nixsecrets.errors import (
     ProgramError,
     SecretFileError,
     printable,
-    shell_word,
 )
 from nixsecrets.files.age.operations import Streamed
 from nixsecrets.files.decrypt import Bench
@@ -47,6 +45,13 @@ class Failure:
 
     step: Step
     error: NixsecretsError
+
+    @property
+    def hint(self) -> str | None:
+        """What to do about it, to paste: with the path for FILE."""
+        if isinstance(self.error, SecretFileError):
+            return self.error.hint_about(self.step.path)
+        return self.error.hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +104,13 @@ def _advice(failed: Sequence[Failure], world: World, *, others: bool) -> str:
             names = ", ".join(world.book.label(r) for r in found.recipients)
             who = names or "nobody we can tell"
             hints[f"{printable(failure.step.path)} can be opened by {who}"] = None
-        elif failure.error.hint:
-            hints[_named(failure.error.hint, failure, failed)] = None
+        elif hint := failure.error.hint if len(failed) > 1 else failure.hint:
+            hints[hint] = None
     if any(isinstance(failure.error, IdentityError) for failure in failed):
         hints["--identity FILE adds a key"] = None
     if others:
         hints["--keep-going does the rest"] = None
     return "\n".join(hints)
-
-
-def _named(hint: str, failure: Failure, failed: Sequence[Failure]) -> str:
-    """Return a hint to paste: FILE stays only where it stands for several files."""
-    if len(failed) > 1:
-        return hint
-    return re.sub(r"\bFILE\b", lambda _: shell_word(failure.step.path), hint)
 
 
 def apply(

@@ -54,9 +54,8 @@ def finish(
 
 
 def _left_out(failure: "Failure") -> None:
-    error = failure.error
-    path = show.path_text(failure.step.path)
-    ui.report_error(NixsecretsError(f"left out {path}: {error.message}", error.hint))
+    what = f"left out {show.path_text(failure.step.path)}: {failure.error.message}"
+    ui.report_error(NixsecretsError(what, failure.hint))
 
 
 def git_add(

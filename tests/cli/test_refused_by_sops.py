@@ -81,6 +81,7 @@ def test_a_removal_names_it_and_goes_on(
     assert done.returncode == 1
     assert f"left out {bad}: " in done.stderr
     assert words in done.stderr
+    assert f": git log -p -- {bad}\n" in done.stderr
     assert many.read(bad) == before[bad]
     for path in (*GOOD, "secrets/app.yaml"):
         assert not many.sops_opens(path, secret_of(many, "brunnen"))
