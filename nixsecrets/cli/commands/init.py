@@ -3,18 +3,29 @@
 import datetime
 import getpass
 import os
+import posixpath
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
 
+from nixsecrets.adopt.sources import Fleet, discovered
+from nixsecrets.adopt.summary import Prepared, prepared, summary
+from nixsecrets.adopt.switch import Adoption
 from nixsecrets.apply.apply import Tools, apply
-from nixsecrets.cli import consent, ui
-from nixsecrets.cli.adoption import Wish, adopt, found
+from nixsecrets.cli import consent, show, ui
 from nixsecrets.cli.arguments import keys_from_file
 from nixsecrets.cli.outcome import git_add
 from nixsecrets.cli.session import Session, keyring, unlock
-from nixsecrets.errors import DeclinedError, IdentityError, NixsecretsError, quoted
+from nixsecrets.errors import (
+    DeclinedError,
+    IdentityError,
+    NixsecretsError,
+    UsageError,
+    quoted,
+)
+from nixsecrets.findings.lint.drift import with_content
 from nixsecrets.keys.find import create_age_identity
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.keys.identityfile import identity_file_text
@@ -22,9 +33,10 @@ from nixsecrets.keys.recipients import Kind, Recipient
 from nixsecrets.map.fresh import fresh_map
 from nixsecrets.plan import approvals
 from nixsecrets.plan.diff import fresh_plan
+from nixsecrets.plan.model import Plan, Step
 from nixsecrets.repo.files import write_durably
 from nixsecrets.repo.tree import Repo
-from nixsecrets.world.world import MAP_NAME, encrypted_files, fresh_world
+from nixsecrets.world.world import MAP_NAME, World, encrypted_files, fresh_world
 
 SOPS_CONFIG = ".sops.yaml"
 AGENIX_RULES = "secrets/secrets.nix"
@@ -104,13 +116,75 @@ def command(
     repo = Repo.at(start)
     if (repo.root / MAP_NAME).exists():
         raise NixsecretsError(f"{MAP_NAME} is already here", "nixsecrets status")
-    wish = Wish(rules, sops_config, sops_only, keep_rules, dry_run, yes, stage)
-    if fleets := found(repo, wish):
+    if fleets := _fleets(repo, rules, sops_config, sops_only=sops_only):
         with Session(repo).writing(dry_run=dry_run):
-            adopt(repo, fleets, wish)
+            folders = [fleet.folder for fleet in fleets]
+            ready = [
+                prepared(repo, one, folders, os.environ, keep_rules=keep_rules)
+                for one in fleets
+            ]
+            _adopt(ready, dry_run=dry_run, yes=yes, stage=stage)
         return
     _refuse_existing(repo)
     _start(repo, name, key_file, create_key=create_key, dry_run=dry_run, stage=stage)
+
+
+def _fleets(
+    repo: Repo, rules: Path | None, config: Path | None, *, sops_only: bool
+) -> list[Fleet]:
+    """Return the folders to adopt: what the command line names, else what is there."""
+    if rules is None and config is None:
+        fleets = discovered(repo)
+    else:
+        named = (config, rules)
+        fleets = [Fleet("", *(None if p is None else _below(repo, p) for p in named))]
+    if sops_only:
+        fleets = [Fleet(one.folder, one.config) for one in fleets if one.config]
+    return fleets
+
+
+def _below(repo: Repo, path: Path) -> str:
+    place = path.resolve()
+    if not place.is_relative_to(repo.root) or not place.is_file():
+        raise UsageError(
+            f"{path}: no file below {repo.root}", "run this in a folder above it"
+        )
+    return place.relative_to(repo.root).as_posix()
+
+
+def _adopt(ready: Sequence[Prepared], *, dry_run: bool, yes: bool, stage: bool) -> None:
+    """Show what adopting each folder gives, have it agreed to, write it."""
+    tell = ui.answer if dry_run else ui.say
+    for one in ready:
+        for line in (*summary(one, with_map=dry_run), *_drift(one.adoption)):
+            tell(line)
+    if dry_run:
+        return
+    if not yes:
+        ui.confirm("write this?", hint="agree beforehand with --yes")
+    for one in ready:
+        world, folder = one.adoption.world, one.fleet.folder
+        steps = _write(one.adoption.plan, world, folder)
+        git_add(Session(world.repo), steps, stage=stage, below=folder)
+
+
+def _drift(switch: Adoption) -> Iterator[str]:
+    plan = with_content(switch.findings, switch.world)
+    lines = [*show.drift_lines(plan), *show.problem_lines(plan.problems)]
+    if lines:
+        yield "found in the repository as it is (nixsecrets status shows it too):"
+        yield from lines
+
+
+def _write(plan: Plan, world: World, folder: str = "") -> tuple[Step, ...]:
+    """Write a first map and what is generated from it, and approve its keys."""
+    outcome = apply(plan, world, Tools(Keyring(), unlock))
+    for step in outcome.done:
+        ui.say(f"wrote {posixpath.join(folder, step.path)}")
+    readers = approvals.readers_of(world.map)
+    agreed = approvals.approving(readers, world.map, consent.today())
+    consent.remember(world.repo, agreed)
+    return outcome.done
 
 
 def _start(
@@ -132,16 +206,10 @@ def _start(
         ui.answer_text(text)
         return
     world = fresh_world(repo, text)
-    plan = fresh_plan(world)
-    session = Session(repo)
-    with session.exclusive():
-        outcome = apply(plan, world, Tools(Keyring(), unlock))
-    for step in outcome.done:
-        ui.say(f"wrote {step.path}")
-    readers = approvals.readers_of(world.map)
-    consent.remember(repo, approvals.approving(readers, world.map, consent.today()))
+    with Session(repo).exclusive():
+        steps = _write(fresh_plan(world), world)
     ui.say(f"{user} reads every secret; next: nixsecrets add-host NAME --address …")
-    git_add(session, outcome.done, stage=stage)
+    git_add(Session(repo), steps, stage=stage)
 
 
 def _refuse_existing(repo: Repo) -> None:

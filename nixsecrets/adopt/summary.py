@@ -1,0 +1,122 @@
+"""What adopting a folder would write, and what a person should know before a yes."""
+
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from nixsecrets.adopt.propose import Proposal, propose
+from nixsecrets.adopt.sources import Fleet, Sources, read_sources
+from nixsecrets.adopt.switch import Adoption, adoption
+from nixsecrets.findings.reports import counted, path_text
+from nixsecrets.plan import approvals
+from nixsecrets.repo.tree import Repo
+from nixsecrets.world.world import MAP_NAME
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A folder with secrets, and what adopting it would write."""
+
+    fleet: Fleet
+    sources: Sources
+    proposal: Proposal
+    adoption: Adoption
+
+
+def prepared(
+    repo: Repo,
+    fleet: Fleet,
+    folders: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    keep_rules: bool,
+) -> Prepared:
+    """Return what adopting one of some folders would write; nothing is written yet.
+
+    Raises:
+        NixsecretsError: what says who may read the secrets cannot be understood.
+    """
+    mine = Repo.at(repo.root / fleet.folder)
+    others = [
+        posixpath.relpath(folder, fleet.folder or ".")
+        for folder in folders
+        if folder != fleet.folder
+        and (not fleet.folder or folder.startswith(fleet.folder + "/"))
+    ]
+    sources = read_sources(mine, fleet, env, others)
+    proposal = propose(
+        sources.old,
+        sources.tree,
+        sources.hints,
+        config_text=sources.config_text,
+        loose=sources.loose,
+    )
+    switch = adoption(mine, proposal, keep_rules=keep_rules, others=others)
+    return Prepared(fleet, sources, proposal, switch)
+
+
+def summary(one: Prepared, *, with_map: bool) -> Iterator[str]:
+    """Yield everything a person should know before saying yes."""
+    place = posixpath.join(one.fleet.folder, MAP_NAME)
+    if with_map:
+        yield f"{place}:"
+        yield ""
+        yield from (f"  {line}".rstrip() for line in one.proposal.map_text.splitlines())
+        yield ""
+    yield from _names(one.proposal)
+    yield from _rules(one)
+    proof = one.proposal.proof
+    files = counted(proof.files, "secret file")
+    paths = counted(proof.samples, "other path")
+    yield f"proved: the keys that read {files} and {paths} are the same as before"
+
+
+def _names(proposal: Proposal) -> Iterator[str]:
+    yield "names:"
+    width = max((len(owner.name) for owner in proposal.owners), default=0)
+    for owner in proposal.owners:
+        kind = f"{owner.kind}?" if owner.guessed else owner.kind
+        also = f"; also called {', '.join(owner.also)}" if owner.also else ""
+        yield f"  {owner.name:<{width}}  {kind:<5}  {owner.origin}{also}"
+        for key in owner.keys:
+            yield f"  {'':<{width}}         {key.kind} {approvals.fingerprint(key)}"
+    if not proposal.owners:
+        yield "  none; begin with: nixsecrets add-user NAME --key KEY"
+    if any(owner.guessed for owner in proposal.owners):
+        yield "  (user?: nothing tells whether it is a host; correct it in the map)"
+    for name in proposal.naming.groups:
+        yield f"  {name}: a group; {proposal.naming.origins[name]}"
+
+
+def _rules(one: Prepared) -> Iterator[str]:
+    old = one.proposal.old
+    if old.config is not None:
+        adopted = len(old.sops) - len(one.proposal.foreign)
+        every = counted(len(old.sops), "rule")
+        yield f"{old.config}: {adopted} of {every} adopted"
+        for rule in one.proposal.foreign:
+            yield f"  line {rule.rule.line} stays as it is: {rule.foreign}"
+        for rule, above in old.dead():
+            yield (
+                f"  line {rule.rule.line} never decides:"
+                f" line {above.rule.line} covers what it covers"
+            )
+    if old.rules is not None:
+        count = counted(len(old.age), "entry", "entries")
+        yield f"{old.rules}: {count} adopted"
+        for entry in old.age:
+            plain = posixpath.relpath(entry.path, posixpath.dirname(old.rules) or ".")
+            if entry.name != plain:
+                name, plain = path_text(entry.name), path_text(plain)
+                yield f"  {name} is written {plain} from now on"
+        for path in one.adoption.added:
+            name = path_text(path)
+            yield f"  {name} gets an entry: a rule of {old.config} covers it"
+    for mixed in one.proposal.rules:
+        if mixed.plaintext:
+            pattern = mixed.path or mixed.path_regex
+            yield f'  {pattern} covers plain files too: plaintext = "allowed"'
+    for path in one.adoption.vouched:
+        yield f"  {path_text(path)}: its readers are taken from the old rules"
+    for warning in one.sources.warnings:
+        yield f"  {warning}"
