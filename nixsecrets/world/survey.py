@@ -73,12 +73,14 @@ def begun(repo: Repo, *, compare: bool = False) -> Iterator[Survey]:
 
     def seen(path: str) -> "Seen":
         # a rule may name one that is left out; then it is read with care
-        data = None if no_secret(path) else repo.read_quickly(path, _SMALL)
-        found = None if data is None else look(path, data)
-        if data is None or found is None or committed is None:
+        skipped = no_secret(path) or path == MAP_NAME
+        data = None if skipped else repo.read_quickly(path, _SMALL)
+        if data is None:
+            return None, False
+        found = look(path, data)
+        if committed is None or not isinstance(found[1], Shown):
             return found, False
-        sops = isinstance(found[1], Shown)
-        return found, sops and committed.has(path, data)
+        return found, committed.has(path, data)
 
     with pool.spreading(look_at, names, each=WORTH_A_PROCESS) as results:
 

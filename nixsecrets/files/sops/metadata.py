@@ -6,7 +6,7 @@ nothing and trusts no order of keys, which changed between sops 3.7 and 3.13.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain
 from typing import NamedTuple, assert_never
 
@@ -222,12 +222,15 @@ def _address(entry: Mapping[str, object], parts: Iterable[str]) -> str:
     return "/".join(filter(None, words)) if set(words) - {"", *_CONSTANT} else ""
 
 
+_canonical = lru_cache(maxsize=64)(canonical_options)
+
+
 def _options(values: Mapping[str, object]) -> Options:
     named = [(name, _text(values, name)) for name in SELECTION if name in values]
     chosen: list[tuple[str, str | bool]] = [option for option in named if option[1]]
     if len(chosen) > 1:
         refuse("has sops metadata with two selection options")
     flag = values.get("mac_only_encrypted")
-    if flag is True or str(flag).lower() in ("true", "1"):
+    if flag is True or (flag and str(flag).lower() in ("true", "1")):
         chosen.append(("mac_only_encrypted", True))
-    return canonical_options(tuple(chosen))
+    return _canonical(tuple(chosen))

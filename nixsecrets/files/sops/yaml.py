@@ -289,10 +289,14 @@ def _fields(indent: str, lines: str) -> dict[str, Value] | None:
         return None
     found: dict[str, Value] = {}
     for name, quoted, plain in zip(parts[1::4], parts[2::4], parts[3::4], strict=True):
-        value = [] if plain == "[]" else plain or quoted
-        if name == "age" or name in found or not (value == [] or name in OURS):
+        if name == "age" or name in found:
             return None
-        found[name] = None if plain in NULLS else value
+        if plain == "[]":
+            found[name] = []
+        elif name in OURS:
+            found[name] = None if plain in NULLS else plain or quoted
+        else:
+            return None
     return found
 
 
@@ -304,9 +308,10 @@ def _entry(
 ) -> "tuple[re.Pattern[str], Layout]":
     """Return a pattern for an age entry: a plain label, and a literal block."""
     label = r"recipient: (age1[0-9a-z]++|ssh-[a-z0-9]++(?: [\w.@+/=-]++)++)\n"
+    full = rf"{pad}.{{64}}\n"  # no age file fits in fewer than four of these lines
     enc = (
         rf"enc: \|\n{pad}{re.escape(BEGIN)}"
-        rf"((?:{pad}.{{64}}\n)+{pad}.++)\n{pad}{re.escape(END)}"
+        rf"({full * 4}(?:{full})*{pad}.++)\n{pad}{re.escape(END)}"
     )
     first, second = (enc, label) if enc_first else (label, enc)
     layout = Layout(lead, " ", pad, "\n", enc_first)
