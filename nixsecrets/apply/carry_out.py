@@ -145,19 +145,13 @@ def _sops(job: Job, bench: Bench) -> grant.SopsSealed:
             bench.identities,
             job.recipients,
             options=step.options,
-            sops=bench.sops,
-            workdir=bench.workdir,
+            **bench.run,
         )
     new = job.old is None or step.action is Action.CREATE  # over a file in the open
     if isinstance(content, Given):
         if new:
             return assign.create_with_value(
-                path,
-                content,
-                job.recipients,
-                options=step.options,
-                sops=bench.sops,
-                workdir=bench.workdir,
+                path, content, job.recipients, options=step.options, **bench.run
             )
         return assign.replace_values(
             path,
@@ -167,17 +161,11 @@ def _sops(job: Job, bench: Bench) -> grant.SopsSealed:
             recipients=job.recipients,
             options=step.options,
             rotate=bool(step.dropped),
-            sops=bench.sops,
-            workdir=bench.workdir,
+            **bench.run,
         )
     if new:
         return sops_operations.create(
-            path,
-            content,
-            job.recipients,
-            options=step.options,
-            sops=bench.sops,
-            workdir=bench.workdir,
+            path, content, job.recipients, options=step.options, **bench.run
         )
     return sops_operations.replace_content(
         path,
@@ -187,8 +175,7 @@ def _sops(job: Job, bench: Bench) -> grant.SopsSealed:
         recipients=job.recipients,
         options=step.options,
         rotate=bool(step.dropped),
-        sops=bench.sops,
-        workdir=bench.workdir,
+        **bench.run,
     )
 
 
@@ -249,7 +236,7 @@ def verify_values(unread: Sequence[Unread], bench: Bench) -> dict[int, SecretFil
     """
     if not unread:
         return {}
-    return sops_verify.verify_values(unread, sops=bench.sops, workdir=bench.workdir)
+    return sops_verify.verify_values(unread, **bench.run)
 
 
 def verify_large(

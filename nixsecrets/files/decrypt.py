@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TypedDict
 
 from nixsecrets.files.age import operations
 from nixsecrets.files.sops import opening
@@ -11,6 +12,13 @@ from nixsecrets.files.sops.program import SopsProgram
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Identity
 from nixsecrets.keys.recipients import KeyId
+
+
+class SopsRun(TypedDict):
+    """What each function that runs sops takes: the program and a private folder."""
+
+    sops: SopsProgram
+    workdir: Path
 
 
 @dataclass(frozen=True)
@@ -32,11 +40,11 @@ class Bench:
         return self.sops_program or SopsProgram.find(os.environ)
 
     @property
-    def workdir(self) -> Path:
-        """The private folder, for a job that runs sops."""
+    def run(self) -> SopsRun:
+        """What a job passes on that runs sops."""
         if self.private is None:
             raise RuntimeError("sops is run without a private folder")
-        return self.private
+        return {"sops": self.sops, "workdir": self.private}
 
     @cached_property
     def key_ids(self) -> frozenset[KeyId]:
@@ -48,6 +56,4 @@ def decrypt(path: str, backend: Backend, data: bytes, bench: Bench) -> bytes:
     """Return the plaintext of a secret file (sops: the MAC was good)."""
     if backend is Backend.AGE:
         return operations.decrypt(data, bench.identities)
-    return opening.decrypt(
-        path, data, bench.identities, sops=bench.sops, workdir=bench.workdir
-    )
+    return opening.decrypt(path, data, bench.identities, **bench.run)

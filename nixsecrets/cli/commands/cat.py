@@ -126,14 +126,8 @@ def content(world: World, actual: Actual, key: str | None, bench: Bench) -> byte
     if key is None:
         return read.plaintext(world, actual, bench)
     read.require_keys(actual.path, actual.backend)
-    return extract.value_at(
-        actual.path,
-        world.repo.read(actual.path),
-        bench.identities,
-        key,
-        sops=bench.sops,
-        workdir=bench.workdir,
-    )
+    data = world.repo.read(actual.path)
+    return extract.value_at(actual.path, data, bench.identities, key, **bench.run)
 
 
 def _free(world: World, session: Session, start: Path, output: Path) -> Path:

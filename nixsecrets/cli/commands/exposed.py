@@ -120,9 +120,7 @@ class _Opener:
             folder = private.private_folder(os.environ)
             self._folder = self.stack.enter_context(folder)
         bench = Bench((), self._folder)
-        return opening.decrypt_with_key(
-            file, key, sops=bench.sops, workdir=bench.workdir
-        )
+        return opening.decrypt_with_key(file, key, **bench.run)
 
     def _unlock(self, locked: Locked) -> tuple[Identity, ...]:
         if locked.source not in self._unlocked:
