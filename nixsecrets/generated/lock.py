@@ -22,7 +22,7 @@ read.  The lock is evidence, not proof: `files` compares it with the file.
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -128,10 +128,10 @@ class Lock:
             for one in members
         )
 
-    def _sets(self) -> set[Members]:
-        """Return the readers of the files: few sets, as most files share theirs."""
+    def _sets(self) -> Collection[Members]:
+        """Return the readers of the files: few tuples, as most files share theirs."""
         every = chain.from_iterable(self._records.values())
-        return {record.recipients for record in every}
+        return {id(record.recipients): record.recipients for record in every}.values()
 
     def render(self) -> str:
         """Write the lock: sorted, and only recipients that a file needs."""
