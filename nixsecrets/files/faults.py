@@ -34,6 +34,7 @@ from nixsecrets.files.sops.selection import (
     by_default,
     open_comments,
     selector,
+    selector_of,
 )
 from nixsecrets.files.sops.spans import Node, items, refuse, slot_of
 from nixsecrets.files.sops.state import read_enc
@@ -285,10 +286,10 @@ def _selectors(file: SopsFile, wanted: Options | None) -> tuple[Selector, Select
     A rule that selects none wants them all; where there is no rule, no more than the
     file's options do.
     """
-    if file.format is SopsFormat.BINARY:  # the only one, whatever the options
-        return (lambda leaf: bool(leaf)), (lambda leaf: bool(leaf))
-    own = selector(file.options)
-    return own, own if wanted is None else selector(selection_of(wanted))
+    own = selector_of(file)
+    if wanted is None or file.format is SopsFormat.BINARY:
+        return own, own
+    return own, selector(selection_of(wanted))
 
 
 def _names(leaf: Leaf) -> str:

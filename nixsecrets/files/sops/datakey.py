@@ -38,9 +38,9 @@ def opened(enc: bytes, identities: Sequence[Identity]) -> bytes:
 
 
 def opened_by_pyrage(enc: bytes, identities: Sequence[Identity]) -> bytes:
-    """Return the same by pyrage, which shares no code with what writes an `enc`.
+    """Return the data key in an `enc`: by pyrage, which shares no code with our writer.
 
-    What it does not know is that an X25519 secret also opens the ssh stanzas of the
+    pyrage does not know that an X25519 secret also opens the ssh stanzas of the
     key that it was converted from.
     """
     try:
@@ -52,7 +52,7 @@ def opened_by_pyrage(enc: bytes, identities: Sequence[Identity]) -> bytes:
 def data_key(
     file: SopsFile, identities: Sequence[Identity], *, opener: Opener = opened
 ) -> bytes:
-    """Return the data key (32 bytes), after it was found to open the file's MAC.
+    """Return the data key (32 bytes), after it was verified to open the file's MAC.
 
     Raises:
         IdentityError: no identity opens an age entry.

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.kind import SopsFormat
 from nixsecrets.files.sops.comments import Comment, comments
+from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.options import (
     DEFAULT_OPTION,
     LeftOpen,
@@ -93,11 +94,10 @@ def open_comments(found: Iterable[Comment], selects: Selector) -> Iterator[Comme
 def selector(options: Options) -> Selector:
     """Return the function that says which values `options` want encrypted.
 
-    As sops decides (sops.go: Tree.Encrypt).
-
-    Suffixes and expressions are about any key on the path.  Of a value whose comments
-    are unknown, options that go by comments want it encrypted.  A comment counts
-    among those that apply to it only where it says that all is to stay open.
+    As sops decides (sops.go: Tree.Encrypt).  Suffixes and expressions are about any key
+    on the path.  A value whose comments are unknown is encrypted by options that go by
+    comments.  A comment counts among those that apply to it only where it says that all
+    is to stay in plaintext.
 
     Raises:
         ValueError: sops cannot compile the regular expression; says why.
@@ -112,6 +112,17 @@ def selector(options: Options) -> Selector:
     if name.endswith("_comment_regex"):
         return lambda one: _by_comments(one, found, wanted=wanted)
     return lambda leaf: wanted is any(map(found, leaf.path))
+
+
+def selector_of(file: SopsFile) -> Selector:
+    """Return the function that says which values sops encrypts in this file.
+
+    Raises:
+        ValueError: as `selector`, for the options of the file.
+    """
+    if file.format is SopsFormat.BINARY:  # one value; sops reads no options there
+        return lambda _: True
+    return selector(file.options)
 
 
 def _by_comments(

@@ -14,7 +14,7 @@ from nixsecrets.errors import SecretFileError
 from nixsecrets.files.sops import token
 from nixsecrets.files.sops.engine import mac, types
 from nixsecrets.files.sops.metadata import SopsFile, SopsFormat
-from nixsecrets.files.sops.selection import Selector, selector
+from nixsecrets.files.sops.selection import Selector, selector_of
 from nixsecrets.files.sops.values import UNKNOWN_SPAN, Leaf, leaves
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
@@ -83,26 +83,15 @@ def unverified(file: SopsFile, key: bytes) -> Values | None:
     opened by the data key `key`, or is spelled in a way that is not understood.
     """
     try:
-        wanted = selects(file)
+        selects = selector_of(file)
         read = [
-            _value(file, leaf, wanted, key)
+            _value(file, leaf, selects, key)
             for leaf in _with_spans(file.text, leaves(file.format, file.data))
         ]
     except (SecretFileError, ValueError, RecursionError):
         return None
     found = tuple(value for value in read if value is not None)
     return found if len(found) == len(read) else None
-
-
-def selects(file: SopsFile) -> Selector:
-    """Return the function that says which values sops encrypts in this file.
-
-    Raises:
-        ValueError: a regular expression of its options cannot be compiled.
-    """
-    if file.format is SopsFormat.BINARY:  # sops reads no options there
-        return lambda _: True
-    return selector(file.options)
 
 
 def _with_spans(text: str, found: Iterable[Leaf]) -> Iterator[Leaf]:

@@ -13,7 +13,7 @@ from nixsecrets.files.sops import token
 from nixsecrets.files.sops.comments import Comment, comments
 from nixsecrets.files.sops.engine import contents, mac, spelling
 from nixsecrets.files.sops.metadata import SopsFile
-from nixsecrets.files.sops.selection import selector
+from nixsecrets.files.sops.selection import selector_of
 from nixsecrets.files.sops.spans import Edit
 from nixsecrets.files.sops.token import is_encrypted
 from nixsecrets.files.sops.values import UNKNOWN_SPAN
@@ -77,7 +77,7 @@ def comment_edits(
     """
     try:
         found = comments(file.format, file.data)
-        selects = selector(file.options)
+        selects = selector_of(file)
     except (SecretFileError, ValueError):
         return None
     edits: list[Edit] = []

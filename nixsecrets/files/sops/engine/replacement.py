@@ -13,6 +13,7 @@ from nixsecrets.files.sops import metadata, token
 from nixsecrets.files.sops.engine import contents, mac, spelling
 from nixsecrets.files.sops.engine.contents import Value, Values
 from nixsecrets.files.sops.metadata import SopsFile
+from nixsecrets.files.sops.selection import selector_of
 from nixsecrets.files.sops.spans import Edit
 from nixsecrets.files.sops.values import Leaf, Place, leaves, names_of
 from nixsecrets.splice import apply_edits
@@ -79,7 +80,7 @@ def require_selected(file: SopsFile, text: str, place: Place) -> None:
         found = leaves(file.format, text.encode("utf-8", "surrogateescape"))
         there = next((leaf for leaf in found if leaf.place == place), there)
     try:
-        selected = contents.selects(file)(there)
+        selected = selector_of(file)(there)
     except ValueError:  # sops decides, and what it wrote is verified
         return
     if not selected:
@@ -118,7 +119,7 @@ def _edit(file: SopsFile, text: str, key: bytes, old: Value, value: str) -> Edit
         return None
     if old.sealed and value:
         return spelling.respelled(text, old.leaf, _sealed(key, old.leaf.place, value))
-    if contents.selects(file)(old.leaf):  # an empty one, now or until now
+    if selector_of(file)(old.leaf):  # an empty one, now or until now
         value = _sealed(key, old.leaf.place, value)
     return spelling.spelled(file.format, text, (start, end), value)
 
