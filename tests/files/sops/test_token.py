@@ -43,7 +43,7 @@ def spoiled(token: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("how", spoiled(sealed()))
-def test_what_is_no_token_is_none_for_the_quick_look_and_for_every_reader(
+def test_what_is_no_token_is_none_for_every_reader(
     how: str,
 ) -> None:
     data = sopsfiles.sample("3.11", "s.yaml", LABEL)
