@@ -243,7 +243,12 @@ def _is_plain(fields: Mapping[str, Node]) -> bool:
     given = fields.get("shamir_threshold")
     threshold = "0" if given is None else str(given.value)
     notice = _text(fields, "attention")
-    return threshold.isdecimal() and (not notice or notice.startswith(_ATTENTION))
+    flag = _text(fields, "mac_only_encrypted").lower()
+    return (
+        threshold.isdecimal()
+        and (not notice or notice.startswith(_ATTENTION))
+        and flag in ("", "true", "false", "1", "0")
+    )
 
 
 def _text(fields: Mapping[str, Node], name: str) -> str:

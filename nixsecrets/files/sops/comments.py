@@ -15,7 +15,6 @@ from nixsecrets.files.sops.metadata import SopsFormat
 from nixsecrets.files.sops.spans import refuse
 from nixsecrets.files.sops.values import (
     Lines,
-    composed_roots,
     decoded,
 )
 from nixsecrets.splice import line_start
@@ -143,7 +142,7 @@ def _documents_by_library(text: str) -> list[tree.Document]:
     scalars: list[Any] = []
     marks: list[tree.Mark] = []
     visits = iter(range(len(text) + 2))
-    for root in composed_roots(text):
+    for root in tree.composed(text):
         _take((), root, scalars, marks, visits)
     taken: list[tuple[int, int]] = []
     for one in scalars:

@@ -20,7 +20,7 @@ from nixsecrets.files.sops import metadata
 from nixsecrets.files.sops.datakey import data_key
 from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.spans import Edit
-from nixsecrets.files.sops.state import has_noise
+from nixsecrets.files.sops.state import all_native, has_noise
 from nixsecrets.keys.identities import Identity
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.splice import apply_edits
@@ -130,6 +130,8 @@ def without_noise(file: SopsFile, key: bytes) -> list[tuple[int, WrittenEntry]]:
 
     By their place.  What only pyrage writes keeps its own: that of post-quantum keys.
     """
+    if all_native(file):
+        return []
     return [
         (at, wrapped(key, one))
         for at, entry in enumerate(file.entries)

@@ -16,7 +16,7 @@ from nixsecrets.files.kind import SopsFormat
 from nixsecrets.files.sops import json, tree
 from nixsecrets.files.sops.flat import Kind, dotenv_lines, ini_lines
 from nixsecrets.files.sops.spans import Node
-from nixsecrets.files.sops.values import Place, composed_roots
+from nixsecrets.files.sops.values import Place
 
 _TAG = re.compile(r"(?:&\S+[ \t\r\n]+)?(!\S*)")
 DATE = re.compile(r"\d{4}-\d\d?-\d\d?(?:[Tt \t]|$)")
@@ -162,7 +162,7 @@ def _by_library(text: str) -> Plaintext:
     found = Plaintext([], [])
     seen: set[int] = set()
     visits = iter(range(len(text) + 2))
-    for number, root in enumerate(composed_roots(text)):
+    for number, root in enumerate(tree.composed(text)):
         _composed((number, ()), root, text, found, seen, visits)
     return found
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.kind import SopsFormat
+from nixsecrets.files.sops import tree
 from nixsecrets.files.sops.comments import comments
 from nixsecrets.files.sops.keypath import KeyPath
 from nixsecrets.files.sops.token import COMMENT_END
@@ -46,13 +47,10 @@ def same(kind: SopsFormat, before: bytes, after: bytes) -> bool:
     return had == has
 
 
-def _yaml_documents(text: str | bytes) -> list[object]:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
+def _yaml_documents(text: bytes) -> list[object]:
     try:
-        return list(YAML(typ="safe").load_all(text))
-    except YAMLError as error:
+        return list(tree.loaded(text))
+    except SecretFileError as error:
         raise SecretFileError("sops wrote YAML that cannot be read back") from error
 
 

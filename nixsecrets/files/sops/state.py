@@ -17,7 +17,7 @@ from nixsecrets.files.kind import looks_like_sops, no_sops
 from nixsecrets.files.sops import metadata
 from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.options import LeftOpen, Options, unusable
-from nixsecrets.files.sops.spans import Block, Entry, refuse
+from nixsecrets.files.sops.spans import OURS, Block, Entry, refuse
 from nixsecrets.files.sops.token import (
     MAC_PATTERN,
     MARK,
@@ -37,6 +37,7 @@ _YAML_VALUES = re.compile(
     rf"(?:{TOKEN_PATTERN}|\"\"|null)?+(?: #{TOKEN_PATTERN})?+\n"
     rf"|[ ]*+#(?:{TOKEN_PATTERN})?+\n|\n)*+"
 )
+_FIELDS = OURS.union(metadata.FOREIGN)
 # the MAC, its time and the version, in one text
 _SIGNED = re.compile(
     rf"{MAC_PATTERN} \d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
@@ -216,8 +217,11 @@ def _whole_at_a_glance(file: SopsFile) -> bool:
     if not (isinstance(block, YamlBlock) and block.written):
         return False
     values = file.text[: file.text.index("\nsops:\n") + 1]
+    fields = block.written.fields
     return bool(
-        _SIGNED.fullmatch(f"{file.mac} {file.lastmodified} {file.version}")
+        fields.keys() <= _FIELDS
+        and fields.get("mac_only_encrypted") in (None, "true")
+        and _SIGNED.fullmatch(f"{file.mac} {file.lastmodified} {file.version}")
         and not unusable(file.options)
         and MARK in values
         and _YAML_VALUES.fullmatch(values)
@@ -238,6 +242,14 @@ def read_enc(enc: str) -> Enc:
         return header.read_enc(enc)
     except SecretFileError as error:
         refuse(f"has an enc in its sops metadata that {error.reason}")
+
+
+def all_native(file: SopsFile) -> bool:
+    """Return whether every entry has one native stanza, and so no noise.
+
+    False says nothing; it is fast where True.
+    """
+    return _usual(file.blocks[0]) is not None
 
 
 def has_noise(enc: str) -> bool:

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple, assert_never
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.kind import BOM, INI_SECTION, YAML_KEY, SopsFormat
-from nixsecrets.files.sops import plaintexts
+from nixsecrets.files.sops import plaintexts, tree
 from nixsecrets.files.sops.flat import Kind, Line, dotenv_lines, ini_lines
 from nixsecrets.files.sops.plaintexts import bare_is_text
-from nixsecrets.files.sops.values import composed_roots
 
 _RESERVED = {
     SopsFormat.YAML: YAML_KEY,
@@ -172,7 +171,7 @@ def _yaml(text: str) -> Fault | None:
     if len(text) > _MOST:
         return None
     try:
-        roots = composed_roots(text)
+        roots = tree.composed(text)
     except SecretFileError as error:
         mark = getattr(error.__cause__, "problem_mark", None)
         return None if mark is None else Fault(mark.line + 1)

@@ -245,27 +245,10 @@ def _yaml_by_library(text: str, *, plaintext: bool) -> Iterator[Leaf]:
         size = len(text)
         limits.check("the file", size, limits.FOREIGN_VALUES, "characters of YAML")
     visits = iter(range(len(text) + 2))
-    for number, root in enumerate(composed_roots(text)):
+    for number, root in enumerate(tree.composed(text)):
         if root.id != "mapping" or not (plaintext or _has_metadata(root)):
             refuse("has a document without sops metadata")
         yield from _composed((number, ()), root, visits)
-
-
-def composed_roots(text: str) -> list[Any]:
-    """Return the documents of any YAML as the library composes them.
-
-    Raises:
-        SecretFileError: it is none.
-    """
-    from ruamel.yaml import YAML
-
-    limits.check_depth("the file", text)
-    try:
-        return [node for node in YAML(typ="safe", pure=True).compose_all(text) if node]
-    except Exception as error:  # hostile text trips it in many ways
-        raise SecretFileError(
-            "is not valid YAML", "restore it from git", subject="the file"
-        ) from error
 
 
 def _has_metadata(root: Any) -> bool:

@@ -21,6 +21,7 @@ from nixsecrets.files.sops.grant import SopsSealed, WrittenEntry
 from nixsecrets.files.sops.metadata import SopsFile, SopsFormat
 from nixsecrets.files.sops.program import SopsProgram
 from nixsecrets.files.sops.state import read_enc, stanzas_of
+from nixsecrets.files.sops.yaml import YamlBlock
 from nixsecrets.keys.identities import Identity, PluginIdentity, X25519Identity
 
 # getsops/sops version/version.go; of the unusual ones sops is asked
@@ -38,7 +39,8 @@ def verify_grant(path: str, old: bytes, new: bytes, sealed: SopsSealed) -> None:
     _check_untouched(_text(old), _text(new), sealed)
     file = metadata.parse(path, new)
     _check_planned(file, sealed)
-    _check_elsewhere(metadata.parse(path, old), file)
+    if not _only_added(file, sealed):
+        _check_elsewhere(metadata.parse(path, old), file)
     _check_written(sealed)
 
 
@@ -170,6 +172,19 @@ def _check_untouched(old: str, new: str, sealed: SopsSealed) -> None:
         at += len(text)
     if old[before:] != new[at:]:
         _deviates("it changed outside of the new entries")
+
+
+def _only_added(new: SopsFile, sealed: SopsSealed) -> bool:
+    """Return whether each edit adds text among the entries and takes none away.
+
+    Then nothing else can have changed.  False says nothing.
+    """
+    block = new.blocks[0]
+    if not (isinstance(block, YamlBlock) and block.written):
+        return False
+    start, end = block.written.span
+    added = sum(len(text) for _, _, text in sealed.inserted)
+    return all(start <= at == to <= end - added for at, to, _ in sealed.inserted)
 
 
 def _check_elsewhere(old: SopsFile, new: SopsFile) -> None:

@@ -120,10 +120,12 @@ class YamlBlock(Block):
         """The age entries in the order of the file; raises as `slots`."""
         if self.written is None:
             return entries_of(self.slots)
-        labels, pad = self.written.labels, self.written.layout.pad
-        armors = (armor[len(pad) :] for armor in self.written.armors)
-        lines = (armor.replace("\n" + pad, "\n") for armor in armors)
-        return tuple(map(Entry, labels, [f"{BEGIN}{one}\n{END}" for one in lines]))
+        start, indented = len(self.written.layout.pad), f"\n{self.written.layout.pad}"
+        encs = [
+            BEGIN + armor[start:].replace(indented, "\n") + f"\n{END}"
+            for armor in self.written.armors
+        ]
+        return tuple(map(Entry, self.written.labels, encs))
 
     @property
     def labels(self) -> Sequence[str]:

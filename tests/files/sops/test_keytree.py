@@ -79,7 +79,7 @@ def test_a_file_as_sops_writes_it_needs_no_yaml_library(
     text = "a: x\nb:\n    c: y\n    d: 3\n"
     path = fleet.sops_encrypt("x.yaml", text, [fleet.public("alice")])
     monkeypatch.setattr(
-        "nixsecrets.files.sops.keytree._by_library", lambda _: pytest.fail("asked")
+        "nixsecrets.files.sops.tree.loaded", lambda _: pytest.fail("asked")
     )
     keys = keys_of(SopsFormat.YAML, path.read_bytes())
     assert (keys.find("b/c"), keys.find("b/d")) == (Value.TEXT, Value.OTHER)

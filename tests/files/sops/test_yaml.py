@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixsecrets.errors import SecretFileError
+from nixsecrets.files.faults import faults
 from nixsecrets.files.sops import metadata
 from nixsecrets.files.sops import tree as sops_tree
 from nixsecrets.files.sops.metadata import SopsFile
@@ -107,6 +108,14 @@ def test_fields_of_older_and_other_files_are_read_in_one_step(
 
 NOT_WHOLE = {
     "another key": (rb"    version: ", b"    shamir_threshold: 1\n    version: "),
+    "a list that sops does not know": (
+        rb"    version: ",
+        b"    ours: []\n    version: ",
+    ),
+    "text for a flag": (
+        rb"    version: ",
+        b"    mac_only_encrypted: hunter2\n    version: ",
+    ),
     "a comment": (rb"    version: ", b"    # by hand\n    version: "),
     "a second document": (rb"\Z", b"---\nx: y\n"),
     "a second document above": (rb"\A", b"x: y\n---\n"),
@@ -128,6 +137,10 @@ NOT_WHOLE = {
 }
 
 
+FINE = {"another key", "carriage returns", "a marker first", "a label with a tail"}
+"""What is whole all the same, looked at closely."""
+
+
 @pytest.mark.parametrize("case", NOT_WHOLE)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_file_with_anything_else_in_it_is_looked_at_closely(
@@ -139,6 +152,7 @@ def test_a_file_with_anything_else_in_it_is_looked_at_closely(
     looked = look(NAME, data)
     assert looked
     assert not (isinstance(looked[0], Shown) and looked[0].whole)
+    assert any(faults(NAME, data)) or case in FINE
 
 
 @pytest.mark.parametrize("version", VERSIONS)
