@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from nixsecrets.cli.main import COMMANDS
 from tests.size import audited, size_of
 
 PROJECT = Path(__file__).parent.parent
@@ -385,6 +386,19 @@ def test_what_is_written_is_asked_about_on_one_road() -> None:
     road = (PACKAGE / "cli/road.py").read_text(encoding="utf-8")
     walk = road[road.index("def walk(") :]
     assert walk.index("safety.questions(") < walk.index("apply(plan")
+
+
+def test_the_folder_of_commands_holds_one_file_for_each_and_nothing_else() -> None:
+    names = {name.replace("-", "_") for name in COMMANDS}
+    there = {path.stem for path in (PACKAGE / "cli/commands").glob("*.py")}
+    assert there == names | {"__init__"}
+
+
+def test_no_command_imports_another() -> None:
+    for path in (PACKAGE / "cli/commands").glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        names = [name for node in ast.walk(tree) for name in names_of(node)]
+        assert not [n for n in names if n.startswith("nixsecrets.cli.commands")], path
 
 
 def test_relative_imports_are_refused() -> None:

@@ -87,7 +87,7 @@ def ask_secret(question: str) -> bytes:
     Raises:
         DeclinedError: no terminal can answer, or the answers differ.
     """
-    from nixsecrets.cli import prompt
+    from nixsecrets.cli import prompt  # 2 ms, which the hook has no use for
 
     if not has_terminal():
         raise DeclinedError("cannot prompt: no terminal", prompt.FROM_ELSEWHERE)
@@ -103,7 +103,7 @@ def hidden(question: str, hint: str | None = None) -> bytes:
     Raises:
         DeclinedError: there was no answer, or more than one line.
     """
-    from nixsecrets.cli import prompt
+    from nixsecrets.cli import prompt  # 2 ms, which the hook has no use for
 
     try:
         return prompt.hidden(printable(question), hint)

@@ -1,17 +1,25 @@
 """Decrypting a secret file of either backend, with the identities at hand."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TypedDict
 
-from nixsecrets.files.age import operations
+from nixsecrets.errors import IdentityError
+from nixsecrets.files.age import header, operations
+from nixsecrets.files.age.state import fits
+from nixsecrets.files.kind import backend_of
 from nixsecrets.files.sops import opening
 from nixsecrets.files.sops.program import SopsProgram
+from nixsecrets.files.sops.state import read_actual
+from nixsecrets.files.state import Actual
+from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.forms import Backend
-from nixsecrets.keys.identities import Identity
+from nixsecrets.keys.identities import Identity, Keyring, Locked
 from nixsecrets.keys.recipients import KeyId
+from nixsecrets.keys.unlock import Unlock
 
 
 class SopsRun(TypedDict):
@@ -57,3 +65,42 @@ def decrypt(path: str, backend: Backend, data: bytes, bench: Bench) -> bytes:
     if backend is Backend.AGE:
         return operations.decrypt(data, bench.identities)
     return opening.decrypt(path, data, bench.identities, **bench.run)
+
+
+def plaintext_of(
+    name: str, data: bytes, ring: Keyring, unlock: Unlock, folder: Path
+) -> bytes:
+    """Return what the bytes of any version of a file hold, as they are if no secret.
+
+    A locked identity is unlocked only where no open one fits, and only if it may be a
+    reader.
+
+    Raises:
+        IdentityError: no identity opens it.
+    """
+    backend = backend_of(name, data)
+    if backend is None:
+        return data
+    try:
+        return decrypt(name, backend, data, Bench(ring.identities, folder))
+    except IdentityError:
+        locked = [one for one in ring.locked if _may_read(one, name, backend, data)]
+        if not locked:
+            raise
+    for one in locked:
+        with contextlib.suppress(IdentityError):
+            return decrypt(name, backend, data, Bench(unlock(one), folder))
+    raise IdentityError("no identity opens it, as far as they are unlocked")
+
+
+def _may_read(locked: Locked, name: str, backend: Backend, data: bytes) -> bool:
+    if not locked.recipients:
+        return True
+    if backend is Backend.AGE:
+        entries = header.parse(data).entries
+        return any(fits(one, r) for one in entries for r in locked.recipients)
+    found = read_actual(name, data, KeyBook([]))
+    if not isinstance(found, Actual) or not found.recipients:
+        return True
+    keys = {recipient.key_id for recipient in locked.recipients}
+    return any(recipient.key_id in keys for recipient in found.recipients)

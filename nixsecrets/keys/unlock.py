@@ -9,6 +9,18 @@ Unlock = Callable[[Locked], tuple[Identity, ...]]
 """Asks for the passphrase of one identity, and returns what it opens."""
 
 
+def once(unlock: Unlock) -> Unlock:
+    """Return what asks for the passphrase of each identity only the first time."""
+    known: dict[str, tuple[Identity, ...]] = {}
+
+    def remembering(locked: Locked) -> tuple[Identity, ...]:
+        if locked.source not in known:
+            known[locked.source] = unlock(locked)
+        return known[locked.source]
+
+    return remembering
+
+
 def unlocked(
     files: Iterable[Sequence[Recipient]], keyring: Keyring, unlock: Unlock
 ) -> tuple[Identity, ...]:

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from nixsecrets.errors import IdentityError, SecretFileError
-from nixsecrets.files.decrypt import Bench, decrypt
-from nixsecrets.files.kind import backend_of
+from nixsecrets.errors import SecretFileError
+from nixsecrets.files.decrypt import plaintext_of
 from nixsecrets.keys.identities import Keyring
-from nixsecrets.keys.unlock import Unlock
+from nixsecrets.keys.unlock import Unlock, once
 from nixsecrets.repo.gitrun import merge_texts
 from nixsecrets.repo.unmerged import sides
 from nixsecrets.world.world import World
@@ -37,7 +36,7 @@ def one(
         raise SecretFileError(f"{name}: {side} has no version of it", conflict.message)
     with world.repo.git.reader(limit=_LIMIT) as read:
         data = read(oid)
-    return _opened(name, data, ring, unlock, folder)
+    return plaintext_of(name, data, ring, unlock, folder)
 
 
 def as_one(
@@ -52,6 +51,7 @@ def as_one(
         IdentityError: no identity opens one.
     """
     conflict = world.conflicts[name]
+    unlock = once(unlock)
     if not conflict.stages or world.repo.git is None:
         one(world, name, "ours", ring, unlock, folder)  # which says why not
     texts = {
@@ -69,18 +69,3 @@ def as_one(
         ("base", texts["base"]),
         (names.theirs if names else "theirs", texts["theirs"]),
     )
-
-
-def _opened(
-    name: str, data: bytes, ring: Keyring, unlock: Unlock, folder: Path
-) -> bytes:
-    backend = backend_of(name, data)
-    if backend is None:
-        return data
-    try:
-        return decrypt(name, backend, data, Bench(ring.identities, folder))
-    except IdentityError:
-        for locked in ring.locked:
-            opened = (*ring.identities, *unlock(locked))
-            return decrypt(name, backend, data, Bench(opened, folder))
-        raise

@@ -21,8 +21,8 @@ from nixsecrets.files.pieces import Piece
 from nixsecrets.files.sops import opening
 from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.state import Actual
-from nixsecrets.keys.identities import Identity, Keyring, Locked, PluginIdentity
-from nixsecrets.keys.unlock import unlocked
+from nixsecrets.keys.identities import Identity, Keyring, PluginIdentity
+from nixsecrets.keys.unlock import Unlock, once, unlocked
 from nixsecrets.map.model import Retired
 from nixsecrets.plan.recall import recall
 from nixsecrets.repo import private
@@ -102,7 +102,7 @@ class _Opener:
     world: World
     ring: Keyring
     stack: ExitStack
-    _unlocked: dict[str, tuple[Identity, ...]] = field(default_factory=dict)
+    unlock: Unlock = field(default_factory=lambda: once(unlock))
     _folder: Path | None = None
 
     def __call__(self, path: str, data: bytes, *, asking: bool) -> Sequence[Piece]:
@@ -110,7 +110,7 @@ class _Opener:
             raise IdentityError("no identity is at hand to compare the values")
         found = examine(path, data, self.world.book, self.world.lock)
         readers = found.recipients if isinstance(found, Actual) else ()
-        identities: Sequence[Identity] = unlocked([readers], self.ring, self._unlock)
+        identities: Sequence[Identity] = unlocked([readers], self.ring, self.unlock)
         if not asking:  # a token may have to be touched for each
             identities = [i for i in identities if not isinstance(i, PluginIdentity)]
         return pieces.opened(path, data, identities, self._by_sops)
@@ -121,11 +121,6 @@ class _Opener:
             self._folder = self.stack.enter_context(folder)
         bench = Bench((), self._folder)
         return opening.decrypt_with_key(file, key, **bench.run)
-
-    def _unlock(self, locked: Locked) -> tuple[Identity, ...]:
-        if locked.source not in self._unlocked:
-            self._unlocked[locked.source] = unlock(locked)
-        return self._unlocked[locked.source]
 
 
 def _show(report: Report, shown: list[Exposure]) -> None:

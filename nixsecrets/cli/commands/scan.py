@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -14,11 +13,11 @@ from nixsecrets.cli.arguments import owner
 from nixsecrets.cli.hostkey import KeyOptions, key_options
 from nixsecrets.cli.options import json_option
 from nixsecrets.cli.session import Session
+from nixsecrets.hosts.collect import NoEd25519Error
+from nixsecrets.hosts.connect import UnreachableError
+from nixsecrets.hosts.scan import Found, Target, collect_all
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.map.model import Host, RecipientMap
-
-if TYPE_CHECKING:
-    from nixsecrets.hosts.scan import Found
 
 
 class Status(StrEnum):
@@ -96,8 +95,6 @@ def _chosen(recipient_map: RecipientMap, names: Sequence[str]) -> list[Host]:
 
 
 def _scan(hosts: Sequence[Host], keys: KeyOptions) -> Iterator[Result]:
-    from nixsecrets.hosts.scan import Target, collect_all
-
     old = {host.name: key for host in hosts if (key := host.ssh_key) is not None}
     for host in hosts:
         if host.name not in old:
@@ -109,10 +106,7 @@ def _scan(hosts: Sequence[Host], keys: KeyOptions) -> Iterator[Result]:
             yield _result(found, old[found.target.name])
 
 
-def _result(found: "Found", old: Recipient) -> Result:
-    from nixsecrets.hosts.collect import NoEd25519Error
-    from nixsecrets.hosts.connect import UnreachableError
-
+def _result(found: Found, old: Recipient) -> Result:
     name, address, error = found.target.name, found.target.address, found.error
     message = error.message if error else None
     match error:
