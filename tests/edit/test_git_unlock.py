@@ -243,7 +243,7 @@ def test_the_keeper_shows_nothing_and_goes_when_git_is_killed(
 ASK = """
 import os, sys
 from pathlib import Path
-from nixsecrets.repo import keeper, proctable
+from nixsecrets.repo.gitunlock import keeper, proctable
 pid = int(sys.argv[2])
 owner = keeper.Owner(pid, proctable.look_at(pid).started)
 if sys.argv[3:]:
