@@ -29,7 +29,7 @@ class NixsecretsError(Exception):
 
 
 class UsageError(NixsecretsError):
-    """The command line cannot be carried out as written (exit 2)."""
+    """The command line cannot be processed as written (exit 2)."""
 
     exit_code = 2
 

@@ -154,7 +154,7 @@ def change(show: Show, base: Path, stack: contextlib.ExitStack) -> None:
     where = ["--address", f"127.0.0.1:{port}", "--fingerprint", key.fingerprint]
     show.run("add-host", "papier", *where, "--group", "dns", "--dry-run")
     show.run("add-host", "papier", *where, "--group", "dns", "--yes")
-    show.title("a machine leaves: everything it could read is encrypted anew")
+    show.title("a machine is removed: everything it could read is re-encrypted")
     show.run("remove-host", "schere", "--reason", "sold", "--yes")
     show.title("somebody edited the map by hand: drift is found and repaired")
     path = show.fleet.root / "nixsecrets.toml"
@@ -165,7 +165,7 @@ def change(show: Show, base: Path, stack: contextlib.ExitStack) -> None:
     )
     show.run("check", code=1)
     show.run("rekey", "--yes", "--allow-revoke")
-    show.title("a file made by stock age: its readers cannot be told, alice vouches")
+    show.title("a file made by stock age: its recipients are unknown, alice vouches")
     alice = next(
         line.split(": ")[1]
         for line in (show.fleet.keys / "alice").read_text().splitlines()

@@ -39,7 +39,7 @@ def test_rendering_the_sample_anew_gives_the_same_bytes(copy: Fleet) -> None:
 
 def test_nothing_in_the_sample_differs_from_its_map(copy: Fleet) -> None:
     assert copy.ok("check") == ""
-    assert copy.ok("status") == "everything is as the map says\n"
+    assert copy.ok("status") == "the repository matches the map\n"
 
 
 def test_the_samples_hosts_open_exactly_their_files(copy: Fleet) -> None:

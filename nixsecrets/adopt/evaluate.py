@@ -72,7 +72,7 @@ def evaluate_rules(path: Path, root: Path, env: Mapping[str, str]) -> list[Evalu
 def _entry(name: str, value: dict[str, Any]) -> Evaluated:
     keys = value["publicKeys"]
     if not isinstance(keys, list):
-        return Evaluated(name, problem="its publicKeys are no list")
+        return Evaluated(name, problem="its publicKeys is not a list")
     return Evaluated(name, tuple(keys), value["armor"] is True)
 
 
@@ -110,7 +110,7 @@ class _Box:
         try:
             return json.loads(output)
         except ValueError:
-            self.said = "its output is cut short"
+            self.said = "its output is truncated"
             return None
 
     def _call(self, command: Sequence[str]) -> tuple[int, bytes]:
@@ -156,7 +156,8 @@ class _Box:
 
     def _endless(self) -> NixsecretsError:
         return NixsecretsError(
-            f"{quoted(self.path.name)}: evaluating it takes too long or says too much",
+            f"{quoted(self.path.name)}: its evaluation takes too long or prints too"
+            " much",
             "name another rules file with --rules FILE, or use --sops-only",
         )
 

@@ -157,13 +157,13 @@ def read_sops(text: str, filename: str) -> tuple[SopsRule, ...]:
     if any(rule.ours for rule in rules):
         raise NixsecretsError(
             f"{filename} holds rules that nixsecrets wrote, but their map is gone",
-            "bring nixsecrets.toml back from git, or take the marked blocks out",
+            "restore nixsecrets.toml from git, or remove the marked blocks",
         )
     for rule in rules:
         if rule.fault:
             raise NixsecretsError(
                 f"{filename}:{rule.line}: path_regex: {rule.fault}",
-                "sops fails at it too; correct the expression (it is no glob), or"
+                "sops rejects it too; correct the expression (it is not a glob), or"
                 " remove the rule",
             )
     return tuple(_sops_rule(rule, text) for rule in rules)
@@ -176,7 +176,7 @@ def _sops_rule(rule: ConfigRule, text: str) -> SopsRule:
         try:
             readers[parse_recipient(one)] = None
         except KeyFormatError as error:
-            why = why or f"one of its keys is no key: {error.message}"
+            why = why or f"one of its keys is invalid: {error.message}"
     if not readers and why is None:
         why = "it names no key"
     comments = tuple(_comments(text, rule.span))
@@ -191,7 +191,7 @@ def _foreign(rule: ConfigRule) -> str | None:
         kinds = dict.fromkeys(one.partition(":")[0] for one in rule.others)
         return "it names " + ", ".join(_SERVICES.get(kind, kind) for kind in kinds)
     if sum(name in SELECTION for name, _ in rule.options) > 1:
-        return "it has two selection options, which sops refuses"
+        return "it has two selection options, which sops rejects"
     return None
 
 
@@ -248,24 +248,24 @@ def _age_entry(one: Evaluated, folder: str, comments: tuple[str, ...]) -> AgeEnt
         raise ValueError(one.problem)
     path = posixpath.normpath(posixpath.join(folder, one.name))
     if path.startswith(("../", "/")) or path in (".", ".."):
-        raise ValueError("it lies outside of the map's folder")
+        raise ValueError("it is outside the map's folder")
     if not patterns.possible(path):
         raise ValueError("its name cannot be that of a file in a map")
     readers = {key: None for text in one.public_keys for key in _keys(text)}
     if not readers:
-        raise ValueError("it names no key at all")
+        raise ValueError("it has no key")
     return AgeEntry(one.name, path, tuple(readers), one.armor, comments)
 
 
 def _keys(text: object) -> Iterator[Recipient]:
     """Yield the keys of one list element: agenix hands it to age line by line."""
     if not isinstance(text, str):
-        raise ValueError("an element of its publicKeys is no text")
+        raise ValueError("an element of its publicKeys is not a string")
     for line in text.splitlines():
         if line.strip():
             try:
                 yield parse_recipient(line)
             except KeyFormatError as error:
                 raise ValueError(
-                    f"one of its keys is no key: {error.message}"
+                    f"one of its keys is invalid: {error.message}"
                 ) from None

@@ -160,7 +160,7 @@ class Planner:
         glob = patterns.glob_text(entry.path)
         if glob != entry.path and entry.path not in self.tree:
             raise NixsecretsError(
-                f"{quoted(entry.name)}: has no file, and its name is like a pattern",
+                f"{quoted(entry.name)}: has no file, and its name looks like a pattern",
                 f"take it out of {self.old.rules}, or create the file with agenix",
             )
         return Planned(
@@ -271,7 +271,7 @@ def settled(old: Old, files: Collection[str]) -> Old:
                 guilty[claiming.rule.index] = decided.rule.line
         if not guilty:
             return old
-        why = "it also covers what the foreign rule at line {} decides"
+        why = "it also covers files of the foreign rule at line {}"
         old = Old(
             tuple(
                 replace(one, foreign=why.format(guilty[one.rule.index]))

@@ -78,7 +78,7 @@ def _require_something(old: Old, foreign: Sequence[SopsRule]) -> None:
     reasons = dict.fromkeys(f"  line {r.rule.line}: {r.foreign}" for r in foreign)
     raise NixsecretsError(
         "\n".join([f"{old.config}: no rule of it can be adopted", *reasons]),
-        "nixsecrets manages age recipients; bring the readers over to age keys first",
+        "nixsecrets manages age recipients; switch the readers to age keys first",
     )
 
 
@@ -86,6 +86,6 @@ def _require_equal(differences: Sequence[str], where: str) -> None:
     if differences:
         paths = ", ".join(map(quoted, differences[:3]))
         raise NixsecretsError(
-            f"{where} would not give exactly the access that there is: {paths}",
-            "nothing was written; write the rules that cover these in a simpler way",
+            f"{where} would change access to: {paths}",
+            "nothing was written; simplify the rules that cover these paths",
         )

@@ -172,7 +172,7 @@ def _refuse_generated(repo: Repo, path: str, text: str, paths: Collection[str]) 
     source = f" from {quoted(program)}" if program else ""
     raise NixsecretsError(
         f"{path} is written by a program{source}: its next run would undo the adoption",
-        "take the header and the generator away first; the map takes their place",
+        "remove the header and the generator first; the map replaces them",
     )
 
 

@@ -68,7 +68,7 @@ def summary(one: Prepared, *, with_map: bool) -> Iterator[str]:
     proof = one.proposal.proof
     files = counted(proof.files, "secret file")
     paths = counted(proof.samples, "other path")
-    yield f"proved: the keys that read {files} and {paths} are the same as before"
+    yield f"verified: the recipients of {files} and {paths} are unchanged"
 
 
 def _names(proposal: Proposal) -> Iterator[str]:
@@ -83,7 +83,7 @@ def _names(proposal: Proposal) -> Iterator[str]:
     if not proposal.owners:
         yield "  none; begin with: nixsecrets add-user NAME --key KEY"
     if any(owner.guessed for owner in proposal.owners):
-        yield "  (user?: nothing tells whether it is a host; correct it in the map)"
+        yield "  (user?: no evidence whether it is a host; correct it in the map)"
     for name in proposal.naming.groups:
         yield f"  {name}: a group; {proposal.naming.origins[name]}"
 
@@ -98,7 +98,7 @@ def _rules(one: Prepared) -> Iterator[str]:
             yield f"  line {rule.rule.line} stays as it is: {rule.foreign}"
         for rule, above in old.dead():
             yield (
-                f"  line {rule.rule.line} never decides:"
+                f"  line {rule.rule.line} never applies:"
                 f" line {above.rule.line} covers what it covers"
             )
     if old.rules is not None:

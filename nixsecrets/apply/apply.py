@@ -41,7 +41,7 @@ _OF_ONE_FILE = IdentityError | SecretFileError | KeyFormatError | ProgramError
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A step that cannot be carried out, and why."""
+    """A step that cannot be processed, and why."""
 
     step: Step
     error: NixsecretsError
@@ -82,7 +82,7 @@ class Tools:
 
 
 class ApplyError(NixsecretsError):
-    """Some files cannot be carried out; nothing was changed."""
+    """Some files cannot be processed; nothing was changed."""
 
     def __init__(
         self, failed: Sequence[Failure], world: World, *, others: bool = False
@@ -91,7 +91,7 @@ class ApplyError(NixsecretsError):
         self.failed = tuple(failed)
         what = "1 file" if len(failed) == 1 else f"{len(failed)} files"
         lines = [f"  {printable(f.step.path)}: {f.error.message}" for f in failed]
-        message = f"nothing was changed: {what} cannot be carried out"
+        message = f"nothing was changed: {what} cannot be processed"
         advice = _advice(failed, world, others=others)
         super().__init__("\n".join([message, *lines]), advice)
 
@@ -102,14 +102,14 @@ def _advice(failed: Sequence[Failure], world: World, *, others: bool) -> str:
         found = world.files.get(failure.step.path)
         if isinstance(failure.error, IdentityError) and isinstance(found, Actual):
             names = ", ".join(world.book.label(r) for r in found.recipients)
-            who = names or "nobody we can tell"
+            who = names or "nobody known"
             hints[f"{printable(failure.step.path)} can be opened by {who}"] = None
         elif hint := failure.error.hint if len(failed) > 1 else failure.hint:
             hints[hint] = None
     if any(isinstance(failure.error, IdentityError) for failure in failed):
         hints["--identity FILE adds a key"] = None
     if others:
-        hints["--keep-going does the rest"] = None
+        hints["--keep-going processes the others"] = None
     return "\n".join(hints)
 
 
@@ -122,7 +122,7 @@ def apply(
     """Carry out `plan` on `world`; `contents` are the plaintexts that were given.
 
     Raises:
-        ApplyError: a file cannot be carried out, and nothing was changed.
+        ApplyError: a file cannot be processed, and nothing was changed.
         NixsecretsError: a file changed since the plan was made; nothing was changed.
     """
     jobs = [_job(step, world, contents or {}) for step in plan.secret_steps]

@@ -112,7 +112,7 @@ def _age(job: Job, bench: Bench) -> age_operations.Sealed | age_operations.Strea
             return age_operations.seal_large(content, job.recipients)
         content = b"".join(content.blocks())
     if isinstance(content, Given):
-        raise RuntimeError("an age file is one value as a whole")
+        raise RuntimeError("an age file is a single value")
     if content is not None:
         return age_operations.seal(content, job.recipients, armored=step.armored)
     old = _old(job)

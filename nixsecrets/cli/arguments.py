@@ -159,7 +159,7 @@ def keys_from_file(path: Path) -> tuple[Recipient, ...]:
             f"{path}: no usable public key", "\n".join(reasons) or "the file is empty"
         )
     for left_out in found.skipped:
-        ui.warn(f"{path}:{left_out.line}: left out: {left_out.reason}")
+        ui.warn(f"{path}:{left_out.line}: skipped: {left_out.reason}")
     return found.recipients
 
 

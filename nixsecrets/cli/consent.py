@@ -48,8 +48,8 @@ def warn_of_damage(repo: Repo, found: Remembered) -> None:
     if found.damage is not None:
         place = memory(repo).place
         ui.warn(
-            f"what this clone remembers cannot be used: {place}: {found.damage}",
-            "every key is asked about again",
+            f"the records of this clone cannot be used: {place}: {found.damage}",
+            "every key must be approved again",
         )
 
 
@@ -85,7 +85,7 @@ def about_keys(
     given: Collection[str],
     *,
     first: bool,
-    hint: str = "look at the keys and agree: nixsecrets approve (or --yes)",
+    hint: str = "review and approve the keys: nixsecrets approve (or --yes)",
 ) -> list[Question]:
     """Return the question about keys, with where each comes from.
 

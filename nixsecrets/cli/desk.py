@@ -80,7 +80,7 @@ def _explain_detaching(program: editor.Editor) -> None:
     if waiting is not None:
         raise NixsecretsError(
             f"the editor {program.command[0]} did not wait for you to finish",
-            f"tell it to: EDITOR='{waiting}'; what its window shows is not saved",
+            f"make it wait: EDITOR='{waiting}'; what its window shows is not saved",
         )
     if ui.has_terminal():
         ui.say(
@@ -134,4 +134,4 @@ def kept_hint(kept: rescue.Kept) -> str:
     on = "in memory" if private.disk_in_use(os.environ) is None else "unencrypted"
     where = "encrypted to you" if kept.sealed else f"{on}, in {kept.place}"
     resume = f"nixsecrets edit --resume {argument(kept.path)}"
-    return f"what you typed is kept, {where}: {resume}"
+    return f"your draft is kept, {where}: {resume}"

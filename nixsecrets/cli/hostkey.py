@@ -237,6 +237,6 @@ def require_terminal() -> None:
     """
     if not ui.has_terminal():
         raise DeclinedError(
-            "nothing was changed: nobody is here to compare the fingerprint",
+            "nothing was changed: cannot prompt to compare the fingerprint",
             "give --fingerprint, or --trust-on-first-use",
         )

@@ -174,7 +174,7 @@ def _allow_disk() -> None:
     place = private.disk_in_use(os.environ)
     if place is not None:
         ui.warn(
-            f"there is no memory file system: plaintext lies in {place} meanwhile",
+            f"there is no memory file system: plaintext is stored in {place}",
             "it is overwritten and removed; snapshots, backups and SSDs may keep it",
         )
 
@@ -211,8 +211,8 @@ def _guarded(args: list[str] | None) -> int:
         ui.report_error(NixsecretsError(f"cannot write to stdout: {reason}"))
         return _drop_answer()
     except (MemoryError, RecursionError):
-        message = "a file is larger, or nested deeper, than there is memory for"
-        hint = "look for it: git ls-files -z | xargs -0 ls -lS | head"
+        message = "not enough memory for a large or deeply nested file"
+        hint = "find it: git ls-files -z | xargs -0 ls -lS | head"
         ui.report_error(NixsecretsError(message, hint))
         return 1
     except Exception as error:  # noqa: BLE001 - the boundary: whatever is left is a bug

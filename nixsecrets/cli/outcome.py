@@ -36,7 +36,7 @@ def finish(
     if options.as_json:
         ui.answer_text(to_json(exposed))
     elif exposed:
-        ui.say("these values are still known to whoever lost access; change them:")
+        ui.say("change these values; those who lost access still know them:")
         for line in lines(exposed):
             ui.say(line)
         ui.say(last_line(world, outcome.done))
@@ -54,7 +54,7 @@ def finish(
 
 
 def _left_out(failure: "Failure") -> None:
-    what = f"left out {show.path_text(failure.step.path)}: {failure.error.message}"
+    what = f"skipped {show.path_text(failure.step.path)}: {failure.error.message}"
     ui.report_error(NixsecretsError(what, failure.hint))
 
 
@@ -92,7 +92,7 @@ def say_left(world: World, plan: Plan, carried: Collection[str]) -> None:
     count += sum(differs_after(world, step) for step in plan.steps)
     if count or carried:
         files = show.counted(count + len(carried), "file")
-        written = f", {len(carried)} of them written with this" if carried else ""
+        written = f", {len(carried)} of them written by this command" if carried else ""
         then = "; nixsecrets rekey" if count else ""
         ui.say(f"also differs from the map: {files}{written}{then}")
     others = approvals.line_on_others(world.map, consent.memory(world.repo).read())
@@ -107,7 +107,7 @@ def tell_problems(left: Sequence[Finding]) -> None:
         paths = list(dict.fromkeys(show.path_text(p.path) for p in failing))
         rest = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
         what = ", ".join(paths[:3]) + rest
-        ui.say(f"also needs a look: {what}; nixsecrets status")
+        ui.say(f"also needs attention: {what}; nixsecrets status")
 
 
 # --- the values that somebody who lost access may still know
@@ -175,10 +175,11 @@ def last_line(world: World, steps: Sequence[Step]) -> str:
         stay = (r.name for r in step.remove if r.recipient.key_id in use)
         names |= dict.fromkeys((*stay, *map(str, step.dropped)))
     if not names:
-        return "nixsecrets exposed goes on listing them until they have changed"
+        return "nixsecrets exposed lists them until they have changed"
     who = ", ".join(map(printable, names))
     return (
-        "keep this list: nixsecrets exposed repeats what removed keys know, not what"
+        "keep this list: nixsecrets exposed covers values known to removed keys, not"
+        " what"
         f" {who} knows"
     )
 

@@ -57,7 +57,7 @@ def check(
         ui.say(macs.looked)
     bad = failing(findings, strict=strict)
     if bad:
-        ui.say(f"{show.counted(len(bad), 'finding')}; nixsecrets status tells more")
+        ui.say(f"{show.counted(len(bad), 'finding')}; for details: nixsecrets status")
     return FINDINGS if bad else 0
 
 

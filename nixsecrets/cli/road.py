@@ -271,7 +271,7 @@ def _say_carried(before: World, plan: Plan) -> list[str]:
     carried = drifted(before, plan)
     if carried:
         names = ", ".join(show.path_text(path) for path in carried)
-        ui.say(f"also written, as it differs from the map already: {names}")
+        ui.say(f"also written, because it already differed from the map: {names}")
     return carried
 
 

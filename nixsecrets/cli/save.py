@@ -47,7 +47,7 @@ def with_rule(world: World, wanted: Target) -> Target:
     """
     if wanted.actual is not None or desired_for_path(world, wanted.name) is not None:
         return wanted
-    missing = f"no rule of the map names {show.path_text(wanted.name)}"
+    missing = f"no rule of the map matches {show.path_text(wanted.name)}"
     if not ui.has_terminal():
         raise NixsecretsError(
             missing,
@@ -56,7 +56,9 @@ def with_rule(world: World, wanted: Target) -> Target:
         )
     ui.say(f"{missing}; nixsecrets can add one")
     always = ", ".join(world.map.always) or "nobody"
-    answer = ui.ask_text(f"who reads it besides `always` ({always})? names, or Ctrl-C")
+    answer = ui.ask_text(
+        f"who may read it in addition to `always` ({always})? names, or Ctrl-C"
+    )
     readers = tuple(answer.replace(",", " ").split())
     rule = Rule(index=0, path=wanted.name, path_regex=None, readers=readers)
     found = replace(wanted, rule=rule)
@@ -80,7 +82,7 @@ def report(world: World, wanted: Target, *, as_mapped: bool = False) -> None:
             ui.warn(f"{name}: {odd}")
         return
     if options_change(world, wanted.actual):
-        ui.say(f"{name} will be encrypted anew: its rule selects other values now")
+        ui.say(f"{name} will be re-encrypted: its rule now selects other values")
     found = difference(world, wanted.actual)
     if found is not None:
         known = bool(wanted.actual.recipients)  # else `content_step` takes the map's
@@ -117,7 +119,7 @@ def report_value(world: World, wanted: Target, key: str) -> None:
     if found.at is At.NEW:
         ui.say(f"{what} is a new key")
     elif kind not in ("", "str"):
-        ui.say(f"{what} was of type {kind}; it will be text (str)")
+        ui.say(f"{what} was of type {kind}; it will be a string (str)")
 
 
 def save(
@@ -145,7 +147,7 @@ def save(
         now = find_file(world, name)
         if (now and now.sha256) != before:
             raise ChangedError(
-                f"{show.path_text(name)} changed on the disk while it was edited",
+                f"{show.path_text(name)} changed on disk while it was edited",
                 "nothing was written; run the command again",
             )
         actual = now if isinstance(now, Actual) else None

@@ -113,7 +113,7 @@ def unlock(locked: "Locked") -> "tuple[Identity, ...]":
         passphrase = ui.ask_passphrase(locked.source)
         if passphrase is None:
             raise IdentityError(
-                f"{locked.source} needs a passphrase and there is no terminal to ask on"
+                f"{locked.source} needs a passphrase, but there is no terminal"
             )
         try:
             return locked.unlock(passphrase)

@@ -144,7 +144,7 @@ def warn(message: str, hint: str | None = None) -> None:
 def warn_unfinished() -> None:
     """Say that another run is, or was, replacing files."""
     warn(
-        "another run is at work, or was cut short, while it replaces files",
+        "another run is replacing files, or was interrupted while doing so",
         "if none is running: nixsecrets recover",
     )
 
@@ -195,7 +195,9 @@ def confirm(question: str, *, hint: str) -> None:
             which flag answers instead).
     """
     if not has_terminal():
-        raise DeclinedError("nothing was changed: there is no terminal to ask on", hint)
+        raise DeclinedError(
+            "nothing was changed: cannot prompt without a terminal", hint
+        )
     if ask_line(f"{question} [y/N] ").strip().lower() not in {"y", "yes"}:
         raise DeclinedError("nothing was changed: declined")
 
@@ -212,7 +214,7 @@ def choose(question: str, answers: Sequence[str], default: str) -> str:
     said = ask_line(asked_for).strip().lower() or default
     found = [answer for answer in answers if answer.startswith(said)]
     if len(found) != 1:
-        raise DeclinedError(f"nothing was changed: {said!r} is none of the answers")
+        raise DeclinedError(f"nothing was changed: {said!r} is not one of the answers")
     return found[0]
 
 

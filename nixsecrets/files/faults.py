@@ -64,7 +64,7 @@ _FIELDS = frozenset(
         *("mac_only_encrypted", "attention", "created_at", *SELECTION),
     )
 )
-_NOISE = "holds a stanza that is marked as noise and is none that rage writes"
+_NOISE = "has a stanza that is marked as noise and was not written by rage"
 _ENTRY_FIELDS = {"age": frozenset(("recipient", "enc"))}
 _ENTRY_FIELDS |= {name: entry.fields for name, entry in FOREIGN.items()}
 
@@ -169,7 +169,7 @@ def _check_metadata(file: SopsFile) -> None:
         if not fields.keys() <= _FIELDS:
             refuse("has a field in its sops metadata that sops does not know")
         if not _MAC.fullmatch(_text(fields, "mac")):
-            refuse("has sops metadata whose MAC is not whole")
+            refuse("has sops metadata with an incomplete MAC")
         if not _TIME.fullmatch(_text(fields, "lastmodified")):
             refuse("has sops metadata without the time of its MAC")
         if not _text(fields, "version"):
@@ -192,14 +192,15 @@ def _refused_by_sops(path: str, data: bytes, file: SopsFile) -> Iterator[Finding
     """Yield what makes sops refuse a complete file, or read other values in it."""
     versions = [_text(block.fields, "version") for block in file.blocks]
     if not all(map(_VERSION.fullmatch, versions)):
-        message = "has a version in its metadata that sops refuses"
+        message = "has a version in its metadata that sops rejects"
         yield Finding(path, Code.SOPS_REFUSES, message)
     for leaf in leaves(file.format, data):
         if token.any_misfitting(str(leaf.value)):
             yield Finding(path, Code.SOPS_REFUSES, types.describe(leaf), leaf.line)
         if file.format is SopsFormat.JSON and other_sops(leaf.path[0]):
             message = (
-                f"has a key {leaf.path[0]}, which sops before 3.13 takes for its own"
+                f"has a key {leaf.path[0]},"
+                " which sops before 3.13 mistakes for its metadata"
             )
             yield Finding(path, Code.SOPS_REFUSES, message, leaf.line)
 
@@ -214,16 +215,16 @@ def _check_entries(fields: Mapping[str, Node], seen: set[str]) -> int:
     for item in age:
         enc = str(slot_of(item).enc.value).strip() + "\n"
         if enc not in seen and not _sized(enc):
-            refuse("has an enc in its sops metadata that is damaged")
+            refuse("has a corrupt enc in its sops metadata")
         seen.add(enc)
     for item in pgp:
         if not _PGP.search(_text(item, "enc")):
-            refuse("has a PGP entry in its sops metadata that is not whole")
+            refuse("has an incomplete PGP entry in its sops metadata")
     services = [name for name in FOREIGN if name != "pgp"]
     others = [item for kind in services for item in items(fields, kind)]
     for item in others:
         if not _BLOB.fullmatch(_text(item, "enc")):
-            refuse("has a KMS or Vault entry in its sops metadata that is not whole")
+            refuse("has an incomplete KMS or Vault entry in its sops metadata")
     return len(age) + len(pgp) + len(others)
 
 

@@ -122,7 +122,7 @@ def format_for(path: str) -> SopsFormat:
 def name_warning(path: str) -> str | None:
     """Say where sops takes a new file's name for another format than it looks like."""
     if re.search(_ODD_ENV, path):
-        return "sops takes it for binary, not for dotenv: that name has to end in .env"
+        return "sops treats it as binary, not as dotenv: the name must end in .env"
     return None
 
 

@@ -146,5 +146,5 @@ def _script(name: str, command: tuple[str, ...], arguments: str) -> str:
 def _cannot(what: str, path: Path, error: OSError) -> NixsecretsError:
     return NixsecretsError(
         f"cannot {what} {quoted(str(path))}: {error.strerror}",
-        "look at the permissions of that folder",
+        "check the permissions of that folder",
     )

@@ -57,7 +57,7 @@ def _key_problem(key: str, keys: Keys) -> Misuse | None:
         case Value.TEXT:
             return None
         case Value.OTHER:
-            message = f'the value of "{key}" is not a text: put it into quotes'
+            message = f'the value of "{key}" is not a string: quote it'
             return Code.DECLARED_NO_TEXT, message
         case Value.TREE:
             message = f'"{key}" is not one value but a mapping or a list'

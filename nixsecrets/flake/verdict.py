@@ -20,7 +20,7 @@ from nixsecrets.map.model import Host, User
 from nixsecrets.world.world import MAP_NAME, World
 
 FLAKE = "flake.nix"
-OK, ELSEWHERE = "ok", "not judged"
+OK, ELSEWHERE = "ok", "not checked"
 Problem = tuple[Code, str]
 
 
@@ -169,7 +169,7 @@ class _Judge:
         if owner.found is None:
             return Code.NOT_IN_MAP, f"the map has no {owner.kind} {owner.name}"
         if isinstance(found.state, Unknown):
-            message = f"its readers cannot be told: {found.state.reason}"
+            message = f"its recipients are unknown: {found.state.reason}"
             return Code.UNKNOWN, message
         opened = set(_opened_by(owner.keys, found.backend, part.sops))
         if opened & set(found.recipients):
@@ -232,7 +232,7 @@ def _by_other_means(found: Actual, sops: SopsSide | None) -> str | None:
 def _file_problem(secret: Secret, seen: Seen) -> Problem | None:
     """Say what is wrong with the file itself."""
     if seen.found is None:
-        return Code.DECLARED_MISSING, "it is not there"
+        return Code.DECLARED_MISSING, "it does not exist"
     if not seen.tracked or secret.exists is False:
         return Code.DECLARED_UNTRACKED, "git does not track it"
     match seen.found:

@@ -47,7 +47,7 @@ def find(text: str, filename: str) -> tuple[Block, ...]:
                 filename,
                 number,
                 f'a "{line}" without its counterpart',
-                "put the missing marker back, or remove the block: it is written anew",
+                "put the missing marker back, or remove the block: it is rewritten",
             )
         if line == BEGIN:
             begin = start
@@ -59,7 +59,7 @@ def find(text: str, filename: str) -> tuple[Block, ...]:
             filename,
             0,
             f'the last "{BEGIN}" has no end',
-            "put the missing marker back, or remove the block: it is written anew",
+            "put the missing marker back, or remove the block: it is rewritten",
         )
     return tuple(found)
 

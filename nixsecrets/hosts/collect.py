@@ -119,7 +119,7 @@ def _failed(
         )
     if "Signature verification" in text:
         return NixsecretsError(
-            f"{shown} shows a host key that it does not hold",
+            f"{shown} presents a host key without proving possession of it",
             "do not use this key; find out which machine answers at that address",
         )
     complaint = line.complaint()
@@ -130,7 +130,7 @@ def _failed(
         )
     if any(words in text for words in _NOT_SSH):
         return UnreachableError(
-            f"{shown} does not greet as an ssh server does",
+            f"{shown} does not respond like an ssh server",
             f"check the port; a busy sshd also hangs up, then try again; {OTHER_WAY}",
         )
     if "No existing session" in text:

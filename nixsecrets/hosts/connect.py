@@ -91,7 +91,7 @@ def _unreachable(where: Endpoint, error: OSError | UnicodeError) -> UnreachableE
         case TimeoutError():
             return UnreachableError(
                 f"{shown} does not answer",
-                f"check that the host is up and no firewall is between; {OTHER_WAY}",
+                f"check that the host is up and no firewall is in between; {OTHER_WAY}",
             )
         case _:
             reason = error.strerror or type(error).__name__

@@ -47,5 +47,5 @@ def local_key(etc_ssh: Path = ETC_SSH) -> Recipient:
 def _not_a_key(path: Path) -> KeyFormatError:
     return KeyFormatError(
         f"{path}: not one ssh-ed25519 public key",
-        f"write it anew: ssh-keygen -y -f {path.with_suffix('')} | sudo tee {path}",
+        f"write it again: ssh-keygen -y -f {path.with_suffix('')} | sudo tee {path}",
     )

@@ -71,7 +71,7 @@ def resolve(text: str, *, config: Path | None = None) -> Endpoint:
         said = f": {quoted(lines[-1])}" if lines else ""
         raise NixsecretsError(
             f"ssh does not say where {quoted(asked.host)} is{said}",
-            f"mend ssh_config; see what `ssh -G {asked.host}` says",
+            f"correct ssh_config; see what `ssh -G {asked.host}` says",
         )
     settings = _settings(done.stdout.decode(errors="surrogateescape"))
     return _endpoint(asked, settings, config)

@@ -326,13 +326,13 @@ def _parse_age_identity(word: str, source: str) -> Identity:
         prefix, data = bech32.decode(word)
     except bech32.Bech32Error as error:
         raise IdentityError(
-            f"the identity is damaged: {error}", "copy the whole line again"
+            f"the identity is corrupt: {error}", "copy the whole line again"
         ) from error
     if prefix == _SECRET_PREFIX and len(data) == _SECRET_SIZE:
         return X25519Identity.from_secret(data, source)
     plugin = _PLUGIN_PREFIX.fullmatch(prefix)
     if not plugin:
-        raise IdentityError("the identity is damaged", "copy the whole line again")
+        raise IdentityError("the identity is corrupt", "copy the whole line again")
     return PluginIdentity(source, plugin[1], word.upper())
 
 
@@ -362,7 +362,7 @@ def _parse_encrypted(data: bytes, source: str) -> Keyring:
     try:
         binary = identityfile.dearmored(data)
     except ValueError:
-        return _broken(source, "the encrypted identity file is damaged")
+        return _broken(source, "the encrypted identity file is corrupt")
     if not identityfile.wants_passphrase(binary):
         return _broken(
             source,
@@ -378,7 +378,9 @@ def _open_age(data: bytes, passphrase: str) -> bytes:
     try:
         opened: bytes = pyrage.passphrase.decrypt(data, passphrase)
     except pyrage.DecryptError as error:
-        raise IdentityError("the passphrase is wrong, or the file damaged") from error
+        raise IdentityError(
+            "the passphrase is wrong, or the file is corrupt"
+        ) from error
     return opened
 
 

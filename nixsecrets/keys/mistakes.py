@@ -94,7 +94,7 @@ def explain_bech32(text: str, error: Bech32Error) -> KeyFormatError:
             "the age key has something after it; only ssh keys have a comment",
             "give the key alone",
         )
-    return KeyFormatError(f"the age key is damaged: {error}", AGE_HINT)
+    return KeyFormatError(f"the age key is corrupt: {error}", AGE_HINT)
 
 
 def explain_base64(word: str, encoded: str) -> KeyFormatError:

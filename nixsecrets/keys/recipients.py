@@ -209,7 +209,7 @@ def from_x25519(point: bytes) -> Recipient:
     try:
         convert.check_x25519(point)
     except convert.PointError as error:
-        raise KeyFormatError(f"the age key is of no use: {error}", AGE_HINT) from error
+        raise KeyFormatError(f"the age key is invalid: {error}", AGE_HINT) from error
     return _x25519_recipient(point)
 
 
@@ -238,7 +238,7 @@ def _point_of_blob(blob: bytes) -> bytes:
         return convert.x25519_of_ed25519(blob[-32:])
     except convert.PointError as error:
         raise KeyFormatError(
-            f"the ssh-ed25519 key is of no use: {error}", SSH_HINT
+            f"the ssh-ed25519 key is invalid: {error}", SSH_HINT
         ) from error
 
 
@@ -275,7 +275,7 @@ def _check_p256(kind: Kind, data: bytes) -> None:
             p256.check_uncompressed(data[-p256.UNCOMPRESSED_SIZE :])
     except ValueError as error:
         raise KeyFormatError(
-            f"the age1{kind} key is of no use: {error}", AGE_HINT
+            f"the age1{kind} key is invalid: {error}", AGE_HINT
         ) from error
 
 
@@ -304,13 +304,13 @@ def ssh_string(data: bytes) -> tuple[bytes, bytes]:
     """
     size = int.from_bytes(data[:4], "big")
     if len(data) < 4 + size or len(data) < 4:
-        raise KeyFormatError("the ssh key is cut short", SSH_HINT)
+        raise KeyFormatError("the ssh key is truncated", SSH_HINT)
     return data[4 : 4 + size], data[4 + size :]
 
 
 def _check_end(rest: bytes) -> None:
     if rest:
-        raise KeyFormatError("the ssh key has something glued to its end", SSH_HINT)
+        raise KeyFormatError("the ssh key has trailing data", SSH_HINT)
 
 
 def _check_rsa(fields: bytes) -> None:

@@ -66,7 +66,7 @@ def _inspect_openssh(pem: bytes) -> Protection:
     if cipher not in _OPENABLE_CIPHERS:
         raise IdentityError(
             f"the ssh key is locked with the cipher {cipher}, which cannot be opened",
-            "lock it anew, with the same passphrase if you like: "
+            "encrypt it again, with the same passphrase if you like: "
             "ssh-keygen -p -Z aes256-ctr -f FILE",
         )
     return Protection(locked=True, public_blob=blob)
@@ -85,7 +85,7 @@ def _container(pem: bytes) -> tuple[str, bytes]:
         return cipher.decode("ascii"), blob
     except (binascii.Error, ValueError) as error:
         raise IdentityError(
-            "the ssh private key is damaged", "copy the whole file again"
+            "the ssh private key is corrupt", "copy the whole file again"
         ) from error
 
 
@@ -140,7 +140,7 @@ def _load(pem: bytes, passphrase: bytes | None) -> object:
     except (ValueError, TypeError, InvalidTag) as error:
         if passphrase is None:
             raise IdentityError(
-                "the private key is damaged", "copy the whole file again"
+                "the private key is corrupt", "copy the whole file again"
             ) from error
         raise IdentityError("the passphrase is wrong") from error
 

@@ -125,7 +125,7 @@ def _check_acyclic(start: str, groups: Groups, source: Source) -> None:
             raise source.error(
                 _group_paths(source)[start],
                 f"the group {quoted(start)} contains itself",
-                "take one of the groups on the way out of the other",
+                "remove one of the groups in the cycle from the other",
             )
         if name not in seen:
             seen.add(name)

@@ -106,7 +106,7 @@ class Source:
         return self.error_at_line(
             line,
             f"not valid TOML: {reason[:1].lower()}{reason[1:]}",
-            "strings stand in double quotes, lists in square brackets",
+            "strings need double quotes, lists square brackets",
         )
 
     def _twice(self, line: int) -> MapError:

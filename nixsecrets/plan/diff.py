@@ -268,7 +268,7 @@ def content_step(
         readers = want.readers
     else:
         raise SecretFileError(
-            f"{path}: no rule of the map names it", "add a [[secrets]] rule for it"
+            f"{path}: no rule of the map matches it", "add a [[secrets]] rule for it"
         )
     wanted = {reader.recipient.key_id for reader in readers}
     had = {recipient.key_id for recipient in have}
@@ -346,7 +346,7 @@ def move_step(world: World, actual: Actual, path: str, ctx: Context) -> Step:
     want = world.policy.desired(path, actual.backend)
     if want is None:
         raise SecretFileError(
-            f"{path}: no rule of the map names it", "choose another folder"
+            f"{path}: no rule of the map matches it", "choose another folder"
         )
     sops = actual.backend is Backend.SOPS
     if sops and format_for(path) is not format_for(actual.path):

@@ -189,7 +189,7 @@ def _labelled(text: str) -> Iterator[str]:
 def age_paths(world: World, steps: Collection[Step] = ()) -> list[str]:
     """Return the age files that are there once `steps` are done, and are managed.
 
-    One that is damaged, in the clear or out of reach keeps its line: it is to be
+    One that is damaged, unencrypted or out of reach keeps its line: it is to be
     restored.
     """
     paths = {p for p, found in world.files.items() if _is_age(world, p, found)}

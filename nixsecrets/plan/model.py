@@ -241,7 +241,7 @@ def _code_of(step: Step) -> Code:
 def describe(step: Step) -> str:
     """Return one line on what differs from the map (no path, no full stop)."""
     if step.reason is Reason.UNKNOWN:
-        return "its readers cannot be told"
+        return "its recipients are unknown"
     parts: list[str] = []
     if step.add:
         parts.append("missing " + ", ".join(r.name for r in step.add))
@@ -249,7 +249,7 @@ def describe(step: Step) -> str:
         parts.append("still readable by " + ", ".join(step.losers))
     match step.reason:
         case Reason.FORM:
-            parts.append("a key is there in the wrong form")
+            parts.append("a key is in the wrong form")
         case Reason.OPTIONS_CHANGED:
             parts.append("its selection options differ from the rule's")
         case Reason.PLAINTEXT:
@@ -257,9 +257,9 @@ def describe(step: Step) -> str:
         case Reason.SHARED_KEY:
             parts.append("it shares its symmetric key with a copy")
         case Reason.CONTENT if step.foreign:
-            parts.append("is none that nixsecrets wrote, and not what the map gives")
+            parts.append("was not written by nixsecrets and differs from the map")
         case Reason.CONTENT if step.action is Action.WRITE:
-            parts.append("is not what the map gives")
+            parts.append("differs from the map")
         case _:
             pass
     return "; ".join(parts)

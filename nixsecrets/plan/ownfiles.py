@@ -1,6 +1,6 @@
 """The files under a name's own rule (`{host}`, `{user}`): where they go with it.
 
-Pure but for one question to the tree: whether a file is in the way.
+Pure but for one question to the tree: whether a file already exists there.
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ def moving(
     """Return the steps that move the own files of `name` below `folder`.
 
     Raises:
-        NixsecretsError: a file is in the way.
+        NixsecretsError: a file already exists there.
         SecretFileError: no rule names the new path.
     """
     files = own_files(before, name)
@@ -49,7 +49,7 @@ def renaming(before: World, after: World, old: str, new: str) -> list[Step]:
     """Return the steps that move the own files of `old` once it is called `new`.
 
     Raises:
-        NixsecretsError: a file is in the way.
+        NixsecretsError: a file already exists there.
         SecretFileError: the map would not give a new path to the new name.
     """
     files = own_files(before, old)
@@ -77,7 +77,7 @@ def _require_free(world: World, paths: Sequence[str]) -> None:
         there = world.repo.read_if_there(path) is not None
         if there or paths.count(path) > 1:
             raise NixsecretsError(
-                f"{path_text(path)}: a file is in the way",
+                f"{path_text(path)}: a file already exists there",
                 "move it away first; nothing was changed",
             )
 

@@ -81,10 +81,10 @@ def _plaintext(world: World, found: NotSecret) -> Iterator[Finding]:
         yield Finding(
             found.path,
             Code.PLAINTEXT,
-            f"is not encrypted, but the rule at line {rule.line} says it must be",
+            f"is not encrypted, but the rule at line {rule.line} requires it",
         )
     elif called_age(found.path):
-        yield Finding(found.path, Code.NOT_AGE, "is called .age and is not encrypted")
+        yield Finding(found.path, Code.NOT_AGE, "is named .age but is not encrypted")
 
 
 def _secret_problems(world: World) -> Iterator[Finding]:
@@ -146,13 +146,13 @@ def _wrong(
 ) -> list[tuple[Code, str]]:
     """Return what is wrong with all files that are alike."""
     if want is None:
-        message = f"is an encrypted {actual.backend} file that no rule names"
+        message = f"is an encrypted {actual.backend} file that no rule matches"
         return [(Code.UNMANAGED, message)]
     found: list[tuple[Code, str]] = []
     if actual.refusal is not None:
         found.append((Code.REFUSED, actual.refusal))
     if want.unclaimed is not None:
-        message = f"the map has no name {want.unclaimed}; only `always` may read it"
+        message = f"{want.unclaimed} is not in the map; only `always` may read it"
         found.append((Code.NO_SUCH_NAME, message))
     for reader in want.readers:
         owner: Owner = "user" if reader.name in users else "host"
@@ -170,7 +170,7 @@ def unreached_problems(world: World) -> Iterator[Finding]:
     """Yield what keeps secrets of the map out of the reach of every command."""
     for inner, paths in world.reach.hidden.items():
         files = "a file" if len(paths) == 1 else f"{len(paths)} files"
-        message = f"hides {files} that rules of this map name"
+        message = f"hides {files} that rules of this map match"
         yield Finding(inner, Code.HIDDEN, message)
     known = world.files.keys() | world.conflicts.keys()
     absent = [path for path in world.reach.absent if path not in known]
@@ -182,7 +182,7 @@ def unreached_problems(world: World) -> Iterator[Finding]:
             if len(absent) == 1
             else (f"{len(absent)} secrets that git tracks are")
         )
-        message = f"{what} not on the disk: {names}{more}"
+        message = f"{what} missing from the disk: {names}{more}"
         yield Finding(MAP_NAME, Code.ABSENT, message)
 
 
@@ -198,7 +198,7 @@ def _rule_problems(world: World) -> Iterator[Finding]:
 
 
 def _matches_nothing(rule: Rule) -> str:
-    return f"the rule for {rule.pattern} at line {rule.line} wins no file"
+    return f"the rule {rule.pattern} (line {rule.line}) applies to no file"
 
 
 def _winner_problems(world: World) -> Iterator[Finding]:
@@ -219,15 +219,15 @@ def _winner_problems(world: World) -> Iterator[Finding]:
             if rule.fault:
                 yield Finding(config, Code.REGEX_UNUSABLE, unusable(rule), rule.line)
         if not faults[rule.path_regex]:
-            message = (
-                f"stock sops takes the foreign rule at {config}:{rule.line} for it"
-            )
+            message = f"stock sops uses the foreign rule at {config}:{rule.line} for it"
             yield Finding(path, Code.FOREIGN_RULE, message)
 
 
 def unusable(rule: ConfigRule) -> str:
     """Return what is to be said of a rule with a `fault`."""
-    return f"sops fails for what no rule above it matches: path_regex: {rule.fault}"
+    return (
+        f"sops fails for files that no earlier rule matches: path_regex: {rule.fault}"
+    )
 
 
 def _winners(world: World, decide: Winners) -> dict[str, ConfigRule | None]:
@@ -252,7 +252,7 @@ def winner_changes(world: World, plan: Plan) -> list[str]:
             before = _winners(world, there)
             after = _winners(world, Winners(step.text, config))
             return [
-                f"{path}: was decided by the rule at {config}:{rule.line}"
+                f"{path}: was covered by the rule at {config}:{rule.line}"
                 for path, rule in before.items()
                 if rule is not None and not rule.ours and after[path] != rule
             ]

@@ -56,7 +56,7 @@ def recalling(repo: Repo) -> Iterator[Recall]:
     kept = clone.read()
     git = repo.git
     if git is None:
-        looked = "removals: no git history to look through"
+        looked = "removals: no git history to search"
         yield lambda world: _together(world, (), kept, looked)
         return
     since = kept.scanned[0].commit if kept.scanned else ""
@@ -97,12 +97,12 @@ def _looked(
 def _where(git: Git, changes: Sequence[Change]) -> str:
     if is_shallow(git):
         return (
-            "removals: this clone is shallow, and what was removed earlier is not seen"
+            "removals: this clone is shallow, and earlier removals are not detected"
             " (git fetch --unshallow; in CI fetch-depth: 0)"
         )
     if len(changes) >= MAX_CHANGES:
         return f"removals: only the newest {MAX_CHANGES} changes of the map were read"
-    return "removals: the whole history of the map was looked through"
+    return "removals: the whole history of the map was searched"
 
 
 def _read(git: Git, changes: Sequence[Change]) -> list[Removal]:

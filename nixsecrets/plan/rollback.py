@@ -32,7 +32,7 @@ def rolled_back(
     between = False
     for version in versions:
         if version.blob == blob and between:
-            message = f"is to the byte the version that {_commit(version)} replaced"
+            message = f"is byte for byte the version that {_commit(version)} replaced"
             return Finding(path, Code.ROLLED_BACK, message)
         between = between or version.blob != blob
     now = _date(data)
@@ -40,7 +40,7 @@ def rolled_back(
     for version in others if now else ():
         then = _date(read(version.blob))
         if now and then and then > now:
-            message = f"has the date {now} in it, and an earlier version had {then}"
+            message = f"is dated {now}, but an earlier version {then}"
             return Finding(path, Code.ROLLED_BACK, message)
     return None
 

@@ -143,7 +143,7 @@ def _lockout(change: Change, given: Collection[str]) -> Iterator[Question]:
     if readerless and ALLOW_LOCKOUT not in given:
         raise DeclinedError(
             "nothing was changed: a file would be left without any reader",
-            "name somebody in `always` first",
+            "name someone in `always` first",
         )
     paths = [step.path for step in change.plan.lockouts(change.operator)]
     if paths:
@@ -152,7 +152,7 @@ def _lockout(change: Change, given: Collection[str]) -> Iterator[Question]:
             "lock yourself out?",
             ALLOW_LOCKOUT,
             f"agree with {ALLOW_LOCKOUT}",
-            [f"you yourself will no longer open {count}:", *_listed(paths)],
+            [f"you will no longer be able to open {count}:", *_listed(paths)],
         )
 
 
@@ -167,7 +167,7 @@ def _revocations(change: Change, given: Collection[str]) -> Iterator[Question]:
     if losses:
         both = "" if change.agreed or YES in given else f" {YES}"
         yield Question(
-            "take this access away?",
+            "revoke this access?",
             ALLOW_REVOKE,
             f"agree with {ALLOW_REVOKE}{both}",
             [
@@ -191,7 +191,7 @@ def _plaintext(change: Change) -> Iterator[Question]:
                 f"  {path_text(step.path)}: {', '.join(map(path_text, step.opens))}"
                 for step in steps[:LINES]
             )
-            hint = f"agree beforehand with {YES}"
+            hint = f"agree in advance with {YES}"
             if not flag:
                 hint = disclosure.ways_out(change.world, steps[0])
             first = "these values are encrypted and will be in plaintext:"
@@ -207,25 +207,25 @@ def _foreign_files(change: Change) -> Iterator[Question]:
             real = repo.shown(repo.relative_to_top(repo.locate(step.path)))
             link = "" if real == step.path else f" (a link to {path_text(real)})"
             yield Question(
-                f"write over {name}?",
+                f"overwrite {name}?",
                 f"--overwrite {step.path}",
                 f"agree with: nixsecrets sync --overwrite {argument(step.path)}\n"
                 "or let the map name another file",
-                [f"{name}{link} is none that nixsecrets wrote"],
+                [f"{name}{link} was not written by nixsecrets"],
             )
 
 
 def _foreign_rules(change: Change) -> Iterator[Question]:
     moved = winner_changes(change.world, change.plan)
     if moved:
-        first = "the new configuration decides otherwise for files of foreign rules:"
+        first = "the new configuration changes the rule for files of foreign rules:"
         lines = [first, *(f"  {line}" for line in moved)]
-        yield Question("write it?", YES, f"agree beforehand with {YES}", lines)
+        yield Question("write it?", YES, f"agree in advance with {YES}", lines)
 
 
 def _plan_itself(change: Change) -> Iterator[Question]:
     if change.plan.secret_steps and not change.agreed:
-        yield Question("go on?", YES, f"agree beforehand with {YES}")
+        yield Question("go on?", YES, f"agree in advance with {YES}")
 
 
 class Obstacle(NamedTuple):
@@ -250,10 +250,11 @@ def damage(files: Collection[Damaged], world: World) -> Iterator[Obstacle]:
         first = f"nothing was changed: {counted(len(lines), 'file')} cannot be read"
         yield Obstacle(
             SecretFileError(
-                "\n".join([first, *lines]), f"{repair}; --keep-going does the rest"
+                "\n".join([first, *lines]),
+                f"{repair}; --keep-going processes the others",
             ),
             [
-                SecretFileError(f"left out {printable(f.path)}: {f.reason}")
+                SecretFileError(f"skipped {printable(f.path)}: {f.reason}")
                 for f in files
             ],
         )
@@ -277,14 +278,14 @@ def absent(paths: Sequence[str]) -> Iterator[Obstacle]:
         several = f"{len(paths)} secrets that git tracks are"
         what = "a secret that git tracks is" if len(paths) == 1 else several
         hint = "git checkout -- FILE, git sparse-checkout disable, or git rm FILE"
-        yield _obstacle(f"{what} not on the disk", paths, hint)
+        yield _obstacle(f"{what} missing from the disk", paths, hint)
 
 
 def _obstacle(what: str, paths: Sequence[str], hint: str) -> Obstacle:
     message = "\n".join([f"nothing was changed: {what}:", *_listed(paths)])
     return Obstacle(
-        SecretFileError(message, f"{hint}; --keep-going does the rest"),
-        [SecretFileError(f"left out: {what}", hint)],
+        SecretFileError(message, f"{hint}; --keep-going processes the others"),
+        [SecretFileError(f"skipped: {what}", hint)],
     )
 
 

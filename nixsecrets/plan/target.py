@@ -66,8 +66,8 @@ def target(world: World, name: str, *, in_place: bool = False) -> Target:
     found = find_file(world, name)
     if world.policy.never_secret(name) and not isinstance(found, Actual):
         raise NixsecretsError(
-            f"{path_text(name)} cannot be a secret: of that name are the map, "
-            "generated files, Nix code, documentation and public keys",
+            f"{path_text(name)} cannot be a secret: such names are for the map,"
+            " generated files, Nix code, documentation and public keys",
             "choose another name, or name the file in a rule without wildcards",
         )
     plain = found if isinstance(found, NotSecret) else None
@@ -75,7 +75,7 @@ def target(world: World, name: str, *, in_place: bool = False) -> Target:
         text = argument(name)
         raise NixsecretsError(
             f"{path_text(name)} is not encrypted",
-            f"encrypt what is in it: nixsecrets set {text} --from-file {text}",
+            f"encrypt it: nixsecrets set {text} --from-file {text}",
         )
     if isinstance(found, Damaged) and name in world.conflicts:
         # written anew, to the readers of its rule: both sides' may differ

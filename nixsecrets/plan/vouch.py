@@ -47,7 +47,7 @@ def _record(world: World, actual: Actual, data: bytes) -> Record:
     want = world.policy.desired(actual.path, actual.backend)
     if want is None:
         raise SecretFileError(
-            f"{actual.path}: no rule of the map names it", "add a [[secrets]] rule"
+            f"{actual.path}: no rule of the map matches it", "add a [[secrets]] rule"
         )
     stanzas = header.parse(data).entries
     ordered = in_stanza_order([r.recipient for r in want.readers], stanzas)

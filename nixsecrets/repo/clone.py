@@ -162,7 +162,7 @@ class _ObjectionError(Exception):
     def __init__(
         self,
         message: str,
-        hint: str = "look at it, and remove it or make it yours alone",
+        hint: str = "inspect it, then remove it or restrict it to yourself",
     ) -> None:
         super().__init__(message)
         self.hint = hint

@@ -110,7 +110,7 @@ def find_editor(env: Mapping[str, str], *, terminal: bool) -> Editor:
                 words = tuple(shlex.split(env[name]))
             except ValueError:
                 raise NixsecretsError(
-                    f"${name} is no valid command line", "look at its quotes"
+                    f"${name} is no valid command line", "check its quotes"
                 ) from None
             return Editor(words, _kind(words[0], env))
     for program in FALLBACKS if terminal else ():

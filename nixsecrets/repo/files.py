@@ -36,9 +36,9 @@ _HINTS = {
     errno.ENOSPC: "free some space on that disk and run the command again",
     errno.EDQUOT: "free some space in your quota and run the command again",
     errno.EROFS: "that file system is mounted read-only: mount it writable first",
-    errno.EACCES: "look at the owner and mode of the file and of its folder",
-    errno.EPERM: "look at the owner and attributes of the file and of its folder",
-    errno.EIO: "the disk reports an error: look at the system's log before going on",
+    errno.EACCES: "check the owner and mode of the file and of its folder",
+    errno.EPERM: "check the owner and attributes of the file and of its folder",
+    errno.EIO: "the disk reports an error: check the system log before going on",
 }
 
 

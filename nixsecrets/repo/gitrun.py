@@ -225,7 +225,7 @@ def _waiting(folder: Path, odd: str | None) -> ProgramError:
     if odd is None:
         return ProgramError(
             f"git does not answer in {quoted(str(folder))}",
-            "look at .git/config and the files that it includes",
+            "check .git/config and the files that it includes",
         )
     return ProgramError(
         f"git waits for {quoted(odd)}, which is not a regular file", "remove it"

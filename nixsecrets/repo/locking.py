@@ -94,7 +94,7 @@ def prepare_staging(repo: Repo) -> None:
     if objection is not None:
         raise NixsecretsError(
             f"the staging folder {quoted(path)} cannot be trusted: {objection}",
-            "look at what is in it, and remove it or make it yours alone (chmod 700)",
+            "inspect it, then remove it or restrict it to yourself (chmod 700)",
         )
 
 
@@ -114,7 +114,7 @@ def _acquire(
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        message = f"another run is at work here{_holder(descriptor)}"
+        message = f"another run is active here{_holder(descriptor)}"
         if not wait:
             raise NixsecretsError(message, "try again when it has finished") from None
         if on_wait is not None:

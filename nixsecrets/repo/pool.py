@@ -344,5 +344,5 @@ def died() -> NoReturn:
     """Raise the error for a child that ended without an answer."""
     raise NixsecretsError(
         "a worker process ended without an answer; nothing was changed",
-        "look at the system's log (was it out of memory?) and run the command again",
+        "check the system log (was it out of memory?) and run the command again",
     )

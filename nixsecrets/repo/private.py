@@ -215,15 +215,15 @@ def _memory_folder(env: Mapping[str, str]) -> Path:
     for place in plaintext_folders(env):
         return place
     raise NixsecretsError(
-        "no memory file system for plaintext: XDG_RUNTIME_DIR"
-        " is none that can be written to, nor is /dev/shm",
+        "no memory file system for plaintext: neither XDG_RUNTIME_DIR nor /dev/shm is"
+        " one that can be written",
         _HOW_TO_GET_ONE[sys.platform == "darwin"],
     )
 
 
 _RISK = (
-    "\nor let plaintext lie on a disk while a command works, where it may be found"
-    f" again: nixsecrets --allow-disk COMMAND, or {ALLOW_DISK}=1"
+    "\nor allow plaintext on disk during the command, where it may be recovered later:"
+    f" nixsecrets --allow-disk COMMAND, or {ALLOW_DISK}=1"
 )
 _HOW_TO_GET_ONE = (
     "mount a tmpfs that only you can enter and set XDG_RUNTIME_DIR to it" + _RISK,

@@ -17,7 +17,7 @@ from nixsecrets.repo.tree import Repo
 
 _CHOICE = (
     "`nixsecrets recover --finish` puts the interrupted run's files in place,"
-    " `nixsecrets recover --discard` leaves everything as it is now"
+    " `nixsecrets recover --discard` leaves every file unchanged"
 )
 _FOREIGN = (
     "if it came with the repository: `nixsecrets recover --discard`"
@@ -57,7 +57,7 @@ class Recovered:
             ]
             return f"completed an interrupted run: {number} put in place{''.join(kept)}"
         number = _files(self.dropped)
-        return f"dropped what an interrupted run had staged ({number})"
+        return f"discarded the staged files of an interrupted run ({number})"
 
 
 def foreign(repo: Repo) -> tuple[str, ...]:
@@ -90,7 +90,7 @@ def recover(repo: Repo, *, agreed: bool = False) -> Recovered | None:
         return Recovered(dropped=dropped) if dropped else None
     if not agreed and not found.is_ours(repo):
         raise NixsecretsError(
-            "an interrupted run is recorded here that you did not begin on this"
+            "an interrupted run is recorded here that you did not start on this"
             f" machine; it would change {_names(repo, found.entries)}",
             _FOREIGN,
         )
@@ -160,7 +160,7 @@ def _complete(
         raise NixsecretsError(
             f"an interrupted run cannot be completed: its file for"
             f" {_names(repo, damaged)} is gone or damaged",
-            "`nixsecrets recover --discard` leaves everything as it is now",
+            "`nixsecrets recover --discard` leaves every file unchanged",
         )
     journal.carry_out(repo, Journal.of(entries))
     journal.drop_staged(repo)

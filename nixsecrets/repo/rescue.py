@@ -63,7 +63,7 @@ def keep(
     try:
         files.write_durably(str(place), data)
     except OSError as error:
-        raise files.explained(error, "keep what was typed in", str(place)) from error
+        raise files.explained(error, "save the draft in", str(place)) from error
     return Kept(place, path, before, when, sealed)
 
 

@@ -239,7 +239,7 @@ class Batch:
                 raise NixsecretsError(
                     f"{quoted(other)} and {quoted(path)} are one file"
                     " on this file system",
-                    "go by way of a third name",
+                    "rename it through a third name",
                 )
 
     def _claim(self, path: str) -> str:
@@ -319,8 +319,8 @@ def read_back(place: str, expected: bytes | str, path: str) -> bytes:
     found = data if isinstance(expected, bytes) else files.sha256(data)
     if found != expected:
         raise SecretFileError(
-            f"{quoted(path)} reads back other than it was written",
-            "nothing was replaced; look at the system's log for disk errors",
+            f"{quoted(path)} does not read back as written",
+            "nothing was replaced; check the system log for disk errors",
         )
     return data
 

@@ -215,7 +215,7 @@ class Repo:
         top = str(self.top)
         if real != top and not real.startswith(_with_slash(top)):
             raise SecretFileError(
-                f"{quoted(path)} lies, or its links lead, outside of the repository",
+                f"{quoted(path)} is outside the repository, or its links lead there",
                 "replace the link by the file itself, or name the file it leads to",
             )
         if ".git" in self.relative_to_top(real).lower().split("/"):

@@ -85,11 +85,11 @@ def chosen_kept(repo: Repo, name: str | None) -> rescue.Kept:
     found = rescue.kept(repo, os.environ, name)
     if not found:
         raise NixsecretsError(
-            "no text is kept", "nixsecrets edit FILE starts a new one"
+            "no draft is saved", "nixsecrets edit FILE starts a new one"
         )
     if len({one.path for one in found}) > 1:
         names = "\n".join(
             f"nixsecrets edit --resume {argument(one.path)}" for one in found
         )
-        raise NixsecretsError("texts of several secrets are kept; name one", names)
+        raise NixsecretsError("there are drafts of several secrets; name one", names)
     return found[-1]

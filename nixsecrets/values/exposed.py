@@ -196,17 +196,20 @@ def _notes(past: _Past, unseen: Sequence[Retired], unopened: int) -> Iterator[st
     history = past.history
     if history.shallow:
         yield (
-            "this clone is shallow: older versions are not looked at "
+            "this clone is shallow: older versions were not searched "
             "(git fetch --unshallow)"
         )
     if history.cut:
         yield f"only the newest {history.commits} commits were read (--max-commits)"
     if past.missing:
-        yield f"{past.missing} versions are missing here or too long, and not looked at"
+        yield (
+            f"{past.missing} versions are missing here or too long,"
+            " and were not searched"
+        )
     if unopened:
         yield (
-            f"{unopened} older versions could not be opened: a value that was set back "
-            "to one of them is not noticed"
+            f"{unopened} older versions could not be opened: a value that was set back"
+            " to one of them is not detected"
         )
     for one in unseen:
         yield (
@@ -223,7 +226,7 @@ def _foreign_notes(world: World) -> Iterator[str]:
             found.setdefault(str(key), []).append(path)
     for name, paths in found.items():
         files = "1 file" if len(paths) == 1 else f"{len(paths)} files"
-        yield f"{name}, which the map does not name, can read {files}: nixsecrets rekey"
+        yield f"{name}, which is not in the map, can read {files}: nixsecrets rekey"
 
 
 def _past_lock(past: _Past) -> Lock:
@@ -418,7 +421,7 @@ class _Judge:
         if path not in self.today.pieces:
             if self.world.repo.read_if_there(path) is None:
                 return Comparison(State.GONE)
-            reason = "it is no secret file any more"
+            reason = "it is no longer a secret file"
             return Comparison(State.UNKNOWN, reason=reason)
         present = self.today.pieces[path]
         known = [piece for number, piece in enumerate(present) if number in hits]

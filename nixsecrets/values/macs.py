@@ -115,7 +115,7 @@ class Macs:
         what = [f"the MAC of {missed}"] if self.missed else []
         what += [f"the types of values in {closed}"] if self.closed else []
         if what:
-            why = "no identity at hand without a question"
+            why = "no identity available without a prompt"
             said.append(f"not verified: {' and '.join(what)} ({why})")
         if self.later:
             later = counted(self.later, "sops file")

@@ -71,6 +71,6 @@ def require_keys(name: str, backend: Backend) -> None:
     """Raise `UsageError` unless the file can have values with names."""
     if backend is Backend.AGE:
         raise UsageError(
-            f"{path_text(name)} is an age file: one value as a whole",
-            "leave --key out",
+            f"{path_text(name)} is an age file, a single value",
+            "omit --key",
         )

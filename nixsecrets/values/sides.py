@@ -26,7 +26,7 @@ def one(
     conflict = world.conflicts.get(name)
     if conflict is None or not conflict.stages or world.repo.git is None:
         raise SecretFileError(
-            f"{name}: git has no versions of two sides of it",
+            f"{name}: git has no conflict in it",
             f"nixsecrets cat {name}"
             if conflict is None
             else "nixsecrets explain NS018",

@@ -364,7 +364,7 @@ def require_actual(world: World, path: str) -> Actual:
             )
         case NotSecret():
             never = world.policy.never_secret(path)
-            way = f"encrypt what is in it: nixsecrets set {word} --from-file {word}"
+            way = f"encrypt it: nixsecrets set {word} --from-file {word}"
             raise SecretFileError(
                 f"{path} is not encrypted", "it cannot be a secret" if never else way
             )

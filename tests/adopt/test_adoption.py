@@ -10,13 +10,13 @@ from tests.adopt.conftest import converted
 from tests.fleet import Fleet, ProgramFailed, program, run_program, sops_path
 
 FINDINGS = """\
-  re-encrypt  secrets/db-password.age  its readers cannot be told
+  re-encrypt  secrets/db-password.age  its recipients are unknown
   grant       shared/app.yaml  missing db
 problems:
-  NS020  legacy/old.yaml: is an encrypted sops file that no rule names
-  NS030  nixsecrets.toml:61: the rule for secrets/planned.age at line 61 wins no file
-  NS030  nixsecrets.toml:48: the rule for shared/never.yaml at line 48 wins no file
-  NS020  secrets/stray.age: is an encrypted age file that no rule names
+  NS020  legacy/old.yaml: is an encrypted sops file that no rule matches
+  NS030  nixsecrets.toml:61: the rule secrets/planned.age (line 61) applies to no file
+  NS030  nixsecrets.toml:48: the rule shared/never.yaml (line 48) applies to no file
+  NS020  secrets/stray.age: is an encrypted age file that no rule matches
 """
 SECRETS = (".age", "app.yaml", "tls.yaml", "old.yaml")
 
@@ -92,8 +92,8 @@ def test_a_dry_run_shows_the_map_and_the_proof_and_writes_nothing(old: Fleet) ->
     before = old.snapshot()
     shown = old.ok("init", "--dry-run")
     assert old.snapshot() == before
-    assert "proved: the keys that read 8 secret files and" in shown
-    assert "are the same as before" in shown
+    assert "verified: the recipients of 8 secret files and" in shown
+    assert "are unchanged" in shown
     old.ok("init", "--yes")
     written = old.read("nixsecrets.toml").decode()
     assert all(f"  {line}".rstrip() in shown for line in written.splitlines())
@@ -139,7 +139,7 @@ def test_what_is_not_managed_stays_byte_for_byte_and_is_listed(old: Fleet) -> No
 
 def test_a_dead_rule_plain_files_and_readers_of_the_text_are_told(old: Fleet) -> None:
     shown = old.ok("init", "--dry-run")
-    assert "  line 30 never decides: line 27 covers what it covers\n" in shown
+    assert "  line 30 never applies: line 27 covers what it covers\n" in shown
     assert '(yaml|env)$ covers plain files too: plaintext = "allowed"\n' in shown
     assert "  justfile:2 reads .sops.yaml with yq: look at it\n" in shown
 
@@ -197,7 +197,7 @@ def test_without_a_terminal_and_a_yes_nothing_is_written(old: Fleet) -> None:
     before = old.snapshot()
     done = old.run("init")
     assert done.returncode == 1
-    assert "agree beforehand with --yes" in done.stderr
+    assert "agree in advance with --yes" in done.stderr
     assert old.snapshot() == before
 
 

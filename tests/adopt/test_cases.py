@@ -271,7 +271,7 @@ def test_a_wide_creation_rule_does_not_take_the_age_files(fleet: Fleet) -> None:
     shown = fleet.ok("init", "--dry-run")
     assert "  secrets/stray.age gets an entry: a rule of .sops.yaml covers it" in shown
     adopted(fleet)
-    assert fleet.ok("status") == "everything is as the map says\n"
+    assert fleet.ok("status") == "the repository matches the map\n"
     assert fleet.ok("check") == ""
 
 

@@ -29,7 +29,7 @@ ALL = os.environ.get("NIXSECRETS_FAULTS") == "all"
 SLICES = 4  # so that several cores share the points
 AT_LEAST = 90  # operations of a run; fewer would mean that the seam is passed by
 ERRORS = (errno.ENOSPC, errno.EACCES, errno.EIO)
-DROPPED = "dropped what an interrupted run had staged"
+DROPPED = "discarded the staged files of an interrupted run"
 COMPLETED = "completed an interrupted run"
 
 

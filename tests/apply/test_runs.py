@@ -91,7 +91,7 @@ def test_the_second_command_says_that_it_waits_and_then_does_its_work(
         pid = os.fork()
         if pid == 0:
             code, said = sample.run(*sample.command("add-host"))
-            waited = "another run is at work here" in said and "waiting for it" in said
+            waited = "another run is active here" in said and "waiting for it" in said
             os._exit(0 if code == 0 and waited else 1)
         time.sleep(0.5)
         assert os.waitpid(pid, os.WNOHANG) == (0, 0)
@@ -507,7 +507,7 @@ def test_a_damaged_file_is_named_and_stops_the_run_unless_told_to_go_on(
     assert sample.snapshot() == before
     code, said = sample.run(*sample.command(name), "--keep-going")
     assert code == 1
-    assert f"left out {path}" in said
+    assert f"skipped {path}" in said
     assert sample.fleet.read(path) == bad
     readers = sample.expected(name)["after"]
     for other in others:

@@ -15,7 +15,7 @@ from tests.cli.conftest import changed, set_editor
 from tests.cli.test_terminal import ended, spawn
 from tests.fleet import Fleet, SshKey, git
 
-HINT = "nixsecrets: hint: look at the keys and agree: nixsecrets approve (or --yes)\n"
+HINT = "nixsecrets: hint: review and approve the keys: nixsecrets approve (or --yes)\n"
 SUBJECT = "routine update"
 
 
@@ -309,9 +309,9 @@ def test_a_damaged_memory_is_said_to_be_and_asks_again(ready: Fleet) -> None:
     done = ready.run("set", "secrets/wifi.age", stdin="x")
     assert done.returncode == 1
     assert (
-        f"nixsecrets: warning: what this clone remembers cannot be used: {place}: "
+        f"nixsecrets: warning: the records of this clone cannot be used: {place}: "
         "line 5 is damaged\n"
-        "nixsecrets: hint: every key is asked about again\n"
+        "nixsecrets: hint: every key must be approved again\n"
         "no key is approved in this clone yet:\n"
     ) in done.stderr
     ready.ok("approve", "--yes")
@@ -352,7 +352,7 @@ def test_the_first_run_in_a_clone_asks_once_for_all_keys(ready: Fleet) -> None:
         1,
         f"{plan}no key is approved in this clone yet:\n"
         f"{table}"
-        "nixsecrets: error: nothing was changed: there is no terminal to ask on\n"
+        "nixsecrets: error: nothing was changed: cannot prompt without a terminal\n"
         f"{HINT}",
     )
     done = second.run("set", "secrets/wifi.age", "--yes", stdin="x")
@@ -439,7 +439,7 @@ def test_a_new_name_is_shown_with_the_commit_that_brought_it(ready: Fleet) -> No
         f"  carol  user  X25519  {carol}\n"
         f"    nixsecrets.toml:{number}, commit {commit[:12]} "
         f"(Mallory, 2026-11-29: {SUBJECT})\n"
-        "nixsecrets: error: nothing was changed: there is no terminal to ask on\n"
+        "nixsecrets: error: nothing was changed: cannot prompt without a terminal\n"
         f"{HINT}"
     ) in done.stderr
     assert done.returncode == 1
@@ -527,7 +527,7 @@ def test_approve_takes_names_lists_and_forgets(swapped: Fleet, evil: SshKey) -> 
     [
         (("nobody",), "the map has no key of nobody"),
         (("--list", "no\x1bbody"), "the map has no key of no\\x1bbody"),
-        (("--revoke",), "give the names whose keys to forget"),
+        (("--revoke",), "name the keys whose approval to withdraw"),
         (("--revoke", "nobody"), "no key of nobody is approved in this clone"),
         (("--list", "--revoke", "stein"), "--list and --revoke do not go together"),
         (("--json",), "--json goes with --list"),
@@ -623,10 +623,10 @@ def test_what_else_a_command_writes_is_said_before_it_and_counted_after(
     swapped.ok("approve", "--revoke", "schere")
     done = swapped.run(*add_host(swapped), "--yes")
     assert done.returncode == 0, done.stderr
-    written = "also written, as it differs from the map already: "
+    written = "also written, because it already differed from the map: "
     assert f"{written}.sops.yaml, secrets/secrets.nix\n" in done.stderr
     assert done.stderr.endswith(
-        "also differs from the map: 4 files, 2 of them written with this;"
+        "also differs from the map: 4 files, 2 of them written by this command;"
         " nixsecrets rekey\n"
         "1 key of the map is not approved in this clone: nixsecrets approve\n"
     )

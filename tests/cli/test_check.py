@@ -83,11 +83,11 @@ def foreign_rule(fleet: Fleet) -> None:
         (plaintext, "NS001  secrets/new.yaml: is not encrypted"),
         (truncated, "NS002  secrets/wifi.age: "),
         (stranger, "NS010  secrets/app.yaml: missing alice, brunnen"),
-        (anonymous, "NS011  secrets/wifi.age: its readers cannot be told"),
+        (anonymous, "NS011  secrets/wifi.age: its recipients are unknown"),
         (unmanaged, "NS020  elsewhere/x.age: "),
-        (no_such_host, "NS021  secrets/hosts/gone/x.age: the map has no name gone"),
-        (foreign_rule, "NS031  secrets/app.yaml: stock sops takes the foreign rule"),
-        (hand_edited, "NS040  secrets/secrets.nix: is not what the map gives"),
+        (no_such_host, "NS021  secrets/hosts/gone/x.age: gone is not in the map"),
+        (foreign_rule, "NS031  secrets/app.yaml: stock sops uses the foreign rule"),
+        (hand_edited, "NS040  secrets/secrets.nix: differs from the map"),
     ],
 )
 def test_a_finding_has_a_code_and_fails_the_check(

@@ -138,7 +138,7 @@ def test_edit_of_a_new_secret_needs_a_rule_and_shows_one(ready: Fleet) -> None:
     done = ready.run("edit", "other/x.age", env={"EDITOR": "true"})
     assert done.returncode == 1
     assert done.stderr == (
-        "nixsecrets: error: no rule of the map names other/x.age\n"
+        "nixsecrets: error: no rule of the map matches other/x.age\n"
         "nixsecrets: hint: add to nixsecrets.toml:\n"
         "nixsecrets: hint: [[secrets]]\n"
         'nixsecrets: hint: path = "other/x.age"\n'
@@ -164,7 +164,7 @@ def test_why_tells_rule_readers_and_identities(ready: Fleet) -> None:
     lines = answer.splitlines()
     assert lines[0] == "secrets/dns.age: an age file"
     assert lines[1].startswith("rule: secrets/dns.* (nixsecrets.toml:")
-    assert "readers found (recorded in the lock: written):" in lines
+    assert "actual recipients (from the lock: written):" in lines
     assert f"  alice  {alice}" in lines
     assert f"  stein  {stein}" in lines
     assert lines[-1] == f"  {ready.keys / 'alice'}: opens it"
@@ -333,5 +333,5 @@ def test_set_says_whose_a_file_will_be_whose_readers_cannot_be_told(
     done = ready.run(
         "set", "secrets/wifi.age", "--from-file", ready.home / "value", "--yes"
     )
-    assert "its readers cannot be told; the map's will be" in done.stderr
+    assert "its recipients are unknown; the map's will be" in done.stderr
     ready.ok("check")

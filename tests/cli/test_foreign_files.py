@@ -46,8 +46,8 @@ def test_what_is_named_is_written_over_and_is_ours_from_then_on(ready: Fleet) ->
     points_at(ready, "agenix", "rules", "modules/foo.nix")
     shown = ready.run("check").stdout
     assert (
-        "NS040  modules/foo.nix: is none that nixsecrets wrote, and not what the map"
-        " gives\n    nixsecrets sync --overwrite modules/foo.nix\n" in shown
+        "NS040  modules/foo.nix: was not written by nixsecrets and differs from the"
+        " map\n    nixsecrets sync --overwrite modules/foo.nix\n" in shown
     )
     assert "(nixsecrets did not write it)" in ready.ok("sync", "--dry-run")
     done = ready.run("sync", "--overwrite", "secrets/secrets.nix")

@@ -27,7 +27,7 @@ def test_removing_a_host_lists_the_values_to_change(ready: Fleet) -> None:
     done = ready.run("remove-host", "brunnen", "--yes")
     assert done.returncode == 0
     assert (
-        "these values are still known to whoever lost access; change them:\n"
+        "change these values; those who lost access still know them:\n"
         "  secrets/app.yaml  (known to brunnen)\n"
         "      db/user\n"
         "      db/password\n"
@@ -92,7 +92,10 @@ def test_the_files_of_a_removed_host_move_to_another_if_asked(ready: Fleet) -> N
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (("--move-to", "elsewhere"), "elsewhere/tls.json: no rule of the map names it"),
+        (
+            ("--move-to", "elsewhere"),
+            "elsewhere/tls.json: no rule of the map matches it",
+        ),
         (("--own-files", "move"), "no folder to move the files to"),
         (("--own-files", "delete", "--move-to", "x"), "--move-to goes with"),
     ],
@@ -113,7 +116,7 @@ def test_a_file_in_the_way_of_a_move_stops_it(ready: Fleet) -> None:
     flags = ("--yes", "--move-to", "secrets/hosts/stein")
     done = ready.run("remove-host", "brunnen", *flags)
     assert done.returncode == 1
-    assert "secrets/hosts/stein/tls.json: a file is in the way" in done.stderr
+    assert "secrets/hosts/stein/tls.json: a file already exists there" in done.stderr
     assert changed(ready, before) == set()
 
 
@@ -130,7 +133,7 @@ def test_renaming_a_host_moves_its_files_as_they_are(ready: Fleet) -> None:
     text = ready.read("nixsecrets.toml").decode()
     assert "brunnen" not in text.replace("root@brunnen", "")
     assert "secrets/wifi.age" not in changed(ready, before)
-    assert "also needs a look" not in done.stderr
+    assert "also needs attention" not in done.stderr
     ready.ok("check")
     again = ready.run("rename-host", "brunnen", "quelle", "--yes")
     assert again.returncode == 2
@@ -193,7 +196,7 @@ def test_a_keys_file_gives_what_is_usable_and_says_what_is_not(
     flags = ("--github-keys-file", file, "--yes")
     done = ready.run("add-user", "carol", *flags)
     assert done.returncode == 0, done.stderr
-    assert f"{file}:2: left out: " in done.stderr
+    assert f"{file}:2: skipped: " in done.stderr
     text = ready.read("nixsecrets.toml").decode()
     assert good.public.split()[1] in text
     assert rsa.public.split()[1] in text
@@ -262,7 +265,8 @@ def test_a_reader_that_stays_in_the_map_is_not_promised_to_be_listed(
     assert done.returncode == 0, done.stderr
     assert "  secrets/dns.age  (known to stein)\n" in done.stderr
     said = (
-        "keep this list: nixsecrets exposed repeats what removed keys know, not what"
+        "keep this list: nixsecrets exposed covers values known to removed keys, not"
+        " what"
         " stein knows\n"
     )
     assert said in done.stderr

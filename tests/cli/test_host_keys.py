@@ -197,8 +197,8 @@ def test_without_a_terminal_an_unknown_key_is_refused_with_the_way_out(
     assert done.refused
     assert done.stderr == (
         f"neu shows ssh-ed25519 {KEY.fingerprint}\n"
-        "nixsecrets: error: nothing was changed: nobody is here to compare the "
-        "fingerprint\n"
+        "nixsecrets: error: nothing was changed: cannot prompt to compare the"
+        " fingerprint\n"
         "nixsecrets: hint: give --fingerprint, or --trust-on-first-use\n"
     )
     assert add(ready, net, "--trust-on-first-use").verified == "first-use"
@@ -219,8 +219,8 @@ def test_a_fake_server_with_somebody_elses_public_key_is_caught(
         done = add(ready, net, "--fingerprint", KEY.fingerprint)
     assert done.refused
     assert done.stderr == (
-        f'nixsecrets: error: "127.0.0.1:{port}" shows a host key that it does not '
-        "hold\n"
+        f'nixsecrets: error: "127.0.0.1:{port}" presents a host key without '
+        "proving possession of it\n"
         "nixsecrets: hint: do not use this key; find out which machine answers at "
         "that address\n"
     )
@@ -356,7 +356,7 @@ def test_rotate_host_replaces_the_key_in_every_file_and_nothing_else(
     flags = ("--ssh-config", net.config, "--yes")
     refused = ready.run("rotate-host", "brunnen", *flags)
     assert refused.returncode == 1
-    assert "nobody is here to compare" in refused.stderr
+    assert "cannot prompt to compare" in refused.stderr
     ready.ok("rotate-host", "brunnen", *flags, "--fingerprint", KEY.fingerprint)
     assert changed(ready, before) == {
         "nixsecrets.toml",
@@ -397,8 +397,8 @@ def test_discover_adds_every_folder_that_the_map_does_not_know(
     done = ready.run("add-host", *flags, "--group", "dns")
     assert done.returncode == 1
     assert f"  eins  {keys['eins'].fingerprint}  in known_hosts\n" in done.stderr
-    assert "  weg   left out: nothing listens" in done.stderr
-    assert "1 host left out" in done.stderr
+    assert "  weg   skipped: nothing listens" in done.stderr
+    assert "1 host skipped" in done.stderr
     for name, key in keys.items():
         key.write(ready.keys / name)
         assert ready.age_decrypt("secrets/dns.age", name) == b"dns-canary"
@@ -416,7 +416,7 @@ def test_discover_asks_once_and_not_without_a_terminal(ready: Fleet, net: Net) -
     assert changed(ready, before) == set()
     ready.ok("add-host", *flags, "--trust-on-first-use")
     assert ready.run("add-host", *flags).stderr == (
-        "the map knows every host there; nothing to do\n"
+        "every host there is already in the map; nothing to do\n"
     )
 
 

@@ -85,10 +85,11 @@ def test_without_the_attributes_what_is_spoilt_is_named(ready: Fleet) -> None:
     told = [line for line in done.stdout.splitlines() if line.startswith("NS")]
     reasons = dict(line.split(": ", 1) for line in told)
     assert reasons["NS002  secrets/e.env"] == (
-        "the file has CRLF line ends, which sops takes for part of the values"
+        "the file has CRLF line ends, which sops treats as part of the values"
     )
     assert reasons["NS002  secrets/wifi.age"] == (
-        "the age file is spoilt by CRLF line ends, as core.autocrlf of git makes them"
+        "the age file is corrupted by CRLF line ends, as git's core.autocrlf writes"
+        " them"
     )
     assert "core.autocrlf" in ready.ok("explain", "NS002")
     ready.ok("git-setup", "--yes")

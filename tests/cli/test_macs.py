@@ -11,10 +11,10 @@ from tests.fleet import Fleet
 
 FILE = "secrets/app.yaml"
 TWO = "one: base-one\ntwo: base-two\n"
-SAID = "its MAC does not fit its values, so that nobody can open it"
+SAID = "its MAC does not match its values, so nobody can decrypt it"
 UNSAID = (
     "not verified: the MAC of 1 changed sops file"
-    " (no identity at hand without a question)\n"
+    " (no identity available without a prompt)\n"
 )
 
 

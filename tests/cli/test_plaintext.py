@@ -331,7 +331,7 @@ def test_where_all_would_be_in_plaintext_the_true_reason_is_given(
     assert done.returncode == 1
     assert (
         "nothing in it would be encrypted: sops by default leaves values below keys"
-        " that end in _unencrypted in plaintext; it has no other\n"
+        " that end in _unencrypted in plaintext; the file has no others\n"
         "nixsecrets: hint: give the keys other names" in done.stderr
     )
     assert "hunter2" not in done.stderr

@@ -82,7 +82,7 @@ def test_a_journal_from_an_archive_replaces_nothing_and_its_files_are_named(
     done = unpacked.run(*arguments, stdin="x")
     assert done.returncode == 1
     assert done.stderr.splitlines()[-3:] == [
-        "nixsecrets: error: an interrupted run is recorded here that you did not begin"
+        "nixsecrets: error: an interrupted run is recorded here that you did not start"
         ' on this machine; it would change "flake.nix", "secrets/wifi.age"',
         "nixsecrets: hint: if it came with the repository: `nixsecrets recover"
         " --discard`",
@@ -99,10 +99,10 @@ def test_recover_without_a_terminal_lists_its_files_and_replaces_nothing(
     done = unpacked.run("recover")
     assert done.returncode == 1
     assert done.stderr == (
-        "nixsecrets: warning: you did not begin this run on this machine; it would\n"
+        "nixsecrets: warning: you did not start this run on this machine; it would\n"
         '  replace     "flake.nix"\n'
         '  remove      "secrets/wifi.age"\n'
-        "nixsecrets: error: nothing was changed: there is no terminal to ask on\n"
+        "nixsecrets: error: nothing was changed: cannot prompt without a terminal\n"
         "nixsecrets: hint: nixsecrets recover --finish, or --discard\n"
     )
     assert changed(unpacked, before) == set()
@@ -193,8 +193,8 @@ def test_a_staging_folder_that_is_not_ours_alone_is_not_used(
         assert done.stderr.endswith(
             f'nixsecrets: error: the staging folder "{folder}" cannot be trusted:'
             f" {objection}\n"
-            "nixsecrets: hint: look at what is in it, and remove it or make it yours"
-            " alone (chmod 700)\n"
+            "nixsecrets: hint: inspect it, then remove it or restrict it to yourself"
+            " (chmod 700)\n"
         )
     assert fleet.run("check").returncode == 0
     assert changed(fleet, before) == set()

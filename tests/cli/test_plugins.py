@@ -32,7 +32,7 @@ def test_a_token_that_hangs_is_said_and_ctrl_c_ends_it(
     ready: Fleet, token: Reader, tmp_path: Path, path: str
 ) -> None:
     child = spawn(ready, "cat", path, TOY_TROUBLE=f"hangs {tmp_path / 'pid'}")
-    child.expect_exact("nixsecrets: waiting for age-plugin-toy; Ctrl-C gives up")
+    child.expect_exact("nixsecrets: waiting for age-plugin-toy; Ctrl-C to cancel")
     child.sendintr()
     said, code = ended(child)
     assert code == 130, said

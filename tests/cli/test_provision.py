@@ -119,7 +119,7 @@ def test_a_folder_that_git_would_add_is_refused(generated: Fleet) -> None:
     before = generated.snapshot()
     done = generated.run("provision", "neu", "--output", "extra")
     assert done.returncode == 1
-    assert "lies in a git repository that would add it" in done.stderr
+    assert "is in a git repository that would add it" in done.stderr
     assert changed(generated, before) == set()
     generated.write(".gitignore", "/extra/\n")
     generated.ok("provision", "neu", "--output", "extra")

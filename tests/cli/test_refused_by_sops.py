@@ -62,7 +62,7 @@ def no_version(fleet: Fleet) -> str:
     [
         (another_type, "number is marked as bool, but its content is of type int"),
         (no_number, "text is marked as int, but its content is of type str"),
-        (no_version, "refuses the file for the version in its metadata"),
+        (no_version, "rejects the version in the file's metadata"),
     ],
 )
 def test_a_removal_names_it_and_goes_on(
@@ -75,11 +75,11 @@ def test_a_removal_names_it_and_goes_on(
     assert stopped.returncode == 1
     assert f"  {bad}: " in stopped.stderr
     assert words in stopped.stderr
-    assert "--keep-going does the rest" in stopped.stderr
+    assert "--keep-going processes the others" in stopped.stderr
     assert changed(many, before) == set()
     done = many.run(*REMOVE, "--allow-revoke", "--keep-going")
     assert done.returncode == 1
-    assert f"left out {bad}: " in done.stderr
+    assert f"skipped {bad}: " in done.stderr
     assert words in done.stderr
     assert f": git log -p -- {bad}\n" in done.stderr
     assert many.read(bad) == before[bad]
@@ -135,6 +135,6 @@ def test_a_key_like_that_of_the_metadata_is_named(many: Fleet, tmp_path: Path) -
         "bin" in many.env["PATH"].partition(":")[0] and (many.home / "bin").is_dir()
     )
     assert done.returncode == (0 if by_3_13 else 1), done.stderr
-    assert (f"left out {path}: " in done.stderr) != by_3_13
+    assert (f"skipped {path}: " in done.stderr) != by_3_13
     for good in GOOD:
         assert not many.sops_opens(good, secret_of(many, "brunnen"))

@@ -79,7 +79,7 @@ def test_a_foreign_rule_that_sops_cannot_compile_stops_nothing(ready: Fleet) -> 
     spoilt(ready, "*.yaml")
     ready.commit("broken")
     expected = (
-        "NS063  .sops.yaml:LINE: sops fails for what no rule above it matches:"
+        "NS063  .sops.yaml:LINE: sops fails for files that no earlier rule matches:"
         " path_regex: no argument for repetition operator: *"
     )
     line = ready.read(".sops.yaml").decode().split("path_regex")[0].count("\n") + 1

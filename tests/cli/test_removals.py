@@ -95,7 +95,7 @@ def test_access_that_comes_back_is_reported_and_asked_about(
     assert f"and can read {number} again" in done.stdout
     status = ready.run("status").stdout
     assert "stein was removed on " in status
-    assert "everything is as the map says" not in status
+    assert "the repository matches the map" not in status
     before = ready.snapshot()
     (ready.home / "value").write_text("new")
     given: tuple[str | Path, ...] = (
@@ -240,7 +240,7 @@ def test_old_maps_that_nobody_can_read_any_more_do_not_matter(
 
 
 def test_check_says_where_it_looked(ready: Fleet, tmp_path: Path) -> None:
-    whole = "removals: the whole history of the map was looked through\n"
+    whole = "removals: the whole history of the map was searched\n"
     assert ready.run("check").stderr == whole
     assert "removals" not in ready.run("check", "--json").stderr
     ready.commit("more")
@@ -251,7 +251,7 @@ def test_check_says_where_it_looked(ready: Fleet, tmp_path: Path) -> None:
     assert "removals: this clone is shallow" in done.stderr
     shutil.rmtree(ready.root / ".git")
     done = ready.run("check")
-    assert done.stderr == "removals: no git history to look through\n"
+    assert done.stderr == "removals: no git history to search\n"
 
 
 def test_what_was_seen_is_remembered_and_another_branch_is_not_mistaken(

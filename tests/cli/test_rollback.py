@@ -37,7 +37,7 @@ def test_an_older_version_is_named_with_the_commit_that_replaced_it(
         ready.commit("nothing to see")
     (line,) = found(ready)
     assert path in line
-    assert f"is to the byte the version that {replaced} of 2" in line
+    assert f"is byte for byte the version that {replaced} of 2" in line
     assert "NS028" in ready.run("status").stdout
     assert ready.run("check", "--strict").returncode == 1
     write_secret(ready, path, "dns: 4\n")

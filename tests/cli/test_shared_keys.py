@@ -93,10 +93,10 @@ def test_the_rekey_of_one_leaves_nothing_to_look_at(ready: Fleet, path: str) -> 
     if path.endswith(".age"):
         ready.ok("accept", third, "--yes")
     done = ready.run("rekey", third, "--yes")
-    assert f"also needs a look: {path}, {COPIES[path]}; " in done.stderr
+    assert f"also needs attention: {path}, {COPIES[path]}; " in done.stderr
     done = ready.run("rekey", path, "--yes")
     assert done.returncode == 0, done.stderr
-    assert "also needs a look" not in done.stderr
+    assert "also needs attention" not in done.stderr
     assert named(ready) == {}
 
 
@@ -107,12 +107,12 @@ def test_a_copy_that_a_command_deletes_is_none_to_look_at(ready: Fleet) -> None:
     remove = ("remove-host", "brunnen", "--own-files", "delete")
     done = ready.run(*remove, "--yes", "--allow-revoke")
     assert done.returncode == 0, done.stderr
-    assert "also needs a look" not in done.stderr
+    assert "also needs attention" not in done.stderr
     assert named(ready) == {}
 
 
 def test_a_moved_file_is_looked_at_where_it_will_be(ready: Fleet) -> None:
     done = ready.run("rename-host", "brunnen", "fountain", "--yes")
     assert done.returncode == 0, done.stderr
-    assert "also needs a look" not in done.stderr
-    assert "the map has no name" not in done.stderr
+    assert "also needs attention" not in done.stderr
+    assert "is not in the map" not in done.stderr

@@ -126,7 +126,7 @@ def test_without_a_terminal_a_locked_key_is_named(ready: Fleet) -> None:
     before = ready.snapshot()
     done = ready.run("add-host", "papier", "--key", key, "--group", "dns", "--yes")
     assert done.returncode == 1
-    assert "needs a passphrase and there is no terminal to ask on" in done.stderr
+    assert "needs a passphrase, but there is no terminal" in done.stderr
     assert changed(ready, before) == set()
 
 

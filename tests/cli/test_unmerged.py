@@ -224,7 +224,7 @@ def test_a_text_with_marks_is_not_saved(forked: Fleet) -> None:
     before = forked.read(AGE)
     done = forked.run("edit", AGE)
     assert done.returncode == 1
-    assert "the marks around both versions are still there" in done.stderr
+    assert "the conflict markers are still in the text" in done.stderr
     assert forked.read(AGE) == before
 
 
@@ -290,5 +290,5 @@ def test_what_is_explained_of_damage_comes_after_the_merge(ready: Fleet) -> None
 def test_a_side_of_what_is_merged_is_an_error(ready: Fleet) -> None:
     done = ready.run("cat", "--side", "ours", AGE)
     assert done.returncode == 1
-    assert f"{AGE}: git has no versions of two sides of it\n" in done.stderr
+    assert f"{AGE}: git has no conflict in it\n" in done.stderr
     assert ready.run("cat", "--side", "ours", AGE, "--key", "a").returncode == 2

@@ -9,7 +9,7 @@ from tests.fleet import Fleet, ssh_key
 
 Way = Callable[[Fleet], None]
 
-HIDES = "hides 5 files that rules of this map name"
+HIDES = "hides 5 files that rules of this map match"
 
 
 def hide(fleet: Fleet) -> None:
@@ -62,7 +62,7 @@ def test_what_is_not_hidden_is_removed_with_keep_going(ready: Fleet) -> None:
     hide(ready)
     done = ready.run("remove-host", "brunnen", *yes)
     assert done.returncode == 1
-    assert "left out: secrets/nixsecrets.toml hides 3 files" in done.stderr
+    assert "skipped: secrets/nixsecrets.toml hides 3 files" in done.stderr
     (ready.root / "secrets/nixsecrets.toml").unlink()
     assert "still readable by brunnen" in ready.run("check").stdout
     assert "wifi.age" in ready.read("secrets/secrets.nix").decode()
@@ -159,7 +159,8 @@ def test_no_removal_goes_past_secrets_that_are_not_there(
         assert (
             f"error: nothing was changed: {TRACKED}:\n  secrets/app.yaml\n"
             "  secrets/wifi.age\nnixsecrets: hint: git checkout -- FILE, git"
-            " sparse-checkout disable, or git rm FILE; --keep-going does the rest"
+            " sparse-checkout disable, or git rm FILE; --keep-going processes the"
+            " others"
         ) in done.stderr
     assert ready.snapshot() == before
     ready.ok("remove-host", "schere", *yes)  # which reads neither

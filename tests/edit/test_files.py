@@ -72,13 +72,13 @@ def test_a_move_into_a_folder_keeps_the_name(fleet: Fleet) -> None:
 def test_moves_that_would_lose_something_are_refused(fleet: Fleet) -> None:
     before = fleet.snapshot()
     for old, new, said in (
-        (WIFI, "secrets/dns.age", "a file is in the way"),
-        (WIFI, RULES, "a file is in the way"),
-        (WIFI, "elsewhere/wifi.age", "no rule of the map names elsewhere/wifi.age"),
+        (WIFI, "secrets/dns.age", "a file already exists there"),
+        (WIFI, RULES, "a file already exists there"),
+        (WIFI, "elsewhere/wifi.age", "no rule of the map matches elsewhere/wifi.age"),
         (WIFI, "secrets/wifi.yaml", "is an age file; of that name are sops files"),
         (APP, "secrets/app.age", "is a sops file; of that name are age files"),
         (APP, "secrets/app.json", "stands for another sops format"),
-        (WIFI, "secrets/wifi.nix", "no rule of the map names"),
+        (WIFI, "secrets/wifi.nix", "no rule of the map matches"),
         ("secrets/none.age", "secrets/x.age", "no such secret"),
     ):
         done = fleet.run("mv", old, new, "--yes", "--allow-revoke")
@@ -93,7 +93,7 @@ def test_rm_asks_and_takes_the_file_out_of_configs_and_lock(fleet: Fleet) -> Non
     assert changed(fleet, before) == set()
     done = fleet.run("rm", WIFI, APP, "--yes")
     assert done.returncode == 0, done.stderr
-    assert "git's history keeps what was committed" in done.stderr
+    assert "the git history keeps committed versions" in done.stderr
     assert changed(fleet, before) == {WIFI, APP, RULES, LOCK}
     assert "wifi.age" not in fleet.read(RULES).decode() + fleet.read(LOCK).decode()
     fleet.commit()
@@ -104,7 +104,7 @@ def test_rm_says_what_exists_nowhere_else(fleet: Fleet) -> None:
     put(fleet, "secrets/new.age", value=b"x")
     done = fleet.run("rm", "secrets/new.age", "--yes", "--git-add")
     assert done.returncode == 0, done.stderr
-    assert "secrets/new.age: git has no copy; it cannot be brought back" in done.stderr
+    assert "secrets/new.age: git has no copy; it cannot be restored" in done.stderr
 
 
 def test_a_damaged_secret_can_be_removed(fleet: Fleet) -> None:
@@ -123,7 +123,7 @@ def test_ls_tells_path_backend_date_and_readers(fleet: Fleet) -> None:
         f"secrets/dns.age                 age      {date}   alice schere stein",
         f"secrets/dns.yaml                sops     {date}   alice schere stein",
         f"secrets/hosts/brunnen/tls.json  sops     {date}   alice brunnen",
-        "secrets/odd.age                 age      uncommitted  cannot be told",
+        "secrets/odd.age                 age      uncommitted  unknown",
         f"secrets/wifi.age                age      {date}   alice brunnen",
     ]
 

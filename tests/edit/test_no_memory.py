@@ -91,7 +91,7 @@ def test_a_disk_that_is_allowed_is_used_and_said_and_left_clean(
     script(fleet, f"{look}; printf 'dns: {CANARY}' > \"$1\"")
     done = namespace(fleet, mounts, "--allow-disk", "edit", path)
     assert done.returncode == 0, done.stderr
-    assert f"plaintext lies in {temporary} meanwhile".encode() in done.stderr
+    assert f"plaintext is stored in {temporary}".encode() in done.stderr
     lines = seen.read_text().splitlines()
     assert [line.split()[0] for line in lines] == ["700", "600"]
     assert lines[0].split()[1].startswith(str(temporary))
@@ -106,7 +106,7 @@ def test_where_there_is_memory_the_flag_changes_nothing(fleet: Fleet) -> None:
     script(fleet, f'dirname "$1" > {place}')
     done = fleet.run("--allow-disk", "edit", WIFI)
     assert done.returncode == 0
-    assert "plaintext lies" not in done.stderr
+    assert "plaintext is stored" not in done.stderr
     assert place.read_text().startswith("/dev/shm/")
 
 
@@ -130,7 +130,7 @@ def test_a_full_disk_keeps_what_was_typed(
     done = namespace(fleet, small_disk(fleet, "4m"), "edit", path)
     assert done.returncode == 1, done.stderr
     assert b"no space left on device" in done.stderr
-    assert b"what you typed is kept, encrypted to you" in done.stderr
+    assert b"your draft is kept, encrypted to you" in done.stderr
     assert fleet.read(path) == before
     assert kept(fleet) == []
     assert plaintext_below(memory) == [], "it is in memory, and encrypted"

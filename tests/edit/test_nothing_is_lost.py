@@ -47,7 +47,7 @@ def test_a_text_saved_before_the_editor_failed_is_kept(
     done = fleet.run("edit", WIFI)
     assert done.returncode == 1
     assert (
-        "nixsecrets: hint: what you typed is kept, encrypted to you:"
+        "nixsecrets: hint: your draft is kept, encrypted to you:"
         f" nixsecrets edit --resume {WIFI}\n"
     ) in done.stderr
     assert changed(fleet, before) == set()
@@ -75,7 +75,7 @@ def test_a_kept_text_is_resumed_and_then_gone(fleet: Fleet, memory: Path) -> Non
     assert kept(fleet) == []
     again = fleet.run("edit", "--resume")
     assert again.returncode == 1
-    assert "no text is kept" in again.stderr
+    assert "no draft is saved" in again.stderr
 
 
 def test_a_resumed_text_is_saved_even_if_nothing_more_is_typed(fleet: Fleet) -> None:
@@ -100,7 +100,7 @@ def test_kept_texts_of_several_secrets_have_to_be_named(fleet: Fleet) -> None:
     fleet.run("edit", DNS)
     done = fleet.run("edit", "--resume")
     assert done.returncode == 1
-    assert "texts of several secrets are kept; name one" in done.stderr
+    assert "there are drafts of several secrets; name one" in done.stderr
     assert f"nixsecrets edit --resume {DNS}" in done.stderr
     assert fleet.run("edit", "--discard", DNS).returncode == 1
     assert len(kept(fleet)) == 2
@@ -127,7 +127,7 @@ def test_a_full_staging_folder_leaves_the_text_in_memory(
     script(fleet, f"{TYPE}\nexit 3")
     done = fleet.run("edit", WIFI)
     assert done.returncode == 1
-    assert "what you typed is kept" in done.stderr
+    assert "your draft is kept" in done.stderr
     assert len(left_in(memory)) == 1
     assert plaintext_below(memory) == []
     fleet.env["EDITOR"] = "true"
@@ -143,7 +143,7 @@ def test_without_an_own_key_the_text_stays_in_memory(
     script(fleet, f"{TYPE}\nexit 3")
     done = fleet.run("edit", "secrets/new.age")
     assert done.returncode == 1
-    assert f"what you typed is kept, in memory, in {memory}/nixsecrets-kept-" in (
+    assert f"your draft is kept, in memory, in {memory}/nixsecrets-kept-" in (
         done.stderr
     )
     assert plaintext_below(fleet.root) == []
@@ -162,7 +162,7 @@ def test_a_text_that_cannot_be_encrypted_is_kept(fleet: Fleet, memory: Path) -> 
     before = fleet.snapshot()
     done = fleet.run("edit", DNS)
     assert done.returncode == 1
-    assert "sops cannot take the content as yaml" in done.stderr
+    assert "sops cannot store the content as yaml" in done.stderr
     assert f"nixsecrets edit --resume {DNS}" in done.stderr
     assert changed(fleet, before) == set()
     assert len(kept(fleet)) == 1
@@ -200,7 +200,7 @@ def test_a_file_that_changed_meanwhile_is_not_overwritten(
     script(fleet, f"{TYPE_YAML}\n{nested}")
     done = fleet.run("edit", path)
     assert done.returncode == 1
-    assert f"{path} changed on the disk while it was edited" in done.stderr
+    assert f"{path} changed on disk while it was edited" in done.stderr
     assert "nothing was written" in done.stderr
     assert len(kept(fleet)) == 1
     after = other.read_bytes()
@@ -234,7 +234,7 @@ def test_on_a_terminal_both_versions_are_opened(fleet: Fleet) -> None:
     once += f'printf "app: both\\n" > "$1"; exit 0; }}\n: > "{fleet.home}/once"'
     script(fleet, f'{once}\nprintf "app: mine\\n" > "$1"\n{nested}')
     with terminal(fleet, "edit", path) as child:
-        child.expect_exact("changed on the disk while it was edited")
+        child.expect_exact("changed on disk while it was edited")
         child.expect_exact("open both in the editor? [Y/n]")
         child.sendline("y")
         assert ended(child) == 0, child.before
@@ -257,7 +257,7 @@ def test_a_signal_ends_the_editor_and_keeps_what_it_saved(
     child.send_signal(number)
     _, err = child.communicate(timeout=30)
     assert child.returncode == code
-    assert "what you typed is kept, encrypted to you" in err
+    assert "your draft is kept, encrypted to you" in err
     assert len(kept(fleet)) == 1
     assert left_in(memory) == []
 
@@ -266,7 +266,7 @@ def test_ctrl_c_in_the_editor_ends_the_command(fleet: Fleet, memory: Path) -> No
     script(fleet, f"{TYPE}\nkill -INT $$")
     done = fleet.run("edit", WIFI)
     assert done.returncode == 130
-    assert "what you typed is kept" in done.stderr
+    assert "your draft is kept" in done.stderr
     assert left_in(memory) == []
 
 
@@ -396,7 +396,7 @@ cp "$last" "{fleet.home}/seen"; printf "a: 1\\n" > "$last"
 else : > "{fleet.home}/once"; printf "a: 1\\nb: [\\n" > "$last"; fi'''
     script(fleet, body, name="joe")
     with terminal(fleet, "edit", "secrets/new.yaml") as child:
-        child.expect_exact("sops cannot take the content as yaml (line ")
+        child.expect_exact("sops cannot store the content as yaml (line ")
         child.expect_exact("edit it again? [Y/n]")
         child.sendline("")
         assert ended(child) == 0, child.before

@@ -20,9 +20,9 @@ def test_an_emptied_text_needs_its_own_yes(fleet: Fleet, blank: str) -> None:
         done = fleet.run("edit", WIFI, *args)
         assert done.returncode == 1
         assert "there is no terminal to ask on" in done.stderr
-        assert "if it is meant: --allow-empty" in done.stderr
+        assert "to allow it: --allow-empty" in done.stderr
     with terminal(fleet, "edit", WIFI, "--yes") as child:
-        child.expect_exact(f"{WIFI} would be empty; save it so? [y/N]")
+        child.expect_exact(f"{WIFI} would be empty; save it anyway? [y/N]")
         child.sendline("n")
         assert ended(child) == 1
     assert changed(fleet, before) == set()
@@ -36,7 +36,8 @@ def test_an_emptied_yaml_file_is_no_riddle(fleet: Fleet) -> None:
     done = fleet.run("edit", APP, "--allow-empty")
     assert done.returncode == 1
     assert done.stderr == (
-        "nixsecrets: error: the text is empty, and sops can hold no empty yaml file\n"
+        "nixsecrets: error: the text is empty, and sops cannot store an empty yaml"
+        " file\n"
         "nixsecrets: hint: nixsecrets rm FILE removes the secret;"
         " {} is one without values\n"
     )
@@ -69,12 +70,12 @@ def test_a_conflict_without_a_terminal_has_ways_out(fleet: Fleet) -> None:
     done = fleet.run("edit", "--resume")
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        f"nixsecrets: error: {WIFI} changed on the disk since the text was kept",
+        f"nixsecrets: error: {WIFI} changed on disk since the draft was kept",
         f"nixsecrets: hint: nixsecrets edit --resume {WIFI} --both:"
         " opens both versions as one text",
-        f"nixsecrets: hint: nixsecrets edit --resume {WIFI} --mine:"
-        " what you typed replaces the newer version",
-        f"nixsecrets: hint: nixsecrets edit --discard {WIFI}: drops what you typed",
+        f"nixsecrets: hint: nixsecrets edit --resume {WIFI} --mine: your draft replaces"
+        " the newer version",
+        f"nixsecrets: hint: nixsecrets edit --discard {WIFI}: deletes your draft",
     ]
     assert fleet.read(WIFI) == theirs
     assert len(kept(fleet)) == 1
@@ -93,7 +94,7 @@ def test_both_are_one_text_whose_marks_have_to_go(fleet: Fleet) -> None:
     fleet.env["EDITOR"] = "true"
     done = fleet.run("edit", "--resume", "--both")
     assert done.returncode == 1
-    assert "the marks around both versions are still there" in done.stderr
+    assert "the conflict markers are still in the text" in done.stderr
     assert fleet.read(WIFI) == theirs
     assert len(kept(fleet)) == 1
     script(fleet, """sed -i '/^[<=>][<=>]/d' "$1" """)
@@ -106,7 +107,7 @@ def test_a_conflict_is_asked_about_before_the_editor_opens(fleet: Fleet) -> None
     changed_meanwhile(fleet)
     script(fleet, """sed -i '/^[<=>][<=>]/d' "$1" """)
     with terminal(fleet, "edit", "--resume") as child:
-        child.expect_exact("changed on the disk since the text was kept")
+        child.expect_exact("changed on disk since the draft was kept")
         child.expect_exact("open both in the editor? [Y/n]")
         child.sendline("y")
         assert ended(child) == 0, child.before
@@ -183,13 +184,13 @@ def test_a_rule_is_offered_and_added_for_a_new_secret(fleet: Fleet) -> None:
     before = fleet.snapshot()
     path = "other/new.age"
     with terminal(fleet, "edit", path) as child:
-        child.expect_exact(f"no rule of the map names {path}; nixsecrets can add one")
-        child.expect_exact("who reads it besides `always`")
+        child.expect_exact(f"no rule of the map matches {path}; nixsecrets can add one")
+        child.expect_exact("who may read it in addition to `always`")
         child.sendline("stein nobody-there")
         assert ended(child) == 1
     assert changed(fleet, before) == set()
     with terminal(fleet, "edit", path) as child:
-        child.expect_exact("who reads it besides `always`")
+        child.expect_exact("who may read it in addition to `always`")
         child.sendline("stein")
         child.expect_exact(f"{path} is new; its readers will be: alice, stein")
         assert ended(child) == 0, child.before

@@ -165,7 +165,7 @@ def test_a_text_that_does_not_parse_is_opened_again_in_the_editor(
     with terminal(fleet, "edit", "secrets/app.yaml") as child:
         replace(child, editor, "app-canary", "[broken")
         save_and_quit(child, editor)
-        child.expect_exact("sops cannot take the content as yaml")
+        child.expect_exact("sops cannot store the content as yaml")
         child.expect_exact("edit it again? [Y/n]")
         child.sendline("y")
         replace(child, editor, "broken", f"{CANARY}]")

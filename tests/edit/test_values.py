@@ -62,7 +62,7 @@ def test_sops_has_no_empty_yaml_or_json_and_that_is_said(fleet: Fleet) -> None:
     for path in (APP, "secrets/new.json"):
         done = run_bytes(fleet, "set", path, "--allow-empty")
         assert done.returncode == 1
-        assert b"the text is empty, and sops can hold no empty" in done.stderr
+        assert b"the text is empty, and sops cannot store an empty" in done.stderr
         assert b"nixsecrets rm FILE removes the secret" in done.stderr
         assert b"has to be opened" not in done.stderr
     assert changed(fleet, before) == set()
@@ -243,8 +243,8 @@ def test_what_has_no_key_says_so(fleet: Fleet) -> None:
     for args, code, said in (
         (("cat", WIFI, "--key", "a"), 2, "is an age file"),
         (("cat", DNS, "--key", "nothing/there"), 1, "the file has no such value"),
-        (("cat", DNS, "--key", "a//b"), 2, "that is no path to a value"),
-        (("set", DNS, "--key", 'a"]["b'), 2, "that is no path to a value"),
+        (("cat", DNS, "--key", "a//b"), 2, "not a valid path to a value"),
+        (("set", DNS, "--key", 'a"]["b'), 2, "not a valid path to a value"),
         (("set", DNS, "--key", "dns/below"), 1, "other values would be dropped"),
         (("set", "secrets/n.env", "--key", "a/b"), 2, "a dotenv file has no levels"),
         (("set", "secrets/n.ini", "--key", "s/a=b"), 2, "cannot be spelled"),
@@ -322,7 +322,7 @@ def test_cat_replaces_no_device(fleet: Fleet) -> None:
     os.mkfifo(pipe)
     done = fleet.run("cat", WIFI, "--output", str(pipe))
     assert done.returncode == 2
-    assert "is no ordinary file" in done.stderr
+    assert "is not a regular file" in done.stderr
     assert stat.S_ISFIFO(pipe.stat().st_mode)
 
 
@@ -375,7 +375,7 @@ def test_a_value_is_replaced_only_after_a_yes(fleet: Fleet) -> None:
     for args in ((WIFI,), (APP, "--key", "app")):
         done = fleet.run("generate", *args)
         assert done.returncode == 1
-        assert "agree beforehand with --yes" in done.stderr
+        assert "agree in advance with --yes" in done.stderr
     assert changed(fleet, before) == set()
     fleet.ok("generate", APP, "--key", "fresh")
     fleet.ok("generate", APP, "--key", "app", "--yes")
@@ -437,7 +437,7 @@ DAMAGED = {
     "secrets/d.env": (
         b"export A=1\n",
         0,
-        'has "export " as a part of its name for sops',
+        'has "export " as part of its name for sops',
     ),
 }
 
@@ -512,8 +512,8 @@ def test_what_is_only_spelled_differently_is_reported(fleet: Fleet) -> None:
     done = run_bytes(fleet, "set", "secrets/p.yaml", stdin=b"v: 1.20\nw: x # y\n")
     assert done.returncode == 0
     said = done.stderr.decode()
-    assert 'line 1: v will be spelled in another way; v: "…" keeps it' in said
-    assert "line 2: sops moves the comment beside a value above it" in said
+    assert 'line 1: v will be spelled differently; v: "…" keeps it' in said
+    assert "line 2: sops moves a comment after a value above it" in said
 
 
 def test_a_dotenv_name_that_sops_does_not_know_is_said(fleet: Fleet) -> None:

@@ -23,11 +23,11 @@ def test_a_plaintext_is_stopped_and_the_message_says_what_to_do(guarded: Fleet) 
     done = attempt(guarded, "commit", "-m", "x")
     assert done.returncode == 1
     assert done.stderr == (
-        "NS001  secrets/new.yaml: is not encrypted;"
-        " the rule secrets/** (nixsecrets.toml:10) says it must be\n"
+        "NS001  secrets/new.yaml: is not encrypted,"
+        " but the rule secrets/** (nixsecrets.toml:10) requires it\n"
         "    nixsecrets set secrets/new.yaml --from-file secrets/new.yaml --git-add\n"
         "nixsecrets: 1 finding; nixsecrets explain NS001 tells more\n"
-        "nixsecrets: to commit all the same: git commit --no-verify"
+        "nixsecrets: to commit anyway: git commit --no-verify"
         " (or SKIP=nixsecrets-guard)\n"
     )
     assert "hunter2" not in done.stdout + done.stderr
@@ -426,9 +426,7 @@ def test_a_foreign_hook_is_set_aside_run_first_and_put_back(guarded: Fleet) -> N
     assert attempt(guarded, "commit", "--allow-empty", "-m", "x").returncode == 0
     assert (guarded.home / "ran").read_text() == "foreign\n"
     guarded.ok("hook", "install")
-    assert "the hook that was there before is back" in (
-        guarded.run("hook", "uninstall").stderr
-    )
+    assert "the previous hook is restored" in (guarded.run("hook", "uninstall").stderr)
     assert hook.read_text() == text
     assert os.access(hook, os.X_OK)
     assert not (hook.parent / "pre-commit.before-nixsecrets").exists()

@@ -202,7 +202,7 @@ def test_a_map_that_git_does_not_know_is_told(guarded: Fleet) -> None:
     done = attempt(guarded, "commit", "-m", "x")
     assert done.returncode == 1  # the folder holds nothing but secrets
     assert "NS061  secrets/new.yaml" in done.stdout + done.stderr
-    assert "warning: nixsecrets.toml is not in git, so its rules do not count" in (
+    assert "warning: nixsecrets.toml is not in git, so its rules are ignored" in (
         done.stderr
     )
 
@@ -316,7 +316,7 @@ def test_what_was_not_read_to_its_end_is_told(guarded: Fleet) -> None:
     guarded.git("add", "-A")
     done = attempt(guarded, "commit", "-m", "x")
     assert done.returncode == 0
-    assert "warning: 1 file over 64 MB: only the beginning was judged" in done.stderr
+    assert "warning: 1 file over 64 MB: only the beginning was checked" in done.stderr
 
 
 def test_git_settings_of_a_person_change_nothing(guarded: Fleet) -> None:

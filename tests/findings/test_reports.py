@@ -16,7 +16,7 @@ FOUND = [
     Finding("secrets/a.yaml", Code.OPEN_VALUE, "a value", 7),
     Finding("secrets/a.yaml", Code.OPEN_VALUE, "a value", 9),
     Finding("with space/ü\n\udce9.age", Code.DAMAGED, "is damaged"),
-    Finding("nixsecrets.toml", Code.RULE_MATCHES_NOTHING, "wins no file", 3),
+    Finding("nixsecrets.toml", Code.RULE_MATCHES_NOTHING, "applies to no file", 3),
     Finding("nixsecrets.toml", Code.HOST_READS_NOTHING, "no rule", 4),
 ]
 

@@ -78,7 +78,7 @@ def test_what_is_called_age_is_encrypted_wherever_it_lies(
         assert f"    git rm --cached {path}\n" in said
         done = narrow.run("check")
         assert done.returncode == 1
-        assert f"NS060  {path}: is called .age and is not encrypted" in done.stdout
+        assert f"NS060  {path}: is named .age but is not encrypted" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def test_a_server_of_another_kind_is_said_to_be_no_ssh_server(greeting: bytes) -
         connection.recv(100)
 
     with server(serve) as address:
-        assert "does not greet as an ssh server" in failure(address).message
+        assert "does not respond like an ssh server" in failure(address).message
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,10 @@ def test_a_server_that_does_not_hold_the_key_it_shows_is_refused(
     own = make_key("impostor").write(tmp_path / "own")
     with server(serve_as(Impostor(make_key("victim"), own))) as address:
         error = failure(address)
-    assert error.message == f'"{address}" shows a host key that it does not hold'
+    assert (
+        error.message
+        == f'"{address}" presents a host key without proving possession of it'
+    )
     assert capfd.readouterr() == ("", "")
 
 

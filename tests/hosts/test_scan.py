@@ -147,7 +147,7 @@ def test_a_broken_ssh_config_is_an_error_with_a_hint(tmp_path: Path) -> None:
     with pytest.raises(NixsecretsError) as raised:
         resolve("brunnen", config=config)
     assert "ssh does not say where" in raised.value.message
-    assert "mend ssh_config" in str(raised.value.hint)
+    assert "correct ssh_config" in str(raised.value.hint)
 
 
 def test_several_jump_hosts_are_passed_in_order(tmp_path: Path) -> None:

@@ -254,7 +254,7 @@ def test_one_broken_line_hides_no_good_one() -> None:
     reasons = [broken.reason for broken in keyring.broken]
     expected = [
         "line 3: post-quantum",
-        "line 5: the identity is damaged: its checksum is wrong",
+        "line 5: the identity is corrupt: its checksum is wrong",
         "line 6: this is a public key",
         "line 15: this is not an identity",
         "line 17: the private key has no end",

@@ -246,7 +246,7 @@ REFUSED = [
     (SSH[:-1], "not whole base64"),
     (SSH[:-4], "cut short"),
     (f"{SSH}garbage!", "not whole base64"),
-    (f"{SSH}AAAA", "glued to its end"),
+    (f"{SSH}AAAA", "trailing data"),
     (f"{SSH}=", "stray characters"),
     (SSH.replace("ssh-ed25519", "ssh-rsa"), "says ssh-rsa and holds ssh-ed25519"),
     (SSH.replace("ssh-ed25519", "ssh-foo"), "not a public key"),

@@ -69,7 +69,7 @@ brunnen
   age.secrets.wifi          secrets/wifi.age   ok
   sops.secrets.app          secrets/app.yaml   ok
   sops.secrets.db/password  secrets/app.yaml   NS074 it has no key "db/password"
-  sops.secrets.gone         secrets/gone.yaml  NS072 it is not there
+  sops.secrets.gone         secrets/gone.yaml  NS072 it does not exist
 brunnen, home-manager user alice
   sops.secrets.app          secrets/app.yaml   ok
 brunnen, specialisation office
@@ -180,7 +180,7 @@ def test_the_code_of_a_flake_sees_nothing_of_this_machine(several: Fleet) -> Non
     done = several.run("check", "--flake")
     (builder,) = [x for x in done.stdout.splitlines() if "builder does not eval" in x]
     assert "allow-import-from-derivation" in builder
-    assert "not judged: /env: on the machine" in done.stdout
+    assert "not checked: /env: on the machine" in done.stdout
     assert "reader does not evaluate: access to" in done.stdout
 
 
@@ -211,7 +211,7 @@ def test_a_flake_in_a_folder_finds_the_files_of_its_repository(
     assert "age.secrets.wifi  secrets/wifi.age  ok" in done.stdout, done.stderr
     # Nix 2.8 takes such a flake only with --impure; newer ones evaluate it purely
     version = run_nix("--version", cwd=several.root, env=several.env).stdout
-    pure = "not judged: /env: on the machine" in done.stdout
+    pure = "not checked: /env: on the machine" in done.stdout
     assert pure is not version.startswith("nix (Nix) 2.8.")
 
 
@@ -396,7 +396,7 @@ def test_a_hive_is_made_by_colmena_itself_where_it_is_an_input(
     done = ready.run("check", "--flake")
     assert done.stdout.startswith(
         "brunnen\n"
-        "  age.secrets.of-another  -                 not judged: the input private\n"
+        "  age.secrets.of-another  -                 not checked: the input private\n"
         "  age.secrets.own         secrets/wifi.age  ok\n"
     ), done.stdout + done.stderr
 
@@ -426,7 +426,7 @@ def test_discover_adds_the_machines_of_the_flake_that_the_map_does_not_know(
         )
     lines = done.stderr.splitlines()
     assert f"  neu  {key.fingerprint}  not verified" in lines
-    assert any(line.startswith("  mac  left out: ") for line in lines)
+    assert any(line.startswith("  mac  skipped: ") for line in lines)
     assert not any("alice@laptop" in line or "brunnen  " in line for line in lines)
     key.write(ready.keys / "neu")
     assert ready.age_decrypt("secrets/dns.age", "neu") == b"dns-canary"

@@ -236,13 +236,13 @@ CASES: list[tuple[str, Spoil, dict[str, Any], list[str]]] = [
         "missing",
         nothing,
         host("brunnen", age("secrets/gone.age", exists=False)),
-        ["NS072 secrets/gone.age: brunnen declares age.secrets.x: it is not there"],
+        ["NS072 secrets/gone.age: brunnen declares age.secrets.x: it does not exist"],
     ),
     (
         "outside of the repository by its name",
         nothing,
         host("brunnen", age("../x.age")),
-        ["NS072 ../x.age: brunnen declares age.secrets.x: it is not there"],
+        ["NS072 ../x.age: brunnen declares age.secrets.x: it does not exist"],
     ),
     (
         "not git-added",
@@ -268,7 +268,7 @@ CASES: list[tuple[str, Spoil, dict[str, Any], list[str]]] = [
         host("brunnen", sops("secrets/app.yaml", "port")),
         [
             "NS075 secrets/app.yaml: brunnen declares sops.secrets.port: the value of"
-            ' "port" is not a text: put it into quotes'
+            ' "port" is not a string: quote it'
         ],
     ),
     (
@@ -450,8 +450,8 @@ def test_a_declared_file_that_is_no_secret_has_its_usual_code(
 @pytest.mark.parametrize(
     ("spoil", "key", "more", "verdict"),
     [
-        (in_the_cloud, "dns", {}, "not judged: it can be opened by awskms"),
-        (with_pgp, "dns", {"gnupg": True}, "not judged: it can be opened by pgp"),
+        (in_the_cloud, "dns", {}, "not checked: it can be opened by awskms"),
+        (with_pgp, "dns", {"gnupg": True}, "not checked: it can be opened by pgp"),
         (ssh_form, "app", {"sshPrivateKeyFile": HOST_KEY}, "ok"),
     ],
 )
@@ -701,7 +701,7 @@ def test_a_path_that_no_secret_can_have_is_no_file(ready: Fleet, path: str) -> N
     declared = host("brunnen", age(path), age("./secrets/wifi.age", "good"))
     done = ready.run("check", "--declared", write(ready, declared))
     lines = done.stdout.splitlines()
-    assert lines[1].endswith("NS072 it is not there")
+    assert lines[1].endswith("NS072 it does not exist")
     assert lines[2].split() == ["age.secrets.good", "secrets/wifi.age", "ok"]
 
 
@@ -732,7 +732,7 @@ def test_a_map_in_a_folder_of_the_repository_finds_its_files(
     file = write(fleet, host("brunnen", age("infra/a.age"), age("other/b.age", "y")))
     done = fleet.run("check", "--declared", file, cwd=fleet.root / "infra")
     assert "age.secrets.x  a.age        ok" in done.stdout
-    assert "other/b.age  not judged: no file of the map" in done.stdout
+    assert "other/b.age  not checked: no file of the map" in done.stdout
 
 
 def test_ls_shows_what_a_host_may_read_beside_what_it_declares(ready: Fleet) -> None:

@@ -450,7 +450,7 @@ def test_a_difference_is_told_in_one_line() -> None:
     assert texts == [
         "missing stein",
         "still readable by stein",
-        "is not what the map gives",
+        "differs from the map",
     ]
 
 

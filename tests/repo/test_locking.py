@@ -73,7 +73,7 @@ def test_a_second_run_waits_with_one_message(any_repo: Repo) -> None:
     with exclusive(any_repo, on_wait):
         pass
     assert said == [
-        f"another run is at work here (process {process.pid}), waiting for it"
+        f"another run is active here (process {process.pid}), waiting for it"
     ]
 
 

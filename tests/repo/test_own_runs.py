@@ -34,6 +34,6 @@ def test_where_a_run_cannot_be_shown_to_be_ones_own_it_asks(
     if how == "another user":
         env["XDG_STATE_HOME"] = str(tmp_path / "state")
     done = run_cli("recover", cwd=root, env=env)
-    assert "you did not begin this run on this machine" in done.stderr
+    assert "you did not start this run on this machine" in done.stderr
     assert done.returncode == 1
     assert run_cli("recover", "--finish", cwd=root, env=env).returncode == 0

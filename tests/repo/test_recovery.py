@@ -50,7 +50,7 @@ def test_what_was_only_staged_is_dropped_with_a_message(any_repo: Repo) -> None:
     assert unfinished(any_repo) is None
     found = recovered(any_repo)
     assert found is not None
-    assert found.message == "dropped what an interrupted run had staged (3 files)"
+    assert found.message == "discarded the staged files of an interrupted run (3 files)"
     assert tree(any_repo) == OLD
     assert staging_names(any_repo) == set()
 

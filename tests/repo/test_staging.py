@@ -132,7 +132,7 @@ def test_what_reads_back_other_than_staged_is_an_error(any_repo: Repo) -> None:
     with batch_of(any_repo) as batch:
         batch.stage(WIFI, b"new", before=sha256(OLD[WIFI]))
         Path(batch.staged_place(WIFI)).write_bytes(b"rotten")
-        with pytest.raises(SecretFileError, match="reads back other"):
+        with pytest.raises(SecretFileError, match="does not read back"):
             batch.read_staged(WIFI)
 
 

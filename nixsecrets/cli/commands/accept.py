@@ -49,5 +49,5 @@ def _ask(world: World, names: list[str]) -> None:
         ui.say(f"  {show.path_text(name)}: {', '.join(readers)}")
     ui.confirm(
         "do you vouch that exactly these can read them?",
-        hint="agree beforehand with --yes",
+        hint="agree in advance with --yes",
     )

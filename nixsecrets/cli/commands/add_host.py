@@ -178,7 +178,7 @@ def _discover(
         raise UsageError("--discover collects from the names; it takes no key options")
     names = _new_names(names, recipient_map)
     if not names:
-        ui.say("the map knows every host there; nothing to do")
+        ui.say("every host there is already in the map; nothing to do")
         return 0
     with ui.progress("collecting", len(names)) as tick:
         every = []
@@ -191,7 +191,7 @@ def _discover(
     good = {one.name: one.found for one in every if one.found is not None}
     skipped = len(every) - len(good)
     if skipped:
-        ui.warn(f"{counted(skipped, 'host')} left out")
+        ui.warn(f"{counted(skipped, 'host')} skipped")
     if not good:
         return PARTIAL
     rungs = _trusted(good.values(), keys, dry_run=options.dry_run)
@@ -218,7 +218,7 @@ def _new_names(names: Iterable[str], recipient_map: RecipientMap) -> list[str]:
     fresh = [name for name in names if name not in taken]
     for name in fresh:
         if not NAME.fullmatch(name):
-            ui.warn(f"{quoted(name)} cannot be the name of a host; left out")
+            ui.warn(f"{quoted(name)} cannot be the name of a host; skipped")
     return [name for name in fresh if NAME.fullmatch(name)]
 
 
@@ -226,7 +226,7 @@ def _table(every: Sequence[Candidate]) -> Iterator[str]:
     width = max(len(one.name) for one in every)
     for one in every:
         if one.error is not None:
-            yield f"  {one.name:<{width}}  left out: {one.error.message}"
+            yield f"  {one.name:<{width}}  skipped: {one.error.message}"
         elif one.found is not None:
             how = "in known_hosts" if one.found.rung else "not verified"
             yield f"  {one.name:<{width}}  {one.found.key.fingerprint}  {how}"

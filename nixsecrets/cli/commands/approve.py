@@ -64,7 +64,7 @@ def command(
     if as_json and not listing:
         raise UsageError("--json goes with --list")
     if revoke and not names:
-        raise UsageError("give the names whose keys to forget")
+        raise UsageError("name the keys whose approval to withdraw")
     session = Session.open(start)
     text = decode(session.repo.read(MAP_NAME))
     world = fresh_world(session.repo, text)  # no file has to be looked at
@@ -142,7 +142,7 @@ def _agree_to_return(
     consent.ask(safety.returned_keys(back), given)
     if back:
         consent.remember(world.repo, agreeing((o for _, o in back), consent.today()))
-        ui.say("agreed to in this clone: a key that was removed is used again")
+        ui.say("approved in this clone: a removed key is used again")
 
 
 def _revoke(world: World, names: Sequence[str]) -> int:
@@ -158,5 +158,5 @@ def _revoke(world: World, names: Sequence[str]) -> int:
     count = sum(one.name in names for one in found.approved)
     clone.change(approvals.forgetting(names))
     keys = show.counted(count, "approved key")
-    ui.say(f"forgot {keys}; nixsecrets approve asks again")
+    ui.say(f"withdrew the approval of {keys}; nixsecrets approve asks again")
     return 0

@@ -61,9 +61,7 @@ def command(
     name = relative(session.repo, start, path)
     if side is not None:
         if key is not None or output is not None:
-            raise UsageError(
-                "--side prints a whole version", "leave --key and --output out"
-            )
+            raise UsageError("--side prints a whole version", "omit --key and --output")
         with private.private_folder(os.environ) as folder:
             ui.answer_bytes(
                 sides.one(world, name, side, keyring(identity), unlock, folder)
@@ -99,7 +97,7 @@ def _to_stdout(write: Callable[[pyrage_port.Writable], None]) -> None:
         write(out)
     except SecretFileError as error:
         if out.size:
-            error.reason += "; what was printed of it is not all"
+            error.reason += "; the printed output is incomplete"
         raise
     out.end()
 
@@ -143,7 +141,7 @@ def _free(world: World, session: Session, start: Path, output: Path) -> Path:
         raise UsageError(f"{shown} is a folder", "name a file in it")
     if place.exists() and not place.is_file():  # a device, which would be replaced
         raise UsageError(
-            f"{shown} is no ordinary file", "leave --output out: it goes to stdout"
+            f"{shown} is not a regular file", "omit --output to print to stdout"
         )
     try:
         name = relative(session.repo, start, place)
@@ -151,13 +149,13 @@ def _free(world: World, session: Session, start: Path, output: Path) -> Path:
         return place
     if name in world.files or world.policy.winning(name) is not None:
         raise UsageError(
-            f"{shown} is the place of a secret, which has to be encrypted",
-            "write the plaintext outside of the repository",
+            f"{shown} is the path of a secret, which must be encrypted",
+            "write the plaintext outside the repository",
         )
     git = session.repo.git
     if git is not None and not git.ignores(place):
         raise NixsecretsError(
-            f"{shown} lies in the repository, and git would take the plaintext",
-            "write it outside of the repository, or to a name that .gitignore holds",
+            f"{shown} is in the repository, and git would add the plaintext",
+            "write it outside the repository, or to a path in .gitignore",
         )
     return place

@@ -103,7 +103,7 @@ def command(
     if way is not None:
         raise UsageError(f"--{way} goes with --resume")
     if name is None:
-        raise UsageError("no file to edit was named")
+        raise UsageError("no file to edit was given")
     return editing.begin(name)
 
 
@@ -163,7 +163,7 @@ class Editing:
             ChangedError: nobody said what to do.
         """
         changed = ChangedError(
-            f"{show.path_text(draft.name)} changed on the disk since the text was kept",
+            f"{show.path_text(draft.name)} changed on disk since the draft was kept",
             _ways_out(draft.name),
         )
         if way == "mine":
@@ -179,7 +179,7 @@ class Editing:
             return
         if difference(world, target.actual):
             self.as_mapped = ui.asked(
-                "save it for the readers that the map says, instead of those it has?"
+                "save it for the recipients in the map instead of its current ones?"
             )
 
     def _ask_keys(self, world: World, target: Target) -> None:
@@ -218,8 +218,8 @@ class Editing:
         self._look_at_emptied(draft, text, kind)
         if conflict_line(text) and conflict_line(draft.text):
             raise SecretFileError(
-                f"{draft.name}: the marks around both versions are still there",
-                "keep what you want of each and delete the marks",
+                f"{draft.name}: the conflict markers are still in the text",
+                "resolve the conflicts and delete the markers",
             )
         return save.save(
             self.session,
@@ -246,8 +246,8 @@ class Editing:
             textfaults.require_values(kind, text)
         if not self.allow_empty:
             ui.confirm(
-                f"{show.path_text(draft.name)} would be empty; save it so?",
-                hint="if it is meant: --allow-empty; to remove it: nixsecrets rm",
+                f"{show.path_text(draft.name)} would be empty; save it anyway?",
+                hint="to save it: --allow-empty; to remove it: nixsecrets rm",
             )
 
     def _both(self, desk: Desk, draft: Draft, text: bytes) -> tuple[Target, Draft]:
@@ -283,11 +283,11 @@ def _discard(session: Session, name: str | None, *, agreed: bool) -> None:
     """Drop the kept texts of a secret, or of all of them, once a person agrees."""
     found = rescue.kept(session.repo, os.environ, name)
     if not found:
-        raise NixsecretsError("no text is kept")
+        raise NixsecretsError("no draft is saved")
     for one in found:
         ui.say(f"{show.path_text(one.path)}  typed {one.when[:16].replace('T', ' ')}")
-    if not agreed and not ui.asked("drop what was typed?"):
-        raise DeclinedError("nothing was dropped", "agree on a terminal, or with --yes")
+    if not agreed and not ui.asked("delete this draft?"):
+        raise DeclinedError("nothing was deleted", "agree on a terminal, or with --yes")
     for one in found:
         rescue.drop(one)
 
@@ -314,8 +314,8 @@ def _ways_out(name: str) -> str:
     return "\n".join(
         [
             f"{resume} --both: opens both versions as one text",
-            f"{resume} --mine: what you typed replaces the newer version",
-            f"nixsecrets edit --discard {argument(name)}: drops what you typed",
+            f"{resume} --mine: your draft replaces the newer version",
+            f"nixsecrets edit --discard {argument(name)}: deletes your draft",
         ]
     )
 

@@ -72,7 +72,7 @@ def command(
     git = session.repo.git
     if git is None:
         raise NixsecretsError(
-            "there is no git history to look through",
+            "there is no git history to search",
             "keep the map in a repository",
         )
     world = session.world()
@@ -107,7 +107,7 @@ class _Opener:
 
     def __call__(self, path: str, data: bytes, *, asking: bool) -> Sequence[Piece]:
         if not self.ring.identities and not self.ring.locked:
-            raise IdentityError("no identity is at hand to compare the values")
+            raise IdentityError("no identity is available to compare the values")
         found = examine(path, data, self.world.book, self.world.lock)
         readers = found.recipients if isinstance(found, Actual) else ()
         identities: Sequence[Identity] = unlocked([readers], self.ring, self.unlock)
@@ -132,7 +132,7 @@ def _show(report: Report, shown: list[Exposure]) -> None:
     if number:
         ui.say(f"{show.counted(number, 'file')} to change: nixsecrets edit FILE")
     else:
-        ui.say("nothing that a retired key could read is still the same")
+        ui.say("every value that a retired key could read has changed")
 
 
 def _lines(shown: list[Exposure]) -> Iterator[str]:

@@ -54,7 +54,7 @@ def command(
     """
     maker, usual = generate.KINDS[kind]
     if length is not None and not usual:
-        raise UsageError(f"the length of {kind} is fixed", "leave --length out")
+        raise UsageError(f"the length of {kind} is fixed", "omit --length")
     session = Session.open(start)
     world = session.world()
     name = relative(session.repo, start, path)
@@ -66,8 +66,8 @@ def command(
     if not (options.yes or options.dry_run) and _is_there(world, wanted, key):
         what = show.path_text(name) + (f" {key}" if key else "")
         ui.confirm(
-            f"{what} has a value; replace it by a fresh one?",
-            hint="agree beforehand with --yes",
+            f"{what} has a value; replace it?",
+            hint="agree in advance with --yes",
         )
     save.report(world, wanted)
     fresh = maker(length or usual)

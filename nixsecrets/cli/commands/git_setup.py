@@ -39,10 +39,10 @@ def command(start: Path, options: RoadOptions, *, undo: bool) -> int:
     session = Session.open(start)
     git = session.repo.git
     if git is None:
-        raise NixsecretsError("this folder is no git repository", "git init")
+        raise NixsecretsError("this folder is not a git repository", "git init")
     if undo:
         git.unset_section(f"diff.{DRIVER}")
-        ui.say("git shows secrets encrypted again; .gitattributes was left as it is")
+        ui.say("git shows secrets encrypted again; .gitattributes is unchanged")
         return 0
     with session.writing(dry_run=options.dry_run):
         world = session.world()

@@ -71,7 +71,7 @@ def install(start: Path, *, push: bool, scan: bool) -> None:
         done = "installed again" if was is Standing.OURS else "installed"
         ui.say(f"{hook.name}: {done} in {hook.path}")
         if aside:
-            ui.say(f"  the hook that was there is kept as {hook.aside.name}, run first")
+            ui.say(f"  the existing hook is kept as {hook.aside.name}, run first")
 
 
 @command.command("uninstall")
@@ -84,7 +84,7 @@ def uninstall(start: Path) -> None:
         had_other = os.path.lexists(hook.aside)
         if hook.uninstall():
             removed = True
-            tail = "; the hook that was there before is back" if had_other else ""
+            tail = "; the previous hook is restored" if had_other else ""
             ui.say(f"{hook.name}: removed{tail}")
     if not removed:
         ui.say("nothing to do: no hook of nixsecrets is installed")
@@ -189,7 +189,7 @@ def _judged(
             there = unknown and (git.top / MAP_NAME).exists()
             if there and not snapshot.lookup([MAP_NAME]):
                 ui.warn(
-                    f"{MAP_NAME} is not in git, so its rules do not count",
+                    f"{MAP_NAME} is not in git, so its rules are ignored",
                     f"git add {MAP_NAME}",
                 )
     if macs.looked:
@@ -198,7 +198,7 @@ def _judged(
         from nixsecrets.findings.reports import counted
 
         number = counted(len(cut), "file")
-        ui.warn(f"{number} over 64 MB: only the beginning was judged")
+        ui.warn(f"{number} over 64 MB: only the beginning was checked")
     return [(commit, finding) for finding, commit in found.items()]
 
 
@@ -275,7 +275,7 @@ def _report(found: Sequence[tuple[str, Finding]], *, staged: bool) -> int:
     )
     if staged:
         ui.say(
-            "nixsecrets: to commit all the same: git commit --no-verify"
+            "nixsecrets: to commit anyway: git commit --no-verify"
             " (or SKIP=nixsecrets-guard)"
         )
     return FINDINGS if failing(finding for _, finding in found) else 0
@@ -296,7 +296,7 @@ def _work_tree(start: Path) -> Git:
     given = os.environ.get("GIT_DIR")
     if given and (start / given).resolve() != git.git_folder().resolve():
         raise NixsecretsError(
-            "git runs this for another repository than the one it lies in",
+            "git runs this hook for another repository",
             "repositories whose work tree lies elsewhere are not supported",
         )
     return git

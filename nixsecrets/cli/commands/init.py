@@ -161,7 +161,7 @@ def _adopt(ready: Sequence[Prepared], *, dry_run: bool, yes: bool, stage: bool) 
     if dry_run:
         return
     if not yes:
-        ui.confirm("write this?", hint="agree beforehand with --yes")
+        ui.confirm("write this?", hint="agree in advance with --yes")
     for one in ready:
         world, folder = one.adoption.world, one.fleet.folder
         steps = _write(one.adoption.plan, world, folder)
@@ -172,7 +172,7 @@ def _drift(switch: Adoption) -> Iterator[str]:
     plan = with_content(switch.findings, switch.world)
     lines = [*show.drift_lines(plan), *show.problem_lines(plan.problems)]
     if lines:
-        yield "found in the repository as it is (nixsecrets status shows it too):"
+        yield "existing drift (nixsecrets status shows it too):"
         yield from lines
 
 
@@ -220,7 +220,7 @@ def _refuse_existing(repo: Repo) -> None:
         names = ", ".join(quoted(n) for n in there)
         raise NixsecretsError(
             f"this repository has secrets already: {names}",
-            "name what says who may read them: --rules FILE, --sops-config FILE",
+            "name their configuration: --rules FILE, --sops-config FILE",
         )
 
 

@@ -79,7 +79,7 @@ def command(
             owner(world.map, name, kind)
     if declared is not None:
         if host is None or user is not None or paths:
-            raise UsageError("--declared is about one --host", "nixsecrets ls --help")
+            raise UsageError("--declared needs one --host", "nixsecrets ls --help")
         _answer_sides(world, host, declared, start, as_json=as_json)
         return
     wanted = {name for name in (host, user) if name is not None}
@@ -136,7 +136,7 @@ def _table(listed: list[Listed]) -> Iterator[str]:
     """Yield the lines of a table, its head first; nothing where there is no entry."""
     rows = [HEAD] if listed else []
     for one in listed:
-        names = "cannot be told" if one.readers is None else " ".join(one.readers)
+        names = "unknown" if one.readers is None else " ".join(one.readers)
         date = one.changed[:10] if one.changed else UNCOMMITTED
         rows.append((show.path_text(one.path), one.backend, date, names))
     widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]

@@ -63,12 +63,12 @@ def _refuse(world: World, actual: Actual, name: str) -> None:
     """
     if world.repo.read_if_there(name) is not None:
         raise NixsecretsError(
-            f"{show.path_text(name)}: a file is in the way",
+            f"{show.path_text(name)}: a file already exists there",
             "remove it first; nothing was changed",
         )
     if world.policy.desired(name, actual.backend) is None:
         raise SecretFileError(
-            f"no rule of the map names {show.path_text(name)}",
+            f"no rule of the map matches {show.path_text(name)}",
             "add a [[secrets]] rule for it, or choose another name",
         )
     if world.policy.backend_for_new(name) is not actual.backend:

@@ -84,7 +84,7 @@ def command(
     key = host.ssh_key
     public = "" if key is None else f"{key.text} {key.comment}".rstrip()
     provision.write_tree(folder, content, public, persist=persist)
-    ui.say(f"{file}: the private key of {name}, in the clear")
+    ui.say(f"{file}: the private key of {name}, unencrypted")
     if known_hosts is not None:
         file = Path(known_hosts).expanduser()
         names = knownhosts.names_of(host.name, host.address)
@@ -105,7 +105,7 @@ def _refuse_in_repository(file: Path) -> None:
     git = Git.find(there)
     if git is not None and not git.ignores(there.resolve() / file.relative_to(there)):
         raise NixsecretsError(
-            f"{quoted(str(file))} lies in a git repository that would add it",
+            f"{quoted(str(file))} is in a git repository that would add it",
             "choose a folder outside, for example below /dev/shm",
         )
 

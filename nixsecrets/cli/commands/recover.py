@@ -65,7 +65,7 @@ def _agree(repo: Repo, *, finish: bool) -> None:
     lines = recovery.foreign(repo)
     if not lines:
         return
-    ui.warn("you did not begin this run on this machine; it would")
+    ui.warn("you did not start this run on this machine; it would")
     ui.say_lines(lines)
     if ui.has_terminal() or not finish:
         ui.confirm("let it?", hint="nixsecrets recover --finish, or --discard")

@@ -57,6 +57,6 @@ def _say_copies(session: Session, names: list[str]) -> None:
     kept = git.committed(session.repo.root) if git else frozenset()
     lost = [name for name in names if name not in kept]
     for name in lost:
-        ui.warn(f"{show.path_text(name)}: git has no copy; it cannot be brought back")
+        ui.warn(f"{show.path_text(name)}: git has no copy; it cannot be restored")
     if len(lost) < len(names):
-        ui.say("git's history keeps what was committed; change values that matter")
+        ui.say("the git history keeps committed versions; change values that matter")

@@ -82,7 +82,7 @@ def command(
         if not it and not allow_empty:
             raise NixsecretsError(
                 "the value is empty; nothing was changed",
-                "if it is meant: --allow-empty",
+                "to allow it: --allow-empty",
             )
         return save.give(
             session, world, wanted, key, it, keyring(options.identity), options

@@ -42,11 +42,11 @@ def command(start: Path, *, as_json: bool) -> None:
     for line in show.problem_lines(plan.problems):
         ui.answer(line)
     if plan.secret_steps:
-        ui.say("nixsecrets rekey carries this out")
+        ui.say("run nixsecrets rekey to resolve this")
     elif plan.steps:
-        ui.say("nixsecrets sync writes the generated files")
+        ui.say("run nixsecrets sync to write the generated files")
     elif not plan.problems:
-        ui.answer("everything is as the map says")
+        ui.answer("the repository matches the map")
     unapproved = approvals.line_on_others(world.map, consent.recalled(world.repo))
     if unapproved is not None:
         ui.answer(unapproved)

@@ -55,6 +55,6 @@ def _text(name: str, data: bytes, identity: tuple[Path, ...]) -> bytes:
 
 
 def _ask(terminal: int, source: str, again: bool) -> bytes:  # noqa: FBT001 (a callback)
-    wrong = "that was wrong; " if again else ""
+    wrong = "wrong passphrase; " if again else ""
     question = f"\r\x1b[K{wrong}passphrase for {show.path_text(source)}: "
     return prompt.hidden_at(terminal, terminal, question)

@@ -63,7 +63,7 @@ def explain(
     yield f"{show.path_text(name)}: {what}"
     yield from _rule(want)
     if isinstance(found, Actual):
-        yield f"readers found ({how_sure(found.state)}):"
+        yield f"actual recipients ({how_sure(found.state)}):"
         yield from _found(world, found, want)
         yield from _mine(world, found, ring)
 
@@ -82,12 +82,12 @@ def _what(found: Found | None) -> str:
 
 def _rule(want: Desired | None) -> Iterator[str]:
     if want is None:
-        yield "no rule of the map names it"
+        yield "no rule of the map matches it"
         return
     yield f"rule: {want.rule.pattern} ({MAP_NAME}:{want.rule.line})"
     if want.unclaimed is not None:
-        yield f"the map has no name {want.unclaimed}: only `always` may read it"
-    yield "readers wanted:"
+        yield f"{want.unclaimed} is not in the map: only `always` may read it"
+    yield "desired recipients:"
     for reader in want.readers:
         yield f"  {reader.name}  {reader.recipient.shown}"
 
@@ -96,11 +96,11 @@ def how_sure(state: State) -> str:
     """Return how a file's readers are known."""
     match state:
         case Exact():
-            return "exact: every stanza carries the tag of a known key"
+            return "from the tags of its stanzas"
         case Recorded():
-            return f"recorded in the lock: {state.how}"
+            return f"from the lock: {state.how}"
         case Stated():
-            return "stated by the file's own labels"
+            return "from the file's metadata"
         case Unknown():
             return f"unknown: {state.reason}"
 
@@ -121,12 +121,12 @@ def _found(world: World, found: Actual, want: Desired | None) -> Iterator[str]:
 def _others(found: Actual) -> Iterator[str]:
     """Yield the readers that are not age keys."""
     for other in found.others:
-        yield f"  {other}  (not named by the map; nixsecrets rekey drops it)"
+        yield f"  {other}  (not in the map; nixsecrets rekey drops it)"
 
 
 def _note(recipient: Recipient, wanted: Recipient | None) -> str:
     if wanted is None:
-        return "  (not wanted)"
+        return "  (not desired)"
     return "" if wanted == recipient else "  (wrong form)"
 
 
@@ -149,7 +149,7 @@ def _verdict(
             case Mac.WRONG:
                 return f"has its data key, but {WRONG_MAC}"
             case Mac.UNSURE | Mac.SPLIT:
-                return "may open it (not tried: only sops follows its spelling)"
+                return "may open it (not tried: only sops can parse its format)"
             case _:
                 return "does not open it"
     try:

@@ -331,19 +331,19 @@ def _parse_binary(data: bytes, *, armored: bool) -> AgeFile:
 def _fault(data: bytes) -> str:
     """Say what is wrong with a header."""
     if data.startswith(_MAGIC[:-1] + b"\r\n"):
-        return "is spoilt by CRLF line ends, as core.autocrlf of git makes them"
+        return "is corrupted by CRLF line ends, as git's core.autocrlf writes them"
     if not data.startswith(_MAGIC):
-        return "is of a version other than 1, or damaged in its first line"
+        return "has a version other than 1, or a corrupt first line"
     at, number = len(_MAGIC), 1
     while stanza := _STANZA.match(data, at):
         at, number = stanza.end(), number + 1
     if _LIKE_STANZA.match(data, at):
-        return f"is damaged: stanza {number} is not canonical base64"
+        return f"is corrupt: stanza {number} is not canonical base64"
     if not _LIKE_MAC.match(data, at):
-        return f"has a header that is damaged or cut off at entry {number}"
+        return f"has a header that is corrupt or truncated at entry {number}"
     if number == 1:
         return "has a header without any recipient"
-    return "is damaged: the MAC of its header is not canonical base64"
+    return "is corrupt: the MAC of its header is not canonical base64"
 
 
 def _type(head: bytes) -> bytes:
@@ -383,13 +383,13 @@ def _unarmor(data: bytes) -> bytes:
 def _armor_fault(text: bytes) -> str:
     """Say what is wrong with armor."""
     if not text.endswith(b"\n" + ARMOR_END):
-        return "is damaged: its armor does not end as it should"
+        return "is corrupt: its armor has no valid end"
     base64 = text[len(ARMOR_BEGIN) : -len(ARMOR_END)].replace(b"\n", b"")
     try:
         binascii.a2b_base64(base64, strict_mode=True)
     except ValueError:
-        return "is damaged: its armor is not base64"
-    return "is damaged: its armor is not spelled as age demands"
+        return "is corrupt: its armor is not base64"
+    return "is corrupt: its armor is not canonical"
 
 
 def _refuse(predicate: str) -> NoReturn:

@@ -78,8 +78,8 @@ def seal(
     """
     if not recipients:
         raise SecretFileError(
-            "a secret without readers could never be opened again",
-            "give the rule readers, or name somebody in `always`",
+            "a secret without readers could never be decrypted",
+            "give the rule readers, or name someone in `always`",
         )
     if any(recipient.post_quantum for recipient in recipients):
         return _seal_post_quantum(plaintext, recipients, armored=armored)
@@ -354,7 +354,7 @@ def _entries(raw: AgeFile, expected: int) -> list[bytes]:
     """
     if len(raw.places) != expected:
         raise KeyFormatError(
-            "an age plugin wrote another number of entries than one per recipient",
+            "an age plugin did not write one entry per recipient",
             "give that reader a key of another kind",
         )
     return [raw.spelled[place] for place in raw.places]
@@ -369,7 +369,7 @@ def _refuse_mixing(file: AgeFile, recipients: Sequence[Recipient]) -> None:
 def _mixed() -> KeyFormatError:
     return KeyFormatError(
         "age refuses post-quantum and classic recipients in one file",
-        "give all readers of the file keys of one sort, or keep the secret in sops",
+        "give all readers of the file the same kind of key, or keep the secret in sops",
     )
 
 

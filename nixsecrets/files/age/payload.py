@@ -88,9 +88,7 @@ def decrypt(file_key: bytes, payload: BinaryIO) -> Iterator[bytes]:
     for number, (chunk, last) in enumerate(_with_last(chunks)):
         plaintext = decrypted(key, _counter(number, last=last), chunk)
         if plaintext is None:
-            raise SecretFileError(
-                "what was read of the value changed on the disk", "try again"
-            )
+            raise SecretFileError("the spooled value changed on disk", "try again")
         yield plaintext
 
 

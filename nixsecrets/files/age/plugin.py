@@ -144,7 +144,7 @@ def _receive(name: str, talk: PluginTalk, stream: "Connection", write: Write) ->
         if not stream.poll(None if asking else max(patience - waited, 0)):
             if patience == limit:
                 raise _late(name, limit)
-            talk.display_message(f"waiting for age-plugin-{name}; Ctrl-C gives up")
+            talk.display_message(f"waiting for age-plugin-{name}; Ctrl-C to cancel")
             patience = limit
             continue
         try:
@@ -176,7 +176,7 @@ def _limit() -> float:
         return float(text) if text else _LIMIT_SECONDS
     except ValueError:
         raise IdentityError(
-            f"{LIMIT} is no number of seconds", f"set it to {_LIMIT_SECONDS:.0f}"
+            f"{LIMIT} is not a number of seconds", f"set it to {_LIMIT_SECONDS:.0f}"
         ) from None
 
 

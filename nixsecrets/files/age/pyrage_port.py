@@ -154,7 +154,7 @@ def _decrypt_to(
             if guarded.error is not None:
                 raise guarded.error from None
             raise SecretFileError(
-                "the payload of the age file is damaged or was tampered with", _RESTORE
+                "the payload of the age file is corrupt or was tampered with", _RESTORE
             ) from None
 
 
@@ -220,10 +220,10 @@ def _explained(
         )
     if any(isinstance(identity, PluginIdentity) for identity in identities):
         return IdentityError(
-            f"an age plugin could not help: {_first_line(error)}",
+            f"an age plugin failed: {_first_line(error)}",
             "install the plugin, connect the token, and try again",
         )
-    return SecretFileError("the age file is damaged or cut off", _RESTORE)
+    return SecretFileError("the age file is corrupt or truncated", _RESTORE)
 
 
 def _first_line(error: Exception) -> str:
@@ -241,6 +241,6 @@ def _no_panic() -> Iterator[None]:
         if type(error).__name__ != "PanicException":
             raise
         raise SecretFileError(
-            "the age library gave up on a key or file it did not expect",
-            "look for a degenerate key among the recipients of the file",
+            "the age library failed on an unexpected key or file",
+            "check the recipients of the file for a degenerate key",
         ) from None

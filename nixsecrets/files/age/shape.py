@@ -110,7 +110,7 @@ def _content_fault(file: AgeFile) -> str | None:
         if not file.places:
             return "it has no recipient"
         if not all(map(plausible, file.foreign)):
-            return "an entry of its header is not of the size that its kind has"
+            return "an entry of its header has the wrong size for its type"
     if _readable(file):
         return "its payload is, or ends in, readable text"
     return None
@@ -158,10 +158,10 @@ def payload_fault(length: int) -> str | None:
     and it is empty only where the whole plaintext is (C2SP age.md, "Payload").
     """
     if length < _NONCE + _TAG:
-        return "its payload is cut off"
+        return "its payload is truncated"
     last = (length - _NONCE) % _CHUNK
     if 0 < last < _TAG:
-        return "its payload is cut off"
+        return "its payload is truncated"
     if last == _TAG and length - _NONCE > _CHUNK:
         return "its payload ends in an empty chunk"
     return None

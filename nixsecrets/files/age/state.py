@@ -32,8 +32,8 @@ _TAGGED = {"ssh-ed25519": 2, "ssh-rsa": 1, "piv-p256": 2, "tpm-ecc": 2}
 _TAGGED |= dict.fromkeys(SHARE_TAGGED, 2)
 _SCRYPT = "it is encrypted with a passphrase"
 # Why the lock does not say who its recipients are.
-_CHANGED = "it changed after nixsecrets.lock recorded its readers"
-_NO_RECORD = "nixsecrets.lock does not record its readers"
+_CHANGED = "it changed after nixsecrets.lock recorded its recipients"
+_NO_RECORD = "nixsecrets.lock does not record its recipients"
 
 
 def told(
@@ -106,14 +106,14 @@ def _state(show: shape.Shown, book: KeyBook, readers: Readers, why: str) -> Stat
     if show.passphrase:
         return _unknown(_SCRYPT, entries)
     if show.noisy:
-        return _unknown("it holds more noise than age programs write", entries)
+        return _unknown("it has more noise than age programs write", entries)
     if exact := _exact(entries, book):
         return exact
     if readers is None:
         return _unknown(_why_unknown(entries, book, why), entries)
     if len(entries) == len(readers) and all(map(fits, entries, readers)):
         return Recorded(readers, why)
-    return _unknown("nixsecrets.lock names other readers than it shows", entries)
+    return _unknown("nixsecrets.lock records other recipients than it shows", entries)
 
 
 def _exact(entries: tuple[Stanza, ...], book: KeyBook) -> Exact | None:

@@ -128,8 +128,8 @@ def check_mac(file: AgeFile, key: bytes) -> None:
     if not hmac.compare_digest(header_mac(key, file.header), file.mac):
         raise SecretFileError(
             "the header of the age file was changed after it was written",
-            "a merge or somebody changed it: nixsecrets explain NS018 if git is"
-            " merging, else take it from a commit in which it is whole",
+            "a merge or a person changed it: nixsecrets explain NS018 if git is"
+            " merging, else restore it from a commit with an intact version",
         )
 
 
@@ -265,7 +265,7 @@ def _multiplied(secret: bytes, point: bytes) -> bytes:
     except RuntimeError:
         raise SecretFileError(
             "a stanza of the age file holds a degenerate share",
-            "somebody tampered with the file; restore it from git",
+            "someone tampered with the file; restore it from git",
         ) from None
 
 

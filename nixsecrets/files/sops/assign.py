@@ -236,7 +236,7 @@ def _expression(known: Found, wanted: KeyPath, copy: WorkCopy) -> str:
     ways = list(keypath.expressions(wanted))
     if not ways:
         raise SecretFileError(
-            "the value cannot be set at that place with certainty",
+            "the value cannot be set safely at that place",
             "change it in an editor: nixsecrets edit FILE",
         )
     if known.at is At.UNKNOWN:

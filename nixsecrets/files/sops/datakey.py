@@ -33,7 +33,7 @@ def opened(enc: bytes, identities: Sequence[Identity]) -> bytes:
         return pyrage_port.decrypt(enc, identities)
     plaintext = open_chunk(key, bytes(file.payload))
     if plaintext is None:
-        raise SecretFileError("an entry of the file is damaged", "restore it from git")
+        raise SecretFileError("an entry of the file is corrupt", "restore it from git")
     return plaintext
 
 

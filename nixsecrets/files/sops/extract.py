@@ -50,7 +50,7 @@ def value_at(
     copy = workcopy.copied(file, key_of_file, sops=sops, workdir=workdir)
     there = by_sops(copy, wanted)
     if there is None:
-        # not there, or the file is damaged: then this says so
+        # not there, or the file is corrupt: then this says so
         decrypt_with_key(file, key_of_file, sops=sops, workdir=workdir)
         raise _no_such_value()
     return there[1]
@@ -59,7 +59,7 @@ def value_at(
 def _no_such_value() -> SecretFileError:
     return SecretFileError(
         "has no such value",
-        "see what it has: nixsecrets edit FILE",
+        "list its values: nixsecrets edit FILE",
         subject="the file",
     )
 

@@ -108,9 +108,7 @@ def _lost(
         taken[one.place] += 1
         if 1 < counts[one.place] != len(there):
             if taken[one.place] == 2:
-                yield _change(
-                    one, "stands there twice: sops keeps one", _repeated(kind)
-                )
+                yield _change(one, "is duplicated: sops keeps one", _repeated(kind))
             continue
         if not there and joined:
             joined = False
@@ -129,7 +127,7 @@ def _change(one: Written, what: str, hint: str = "") -> Change:
 def _repeated(kind: SopsFormat) -> str:
     if kind is SopsFormat.INI:
         return f"where both are needed, {_WHOLE}"
-    return "keep the one that is meant"
+    return "keep the intended one"
 
 
 def _compared(kind: SopsFormat, one: Written, there: Written | None) -> Change | None:
@@ -160,7 +158,7 @@ def _yaml_value(one: Written, there: Written | None) -> Change | None:
         return _change(
             one,
             "has a tag (!…), which sops drops",
-            f'if the tag belongs to the value, quote both: {name}: "!… …"; '
+            f'if the tag is part of the value, quote both: {name}: "!… …"; '
             "if not, leave it out",
         )
     if there is None:
@@ -234,7 +232,7 @@ def _json_value(one: Written, there: Written | None) -> Change | None:
     if one.style is Style.TEXT:
         return _change(
             one,
-            "holds what is no character",
+            "contains an invalid character",
             "write each \\ud8… together with its second half, or drop it",
         )
     if _decimal(one.text) is not None and _decimal(one.text) == _decimal(there.text):
@@ -273,7 +271,7 @@ def _ini_value(one: Written, there: Written | None) -> Change | None:
         return _change(
             one,
             "loses the quotes around it",
-            f"leave them out; if they belong to the value: {belong}",
+            f"remove them; if they are part of the value: {belong}",
         )
     return _change(one, "is read as other text", way)
 
@@ -282,7 +280,7 @@ def _dotenv_value(one: Written, there: Written | None) -> Change | None:
     if one.text.endswith("\r"):
         return _change(
             one,
-            "ends with CR, which sops takes for a part of it",
+            "ends with CR, which sops treats as part of it",
             "give the text LF line ends",
         )
     if there is not None and there.text == one.text:
@@ -302,7 +300,7 @@ def _notes(
 ) -> Iterator[str]:
     if wrote.aliases:
         line = wrote.aliases[0]
-        yield f"line {line}: sops writes YAML anchors out: every alias becomes a copy"
+        yield f"line {line}: sops expands YAML anchors: every alias becomes a copy"
     kept = {one.place: one for one in has}
     notes = [
         (one, note)
@@ -322,24 +320,24 @@ def _note(kind: SopsFormat, one: Written, there: Written | None) -> str | None:
     if there is None or one.style is not Style.BARE:
         return None
     if there.style is Style.TEXT and one.text.lower() in _WORDS:
-        return f'is text for sops, and no yes or no; it writes {name}: "…"'
+        return f'is a string for sops, not a boolean; it writes {name}: "…"'
     if one.text == there.text:
         return None
     if kind is SopsFormat.JSON:
-        return f'will be spelled in another way; "{name}": "…" keeps it as it is'
+        return f'will be spelled differently; "{name}": "…" keeps it as it is'
     if kind is SopsFormat.YAML and one.text.split() != there.text.split():
-        return f'will be spelled in another way; {name}: "…" keeps it as it is'
+        return f'will be spelled differently; {name}: "…" keeps it as it is'
     return None
 
 
 def _dotenv_note(one: Written) -> str | None:
     name = str(one.place[1][0])
     if name.startswith("export "):
-        return 'has "export " as a part of its name for sops'
+        return 'has "export " as part of its name for sops'
     if name != name.strip() or one.text != one.text.strip():
-        return "has blanks around its name or value that sops takes for a part of it"
+        return "has spaces around its name or value that sops treats as part of it"
     if len(one.text) > 1 and one.text[0] in "\"'" and one.text[0] == one.text[-1]:
-        return "has quotes, which sops takes for a part of the value"
+        return "has quotes, which sops treats as part of the value"
     if "\\n" in one.text:
         return "has a backslash and an n, which sops reads as a line feed"
     return None
@@ -349,7 +347,7 @@ def _comments_moved(kind: SopsFormat, plaintext: bytes, kept: bytes) -> Iterator
     """Say where a comment beside a value would stand above it."""
     beside = _beside(kind, plaintext)
     if len(beside) > len(_beside(kind, kept)):
-        yield f"line {beside[0]}: sops moves the comment beside a value above it"
+        yield f"line {beside[0]}: sops moves a comment after a value above it"
 
 
 def _beside(kind: SopsFormat, data: bytes) -> list[int]:

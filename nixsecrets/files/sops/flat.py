@@ -235,7 +235,7 @@ def read_dotenv(text: str) -> tuple[FlatBlock, ...]:
     pairs = [line for line in dotenv_lines(text) if line.name.startswith("sops_")]
     if "\r\nsops_" in text or any(line.value.endswith("\r") for line in pairs):
         refuse(
-            "has CRLF line ends, which sops takes for part of the values",
+            "has CRLF line ends, which sops treats as part of the values",
             "convert it to LF line ends",
         )
     return (_block(text, "sops_", pairs),)

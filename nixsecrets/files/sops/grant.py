@@ -205,7 +205,7 @@ def only_for(file: SopsFile, key: bytes, recipient: Recipient) -> bytes:
         if any(block.foreign for block in blocks):
             raise SecretFileError(
                 "the entries of the file that are not age cannot be kept from sops",
-                'take them out with sops: "sops rotate --help"',
+                'remove them with sops: "sops rotate --help"',
             )
     return staged
 

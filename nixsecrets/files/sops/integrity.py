@@ -17,7 +17,7 @@ from nixsecrets.files.sops.engine import types as sops_types
 from nixsecrets.files.sops.engine.types import Retyped
 from nixsecrets.keys.identities import Identity, PluginIdentity
 
-WRONG_MAC = "its MAC does not fit its values, so that nobody can open it"
+WRONG_MAC = "its MAC does not match its values, so nobody can decrypt it"
 
 
 class Mac(Enum):
@@ -25,8 +25,8 @@ class Mac(Enum):
 
     FITS = "fits"
     WRONG = "does not fit"
-    UNREAD = "no identity at hand opens the file"
-    UNSURE = "the file is spelled in a way that only sops follows"
+    UNREAD = "no available identity decrypts the file"
+    UNSURE = "the file has a format that only sops can parse"
     SPLIT = "its data key is split over several key groups"
 
 

@@ -21,7 +21,7 @@ class RepeatedKeyError(SecretFileError):
 
     def __init__(self, at: int) -> None:
         """Keep the place in the text."""
-        super().__init__("gives a key of its JSON twice", subject="the file")
+        super().__init__("has a duplicate key in its JSON", subject="the file")
         self.at = at
 
 
@@ -125,7 +125,7 @@ def read(text: str) -> tuple[JsonBlock, ...]:
     except _OtherMetadataError:
         refuse(
             'has a second "sops" object in other letters, which sops may read as well',
-            "take it out, or restore the file from git",
+            "remove it, or restore the file from git",
         )
     except (ValueError, RecursionError, IndexError):
         refuse("is not valid JSON")

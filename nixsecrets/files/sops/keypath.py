@@ -62,12 +62,12 @@ def key_path(kind: SopsFormat, key: str) -> KeyPath:
     parts = _levels(rest)
     if not parts:
         raise UsageError(
-            "that is no path to a value",
+            "not a valid path to a value",
             "name each level, for example powerdns/api-key; "
             'put a backslash before a /, [, ] or " in a name',
         )
     if kind is SopsFormat.BINARY:
-        raise UsageError("a binary file is one value as a whole", "leave --key out")
+        raise UsageError("a binary file is a single value", "omit --key")
     if kind is SopsFormat.DOTENV and len(parts) != 1:
         raise UsageError("a dotenv file has no levels", "--key NAME")
     if kind is SopsFormat.INI and len(parts) != 2:
@@ -79,7 +79,7 @@ def key_path(kind: SopsFormat, key: str) -> KeyPath:
             "name it with letters, digits, - and _",
         )
     if parts[0] == "sops" or (kind is SopsFormat.DOTENV and parts[0][:5] == "sops_"):
-        raise UsageError("sops keeps that name for itself", "choose another name")
+        raise UsageError("sops reserves that name", "choose another name")
     return KeyPath(parts, int(document[1]) - 1 if document else None)
 
 
@@ -124,7 +124,7 @@ def require_text(value: bytes) -> str:
         text = "\0"
     if "\0" in text:
         raise SecretFileError(
-            "the value is not text, and a sops value has to be",
+            "the value is not text, which a sops value must be",
             "encode it (base64), or keep it in an age file of its own",
         )
     return text

@@ -245,7 +245,7 @@ def _labelled(file: SopsFile) -> list[Recipient]:
     if len(named) != len(found):
         raise SecretFileError(
             "the file has an age entry whose label is not a recipient",
-            "say who shall read it: nixsecrets rekey",
+            "set its recipients: nixsecrets rekey",
         )
     return named
 

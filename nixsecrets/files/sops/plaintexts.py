@@ -118,14 +118,14 @@ def _json(kind: SopsFormat, text: str) -> Plaintext:
         line = lines.at(error.at)
         raise RepeatedError(
             f"the text has the same key twice, the second time at line {line}",
-            "keep the one that is meant; of both, most programs take the last",
+            "keep the intended one; of both, most programs take the last",
             line=line,
         ) from error
     except SecretFileError as error:
         if kind is SopsFormat.YAML:
             return _yaml(text)
         error.subject = "the text"
-        error.hint = "it has to be one JSON object, with nothing behind it"
+        error.hint = "it must be one JSON object, with nothing after it"
         raise
     return Plaintext(list(_below((0, ()), root, text, lines)), [])
 

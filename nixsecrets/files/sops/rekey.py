@@ -96,6 +96,6 @@ def require_readers(recipients: Sequence[Recipient]) -> None:
     """Raise `SecretFileError` where nobody could open the file."""
     if not recipients:
         raise SecretFileError(
-            "a secret without readers could never be opened again",
-            "give the rule readers, or name somebody in `always`",
+            "a secret without readers could never be decrypted",
+            "give the rule readers, or name someone in `always`",
         )

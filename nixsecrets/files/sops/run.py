@@ -92,7 +92,7 @@ def _executable(program: Path) -> Path:
     Its wrapper does the same when it is first run.
 
     Raises:
-        ProgramError: it is not there, or belongs to somebody else.
+        ProgramError: it does not exist, or belongs to somebody else.
     """
     if not os.access(program, os.X_OK):
         try:
@@ -193,23 +193,24 @@ def fail(
     unreadable = unreadable or (command == "edit" and code == _NOT_ENCRYPTED)
     if command == "encrypt" or unreadable or b"not valid for encryption" in stderr:
         raise RefusedTextError(
-            f"sops cannot take the content as {kind}{where}",
+            f"sops cannot store the content as {kind}{where}",
             f"check that it is valid {kind} with keys and values at its top",
             line=line,
         )
     if code in _MAC_CODES:
         raise SecretFileError(
-            "the MAC of the sops file does not fit its values",
+            "the MAC of the sops file does not match its values",
             _SOPS_2243 if b",type:comment]" in data else _BY_HAND,
         )
     if b"Major.Minor.Patch" in stderr or b"Version string empty" in stderr:
         raise SecretFileError(
-            "sops refuses the file for the version in its metadata",
+            "sops rejects the version in the file's metadata",
             "restore the version before it: git log -p -- FILE",
         )
     if kind is SopsFormat.JSON and b"SopsFile.sops" in stderr:
         raise SecretFileError(
-            'this sops takes a key like "SOPS" for its metadata, and refuses the file',
+            'this sops mistakes a key like "SOPS" for its metadata and rejects the'
+            " file",
             "use sops 3.13 or later, or rename the key with it",
         )
     if command == "set":
@@ -219,5 +220,5 @@ def fail(
         )
     raise SecretFileError(
         f"sops {command} failed with exit code {code}{where}",
-        f'see what the program itself says: "sops {command} FILE"',
+        f'for details, run: "sops {command} FILE"',
     )

@@ -152,14 +152,15 @@ def require_encrypted(kind: SopsFormat, data: bytes, options: Options) -> None:
     values = [leaf for leaf in leaves(kind, data) if not leaf.empty]
     if any(open_values(values, selector(options))):
         raise SecretFileError(
-            "sops left a value open that the options want encrypted",
+            "sops left a value in plaintext that the options encrypt",
             "check the sops options of the file's rule",
         )
     if values and not any(is_encrypted(leaf.value) for leaf in values):
         if not selection_of(options):
             raise SecretFileError(
                 "nothing in it would be encrypted: sops by default leaves values below"
-                f" keys that end in {DEFAULT_OPTION[1]} in plaintext; it has no other",
+                f" keys that end in {DEFAULT_OPTION[1]} in plaintext; the file has no"
+                " others",
                 "give the keys other names; options of the rule are not needed",
             )
         raise SecretFileError(

@@ -235,7 +235,7 @@ def slot_of(item: Mapping[str, Node]) -> Slot:
     """Return the label and the `enc` of one age entry."""
     label, enc = item.get("recipient"), item.get("enc")
     if label is None or enc is None:
-        refuse("has sops metadata with an age entry that is not whole")
+        refuse("has sops metadata with an incomplete age entry")
     if not isinstance(label.value, str) or not isinstance(enc.value, str):
         refuse("has sops metadata with an age entry that is not text")
     return Slot(label, enc)

@@ -203,7 +203,7 @@ def _doubt(file: SopsFile) -> str | None:
     if not file.agree:
         return "its documents name different recipients"
     if file.hidden:
-        return "it has key groups beside its recipients, which sops ignores"
+        return "it has key groups in addition to its recipients, which sops ignores"
     return None
 
 

@@ -53,7 +53,7 @@ def require_sound(kind: SopsFormat, plaintext: bytes) -> None:
         reserved is not None and re.search(reserved, plaintext)
     ):
         raise SecretFileError(
-            "the content has a key whose name sops keeps for itself",
+            "the content has a key whose name sops reserves",
             'rename the keys or sections that start with "sops"',
         )
     if kind is SopsFormat.JSON:
@@ -81,7 +81,7 @@ def require_values(kind: SopsFormat, plaintext: bytes) -> None:
     """
     if kind in {SopsFormat.YAML, SopsFormat.JSON} and not plaintext.strip():
         raise SecretFileError(
-            f"the text is empty, and sops can hold no empty {kind.value} file",
+            f"the text is empty, and sops cannot store an empty {kind.value} file",
             "nixsecrets rm FILE removes the secret; {} is one without values",
         )
 
@@ -105,7 +105,7 @@ def explained(
     where = f" (line {fault.line})" if fault.line else ""
     what = f": {fault.what}" if fault.what else ""
     return SecretFileError(
-        f"sops cannot take the content as {kind}{where}{what}",
+        f"sops cannot store the content as {kind}{where}{what}",
         fault.hint or refused.hint,
         line=fault.line,
     )
@@ -141,18 +141,18 @@ def _json(text: str) -> Fault | None:
         return None
     if isinstance(root, dict):
         return None
-    what = "there is no object at its top"
+    what = "its top level is not an object"
     return Fault(1, what, 'put it below a key: {"key": …}')
 
 
 def _dotenv(text: str) -> Fault | None:
-    what = "it is no NAME=value"
+    what = "it is not NAME=value"
     hint = "a comment has its # in the first column; a line feed within a value"
     return _broken(dotenv_lines(text), what, f"{hint} is written \\n")
 
 
 def _ini(text: str) -> Fault | None:
-    what = "it is no name = value"
+    what = "it is not name = value"
     hint = "a comment begins with ;, a value of several lines stands in"
     return _broken(ini_lines(text), what, f'{hint} """…"""')
 
@@ -181,7 +181,7 @@ def _yaml(text: str) -> Fault | None:
     for root in roots:
         line = root.start_mark.line + 1
         if root.id != "mapping":
-            what = "there are no keys at its top"
+            what = "its top level has no keys"
             return Fault(line, what, "put it below a key: key: …")
         if fault := next(_below(root, "", visits), None):
             return fault
@@ -220,8 +220,8 @@ def _keys(node: Any) -> Iterator[Fault]:
             what = f"the key {_shown(name)} is not text"
             yield Fault(line, what, f'write it in double quotes: "{_shown(name)}": …')
         elif name in seen and name != "<<":
-            what = f"the key {_shown(name)} stands there twice"
-            yield Fault(line, what, "keep the one that is meant")
+            what = f"the key {_shown(name)} is duplicated"
+            yield Fault(line, what, "keep the intended one")
         seen.add(name)
 
 

@@ -77,7 +77,7 @@ def decoded(data: bytes) -> str:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
-        refuse("is not UTF-8, which all that sops writes is")
+        refuse("is not UTF-8, unlike anything sops writes")
     if text.startswith("\ufeff") or "\0" in text:
         refuse("has a byte order mark or a NUL, which sops does not write")
     return text
@@ -269,7 +269,7 @@ def _composed(place: Place, node: Any, visits: Iterator[int]) -> Iterator[Leaf]:
         # sops looks for repeated keys in the first document only
         repeated = len(set(keys)) < len(keys) and not place[0]
         if repeated or not all(isinstance(key, str) for key in keys):
-            refuse("has a key twice, or one that is no text")
+            refuse("has a duplicate key, or one that is not a string")
         for key, (_, value) in zip(keys, node.value, strict=True):
             below = _below(place, key)
             if below[1] != ("sops",):

@@ -83,14 +83,14 @@ class Judge:
             fix = claim.fix(Code.UNMERGED, blob.path)
             yield Finding(blob.path, Code.UNMERGED, message, line, fix)
         elif claim is not None and not claim.rule.plaintext_allowed:
-            message = f"is not encrypted; {claim} says it must be"
+            message = f"is not encrypted, but {claim} requires it"
             yield _in_the_open(blob.path, message, claim)
         elif called_age(blob, data):
-            message = "is called .age and is not encrypted"
+            message = "is named .age but is not encrypted"
             fix = fix_for(Code.NOT_AGE, blob.path)
             yield Finding(blob.path, Code.NOT_AGE, message, fix=fix)
         elif claim is not None and self._was_secret(blob, before):
-            message = f"was a secret and is none any more; {claim} keeps it one"
+            message = f"was a secret and no longer is, but {claim} requires it"
             yield _in_the_open(blob.path, message, claim)
         for sighting in private_keys(blob.path, data):
             message = f"holds {sighting.what}"
@@ -160,7 +160,7 @@ class Judge:
             there = self.tree.lookup([target]).get(target)
             if there is not None and there.regular and self.maps.claim(target):
                 return
-        message = f"is a link that leads to no secret, where {claim} wants one"
+        message = f"is a link that does not lead to a secret, but {claim} requires one"
         yield Finding(
             blob.path, Code.NOT_A_FILE, message, fix=fix_for(Code.NOT_A_FILE, blob.path)
         )

@@ -38,7 +38,7 @@ def agenix_findings(world: World) -> Iterator[Finding]:
         yield Finding(path, Code.MISSING_ENTRY, message)
     for path in sorted(set(named) - there):
         line = text.count("\n", 0, max(text.find(f'"{_inside(path, folder)}"'), 0)) + 1
-        message = f"{path} is not there, or is no age file"
+        message = f"{path} does not exist, or is not an age file"
         yield Finding(rules, Code.ENTRY_WITHOUT_FILE, message, line)
 
 

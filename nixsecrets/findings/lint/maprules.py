@@ -54,8 +54,8 @@ def _shadowed(world: World) -> Iterator[Finding]:
         above = winner[0] if winner else twin
         if above is not None and above.index < rule.index:
             message = (
-                f"the rule {rule.pattern} never decides: the rule {above.pattern}"
-                f" (line {above.line}) takes what it matches"
+                f"the rule {rule.pattern} never applies: the rule {above.pattern}"
+                f" (line {above.line}) matches the same files"
             )
             yield Finding(MAP_NAME, Code.RULE_SHADOWED, message, rule.line)
 

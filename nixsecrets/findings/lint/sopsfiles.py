@@ -48,7 +48,7 @@ def names_findings(config: str | None, names: Iterable[str]) -> Iterator[Finding
         if base == ".sops.yml":
             yield Finding(name, Code.WRONG_NAME, "sops does not read this file")
         elif base == _CONFIG and name != (config or _CONFIG):
-            message = f"sops takes it instead of {config or _CONFIG} when started there"
+            message = f"sops uses it instead of {config or _CONFIG} when started there"
             yield Finding(name, Code.SEVERAL_CONFIGS, message)
 
 
@@ -64,7 +64,7 @@ def config_findings(path: str, text: str) -> Iterator[Finding]:
     catch_all: ConfigRule | None = None
     for rule, node in zip(rules, nodes, strict=True):
         if catch_all is not None:
-            message = f"the rule at line {catch_all.line} takes every file before it"
+            message = f"the rule at line {catch_all.line} matches every file before it"
             yield Finding(path, Code.RULE_SHADOWED, message, rule.line)
         if not rule.path_regex:
             catch_all = catch_all or rule
@@ -111,7 +111,7 @@ def _rule_findings(path: str, rule: ConfigRule, fields: Fields) -> Iterator[Find
         yield Finding(path, Code.SPLIT_KEY_GROUPS, message, rule.line)
     hidden = [name for name in _KEYS if name in fields]
     if "key_groups" in fields and hidden and _has_groups(fields["key_groups"]):
-        message = f"{', '.join(hidden)} beside key_groups has no effect"
+        message = f"{', '.join(hidden)} next to key_groups has no effect"
         yield Finding(path, Code.KEYS_HIDDEN, message, rule.line)
     yield from _keys(path, rule)
 
@@ -134,7 +134,7 @@ def _unknown_fields(path: str, rule: ConfigRule, fields: Fields) -> Iterator[Fin
             if near == ["path_regex"] and not rule.path_regex:
                 message += ": without path_regex the rule matches every file"
             elif near:
-                message += f"; {near[0]} is meant?"
+                message += f"; did you mean {near[0]}?"
             yield Finding(path, Code.FIELD_UNKNOWN, message, node.line)
 
 

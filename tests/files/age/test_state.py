@@ -115,7 +115,7 @@ def test_a_file_that_changed_since_is_unknown() -> None:
     later = age_encrypts(b"x", ALICE)
     known = state(later, record(data, ALICE))
     assert known == Unknown(
-        "it changed after nixsecrets.lock recorded its readers", ("X25519",)
+        "it changed after nixsecrets.lock recorded its recipients", ("X25519",)
     )
 
 
@@ -125,7 +125,7 @@ def test_a_file_that_changed_since_is_unknown() -> None:
 def test_an_anonymous_reader_without_a_record_is_unknown() -> None:
     known = state(age_encrypts(b"x", ALICE, WEB, RSA))
     assert known == Unknown(
-        "nixsecrets.lock does not record its readers",
+        "nixsecrets.lock does not record its recipients",
         ("X25519", f"ssh-ed25519:{WEB.tag}", f"ssh-rsa:{RSA.tag}"),
     )
 

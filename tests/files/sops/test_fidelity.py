@@ -59,7 +59,7 @@ LOST = {
     "later document": ("yaml", "a: x\n---\nb: 007\n", "line 3: [2]/b", None),
     "repeated": ("json", '{"a": 1,\n "a": 2}', "twice", '{"a": 2}'),
     "big": ("json", '{"a": 9007199254740993.5}', "more digits", None),
-    "surrogate": ("json", '{"a": "\\ud800"}', "no character", None),
+    "surrogate": ("json", '{"a": "\\ud800"}', "an invalid character", None),
     "trailing": ("json", '{"a": 1} x', "", '{"a": 1}'),
     "double quotes": (
         "ini",
@@ -93,7 +93,7 @@ LOST = {
         "cut short",
         '[s]\npw = """a`b#c"""\n',
     ),
-    "key twice": ("ini", "[s]\na = 1\na = 2\n", "line 3: s/a stands there twice", None),
+    "key twice": ("ini", "[s]\na = 1\na = 2\n", "line 3: s/a is duplicated", None),
     "CR": ("env", "A=1\r\nB=2\r\n", "ends with CR", "A=1\nB=2\n"),
 }
 
@@ -127,15 +127,15 @@ def test_what_would_be_another_value_is_refused_with_a_spelling_that_works(
 
 NOTED = {
     "fraction": ("yaml", "v: 1.20\n", 'v: "…" keeps it'),
-    "word": ("yaml", "sw: on\n", "is text for sops"),
-    "constant": ("yaml", "t: TRUE\n", "spelled in another way"),
-    "alias": ("yaml", "a: &x 1\nb: *x\n", "sops writes YAML anchors out"),
-    "comment": ("yaml", "a: b\nc: d # why\n", "line 2: sops moves the comment"),
-    "json": ("json", '{"a": 1.50}', "spelled in another way"),
+    "word": ("yaml", "sw: on\n", "is a string for sops"),
+    "constant": ("yaml", "t: TRUE\n", "spelled differently"),
+    "alias": ("yaml", "a: &x 1\nb: *x\n", "sops expands YAML anchors"),
+    "comment": ("yaml", "a: b\nc: d # why\n", "line 2: sops moves a comment"),
+    "json": ("json", '{"a": 1.50}', "spelled differently"),
     "export": ("env", "export A=1\n", 'has "export "'),
     "quotes": ("env", "A='x y'\n", "has quotes"),
     "line feed": ("env", "A=a\\nb\n", "reads as a line feed"),
-    "blanks": ("env", "A = b\n", "has blanks"),
+    "blanks": ("env", "A = b\n", "has spaces"),
 }
 
 

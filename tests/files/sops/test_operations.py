@@ -511,15 +511,15 @@ LOSES_A_COMMENT = b"a:\n    b:\n      - c # secret\n    # secret end\n"
 @pytest.mark.parametrize(
     ("name", "plaintext", "options", "words"),
     [
-        ("a.yaml", b"k: [v\n", [], "cannot take the content as yaml (line 1)"),
-        ("a.yaml", b"- topsecret\n", [], "cannot take the content as yaml"),
-        ("a.yaml", b"sops: topsecret\n", [], "name sops keeps for itself"),
-        ("a.json", b'{"sops": "topsecret"}', [], "name sops keeps for itself"),
-        ("a.env", b"sops_mac=topsecret\n", [], "name sops keeps for itself"),
-        ("a.ini", b"[sops]\nk = topsecret\n", [], "name sops keeps for itself"),
-        ("a.json", b"{topsecret", [], "cannot take the content as json"),
-        ("a.env", b"topsecret\n", [], "cannot take the content as dotenv"),
-        ("a.ini", b"topsecret\n", [], "cannot take the content as ini"),
+        ("a.yaml", b"k: [v\n", [], "cannot store the content as yaml (line 1)"),
+        ("a.yaml", b"- topsecret\n", [], "cannot store the content as yaml"),
+        ("a.yaml", b"sops: topsecret\n", [], "name sops reserves"),
+        ("a.json", b'{"sops": "topsecret"}', [], "name sops reserves"),
+        ("a.env", b"sops_mac=topsecret\n", [], "name sops reserves"),
+        ("a.ini", b"[sops]\nk = topsecret\n", [], "name sops reserves"),
+        ("a.json", b"{topsecret", [], "cannot store the content as json"),
+        ("a.env", b"topsecret\n", [], "cannot store the content as dotenv"),
+        ("a.ini", b"topsecret\n", [], "cannot store the content as ini"),
         ("a.json", b'{"k": 9007199254740993.5}', [], "more digits than sops keeps"),
         ("a.ini", b"[a]\nk = top#secret\n", [], "is cut short"),
         ("a.yaml", b"k: v\n", [("encrypted_regex", "^x$")], "select no value"),
@@ -638,9 +638,9 @@ def test_other_options_encrypt_the_file_from_scratch(
 @pytest.mark.parametrize(
     ("plaintext", "words"),
     [
-        (b"k: [topsecret\n", "cannot take the content as yaml (line 1)"),
-        (b"- topsecret\n", "cannot take the content as yaml"),
-        (b"sops: topsecret\n", "name sops keeps for itself"),
+        (b"k: [topsecret\n", "cannot store the content as yaml (line 1)"),
+        (b"- topsecret\n", "cannot store the content as yaml"),
+        (b"sops: topsecret\n", "name sops reserves"),
     ],
 )
 def test_content_that_sops_cannot_read_ends_the_edit(

@@ -195,8 +195,8 @@ def test_the_reason_for_a_damaged_enc_is_one_sentence() -> None:
     found = read_actual("s.json", data, BOOK)
     assert isinstance(found, Damaged)
     assert found.reason == (
-        "the file has an enc in its sops metadata that is of a version other than 1,"
-        " or damaged in its first line"
+        "the file has an enc in its sops metadata that has a version other than 1, or a"
+        " corrupt first line"
     )
 
 

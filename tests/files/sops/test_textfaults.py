@@ -14,7 +14,7 @@ from tests.files.sops.test_operations import ALICE
 FAULTS = [
     ("a.yaml", "k: v\n# note\n1: x\n", 3, "key 1 is not text", '"1": x'),
     ("a.yaml", "k:\n  true: x\n", 2, "key true is not text", '"true": x'),
-    ("a.yaml", "k: v\nk: w\n", 2, "key k stands there twice", "j: w"),
+    ("a.yaml", "k: v\nk: w\n", 2, "key k is duplicated", "j: w"),
     (
         "a.yaml",
         "k:\n  n: 12345678901234567890\n",
@@ -23,13 +23,13 @@ FAULTS = [
         'n: "12345678901234567890"',
     ),
     ("a.yaml", "k: v\nj: - x\n", 2, "", 'j: "- x"'),
-    ("a.yaml", "k: v\n---\n- x\n", 3, "no keys at its top", "k: x"),
-    ("a.yaml", "- x\n", 1, "no keys at its top", "k: x"),
+    ("a.yaml", "k: v\n---\n- x\n", 3, "its top level has no keys", "k: x"),
+    ("a.yaml", "- x\n", 1, "its top level has no keys", "k: x"),
     ("a.json", '{"k": "v",\n"j" 1}', 2, "", '"j": 1}'),
-    ("a.json", "[1]", 1, "no object at its top", '{"k": [1]}'),
-    ("a.env", "K=v\n  # note\n", 2, "no NAME=value", "# note"),
-    ("a.env", "K=v\nline two\n", 2, "no NAME=value", "J=v\\nline two"),
-    ("a.ini", "[s]\nk = v\n  more\n", 3, "no name = value", "; more"),
+    ("a.json", "[1]", 1, "its top level is not an object", '{"k": [1]}'),
+    ("a.env", "K=v\n  # note\n", 2, "not NAME=value", "# note"),
+    ("a.env", "K=v\nline two\n", 2, "not NAME=value", "J=v\\nline two"),
+    ("a.ini", "[s]\nk = v\n  more\n", 3, "not name = value", "; more"),
 ]
 
 
@@ -62,7 +62,7 @@ def test_the_first_mistake_is_named_with_its_line_and_the_advice_works(
     with pytest.raises(SecretFileError) as caught:
         make(path, text, sops, workdir)
     kind = {"env": "dotenv"}.get(path[2:], path[2:])
-    start = f"sops cannot take the content as {kind} (line {line})"
+    start = f"sops cannot store the content as {kind} (line {line})"
     assert caught.value.message.startswith(start)
     assert words in caught.value.message
     assert caught.value.line == line

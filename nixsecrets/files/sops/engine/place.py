@@ -64,13 +64,13 @@ def find(kind: SopsFormat, text: str, path: KeyPath) -> Found:
         "several documents of the file have that value"
         if there
         else "the file has several documents, and none has that value",
-        "say which one: --key [1]/… for the first",
+        "specify which: --key [1]/… for the first",
     )
 
 
 def _find_line(kind: SopsFormat, text: str, path: KeyPath) -> Found:
     if path.document:
-        raise UsageError("a file of that format is one document", "leave the [N] out")
+        raise UsageError("a file of that format is one document", "omit the [N]")
     place: Place = (0, path.names)
     try:
         found = [leaf for leaf in leaves_in(kind, text) if leaf.place == place]

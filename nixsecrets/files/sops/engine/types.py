@@ -44,7 +44,7 @@ class Retyped(NamedTuple):
 def misfits(file: SopsFile, key: bytes) -> Iterator[Retyped]:
     """Yield the values whose type is not one that their content can have.
 
-    `key` is the file's data key; what it does not open is not judged.
+    `key` is the file's data key; what it does not open is not checked.
 
     Raises:
         SecretFileError: the values of the file cannot be read.
@@ -69,7 +69,7 @@ def require_fitting(file: SopsFile, key: bytes) -> None:
 
     """
     for one in misfits(file, key):
-        raise SecretFileError(f"{one.message}; sops refuses the file", HINT)
+        raise SecretFileError(f"{one.message}; sops rejects the file", HINT)
 
 
 def retyped(kind: SopsFormat, old: bytes, new: bytes) -> Iterator[Retyped]:
