@@ -37,3 +37,23 @@ def test_a_small_command_loads_no_pool_of_the_standard_library(
     ready: Fleet, words: tuple[str, ...]
 ) -> None:
     assert loaded(ready, *words).isdisjoint(_POOLS)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("cat", "secrets/wifi.age"),
+        ("cat", "secrets/dns.yaml"),
+        ("cat", "--key", "dns", "secrets/dns.yaml"),
+        ("why", "secrets/wifi.age"),
+        ("textconv", "secrets/wifi.age"),
+        ("exposed",),
+    ],
+    ids=" ".join,
+)
+def test_reading_a_secret_loads_nothing_that_writes(
+    ready: Fleet, words: tuple[str, ...]
+) -> None:
+    writers = ("apply", "cli.road", "cli.save", "repo.staging")
+    prefixes = tuple(f"nixsecrets.{writer}" for writer in writers)
+    assert [one for one in loaded(ready, *words) if one.startswith(prefixes)] == []
