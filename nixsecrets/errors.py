@@ -6,6 +6,9 @@ What a caller has to know is a class or a field; the text, `message`, is only sh
 It is lower case, has no full stop and never holds file content.
 """
 
+import re
+import shlex
+
 
 class NixsecretsError(Exception):
     """An expected failure: one line of text, at most a few of hint (exit 1)."""
@@ -88,7 +91,6 @@ class SecretFileError(NixsecretsError):
 
     def hint_about(self, path: str) -> str | None:
         """Return the hint with the path of the file in place of FILE."""
-        import re
 
         return self.hint and re.sub(r"\bFILE\b", lambda _: shell_word(path), self.hint)
 
@@ -141,8 +143,6 @@ def shell_word(text: str) -> str:
 
     What is not printable is written as `$'…'`, which bash, zsh and ksh read back.
     """
-    import shlex
-
     if text.isprintable():
         return shlex.quote(text)
     return "$'" + "".join(map(_in_shell, text)) + "'"

@@ -9,6 +9,9 @@ Nix prints valid JSON with empty lists before it fails.
 import contextlib
 import json
 import os
+import re
+import resource
+import selectors
 import shutil
 import signal
 import subprocess
@@ -136,8 +139,6 @@ class _Box:
     def _collect(self, process: subprocess.Popen[bytes]) -> bytes:
         """Read the output until its end, the cap, or the time; then end the process."""
         assert process.stdout is not None  # noqa: S101 - it is a pipe
-        import selectors
-
         chunks: list[bytes] = []
         size = 0
         with selectors.DefaultSelector() as waiting:
@@ -164,8 +165,6 @@ class _Box:
 
 def _limit_memory() -> None:
     """Limit the address space to 4 GiB, where the system has such a limit."""
-    import resource
-
     size = 4 * 1024**3
     with contextlib.suppress(ValueError, OSError):  # a lower one, or none (macOS)
         resource.setrlimit(resource.RLIMIT_AS, (size, size))
@@ -176,8 +175,6 @@ def _reason(output: bytes) -> str:
 
     It can quote what the file holds, so only the text up to a quotation mark is kept.
     """
-    import re
-
     text = re.sub(r"\x1b\[[0-9;]*m", "", output.decode("utf-8", "replace"))
     lines = [one.strip() for one in text.splitlines() if "error:" in one]
     said = lines[-1].rpartition("error:")[2].strip() if lines else "no message"

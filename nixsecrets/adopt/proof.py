@@ -8,6 +8,7 @@ nobody encrypt a path, a `{host}` rule may claim it; nothing else may.
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
+from nixsecrets.adopt.hints import keys_in
 from nixsecrets.adopt.oldrules import Old
 from nixsecrets.generated.rules import Winners
 from nixsecrets.keys.forms import Backend
@@ -82,8 +83,6 @@ class Prover:
             return True
         if was.foreign is not None:
             return now != was.rule
-        from nixsecrets.adopt.hints import keys_in
-
         keys = {key.key_id for text in now.age for key in keys_in(text)}
         return not now.ours or keys != was.access
 

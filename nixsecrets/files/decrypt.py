@@ -1,6 +1,7 @@
 """Decrypting a secret file of either backend, with the identities at hand."""
 
 import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -43,8 +44,6 @@ class Bench:
     @cached_property
     def sops(self) -> SopsProgram:
         """The sops program, looked for when a file first needs it."""
-        import os
-
         return self.sops_program or SopsProgram.find(os.environ)
 
     @property

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from nixsecrets.errors import NixsecretsError, ProgramError
+from nixsecrets.files.sops.token import any_retyped
 from nixsecrets.findings.catalogue import Finding
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import recipient_of
@@ -225,8 +226,6 @@ def _put_back(world: World, git: Git, recent: Mapping[str, list[Replaced]]) -> C
 
 def _retyped(path: str, old: bytes, data: bytes) -> dict[Finding, Finding]:
     """Return the values that have another type than in the first of some versions."""
-    from nixsecrets.files.sops.token import any_retyped
-
     if not any_retyped(old, data):
         return {}
     from nixsecrets.files.faults import retyped  # which few files need

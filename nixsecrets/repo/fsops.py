@@ -8,6 +8,7 @@ n-th operation (`use`).  Nothing here decides or translates: plain `OSError` com
 # thousands of names pass through here, and a Path costs more than the call it wraps
 # ruff: noqa: PTH102, PTH105, PTH106, PTH108
 
+import fcntl
 import os
 import sys
 from collections.abc import Callable
@@ -86,8 +87,6 @@ class FileOps:
         self.step("fsync", descriptor)
         if sys.platform == "darwin":
             # there fsync stops at the drive's cache
-            import fcntl
-
             fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
         else:
             os.fsync(descriptor)

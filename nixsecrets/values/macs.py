@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from nixsecrets.errors import NixsecretsError, ProgramError, SecretFileError
 from nixsecrets.findings.catalogue import Code, Finding
+from nixsecrets.keys.forms import Backend
 
 if TYPE_CHECKING:  # the hook starts at every commit, and looks at none in most
     from nixsecrets.files.sops.integrity import Mac, Opened
@@ -152,7 +153,6 @@ def verified(path: str, data: bytes, identities: "tuple[Identity, ...]") -> "Ope
 def _by_sops(path: str, data: bytes, identities: "tuple[Identity, ...]") -> "Mac":
     from nixsecrets.files.decrypt import Bench, decrypt
     from nixsecrets.files.sops.integrity import Mac
-    from nixsecrets.keys.forms import Backend
     from nixsecrets.repo import private
 
     try:
@@ -170,8 +170,6 @@ def wrong_macs(world: "World", macs: Macs, begun: "Survey") -> list[Finding]:
 
     Types are looked at in the others, too.
     """
-    from nixsecrets.keys.forms import Backend
-
     files = [f for f in world.secrets.values() if f.backend is Backend.SOPS]
     changed, found = set(), []
     for path in [f.path for f in files if f.path not in begun.unchanged]:

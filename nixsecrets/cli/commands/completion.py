@@ -1,6 +1,7 @@
 """`nixsecrets completion`: print a shell completion script."""
 
 import click
+from click.shell_completion import get_completion_class
 
 from nixsecrets.cli import ui
 
@@ -16,8 +17,6 @@ def command(ctx: click.Context, shell: str) -> None:
       nixsecrets completion bash > ~/.local/share/bash-completion/completions/nixsecrets
       nixsecrets completion fish | source
     """
-    from click.shell_completion import get_completion_class
-
     found = get_completion_class(shell)
     if found is None:
         raise click.UsageError(f"no completion for {shell}")

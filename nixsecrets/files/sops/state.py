@@ -4,6 +4,7 @@ Labels are taken at their word where nothing can contradict them (X25519), and c
 with the tag inside the `enc` where there is one (ssh).  Opens nothing.
 """
 
+import hashlib
 import re
 from collections.abc import Iterable
 from functools import lru_cache
@@ -124,8 +125,6 @@ def read_actual(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | D
 
     `book` gives keys their names in what is said about an unknown state.
     """
-    import hashlib
-
     sha256 = hashlib.sha256(data).hexdigest()
     looked = look(path, data)
     if looked is None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from nixsecrets.findings.guard import wrapped
+from nixsecrets.keys.convert import is_ed25519_pair
 
 _B64 = rb"[A-Za-z0-9+/]"
 _NOT_B64 = rb"(?![A-Za-z0-9+/=])"
@@ -47,8 +48,6 @@ def _random(match: re.Match[bytes]) -> bool:
 
 def _signs(match: re.Match[bytes]) -> bool:
     """Tell whether the key (group 1) is a seed with its public half."""
-    from nixsecrets.keys.convert import is_ed25519_pair
-
     return is_ed25519_pair(wrapped.decoded(match[1]))
 
 
