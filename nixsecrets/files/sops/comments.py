@@ -12,10 +12,11 @@ from nixsecrets.errors import SecretFileError
 from nixsecrets.files.sops import tree
 from nixsecrets.files.sops.flat import Kind, dotenv_lines, ini_lines
 from nixsecrets.files.sops.metadata import SopsFormat
-from nixsecrets.files.sops.spans import refuse
 from nixsecrets.files.sops.values import (
     Lines,
     decoded,
+    names_of,
+    nodes,
 )
 from nixsecrets.splice import line_start
 from nixsecrets.untrusted import limits
@@ -141,9 +142,12 @@ def _documents_by_library(text: str) -> list[tree.Document]:
     limits.check("the file", len(text), limits.FOREIGN_VALUES, "characters of YAML")
     scalars: list[Any] = []
     marks: list[tree.Mark] = []
-    visits = iter(range(len(text) + 2))
-    for root in tree.composed(text):
-        _take((), root, scalars, marks, visits)
+    for place, node, key in nodes(text, tree.composed(text)):
+        scalars += (one for one in (key, node) if one and one.id == "scalar")
+        if place[1]:  # keys above it: its own, if it has one, is not among them
+            at = (key or node).start_mark
+            names = names_of(place)
+            marks.append(tree.Mark(at.index, at.column, names[:-1] if key else names))
     taken: list[tuple[int, int]] = []
     for one in scalars:
         start = one.start_mark.index
@@ -157,32 +161,6 @@ def _documents_by_library(text: str) -> list[tree.Document]:
         comments += (one.span(1) for one in found)
         at = max(at, end)
     return [tree.Document(None, comments, sorted(marks))]
-
-
-def _take(
-    path: tuple[str, ...],
-    node: Any,
-    scalars: list[Any],
-    marks: list[tree.Mark],
-    visits: Iterator[int],
-) -> None:
-    """Collect where the scalars of a composed node stand, and its keys and items."""
-    if next(visits, None) is None or len(path) > 200:
-        refuse("has YAML aliases, or a depth, that sops does not write")
-    if node.id == "mapping":
-        for key, value in node.value:
-            at = key.start_mark
-            marks.append(tree.Mark(at.index, at.column, path))
-            _take(path, key, scalars, marks, visits)
-            _take((*path, str(key.value)), value, scalars, marks, visits)
-    elif node.id == "sequence":
-        for value in node.value:
-            marks.append(
-                tree.Mark(value.start_mark.index, value.start_mark.column, path)
-            )
-            _take(path, value, scalars, marks, visits)
-    else:
-        scalars.append(node)
 
 
 def _dotenv_comments(text: str) -> list[Comment]:

@@ -16,12 +16,13 @@ from nixsecrets.files.kind import SopsFormat
 from nixsecrets.files.sops import json, tree
 from nixsecrets.files.sops.flat import Kind, dotenv_lines, ini_lines
 from nixsecrets.files.sops.spans import Node
-from nixsecrets.files.sops.values import Place
+from nixsecrets.files.sops.values import DeepError, Place, nodes
 
 _TAG = re.compile(r"(?:&\S+[ \t\r\n]+)?(!\S*)")
 DATE = re.compile(r"\d{4}-\d\d?-\d\d?(?:[Tt \t]|$)")
 NUMBER = re.compile(r"[-+]?\.?\d[\d_.eE+-]*|[-+]?0[xXoObB][\da-fA-F_]+")
 CONSTANTS = frozenset(("true", "false", ".inf", "-.inf", "+.inf", ".nan", "null", "~"))
+_USUAL_TAGS = ("!!str", "!!map", "!!seq", "!!merge")
 _QUOTES = "\"'|>"
 _LONG_QUOTES = ('"""', "`")
 
@@ -161,40 +162,23 @@ def _below(place: Place, node: Node, text: str, lines: _Lines) -> Iterator[Writt
 def _by_library(text: str) -> Plaintext:
     found = Plaintext([], [])
     seen: set[int] = set()
-    visits = iter(range(len(text) + 2))
-    for number, root in enumerate(tree.composed(text)):
-        _composed((number, ()), root, text, found, seen, visits)
+    try:
+        for place, node, _ in nodes(text, tree.composed(text)):
+            line = node.start_mark.line + 1
+            if id(node) in seen:  # an alias is the same node again
+                found.aliases.append(line)
+            seen.add(id(node))
+            tag = _TAG.match(text, node.start_mark.index)
+            tagged = tag is not None and tag[1] not in _USUAL_TAGS
+            if node.id == "scalar":
+                one = _scalar(place, node, line, tagged=tagged, text=text)
+                found.values.append(one)
+            elif tagged:
+                found.values.append(Written(place, line, "", Style.TAGGED))
+    except DeepError as error:
+        why = "has too many YAML aliases, or is too deep"
+        _refuse(why, error.at, "write them out")
     return found
-
-
-def _composed(
-    place: Place,
-    node: Any,
-    text: str,
-    found: Plaintext,
-    seen: set[int],
-    visits: Iterator[int],
-) -> None:
-    """Collect the values of a composed node; aliases are the same node again."""
-    line = node.start_mark.line + 1
-    if next(visits, None) is None or len(place[1]) > 200:
-        _refuse("has too many YAML aliases, or is too deep", line, "write them out")
-    if id(node) in seen:
-        found.aliases.append(line)
-    seen.add(id(node))
-    tag = _TAG.match(text, node.start_mark.index)
-    tagged = tag is not None and tag[1] not in ("!!str", "!!map", "!!seq", "!!merge")
-    if node.id == "scalar":
-        found.values.append(_scalar(place, node, line, tagged=tagged, text=text))
-        return
-    if tagged:
-        found.values.append(Written(place, line, "", Style.TAGGED))
-    pairs: Any = enumerate(node.value)
-    if node.id == "mapping":
-        pairs = [(str(key.value), value) for key, value in node.value]
-    for step, value in pairs:
-        below = place[0], (*place[1], step)
-        _composed(below, value, text, found, seen, visits)
 
 
 def _scalar(place: Place, node: Any, line: int, *, tagged: bool, text: str) -> Written:

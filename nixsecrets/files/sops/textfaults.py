@@ -4,6 +4,7 @@ sops says no more than that it failed, and sometimes on which line.  Values are 
 only lines and key paths are named, which sops leaves in plaintext.
 """
 
+import contextlib
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,7 @@ from nixsecrets.files.kind import BOM, INI_SECTION, YAML_KEY, SopsFormat
 from nixsecrets.files.sops import plaintexts, tree
 from nixsecrets.files.sops.flat import Kind, Line, dotenv_lines, ini_lines
 from nixsecrets.files.sops.plaintexts import bare_is_text
+from nixsecrets.files.sops.values import Composed, DeepError, nodes
 
 _RESERVED = {
     SopsFormat.YAML: YAML_KEY,
@@ -177,35 +179,24 @@ def _yaml(text: str) -> Fault | None:
         return None if mark is None else Fault(mark.line + 1)
     if not roots:
         return Fault(0, "it has no key")
-    visits = iter(range(len(text) + 2))
-    for root in roots:
-        line = root.start_mark.line + 1
-        if root.id != "mapping":
-            what = "its top level has no keys"
-            return Fault(line, what, "put it below a key: key: …")
-        if fault := next(_below(root, "", visits), None):
-            return fault
+    with contextlib.suppress(DeepError):
+        return next(_mistakes(nodes(text, roots)), None)
     return None
 
 
-def _below(node: Any, path: str, visits: Iterator[int]) -> Iterator[Fault]:
-    """Yield the mistakes in and below a node, to a limit where aliases multiply it."""
-    if next(visits, None) is None or path.count("/") > 100:
-        return
-    if node.id == "mapping":
-        yield from _keys(node)
-        for key, value in node.value:
-            if key.id == "scalar":
-                yield from _below(value, f"{path}/{key.value}", visits)
-    elif node.id == "sequence":
-        for index, value in enumerate(node.value):
-            yield from _below(value, f"{path}/{index}", visits)
-    elif node.style is None and _too_big(str(node.value)):
-        yield Fault(
-            node.start_mark.line + 1,
-            f"{_shown(path[1:])} is a number with more digits than sops keeps",
-            f'write it in double quotes: {_shown(path.rpartition("/")[2])}: "…"',
-        )
+def _mistakes(found: Iterable[Composed]) -> Iterator[Fault]:
+    """Yield what sops refuses in YAML, in the order of the text."""
+    for place, node, _ in found:
+        line, steps = node.start_mark.line + 1, [str(step) for step in place[1]]
+        if node.id == "mapping":
+            yield from _keys(node)
+        elif not steps:
+            what = "its top level has no keys"
+            yield Fault(line, what, "put it below a key: key: …")
+        elif node.id == "scalar" and node.style is None and _too_big(str(node.value)):
+            what = "is a number with more digits than sops keeps"
+            hint = f'write it in double quotes: {_shown(steps[-1])}: "…"'
+            yield Fault(line, f"{_shown('/'.join(steps))} {what}", hint)
 
 
 def _keys(node: Any) -> Iterator[Fault]:

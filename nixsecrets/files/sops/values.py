@@ -20,6 +20,7 @@ Place = tuple[int, tuple[str | int, ...]]
 """A document (counted from 0), and the names and list indices down to a value in it."""
 
 UNKNOWN_SPAN = (-1, -1)
+_MOST_LEVELS = 200
 
 
 class Leaf(NamedTuple):
@@ -244,43 +245,74 @@ def _yaml_by_library(text: str, *, plaintext: bool) -> Iterator[Leaf]:
     if not plaintext:
         size = len(text)
         limits.check("the file", size, limits.FOREIGN_VALUES, "characters of YAML")
-    visits = iter(range(len(text) + 2))
-    for number, root in enumerate(tree.composed(text)):
-        if root.id != "mapping" or not (plaintext or _has_metadata(root)):
+    for place, node, _ in nodes(text, tree.composed(text)):
+        steps = place[1]
+        if not steps and (node.id != "mapping" or not (plaintext or _metadata(node))):
             refuse("has a document without sops metadata")
-        yield from _composed((number, ()), root, visits)
+        if steps[:1] == ("sops",):
+            continue
+        if node.id == "mapping":
+            keys = [key.value for key, _ in node.value]
+            texts = {key for key in keys if isinstance(key, str)}
+            # sops looks for repeated keys in the first document only
+            twice = len(texts) < len(keys) and not place[0]
+            if twice or not all(isinstance(key, str) for key in keys):
+                refuse("has a duplicate key, or one that is not a string")
+        elif node.id == "scalar":
+            null = node.tag == "tag:yaml.org,2002:null" or not node.value
+            value = None if null else str(node.value)
+            line = node.start_mark.line + 1
+            yield Leaf(names_of(place), value, line, None, place)
 
 
-def _has_metadata(root: Any) -> bool:
+def _metadata(root: Any) -> bool:
     return any(
         key.value == "sops" and value.id == "mapping" for key, value in root.value
     )
 
 
-def _composed(place: Place, node: Any, visits: Iterator[int]) -> Iterator[Leaf]:
-    """Yield the values of a composed node.
+class Composed(NamedTuple):
+    """A node as the YAML library composes it, where it stands, and that of its key.
 
-    There are never more nodes than characters, unless aliases multiply them.
+    `key` is None for a document and for an item of a list.
     """
-    if next(visits, None) is None or len(place[1]) > 200:
-        refuse("has YAML aliases, or a depth, that sops does not write")
-    if node.id == "mapping":
-        keys = [key.value for key, _ in node.value]
-        # sops looks for repeated keys in the first document only
-        repeated = len(set(keys)) < len(keys) and not place[0]
-        if repeated or not all(isinstance(key, str) for key in keys):
-            refuse("has a duplicate key, or one that is not a string")
-        for key, (_, value) in zip(keys, node.value, strict=True):
-            below = _below(place, key)
-            if below[1] != ("sops",):
-                yield from _composed(below, value, visits)
-    elif node.id == "sequence":
-        for at, value in enumerate(node.value):
-            yield from _composed(_below(place, at), value, visits)
-    else:
-        null = node.tag == "tag:yaml.org,2002:null" or not node.value
-        value = None if null else str(node.value)
-        yield Leaf(names_of(place), value, node.start_mark.line + 1, None, place)
+
+    place: Place
+    node: Any
+    key: Any = None
+
+
+def nodes(text: str, roots: Iterable[Any]) -> Iterator[Composed]:
+    """Yield the nodes of a text (`tree.composed`) in order, keys by their values.
+
+    Raises:
+        DeepError: there are more nodes than characters, which only aliases can make, or
+            more levels than any file has.
+    """
+    left = [Composed((number, ()), root) for number, root in enumerate(roots)][::-1]
+    visits = iter(range(len(text) + 2))
+    while left:
+        one = left.pop()
+        if next(visits, None) is None or len(one.place[1]) > _MOST_LEVELS:
+            raise DeepError(one.node.start_mark.line + 1)
+        yield one
+        pairs: Iterable[tuple[str | int, Any, Any]] = ()
+        if one.node.id == "mapping":
+            pairs = ((str(key.value), value, key) for key, value in one.node.value)
+        elif one.node.id == "sequence":
+            pairs = ((at, value, None) for at, value in enumerate(one.node.value))
+        below = [Composed(_below(one.place, step), *rest) for step, *rest in pairs]
+        left += reversed(below)
+
+
+class DeepError(SecretFileError):
+    """YAML has aliases, or a depth, that only an attack needs; `at` is the line."""
+
+    def __init__(self, at: int) -> None:
+        """Keep the line."""
+        what = "has YAML aliases, or a depth, that sops does not write"
+        super().__init__(what, "restore it from git", subject="the file")
+        self.at = at
 
 
 # --- one line for each value --------------------------------------------------------
