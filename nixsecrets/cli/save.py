@@ -209,7 +209,7 @@ def give(
         return 0
     if key is not None:
         report_value(world, target, key)
-    if isinstance(content, bytes) and _is_sops(world, target):
+    if isinstance(content, bytes) and target.backend(world) is Backend.SOPS:
         kind = metadata.format_for(target.name)
         textfaults.require_values(kind, content)
     try:
@@ -227,10 +227,6 @@ def give(
         if unread and actual is not None and actual.backend is Backend.SOPS:
             _explain_unread(error)
         raise
-
-
-def _is_sops(world: World, target: Target) -> bool:
-    return target.backend(world) is Backend.SOPS
 
 
 def _explain_unread(error: NixsecretsError) -> None:

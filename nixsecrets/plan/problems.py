@@ -15,7 +15,7 @@ from nixsecrets.findings.catalogue import Code, Finding, argument, foreign_reade
 from nixsecrets.generated.creations import only_ours
 from nixsecrets.generated.rules import ConfigRule, Winners
 from nixsecrets.keys.forms import Backend, Owner, usable
-from nixsecrets.map.model import Desired, Rule
+from nixsecrets.map.model import Desired
 from nixsecrets.plan.model import Action, Plan, Reason, Step
 from nixsecrets.world.world import MAP_NAME, World
 
@@ -192,13 +192,8 @@ def _rule_problems(world: World) -> Iterator[Finding]:
     used = {won[0].index for won in winning if won is not None}
     for rule in world.map.rules:
         if rule.index not in used:
-            yield Finding(
-                MAP_NAME, Code.RULE_MATCHES_NOTHING, _matches_nothing(rule), rule.line
-            )
-
-
-def _matches_nothing(rule: Rule) -> str:
-    return f"the rule {rule.pattern} (line {rule.line}) applies to no file"
+            what = f"the rule {rule.pattern} (line {rule.line}) applies to no file"
+            yield Finding(MAP_NAME, Code.RULE_MATCHES_NOTHING, what, rule.line)
 
 
 def _winner_problems(world: World) -> Iterator[Finding]:

@@ -406,12 +406,11 @@ class _Judge:
         self, path: str, retired: Retired, newest: _Hit | None
     ) -> Iterator[Exposure]:
         hits = self._hits.get((path, retired), {})
-        if not hits and newest is None:
+        shown = min(hits.values(), key=lambda hit: hit.version.order, default=newest)
+        if shown is None:
             return
         found = self._verdict(path, hits, newest)
-        shown = min(hits.values(), key=_order) if hits else newest
         sure = any(hit.access is Access.YES for hit in hits.values())
-        assert shown is not None  # noqa: S101 - there is one of the two
         access = Access.YES if sure else shown.access
         yield Exposure(path, retired, access, shown.version, found)
 
@@ -438,10 +437,6 @@ class _Judge:
             return Comparison(State.CHANGED)
         state = State.UNCHANGED if whole and present else State.PARTLY
         return Comparison(state, keys, unnamed)
-
-
-def _order(hit: _Hit) -> int:
-    return hit.version.order
 
 
 def could_read(path: str, data: bytes, key: Recipient, lock: Lock) -> Access:

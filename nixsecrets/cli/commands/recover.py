@@ -8,7 +8,6 @@ from nixsecrets.cli import show, ui
 from nixsecrets.cli.session import Session
 from nixsecrets.errors import UsageError
 from nixsecrets.repo import locking, recovery
-from nixsecrets.repo.recovery import Recovered
 from nixsecrets.repo.tree import Repo
 
 
@@ -44,16 +43,15 @@ def command(start: Path, *, finish: bool, discard: bool) -> None:
             done = recovery.discard(session.repo)
         else:
             _agree(session.repo, finish=finish)
-            finished = recovery.finish if finish else _recover
-            done = finished(session.repo)
+            done = (
+                recovery.finish(session.repo)
+                if finish
+                else recovery.recover(session.repo, agreed=True)
+            )
     ui.say("nothing to recover" if done is None else done.message)
     ui.say_lines(done.lines if done else ())
     for path, kept in done.kept if done else ():
         ui.say(f"the content of {show.path_text(path)} was kept in {kept}")
-
-
-def _recover(repo: Repo) -> Recovered | None:
-    return recovery.recover(repo, agreed=True)
 
 
 def _agree(repo: Repo, *, finish: bool) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from nixsecrets.findings.catalogue import Code, Finding
 from nixsecrets.keys.forms import Backend
+from nixsecrets.splice import line_at
 from nixsecrets.world.world import World
 
 _NAME = re.compile(r'"((?:[^"\\$]|\\.)+)"\s*(?:\.\s*[A-Za-z]+\s*)?=')
@@ -37,10 +38,7 @@ def agenix_findings(world: World) -> Iterator[Finding]:
         message = f"is not in {rules}: stock agenix cannot edit or rekey it"
         yield Finding(path, Code.MISSING_ENTRY, message)
     for path in sorted(set(named) - there):
-        line = text.count("\n", 0, max(text.find(f'"{_inside(path, folder)}"'), 0)) + 1
+        name = posixpath.relpath(path, folder or ".")
+        line = line_at(text, max(text.find(f'"{name}"'), 0))
         message = f"{path} does not exist, or is not an age file"
         yield Finding(rules, Code.ENTRY_WITHOUT_FILE, message, line)
-
-
-def _inside(path: str, folder: str) -> str:
-    return posixpath.relpath(path, folder or ".")
