@@ -6,6 +6,7 @@ is decided in `trust`.
 """
 
 import base64
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -91,7 +92,8 @@ def standing(where: Endpoint, key: Recipient) -> Standing:
     Raises:
         NixsecretsError: ssh-keygen cannot be run.
     """
-    files = [file for file in where.known_hosts if file.is_file()]
+    # `Path.is_file` raises for one in a folder that we may not look into
+    files = [file for file in where.known_hosts if os.path.isfile(file)]  # noqa: PTH113
     by_name = [
         [entry for file in files for entry in entries(file, name)]
         for name in lookup_names(where)

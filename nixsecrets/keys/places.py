@@ -3,6 +3,7 @@
 Reads none of them, so that what only asks whether there are any loads nothing else.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,7 +15,8 @@ def quiet_files(env: Mapping[str, str], home: Path) -> list[Path]:
     """Return the regular files among all these places: others may be waited for."""
     places = [*listed(env, home), *usual_places(env, home)]
     places += [Path(env[name]) for name in FILES if env.get(name)]
-    return [path for path in places if path.is_file()]
+    # `Path.is_file` raises for one in a folder that we may not look into
+    return [path for path in places if os.path.isfile(path)]  # noqa: PTH113
 
 
 def listed(env: Mapping[str, str], home: Path) -> Iterator[Path]:

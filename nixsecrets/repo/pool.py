@@ -35,6 +35,7 @@ _LENGTH = 8  # bytes before a message, that say how long it is
 _WIDE = 1 << 20  # bytes: a worker need not wait for the parent to read its answers
 # Each takes two pipes of its parent, who may have 256 descriptors on a Mac.
 _MOST = 64
+_TOO_LARGE = (MemoryError, RecursionError)  # a file's fault, not ours
 
 
 class WorkerBugError(Exception):
@@ -89,7 +90,8 @@ def started(work: Work, number: int) -> Iterator[list[Worker]]:
             os.close(worker.answers)
             kill(worker.pid)
         for worker in workers:
-            os.waitpid(worker.pid, 0)
+            with contextlib.suppress(ChildProcessError):  # where SIGCHLD is ignored
+                os.waitpid(worker.pid, 0)
 
 
 def answers(
@@ -101,6 +103,7 @@ def answers(
 
     Raises:
         WorkerBugError: a task raised what is no error of ours.
+        MemoryError, RecursionError: a task raised it.
         NixsecretsError: a worker ended before its task.
     """
     while busy := {worker.answers: worker for worker in workers if worker.waiting}:
@@ -116,7 +119,7 @@ def answers(
                 busy[pipe].waiting -= 1
                 continue
             (answer,) = message
-            if isinstance(answer, WorkerBugError):
+            if isinstance(answer, (WorkerBugError, *_TOO_LARGE)):
                 raise answer
             yield busy[pipe], answer
 
@@ -152,6 +155,8 @@ def _serve(work: Work, to_do: int, done: int, parent: int) -> None:
 def _answered(work: Work, task: object) -> Iterator[object]:
     try:
         yield from work(task)
+    except _TOO_LARGE as error:
+        yield type(error)()
     except Exception as error:  # noqa: BLE001 (the parent reports it)
         import traceback  # 2 ms at every start, for a bug
 

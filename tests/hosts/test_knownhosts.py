@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from nixsecrets.errors import ProgramError
+from nixsecrets.hosts import knownhosts
 from nixsecrets.hosts.address import Address, parse_address
 from nixsecrets.hosts.knownhosts import Standing, entries, judge, lookup_names
 from nixsecrets.hosts.login import key_over_login
@@ -124,6 +125,11 @@ def test_another_key_under_the_name_without_port_is_no_alarm() -> None:
 def test_another_key_under_the_name_with_port_counts_before_the_name_alone() -> None:
     text = f"[brunnen]:2222 {OTHER.public}\nbrunnen {KEY.public}\n"
     assert standing(text, "[brunnen]:2222", "brunnen") == ANOTHER
+
+
+def test_a_file_that_cannot_be_looked_at_says_nothing() -> None:
+    where = Endpoint(Address("a"), Address("b"), known_hosts=(Path("n" * 300),))
+    assert knownhosts.standing(where, RIGHT) == NOTHING
 
 
 def test_programs_of_openssh_that_do_not_start_are_no_bug(

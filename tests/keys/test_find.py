@@ -15,6 +15,7 @@ from nixsecrets.errors import IdentityError
 from nixsecrets.keys.find import create_age_identity, find_identities
 from nixsecrets.keys.identities import Keyring, parse_identities
 from nixsecrets.keys.identityfile import identity_file_text
+from nixsecrets.keys.places import quiet_files
 from tests.fleet import (
     AgeKey,
     age_key,
@@ -262,3 +263,10 @@ def test_a_new_identity_is_one_that_age_and_we_read(tmp_path: Path) -> None:
     assert datetime.fromisoformat(first.split()[-1]) == created.replace(microsecond=0)
     assert second == f"# public key: {recipient.text}"
     assert third == secret
+
+
+def test_a_place_that_cannot_be_looked_at_has_no_file(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    write_key(key)
+    env = {"NIXSECRETS_IDENTITY": f"/{'n' * 300}:{key}"}
+    assert quiet_files(env, tmp_path / ("n" * 300)) == [key]

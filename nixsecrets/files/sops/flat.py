@@ -15,10 +15,11 @@ from typing import NamedTuple
 from nixsecrets.files.sops.spans import Block, Edit, Node, Slot, Value, refuse
 from nixsecrets.splice import after_line
 
-_PAIR = re.compile(r"([^=:]*?)[ \t]*[=:][ \t]*")
+_PAIR = re.compile(r"([^=:]*+)[=:][ \t]*")
 _MARK = re.compile(r"[#;]")
 _LONG_QUOTES = ('"""', "`")  # around values of several lines
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
+_MOST_STEPS, _MOST_DIGITS = 32, 9  # in a name; sops writes a handful of both
 _SEPARATOR = re.compile(r"__(map|list)_")
 
 _Tree = dict[str | int, "Node | _Tree"]
@@ -109,7 +110,8 @@ def _ini_line(text: str, line: str, first: int, section: str) -> Line:
     if not pair:
         return Line(Kind.BROKEN, 0, 0, 0)
     at = pair.end()
-    found = Line(Kind.PAIR, 0, 0, 0, section, pair[1], pair.end(1))
+    name = pair[1].rstrip(" \t")
+    found = Line(Kind.PAIR, 0, 0, 0, section, name, first + len(name))
     for quote in _LONG_QUOTES:
         inner = at + len(quote)
         if text.startswith(quote, at, stop) and (
@@ -123,7 +125,7 @@ def _ini_line(text: str, line: str, first: int, section: str) -> Line:
                 end=end,
                 value=text[inner:close],
                 span=(at, after),
-                comment=_comment(text, after, len(text[:end].rstrip())),
+                comment=_comment(text, after, after + len(text[after:end].rstrip())),
             )
     comment = _comment(text, at, stop)
     spelled = text[at : comment[0]].rstrip()
@@ -274,6 +276,8 @@ def _unflatten(prefix: str, lines: Iterable[Line]) -> dict[str, Node]:
     root: _Tree = {}
     for line in lines:
         first, *steps = _SEPARATOR.split(line.name.removeprefix(prefix))
+        if len(steps) > _MOST_STEPS:
+            refuse("has sops metadata that is nested deeper than sops writes it")
         branch, key = root, first
         for kind, name in zip(steps[::2], steps[1::2], strict=True):
             below = branch.setdefault(key, {})
@@ -289,7 +293,7 @@ def _unflatten(prefix: str, lines: Iterable[Line]) -> dict[str, Node]:
 
 
 def _index(name: str) -> int:
-    if not name.isdecimal():
+    if not name.isdecimal() or len(name) > _MOST_DIGITS:
         refuse("has sops metadata lines whose list number is not a number")
     return int(name)
 

@@ -1,11 +1,14 @@
 """Lines of dotenv and INI files are those that the real sops reads."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
+from nixsecrets.errors import SecretFileError
 from nixsecrets.files.kind import SopsFormat
+from nixsecrets.files.sops import metadata
 from nixsecrets.files.sops.flat import Kind, dotenv_lines, ini_lines
 from nixsecrets.files.sops.values import leaves
 from tests.files import sopsfiles
@@ -78,3 +81,22 @@ def test_lines_stand_where_they_say(read: object, text: str) -> None:
             assert line.value in text[slice(*line.span)]
             assert text[: line.name_end].endswith(line.name)
     assert not any(line.kind is Kind.BROKEN for line in lines)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [f"a{' ' * 1_000_000}b\n", "a=`\n`\n" * 80_000],
+    ids=["blanks", "quotes"],
+)
+def test_an_ini_file_is_read_in_time_that_grows_with_its_size(text: str) -> None:
+    start = time.process_time()
+    assert sum(1 for _ in ini_lines(text))
+    assert time.process_time() - start < 20  # minutes to hours before
+
+
+@pytest.mark.parametrize(
+    "name", [f"age__list_{'9' * 5000}__map_enc", f"x{'__map_a' * 3000}"]
+)
+def test_metadata_that_nobody_writes_is_refused_and_no_bug(name: str) -> None:
+    with pytest.raises(SecretFileError):
+        metadata.parse("f.env", f"A=1\nsops_{name}=x\n".encode())
