@@ -130,7 +130,7 @@ BAD: dict[str, tuple[bytes | None, str]] = {
     "missing": (None, "no such file"),
     "empty": (b"", "holds no identity"),
     "public": (VECTORS[0].ssh.encode(), "this is a public key"),
-    "damaged": (VECTORS[0].secret[:-1].encode(), "damaged"),
+    "damaged": (VECTORS[0].secret[:-1].encode(), "corrupt"),
     "huge": (b"#" * (1024 * 1024 + 1), "larger than any identity file"),
 }
 
