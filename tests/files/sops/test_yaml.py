@@ -130,6 +130,7 @@ NOT_WHOLE = {
     "an entry cut short": (rb"=\n            -----END", b"\n            -----END"),
     "padding inside": (rb"\n            YWdl", b"\n            ==dl"),
     "a blank inside": (rb"\n            YWdl", b"\n            Y dl"),
+    "a NUL inside": (rb"\n            YWdl", b"\n            Y\0dl"),
     "other letters": (rb"\n            YWdl", b"\n            YW-l"),
     "another magic": (rb"\n            YWdl", b"\n            XWdl"),
     "a line deeper in": (rb"\n            YWdl", b"\n             YWdl"),
@@ -192,7 +193,7 @@ def test_an_entry_that_age_refuses_for_its_last_letter_is_damaged(
     parts[place] = parts[place][:-1] + bytes([parts[place][-1] + 1])
     found = read_actual(NAME, b"".join(parts), BOOK)
     assert isinstance(found, Damaged)
-    assert "armor is not spelled" in found.reason
+    assert "armor is not canonical" in found.reason
 
 
 @pytest.mark.parametrize("version", VERSIONS)
