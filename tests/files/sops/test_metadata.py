@@ -395,7 +395,7 @@ DAMAGES: dict[str, tuple[str, Callable[[str], str], str]] = {
     "an entry without enc": (
         "s.json",
         lambda t: t.replace('"enc"', '"inc"', 1),
-        "not whole",
+        "incomplete age entry",
     ),
     "cut JSON": ("s.json", lambda t: t[:-5], "not valid JSON"),
     "JSON and more": ("s.json", lambda t: t + "x", "after the end"),

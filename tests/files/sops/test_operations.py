@@ -301,7 +301,7 @@ def test_a_file_with_a_wrong_mac_is_not_laundered(workdir: Path) -> None:
     data = sample("3.11", "s.yaml")
     lines = data.splitlines(keepends=True)
     assert lines[0].startswith(b"k: ENC")
-    with pytest.raises(SecretFileError, match=r"MAC .* does not fit"):
+    with pytest.raises(SecretFileError, match=r"MAC .* does not match"):
         sops_operations.reencrypt(
             "s.yaml",
             b"".join(lines[1:]),
