@@ -31,7 +31,7 @@ from nixsecrets.splice import after_line, line_start
 INDENT = re.compile(r" *")
 PLAIN = re.compile(
     r"(?:[^\s\-?:,\[\]{}#&*!|>'\"%@`]|[-?:](?=[^\s,\[\]{}]))"
-    r"(?:[^\s:]++|:(?![ \t\r\n]|\Z)|[ \t]++(?![#\r\n]|\Z))*+"
+    r"[^\s:]*+(?:(?::(?![ \t\r\n]|\Z)|[ \t]++(?![#\r\n]|\Z))[^\s:]*+)*+"
 )
 NULLS = ("null", "~", "Null", "NULL")
 # The fields above the age entries, and what shows how these are spelled.
@@ -272,12 +272,8 @@ def _written(text: str) -> YamlBlock | None:
 
 def _structured(text: str, end: int) -> bool:
     """Tell whether a document marker or another `sops` key may stand before `end`."""
-    return (
-        text.startswith(("---", "..."))
-        or text.find("\n---", 0, end) >= 0
-        or text.find("\n...", 0, end) >= 0
-        or text.find("sops", 0, end) >= 0
-    )
+    above = "\n" + text[:end]
+    return "\n---" in above or "\n..." in above or "sops" in above
 
 
 def _fields(indent: str, lines: str) -> dict[str, Value] | None:
