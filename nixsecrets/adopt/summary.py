@@ -23,7 +23,7 @@ class Prepared:
     adoption: Adoption
 
 
-def prepared(
+def prepare(
     repo: Repo,
     fleet: Fleet,
     folders: Sequence[str],

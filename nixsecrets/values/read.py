@@ -1,21 +1,28 @@
 """What a secret holds, read with the keys at hand."""
 
 import contextlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from nixsecrets.errors import UsageError
+from nixsecrets.errors import IdentityError, UsageError
+from nixsecrets.files import pieces
 from nixsecrets.files.age import operations, pyrage_port, verify
 from nixsecrets.files.age.header import LARGE
 from nixsecrets.files.age.payload import Spooled
 from nixsecrets.files.decrypt import Bench, decrypt
+from nixsecrets.files.pieces import Piece
+from nixsecrets.files.sops import opening
+from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.state import Actual
 from nixsecrets.findings.reports import path_text
 from nixsecrets.keys.forms import Backend
-from nixsecrets.keys.identities import Keyring
+from nixsecrets.keys.identities import Identity, Keyring, PluginIdentity
 from nixsecrets.keys.unlock import Unlock, unlocked
-from nixsecrets.repo import files
+from nixsecrets.repo import files, private
 from nixsecrets.untrusted import inputs
-from nixsecrets.world.world import World
+from nixsecrets.world.world import World, examine
 
 
 def opened(actual: Actual, ring: Keyring, unlock: Unlock, folder: Path) -> Bench:
@@ -74,3 +81,38 @@ def require_keys(name: str, backend: Backend) -> None:
             f"{path_text(name)} is an age file, a single value",
             "omit --key",
         )
+
+
+@dataclass
+class Opener:
+    """Opens files of any time, for `exposed`.
+
+    The private folder is made where sops first needs it, and goes with `stack`.
+    """
+
+    world: World
+    ring: Keyring
+    unlock: Unlock
+    stack: contextlib.ExitStack
+    _folder: Path | None = None
+
+    def __call__(self, path: str, data: bytes, *, asking: bool) -> Sequence[Piece]:
+        """Return the values of a file; without `asking`, by what asks nobody.
+
+        Raises:
+            IdentityError: no identity opens it.
+        """
+        if not self.ring.identities and not self.ring.locked:
+            raise IdentityError("no identity is available to compare the values")
+        found = examine(path, data, self.world.book, self.world.lock)
+        readers = found.recipients if isinstance(found, Actual) else ()
+        identities: Sequence[Identity] = unlocked([readers], self.ring, self.unlock)
+        if not asking:  # a token may have to be touched for each
+            identities = [i for i in identities if not isinstance(i, PluginIdentity)]
+        return pieces.opened(path, data, identities, self._by_sops)
+
+    def _by_sops(self, file: SopsFile, key: bytes) -> bytes:
+        if self._folder is None:
+            folder = private.private_folder(os.environ)
+            self._folder = self.stack.enter_context(folder)
+        return opening.decrypt_with_key(file, key, **Bench((), self._folder).run)

@@ -2,10 +2,8 @@
 
 import datetime
 import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -14,22 +12,14 @@ from nixsecrets.cli import show, ui
 from nixsecrets.cli.options import identity_option, json_option
 from nixsecrets.cli.outcome import key_lines
 from nixsecrets.cli.session import Session, keyring, unlock
-from nixsecrets.errors import IdentityError, NixsecretsError
-from nixsecrets.files import pieces
-from nixsecrets.files.decrypt import Bench
-from nixsecrets.files.pieces import Piece
-from nixsecrets.files.sops import opening
-from nixsecrets.files.sops.metadata import SopsFile
-from nixsecrets.files.state import Actual
-from nixsecrets.keys.identities import Identity, Keyring, PluginIdentity
-from nixsecrets.keys.unlock import Unlock, once, unlocked
+from nixsecrets.errors import NixsecretsError
+from nixsecrets.keys.unlock import once
 from nixsecrets.map.model import Retired
 from nixsecrets.plan.recall import recall
-from nixsecrets.repo import private
 from nixsecrets.repo.history import LONGEST_BLOB, MAX_COMMITS, read_history
 from nixsecrets.values.exposed import Access, Exposure, Report, State, by_path
 from nixsecrets.values.exposed import find_exposed as find
-from nixsecrets.world.world import World, examine
+from nixsecrets.values.read import Opener
 
 
 @click.command("exposed")
@@ -77,7 +67,7 @@ def command(
         )
     world = session.world()
     with ExitStack() as stack, git.reader(limit=LONGEST_BLOB) as blob:
-        opener = _Opener(world, keyring(identity), stack)
+        opener = Opener(world, keyring(identity), once(unlock), stack)
         history = read_history(git, session.repo.root, limit=max_commits)
         removed = [
             Retired(one.name, one.key, one.date or None)
@@ -90,37 +80,6 @@ def command(
     else:
         _show(report, shown)
     return 1 if any(exposure.open for exposure in shown) else 0
-
-
-@dataclass
-class _Opener:
-    """Decrypts files of any time; asks for each passphrase once.
-
-    The private folder is made where sops first needs it.
-    """
-
-    world: World
-    ring: Keyring
-    stack: ExitStack
-    unlock: Unlock = field(default_factory=lambda: once(unlock))
-    _folder: Path | None = None
-
-    def __call__(self, path: str, data: bytes, *, asking: bool) -> Sequence[Piece]:
-        if not self.ring.identities and not self.ring.locked:
-            raise IdentityError("no identity is available to compare the values")
-        found = examine(path, data, self.world.book, self.world.lock)
-        readers = found.recipients if isinstance(found, Actual) else ()
-        identities: Sequence[Identity] = unlocked([readers], self.ring, self.unlock)
-        if not asking:  # a token may have to be touched for each
-            identities = [i for i in identities if not isinstance(i, PluginIdentity)]
-        return pieces.opened(path, data, identities, self._by_sops)
-
-    def _by_sops(self, file: SopsFile, key: bytes) -> bytes:
-        if self._folder is None:
-            folder = private.private_folder(os.environ)
-            self._folder = self.stack.enter_context(folder)
-        bench = Bench((), self._folder)
-        return opening.decrypt_with_key(file, key, **bench.run)
 
 
 def _show(report: Report, shown: list[Exposure]) -> None:

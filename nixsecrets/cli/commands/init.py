@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from nixsecrets.adopt.sources import Fleet, discovered
-from nixsecrets.adopt.summary import Prepared, prepared, summary
+from nixsecrets.adopt.summary import Prepared, prepare, summary
 from nixsecrets.adopt.switch import Adoption
 from nixsecrets.apply.apply import Tools, apply
 from nixsecrets.cli import consent, show, ui
@@ -120,7 +120,7 @@ def command(
         with Session(repo).writing(dry_run=dry_run):
             folders = [fleet.folder for fleet in fleets]
             ready = [
-                prepared(repo, one, folders, os.environ, keep_rules=keep_rules)
+                prepare(repo, one, folders, os.environ, keep_rules=keep_rules)
                 for one in fleets
             ]
             _adopt(ready, dry_run=dry_run, yes=yes, stage=stage)
