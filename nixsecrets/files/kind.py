@@ -1,7 +1,7 @@
 """What a file is taken for, by a quick look: an age file, a sops file, neither.
 
 Cheap and loaded first: the guard asks for every staged file, `check` for every file of
-the repository.  Whether a file is a whole secret is for the readers and `whole`.
+the repository.  Whether a file is a whole secret is for the readers and `faults`.
 """
 
 import re

@@ -54,7 +54,7 @@ class Actual(NamedTuple):
     `left_open` is what a sops file has in plaintext that re-encrypting would encrypt.
     `plainly_whole` says that a quick look found it whole; where it did not,
     `files.faults` looks closely.  `typed` says that values of a sops file have types
-    that not every content fits (`sopstypes`).
+    that not every content fits (`engine.types`).
     """
 
     path: str

@@ -1,7 +1,7 @@
 """The comments of a sops file: sops encrypts them as it does values.
 
 Where they stand, which keys are above them, and which of them sops does not keep.
-Without the values (`sopsvalues`), but from the same readers.
+Without the values (`values`), but from the same readers.
 """
 
 import re
