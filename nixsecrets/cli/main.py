@@ -128,6 +128,7 @@ class LazyGroup(click.Group):
 
 
 def _unknown(name: str) -> str:
+    # for a command that does not exist
     import difflib
 
     near = difflib.get_close_matches(name, COMMANDS, 1)
@@ -263,6 +264,7 @@ def _drop_answer() -> int:
 
 def _report_bug(error: Exception) -> None:
     """Say where it went wrong; never the error's text, which may hold file content."""
+    # for a bug
     import traceback
 
     ui.say(f"nixsecrets: error: this is a bug in nixsecrets ({type(error).__name__})")

@@ -173,6 +173,7 @@ def walk(
     if returning:
         edits.append(removals.agreeing((o for _, o in returning), consent.today()))
     consent.remember(session.repo, *edits)
+    # what writes takes 30 ms; a dry run and an empty plan do without
     from nixsecrets.apply.apply import Tools, apply
 
     with ui.progress("writing", len(plan.secret_steps)) as tick:

@@ -67,6 +67,7 @@ def x25519_secret_of_seed(seed: bytes) -> bytes:
     It is not clamped, as ssh-to-age leaves it: X25519 clamps where it is used, and
     the text of the age identity comes out the same.
     """
+    # loads OpenSSL, and the hook has nothing to hash
     import hashlib
 
     return hashlib.sha512(seed).digest()[:_KEY_SIZE]

@@ -275,6 +275,7 @@ def quotable(text: str) -> str:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """Return a hint that names the known word nearest to `word`, if any is near."""
+    # for a name that is not known
     import difflib
 
     near = difflib.get_close_matches(word, known, n=1)

@@ -44,6 +44,7 @@ class Macs:
 
     @cached_property
     def _identities(self) -> "tuple[Identity, ...]":
+        # the hook loads this module; what opens files takes 20 ms, so below
         from nixsecrets.keys.places import quiet_files
 
         env, home = os.environ, Path.home()

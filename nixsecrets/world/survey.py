@@ -102,6 +102,7 @@ def _committed(
     if repo.git is None or not compare:
         yield lambda: None
         return
+    # for `check` alone
     from nixsecrets.repo import differing
 
     with differing.committed(repo.root) as there:

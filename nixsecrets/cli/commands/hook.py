@@ -57,6 +57,7 @@ def install(start: Path, *, push: bool, scan: bool) -> None:
       nixsecrets hook install
       nixsecrets hook install --pre-push
     """
+    # `hook run`, on every commit, knows nothing of the file; so below
     from nixsecrets.findings.hookfile import PUSH_HOOK, Standing
 
     git = _work_tree(start)
@@ -195,6 +196,7 @@ def _judged(
     if macs.looked:
         ui.say(f"nixsecrets: {macs.looked}")
     if cut:
+        # 10 ms, for a commit that is stopped
         from nixsecrets.findings.reports import counted
 
         number = counted(len(cut), "file")

@@ -113,6 +113,7 @@ class Judge:
         self, blob: Blob, data: bytes, before: "_Before"
     ) -> dict[Finding, Finding]:
         """Return the values whose type was changed and whose ciphertext was not."""
+        # 30 ms, and the hook runs on every commit; so below
         from nixsecrets.files.faults import retyped
 
         old = self.tree.read([*before.get(blob.path, ())])

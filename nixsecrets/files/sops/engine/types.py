@@ -110,6 +110,7 @@ def _content(plaintext: bytes) -> str:
 
 def float_text(number: float) -> bytes:
     """Return a finite number as Go's strconv.FormatFloat(number, 'f', -1, 64) does."""
+    # 9 ms; few files hold numbers that need it
     from decimal import Decimal
 
     return format(Decimal(repr(number)), "f").removesuffix(".0").encode()
