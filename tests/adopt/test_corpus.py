@@ -48,7 +48,7 @@ REFUSED = {
     "sops/048": "key groups",
     "sops/056": PGP,
     "sops/064": PGP,
-    "agenix/016": "names no key at all",
+    "agenix/016": "has no key",
     "agenix/032": "not a point of the curve",
     "agenix/038": "is no text",
     "agenix/064": "placeholder",

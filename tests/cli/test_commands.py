@@ -36,7 +36,7 @@ def test_init_without_key_and_without_terminal_says_what_to_do(tmp_path: Path) -
     fleet = kit.make_fleet(tmp_path, users=())
     done = fleet.run("init")
     assert done.returncode == 1
-    assert "there is no terminal to ask on" in done.stderr
+    assert "cannot prompt without a terminal" in done.stderr
     assert "nixsecrets: hint: agree with --create-key" in done.stderr
     assert fleet.snapshot() == {}
     assert list(fleet.home.iterdir()) == []

@@ -77,7 +77,7 @@ def test_a_date_that_goes_backwards_is_noticed(ready: Fleet) -> None:
     then = re.search(rb'lastmodified: "(.*)"', oldest)
     assert then is not None
     (line,) = found(ready)
-    assert f"has the date {then[1].decode()} in it" in line
+    assert f"is dated {then[1].decode()}, but" in line
 
 
 def test_what_moves_away_and_back_is_no_rollback(ready: Fleet) -> None:

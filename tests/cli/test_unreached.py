@@ -122,7 +122,7 @@ def sparse(fleet: Fleet) -> None:
 
 ABSENT = ("/secrets/wifi.age", "/secrets/app.yaml")
 WAYS = [removed_by_hand, linked_away, sparse]
-TRACKED = "2 secrets that git tracks are not on the disk"
+TRACKED = "2 secrets that git tracks are missing from the disk"
 NAMES = "secrets/app.yaml, secrets/wifi.age"
 
 

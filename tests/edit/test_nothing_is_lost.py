@@ -217,7 +217,7 @@ def test_a_secret_that_was_made_meanwhile_is_not_overwritten(fleet: Fleet) -> No
     script(fleet, f"{TYPE}\n{copy}")
     done = fleet.run("edit", path)
     assert done.returncode == 1
-    assert "changed on the disk" in done.stderr
+    assert "changed on disk" in done.stderr
     assert fleet.read(path) == fleet.read(WIFI)
 
 

@@ -19,8 +19,8 @@ def test_an_emptied_text_needs_its_own_yes(fleet: Fleet, blank: str) -> None:
     for args in ((), ("--yes",)):
         done = fleet.run("edit", WIFI, *args)
         assert done.returncode == 1
-        assert "there is no terminal to ask on" in done.stderr
-        assert "to allow it: --allow-empty" in done.stderr
+        assert "cannot prompt without a terminal" in done.stderr
+        assert "to save it: --allow-empty" in done.stderr
     with terminal(fleet, "edit", WIFI, "--yes") as child:
         child.expect_exact(f"{WIFI} would be empty; save it anyway? [y/N]")
         child.sendline("n")
@@ -45,7 +45,7 @@ def test_an_emptied_yaml_file_is_no_riddle(fleet: Fleet) -> None:
     assert kept(fleet) == []
     script(fleet, 'test -e once && echo "app: new" > "$1" || : > "$1"; : > once')
     with terminal(fleet, "edit", APP) as child:
-        child.expect_exact("can hold no empty yaml file")
+        child.expect_exact("cannot store an empty yaml file")
         child.expect_exact("edit it again? [Y/n]")
         child.sendline("")
         assert ended(child) == 0, child.before

@@ -249,9 +249,9 @@ def test_what_has_no_key_says_so(fleet: Fleet) -> None:
         (("set", "secrets/n.env", "--key", "a/b"), 2, "a dotenv file has no levels"),
         (("set", "secrets/n.ini", "--key", "s/a=b"), 2, "cannot be spelled"),
         (("set", "secrets/n.env", "--key", "A=B"), 2, "cannot be spelled"),
-        (("set", DNS, "--key", "sops/mac"), 2, "sops keeps that name"),
+        (("set", DNS, "--key", "sops/mac"), 2, "sops reserves that name"),
         (("set", DNS, "--key", "[2]/a"), 2, "no document 2"),
-        (("set", "secrets/n.bin", "--key", "a"), 2, "one value as a whole"),
+        (("set", "secrets/n.bin", "--key", "a"), 2, "a single value"),
         (("cat", "secrets/none.age"), 1, "no such secret"),
     ):
         done = run_bytes(fleet, *args, stdin=b"x")
@@ -303,9 +303,9 @@ def test_cat_to_a_file_is_private_and_never_over_a_secret(fleet: Fleet) -> None:
     assert target.stat().st_mode & 0o777 == 0o600
     before = fleet.snapshot()
     for place, code, said in (
-        (WIFI, 2, "is the place of a secret"),
-        ("secrets/new.age", 2, "is the place of a secret"),
-        ("plain.txt", 1, "git would take the plaintext"),
+        (WIFI, 2, "is the path of a secret"),
+        ("secrets/new.age", 2, "is the path of a secret"),
+        ("plain.txt", 1, "git would add the plaintext"),
         ("secrets", 2, "is a folder"),
     ):
         done = fleet.run("cat", WIFI, "--output", place)
@@ -433,7 +433,7 @@ DAMAGED = {
         1,
         "more digits than sops keeps",
     ),
-    "secrets/d.yaml": (b"a: &x 1\nb: *x\n", 0, "sops writes YAML anchors out"),
+    "secrets/d.yaml": (b"a: &x 1\nb: *x\n", 0, "sops expands YAML anchors"),
     "secrets/d.env": (
         b"export A=1\n",
         0,
@@ -456,7 +456,7 @@ def test_what_sops_would_damage_is_said_before(fleet: Fleet, path: str) -> None:
         ("secrets/p.yaml", "a: x\npin: 0123\n", "line 2: pin is read", 'pin: "…"'),
         ("secrets/p.ini", '[s]\nk = "a#b"\n', "line 2: s/k is cut short", "k = `…`"),
         ("secrets/p.env", "A=1\r\n", "line 1: A ends with CR", "LF line ends"),
-        ("secrets/p.json", '{"a": 1,\n"a": 2}', "at line 2", "keep the one"),
+        ("secrets/p.json", '{"a": 1,\n"a": 2}', "at line 2", "keep the intended one"),
     ],
 )
 def test_a_text_that_sops_would_not_give_back_is_refused_and_kept(
@@ -518,7 +518,7 @@ def test_what_is_only_spelled_differently_is_reported(fleet: Fleet) -> None:
 
 def test_a_dotenv_name_that_sops_does_not_know_is_said(fleet: Fleet) -> None:
     script(fleet, 'printf "A=1\\n" > "$1"')
-    said = "that name has to end in .env"
+    said = "the name must end in .env"
     assert said in fleet.run("edit", "secrets/.env.prod").stderr
     assert kept(fleet) == []
     assert said in fleet.run("set", "secrets/.env.test", stdin="A=1\n").stderr

@@ -61,12 +61,13 @@ def test_an_unfinished_run_is_reported_and_left_alone(guarded: Fleet) -> None:
     done = attempt(guarded, "commit", "-m", "x")
     assert done.returncode == 0
     assert (
-        "nixsecrets: warning: another run is at work, or was cut short" in done.stderr
+        "nixsecrets: warning: another run is replacing files, or was interrupted"
+        in done.stderr
     )
     assert journal.unfinished(repo) is not None
     guarded.write("secrets/new.yaml", "a: b\n")
     guarded.git("add", "-A")
-    expected = ("NS001  secrets/new.yaml", "was cut short")
+    expected = ("NS001  secrets/new.yaml", "was interrupted")
     assert stopped(attempt(guarded, "commit", "-m", "x"), *expected)
 
 

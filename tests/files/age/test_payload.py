@@ -104,7 +104,7 @@ def test_a_waiting_value_that_changed_on_the_disk_is_noticed() -> None:
         broken = age_payload.Spooled(
             BytesIO(damaged), value.key, value.size, value.digest
         )
-        with pytest.raises(SecretFileError, match="changed on the disk"):
+        with pytest.raises(SecretFileError, match="changed on disk"):
             list(broken.blocks())
 
 

@@ -107,7 +107,7 @@ def test_a_lock_that_disagrees_with_the_file_is_not_believed() -> None:
     for wrong in ((ALICE,), (ALICE, DB), (WEB, ALICE), (ALICE, WEB, WEB), ()):
         known = state(data, record(data, *wrong))
         assert isinstance(known, Unknown)
-        assert "other readers" in known.reason
+        assert "other recipients" in known.reason
 
 
 def test_a_file_that_changed_since_is_unknown() -> None:
