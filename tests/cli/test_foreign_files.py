@@ -36,7 +36,7 @@ def test_no_command_writes_over_a_foreign_file_unasked(
     args = [key if word == "KEY" else word for word in words]
     done = ready.run(*args, stdin="hunter2")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "modules/foo.nix is none that nixsecrets wrote" in done.stderr
+    assert "modules/foo.nix was not written by nixsecrets" in done.stderr
     assert "nixsecrets sync --overwrite modules/foo.nix\n" in done.stderr
     assert ready.snapshot() == before
 
@@ -65,7 +65,7 @@ def test_where_a_link_leads_is_said(ready: Fleet) -> None:
     points_at(ready, "agenix", "rules", "rules.nix")
     done = ready.run("sync", "--yes")
     assert done.returncode == 1
-    assert "rules.nix (a link to flake.nix) is none that nixsecrets" in done.stderr
+    assert "rules.nix (a link to flake.nix) was not written by" in done.stderr
     assert ready.read("flake.nix").decode() == FOREIGN
 
 
