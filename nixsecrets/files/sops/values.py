@@ -5,6 +5,7 @@ an error and never skipped.  Metadata is.  A YAML library (16 ms a file) only re
 `tree` does not, which sops does not write.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple, assert_never
 
@@ -21,6 +22,9 @@ Place = tuple[int, tuple[str | int, ...]]
 
 UNKNOWN_SPAN = (-1, -1)
 _MOST_LEVELS = 200
+# Metadata at the end of a text; only `metadata` reads it, which has many entries.
+_METADATA = re.compile(r"(?<=\n)sops:\n(?: ++[^\s#][^\n#]*+\n)++\Z")
+_NO_METADATA = "sops:\n    mac: x\n"
 
 
 class Leaf(NamedTuple):
@@ -164,7 +168,7 @@ def _yaml(text: str, *, plaintext: bool) -> Iterator[Leaf]:
         yield from _members(Lines(text), root)
         return
     try:
-        roots = tree.documents(text)
+        roots = tree.documents(_METADATA.sub(_NO_METADATA, text))
     except (SecretFileError, RecursionError):
         yield from _yaml_by_library(text, plaintext=plaintext)
         return
