@@ -187,8 +187,8 @@ def test_a_rule_that_also_covers_foreign_files_stays_foreign(fleet: Fleet) -> No
     shown = fleet.ok("init", "--dry-run")
     assert "  line 2 stays as it is: it names PGP\n" in shown
     assert (
-        "  line 4 stays as it is: it also covers what the foreign rule at line 2"
-        " decides\n" in shown
+        "  line 4 stays as it is: it also covers files of the foreign rule at line 2\n"
+        in shown
     )
     assert [one["path"] for one in adopted(fleet)["secrets"]] == ["other/**"]
 

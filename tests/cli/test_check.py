@@ -109,7 +109,7 @@ def test_a_rule_that_wins_no_file_is_told_and_does_not_fail(ready: Fleet) -> Non
     done = ready.run("check")
     assert done.returncode == 0
     assert re.search(
-        r"NS030  nixsecrets.toml:\d+: the rule for vault/\*.age at line", done.stdout
+        r"NS030  nixsecrets.toml:\d+: the rule vault/\*.age \(line", done.stdout
     )
 
 

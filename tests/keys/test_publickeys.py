@@ -95,7 +95,7 @@ REFUSED = [
     ("AGE-PLUGIN-TPM-1QQPQSXN9", "identity of an age plugin"),
     (ssh_key("private").private, "private key file"),
     (SSH[:-1], "not whole base64"),
-    (f"brunnen {SSH}AAAA", "glued"),
+    (f"brunnen {SSH}AAAA", "trailing data"),
     (AGE[:-1], "checksum"),
     ("bob", "not a public key"),
     (f"{SSH},{OTHER}", "not whole base64"),
