@@ -417,7 +417,7 @@ def test_new_values_are_encrypted_as_the_rule_says_now(fleet: Fleet) -> None:
         fleet, "set", "secrets/k8s.yaml", "--key", "stringData", stdin=CANARY.encode()
     )
     assert done.returncode == 0, done.stderr
-    assert b"its rule selects other values now" in done.stderr
+    assert b"its rule now selects other values" in done.stderr
     assert CANARY.encode() not in fleet.read("secrets/k8s.yaml")
     assert b"kind: Secret" in fleet.read("secrets/k8s.yaml")
     script(fleet, f'sed -i "s/stringData: .*/stringData: {CANARY}2/" "$1"')
