@@ -75,7 +75,7 @@ def test_without_memory_nothing_is_opened_and_the_risk_is_named(
         done = namespace(fleet, mounts, *args)
         assert done.returncode == 1
         assert b"no memory file system for plaintext" in done.stderr
-        assert b"or let plaintext lie on a disk" in done.stderr
+        assert b"or allow plaintext on disk" in done.stderr
         assert b"nixsecrets --allow-disk COMMAND" in done.stderr
     assert changed(fleet, before) == set()
     assert list(temporary.iterdir()) == []

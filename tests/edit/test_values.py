@@ -558,7 +558,7 @@ def test_what_cannot_be_a_secret_is_never_to_be_encrypted(
         done = run_bytes(fleet, *args, stdin=b"v")
         assert done.returncode == 1
         assert b"cannot be a secret" in done.stderr
-        assert b"encrypt what is in it" not in done.stderr
+        assert b"encrypt it: nixsecrets" not in done.stderr
 
 
 def test_a_folder_without_secrets_leads_to_the_list_of_them(fleet: Fleet) -> None:
