@@ -50,7 +50,7 @@ REFUSED = {
     "sops/064": PGP,
     "agenix/016": "has no key",
     "agenix/032": "not a point of the curve",
-    "agenix/038": "is no text",
+    "agenix/038": "is not a string",
     "agenix/064": "placeholder",
 }
 FOREIGN = {"sops/030": 11, "sops/044": 25, "sops/066": 1, "sops/068": 2}
