@@ -159,7 +159,7 @@ def test_drift_is_told_before_the_file_is_opened_and_asked_about(
         child.expect_exact(f"{path} differs from its rule: ")
         child.expect_exact("brunnen")
         child.expect_exact("it keeps those it has")
-        child.expect_exact("instead of those it has? [y/N]")
+        child.expect_exact("instead of its current ones? [y/N]")
         assert not seen.exists(), "the file is opened only after the report"
         child.sendline(said)
         assert ended(child) == 0, child.before
