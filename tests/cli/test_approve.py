@@ -517,7 +517,7 @@ def test_approve_takes_names_lists_and_forgets(swapped: Fleet, evil: SshKey) -> 
     done = swapped.run("approve", "--revoke", "alice")
     assert (done.returncode, done.stderr) == (
         0,
-        "forgot 1 approved key; nixsecrets approve asks again\n",
+        "withdrew the approval of 1 key; nixsecrets approve asks again\n",
     )
     assert swapped.run("set", "secrets/wifi.age", stdin="x").returncode == 1
 

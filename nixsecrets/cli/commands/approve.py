@@ -157,6 +157,6 @@ def _revoke(world: World, names: Sequence[str]) -> int:
         )
     count = sum(one.name in names for one in found.approved)
     clone.change(approvals.forgetting(names))
-    keys = show.counted(count, "approved key")
+    keys = show.counted(count, "key")
     ui.say(f"withdrew the approval of {keys}; nixsecrets approve asks again")
     return 0
