@@ -194,4 +194,4 @@ def test_a_file_in_plaintext_that_is_not_there_is_no_secret(ready: Fleet) -> Non
     (ready.root / "more/x.yaml").unlink()
     assert "NS066" not in ready.run("check").stdout
     (ready.root / "more/y.yaml").unlink()
-    assert "not on the disk: more/y.yaml" in ready.run("check").stdout
+    assert "missing from the disk: more/y.yaml" in ready.run("check").stdout
