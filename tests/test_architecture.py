@@ -10,7 +10,8 @@ PROJECT = Path(__file__).parent.parent
 PACKAGE = PROJECT / "nixsecrets"
 TEXT = (PROJECT / "docs/architecture.md").read_text(encoding="utf-8")
 LONG = {
-    "catalogue.py": "a table of texts",
+    "findings/catalogue.py": "a table of texts",
+    "values/exposed.py": "one question, asked of every version of every file",
 }
 PACKAGES = sorted(p.parent for p in PACKAGE.rglob("*/__init__.py"))
 NAMES = [package.relative_to(PACKAGE).as_posix() for package in PACKAGES]
@@ -41,7 +42,7 @@ def test_a_package_says_what_it_is_and_names_only_modules_it_has(package: Path) 
 
 def test_a_file_is_short_unless_there_is_a_reason() -> None:
     lines = {
-        path.name: path.read_text(encoding="utf-8").count("\n")
+        path.relative_to(PACKAGE).as_posix(): path.read_text("utf-8").count("\n")
         for path in PACKAGE.rglob("*.py")
     }
     assert {name for name, count in lines.items() if count > 400} <= LONG.keys()
