@@ -147,7 +147,7 @@ def _sops(job: Job, bench: Bench) -> grant.SopsSealed:
             options=step.options,
             **bench.run,
         )
-    new = job.old is None or step.action is Action.CREATE  # over a file in the open
+    new = job.old is None or step.action is Action.CREATE  # over a plaintext file
     if isinstance(content, Given):
         if new:
             return assign.create_with_value(

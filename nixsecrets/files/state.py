@@ -33,7 +33,7 @@ class Stated:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Readers cannot be told; `seen` describes each stanza (`ssh-rsa:tag`)."""
+    """The readers are unknown; `seen` describes each stanza (`ssh-rsa:tag`)."""
 
     reason: str
     seen: tuple[str, ...] = ()

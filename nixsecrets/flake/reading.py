@@ -55,8 +55,8 @@ def _from_flake(
     _require_known(source.hosts, {one.name for one in every})
     asked = [one for one in every if not source.hosts or one.name in source.hosts]
     with progress("evaluating", len(asked)) as tick:
-        told = program.declare(flake, asked, start, jobs=source.jobs, tick=tick)
-    text = inventory(told)
+        declared = program.declare(flake, asked, start, jobs=source.jobs, tick=tick)
+    text = inventory(declared)
     if source.save is not None:
         source.save.write_text(text, encoding="utf-8")
     return parse(text, "the flake")

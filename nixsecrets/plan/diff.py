@@ -243,7 +243,7 @@ def content_plan(
 ) -> Plan:
     """Return the plan that gives a secret new content, to the readers it has.
 
-    A new secret, one whose readers cannot be told, and with `as_mapped` any other,
+    A new secret, one whose readers are unknown, and with `as_mapped` any other,
     goes to whom its rule says.  Where the readers stay, so does the data key of a sops
     file, and with it entries that are not age.  `actual` is the file as it is, None
     for a new one.

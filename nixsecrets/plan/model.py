@@ -155,7 +155,7 @@ class Plan:
     def lockouts(self, operator: Collection[KeyId]) -> list[Step]:
         """Return the steps after which `operator` opens a file no more.
 
-        A file whose readers cannot be told counts: to carry its step out, the operator
+        A file whose readers are unknown counts: to carry its step out, the operator
         has to open it first.
         """
         return [

@@ -91,7 +91,7 @@ def _rest(path: str, name: str) -> str:
 def _replaced(path: str, old: str, name: str) -> str:
     """Put the new name into the first segment that the old one stands in, whole first.
 
-    What `{host}` took cannot be told from the path alone where the name stands in it
+    What `{host}` took is not known from the path alone where the name stands in it
     twice: the caller checks that the new path is the new name's.
     """
     segments = path.split("/")

@@ -69,7 +69,7 @@ def change(
     """Return the step for a map that went from `before` to `after`, and no other.
 
     The target is what the file has, plus what the change gives, minus what it takes;
-    a file whose readers cannot be told gets what `after` says.
+    a file whose readers are unknown gets what `after` says.
     """
     old = before.readers if before else ()
     new = after.readers if after else ()

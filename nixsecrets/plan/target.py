@@ -30,7 +30,7 @@ from nixsecrets.world.world import World, find_file, require_actual
 class Target:
     """The secret to write: as it is (None: new), and a rule to add for it, if any.
 
-    `plain` is a file in the open that the secret is to replace.
+    `plain` is a plaintext file that the secret is to replace.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Target:
 
 
 def target(world: World, name: str, *, in_place: bool = False) -> Target:
-    """Look at the secret that is to be written; `in_place` over one in the open.
+    """Look at the secret that is to be written; `in_place` over a plaintext file.
 
     Raises:
         NixsecretsError: it is no secret and no place for one.

@@ -1,4 +1,4 @@
-"""Vouching: a person's word on age files whose readers cannot be told.
+"""Vouching: a person's word on age files whose readers are unknown.
 
 Pure.  Builds the lock's records for `accept`; refuses where types, tags or number of
 the stanzas contradict what the map says.

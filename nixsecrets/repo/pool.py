@@ -238,8 +238,8 @@ def spreading(
 ) -> "Iterator[Callable[[], Iterator[Share[T]]]]":
     """Have workers begin with it, and give the function that does what is left to do.
 
-    It yields the shares as they are ready, whoever did them.  Workers that were not
-    waited for end with the block.
+    It yields the shares as they are ready, whichever process did them.  Workers that
+    were not waited for end with the block.
     """
     processes = max(1, min(cores(), len(items) // each))
     size = max(1, -(-len(items) // (processes * _TURNS)))

@@ -132,7 +132,7 @@ class World:
         after = replace(self, map_text=text, policy=Policy(load(text)))
         with self.repo.naming() as listed:
             listing = self.repo.on_disk(listed().names)
-        more = _told_all(after, [p for p in listing.paths if p not in self.files])
+        more = _interpret_all(after, [p for p in listing.paths if p not in self.files])
         after = replace(after, files={**self.files, **more}, texts=_texts(after))
         return replace(after, reach=unreached(self.repo, after.policy, listing))
 
@@ -176,7 +176,7 @@ def adopting_world(
     world = replace(fresh_world(repo, map_text), lock=lock)
     folders = tuple(f"{folder}/" for folder in without)
     paths = [p for p in repo.list_files() if not p.startswith(folders)]
-    return replace(world, files=_told_all(world, paths))
+    return replace(world, files=_interpret_all(world, paths))
 
 
 def encrypted_files(repo: Repo) -> list[str]:
@@ -210,7 +210,7 @@ def with_files(world: World, begun: Survey) -> World:
         NixsecretsError: a file vanished while it was read.
     """
     with _no_collecting():
-        files = _told_all(world, begun.paths, begun.looks())
+        files = _interpret_all(world, begun.paths, begun.looks())
     conflicts = merge.conflicts(world.repo, world.policy, world.texts, files, begun)
     files |= {
         path: Damaged(path, file.backend, file.sha256, conflicts[path].message)
@@ -235,7 +235,7 @@ def text_if_there(repo: Repo, path: str) -> str | None:
 def _texts(world: World) -> dict[str, str | None]:
     """Return the generated files of its map.
 
-    What it has of them stays: a change must be told from what a plan is made of.
+    What it has of them stays: a change is compared with what a plan is made of.
     """
     names = [LOCK_NAME, world.map.sops_config, world.map.agenix_rules]
     had = world.texts
@@ -246,7 +246,7 @@ def _texts(world: World) -> dict[str, str | None]:
     }
 
 
-def _told_all(
+def _interpret_all(
     world: World, paths: Sequence[str], looks: Iterable[tuple[str, Look | None]] = ()
 ) -> dict[str, Found]:
     """Return what looks tell of files; those without one are read with care."""
@@ -256,7 +256,7 @@ def _told_all(
     )
     for path, looked in looks:
         if looked is not None and path in found:
-            found[path] = told(path, looked, book, lock)
+            found[path] = interpret(path, looked, book, lock)
     others = [path for path, one in found.items() if one is None]
     found |= _read_all(world.repo, book, lock, others)
     return {p: one for p, one in found.items() if one and _counts(policy, one)}
@@ -304,7 +304,7 @@ def read_file(repo: Repo, path: str, book: KeyBook, lock: Lock) -> Found:
     if isinstance(data, bytes):
         return examine(path, data, book, lock)
     looked = shape.look(data.data, rest=data.size - len(data.data))
-    found = told(path, (data.sha256, *looked), book, lock)
+    found = interpret(path, (data.sha256, *looked), book, lock)
     if isinstance(found, Damaged):  # a header that is larger than the start
         return examine(path, repo.read(path), book, lock)
     return found
@@ -312,18 +312,18 @@ def read_file(repo: Repo, path: str, book: KeyBook, lock: Lock) -> Found:
 
 def examine(path: str, data: bytes, book: KeyBook, lock: Lock) -> Found:
     """Return what the bytes of a whole file show of its readers."""
-    return told(path, look(path, data), book, lock)
+    return interpret(path, look(path, data), book, lock)
 
 
-def told(path: str, looked: Look, book: KeyBook, lock: Lock) -> Found:
+def interpret(path: str, looked: Look, book: KeyBook, lock: Lock) -> Found:
     """Return what a look at a file says of its readers, by the lock's record of it."""
     sha256, shown, prints = looked
     match shown:
         case shape.Shown():
             record = lock.record(path, sha256)
-            return age_state.told(path, sha256, (shown, prints), book, record)
+            return age_state.interpret(path, sha256, (shown, prints), book, record)
         case sops_state.Shown() | sops_state.Broken():
-            return sops_state.told(path, sha256, (shown, prints), book)
+            return sops_state.interpret(path, sha256, (shown, prints), book)
         case Plain(empty):
             return NotSecret(path, sha256, empty)
         case _ as never:

@@ -50,7 +50,7 @@ readers = ["a"]
 
 def age(data: bytes) -> None:
     """An age file, armored or not: what is read is written back the same."""
-    age_state.told("x.age", "", shape.look(data), _BOOK, None)
+    age_state.interpret("x.age", "", shape.look(data), _BOOK, None)
     try:
         file = age_header.parse(data)
     except NixsecretsError:

@@ -24,7 +24,7 @@ UNCOMMITTED = "uncommitted"
 class Listed:
     """One secret; `changed` is None where HEAD has it otherwise or not at all.
 
-    `readers` is None where they cannot be told.
+    `readers` is None where they are unknown.
     """
 
     path: str

@@ -36,7 +36,7 @@ _CHANGED = "it changed after nixsecrets.lock recorded its recipients"
 _NO_RECORD = "nixsecrets.lock does not record its recipients"
 
 
-def told(
+def interpret(
     path: str, sha256: str, looked: shape.Look, book: KeyBook, record: Record | None
 ) -> Actual | Damaged:
     """Return the state of a file of which `looked` is what its bytes show.

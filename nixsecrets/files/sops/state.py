@@ -51,7 +51,7 @@ class Shown(NamedTuple):
 
     `heads` are, for each entry, those of the stanzas that may be somebody's
     (`AgeFile.heads`), in lines.  `refusal` says why the file cannot be changed by us,
-    `doubt` why its labels cannot be believed, whatever they are.  `whole` says that all
+    `doubt` why its labels cannot be trusted, whatever they are.  `whole` says that all
     values are encrypted and all comments, and that nothing else speaks against it;
     False says nothing.  `typed` is of `any_typed`.
     """
@@ -129,10 +129,10 @@ def read_actual(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | D
     looked = look(path, data)
     if looked is None:
         return NotSecret(path, sha256, empty=not data)
-    return told(path, sha256, looked, book)
+    return interpret(path, sha256, looked, book)
 
 
-def told(path: str, sha256: str, looked: Look, book: KeyBook) -> Actual | Damaged:
+def interpret(path: str, sha256: str, looked: Look, book: KeyBook) -> Actual | Damaged:
     """Return what a look comes to; `book` is as for `read_actual`."""
     show, tags = looked
     if isinstance(show, Broken):
@@ -177,7 +177,7 @@ def _unknown(show: Shown, book: KeyBook) -> Unknown:
 
 
 def _contradiction(show: Shown, found: list[tuple[Stanza, ...]], book: KeyBook) -> str:
-    """Say which label cannot be believed: the first one."""
+    """Say which label cannot be trusted: the first one."""
     pairs = zip(show.labels, found, strict=True)
     for number, (label, stanzas) in enumerate(pairs, start=1):
         recipient = recipient_of(label)
@@ -198,7 +198,7 @@ def _refusal(file: SopsFile) -> str | None:
 
 
 def _doubt(file: SopsFile) -> str | None:
-    """Say why none of the labels can be believed, None where nothing speaks for it."""
+    """Say why none of the labels can be trusted; None if nothing contradicts them."""
     if not file.agree:
         return "its documents name different recipients"
     if file.hidden:

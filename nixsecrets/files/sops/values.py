@@ -32,7 +32,7 @@ class Leaf(NamedTuple):
 
     `value` is text, or None for null; what is no text (JSON's true and numbers) is not
     encrypted, whatever it is.  `comments` are those that sops applies to it, in the
-    order of the file and without their marks, None where they cannot be told.
+    order of the file and without their marks, None where they are unknown.
     `place` also has the positions in lists.  `span` is the text that spells the value,
     quotes included; UNKNOWN_SPAN where only a YAML library could read it.
     """

@@ -12,7 +12,7 @@ from nixsecrets.files.age import header as age_header
 from nixsecrets.files.age import operations
 from nixsecrets.files.age.header import Stanza
 from nixsecrets.files.age.shape import look
-from nixsecrets.files.age.state import describe, fits, told
+from nixsecrets.files.age.state import describe, fits, interpret
 from nixsecrets.files.state import (
     Actual,
     Damaged,
@@ -47,7 +47,7 @@ def record(data: bytes, *recipients: Recipient, how: str = "written") -> Record:
 def read_actual(
     path: str, data: bytes, book: KeyBook, of: Record | None
 ) -> Actual | Damaged:
-    return told(path, sha256(data).hexdigest(), look(data), book, of)
+    return interpret(path, sha256(data).hexdigest(), look(data), book, of)
 
 
 def state(data: bytes, of: Record | None = None) -> State:
