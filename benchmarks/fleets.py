@@ -23,9 +23,9 @@ from nixsecrets.files.sops.spans import Edit
 from nixsecrets.files.state import Record
 from nixsecrets.keys.identities import parse_identities
 from nixsecrets.keys.recipients import Recipient, parse_recipient
-from nixsecrets.plan.files import lock_text, rendered
+from nixsecrets.plan.outputs import lock_text, rendered
 from nixsecrets.repo.files import sha256
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 from nixsecrets.splice import apply_edits
 from nixsecrets.world import survey
 from nixsecrets.world.world import mapped_world, with_files

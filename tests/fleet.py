@@ -479,7 +479,7 @@ def approve_keys(root: Path, env: Mapping[str, str]) -> None:
     from nixsecrets.map.load import load
     from nixsecrets.plan import approvals
     from nixsecrets.repo.clone import Clone
-    from nixsecrets.repo.tree import Repo
+    from nixsecrets.repo.worktree import Repo
 
     try:
         found = load((root / "nixsecrets.toml").read_text())

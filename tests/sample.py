@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from nixsecrets.plan.files import ATTRIBUTE_LINES
+from nixsecrets.plan.outputs import ATTRIBUTE_LINES
 from tests import fleet as kit
 from tests.fleet import PROJECT, Fleet, SshKey
 

@@ -16,7 +16,7 @@ from nixsecrets.adopt.evaluate import Evaluated
 from nixsecrets.errors import KeyFormatError, NixsecretsError, quoted
 from nixsecrets.generated.rules import ConfigRule, read_rules
 from nixsecrets.keys.recipients import KeyId, Recipient, parse_recipient
-from nixsecrets.keys.selection import SELECTION
+from nixsecrets.keys.sopsoptions import SELECTION
 from nixsecrets.untrusted import regex
 
 Access = frozenset[KeyId]

@@ -21,7 +21,7 @@ from nixsecrets.files.age.header import looks_like_age
 from nixsecrets.files.sops.metadata import looks_like_sops
 from nixsecrets.keys.forms import Backend
 from nixsecrets.map.load import decode
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 
 SOPS_NAME = ".sops.yaml"
 RULES_NAME = "secrets.nix"

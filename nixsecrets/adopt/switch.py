@@ -13,10 +13,10 @@ from nixsecrets.files.state import Actual, Record, Recorded, Unknown
 from nixsecrets.generated.lock import Lock
 from nixsecrets.keys.forms import Backend
 from nixsecrets.plan.diff import converge_plan, switch_plan
-from nixsecrets.plan.files import age_paths, lock_text, rendered, with_attributes
 from nixsecrets.plan.model import Plan
+from nixsecrets.plan.outputs import age_paths, lock_text, rendered, with_attributes
 from nixsecrets.plan.vouch import ADOPTED, in_stanza_order
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 from nixsecrets.world.world import (
     ATTRIBUTES,
     LOCK_NAME,

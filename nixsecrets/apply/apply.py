@@ -30,8 +30,8 @@ from nixsecrets.keys.identities import (
     PluginIdentity,
 )
 from nixsecrets.keys.unlock import Unlock, unlocked
-from nixsecrets.plan.files import lock_text
 from nixsecrets.plan.model import Action, Plan, Reason, Step
+from nixsecrets.plan.outputs import lock_text
 from nixsecrets.repo import private
 from nixsecrets.repo.staging import Batch
 from nixsecrets.world.world import World

@@ -31,7 +31,7 @@ from nixsecrets.repo import files, pool
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.pool import Worker
 from nixsecrets.repo.staging import open_back, read_back
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 
 Made = bytes | Streamed | NixsecretsError
 """A file's new bytes (a large one's in pieces), or why there are none."""

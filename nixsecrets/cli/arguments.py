@@ -14,7 +14,7 @@ from nixsecrets.errors import KeyFormatError, UsageError, quoted
 from nixsecrets.keys.publickeys import read_public_keys
 from nixsecrets.keys.recipients import Kind, Recipient, parse_recipient
 from nixsecrets.map.model import Host, RecipientMap, User
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 from nixsecrets.untrusted import inputs
 
 

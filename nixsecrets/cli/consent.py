@@ -13,7 +13,7 @@ from nixsecrets.plan.safety import Alarm, Question
 from nixsecrets.repo.blame import blame
 from nixsecrets.repo.clone import Clone
 from nixsecrets.repo.remembered import Edit, Remembered
-from nixsecrets.repo.tree import MAP_NAME, Repo
+from nixsecrets.repo.worktree import MAP_NAME, Repo
 from nixsecrets.world.world import World
 
 

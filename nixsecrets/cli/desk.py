@@ -17,7 +17,7 @@ from nixsecrets.findings.catalogue import argument
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.repo import editor, files, private, rescue
 from nixsecrets.repo.signals import deferred
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 from nixsecrets.values.drafts import Draft, keep
 
 

@@ -18,7 +18,7 @@ from nixsecrets.plan import approvals
 from nixsecrets.plan.diff import differing, differs_after
 from nixsecrets.plan.model import Action, Plan, Step
 from nixsecrets.repo import deleted
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 from nixsecrets.world.world import World
 
 if TYPE_CHECKING:

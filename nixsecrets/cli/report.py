@@ -13,10 +13,10 @@ from nixsecrets.findings.catalogue import Finding, failing
 from nixsecrets.findings.lint.drift import drift
 from nixsecrets.findings.lint.remedies import from_top, with_fixes
 from nixsecrets.findings.reports import gitlab, sarif
-from nixsecrets.flake.source import Source
+from nixsecrets.flake.declarations import Source
 from nixsecrets.plan.model import Plan, stale_problems
 from nixsecrets.plan.removals import Removals
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 from nixsecrets.values.macs import Macs
 from nixsecrets.world.world import World
 

@@ -23,8 +23,8 @@ from nixsecrets.plan.diff import (
     may_read,
     only,
 )
-from nixsecrets.plan.files import drifted
 from nixsecrets.plan.model import Plan, Step
+from nixsecrets.plan.outputs import drifted
 from nixsecrets.plan.problems import problems, problems_after, unreached_problems
 from nixsecrets.plan.recall import recall
 from nixsecrets.plan.removals import Removals

@@ -27,8 +27,8 @@ from nixsecrets.plan import approvals, disclosure
 from nixsecrets.plan.diff import (
     desired_for_path,
 )
-from nixsecrets.plan.files import with_texts
 from nixsecrets.plan.model import Plan
+from nixsecrets.plan.outputs import with_texts
 from nixsecrets.plan.target import Target, difference, given, options_change, plan_for
 from nixsecrets.repo import private
 from nixsecrets.values import read

@@ -12,7 +12,7 @@ from nixsecrets.cli import ui
 from nixsecrets.errors import IdentityError
 from nixsecrets.map.names import LOCK_NAME
 from nixsecrets.repo import journal
-from nixsecrets.repo.tree import MAP_NAME, Repo
+from nixsecrets.repo.worktree import MAP_NAME, Repo
 from nixsecrets.world import survey
 
 if TYPE_CHECKING:  # a survey begins without what reads the map and private keys

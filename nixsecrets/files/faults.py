@@ -27,7 +27,6 @@ from nixsecrets.files.sops.metadata import (
     SopsFormat,
     canonical_options,
 )
-from nixsecrets.files.sops.options import DEFAULT_OPTION, selection_of, unusable
 from nixsecrets.files.sops.repeats import repeated
 from nixsecrets.files.sops.selection import (
     Selector,
@@ -36,6 +35,7 @@ from nixsecrets.files.sops.selection import (
     selector,
     selector_of,
 )
+from nixsecrets.files.sops.selectors import DEFAULT_OPTION, selection_of, unusable
 from nixsecrets.files.sops.spans import Node, items, refuse, slot_of
 from nixsecrets.files.sops.state import read_enc
 from nixsecrets.files.sops.token import is_encrypted

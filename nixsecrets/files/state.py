@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from nixsecrets.files.sops.options import LeftOpen
+from nixsecrets.files.sops.selectors import LeftOpen
 from nixsecrets.keys.foreign import ForeignKey
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nixsecrets.errors import NixsecretsError, UsageError, printable, quoted
-from nixsecrets.flake import program
+from nixsecrets.flake import nix
+from nixsecrets.flake.declarations import Source
 from nixsecrets.flake.declared import Configuration, inventory, parse
 from nixsecrets.flake.gather import gather, place_of
-from nixsecrets.flake.source import Source
 from nixsecrets.flake.verdict import Report, judge
 from nixsecrets.untrusted import inputs
 from nixsecrets.world.world import World
@@ -50,12 +50,12 @@ def _from_file(file: Path) -> tuple[Configuration, ...]:
 def _from_flake(
     source: Source, start: Path, progress: Progress
 ) -> tuple[Configuration, ...]:
-    flake = program.resolve(source.flake or ".", start)
-    every = program.configurations(flake, start)
+    flake = nix.resolve(source.flake or ".", start)
+    every = nix.configurations(flake, start)
     _require_known(source.hosts, {one.name for one in every})
     asked = [one for one in every if not source.hosts or one.name in source.hosts]
     with progress("evaluating", len(asked)) as tick:
-        declared = program.declare(flake, asked, start, jobs=source.jobs, tick=tick)
+        declared = nix.declare(flake, asked, start, jobs=source.jobs, tick=tick)
     text = inventory(declared)
     if source.save is not None:
         source.save.write_text(text, encoding="utf-8")

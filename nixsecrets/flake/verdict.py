@@ -12,7 +12,7 @@ from nixsecrets.files.state import Actual, Damaged, NotSecret, Unknown
 from nixsecrets.findings.catalogue import Code, Finding, argument
 from nixsecrets.flake.declared import Configuration, Part, Secret, SopsSide
 from nixsecrets.flake.gather import Place, Seen
-from nixsecrets.flake.identities import identity_findings
+from nixsecrets.flake.identitypaths import identity_findings
 from nixsecrets.flake.sopsuse import use_problem
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient

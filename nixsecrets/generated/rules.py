@@ -22,7 +22,7 @@ from nixsecrets.generated.yamltree import (
     parse,
     resolved,
 )
-from nixsecrets.keys.selection import SELECTION
+from nixsecrets.keys.sopsoptions import SELECTION
 from nixsecrets.untrusted import regex
 
 _HAS_RULES = re.compile(r"""^\ufeff?["']?creation_rules["']?[ \t]*:""", re.MULTILINE)

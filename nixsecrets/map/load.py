@@ -10,7 +10,7 @@ from functools import lru_cache
 from nixsecrets.errors import KeyFormatError, MapError
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient, parse_recipient
-from nixsecrets.keys.selection import SELECTION
+from nixsecrets.keys.sopsoptions import SELECTION
 from nixsecrets.map.consistency import check_consistency
 from nixsecrets.map.match import check_rule
 from nixsecrets.map.model import Host, RecipientMap, Retired, Rule, User

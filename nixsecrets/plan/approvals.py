@@ -11,8 +11,8 @@ from nixsecrets.errors import printable
 from nixsecrets.findings.reports import counted
 from nixsecrets.keys.recipients import KeyId, Kind, Recipient, recipient_of
 from nixsecrets.map.model import Reader, RecipientMap
-from nixsecrets.plan.files import keys_written
 from nixsecrets.plan.model import Pair, Plan, pair_of
+from nixsecrets.plan.outputs import keys_written
 from nixsecrets.repo.blame import Origin
 from nixsecrets.repo.remembered import Approved, Edit, Remembered
 from nixsecrets.world.world import MAP_NAME, World

@@ -10,7 +10,7 @@ from functools import partial
 
 from nixsecrets.errors import SecretFileError, UsageError
 from nixsecrets.files.kind import format_for
-from nixsecrets.files.sops.options import (
+from nixsecrets.files.sops.selectors import (
     Options,
     canonical_options,
     selection_of,
@@ -19,14 +19,14 @@ from nixsecrets.files.state import Actual, Damaged
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import KeyId
 from nixsecrets.map.model import Desired, Reader
-from nixsecrets.plan.files import (
+from nixsecrets.plan.model import Action, Plan, Reason, Step
+from nixsecrets.plan.outputs import (
     generated_steps,
     generated_steps_for,
     map_step,
     with_attributes,
     write_step,
 )
-from nixsecrets.plan.model import Action, Plan, Reason, Step
 from nixsecrets.plan.problems import problems
 from nixsecrets.plan.steps import (
     Context,

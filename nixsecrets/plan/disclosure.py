@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.files.sops import metadata, selection
-from nixsecrets.files.sops.options import DEFAULT_OPTION, selection_of
+from nixsecrets.files.sops.selectors import DEFAULT_OPTION, selection_of
 from nixsecrets.files.sops.values import leaves
 from nixsecrets.findings.catalogue import argument
 from nixsecrets.keys.forms import Backend

@@ -33,7 +33,7 @@ from nixsecrets.repo.history import (
     recent_log,
 )
 from nixsecrets.repo.remembered import Remembered, Removed, Scanned, Seen
-from nixsecrets.repo.tree import MAP_NAME, Repo
+from nixsecrets.repo.worktree import MAP_NAME, Repo
 from nixsecrets.world.world import World
 
 Recall = Callable[[World], Removals]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from nixsecrets.files.kind import SopsFormat, format_for
-from nixsecrets.files.sops.options import Options, canonical_options, selection_of
+from nixsecrets.files.sops.selectors import Options, canonical_options, selection_of
 from nixsecrets.files.state import Actual, Unknown
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.foreign import ForeignKey

@@ -6,7 +6,7 @@ from nixsecrets.errors import NixsecretsError
 from nixsecrets.files.sops import extract, keypath, metadata
 from nixsecrets.files.sops.engine.place import At
 from nixsecrets.files.sops.keypath import Given
-from nixsecrets.files.sops.options import canonical_options
+from nixsecrets.files.sops.selectors import canonical_options
 from nixsecrets.files.state import Actual, Damaged, NotSecret
 from nixsecrets.findings.catalogue import argument
 from nixsecrets.findings.reports import path_text

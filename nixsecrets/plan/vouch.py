@@ -14,8 +14,8 @@ from nixsecrets.files.state import Actual, Record, Unknown
 from nixsecrets.findings.catalogue import argument
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient
-from nixsecrets.plan.files import lock_step
 from nixsecrets.plan.model import Plan
+from nixsecrets.plan.outputs import lock_step
 from nixsecrets.world.world import World, require_actual
 
 ADOPTED = "adopted"

@@ -26,7 +26,7 @@ from nixsecrets.repo.remembered import (
     taken_apart,
     with_head,
 )
-from nixsecrets.repo.tree import MAP_NAME, Repo
+from nixsecrets.repo.worktree import MAP_NAME, Repo
 
 _FOLDER = "clone"
 _FILE = "remembered"

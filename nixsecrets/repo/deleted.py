@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from nixsecrets.repo import files
 from nixsecrets.repo.changes import Entry
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 
 _NAME = "deleted"
 _LARGEST = 16 << 20  # bytes

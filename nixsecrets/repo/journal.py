@@ -20,7 +20,7 @@ from typing import Any, Self
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.repo import files, fsops, locking, userstate
 from nixsecrets.repo.git import JOURNAL_NAME as JOURNAL_NAME
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 
 _BESIDE_NAME = "beside"
 _VERSION = {"nixsecrets-journal": 2}

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from nixsecrets.errors import NixsecretsError, quoted
 from nixsecrets.repo import files, fsops, owned
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 
 LOCK_NAME = "lock"
 

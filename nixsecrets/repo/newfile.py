@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nixsecrets.repo import files, fsops
-from nixsecrets.repo.tree import BARE_STAGING_NAME, Repo
+from nixsecrets.repo.worktree import BARE_STAGING_NAME, Repo
 
 _O_PATH = getattr(os, "O_PATH", os.O_RDONLY)  # Linux: needs no read permission
 _NEW_FILE_MODE = 0o644

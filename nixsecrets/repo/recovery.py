@@ -13,7 +13,7 @@ from pathlib import Path
 from nixsecrets.errors import NixsecretsError, quoted
 from nixsecrets.repo import files, journal
 from nixsecrets.repo.journal import Entry, Journal, Standing
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 
 _CHOICE = (
     "`nixsecrets recover --finish` puts the interrupted run's files in place,"

@@ -16,7 +16,7 @@ from pathlib import Path
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.repo import files, fsops, private
 from nixsecrets.repo.locking import prepare_staging, staging_objection
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 
 _FOLDER = "kept"
 _PREFIX = "nixsecrets-kept-"

@@ -31,7 +31,7 @@ from nixsecrets.repo import files, fsops, journal, newfile
 from nixsecrets.repo.journal import Entry, Journal, Standing
 from nixsecrets.repo.locking import prepare_staging
 from nixsecrets.repo.signals import deferred, termination_raises
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 
 _EFFECTIVE_IDS = os.access in os.supports_effective_ids
 

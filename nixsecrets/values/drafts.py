@@ -11,7 +11,7 @@ from nixsecrets.keys.identities import Keyring
 from nixsecrets.keys.recipients import Kind, Recipient
 from nixsecrets.keys.unlock import Unlock, unlocked
 from nixsecrets.repo import rescue
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 
 
 @dataclass(frozen=True, slots=True)

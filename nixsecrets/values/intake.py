@@ -18,7 +18,7 @@ from nixsecrets.files.age.header import LARGE
 from nixsecrets.files.age.payload import CHUNK, spooled
 from nixsecrets.repo import files
 from nixsecrets.repo.locking import prepare_staging
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 from nixsecrets.untrusted import inputs
 
 

@@ -6,8 +6,8 @@ from nixsecrets import splice
 from nixsecrets.files.state import Actual, Damaged, NotSecret
 from nixsecrets.map.resolve import Policy
 from nixsecrets.repo import unmerged
-from nixsecrets.repo.tree import Repo
 from nixsecrets.repo.unmerged import Conflict
+from nixsecrets.repo.worktree import Repo
 from nixsecrets.world.survey import Survey
 
 

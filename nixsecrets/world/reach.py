@@ -12,7 +12,7 @@ from nixsecrets.files.kind import looks_secret
 from nixsecrets.map.names import LOCK_NAME
 from nixsecrets.map.resolve import Policy
 from nixsecrets.repo import deleted
-from nixsecrets.repo.tree import MAP_NAME, Listing, Repo
+from nixsecrets.repo.worktree import MAP_NAME, Listing, Repo
 
 
 @dataclass(frozen=True)

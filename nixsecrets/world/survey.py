@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from nixsecrets.map.names import LOCK_NAME, no_secret
 from nixsecrets.repo import pool
-from nixsecrets.repo.tree import MAP_NAME, Listing, Repo
 from nixsecrets.repo.unmerged import Stages, unmerged
+from nixsecrets.repo.worktree import MAP_NAME, Listing, Repo
 
 if TYPE_CHECKING:
     from nixsecrets.files.looks import Look

@@ -34,9 +34,9 @@ from nixsecrets.map.model import Desired, RecipientMap
 from nixsecrets.map.names import LOCK_NAME as LOCK_NAME
 from nixsecrets.map.resolve import Policy
 from nixsecrets.repo import pool
-from nixsecrets.repo.tree import MAP_NAME as MAP_NAME
-from nixsecrets.repo.tree import Repo
 from nixsecrets.repo.unmerged import Conflict
+from nixsecrets.repo.worktree import MAP_NAME as MAP_NAME
+from nixsecrets.repo.worktree import Repo
 from nixsecrets.untrusted import limits
 from nixsecrets.world import conflicts as merge
 from nixsecrets.world import survey

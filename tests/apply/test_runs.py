@@ -27,7 +27,7 @@ from nixsecrets.repo.pool import (
     spreading,
     started,
 )
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 from tests.apply.helpers import COMMANDS, NEW_HOST, SECRETS, Sample
 from tests.fleet import git
 from tests.repo.helpers import die

@@ -35,7 +35,7 @@ from nixsecrets.keys.recipients import Recipient
 from nixsecrets.map.model import Reader
 from nixsecrets.plan.model import Action, Reason, Step
 from nixsecrets.repo.files import sha256
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 from tests.files.agekeys import encode_header, reader, spelled
 from tests.files.sopsfiles import MANY, PLAIN, encrypt, old_sops
 from tests.fleet import age_key, ssh_key

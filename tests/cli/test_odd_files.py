@@ -278,7 +278,7 @@ def test_a_file_that_git_would_wait_for_is_named(
 
 # Files of our own making, in a folder that is ours alone, or of the system.
 OWN = {
-    "nixsecrets/flake/program.py": 1,  # inventory.nix, of the package
+    "nixsecrets/flake/nix.py": 1,  # inventory.nix, of the package
     "nixsecrets/untrusted/inputs.py": 1,
     "nixsecrets/repo/newfile.py": 1,  # /proc
     "nixsecrets/repo/private.py": 1,  # /proc

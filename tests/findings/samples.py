@@ -13,10 +13,10 @@ from pathlib import Path
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.sops import metadata
 from nixsecrets.files.sops.program import SopsProgram
-from nixsecrets.findings.guard import tree
+from nixsecrets.findings.guard import commit
 from nixsecrets.findings.guard.judge import Judge
 from nixsecrets.keys.recipients import parse_recipient
-from nixsecrets.keys.selection import SELECTION
+from nixsecrets.keys.sopsoptions import SELECTION
 from tests.files.agekeys import age_encrypts
 from tests.files.sopsfiles import encrypt
 from tests.fleet import age_key, rsa_key, sops_path, ssh_key
@@ -174,7 +174,7 @@ class Memory:
     def everything(self) -> list[Blob]:
         return list(self.blobs.values())
 
-    def read(self, blobs: Sequence[tree.Blob]) -> Iterator[bytes]:
+    def read(self, blobs: Sequence[commit.Blob]) -> Iterator[bytes]:
         return (self.blobs[b.oid].data for b in blobs)
 
 

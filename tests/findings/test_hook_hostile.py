@@ -13,7 +13,7 @@ import pytest
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.repo import journal, locking
 from nixsecrets.repo.journal import Entry, Journal
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 from tests.findings.conftest import RULES, without_nixsecrets
 from tests.findings.shims import attempt, stopped
 from tests.fleet import PROJECT, Fleet, age_key, git_repo, make_fleet, program

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nixsecrets.files.sops.options import LeftOpen
+from nixsecrets.files.sops.selectors import LeftOpen
 from nixsecrets.files.state import Actual, Exact, Stated, Unknown
 from nixsecrets.findings.catalogue import Code, Finding
 from nixsecrets.keys.book import KeyBook

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 from tests.fleet import git, git_repo
 from tests.repo.helpers import fill
 

@@ -16,7 +16,7 @@ from nixsecrets.repo.files import sha256
 from nixsecrets.repo.fsops import FileOps
 from nixsecrets.repo.locking import exclusive
 from nixsecrets.repo.staging import Batch
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 
 OLD = {
     "nixsecrets.toml": b"version = 1\n",

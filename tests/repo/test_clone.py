@@ -24,7 +24,7 @@ from nixsecrets.repo.remembered import (
     taken_apart,
     with_head,
 )
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 from tests.fleet import git, git_repo
 from tests.repo.helpers import Counting, die, failing, in_child, installed
 

@@ -16,7 +16,7 @@ from nixsecrets.repo import recovery
 from nixsecrets.repo.journal import unfinished
 from nixsecrets.repo.locking import exclusive
 from nixsecrets.repo.staging import Batch
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 from tests.repo.helpers import (
     NEW,
     OLD,

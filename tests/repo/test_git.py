@@ -9,7 +9,7 @@ from nixsecrets.errors import ProgramError
 from nixsecrets.repo.differing import committed
 from nixsecrets.repo.git import Git
 from nixsecrets.repo.gitrun import clean_environment
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 from tests import gate
 from tests.fleet import git, git_repo, run_program
 

@@ -12,7 +12,7 @@ import pytest
 
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.repo.locking import exclusive
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 from tests.fleet import PROJECT
 from tests.repo.helpers import Counting, installed
 
@@ -20,7 +20,7 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from nixsecrets.repo.locking import exclusive
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 with exclusive(Repo.at(Path(sys.argv[1]))):
     {body}
     print("held", flush=True)

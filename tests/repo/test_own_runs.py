@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 from tests.fleet import run_cli
 from tests.repo.test_recovery import die_at_replacement
 

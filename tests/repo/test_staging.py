@@ -16,7 +16,7 @@ from nixsecrets.repo.files import sha256
 from nixsecrets.repo.journal import unfinished
 from nixsecrets.repo.locking import exclusive
 from nixsecrets.repo.staging import Batch
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 from tests import gate
 from tests.fleet import PROJECT, git
 from tests.repo.helpers import (
@@ -413,7 +413,7 @@ from pathlib import Path
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.repo.locking import exclusive
 from nixsecrets.repo.staging import Batch
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 root = Path(sys.argv[1])
 (root / "x.age").write_bytes(b"old")
 repo = Repo.at(root)
@@ -435,7 +435,7 @@ import sys
 from pathlib import Path
 from nixsecrets.repo.locking import exclusive
 from nixsecrets.repo.staging import Batch
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 repo = Repo.at(Path(sys.argv[1]))
 assert (repo.root / "secrets").stat().st_dev == repo.root.stat().st_dev
 with exclusive(repo), Batch(repo) as batch:

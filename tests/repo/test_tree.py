@@ -9,7 +9,7 @@ import pytest
 
 from nixsecrets.errors import NixsecretsError, SecretFileError
 from nixsecrets.repo.files import staged_name
-from nixsecrets.repo.tree import Repo, find_root
+from nixsecrets.repo.worktree import Repo, find_root
 from tests.fleet import git, git_repo
 from tests.repo.helpers import OLD, in_child
 from tests.repo.test_git import ODD_NAMES

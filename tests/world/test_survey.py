@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nixsecrets.files.state import Actual, Damaged, NotSecret, Recorded, Stated
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 from nixsecrets.world import survey
 from nixsecrets.world.world import Found, mapped_world, with_files
 from tests.fleet import Fleet, make_fleet

@@ -97,9 +97,9 @@ def command(
         if flake is None:
             names = names_of_folders(session.repo.root / hosts_dir)
         else:
-            from nixsecrets.flake import program  # 20 ms, for this option alone
+            from nixsecrets.flake import nix  # 20 ms, for this option alone
 
-            names = program.host_names(flake, start)
+            names = nix.host_names(flake, start)
         return _discover(start, session.map(), names, groups, keys, options)
     known = session.map().host(name)
     if known is not None:

@@ -7,7 +7,7 @@ import click
 
 from nixsecrets.cli.options import format_option, json_option, packed
 from nixsecrets.cli.session import Session
-from nixsecrets.flake.source import Source
+from nixsecrets.flake.declarations import Source
 
 _DECLARED = (
     click.option(

@@ -13,8 +13,8 @@ from nixsecrets.cli.road import walk
 from nixsecrets.cli.session import Session
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.keys.identities import Keyring
-from nixsecrets.plan.files import diff_attributes, with_texts
 from nixsecrets.plan.model import Plan
+from nixsecrets.plan.outputs import diff_attributes, with_texts
 from nixsecrets.world.world import ATTRIBUTES, text_if_there
 
 DRIVER = "nixsecrets"

@@ -35,7 +35,7 @@ from nixsecrets.plan import approvals
 from nixsecrets.plan.diff import fresh_plan
 from nixsecrets.plan.model import Plan, Step
 from nixsecrets.repo.files import write_durably
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 from nixsecrets.world.world import MAP_NAME, World, encrypted_files, fresh_world
 
 SOPS_CONFIG = ".sops.yaml"

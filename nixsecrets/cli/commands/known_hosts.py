@@ -6,7 +6,7 @@ import click
 
 from nixsecrets.cli import ui
 from nixsecrets.cli.session import Session
-from nixsecrets.generated.knownhosts import nix_value
+from nixsecrets.generated.nixhosts import nix_value
 from nixsecrets.hosts.knownhosts import line_of, names_of
 
 

@@ -13,7 +13,7 @@ from nixsecrets.cli.options import json_option
 from nixsecrets.cli.session import Session
 from nixsecrets.errors import UsageError
 from nixsecrets.files.state import Actual, Unknown
-from nixsecrets.flake.source import Source
+from nixsecrets.flake.declarations import Source
 from nixsecrets.world.world import World
 
 HEAD = ("path", "backend", "changed", "readers")

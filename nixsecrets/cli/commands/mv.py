@@ -13,8 +13,8 @@ from nixsecrets.errors import NixsecretsError, SecretFileError
 from nixsecrets.files.state import Actual
 from nixsecrets.keys.forms import Backend
 from nixsecrets.plan.diff import context, move_step
-from nixsecrets.plan.files import generated_steps_for
 from nixsecrets.plan.model import Plan
+from nixsecrets.plan.outputs import generated_steps_for
 from nixsecrets.world.world import World, require_actual
 
 

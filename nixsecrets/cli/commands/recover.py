@@ -8,7 +8,7 @@ from nixsecrets.cli import show, ui
 from nixsecrets.cli.session import Session
 from nixsecrets.errors import UsageError
 from nixsecrets.repo import locking, recovery
-from nixsecrets.repo.tree import Repo
+from nixsecrets.repo.worktree import Repo
 
 
 @click.command("recover")

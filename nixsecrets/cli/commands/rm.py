@@ -12,8 +12,8 @@ from nixsecrets.cli.session import Session, keyring
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.state import Actual, Damaged
 from nixsecrets.plan.diff import delete_step
-from nixsecrets.plan.files import generated_steps_for
 from nixsecrets.plan.model import Plan, Step
+from nixsecrets.plan.outputs import generated_steps_for
 from nixsecrets.world.world import World, find_file
 
 

@@ -14,7 +14,7 @@ from nixsecrets.errors import NixsecretsError
 from nixsecrets.files.decrypt import plaintext_of
 from nixsecrets.files.kind import backend_of
 from nixsecrets.repo import files, private
-from nixsecrets.repo.gitunlock.unlock import OneUnlock
+from nixsecrets.repo.gitunlock.shared import OneUnlock
 from nixsecrets.untrusted import inputs
 
 

@@ -15,12 +15,12 @@ from nixsecrets.files.kind import format_for as format_for
 from nixsecrets.files.kind import looks_like_sops as looks_like_sops
 from nixsecrets.files.kind import sniffed
 from nixsecrets.files.sops import yaml
-from nixsecrets.files.sops.options import Options as Options
-from nixsecrets.files.sops.options import canonical_options as canonical_options
+from nixsecrets.files.sops.selectors import Options as Options
+from nixsecrets.files.sops.selectors import canonical_options as canonical_options
 from nixsecrets.files.sops.spans import Block, items, refuse
 from nixsecrets.files.sops.spans import Entry as Entry
 from nixsecrets.keys.foreign import ForeignKey
-from nixsecrets.keys.selection import SELECTION as SELECTION
+from nixsecrets.keys.sopsoptions import SELECTION as SELECTION
 from nixsecrets.untrusted import limits
 
 _CONSTANT = ("v1", "keys")  # parts of an address that are no fields

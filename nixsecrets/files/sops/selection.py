@@ -11,7 +11,7 @@ from nixsecrets.errors import SecretFileError
 from nixsecrets.files.kind import SopsFormat
 from nixsecrets.files.sops.comments import Comment, comments
 from nixsecrets.files.sops.metadata import SopsFile
-from nixsecrets.files.sops.options import (
+from nixsecrets.files.sops.selectors import (
     DEFAULT_OPTION,
     LeftOpen,
     Options,
@@ -20,7 +20,7 @@ from nixsecrets.files.sops.options import (
 )
 from nixsecrets.files.sops.token import MARK, is_encrypted
 from nixsecrets.files.sops.values import Leaf, leaves
-from nixsecrets.keys.selection import SELECTION
+from nixsecrets.keys.sopsoptions import SELECTION
 from nixsecrets.untrusted import regex
 
 # a mark behind which there is something else than nothing, or what sops encrypted

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, NoReturn
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.kind import ARMOR_BEGIN, ARMOR_END
 from nixsecrets.keys.recipients import Recipient, recipient_of
-from nixsecrets.keys.selection import SELECTION
+from nixsecrets.keys.sopsoptions import SELECTION
 
 # The fields that belong to age entries and values.  Whatever else there is, sops reads
 # as another reader, in any letter case [getsops/sops stores/metadata.go: mapstructure;

@@ -17,7 +17,7 @@ from nixsecrets.files.age.state import describe, fits, shown
 from nixsecrets.files.kind import looks_like_sops, no_sops
 from nixsecrets.files.sops import metadata
 from nixsecrets.files.sops.metadata import SopsFile
-from nixsecrets.files.sops.options import LeftOpen, Options, unusable
+from nixsecrets.files.sops.selectors import LeftOpen, Options, unusable
 from nixsecrets.files.sops.spans import OURS, Block, Entry, refuse
 from nixsecrets.files.sops.token import (
     MAC_PATTERN,

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from nixsecrets.files.kind import looks_like_age, looks_secret
 from nixsecrets.findings.catalogue import Code, Finding, fix_for, told_better
 from nixsecrets.findings.guard import leftovers
+from nixsecrets.findings.guard.commit import Blob, Change, Tree
 from nixsecrets.findings.guard.maps import Claim, Maps, leads_to
 from nixsecrets.findings.guard.privatekeys import private_keys
 from nixsecrets.findings.guard.strays import called_age, strays
-from nixsecrets.findings.guard.tree import Blob, Change, Tree
 from nixsecrets.splice import conflict_line
 
 Scanner = Callable[[str, bytes], Iterator[Finding]]

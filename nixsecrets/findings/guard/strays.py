@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from nixsecrets.files import kind
 from nixsecrets.files.kind import looks_secret
 from nixsecrets.findings.catalogue import Code, Finding, fix_for
+from nixsecrets.findings.guard.commit import Blob, Change
 from nixsecrets.findings.guard.maps import Maps
-from nixsecrets.findings.guard.tree import Blob, Change
 
 
 def called_age(blob: Blob, data: bytes) -> bool:

@@ -15,8 +15,8 @@ from nixsecrets.findings.catalogue import (
     unmerged_fix,
 )
 from nixsecrets.findings.reports import text_line
-from nixsecrets.repo.tree import MAP_NAME, Repo
 from nixsecrets.repo.unmerged import merging
+from nixsecrets.repo.worktree import MAP_NAME, Repo
 from nixsecrets.world.world import World
 
 _LARGEST = 64 << 20  # bytes of a file that are looked at

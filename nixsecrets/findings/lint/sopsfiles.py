@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
 from nixsecrets.errors import KeyFormatError, PlaceError, TooLargeError
-from nixsecrets.files.sops.options import unusable as unusable_options
+from nixsecrets.files.sops.selectors import unusable as unusable_options
 from nixsecrets.findings.catalogue import Code, Finding
 from nixsecrets.generated import yamltree
 from nixsecrets.generated.rules import ConfigRule, rules_of

@@ -9,7 +9,7 @@ from nixsecrets.files.faults import faults
 from nixsecrets.files.kind import SopsFormat
 from nixsecrets.files.sops import selection
 from nixsecrets.files.sops import token as sops_token
-from nixsecrets.files.sops.options import DEFAULT_OPTION
+from nixsecrets.files.sops.selectors import DEFAULT_OPTION
 from nixsecrets.files.sops.state import Shown, look
 from nixsecrets.files.sops.values import Leaf, leaves
 from tests.files import sopsfiles

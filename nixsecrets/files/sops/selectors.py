@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from nixsecrets.keys.selection import SELECTION
+from nixsecrets.keys.sopsoptions import SELECTION
 from nixsecrets.untrusted import regex
 
 
