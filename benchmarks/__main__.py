@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks import flakes
+from benchmarks import everyday, flakes
 from benchmarks.fleets import LEAVES, NEW_KEY, Built, Shape, build
 from benchmarks.measure import Run, best, timed
 from tests.fleet import program, sops_path
@@ -45,6 +45,7 @@ class Bench:
     secrets: int
     many: int
     sample: int
+    everyday: everyday.Choice
     copies: int = 0
 
     def fleet(self, name: str, shape: Shape) -> Built:
@@ -199,6 +200,12 @@ def start_rows(bench: Bench) -> Iterator[Row]:
     yield _slower("--version", ours, floor, 2, 2, 'python -c "import click"')
 
 
+def everyday_rows(bench: Bench) -> Iterator[Row]:
+    """Commands that people run all day."""
+    for row in everyday.rows(bench.base / "everyday", bench.everyday):
+        yield Row(row.name, *row[2:6], f"{row.reference}, before {row.today:g}")
+
+
 def growth_rows(bench: Bench) -> Iterator[Row]:
     """A grant's cost per file against readers, payload and number of files."""
     number = max(bench.secrets // 4, 20)
@@ -266,6 +273,7 @@ def _slower(
 
 PARTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "start": start_rows,
+    "everyday": everyday_rows,
     "age": age_rows,
     "sops": sops_rows,
     "many": many_rows,
@@ -298,10 +306,17 @@ def main() -> None:
     parser.add_argument(
         "--sample", type=int, default=200, help="files for the slow programs; scaled up"
     )
+    parser.add_argument("--runs", type=int, default=15, help="of everyday commands")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[2, 60, 10_000])
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="TEXT", help="everyday rows with TEXT"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="nixsecrets-bench-") as folder:
-        bench = Bench(Path(folder), chosen.secrets, chosen.many, chosen.sample)
+        choice = everyday.Choice(chosen.runs, chosen.sizes, chosen.only)
+        base = Path(folder)
+        bench = Bench(base, chosen.secrets, chosen.many, chosen.sample, choice)
         rows: list[Row] = []
         for part in chosen.parts or PARTS:
             for row in PARTS[part](bench):
