@@ -58,10 +58,8 @@ def set_editor(fleet: Fleet, content: str) -> str:
     return str(editor)
 
 
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    """alice, brunnen, schere, stein; five secrets of both backends; all in order."""
-    base = tmp_path_factory.mktemp("template")
+def in_order(base: Path) -> Fleet:
+    """Return alice, brunnen, schere, stein; five secrets of both backends."""
     fleet = kit.make_fleet(base, hosts=("brunnen", "schere", "stein"))
     fleet.write_map(RULES)
     fleet.ok("sync")
@@ -69,6 +67,12 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
         write_secret(fleet, path, content)
     fleet.commit("start")
     return fleet
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+    """A repository in which nothing is wrong."""
+    return in_order(tmp_path_factory.mktemp("template"))
 
 
 @pytest.fixture

@@ -1,33 +1,21 @@
 """A command loads what it uses."""
 
-import json
-import subprocess
-import sys
-
 import pytest
 
+from tests.cli.import_table import COMMANDS, loaded, table
 from tests.fleet import Fleet
 
-_RUN = """
-import json, sys
-from nixsecrets.cli.main import cli
-code = cli.main(sys.argv[1:], standalone_mode=False)
-print(json.dumps(sorted(sys.modules)), file=sys.stderr)
-"""
-_POOLS = ("multiprocessing", "concurrent.futures.process")
+_POOLS = ("multiprocessing", "concurrent")
 
 
-def loaded(fleet: Fleet, *words: str) -> set[str]:
-    """Return the modules that a command has loaded at its end."""
-    done = subprocess.run(
-        [sys.executable, "-c", _RUN, *words],
-        cwd=fleet.root,
-        env=fleet.env,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return set(json.loads(done.stderr.splitlines()[-1]))
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_everyday_command_loads_no_module_but_those_of_its_table(
+    ready: Fleet, name: str
+) -> None:
+    """For one that has to be there: `python -m tests.cli.import_table --write`."""
+    command = COMMANDS[name]
+    command.prepare(ready)
+    assert sorted(loaded(ready, command.words) - table()[name]) == []
 
 
 @pytest.mark.parametrize(
@@ -36,7 +24,7 @@ def loaded(fleet: Fleet, *words: str) -> set[str]:
 def test_a_small_command_loads_no_pool_of_the_standard_library(
     ready: Fleet, words: tuple[str, ...]
 ) -> None:
-    assert loaded(ready, *words).isdisjoint(_POOLS)
+    assert loaded(ready, words).isdisjoint(_POOLS)
 
 
 @pytest.mark.parametrize(
@@ -56,4 +44,4 @@ def test_reading_a_secret_loads_nothing_that_writes(
 ) -> None:
     writers = ("apply", "cli.road", "cli.save", "repo.staging")
     prefixes = tuple(f"nixsecrets.{writer}" for writer in writers)
-    assert [one for one in loaded(ready, *words) if one.startswith(prefixes)] == []
+    assert [one for one in loaded(ready, words) if one.startswith(prefixes)] == []
