@@ -22,9 +22,10 @@ FILE = Path(__file__).with_name("imports.txt")
 OWN = "nixsecrets"
 # Packages count as one: which of their modules load is theirs.
 _OTHERS = """
-asyncio concurrent cryptography ctypes dataclasses difflib email hashlib inspect ipaddress
-json logging multiprocessing nacl paramiko pathlib pyrage random re2 rich ruamel secrets
-shlex shutil socket statistics subprocess tempfile tomllib traceback urllib
+asyncio concurrent cryptography ctypes dataclasses difflib email hashlib inspect
+ipaddress json logging multiprocessing nacl paramiko pathlib pyrage random re2 rich
+ruamel secrets shlex shutil socket statistics subprocess tempfile tomllib traceback
+urllib
 """
 SLOW = frozenset(_OTHERS.split())
 _LINE = re.compile(r"import time: +\d+ \| +\d+ \| +(\S+)")
