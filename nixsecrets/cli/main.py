@@ -4,13 +4,14 @@ A command's module is imported when the command is run, so that `--version` and 
 hook start fast.  `run` is the only place that turns an error into an exit code.
 """
 
-import gc
+import atexit
 import importlib
 import os
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -19,7 +20,6 @@ from nixsecrets.cli import ui
 from nixsecrets.errors import NixsecretsError, UsageError
 
 BUG, INTERRUPTED = 3, 130
-_ALLOCATIONS = 50_000  # between two looks for cycles: modules that are loaded have none
 
 COMMANDS = {
     "init": "create a map, or adopt existing agenix and sops secrets",
@@ -182,12 +182,23 @@ def _allow_disk() -> None:
 
 def run(args: list[str] | None = None) -> None:
     """Run the program and exit: 0, 1 expected failure, 2 usage, 3 bug, 130."""
-    sys.exit(_guarded(args))
+    code = _guarded(args)
+    if args is None:
+        _leave(code)
+    sys.exit(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process without clearing its modules first, which takes 5 to 10 ms."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # it failed before, or is closed
+            stream.flush()
+    os._exit(code)
 
 
 def _guarded(args: list[str] | None) -> int:
     _replace_closed_streams()
-    gc.set_threshold(_ALLOCATIONS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump holds plaintext
     try:
         result = cli.main(args, prog_name="nixsecrets", standalone_mode=False)
