@@ -148,7 +148,7 @@ def keys_from_file(path: Path) -> tuple[Recipient, ...]:
         KeyFormatError: it holds no usable public key, or a private one.
     """
     try:
-        text = inputs.read_text(path.expanduser(), handed=True, errors="replace")
+        text = inputs.read_text(path.expanduser(), pipes=True, errors="replace")
     except OSError as error:
         why = (error.strerror or "cannot be read").lower()
         raise UsageError(f"{quoted(str(path))}: {why}") from None

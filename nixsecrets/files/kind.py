@@ -66,7 +66,7 @@ _BY_SUFFIX = {suffix: kind for kind in SopsFormat for suffix in _signs(kind).suf
 
 
 def looks_secret(path: str, data: bytes) -> bool:
-    """Tell whether a file is, or was meant to be, encrypted."""
+    """Return whether a file is, or was meant to be, encrypted."""
     return backend_of(path, data) is not None
 
 
@@ -78,7 +78,7 @@ def backend_of(path: str, data: bytes) -> Backend | None:
 
 
 def looks_like_age(data: bytes) -> bool:
-    """Tell whether `data` starts like an age file of any version, armored or not.
+    """Return whether `data` starts like an age file of any version, armored or not.
 
     Blanks or a byte order mark before armor do not hide it: such a file was meant to
     be a secret, and `age.header.parse` says what is wrong with it.
@@ -89,7 +89,7 @@ def looks_like_age(data: bytes) -> bool:
 
 
 def looks_like_sops(path: str, data: bytes) -> bool:
-    """Tell whether a file is, or was meant to be, a sops file (cheap, no parsing).
+    """Return whether a file is, or was meant to be, a sops file (cheap, no parsing).
 
     True also for a damaged one: metadata without its end, encrypted values without
     metadata.  `metadata.parse` says what is wrong with it.
@@ -104,12 +104,12 @@ def looks_like_sops(path: str, data: bytes) -> bool:
 
 
 def called_age(path: str) -> bool:
-    """Tell whether a file has the name of an age file, in whatever case."""
+    """Return whether a file has the name of an age file, in whatever case."""
     return path[-4:].lower() == ".age"
 
 
 def no_sops(data: bytes) -> bool:
-    """Tell whether nothing in a file can be taken for sops', not even if damaged."""
+    """Return whether nothing in a file can be taken for sops', not even if damaged."""
     first, *others = _WORDS
     return first not in data and not any(word in data for word in others)
 

@@ -35,7 +35,7 @@ def configurations(
 
 def _from_file(file: Path) -> tuple[Configuration, ...]:
     try:
-        text = inputs.read_text(file, handed=True)
+        text = inputs.read_text(file, pipes=True)
     except (OSError, UnicodeDecodeError) as error:
         why = "cannot be read"
         if isinstance(error, inputs.NotRegularError):

@@ -1,7 +1,4 @@
-"""A book of known keys: whose key is this, and whose tag.
-
-Frozen lookups over (name, recipient) pairs; it parses nothing and decides nothing.
-"""
+"""A book of known keys: lookups from a key or a stanza's tag to its owner."""
 
 from collections.abc import Iterable
 from types import MappingProxyType
@@ -11,15 +8,18 @@ from nixsecrets.keys.tags import SHARE_TAGGED, share_tag, stanza_tag
 
 
 class KeyBook:
-    """The keys that have a name; lookups ignore a key's form where they can."""
+    """Immutable index of named keys.
+
+    An ssh-ed25519 key and its X25519 form have the same name.
+    """
 
     __slots__ = ("_by_tag", "_names", "recipients")
 
     recipients: tuple[Recipient, ...]
-    """Every key once, in the order it was entered, in the form it was entered."""
+    """The distinct keys, in the order and in the form in which they were entered."""
 
     def __init__(self, entries: Iterable[tuple[str, Recipient]]) -> None:
-        """Take (name, key) pairs; the first name of a key counts."""
+        """Index (name, key) pairs; the first name of a key wins."""
         names: dict[KeyId, str] = {}
         by_tag: dict[tuple[str, str], tuple[Recipient, ...]] = {}
         known: dict[Recipient, None] = {}
@@ -40,8 +40,9 @@ class KeyBook:
     ) -> tuple[Recipient, ...]:
         """Return the keys whose stanzas of type `stanza` carry `tag`.
 
-        More than one key is a coincidence of one in 2^32, or somebody's work.  For
-        `p256tag` and `mlkem768p256tag` the tag depends on the `share` in the stanza.
+        Tags have 32 bits, so two different keys with one tag are probably forged.  For
+        `p256tag` and `mlkem768p256tag` the tag also depends on `share`, the
+        encapsulated key in the stanza.
         """
         if stanza in SHARE_TAGGED:
             return tuple(
@@ -52,11 +53,11 @@ class KeyBook:
         return self._by_tag.get((stanza, tag), ())
 
     def name(self, recipient: Recipient) -> str | None:
-        """Return the name that owns the key, in whatever form it is given."""
+        """Return the name of the key's owner, for either form; None if unknown."""
         return self._names.get(recipient.key_id)
 
     def label(self, recipient: Recipient) -> str:
-        """Return what to call the key in a line of text: its name if it has one."""
+        """Return a short name of the key for messages: owner, else kind:tag or text."""
         name = self.name(recipient)
         if name is not None:
             return name

@@ -1,10 +1,10 @@
-"""What a program that we start may see of the environment."""
+"""The environment of programs that nixsecrets starts."""
 
 import re
 from collections.abc import Mapping
 
-# The tools that hold a fleet's keys, and what credentials of all others are called.
-# Our own variables hold names of files.
+# Prefixes of tools that hold a fleet's keys, and the usual words for credentials.  The
+# variables of nixsecrets itself hold file names only.
 _CREDENTIAL = re.compile(
     r"(?!NIXSECRETS_)"
     r"((AWS|AZURE|CLOUDSDK|GCP|GOOGLE|HUAWEICLOUD|SOPS|VAULT)_"
@@ -14,11 +14,11 @@ _CREDENTIAL = re.compile(
 
 
 def without_credentials(env: Mapping[str, str], own: str = "") -> dict[str, str]:
-    """Return `env` without the variables that give access to something.
+    """Return `env` without the variables that look like credentials.
 
-    For programs that need much of a person's environment, of which we cannot know what:
-    editors and age plugins.  Those that begin with the program's own name stay (`own`;
-    FIDO2_TOKEN for `fido2-hmac`).
+    For editors and age plugins, which need an unknown part of the user's environment.
+    `own` is the name of the program: variables with its first word as prefix are kept,
+    such as FIDO2_TOKEN for `fido2-hmac`.
     """
     prefix = re.split(r"[^A-Za-z0-9]", own)[0].upper() + "_"
     return {

@@ -1,7 +1,7 @@
-"""Where identities are found: what was asked for, and all that sops and agenix look at.
+"""Finding identities: those named by the user, and those that sops and agenix use.
 
-Reads key files and runs the one command a person may have named for it; asks nobody
-anything and caches nothing.  `identities` says what the content means.
+Reads key files and runs the commands in `SOPS_AGE_KEY_CMD` and
+`SOPS_AGE_SSH_PRIVATE_KEY_CMD`; never prompts.  `identities` parses the content.
 """
 
 import shlex
@@ -18,13 +18,11 @@ from nixsecrets.keys.identities import (
     Keyring,
     Locked,
     PluginIdentity,
-    X25519Identity,
     both_forms,
     parse_identities,
 )
 from nixsecrets.keys.places import FILES, listed, quiet_files, usual_places
 from nixsecrets.keys.publickeys import read_public_keys
-from nixsecrets.keys.recipients import Recipient
 from nixsecrets.untrusted import inputs
 
 _LARGEST_FILE = 1024 * 1024
@@ -34,15 +32,17 @@ _COMMANDS = ("SOPS_AGE_KEY_CMD", "SOPS_AGE_SSH_PRIVATE_KEY_CMD")
 def find_identities(
     env: Mapping[str, str], home: Path, explicit: Sequence[Path]
 ) -> Keyring:
-    """Return all identities at hand, those of `explicit` first.
+    """Return all available identities.
 
-    After them the paths of `NIXSECRETS_IDENTITY` (`:` between), then every place where
-    sops and agenix look: `SOPS_AGE_KEY`, `…_FILE`, `…_CMD` (run once, without a shell),
-    `SOPS_AGE_SSH_PRIVATE_KEY_FILE`, `…_CMD`, `sops/age/keys.txt` in the configuration
-    folder, `~/.ssh/id_ed25519` and `id_rsa`.
+    In this order: the files in `explicit`; the paths of `NIXSECRETS_IDENTITY`,
+    separated by `:`; every place where sops and agenix look: `SOPS_AGE_KEY`, `…_FILE`,
+    `SOPS_AGE_SSH_PRIVATE_KEY_FILE`, `SOPS_AGE_KEY_CMD`,
+    `SOPS_AGE_SSH_PRIVATE_KEY_CMD` (run without a shell), `sops/age/keys.txt` in the
+    configuration folder, `~/.ssh/id_ed25519` and `~/.ssh/id_rsa`.  Unusable files of
+    the last group are listed as `Broken`.
 
-    Raises `IdentityError` where `explicit` or `NIXSECRETS_IDENTITY` names something
-    that holds no identity.  What is only found there is `Broken` in the same case.
+    Raises:
+        IdentityError: a file of `explicit` or `NIXSECRETS_IDENTITY` has no identity.
     """
     rings = [
         *(_named(path) for path in explicit),
@@ -54,28 +54,19 @@ def find_identities(
 
 
 def quiet_identities(env: Mapping[str, str], home: Path) -> tuple[Identity, ...]:
-    """Return the identities that open a file without a question and without a program.
+    """Return the identities that need neither a prompt nor another program.
 
-    Commands (`…_CMD`) are not run, plugins and passphrases are left out, and what is
-    no regular file is not read: it could be waited for.  What cannot be read is left
-    out, too.
+    Commands (`…_CMD`) are not run; plugins and locked keys are skipped, and so are
+    files that cannot be read or that could block (not regular).
     """
     rings = [_read(path) for path in quiet_files(env, home)]
-    if env.get("SOPS_AGE_KEY"):
-        rings.append(parse_identities(_encode(env["SOPS_AGE_KEY"]), "SOPS_AGE_KEY"))
-    found = reduce(Keyring.merge, rings, Keyring()).identities
+    found = reduce(Keyring.merge, [*rings, *_key_variable(env)], Keyring()).identities
     return tuple(one for one in found if not isinstance(one, PluginIdentity))
 
 
-def create_age_identity() -> tuple[str, Recipient]:
-    """Make an age identity; return its secret text and its public key."""
-    identity = X25519Identity.generate("a new identity")
-    return identity.secret_text(), identity.recipients[0]
-
-
 def _named(path: Path) -> Keyring:
-    """Read a file that a person named; it has to hold something of use."""
-    keyring = _read(path, handed=True)
+    """Read a file that the user named; raises `IdentityError` if it has no identity."""
+    keyring = _read(path, pipes=True)
     if keyring.identities or keyring.locked:
         return keyring
     first = keyring.broken[0]
@@ -85,32 +76,35 @@ def _named(path: Path) -> Keyring:
     )
 
 
+def _key_variable(env: Mapping[str, str]) -> Iterator[Keyring]:
+    if text := env.get("SOPS_AGE_KEY"):
+        data = text.encode("utf-8", "surrogateescape")
+        yield parse_identities(data, "SOPS_AGE_KEY")
+
+
 def _variables(env: Mapping[str, str]) -> Iterator[Keyring]:
-    if env.get("SOPS_AGE_KEY"):
-        yield parse_identities(_encode(env["SOPS_AGE_KEY"]), "SOPS_AGE_KEY")
+    yield from _key_variable(env)
     for name in FILES:
         if env.get(name):
-            yield _read(Path(env[name]), handed=True)
+            yield _read(Path(env[name]), pipes=True)
     for name in _COMMANDS:
         if env.get(name):
             yield _from_command(name, env)
 
 
-def _read(
-    path: Path, *, absent: Keyring | None = None, handed: bool = False
-) -> Keyring:
-    """Read one file; `absent`, if given, is the answer where there is no such file.
+def _read(path: Path, *, absent: Keyring | None = None, pipes: bool = False) -> Keyring:
+    """Read one file; return `absent`, if given, where there is no such file.
 
-    `handed`: see `inputs.opened`.
+    `pipes` also accepts a pipe that the shell opened, such as `/dev/stdin`.
     """
     try:
-        # Not the whole file at once: a pipe may be endless.
-        with inputs.opened(path, handed=handed) as file:
+        # bounded: a pipe may be endless
+        with inputs.open_regular(path, pipes=pipes) as file:
             data = file.read(_LARGEST_FILE + 1)
     except (OSError, ValueError) as error:
         if absent is not None and isinstance(error, FileNotFoundError):
             return absent
-        # A ValueError is a NUL byte in the name.
+        # a ValueError means a NUL byte in the name
         reason = (getattr(error, "strerror", None) or "no such name").lower()
         return Keyring(broken=(Broken(str(path), reason),))
     if len(data) > _LARGEST_FILE:
@@ -123,7 +117,7 @@ def _read(
 
 
 def _with_public(locked: Locked, path: Path) -> Locked:
-    """Take the public key from the `.pub` file where the locked file hides its own."""
+    """Add the public key from the `.pub` file if the locked file does not show it."""
     if locked.recipients:
         return locked
     public = path.with_name(path.name + ".pub")
@@ -137,9 +131,10 @@ def _with_public(locked: Locked, path: Path) -> Locked:
 
 
 def _from_command(name: str, env: Mapping[str, str]) -> Keyring:
-    """Run the command in variable `name`, as sops does: words, no shell, no stdin.
+    """Run the command in variable `name`, as sops does: split into words, no shell.
 
-    What it says on stderr goes to the terminal: it may ask for a touch or a PIN.
+    Its stdin is empty; its stderr goes to the terminal, as it may ask for a touch or a
+    PIN.
     """
     try:
         words = shlex.split(env[name])
@@ -161,7 +156,3 @@ def _from_command(name: str, env: Mapping[str, str]) -> Keyring:
         reason = f"the command failed with exit status {done.returncode}"
         return Keyring(broken=(Broken(name, reason),))
     return parse_identities(done.stdout, name)
-
-
-def _encode(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")

@@ -1,21 +1,18 @@
-"""Keys that are not age's: PGP, KMS, Key Vault and Vault keys, as the map spells them.
-
-Only their names: nothing here contacts a service or a keyring.
-"""
+"""Names of keys of other kinds than age's: PGP, KMS, Key Vault and Vault keys."""
 
 from typing import NamedTuple
 
 from nixsecrets.errors import quoted
 
-_LONGEST = 300  # characters that are shown
+_LONGEST = 300  # characters in messages
 
 
 class ForeignKey(NamedTuple):
-    """One key of another kind than age's.
+    """A key of another kind than age's, as the map spells it.
 
-    `kind` is the prefix that the map gives it: `pgp`, `awskms`, `gcpkms`, `azurekv`,
-    `vault` or `hckms`.  `name` identifies it: a fingerprint, an ARN, a resource, an
-    address.  It comes from somebody's file, so `str` quotes what is not printable.
+    `kind` is the prefix in the map: `pgp`, `awskms`, `gcpkms`, `azurekv`, `vault` or
+    `hckms`.  `name` identifies the key: a fingerprint, ARN, resource or URL.  It comes
+    from an untrusted file, so `str` quotes it if it is not printable.
     """
 
     kind: str

@@ -1,7 +1,4 @@
-"""Which form of a key each backend needs (design: one key, two forms).
-
-Pure decisions about one key; who the readers of a file are is `policy`'s affair.
-"""
+"""Which form of a key a backend needs: an ssh-ed25519 key itself or its X25519 form."""
 
 from enum import StrEnum
 from typing import Literal
@@ -9,11 +6,11 @@ from typing import Literal
 from nixsecrets.keys.recipients import Kind, Recipient
 
 Owner = Literal["host", "user"]
-"""Whose key it is: their tools differ."""
+"""What kind of owner a key has; hosts and users decrypt with different tools."""
 
 
 class Backend(StrEnum):
-    """How one secret file is encrypted."""
+    """The file format of a secret."""
 
     AGE = "age"
     SOPS = "sops"
@@ -26,12 +23,12 @@ def form_for(
     owner: Owner,
     sops_form: Literal["age", "ssh"] = "age",
 ) -> Recipient:
-    """Return `recipient` in the form that its owner's tools open in `backend`.
+    """Return `recipient` in the form that its owner's tools can decrypt with.
 
-    Only ssh-ed25519 keys have two forms.  agenix hands the ssh key itself to age, so
-    age files get the ssh form; sops-nix converts the host's key first, so sops files
-    get the X25519 form, unless a user asked for `sops_form` "ssh" (stock sops with
-    nothing but `~/.ssh/id_ed25519` opens only that).
+    Only ssh-ed25519 keys have two forms.  agenix passes the ssh key itself to age, so
+    age files get the ssh form.  sops-nix converts the host's key first, so sops files
+    get the X25519 form; for users, `sops_form` "ssh" keeps the ssh form, the only one
+    that stock sops opens with just `~/.ssh/id_ed25519`.
     """
     if backend is Backend.AGE or (owner == "user" and sops_form == "ssh"):
         return recipient
@@ -39,7 +36,7 @@ def form_for(
 
 
 def usable(recipient: Recipient, backend: Backend, owner: Owner) -> str | None:
-    """Say why `recipient` cannot serve its owner in `backend`; None when it can."""
+    """Return why the owner cannot decrypt `backend` files with this key, else None."""
     if backend is Backend.SOPS and owner == "host" and recipient.kind is Kind.SSH_RSA:
         return (
             "sops-nix opens no file with a host's ssh-rsa key; use its ssh-ed25519 key"

@@ -1,7 +1,4 @@
-"""Fresh secrets: passwords, keys, and the public half of those that have one.
-
-All randomness is the operating system's.
-"""
+"""Generators for new secrets: passwords and keys, from the system's random source."""
 
 import base64
 import secrets
@@ -9,8 +6,8 @@ import string
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from nixsecrets.keys.identities import SshEd25519Identity, X25519Identity
-from nixsecrets.keys.sshprivate import openssh_pem
+from nixsecrets.keys.identities import X25519Identity
+from nixsecrets.keys.newkey import new_ssh_key
 
 _SIZE = 32
 _ALPHABET = string.ascii_letters + string.digits + "-_"
@@ -19,21 +16,21 @@ _CONSONANTS, _VOWELS = "bdfghjklmnprstvz", "aiou"
 
 @dataclass(frozen=True, slots=True)
 class Fresh:
-    """A new secret; `public` is its public half, one line without its end."""
+    """A new secret; `public` is its public key, if any, as one line without newline."""
 
     secret: bytes = field(repr=False)
     public: str | None = None
 
 
 def password(length: int) -> Fresh:
-    """Return `length` letters, digits, dashes and underscores: 6 bits each."""
+    """Return `length` letters, digits, dashes and underscores (6 bits each)."""
     return _text("".join(secrets.choice(_ALPHABET) for _ in range(length)))
 
 
 def passphrase(length: int) -> Fresh:
-    """Return `length` words of five letters that can be spoken: 16 bits each.
+    """Return `length` pronounceable words of five letters (16 bits each).
 
-    Consonant, vowel, consonant, vowel, consonant (proquints, arXiv 0901.4016).
+    The words are proquints (arXiv 0901.4016): consonants and vowels in turn.
     """
     shape = (_CONSONANTS, _VOWELS, _CONSONANTS, _VOWELS, _CONSONANTS)
     words = ("".join(map(secrets.choice, shape)) for _ in range(length))
@@ -41,7 +38,7 @@ def passphrase(length: int) -> Fresh:
 
 
 def hexadecimal(length: int) -> Fresh:
-    """Return `length` random bytes as hexadecimal digits."""
+    """Return `length` random bytes in hexadecimal."""
     return _text(secrets.token_hex(length))
 
 
@@ -51,17 +48,13 @@ def base64_text(length: int) -> Fresh:
 
 
 def ssh_ed25519(_length: int) -> Fresh:
-    """Return an OpenSSH private key without a passphrase."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-    seed = secrets.token_bytes(_SIZE)
-    public = Ed25519PrivateKey.from_private_bytes(seed).public_key()
-    identity = SshEd25519Identity.from_seed(seed, public.public_bytes_raw(), "")
-    return Fresh(openssh_pem(seed), identity.recipients[0].text)
+    """Return an OpenSSH private key file without passphrase and comment."""
+    pair = new_ssh_key("")
+    return Fresh(pair.private, pair.public.text)
 
 
 def age(_length: int) -> Fresh:
-    """Return an age identity as age-keygen writes it."""
+    """Return an age identity file as `age-keygen` writes it, without a date."""
     identity = X25519Identity.generate("")
     public = identity.recipients[0].text
     text = f"# public key: {public}\n{identity.secret_text()}\n"
@@ -69,10 +62,12 @@ def age(_length: int) -> Fresh:
 
 
 def wireguard(_length: int) -> Fresh:
-    """Return a private key as `wg genkey` makes it (clamped), without its line end."""
+    """Return a WireGuard private key as `wg genkey` prints it, without newline."""
+    # 20 ms, which the other kinds do not need
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
     secret = bytearray(secrets.token_bytes(_SIZE))
+    # clamped (RFC 7748 section 5): `wg genkey` stores its keys that way
     secret[0] &= 248
     secret[31] = (secret[31] & 127) | 64
     public = X25519PrivateKey.from_private_bytes(bytes(secret)).public_key()
@@ -93,4 +88,4 @@ KINDS: dict[str, tuple[Callable[[int], Fresh], int]] = {
     "age": (age, 0),
     "wireguard": (wireguard, 0),
 }
-"""Name to maker and usual length; 0: a kind whose length is fixed."""
+"""Kind to (generator, default length); 0 means that the length is fixed."""

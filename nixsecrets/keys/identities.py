@@ -1,8 +1,7 @@
-"""Identities: private keys, how they are read, and what they open.
+"""Identities: private keys of all kinds, and parsing the files that hold them.
 
-A keyring is everything that was found: identities ready for use, locked ones that want
-a passphrase, and broken ones with the reason.  Does not look for files (`find`), asks
-nobody anything, and opens no secret file.  No `repr` and no message holds a secret.
+A keyring holds usable identities, locked ones that need a passphrase, and broken ones
+with the reason.  `find` looks for the files.  No `repr` and no message has a secret.
 """
 
 import re
@@ -39,7 +38,8 @@ class X25519Identity:
 
     @classmethod
     def from_secret(cls, secret: bytes, source: str) -> Self:
-        """Make the identity of a 32-byte secret; `source` is what messages call it."""
+        """Return the identity of a 32-byte secret; messages call it `source`."""
+        # 20 ms: commands that open nothing must not pay for it
         from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
         key = X25519PrivateKey.from_private_bytes(secret)
@@ -47,26 +47,26 @@ class X25519Identity:
 
     @classmethod
     def generate(cls, source: str) -> Self:
-        """Make a new identity."""
+        """Return a new random identity."""
         return cls.from_secret(secrets.token_bytes(_SECRET_SIZE), source)
 
     @property
     def ssh_blobs(self) -> tuple[bytes, ...]:
-        """The two ssh-ed25519 wire blobs whose stanzas this secret opens.
+        """The two ssh-ed25519 wire blobs whose stanzas this secret may open.
 
-        If it was converted from an ssh key, one of the two is that key's; the tag of a
-        stanza tells which.
+        The secret may have been converted from an ssh key, and the conversion drops one
+        bit of the public key; the tag of a stanza identifies the right one.
         """
         publics = convert.ed25519_of_x25519(self.recipients[0].key)
         return tuple(ed25519_blob(public) for public in publics)
 
     def secret_text(self) -> str:
-        """Return `AGE-SECRET-KEY-1…`, for identity files and nothing else."""
+        """Return `AGE-SECRET-KEY-1…`, as an identity file has it."""
         return bech32.encode(_SECRET_PREFIX, self.x25519_secret).upper()
 
     def to_pyrage(self) -> list[Any]:
-        """Return the identity as pyrage takes it."""
-        import pyrage
+        """Return the identity as pyrage objects."""
+        import pyrage  # 5 ms; most files are opened without it
 
         return [pyrage.x25519.Identity.from_str(self.secret_text())]
 
@@ -87,7 +87,7 @@ class SshEd25519Identity:
 
     @property
     def x25519_secret(self) -> bytes:
-        """The converted secret (32 bytes, not clamped), as ssh-to-age computes it."""
+        """The converted secret (32 bytes, not clamped), the same as ssh-to-age's."""
         return convert.x25519_secret_of_seed(self.seed)
 
     @property
@@ -96,12 +96,12 @@ class SshEd25519Identity:
         return (self.recipients[0].key,)
 
     def secret_text(self) -> str:
-        """Return the converted secret as `AGE-SECRET-KEY-1…`, as ssh-to-age does."""
+        """Return the converted secret as `AGE-SECRET-KEY-1…`, as ssh-to-age prints."""
         return bech32.encode(_SECRET_PREFIX, self.x25519_secret).upper()
 
     def to_pyrage(self) -> list[Any]:
-        """Return both forms of the identity as pyrage takes them."""
-        import pyrage
+        """Return both forms of the identity as pyrage objects."""
+        import pyrage  # 5 ms; most files are opened without it
 
         pem = sshprivate.openssh_pem(self.seed)
         return [
@@ -112,22 +112,22 @@ class SshEd25519Identity:
 
 @dataclass(frozen=True, slots=True)
 class SshRsaIdentity:
-    """An ssh-rsa private key, as an unlocked OpenSSH file in memory."""
+    """An ssh-rsa private key; `pem` is an OpenSSH key file without passphrase."""
 
     source: str = field(compare=False)
     pem: bytes = field(repr=False, compare=False)
     recipients: tuple[Recipient, ...]
 
     def to_pyrage(self) -> list[Any]:
-        """Return the identity as pyrage takes it."""
-        import pyrage
+        """Return the identity as pyrage objects."""
+        import pyrage  # 5 ms; most files are opened without it
 
         return [pyrage.ssh.Identity.from_buffer(self.pem)]
 
 
 @dataclass(frozen=True, slots=True)
 class PluginIdentity:
-    """The identity of an age plugin; what it opens only the plugin knows."""
+    """The identity of an age plugin; only the plugin can use it."""
 
     source: str = field(compare=False)
     name: str
@@ -136,15 +136,16 @@ class PluginIdentity:
 
     @property
     def recipients(self) -> tuple[Recipient, ...]:
-        """Nothing: a plugin identity does not tell its public key."""
+        """Empty: the public key cannot be derived from a plugin identity."""
         return ()
 
     def to_pyrage(self) -> list[Any]:
-        """Return the identity as pyrage takes it.
+        """Return the identity as pyrage objects.
 
-        Raises `IdentityError` where the plugin's program is not there.
+        Raises:
+            IdentityError: the plugin's program is not installed.
         """
-        import pyrage
+        import pyrage  # 5 ms; most files are opened without it
 
         try:
             identity = pyrage.plugin.Identity.from_str(self.text)
@@ -161,9 +162,9 @@ Identity = X25519Identity | SshEd25519Identity | SshRsaIdentity | PluginIdentity
 
 @dataclass(frozen=True, slots=True)
 class Locked:
-    """An ssh key or an age identity file that wants a passphrase.
+    """An ssh key or an age identity file that needs a passphrase.
 
-    `recipients` is empty where the file does not tell its public keys.
+    `recipients` is empty if the public keys are unknown without the passphrase.
     """
 
     source: str = field(compare=False)
@@ -172,10 +173,10 @@ class Locked:
     recipients: tuple[Recipient, ...] = field(default=(), compare=False)
 
     def unlock(self, passphrase: str) -> tuple[Identity, ...]:
-        """Return what is inside.
+        """Return the identities in the file.
 
-        Raises `IdentityError` where the passphrase is wrong or nothing inside can be
-        used.
+        Raises:
+            IdentityError: the passphrase is wrong, or there is no usable identity.
         """
         try:
             return self._unlock(passphrase)
@@ -197,7 +198,7 @@ class Locked:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """Something that was found and cannot be used, and why."""
+    """An identity, or a file of them, that cannot be used, and why."""
 
     source: str
     reason: str
@@ -206,7 +207,7 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """Everything that was found: usable, locked, broken; each key once."""
+    """The identities of one or more files, each once: usable, locked and broken."""
 
     identities: tuple[Identity, ...] = ()
     locked: tuple[Locked, ...] = ()
@@ -214,16 +215,16 @@ class Keyring:
 
     @property
     def key_ids(self) -> frozenset[KeyId]:
-        """The keys that open something without a passphrase."""
+        """The public keys of the usable identities, as far as known."""
         return _key_ids(self.identities)
 
     @property
     def locked_key_ids(self) -> frozenset[KeyId]:
-        """The keys that would open something after a passphrase, as far as known."""
+        """The public keys of the locked identities, as far as known."""
         return _key_ids(self.locked)
 
     def merge(self, other: "Keyring") -> "Keyring":
-        """Return both as one, ours first; a key that is there twice counts once."""
+        """Return the union of two keyrings, without duplicates; `self` comes first."""
         return Keyring(
             tuple(dict.fromkeys(self.identities + other.identities)),
             tuple(dict.fromkeys(self.locked + other.locked)),
@@ -231,7 +232,7 @@ class Keyring:
         )
 
     def with_talk(self, talk: PluginTalk) -> "Keyring":
-        """Return a keyring whose plugins ask their questions through `talk`."""
+        """Return a copy whose plugin identities prompt through `talk`."""
         return replace(
             self,
             identities=tuple(
@@ -248,12 +249,15 @@ def _key_ids(items: Iterable[Identity | Locked]) -> frozenset[KeyId]:
 
 
 def both_forms(recipient: Recipient) -> tuple[Recipient, ...]:
-    """Return an ssh-ed25519 recipient and its conversion; any other key alone."""
+    """Return an ssh-ed25519 key and its X25519 form; only the key for other kinds."""
     return tuple(dict.fromkeys((recipient, recipient.converted())))
 
 
 def identity_text(identity: Identity) -> str:
-    """Return an identity as a file holds it, unlocked: for other processes of ours."""
+    """Return the unencrypted text of an identity file with this identity.
+
+    It goes to other processes of nixsecrets, never to disk.
+    """
     match identity:
         case X25519Identity():
             return identity.secret_text()
@@ -268,10 +272,10 @@ def identity_text(identity: Identity) -> str:
 
 
 def parse_identities(data: bytes, source: str) -> Keyring:
-    """Read an identity file: age identities, ssh private keys, or one locked file.
+    """Parse an identity file: age identities, ssh private keys, or one encrypted file.
 
-    `source` is what messages call it.  Never raises for its content: what cannot be
-    used becomes `Broken`, and hides nothing that stands beside it.
+    `source` is its name in messages.  Never raises: an entry that cannot be used
+    becomes `Broken`, and the others are still returned.
     """
     if identityfile.is_encrypted(data):
         return _parse_encrypted(data, source)
@@ -287,7 +291,7 @@ def parse_identities(data: bytes, source: str) -> Keyring:
         try:
             found.append(_parse_item(item, source))
         except (IdentityError, KeyFormatError) as error:
-            # Once for each reason: a file of another kind would fail at every word.
+            # once per reason: a file of another kind would fail at every line
             reason = f"line {line}: {error.message}"
             broken.setdefault(error.message, Broken(source, reason, error.hint))
     if not found and not broken:
@@ -344,6 +348,7 @@ def _parse_pem(pem: bytes, source: str) -> Identity | Locked:
         return _ssh_identity(sshprivate.load(pem), source)
     recipients: tuple[Recipient, ...] = ()
     if protection.public_blob:
+        # the OpenSSH container has the public key unencrypted
         recipients = both_forms(from_ssh_blob(protection.public_blob))
     return Locked(source, "ssh key", pem, recipients)
 
@@ -373,7 +378,7 @@ def _parse_encrypted(data: bytes, source: str) -> Keyring:
 
 
 def _open_age(data: bytes, passphrase: str) -> bytes:
-    import pyrage
+    import pyrage  # 5 ms; only for a locked age identity file
 
     try:
         opened: bytes = pyrage.passphrase.decrypt(data, passphrase)

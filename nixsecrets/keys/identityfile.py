@@ -1,6 +1,6 @@
-"""The text of identity files: its items, its armor, and the text of a new one.
+"""The syntax of identity files: entries, armor, and the text of a new file.
 
-Takes files apart and puts them together; what the items mean is `identities`' affair.
+`identities` parses the entries.
 """
 
 import base64
@@ -10,20 +10,24 @@ from datetime import datetime
 _MAGIC = b"age-encryption.org/v1\n"
 _ARMOR_BEGIN = b"-----BEGIN AGE ENCRYPTED FILE-----"
 _ARMOR_END = b"-----END AGE ENCRYPTED FILE-----"
-# A scrypt stanza is alone in its header (C2SP age.md, "scrypt recipient stanza"), which
-# then ends within so many bytes.  pyrage judges the grammar; it never sees a longer
-# header, for which its parser takes quadratic time.
+# A scrypt stanza is alone in its header (C2SP age.md, "scrypt recipient stanza"), so
+# such a header is short.  pyrage checks the grammar; its parser takes quadratic time,
+# so it never gets to see a longer header.
 _PASSPHRASE = _MAGIC + b"-> scrypt "
 _LONGEST_HEADER = 160
 
 
 def is_encrypted(data: bytes) -> bool:
-    """Tell whether `data` is an age file, binary or armored, and no plain identity."""
+    """Return whether `data` starts like an age file, binary or armored."""
     return data.startswith(_MAGIC) or data.lstrip().startswith(_ARMOR_BEGIN)
 
 
 def dearmored(data: bytes) -> bytes:
-    """Return the binary form of an age file; raises `ValueError` for damaged armor."""
+    """Return the binary form of an age file, armored or not.
+
+    Raises:
+        ValueError: the armor is corrupt.
+    """
     if data.startswith(_MAGIC):
         return data
     lines = [line.strip() for line in data.strip().splitlines()]
@@ -33,16 +37,17 @@ def dearmored(data: bytes) -> bytes:
 
 
 def wants_passphrase(binary: bytes) -> bool:
-    """Tell whether the binary age file is encrypted with a passphrase."""
+    """Return whether a binary age file is encrypted with a passphrase."""
     end = binary.find(b"\n--- ", 0, _LONGEST_HEADER)
     return binary.startswith(_PASSPHRASE) and end > 0
 
 
 def items(text: str) -> Iterator[tuple[int, str]]:
-    """Yield (line number, item): a PEM block, an age identity, or some other line.
+    """Yield (line number, entry): a PEM block, an age identity, or any other line.
 
-    Several age identities may share a line: sops takes them apart at blanks since
-    3.13.  A block without an end is yielded as far as it goes.
+    Lines count from 1.  sops 3.13 and later accept several age identities on a line,
+    separated by blanks; so do we.  A PEM block without an end is yielded up to where
+    the next block or the text ends.
     """
     block: list[str] = []
     start = 0

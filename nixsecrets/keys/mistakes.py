@@ -1,7 +1,7 @@
-"""What people give where a public key belongs, and how to tell them.
+"""Errors for text that was given in place of a public key.
 
-Every function here looks at a text that is no usable key and says what it is, without
-quoting it: it may be a private key.  Accepts nothing; that is `recipients`' decision.
+Recognizes private keys, unsupported ssh keys, placeholders and the like.  No message
+quotes the text: it may be a private key.  `recipients` decides what is a valid key.
 """
 
 import re
@@ -18,11 +18,11 @@ _PUBLIC_HINT = (
 
 
 class UnsupportedKeyError(KeyFormatError):
-    """A sound public key of a kind that nothing can be encrypted to."""
+    """A valid public key of a kind that age cannot encrypt to."""
 
 
-# A word of people's comments ("age-plugin-yubikey", "AGE-SECRET-KEY-1…") is no key: at
-# least a checksum's worth of characters has to follow.
+# Comments mention keys ("age-plugin-yubikey", "AGE-SECRET-KEY-1…"): it is a key only if
+# at least the six characters of a Bech32 checksum follow.
 _PRIVATE = re.compile(
     r"AGE-(?:(?P<pq>SECRET-KEY-PQ)|(?P<age>SECRET-KEY)|(?P<plugin>PLUGIN-[\w.+-]{1,64}))"
     r"-1[02-9AC-HJ-NP-Z]{6}"
@@ -54,15 +54,16 @@ _SSH_WORD_INSIDE = re.compile(r"\s(?:ssh-(?:ed25519|rsa|dss)|ecdsa-sha2-\S+|sk-\
 
 
 def private_key_in(text: str) -> str | None:
-    """Say what private key is in `text`, None where there is none to be seen."""
+    """Return what kind of private key `text` contains, None if none is recognized."""
     found = _PRIVATE.search(text)
     return _PRIVATE_NAMES[str(found.lastgroup)] if found else None
 
 
 def refuse_private_key(text: str, where: str = "") -> None:
-    """Raise `KeyFormatError` where `text` holds a private key.
+    """Refuse text that contains a private key; `where` prefixes the message.
 
-    `where` stands before the message, such as `file:line: `.
+    Raises:
+        KeyFormatError: `text` contains one.
     """
     found = private_key_in(text)
     if found:
@@ -72,7 +73,11 @@ def refuse_private_key(text: str, where: str = "") -> None:
 
 
 def refuse_unsupported_ssh(word: str) -> None:
-    """Raise `UnsupportedKeyError` where `word` is an ssh key type that age lacks."""
+    """Refuse an ssh key type that age does not support.
+
+    Raises:
+        UnsupportedKeyError: `word` is such a type.
+    """
     found = _UNSUPPORTED_SSH.fullmatch(word)
     if not found:
         return
@@ -84,7 +89,7 @@ def refuse_unsupported_ssh(word: str) -> None:
 
 
 def explain_bech32(text: str, error: Bech32Error) -> KeyFormatError:
-    """Say what is wrong with a `text` that starts like an age key but is none."""
+    """Return the error for a `text` that starts like an age key and is not valid."""
     if _PLACEHOLDER.search(text):
         return _placeholder()
     if "," in text:
@@ -98,7 +103,7 @@ def explain_bech32(text: str, error: Bech32Error) -> KeyFormatError:
 
 
 def explain_base64(word: str, encoded: str) -> KeyFormatError:
-    """Say what is wrong with the `encoded` part of an ssh key of type `word`."""
+    """Return the error for the invalid base64 of an ssh key of type `word`."""
     if _PLACEHOLDER.search(encoded):
         return _placeholder()
     return KeyFormatError(f"the {word} key is not whole base64", SSH_HINT)
@@ -111,7 +116,7 @@ def _placeholder() -> KeyFormatError:
 
 
 def explain(text: str) -> KeyFormatError:
-    """Say what a `text` is that does not even start like a public key."""
+    """Return the error for a `text` that does not start like a public key."""
     if _SSH_WORD_INSIDE.search(text):
         return KeyFormatError(
             "there is something before the ssh key: options or a host name",

@@ -1,29 +1,25 @@
-"""A new ssh-ed25519 key pair, as ssh-keygen writes it.
-
-Makes keys and nothing else; where the private half goes is the caller's affair.
-"""
+"""Generation of ssh-ed25519 key pairs, as ssh-keygen writes them."""
 
 from dataclasses import dataclass, field
 
 from nixsecrets.keys.recipients import Recipient, ed25519_blob, from_ssh_blob
+from nixsecrets.keys.sshprivate import openssh_pem
 
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    """A public key, and its private half as an OpenSSH file without passphrase."""
+    """A public key, and its OpenSSH private key file without passphrase."""
 
     public: Recipient
     private: bytes = field(repr=False)
 
 
 def new_ssh_key(comment: str) -> NewKey:
-    """Return a key pair from the system's random numbers."""
-    from cryptography.hazmat.primitives import serialization as form
+    """Return a new key pair; `comment` is that of the public key."""
+    # 20 ms, which a command that generates no key must not pay
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     key = Ed25519PrivateKey.generate()
-    public = key.public_key().public_bytes(form.Encoding.Raw, form.PublicFormat.Raw)
-    private = key.private_bytes(
-        form.Encoding.PEM, form.PrivateFormat.OpenSSH, form.NoEncryption()
-    )
-    return NewKey(from_ssh_blob(ed25519_blob(public), comment), private)
+    blob = ed25519_blob(key.public_key().public_bytes_raw())
+    private = openssh_pem(key.private_bytes_raw())
+    return NewKey(from_ssh_blob(blob, comment), private)

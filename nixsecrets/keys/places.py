@@ -1,6 +1,6 @@
-"""Where files with identities may be: named in the environment, and the usual places.
+"""Paths of identity files: those named in the environment, and the default ones.
 
-Reads none of them, so that what only asks whether there are any loads nothing else.
+Apart from `find`, which parses them, so that listing them loads no cryptography.
 """
 
 import os
@@ -12,17 +12,17 @@ FILES = ("SOPS_AGE_KEY_FILE", "SOPS_AGE_SSH_PRIVATE_KEY_FILE")
 
 
 def quiet_files(env: Mapping[str, str], home: Path) -> list[Path]:
-    """Return the regular files among all these places: others may be waited for."""
+    """Return the named and default paths that are regular files: these never block."""
     places = [*listed(env, home), *usual_places(env, home)]
     places += [Path(env[name]) for name in FILES if env.get(name)]
-    # `Path.is_file` raises for one in a folder that we may not look into
+    # `Path.is_file` raises PermissionError where the folder is not accessible
     return [path for path in places if os.path.isfile(path)]  # noqa: PTH113
 
 
 def listed(env: Mapping[str, str], home: Path) -> Iterator[Path]:
-    """Yield the paths of `NIXSECRETS_IDENTITY`.
+    """Yield the paths of `NIXSECRETS_IDENTITY`, separated by `:`.
 
-    A shell expands `~` at most in the first of them, so it is done here.
+    `~` is expanded here: a shell does it for the first path at most.
     """
     for part in env.get(IDENTITY_VARIABLE, "").split(":"):
         if part.startswith("~/"):
@@ -32,9 +32,10 @@ def listed(env: Mapping[str, str], home: Path) -> Iterator[Path]:
 
 
 def usual_places(env: Mapping[str, str], home: Path) -> Iterator[Path]:
+    """Yield the default identity files of sops and agenix, present or not."""
     keys = Path("sops", "age", "keys.txt")
     if env.get("XDG_CONFIG_HOME"):
-        # sops then looks nowhere else, on macOS neither.
+        # sops then looks nowhere else, not even on macOS
         yield Path(env["XDG_CONFIG_HOME"]) / keys
     else:
         yield home / ".config" / keys

@@ -1,7 +1,6 @@
-"""Files with public keys in them: `.pub`, authorized_keys, known_hosts, GitHub `.keys`.
+"""Parsing files of public keys: `.pub`, authorized_keys, known_hosts, GitHub `.keys`.
 
-Reads text that somebody else fetched or opened.  Finds the keys and says what it left
-out; who owns them, and whether to believe them, is not its affair.
+The result lists the skipped keys, too.  Whether to trust the keys is up to the caller.
 """
 
 import re
@@ -25,7 +24,7 @@ _CONVERT_HINT = "convert it: ssh-keygen -i -m RFC4716 -f FILE (or -m PKCS8)"
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A line (counted from 1) whose key was left out, and why."""
+    """A line (counted from 1) whose key was skipped, and why."""
 
     line: int
     reason: str
@@ -33,21 +32,22 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class PublicKeys:
-    """The usable keys of a file, each once and in order, and what was left out."""
+    """The usable keys of a file, each once and in order, and the skipped lines."""
 
     recipients: tuple[Recipient, ...]
     skipped: tuple[Skipped, ...] = ()
 
 
 def read_public_keys(text: str, filename: str) -> PublicKeys:
-    """Read every public key of `text`; `filename` is what messages call it.
+    """Return every public key in `text`; `filename` is its name in messages.
 
-    Takes one key per line, with authorized_keys options or known_hosts names before
-    it; blank lines and `#` lines do not count.  Keys that are sound but of no use for
-    encryption (ecdsa, FIDO, certificates, `@revoked`) are skipped.
+    One key per line, optionally after authorized_keys options or known_hosts names;
+    blank lines and `#` lines are ignored.  Valid keys that age cannot encrypt to
+    (ecdsa, FIDO, certificates, `@revoked`) are skipped.
 
-    Raises `KeyFormatError` with file and line for a private key and for a line that is
-    no key: leaving it out would silently leave out a reader.
+    Raises:
+        KeyFormatError: a line has a private key or is not a key (skipping it would
+            silently drop a reader); the message has file and line.
     """
     recipients: dict[Recipient, None] = {}
     skipped: list[Skipped] = []
@@ -64,10 +64,11 @@ def read_public_keys(text: str, filename: str) -> PublicKeys:
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield (number, line) of what may hold a key; stray separators end no line."""
+    """Yield (number, stripped line) of the lines that may have a key."""
+    # not `splitlines`, which also splits at form feeds and Unicode separators
     for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
         stripped = line.strip()
-        # A private key must not hide behind a comment sign either.
+        # a private key in a comment is still a leak
         if stripped and (not stripped.startswith("#") or private_key_in(stripped)):
             yield number, stripped
 
@@ -90,7 +91,7 @@ def _without_prefix(line: str) -> str:
 
     Options end at the first blank outside of quotes (sshd(8)); known_hosts has up to
     two words before the key (a marker and names).  A line without a key is returned
-    as it is.
+    unchanged.
     """
     rest = line
     for _ in range(3):

@@ -1,8 +1,8 @@
 """Recipients: the public keys a file can be encrypted to.
 
-`parse_recipient` is the one border: what comes out of it needs no second check.  It
-loads no cryptographic library, so that `check` may parse thousands.  Knows nothing of
-names (`book`), of backends (`forms`) or of files with several keys (`publickeys`).
+`parse_recipient` validates completely: a `Recipient` needs no second check.  It loads
+no cryptographic library, so that `check` can parse thousands of keys.  Owners are in
+`book`, backends in `forms`, files with several keys in `publickeys`.
 """
 
 import base64
@@ -26,14 +26,14 @@ from nixsecrets.keys.mistakes import (
     refuse_unsupported_ssh,
 )
 from nixsecrets.keys.mistakes import (
-    private_key_in as private_key_in,  # part of what this module offers
+    private_key_in as private_key_in,  # re-exported
 )
 
 KeyId = NewType("KeyId", str)
-"""One per key whatever its form: an ssh-ed25519 key and its conversion share it."""
+"""Identifies a key in any form: an ssh-ed25519 key and its X25519 form share it."""
 
 LONGEST_KEY_TEXT = 16 * 1024
-"""Characters; the longest real key, ssh-rsa with 16384 bits, has less than 3000."""
+"""Characters; the longest real key, ssh-rsa with 16384 bits, has fewer than 3000."""
 
 _MINIMUM_RSA_BITS = 2048
 _SHOWN_LENGTH = 80
@@ -53,12 +53,12 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """A validated public key; equal when kind and key bytes are equal.
+    """A validated public key; equality compares kind and key bytes.
 
-    `key` is the 32-byte point (X25519), the ssh wire blob (ssh kinds), or the bech32
-    data (`tag`, `tagpq`, `pq`; for plugins with the prefix `hrp NUL`).  `text` is the
-    canonical text without comment.  `key_id` tells keys apart: it is the same for both
-    forms of an ssh-ed25519 key.
+    `key` is the 32-byte point (X25519), the ssh wire blob (ssh kinds), or the Bech32
+    data (`tag`, `tagpq`, `pq`; for plugins after the Bech32 prefix and a NUL).  `text`
+    is the canonical text without comment.  `key_id` is the same for both forms of an
+    ssh-ed25519 key.
     """
 
     kind: Kind
@@ -68,26 +68,30 @@ class Recipient:
     key_id: KeyId = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        """Work out `key_id` now: it is asked for each reader of each file."""
-        object.__setattr__(self, "key_id", KeyId(self._told_apart_by()))
+        """Compute `key_id` once: it is compared for each reader of each file."""
+        if self.ours:
+            key_id = f"{Kind.X25519}:{self.point.hex()}"
+        else:
+            key_id = f"{self.kind}:{_sha256(self.key).hex()}"
+        object.__setattr__(self, "key_id", KeyId(key_id))
 
     def __hash__(self) -> int:
-        """Return the hash of the key bytes, which Python computes once for each key."""
+        """Return the hash of the key bytes; `bytes` objects cache theirs."""
         return hash(self.key)
 
     @property
     def ours(self) -> bool:
-        """Whether nixsecrets writes this key's stanzas itself (not pyrage)."""
+        """Whether nixsecrets itself writes this key's stanzas, rather than pyrage."""
         return self.kind in (Kind.X25519, Kind.SSH_ED25519)
 
     @property
     def post_quantum(self) -> bool:
-        """Whether a file for this key must hold no classic recipient beside it."""
+        """Whether age refuses to mix this key with classic recipients in one file."""
         return self.kind in (Kind.PQ, Kind.TAG_PQ)
 
     @property
     def point(self) -> bytes:
-        """The X25519 public key (32 bytes); for X25519 and ssh-ed25519 keys only."""
+        """The X25519 public key (32 bytes); ValueError if the kind has none."""
         if self.kind is Kind.X25519:
             return self.key
         if self.kind is Kind.SSH_ED25519:
@@ -95,21 +99,17 @@ class Recipient:
         raise ValueError(f"a key of kind {self.kind} has no X25519 point")
 
     def converted(self) -> "Recipient":
-        """Return the X25519 form of an ssh-ed25519 key, any other key as it is."""
+        """Return the X25519 form of an ssh-ed25519 key, any other key unchanged."""
         if self.kind is not Kind.SSH_ED25519:
             return self
         return _x25519_recipient(_point_of_blob(self.key))
 
-    def _told_apart_by(self) -> str:
-        if self.ours:
-            return f"{Kind.X25519}:{self.point.hex()}"
-        return f"{self.kind}:{_sha256(self.key).hex()}"
-
     @property
     def tag(self) -> str | None:
-        """The tag in this key's ssh stanzas: 6 characters; None for other kinds.
+        """The tag in this key's ssh stanzas (6 characters); None for other kinds.
 
-        Unpadded base64 of the first 4 bytes of the SHA-256 of the wire blob.
+        Unpadded base64 of the first 4 bytes of the SHA-256 of the wire blob (C2SP
+        age.md, "ssh-ed25519 recipient stanza").
         """
         if self.kind in (Kind.SSH_ED25519, Kind.SSH_RSA):
             return tag_of(self.key)
@@ -117,48 +117,51 @@ class Recipient:
 
     @property
     def fingerprint(self) -> str:
-        """`SHA256:…` as `ssh-keygen -l` prints it; the text of a key without one."""
+        """`SHA256:…` as `ssh-keygen -l` prints it; for other kinds the key's text."""
         if self.kind in (Kind.SSH_ED25519, Kind.SSH_RSA):
             return "SHA256:" + unpadded_base64(_sha256(self.key))
         return self.text
 
     @property
     def id(self) -> str:
-        """The lock's name of this recipient: 16 hex digits of its text's SHA-256."""
+        """The id of this recipient in the lock: 16 hex digits of its text's SHA-256."""
         return _sha256(self.text.encode()).hex()[:16]
 
     @property
     def shown(self) -> str:
-        """The text, shortened in the middle where no line would hold it."""
+        """The text for messages, shortened in the middle if longer than a line."""
         if len(self.text) <= _SHOWN_LENGTH:
             return self.text
         return f"{self.text[:32]}…{self.text[-16:]}"
 
 
 def _sha256(data: bytes) -> bytes:
-    import hashlib  # loads OpenSSL, and the hook has nothing to hash
+    import hashlib  # loads OpenSSL (5 ms), which the hook does not need
 
     return hashlib.sha256(data).digest()
 
 
 def unpadded_base64(data: bytes) -> str:
-    """Return the base64 of `data` without `=`, as age and ssh write it."""
+    """Return the base64 of `data` without `=` padding, as age and ssh write it."""
     return base64.b64encode(data).decode().rstrip("=")
 
 
 @lru_cache(maxsize=8192)
 def tag_of(key: bytes) -> str:
-    """Return the tag of `key`: unpadded base64 of 4 bytes of its SHA-256."""
+    """Return the tag of `key`: unpadded base64 of the first 4 bytes of its SHA-256."""
     return unpadded_base64(_sha256(key)[:4])
 
 
 @lru_cache(maxsize=8192)
 def parse_recipient(text: str) -> Recipient:
-    """Return the one public key that `text` is.
+    """Parse one public key.
 
-    Blanks around it and an ssh comment are taken; upper-case bech32 is too.  Raises
-    `UnsupportedKeyError` for a sound key that age cannot use, `KeyFormatError` for
-    everything else, a private key above all; no message quotes the text.
+    Accepts surrounding blanks, an ssh comment and upper-case Bech32.  No message quotes
+    the text, which may be a private key.
+
+    Raises:
+        UnsupportedKeyError: the key is valid, and age cannot encrypt to it.
+        KeyFormatError: `text` is not a public key.
     """
     text = text.strip()
     _refuse_what_is_no_key(text)
@@ -172,7 +175,7 @@ def parse_recipient(text: str) -> Recipient:
 
 
 def recipient_of(text: str) -> Recipient | None:
-    """Return the key that a text is, None where it is none that this version knows."""
+    """Parse one public key; None if it is not one that this version supports."""
     try:
         return parse_recipient(text)
     except KeyFormatError:
@@ -182,8 +185,9 @@ def recipient_of(text: str) -> Recipient | None:
 def from_ssh_blob(blob: bytes, comment: str = "") -> Recipient:
     """Return the recipient of an ssh wire blob (RFC 4253 section 6.6).
 
-    Raises `UnsupportedKeyError` for a kind of key that age cannot use or that is too
-    weak, `KeyFormatError` where the blob is damaged.
+    Raises:
+        UnsupportedKeyError: age does not support the type, or the key is too weak.
+        KeyFormatError: the blob is corrupt.
     """
     name, rest = ssh_string(blob)
     refuse_unsupported_ssh(name.decode("ascii", "replace"))
@@ -204,7 +208,8 @@ def from_ssh_blob(blob: bytes, comment: str = "") -> Recipient:
 def from_x25519(point: bytes) -> Recipient:
     """Return the recipient of a 32-byte X25519 public key.
 
-    Raises `KeyFormatError` for a point that nobody can have as a key.
+    Raises:
+        KeyFormatError: the point is not reduced, or of low order.
     """
     try:
         convert.check_x25519(point)
@@ -220,8 +225,9 @@ def ed25519_blob(public: bytes) -> bytes:
 
 
 _SSH_KINDS = (Kind.SSH_ED25519.value, Kind.SSH_RSA.value)
-_ED25519_BLOB_PREFIX = ed25519_blob(bytes(32))[:19]
-# Bytes; ML-KEM-768 with X25519, and with an uncompressed P-256 point (C2SP age.md).
+_ED25519_BLOB_PREFIX = ed25519_blob(bytes(32))[:19]  # all but the 32 bytes of the key
+# Bytes: an ML-KEM-768 key (1184), followed by an X25519 key or an uncompressed P-256
+# point (C2SP age.md, "post-quantum" and "tagged recipient types").
 _NATIVE_SIZES = {
     "age1tag": (Kind.TAG, p256.COMPRESSED_SIZE),
     "age1pq": (Kind.PQ, 1184 + 32),
@@ -298,12 +304,13 @@ def _parse_ssh(text: str) -> Recipient:
 
 
 def ssh_string(data: bytes) -> tuple[bytes, bytes]:
-    """Return (string, rest) of ssh wire data (RFC 4251 section 5).
+    """Split off the first string of ssh wire data (RFC 4251 section 5): (string, rest).
 
-    Raises `KeyFormatError` where the data ends before the string does.
+    Raises:
+        KeyFormatError: the data ends before the string does.
     """
     size = int.from_bytes(data[:4], "big")
-    if len(data) < 4 + size or len(data) < 4:
+    if len(data) < max(4, 4 + size):
         raise KeyFormatError("the ssh key is truncated", SSH_HINT)
     return data[4 : 4 + size], data[4 + size :]
 
@@ -314,6 +321,7 @@ def _check_end(rest: bytes) -> None:
 
 
 def _check_rsa(fields: bytes) -> None:
+    """Check the exponent and the modulus of an ssh-rsa blob (RFC 4253 section 6.6)."""
     exponent_bytes, rest = ssh_string(fields)
     modulus_bytes, rest = ssh_string(rest)
     _check_end(rest)
@@ -329,7 +337,7 @@ def _check_rsa(fields: bytes) -> None:
 
 
 def _positive(mpint: bytes) -> int:
-    """Return the number of an ssh mpint (RFC 4251 section 5), written the short way."""
+    """Return the number of a positive ssh mpint in its shortest form (RFC 4251, 5)."""
     number = int.from_bytes(mpint, "big", signed=True)
     if number <= 0 or len(mpint) != number.bit_length() // 8 + 1:
         raise KeyFormatError("the ssh-rsa key has numbers no key has", SSH_HINT)

@@ -1,4 +1,4 @@
-"""Options of sops that the map and the files share; loaded before any key is read."""
+"""Names of sops options that the map and the metadata of sops files share."""
 
 SELECTION = (
     "unencrypted_suffix",
@@ -8,5 +8,4 @@ SELECTION = (
     "unencrypted_comment_regex",
     "encrypted_comment_regex",
 )
-"""The options of sops that select which values are encrypted: a rule of the map and a
-file have at most one of them."""
+"""The options that select which values sops encrypts; a file has at most one."""

@@ -1,7 +1,7 @@
-"""ssh private key files: what they are, whether they are locked, and opening them.
+"""ssh private key files: whether they need a passphrase, and opening them.
 
-Knows the OpenSSH container (PROTOCOL.key) as far as its public half goes; the private
-half is cryptography's to read.  Makes no identity of what it reads.
+Reads the unencrypted part of the OpenSSH container (PROTOCOL.key of openssh-portable)
+itself; the library `cryptography` reads the private part.
 """
 
 import base64
@@ -27,7 +27,7 @@ class Ed25519Key:
 
 @dataclass(frozen=True, slots=True)
 class RsaKey:
-    """An rsa key as an unlocked OpenSSH file, and its public line."""
+    """An rsa key as an OpenSSH file without passphrase, and its public key line."""
 
     pem: bytes = field(repr=False)
     public: str
@@ -35,17 +35,18 @@ class RsaKey:
 
 @dataclass(frozen=True, slots=True)
 class Protection:
-    """How a private key file is locked, and its public blob where the file tells it."""
+    """Whether a key file needs a passphrase, and its public blob if readable."""
 
     locked: bool
     public_blob: bytes | None
 
 
 def inspect(pem: bytes) -> Protection:
-    """Tell whether the private key file `pem` needs a passphrase.
+    """Return how the private key file `pem` is protected.
 
-    Raises `IdentityError` for a file that is damaged, of a kind that is no identity,
-    or locked with a cipher that cannot be opened here.
+    Raises:
+        IdentityError: the file is corrupt, is not a supported kind of key, or is
+            encrypted with a cipher that `cryptography` does not support.
     """
     label = pem.split(b"\n", 1)[0].strip().strip(b"-").removeprefix(b"BEGIN ").decode()
     if label not in _LABELS:
@@ -81,7 +82,7 @@ def _container(pem: bytes) -> tuple[str, bytes]:
         cipher, rest = ssh_string(data[len(_MAGIC) :])
         _kdf, rest = ssh_string(rest)
         _kdf_options, rest = ssh_string(rest)
-        blob, _private = ssh_string(rest[4:])
+        blob, _private = ssh_string(rest[4:])  # after the number of keys, which is 1
         return cipher.decode("ascii"), blob
     except (binascii.Error, ValueError) as error:
         raise IdentityError(
@@ -92,9 +93,11 @@ def _container(pem: bytes) -> tuple[str, bytes]:
 def load(pem: bytes, passphrase: bytes | None = None) -> Ed25519Key | RsaKey:
     """Open the private key file `pem`.
 
-    Raises `IdentityError` where the passphrase is wrong, the file is damaged, or the
-    key is neither ed25519 nor rsa; the message holds nothing of the file.
+    Raises:
+        IdentityError: the passphrase is wrong, the file is corrupt, or the key is
+            neither ed25519 nor rsa; the message quotes nothing of the file.
     """
+    # 30 ms: only commands that open an ssh key need it
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
     from cryptography.hazmat.primitives.serialization import (
@@ -120,6 +123,7 @@ def load(pem: bytes, passphrase: bytes | None = None) -> Ed25519Key | RsaKey:
 
 
 def _load(pem: bytes, passphrase: bytes | None) -> object:
+    # as in `load`
     from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import (
         load_pem_private_key,
@@ -129,8 +133,8 @@ def _load(pem: bytes, passphrase: bytes | None) -> object:
     openssh = pem.startswith(b"-----BEGIN OPENSSH")
     reader = load_ssh_private_key if openssh else load_pem_private_key
     try:
-        # Checking the primes of a 4096-bit key takes 0.3 s.  It protects from a key
-        # that somebody else chose; this one is the operator's own.
+        # Validating the primes of a 4096-bit key takes 0.3 s.  It protects against a
+        # key chosen by somebody else; this one is the operator's own.
         return reader(pem, passphrase, unsafe_skip_rsa_key_validation=True)
     except UnsupportedAlgorithm as error:
         raise IdentityError(
@@ -146,7 +150,8 @@ def _load(pem: bytes, passphrase: bytes | None) -> object:
 
 
 def openssh_pem(seed: bytes) -> bytes:
-    """Return the unlocked OpenSSH private key file of an ed25519 seed."""
+    """Return the OpenSSH private key file, without passphrase, of an ed25519 seed."""
+    # 30 ms: only commands that open an ssh key need it
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import (
         Encoding,

@@ -1,7 +1,4 @@
-"""Tags: what an age stanza tells about its reader to those who know the public key.
-
-Computes what the stanzas of a key carry; opens and compares nothing.
-"""
+"""Tags: 4-byte hashes by which an age stanza identifies a known public key."""
 
 import hashlib
 import hmac
@@ -11,14 +8,15 @@ from nixsecrets.keys.recipients import Kind, Recipient, tag_of, unpadded_base64
 
 _ML_KEM_768_SIZE = 1184
 SHARE_TAGGED = {"p256tag": Kind.TAG, "mlkem768p256tag": Kind.TAG_PQ}
-"""Stanza types whose tag depends on the share in the stanza, and their recipients."""
+"""Stanza types whose tag depends on the encapsulated key, and the kind of key."""
 
 
 def stanza_tag(recipient: Recipient) -> tuple[str, str] | None:
-    """Return (stanza type, tag) where this key's stanzas always carry the same tag.
+    """Return (stanza type, tag) of a key whose stanzas always carry the same tag.
 
-    ssh keys, the keys of age-plugin-yubikey (`piv-p256`) and age-plugin-tpm
-    (`tpm-ecc`).  None for stanzas that are anonymous or of `SHARE_TAGGED` types.
+    These are ssh keys and the keys of age-plugin-yubikey (`piv-p256`) and
+    age-plugin-tpm (`tpm-ecc`).  None for keys with anonymous stanzas, and for those
+    whose stanza types are in `SHARE_TAGGED`.
     """
     if recipient.tag:
         return recipient.kind.value, recipient.tag
@@ -36,16 +34,16 @@ def stanza_tag(recipient: Recipient) -> tuple[str, str] | None:
 
 
 def share_tag(recipient: Recipient, stanza: str, share: bytes) -> str | None:
-    """Return the tag that `recipient` has in a stanza with the HPKE share `share`.
+    """Return the tag of `recipient` in a stanza with the HPKE encapsulated key `share`.
 
-    None where the key has no stanzas of type `stanza`.  HKDF-Extract over the share
-    and a hash of the P-256 point (C2SP age.md, "tagged recipient types").
+    HKDF-Extract over the share and a hash of the P-256 point (C2SP age.md, "tagged
+    recipient types").  None if the key has no stanzas of type `stanza`.
     """
     if SHARE_TAGGED.get(stanza) is not recipient.kind:
         return None
     point = recipient.key
     if recipient.kind is Kind.TAG_PQ:
-        point = point[_ML_KEM_768_SIZE:]
+        point = point[_ML_KEM_768_SIZE:]  # the P-256 point follows the ML-KEM key
     label = f"age-encryption.org/{stanza}".encode()
     hashed = hashlib.sha256(point).digest()[:4]
     return unpadded_base64(hmac.digest(label, share + hashed, "sha256")[:4])

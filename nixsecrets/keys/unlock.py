@@ -1,4 +1,4 @@
-"""Which locked identities have to be opened for some files, and opened how."""
+"""Unlocking the identities that some files need."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -6,11 +6,11 @@ from nixsecrets.keys.identities import Identity, Keyring, Locked
 from nixsecrets.keys.recipients import Recipient
 
 Unlock = Callable[[Locked], tuple[Identity, ...]]
-"""Asks for the passphrase of one identity, and returns what it opens."""
+"""Prompts for the passphrase of a locked identity and returns the identities in it."""
 
 
 def once(unlock: Unlock) -> Unlock:
-    """Return what asks for the passphrase of each identity only the first time."""
+    """Return an `unlock` that prompts only once for each locked identity."""
     known: dict[str, tuple[Identity, ...]] = {}
 
     def remembering(locked: Locked) -> tuple[Identity, ...]:
@@ -24,12 +24,14 @@ def once(unlock: Unlock) -> Unlock:
 def unlocked(
     files: Iterable[Sequence[Recipient]], keyring: Keyring, unlock: Unlock
 ) -> tuple[Identity, ...]:
-    """Return the identities for files with these readers (empty: not known).
+    """Return the identities to open some files with; `files` has the readers of each.
 
-    A passphrase is asked for only where no other identity fits a file.
+    Empty readers mean that they are unknown.  `unlock` is called only for identities of
+    files that no usable identity opens.
     """
     wanted: dict[str, Locked] = {}
-    for readers in {id(one): one for one in files}.values():  # many share theirs
+    # files with equal readers mostly share one object
+    for readers in {id(one): one for one in files}.values():
         ids = {recipient.key_id for recipient in readers}
         if ids & keyring.key_ids or (not ids and keyring.identities):
             continue

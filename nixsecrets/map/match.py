@@ -163,7 +163,7 @@ def _whole(glob: Sequence[Segment], names: dict[str, str]) -> Find:
     """
     text = _body(glob, names)
     if not _reads_straight(glob):
-        return regex.whole(text)
+        return regex.full_matcher(text)
     match = re.compile(text).fullmatch
     return lambda path: found.groupdict() if (found := match(path)) else None
 

@@ -25,7 +25,7 @@ class Committed:
         self._oid = lines[0][_HEAD:].partition("\t")[0]
 
     def has(self, path: str, data: bytes) -> bool:
-        """Tell whether `path` has this content there, but for the ends of its lines.
+        """Return whether `path` has this content there, but for the ends of its lines.
 
         A clone with `core.autocrlf` has other ones.
         """

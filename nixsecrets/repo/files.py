@@ -67,7 +67,7 @@ def read_bytes_nofollow(path: str) -> bytes:
     """
     descriptor = fsops.ops.open(path)
     try:
-        return _read_all(descriptor, inputs.insist_regular(descriptor).st_size)
+        return _read_all(descriptor, inputs.require_regular(descriptor).st_size)
     finally:
         os.close(descriptor)
 
@@ -88,7 +88,7 @@ def read_up_to(path: str, most: int) -> bytes | None:
     """Return a file as `read_bytes_nofollow` does, None where it is larger."""
     descriptor = fsops.ops.open(path)
     try:
-        size = inputs.insist_regular(descriptor).st_size
+        size = inputs.require_regular(descriptor).st_size
         return None if size > most else _read_all(descriptor, size)
     finally:
         os.close(descriptor)
@@ -112,7 +112,7 @@ def read_or_start(
     """
     descriptor = fsops.ops.open(path)
     try:
-        found = inputs.insist_regular(descriptor).st_size
+        found = inputs.require_regular(descriptor).st_size
         if found <= length:
             return _read_all(descriptor, found)
         start = os.read(descriptor, length)
@@ -137,7 +137,7 @@ def hash_file(path: str) -> str | None:
     except FileNotFoundError:
         return None
     try:
-        inputs.insist_regular(descriptor)
+        inputs.require_regular(descriptor)
         digest = hashlib.sha256()
         while part := os.read(descriptor, _CHUNK):
             digest.update(part)
@@ -147,7 +147,7 @@ def hash_file(path: str) -> str | None:
 
 
 def is_blob(path: str, oid: str | None) -> bool:
-    """Tell whether a regular file has the content of a git blob, but for line ends.
+    """Return whether a regular file has the content of a git blob, but for line ends.
 
     `oid` is the blob's id, SHA-1 or SHA-256 by its length.
     """

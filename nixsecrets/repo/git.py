@@ -183,7 +183,7 @@ class Git:
         return result.stdout.decode().strip()
 
     def has(self, oid: str) -> bool:
-        """Tell whether the object is here."""
+        """Return whether the object is here."""
         arguments = ("cat-file", "-e", oid)
         return run(arguments, self.top).returncode == 0
 
@@ -266,7 +266,7 @@ class Git:
         return self.top / os.fsdecode(answer.removesuffix(b"\n"))
 
     def ignores(self, path: Path) -> bool:
-        """Tell whether git would leave a (perhaps future) file out of the repository.
+        """Return whether git would leave a (perhaps future) file out of the repository.
 
         Files outside of the work tree are left out, too.
         """

@@ -105,7 +105,7 @@ def _raw_log(git: Git, folder: Path, limit: int) -> bytes:
 
 
 def is_shallow(git: Git) -> bool:
-    """Tell whether older commits were left out when the repository was cloned."""
+    """Return whether older commits were left out when the repository was cloned."""
     return (git.common / "shallow").exists()
 
 

@@ -150,7 +150,7 @@ class Journal:
         return dataclasses.replace(self, mac=mac)
 
     def is_ours(self, repo: Repo) -> bool:
-        """Tell whether this person began the run, on this machine and in this place.
+        """Return whether this person began the run, on this machine and in this place.
 
         Not so for what came with the repository, whoever owns it now.
         """
@@ -165,7 +165,7 @@ class Journal:
         return b"\0".join((*places, unsigned))
 
     def untouched(self, repo: Repo) -> bool:
-        """Tell whether not one path has been replaced or removed yet."""
+        """Return whether not one path has been replaced or removed yet."""
         return all(
             os.path.lexists(entry.waiting(repo) or entry.target(repo))
             for entry in self.entries

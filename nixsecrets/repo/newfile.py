@@ -79,7 +79,7 @@ def mount_of(folder: str) -> tuple[int, str]:
 
 
 def ignores_case(repo: Repo) -> bool:
-    """Tell whether the tree's file system takes `.GIT` for `.git`."""
+    """Return whether the tree's file system takes `.GIT` for `.git`."""
     name = BARE_STAGING_NAME if repo.git is None else ".git"
     try:
         return (repo.top / name).samefile(repo.top / name.upper())

@@ -246,7 +246,7 @@ def _anywhere(env: Mapping[str, str]) -> list[Path]:
 
 
 def _is_safe(place: Path) -> bool:
-    """Tell whether nobody but root and us can rename what we make in `place`."""
+    """Return whether nobody but root and us can rename what we make in `place`."""
     try:
         found = place.stat()
     except OSError:

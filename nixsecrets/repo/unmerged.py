@@ -75,7 +75,7 @@ def unmerged(git: Git, folder: Path) -> dict[str, Stages]:
 
 
 def merging(git: Git) -> bool:
-    """Tell whether a merge, rebase, cherry-pick or revert is not finished yet."""
+    """Return whether a merge, rebase, cherry-pick or revert is not finished yet."""
     folder = _folder(git)
     return any((folder / name).exists() for name in _STATES)
 

@@ -36,7 +36,7 @@ def sign(env: Mapping[str, str], data: bytes) -> str | None:
 
 
 def is_signed(env: Mapping[str, str], data: bytes, mac: str) -> bool:
-    """Tell whether `mac` is what `sign` gave for `data`, here and to this person."""
+    """Return whether `mac` is what `sign` gave for `data`, here and to this person."""
     key = _key(env, make=False)
     return key is not None and hmac.compare_digest(_mac(key, data), mac)
 

@@ -238,7 +238,7 @@ def _with_slash(folder: str) -> str:
 
 
 def _ours(name: str) -> bool:
-    """Tell whether an entry is a staged file or the staging folder of no git."""
+    """Return whether an entry is a staged file or the staging folder of no git."""
     return name.startswith(BARE_STAGING_NAME) and (
         name == BARE_STAGING_NAME or files.STAGED_NAME.fullmatch(name) is not None
     )

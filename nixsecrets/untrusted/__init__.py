@@ -1,1 +1,1 @@
-"""Bounds on what a repository may bring: expressions, sizes, kinds of files."""
+"""Bounds on untrusted input: regular expressions, sizes, file types."""

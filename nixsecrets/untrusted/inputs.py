@@ -1,8 +1,9 @@
-"""Opening a file that is expected to be a regular one: never waiting for another kind.
+"""Opening regular files without ever blocking on a file of another type.
 
 A FIFO, a device, a socket or a folder can stand wherever a secret, a map, a key or an
-edited text is expected.  Opening a FIFO waits for a writer, reading a device may never
-end.  What is opened here is looked at first, on the descriptor itself.
+edited text is expected.  Opening a FIFO waits for a writer, and reading a device may
+never end.  So files are opened with `O_NONBLOCK`, and the type is checked on the open
+descriptor, where it cannot change any more.
 """
 
 import errno
@@ -13,8 +14,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-# `/dev/stdin`, and what a shell makes of `<(…)`: the person handed this program a pipe
-_HANDED = re.compile(r"/dev/stdin|(/dev|/proc/self|/proc/\d+)/fd/\d+")
+# `/dev/stdin`, and what a shell substitutes for `<(…)`: a pipe passed on purpose
+_PASSED_PIPE = re.compile(r"/dev/stdin|(/dev|/proc/self|/proc/\d+)/fd/\d+")
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFSOCK: "a socket",
@@ -25,19 +26,23 @@ _KINDS = {
 
 
 class NotRegularError(OSError):
-    """A file of another kind stands where a regular one is expected."""
+    """The path is a FIFO, device, socket or folder, not a regular file.
+
+    `reason` names the type, for a message.
+    """
 
     def __init__(self, mode: int) -> None:
-        """Say which kind it is; `mode` is that of `stat`."""
+        """Name the file type of `mode`, the `st_mode` of `stat`."""
         kind = _KINDS.get(stat.S_IFMT(mode), "something else")
         self.reason = f"not a regular file but {kind}"
         super().__init__(errno.EINVAL, self.reason)
 
 
-def insist_regular(descriptor: int) -> os.stat_result:
-    """Return what `fstat` says of a regular file.
+def require_regular(descriptor: int) -> os.stat_result:
+    """Return the `fstat` result of an open regular file.
 
-    Raises `NotRegularError`.
+    Raises:
+        NotRegularError: the descriptor is of another file type.
     """
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
@@ -45,45 +50,57 @@ def insist_regular(descriptor: int) -> os.stat_result:
     return found
 
 
-def opened(path: str | Path, *, handed: bool = False) -> BinaryIO:
+def open_regular(path: str | Path, *, pipes: bool = False) -> BinaryIO:
     """Open a regular file for reading; links are followed.
 
-    `handed` is for what a person named on the command line or in a variable: there a
-    pipe or a file that the shell opened for this program (`/dev/stdin`, `<(…)`) is
-    read to its end.
+    `pipes` also accepts what the shell opened for this program (`/dev/stdin`, `<(…)`);
+    it is for paths that the user named on the command line or in a variable.
 
-    Raises `OSError`, `NotRegularError` where it is of another kind, `ValueError` for a
-    NUL in the name.
+    Raises:
+        OSError: the file cannot be opened.
+        NotRegularError: it is not a regular file.
+        ValueError: the name contains a NUL.
     """
     path = os.fspath(path)
-    if handed and _HANDED.fullmatch(path):
-        return open(path, "rb")  # noqa: PTH123 - handed on open
+    if pipes and _PASSED_PIPE.fullmatch(path):
+        return open(path, "rb")  # noqa: PTH123 - a string, as `os.open` takes it
     try:
         descriptor = os.open(path, _FLAGS)
     except OSError:
-        # a socket cannot be opened at all
+        # open(2) fails on a socket with ENXIO, which says nothing to the user
         mode = os.stat(path).st_mode  # noqa: PTH116
         if not stat.S_ISREG(mode):
             raise NotRegularError(mode) from None
         raise
     try:
-        insist_regular(descriptor)
+        require_regular(descriptor)
     except BaseException:
         os.close(descriptor)
         raise
     return os.fdopen(descriptor, "rb")
 
 
-def read(path: str | Path, *, handed: bool = False) -> bytes:
-    """Return the content of a file; as `opened`."""
-    with opened(path, handed=handed) as file:
+def read(path: str | Path, *, pipes: bool = False) -> bytes:
+    """Return the content of a regular file; with `pipes`, also of `/dev/stdin` etc.
+
+    Raises:
+        OSError: the file cannot be read, or (`NotRegularError`) is not a regular file.
+        ValueError: the name contains a NUL.
+    """
+    with open_regular(path, pipes=pipes) as file:
         return file.read()
 
 
-def read_text(path: str | Path, *, handed: bool = False, errors: str = "strict") -> str:
-    """Return the content of a UTF-8 file with line ends as LF; as `opened`.
+def read_text(path: str | Path, *, pipes: bool = False, errors: str = "strict") -> str:
+    """Return the content of a UTF-8 file, with CRLF and CR line ends as LF.
 
-    Raises `UnicodeDecodeError`, too.
+    `errors` is the error handler of `bytes.decode`; `pipes` also accepts `/dev/stdin`
+    and `<(…)`.
+
+    Raises:
+        OSError: the file cannot be read, or (`NotRegularError`) is not a regular file.
+        UnicodeDecodeError: it is not UTF-8.
+        ValueError: the name contains a NUL.
     """
-    text = read(path, handed=handed).decode("utf-8", errors)
+    text = read(path, pipes=pipes).decode("utf-8", errors)
     return text.replace("\r\n", "\n").replace("\r", "\n")

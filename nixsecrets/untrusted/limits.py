@@ -1,7 +1,7 @@
-"""How much of what a repository holds is read: it may come from anybody.
+"""Size limits for input from a repository, which is not trusted.
 
-What is larger is refused by name before it is parsed.  `docs/files.md` has the table;
-the limits lie far above what fleets of thousands of machines have.
+Larger input is refused by name before it is parsed.  `docs/files.md` has the table; the
+limits are far above what fleets of thousands of machines need.
 """
 
 import re
@@ -11,32 +11,33 @@ from nixsecrets.errors import TooLargeError
 MEGABYTE = 1 << 20
 
 TEXT = 8 * MEGABYTE
-"""Bytes of the map, and of each configuration: 50,000 machines."""
+"""Bytes of the map, and of each configuration file; enough for 50,000 machines."""
 LOCK = 32 * MEGABYTE
-"""Bytes of the lock: 100,000 files."""
+"""Bytes of the lock; enough for 100,000 files."""
 YAML = 2 * MEGABYTE
-"""Characters of a configuration of sops; the library reads 60 kB in a second."""
+"""Characters of a `.sops.yaml`; ruamel.yaml parses about 60 kB per second."""
 FOREIGN_VALUES = MEGABYTE // 2
-"""Characters of a sops file in YAML that sops did not write."""
+"""Characters of a sops file in YAML that sops itself did not format."""
 COMMENTS = 5_000
-"""Comments of a document of YAML: each is read with those above it."""
+"""Comments in one YAML document; matching them to values is quadratic."""
 ENTRIES = 10_000
 """Recipients of one file."""
 DEPTH = 500
-"""Brackets that are open at once in YAML that is not as we or sops write it."""
+"""Nested flow collections in YAML that neither nixsecrets nor sops formatted."""
 KEY_PARTS = 100
 """Parts of a dotted key in TOML, `a.b.c`."""
 
+# possessive quantifiers, so that a long line of almost-keys costs linear time
 _PART = r"[\w\"'-]++[ \t]*+\.[ \t]*+"
 _DOTTED = re.compile(rf"(?<![\w\"'-])(?:{_PART}){{{KEY_PARTS}}}")
 _BRACKETS = re.compile(r"[\[{]+|[\]}]+")
 
 
 def check(what: str, size: int, most: int, unit: str = "bytes") -> None:
-    """Refuse what is larger than a limit.
+    """Check the `size` of something, counted in `unit`, against a limit.
 
     Raises:
-        TooLargeError: `what` (a file, or "the file") has more than `most`.
+        TooLargeError: `what` (a path, or "the file") has more than `most`.
     """
     if size > most:
         raise TooLargeError(
@@ -47,12 +48,12 @@ def check(what: str, size: int, most: int, unit: str = "bytes") -> None:
 
 
 def check_depth(what: str, text: str) -> None:
-    """Refuse YAML whose brackets nest too deep, which takes the library minutes.
+    """Check how deeply the brackets of a YAML text nest: ruamel.yaml can take minutes.
 
-    Those in texts and comments count too, but hardly ever only open.
+    Brackets in scalars and comments count as well; there they rarely only open.
 
     Raises:
-        TooLargeError: more than `DEPTH` are open at once.
+        TooLargeError: more than `DEPTH` brackets are open at once.
     """
     depth = 0
     for found in _BRACKETS.finditer(text):
@@ -62,10 +63,10 @@ def check_depth(what: str, text: str) -> None:
 
 
 def check_dotted(what: str, text: str) -> None:
-    """Refuse a TOML key of very many parts: tomllib takes the square of their number.
+    """Check the dotted keys of a TOML text: tomllib is quadratic in their parts.
 
     Raises:
-        TooLargeError: there is one.
+        TooLargeError: a key has more than `KEY_PARTS` parts.
     """
     if _DOTTED.search(text):
         raise TooLargeError(

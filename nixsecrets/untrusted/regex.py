@@ -1,12 +1,12 @@
-r"""Regular expressions that come out of a repository, matched by RE2 and nothing else.
+r"""Regular expressions from a repository, always matched by RE2.
 
-sops reads them with Go's `regexp`, which is RE2: the syntax is that of
-https://github.com/google/re2/wiki/Syntax, a search is unanchored, and no expression
-takes more than linear time.  google-re2 agrees with Go but for `\C` and the names of
-groups, which are checked here, and for `\B`, which it finds between the bytes of one
-character too.
+sops compiles them with Go's `regexp`, which is RE2: the syntax is that of
+https://github.com/google/re2/wiki/Syntax, a search is unanchored, and matching takes
+linear time.  google-re2 agrees with Go except for `\C` and the names of groups, which
+are checked here, and for `\B`, which google-re2 also finds between the bytes of one
+character.
 
-A name that is no UTF-8 is matched as Go does, with one U+FFFD for each broken byte.
+A file name that is not UTF-8 is matched as in Go, with one U+FFFD per invalid byte.
 """
 
 import functools
@@ -18,33 +18,33 @@ if TYPE_CHECKING:
     import re2
 
 MAX_LENGTH = 4096
-"""Characters in an expression: for some classes RE2 takes 30 kB for each."""
+"""Characters of an expression; RE2 needs up to 30 kB for one character (`\\pL`)."""
 MAX_NESTING = 1000
-"""Parentheses within parentheses; Go allows as many."""
-_MAX_MEMORY = 1 << 21  # bytes for one compiled expression and what it remembers
+"""Nested parentheses; the limit of Go's `regexp/syntax`."""
+_MAX_MEMORY = 1 << 21  # bytes for one compiled expression and its DFA cache
 
-_PARTS = (
-    r"\\Q.*?(?:\\E|\Z)"
-    r"|\\(?:x\{[^}]*\}|x[0-9A-Fa-f]{2}|[pP]\{[^}]*\}|[pP].|[0-7]{1,3}|.)"
-    r"|\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*+\]"
-    r"|\(\?(?:P?<[^>]*>|[A-Za-z-]*[:)])"
-    r"|\{\d+(?:,\d*)?\}\??|[*+?]\??"
+_TOKENS = (
+    r"\\Q.*?(?:\\E|\Z)"  # quoted text
+    r"|\\(?:x\{[^}]*\}|x[0-9A-Fa-f]{2}|[pP]\{[^}]*\}|[pP].|[0-7]{1,3}|.)"  # escape
+    r"|\[\^?\]?(?:\[:\^?\w+:\]|\\.|[^\]\\])*+\]"  # class; a `]` may come first in it
+    r"|\(\?(?:P?<[^>]*>|[A-Za-z-]*[:)])"  # head of a group with a name or flags
+    r"|\{\d+(?:,\d*)?\}\??|[*+?]\??"  # repetition
     r"|."
 )
 _GROUP_NAME = re.compile(r"\(\?P?<[^>]*>")
-_BROKEN = re.compile("[\ud800-\udfff]")
+_INVALID_BYTE = re.compile("[\ud800-\udfff]")  # how Python decodes what is not UTF-8
 _SPECIAL = frozenset(r"\.+*?()|[]{}^$")
 
 
 def quote(text: str) -> str:
-    """Escape `text` so that an expression matches it literally."""
+    """Return an expression that matches `text` literally."""
     return "".join("\\" + char if char in _SPECIAL else char for char in text)
 
 
 class Piece(NamedTuple):
-    """One part of a concatenation, with its repetition.
+    """One item of a concatenation, including its repetition.
 
-    `literal` is the one character that it stands for, None for anything else.
+    `literal` is the single character that it matches; None if it matches anything else.
     """
 
     text: str
@@ -63,36 +63,38 @@ class Regex:
 
     def found_in(self, text: str) -> bool:
         """Return whether the expression matches anywhere in `text`."""
-        # most rules of a large configuration differ in their first characters
+        # cheap first test: rules of a large configuration differ in their prefixes
         return text.startswith(self.prefix) and self._search(_utf8(text)) is not None
 
     @property
     def tokens(self) -> list[str]:
         """The source, cut into escapes, classes, group heads and characters."""
-        return re.findall(_PARTS, self.source, re.DOTALL)  # compiled once, by need
+        # `re` compiles and caches it at the first use, not at every start
+        return re.findall(_TOKENS, self.source, re.DOTALL)
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
-        r"""What follows each other at the top, from left to right.
+        r"""The items of the top-level concatenation, from left to right.
 
-        Empty where that is not known: there are alternatives, flags such as `(?i)`, or
-        `\Q` outside of every group.
+        Empty if the top level is not a plain concatenation: it has alternatives, flags
+        such as `(?i)`, or `\Q` outside of every group.
         """
         return _pieces(self.tokens)
 
     @property
     def suffix(self) -> str:
-        """The literal text that every match ends the subject with; "" if none."""
+        """The literal text that every matching subject ends with; "" if unknown."""
         pieces = self.pieces
         if not pieces or pieces[-1].text not in ("$", r"\z"):
             return ""
+        # backwards from the piece before `$`: literals up to the first other piece
         return _literals(pieces[-2::-1])[::-1] if len(pieces) > 1 else ""
 
     def without_start(self, prefix: str) -> str | None:
-        """Return the source for subjects that lost `prefix`, None if that is not sure.
+        """Return an equivalent expression for subjects with `prefix` cut off.
 
-        It is where the expression begins with `^` and the literal `prefix`; the rest
-        then sees of a subject exactly what follows the prefix.
+        None unless the expression begins with `^` and the literal `prefix`: only then
+        does its remainder match exactly what follows the prefix in a subject.
         """
         start, *rest = self.pieces or (Piece("", None),)
         found = [piece.literal for piece in rest[: len(prefix)]]
@@ -106,8 +108,8 @@ def parse(source: str) -> Regex:
     """Compile an expression as sops would.
 
     Raises:
-        ValueError: sops could not compile it, or it is longer than `MAX_LENGTH`; says
-            why.
+        ValueError: sops cannot compile it, or it is longer than `MAX_LENGTH`; the
+            message gives the reason and is printable.
     """
     if len(source) > MAX_LENGTH:
         raise ValueError(f"it has more than {MAX_LENGTH} characters")
@@ -116,12 +118,19 @@ def parse(source: str) -> Regex:
     return found
 
 
-def whole(source: str) -> "Callable[[str], Mapping[str, str] | None]":
-    """Return what matches whole texts, with its named groups; ValueError as `parse`."""
+def full_matcher(source: str) -> "Callable[[str], Mapping[str, str] | None]":
+    """Return a function that matches an entire text and returns the named groups.
+
+    The function returns None for a text that does not match.
+
+    Raises:
+        ValueError: RE2 cannot compile the expression.
+    """
     compiled = _compiled(source, capture=True)
 
     def match(text: str) -> Mapping[str, str] | None:
-        found = compiled.fullmatch(_BROKEN.sub("\ufffd", text))
+        # U+FFFD takes the place of one surrogate, so that spans fit the original text
+        found = compiled.fullmatch(_INVALID_BYTE.sub("\ufffd", text))
         if found is None:
             return None
         names = compiled.groupindex.items()
@@ -131,7 +140,7 @@ def whole(source: str) -> "Callable[[str], Mapping[str, str] | None]":
 
 
 def _compiled(source: str, *, capture: bool) -> "re2._Regexp[str]":
-    import re2
+    import re2  # 4 ms: a map of globs alone needs no expression
 
     options = re2.Options()
     options.log_errors = False
@@ -153,7 +162,7 @@ def _printable(text: str) -> str:
 
 
 def _check(tokens: list[str]) -> None:
-    """Raise ValueError for what RE2 takes and Go does not."""
+    """Raise ValueError for an expression that RE2 compiles and Go does not."""
     depth = 0
     for part in tokens:
         depth += _opens(part) - (part == ")")
@@ -175,9 +184,11 @@ def _pieces(tokens: list[str]) -> tuple[Piece, ...]:
     depth = 0
     for part in tokens:
         if depth == 0 and (
+            # the last: flags for the rest of the expression, such as `(?i)`
             part == "|" or part.startswith(r"\Q") or part[:2] + part[-1] == "(?)"
         ):
             return ()
+        # a lone `{` is a literal
         repeats = part[0] in "*+?" or (part[0] == "{" and len(part) > 1)
         if (depth or repeats) and found:
             found[-1] += part
@@ -188,15 +199,16 @@ def _pieces(tokens: list[str]) -> tuple[Piece, ...]:
 
 
 def _literal(text: str) -> str | None:
-    """Return the character that a piece stands for."""
+    """Return the only character that a piece matches, None for any other piece."""
     if len(text) == 1 and text not in ".^$":
         return text
+    # an escaped letter or digit is a class (`\d`), an assertion or a control character
     escaped = len(text) == 2 and text[0] == "\\" and not text[1].isalnum()
     return text[1] if escaped else None
 
 
 def _literals(pieces: tuple[Piece, ...]) -> str:
-    """Return the literal characters before the first piece that is none."""
+    """Return the literal characters up to the first piece that is not literal."""
     text = ""
     for piece in pieces:
         if piece.literal is None:
@@ -209,4 +221,4 @@ def _utf8(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:
-        return _BROKEN.sub("\ufffd", text).encode()
+        return _INVALID_BYTE.sub("\ufffd", text).encode()

@@ -60,7 +60,7 @@ def opened(file: Path) -> Iterator[BinaryIO]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            stream = stack.enter_context(inputs.opened(file, handed=True))
+            stream = stack.enter_context(inputs.open_regular(file, pipes=True))
         except OSError as error:
             raise files.explained(error, "read", os.fspath(file)) from error
         yield stream

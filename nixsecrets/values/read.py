@@ -64,7 +64,7 @@ def plaintext_to(
     with contextlib.ExitStack() as stack:
         try:
             place = Path(world.repo.locate(actual.path))
-            file = stack.enter_context(inputs.opened(place))
+            file = stack.enter_context(inputs.open_regular(place))
             large = not actual.armored and place.stat().st_size > LARGE
         except OSError as error:
             raise files.explained(error, "read", actual.path) from error

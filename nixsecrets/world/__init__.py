@@ -1,1 +1,1 @@
-"""The current state: what the working tree, the map and the lock hold."""
+"""The current state of the working tree, the map and the lock."""

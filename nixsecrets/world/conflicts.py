@@ -1,4 +1,4 @@
-"""What git has not merged, or what still holds its conflict markers."""
+"""Files with an unfinished merge: unmerged in the index, or with conflict markers."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,10 @@ def conflicts(
     files: Mapping[str, Actual | Damaged | NotSecret],
     begun: Survey,
 ) -> dict[str, Conflict]:
-    """Return what git has not merged, and what holds its conflict markers."""
+    """Return the conflict of each unmerged path, and of each file with markers.
+
+    `texts` are the generated files, `files` the secrets as interpreted.
+    """
     found: dict[str, Conflict] = {}
     if begun.unmerged and repo.git is not None:
         names = unmerged.sides(repo.git)
@@ -26,7 +29,7 @@ def conflicts(
             found[path] = unmerged.conflict(stages, names)
     marked = {p: t.encode(errors="replace") for p, t in texts.items() if t}
     for path, file in files.items():
-        # as a whole secret none can hold them
+        # an intact encrypted file cannot have markers
         broken = isinstance(file, Damaged) or (
             isinstance(file, NotSecret) and _must_be_secret(policy, path)
         )
@@ -40,5 +43,5 @@ def conflicts(
 
 
 def _must_be_secret(policy: Policy, path: str) -> bool:
-    won = policy.winning(path)
-    return won is not None and not won[0].plaintext_allowed
+    winner = policy.winning(path)
+    return winner is not None and not winner[0].plaintext_allowed

@@ -1,4 +1,4 @@
-"""Which secrets of the map no command reaches, though they are there."""
+"""Secrets of the map that no command can change: hidden by another map, or absent."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -17,11 +17,10 @@ from nixsecrets.repo.worktree import MAP_NAME, Listing, Repo
 
 @dataclass(frozen=True)
 class Reach:
-    """Secrets of a map that no step can change, though nothing is wrong with them.
+    """Secrets of a map that no step can change.
 
-    `hidden` lie below a folder with a map of its own, by the path of that map.
-    `absent` are tracked by git and not on the disk: in a sparse checkout, or removed
-    by hand.
+    `hidden` maps the path of another map to the files below its folder.  `absent` files
+    are tracked by git but not on the disk: a sparse checkout, or removed by hand.
     """
 
     hidden: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -29,12 +28,12 @@ class Reach:
 
     @cached_property
     def missed(self) -> frozenset[str]:
-        """All of them: what secrets.nix and the lock say of these stays."""
+        """All unreachable files; their entries in secrets.nix and the lock are kept."""
         return frozenset(chain(self.absent, *self.hidden.values()))
 
 
 def unreached(repo: Repo, policy: Policy, listing: Listing) -> Reach:
-    """Return the secrets that are not among the paths of a listing."""
+    """Return the secrets of the map that are not among `listing.paths`."""
     found = {
         inner: [path for path in names if _hidden_secret(repo, policy, path)]
         for inner, names in listing.hidden.items()
@@ -44,38 +43,39 @@ def unreached(repo: Repo, policy: Policy, listing: Listing) -> Reach:
 
 
 def _absent(repo: Repo, policy: Policy, names: Sequence[str]) -> tuple[str, ...]:
-    """Return those of the names that git tracks as a secret of the map.
+    """Return which of the `names` git tracks as secrets of the map.
 
-    Where plaintext is allowed, git's version of the file says whether it is one.
+    Where the rule allows plaintext, git's version of the file decides.
     """
     named = [path for path in names if _named(policy, path)]
     tracked = deleted.tracked(repo, named)
-    open_to_all = [one for one in tracked if _may_be_plaintext(policy, one.path)]
-    ordinary: set[str] = set()
-    if open_to_all and repo.git is not None:
+    undecided = [one for one in tracked if _may_be_plaintext(policy, one.path)]
+    plaintext: set[str] = set()
+    if undecided and repo.git is not None:
         with repo.git.reader(limit=LARGE) as read:
-            for path, _, oid in open_to_all:
+            for path, _, oid in undecided:
                 with contextlib.suppress(ProgramError):  # not in a partial clone
                     if not looks_secret(path, read(oid)):
-                        ordinary.add(path)
-    return tuple(sorted({one.path for one in tracked} - ordinary))
+                        plaintext.add(path)
+    return tuple(sorted({one.path for one in tracked} - plaintext))
 
 
 def _named(policy: Policy, path: str) -> bool:
-    """Tell whether a rule names a path as a secret; those of an inner map are none."""
+    """Return whether a rule claims `path` as a secret."""
+    # also the map and the lock in the folder of another map
     ordinary = path.rpartition("/")[2] in {"", MAP_NAME, LOCK_NAME}
     return not (ordinary or policy.never_secret(path) or policy.winning(path) is None)
 
 
 def _may_be_plaintext(policy: Policy, path: str) -> bool:
-    won = policy.winning(path)
-    return won is not None and won[0].plaintext_allowed
+    winner = policy.winning(path)
+    return winner is not None and winner[0].plaintext_allowed
 
 
 def _hidden_secret(repo: Repo, policy: Policy, path: str) -> bool:
-    """Tell whether a file that another map hides would be a secret of this one.
+    """Return whether a file below another map would be a secret of this one.
 
-    Where plaintext is allowed, the file itself says so.
+    Where the rule allows plaintext, the content of the file decides.
     """
     if not _named(policy, path):
         return False

@@ -274,7 +274,7 @@ def _read_all(
 
 
 def _counts(policy: Policy, file: Found) -> bool:
-    """Tell whether a file is encrypted or called so, or is one that a rule names."""
+    """Return whether a file is encrypted or called so, or is one that a rule names."""
     return (
         not isinstance(file, NotSecret)
         or called_age(file.path)

@@ -302,7 +302,7 @@ def test_nothing_else_opens_a_file_to_read() -> None:
 
 def _reads(call: ast.Call) -> bool:
     name = ast.unparse(call.func)
-    if name in {"inputs.read", "inputs.read_text", "inputs.opened"}:
+    if name in {"inputs.read", "inputs.read_text", "inputs.open_regular"}:
         return False
     if name.endswith((".read_bytes", ".read_text")):
         return True

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from nixsecrets.errors import IdentityError
-from nixsecrets.keys.find import create_age_identity, find_identities
-from nixsecrets.keys.identities import Keyring, parse_identities
+from nixsecrets.keys.find import find_identities
+from nixsecrets.keys.identities import Keyring, X25519Identity, parse_identities
 from nixsecrets.keys.identityfile import identity_file_text
 from nixsecrets.keys.places import quiet_files
 from tests.fleet import (
@@ -249,7 +249,8 @@ def test_a_locked_key_that_hides_its_public_half_has_it_in_the_pub_file(
 
 
 def test_a_new_identity_is_one_that_age_and_we_read(tmp_path: Path) -> None:
-    secret, recipient = create_age_identity()
+    fresh = X25519Identity.generate("new")
+    secret, recipient = fresh.secret_text(), fresh.recipients[0]
     created = datetime(2026, 11, 20, 12, 30, 15, 5, tzinfo=UTC)
     text = identity_file_text(secret, recipient.text, created)
     (identity,) = parse_identities(text.encode(), "keys.txt").identities

@@ -12,7 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nixsecrets.untrusted.regex import MAX_LENGTH, MAX_NESTING, parse, quote, whole
+from nixsecrets.untrusted.regex import (
+    MAX_LENGTH,
+    MAX_NESTING,
+    full_matcher,
+    parse,
+    quote,
+)
 from tests import gate
 from tests.fleet import clean_env
 
@@ -271,7 +277,7 @@ def test_a_quoted_text_matches_itself_alone(text: str) -> None:
 
 
 def test_groups_are_returned_as_the_text_has_them() -> None:
-    match = whole("(?P<host>[^/]+)-(?P<user>[^/]*)/x")
+    match = full_matcher("(?P<host>[^/]+)-(?P<user>[^/]*)/x")
     assert match("ä\udcff-\udcfeb/x") == {"host": "ä\udcff", "user": "\udcfeb"}
     assert match("ä/x") is None
-    assert whole("[^/]*a[^/]*b")("xaxb") == {}
+    assert full_matcher("[^/]*a[^/]*b")("xaxb") == {}

@@ -26,8 +26,7 @@ from nixsecrets.errors import (
     quoted,
 )
 from nixsecrets.findings.lint.drift import with_content
-from nixsecrets.keys.find import create_age_identity
-from nixsecrets.keys.identities import Keyring
+from nixsecrets.keys.identities import Keyring, X25519Identity
 from nixsecrets.keys.identityfile import identity_file_text
 from nixsecrets.keys.recipients import Kind, Recipient
 from nixsecrets.map.fresh import fresh_map
@@ -259,10 +258,11 @@ def _create_key(*, agreed: bool) -> Recipient:
         except DeclinedError as error:
             hint = error.hint or "give a public key with --key-file"
             raise DeclinedError(error.message, hint) from None
-    secret, recipient = create_age_identity()
+    identity = X25519Identity.generate(str(path))
+    recipient = identity.recipients[0]
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     now = datetime.datetime.now(datetime.UTC)
-    text = identity_file_text(secret, recipient.text, now)
+    text = identity_file_text(identity.secret_text(), recipient.text, now)
     write_durably(str(path), text.encode())
     ui.say(f"created {path}; keep a copy in a safe place")
     return recipient

@@ -35,7 +35,7 @@ def command(file: Path, identity: tuple[Path, ...]) -> None:
       nixsecrets textconv secrets/wifi.age
     """
     try:
-        data = inputs.read(file, handed=True)
+        data = inputs.read(file, pipes=True)
     except OSError as error:
         raise files.explained(error, "read", os.fspath(file)) from error
     ui.answer_bytes(_text(file.name, data, identity))

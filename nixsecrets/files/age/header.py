@@ -179,7 +179,7 @@ class Enc(NamedTuple):
 
 
 def starts_binary(data: bytes) -> bool:
-    """Tell whether a file starts like an age file without armor."""
+    """Return whether a file starts like an age file without armor."""
     return data.startswith(_MAGIC)
 
 

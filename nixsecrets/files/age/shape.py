@@ -126,7 +126,7 @@ def _as_rage_writes(stanza: Stanza) -> bool:
 
 
 def plausible(stanza: Stanza) -> bool:
-    """Tell whether a stanza has the sizes of its type; of an unknown one it has."""
+    """Return whether a stanza has the sizes of its type; of an unknown one it has."""
     if stanza.type not in _SHAPES:
         return True  # of a plugin
     sizes, body = _SHAPES[stanza.type]
@@ -168,7 +168,7 @@ def payload_fault(length: int) -> str | None:
 
 
 def _readable(file: AgeFile) -> bool:
-    """Tell whether the payload begins or ends in text, as encrypted bytes never do."""
+    """Return whether the payload begins or ends in text, as ciphertext never does."""
     data, start = file.binary, file.payload_start
     begin = data[start : start + _TEXT_LOOKED_AT].translate(_TEXT_AS_X)
     end = data[-len(_TEXT_AT_THE_END) :].translate(_TEXT_AS_X)

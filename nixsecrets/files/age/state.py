@@ -67,7 +67,7 @@ def shown(heads: tuple[bytes, ...]) -> tuple[Stanza, ...]:
 
 
 def fits(stanza: Stanza, recipient: Recipient) -> bool:
-    """Tell whether `stanza` can be that of `recipient`, by its type and its tag.
+    """Return whether `stanza` can be that of `recipient`, by its type and its tag.
 
     Plugins choose their types; where one is known to write tags, those must agree.
     """
@@ -144,7 +144,7 @@ def _unknown(reason: str, stanzas: tuple[Stanza, ...]) -> Unknown:
 
 
 def _carries(stanza: Stanza, recipient: Recipient) -> bool:
-    """Tell whether the stanza carries the tag of the recipient."""
+    """Return whether the stanza carries the tag of the recipient."""
     if not _has_tag(stanza):
         return False
     if stanza.type in SHARE_TAGGED:
@@ -154,7 +154,7 @@ def _carries(stanza: Stanza, recipient: Recipient) -> bool:
 
 
 def _has_tag(stanza: Stanza) -> bool:
-    """Tell whether the stanza is of a type with a tag, and of that type's shape."""
+    """Return whether the stanza is of a type with a tag, and of that type's shape."""
     return len(stanza.args) == _TAGGED.get(stanza.type)
 
 

@@ -70,7 +70,7 @@ def wrap(file_key: bytes, recipient: Recipient) -> Wrapped:
 
 
 def opens_to(spelled: bytes, proof: Proof, file_key: bytes) -> bool:
-    """Tell whether the recipient's private key opens a stanza to `file_key`.
+    """Return whether the recipient's private key opens a stanza to `file_key`.
 
     The stanza is a function of the ephemeral secret, the recipient and the file key.
     It is computed again, from the recipient's text and not from its parsed key, and

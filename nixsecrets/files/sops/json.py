@@ -108,7 +108,7 @@ class _OtherMetadataError(Exception):
 
 
 def other_sops(key: str) -> bool:
-    """Tell whether a key is "sops" in other letters: to Go's JSON that is the same."""
+    """Return whether a key is "sops" in other case, which Go's JSON reads as equal."""
     return key != "sops" and key.casefold() == "sops"
 
 

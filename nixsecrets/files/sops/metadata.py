@@ -173,7 +173,7 @@ def _interpret(kind: SopsFormat, text: str, blocks: tuple[Block, ...]) -> SopsFi
 
 
 def _agree(blocks: tuple[Block, ...], others: Sequence[Sequence[ForeignKey]]) -> bool:
-    """Tell whether all documents name the same entries."""
+    """Return whether all documents name the same entries."""
     first = blocks[0].entries
     return all(
         block.entries == first and there == others[0]

@@ -207,7 +207,7 @@ def _doubt(file: SopsFile) -> str | None:
 
 
 def _whole_at_a_glance(file: SopsFile) -> bool:
-    """Tell whether `files.faults` would find nothing; False says nothing.
+    """Return whether `files.faults` would find nothing; False says nothing.
 
     Only of YAML of one document whose metadata stands at its end; its entries are for
     the caller.
@@ -252,7 +252,7 @@ def all_native(file: SopsFile) -> bool:
 
 
 def has_noise(enc: str) -> bool:
-    """Tell whether there is a stanza that nobody is supposed to open."""
+    """Return whether there is a stanza that nobody is supposed to open."""
     file = read_enc(enc).file
     return file is not None and len(file.places) != len(file.heads)
 

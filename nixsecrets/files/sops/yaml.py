@@ -271,7 +271,7 @@ def _written(text: str) -> YamlBlock | None:
 
 
 def _structured(text: str, end: int) -> bool:
-    """Tell whether a document marker or another `sops` key may stand before `end`."""
+    """Return whether a document marker or another `sops` key may stand before `end`."""
     above = "\n" + text[:end]
     return "\n---" in above or "\n..." in above or "sops" in above
 

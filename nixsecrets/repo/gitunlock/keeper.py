@@ -182,7 +182,7 @@ def _end_of(belongs_to: Owner, stack: contextlib.ExitStack) -> int | None:
 
 
 def _may_know(caller: socket.socket, belongs_to: Owner) -> bool:
-    """Tell whether the owner started who calls; the folder lets nobody else come."""
+    """Return whether the owner started who calls; the folder lets nobody else come."""
     option = getattr(socket, "SO_PEERCRED", None)
     if option is None:
         return True

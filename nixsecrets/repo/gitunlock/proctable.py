@@ -56,7 +56,7 @@ def in_group(group: int) -> list[Process]:
 
 
 def may_read_keys(process: Process) -> bool:
-    """Tell whether a process has opened the terminal by itself, as a pager does.
+    """Return whether a process has opened the terminal by itself, as a pager does.
 
     Where that cannot be known, it may.
     """
