@@ -82,6 +82,11 @@ class Policy:
             return False
         return no_secret(path)
 
+    def requires_encryption(self, path: str) -> bool:
+        """Return whether a rule covers `path` and does not allow plaintext."""
+        found = self.winning(path)
+        return found is not None and not found[0].plaintext_allowed
+
     def folder_of_secrets(self, folder: str) -> bool:
         """Tell whether rules name files right in `folder`, and none an ordinary one.
 

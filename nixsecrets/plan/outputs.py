@@ -206,10 +206,9 @@ def _is_age(world: World, path: str, found: Found) -> bool:
         case Actual() | Damaged():
             return found.backend is Backend.AGE
         case NotSecret():
-            winning = world.policy.winning(path)
-            if winning is None or winning[0].plaintext_allowed:
-                return False
-            return world.policy.backend_for_new(path) is Backend.AGE
+            policy = world.policy
+            age = policy.backend_for_new(path) is Backend.AGE
+            return age and policy.requires_encryption(path)
 
 
 def lock_step(

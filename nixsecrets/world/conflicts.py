@@ -31,7 +31,7 @@ def conflicts(
     for path, file in files.items():
         # an intact encrypted file cannot have markers
         broken = isinstance(file, Damaged) or (
-            isinstance(file, NotSecret) and _must_be_secret(policy, path)
+            isinstance(file, NotSecret) and policy.requires_encryption(path)
         )
         if broken and path not in found:
             marked[path] = repo.read(path)
@@ -40,8 +40,3 @@ def conflicts(
         if line and path not in found:
             found[path] = Conflict("holds git's conflict markers", line=line)
     return found
-
-
-def _must_be_secret(policy: Policy, path: str) -> bool:
-    winner = policy.winning(path)
-    return winner is not None and not winner[0].plaintext_allowed

@@ -49,7 +49,7 @@ def _absent(repo: Repo, policy: Policy, names: Sequence[str]) -> tuple[str, ...]
     """
     named = [path for path in names if _named(policy, path)]
     tracked = deleted.tracked(repo, named)
-    undecided = [one for one in tracked if _may_be_plaintext(policy, one.path)]
+    undecided = [one for one in tracked if not policy.requires_encryption(one.path)]
     plaintext: set[str] = set()
     if undecided and repo.git is not None:
         with repo.git.reader(limit=LARGE) as read:
@@ -67,11 +67,6 @@ def _named(policy: Policy, path: str) -> bool:
     return not (ordinary or policy.never_secret(path) or policy.winning(path) is None)
 
 
-def _may_be_plaintext(policy: Policy, path: str) -> bool:
-    winner = policy.winning(path)
-    return winner is not None and winner[0].plaintext_allowed
-
-
 def _hidden_secret(repo: Repo, policy: Policy, path: str) -> bool:
     """Return whether a file below another map would be a secret of this one.
 
@@ -79,7 +74,7 @@ def _hidden_secret(repo: Repo, policy: Policy, path: str) -> bool:
     """
     if not _named(policy, path):
         return False
-    if not _may_be_plaintext(policy, path):
+    if policy.requires_encryption(path):
         return True
     data = repo.read_quickly(path, LARGE)
     return data is None or looks_secret(path, data)
