@@ -81,7 +81,7 @@ def kind_of_words(words: Iterable[str]) -> OwnerKind | None:
 
 
 def is_heading(word: str) -> bool:
-    """Tell whether a name is that of a kind of keys, not of one owner."""
+    """Return whether a name is that of a kind of keys, not of one owner."""
     lower = word.lower()
     if lower in {"keys", "all", "everyone", "everything", "publickeys", "allkeys"}:
         return True

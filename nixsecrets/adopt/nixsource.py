@@ -325,7 +325,7 @@ class _Scan:
 
 
 def safe_binding(name: str) -> bool:
-    """Tell whether a name before `=` can be that of a key or of a set of keys."""
+    """Return whether a name before `=` can be that of a key or of a set of keys."""
     return re.fullmatch(r"[A-Za-z_][A-Za-z0-9_'-]*", name) is not None and (
         name not in _NOT_NAMES
     )

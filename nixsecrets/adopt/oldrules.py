@@ -209,7 +209,7 @@ def _comments(text: str, span: tuple[int, int]) -> Iterator[str]:
 
 
 def prose(comment: str) -> bool:
-    """Tell whether a comment line is words, not configuration that was put aside."""
+    """Return whether a comment line is words, not configuration that was put aside."""
     words = comment.lstrip("#").strip()
     return bool(words) and not _ASIDE.match(words)
 

@@ -148,7 +148,7 @@ def nearby(paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def possible(path: str) -> bool:
-    """Tell whether a file of a repository can be called `path`."""
+    """Return whether a file of a repository can be called `path`."""
     return not {"", ".", ".."} & set(path.split("/")) and path.isprintable()
 
 

@@ -110,7 +110,7 @@ class Planner:
         )
 
     def holds(self, rules: Sequence[Planned]) -> bool:
-        """Tell whether the rules give just the access that the old ones gave."""
+        """Return whether the rules give just the access that the old ones gave."""
         policy = self.policy(rules)
         if self.prover.prove(policy).differences:
             return False

@@ -88,7 +88,7 @@ class Prover:
 
 
 def for_hosts(rule: Rule) -> bool:
-    """Tell whether a rule of an adopted map stands for one rule for each host."""
+    """Return whether a rule of an adopted map stands for one rule for each host."""
     return "{host}" in rule.readers
 
 

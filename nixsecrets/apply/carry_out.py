@@ -56,24 +56,24 @@ class Job:
 
     @property
     def must_open(self) -> bool:
-        """Tell whether an identity is needed (not for an age file written anew)."""
+        """Whether an identity is needed (not for an age file written anew)."""
         given = self.content is not None and self.step.backend is Backend.AGE
         closed = self.keeps_bytes or self.step.action in (Action.CREATE, Action.DELETE)
         return self.step.before is not None and not given and not closed
 
     @property
     def large(self) -> bool:
-        """Tell whether a content was given that does not fit into memory."""
+        """Whether a content was given that does not fit into memory."""
         return isinstance(self.content, Spooled)
 
     @property
     def keeps_bytes(self) -> bool:
-        """Tell whether the file only changes its place."""
+        """Whether the file only changes its place."""
         return self.step.action is Action.MOVE and self.step.reason is Reason.RENAMED
 
     @property
     def runs_sops(self) -> bool:
-        """Tell whether the sops program is needed, and a private folder for it."""
+        """Whether the sops program is needed, and a private folder for it."""
         kept = self.keeps_bytes or self.step.action in (*KEEPS_KEY, Action.DELETE)
         return self.step.backend is Backend.SOPS and not kept
 

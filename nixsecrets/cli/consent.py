@@ -1,4 +1,4 @@
-"""The questions of `safety`, asked; what was agreed to, remembered in this clone."""
+"""Asks the questions of `plan.safety`, and records the answers in this clone."""
 
 import datetime
 import os
@@ -18,10 +18,10 @@ from nixsecrets.world.world import World
 
 
 def ask(questions: Iterable[Question], given: Collection[str]) -> None:
-    """Ask each question that no option in `given` has answered.
+    """Ask each question that no option in `given` answers.
 
     Raises:
-        DeclinedError: a person said no, or nobody is there to answer.
+        DeclinedError: the answer was no, or there is no terminal.
     """
     for one in questions:
         agreed = one.flag in given
@@ -32,19 +32,19 @@ def ask(questions: Iterable[Question], given: Collection[str]) -> None:
 
 
 def memory(repo: Repo) -> Clone:
-    """Return what this clone remembers of the map of `repo`."""
+    """Return the store of this clone's records about the map of `repo`."""
     return Clone.of(repo, os.environ)
 
 
 def recalled(repo: Repo) -> Remembered:
-    """Return what this clone remembers; say where it cannot be used."""
+    """Return this clone's records; warn if they cannot be used."""
     found = memory(repo).read()
     warn_of_damage(repo, found)
     return found
 
 
 def warn_of_damage(repo: Repo, found: Remembered) -> None:
-    """Say where what this clone remembers cannot be used."""
+    """Warn if this clone's records cannot be used."""
     if found.damage is not None:
         place = memory(repo).place
         ui.warn(
@@ -54,27 +54,27 @@ def warn_of_damage(repo: Repo, found: Remembered) -> None:
 
 
 def remember(repo: Repo, *edits: Edit) -> None:
-    """Change what this clone remembers; say where that cannot be."""
+    """Apply `edits` to this clone's records in one write; warn if that fails."""
 
-    def every(now: Remembered) -> Remembered:
+    def combined(now: Remembered) -> Remembered:
         for edit in edits:
             now = edit(now)
         return now
 
     try:
         if edits:
-            memory(repo).change(every)
+            memory(repo).change(combined)
     except NixsecretsError as error:
         ui.warn(error.message, error.hint)
 
 
 def today() -> str:
-    """Return the date that the memory and the map record."""
+    """Return today's date as map and records write it (YYYY-MM-DD)."""
     return datetime.date.today().isoformat()
 
 
 def approval(standing: Sequence[Standing], recipient_map: RecipientMap) -> list[Edit]:
-    """Return the change of the memory once keys are agreed to; none without keys."""
+    """Return the edit of the records that approves keys; empty without keys."""
     readers = [one.reader for one in standing]
     return [approvals.approving(readers, recipient_map, today())] if readers else []
 
@@ -87,9 +87,9 @@ def about_keys(
     first: bool,
     hint: str = "review and approve the keys: nixsecrets approve (or --yes)",
 ) -> list[Question]:
-    """Return the question about keys, with where each comes from.
+    """Return the question about unapproved keys, with the origin of each.
 
-    Where it is the `first` time that this clone approves any, that is left out.
+    Origins are omitted the `first` time that this clone approves any key.
     """
     origins: list[str] = []
     if standing and not first:

@@ -1,7 +1,7 @@
-"""The editor at the terminal: a text opened in memory, and never lost.
+"""Editing plaintext in the operator's editor, in memory, without losing a draft.
 
-`Desk` is one private folder with an editor; `keep_safe` keeps a text that could not be
-saved.  What saving means is the caller's.
+`Desk` is a private folder with an editor; `keep_safe` keeps a draft that could not be
+saved.
 """
 
 import os
@@ -23,7 +23,10 @@ from nixsecrets.values.drafts import Draft, keep
 
 @dataclass
 class Desk:
-    """A private folder, and the editor that works in it."""
+    """A private folder, and the editor that works in it.
+
+    `last` is the last text that the editor left, `path` the file that it has open.
+    """
 
     folder: Path
     program: editor.Editor
@@ -32,11 +35,11 @@ class Desk:
     path: Path | None = None
 
     def edit(self, draft: Draft) -> bytes:
-        """Let the person edit; return what the text is then.
+        """Run the editor on a draft; return the edited text.
 
         Raises:
             ProgramError: the editor failed.
-            NixsecretsError: it came back at once, without having waited.
+            NixsecretsError: it is known to return at once unless given a wait option.
         """
         self.path = self.folder / buffer_name(draft.name)
         try:
@@ -56,14 +59,14 @@ class Desk:
         )
         text = editor.typed(self.path)
         if keep_end and text == draft.text + b"\n":
-            text = draft.text  # the editor's habit, not the person's wish
+            text = draft.text  # the editor itself added the final newline
         if text == draft.text and seconds < editor.AT_ONCE_SECONDS:
             _explain_detaching(self.program)
         self.last = text
         return text
 
     def typed(self) -> bytes | None:
-        """Return the text as it is now, None where none was opened."""
+        """Return the text that the editor last saved, None if none was opened."""
         if self.path is not None:
             with suppress(NixsecretsError, OSError):
                 return editor.typed(self.path)
@@ -71,10 +74,10 @@ class Desk:
 
 
 def _explain_detaching(program: editor.Editor) -> None:
-    """Say why nothing was edited, where the editor came back at once.
+    """Explain why nothing was edited, after the editor returned at once.
 
     Raises:
-        NixsecretsError: it is known to, unless told to wait.
+        NixsecretsError: it is known to return at once unless given a wait option.
     """
     waiting = program.needs_wait
     if waiting is not None:
@@ -90,7 +93,10 @@ def _explain_detaching(program: editor.Editor) -> None:
 
 
 def buffer_name(name: str) -> str:
-    """Return an unpredictable name that ends as the content does (wifi.json.age)."""
+    """Return an unpredictable file name with the extension of the plaintext.
+
+    An editor takes its syntax from it: `wifi.json.age` gives `wifi-1a2b3c4d.json`.
+    """
     path = Path(name)
     if path.suffix == ".age":
         path = path.with_suffix("")
@@ -100,7 +106,7 @@ def buffer_name(name: str) -> str:
 
 @contextmanager
 def desk() -> Iterator[Desk]:
-    """Give a desk; its folder is removed at the end, whatever happens."""
+    """Yield a desk; its folder is removed at the end, whatever happens."""
     terminal = ui.has_terminal()
     program = editor.find_editor(os.environ, terminal=terminal)
     if program.warning is not None:
@@ -111,7 +117,7 @@ def desk() -> Iterator[Desk]:
 
 @contextmanager
 def keep_safe(repo: Repo, ring: Keyring, draft: Draft, at: Desk) -> Iterator[None]:
-    """Keep what was typed where the block ends without having saved it."""
+    """Keep the edited text if the block raises before saving it; extend the hint."""
     try:
         yield
     except BaseException as error:
@@ -130,7 +136,7 @@ def keep_safe(repo: Repo, ring: Keyring, draft: Draft, at: Desk) -> Iterator[Non
 
 
 def kept_hint(kept: rescue.Kept) -> str:
-    """Say where a text is and how to go on with it."""
+    """Return the hint on where a draft is kept and how to resume it."""
     on = "in memory" if private.disk_in_use(os.environ) is None else "unencrypted"
     where = "encrypted to you" if kept.sealed else f"{on}, in {kept.place}"
     resume = f"nixsecrets edit --resume {argument(kept.path)}"

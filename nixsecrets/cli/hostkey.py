@@ -97,7 +97,7 @@ class KeyOptions:
 
     @property
     def brought(self) -> bool:
-        """Tell whether the key is given or made here, so that nothing is collected."""
+        """Whether the key is given or made here, so that nothing is collected."""
         return self.generate or self.local or bool(self.key or self.key_file)
 
     @property

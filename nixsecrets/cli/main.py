@@ -259,7 +259,7 @@ def _replace_closed_streams() -> None:
 
 
 def _stdout_fails() -> bool:
-    """Tell whether what we have answered so far cannot be written."""
+    """Return whether what we have answered so far cannot be written."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -1,9 +1,11 @@
-"""Where every change of the map begins: the lock, and the first look at the files.
+"""A change of the map: what a command asks for, and the start of its run.
 
-What the work itself takes (`road`) is loaded while other processes look.
+The survey of the files begins here, in other processes; meanwhile this one loads the
+road (90 ms) and the libraries that a change most likely needs.
 """
 
 from collections.abc import Callable, Collection, Container, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,21 +20,27 @@ if TYPE_CHECKING:
     from nixsecrets.world.world import World
 
 
-def change_map(
-    start: Path,
-    options: RoadOptions,
-    edit: "Callable[[World], str]",
-    *,
-    named: "Callable[[World], Collection[KeyId]]" = lambda _: (),
-    instead: "Callable[[World, World, Context], Collection[Step]]" = lambda *_: (),
-    contents: "Mapping[str, Content] | None" = None,
-) -> int:
-    """Edit the map and carry out what that asks for, and nothing else.
+@dataclass(frozen=True, slots=True)
+class MapChange:
+    """What a command changes.
 
-    `edit` returns the new map text; `named` the keys whose loss of access the
-    command's arguments asked for; `instead` the steps for files (worlds before and
-    after) about which the command decides otherwise; `contents` are secrets written
-    with it, by path.  Returns the exit code.
+    - `edit` returns the new text of the map.
+    - `revoked` returns the keys whose loss of access the arguments ask for.
+    - `instead`, called with the worlds before and after, returns steps that replace
+      what the change of the map would mean for their files.
+    - `contents` are secrets to write with it: path -> plaintext.
+    """
+
+    edit: "Callable[[World], str]"
+    revoked: "Callable[[World], Collection[KeyId]]" = lambda _: ()
+    instead: "Callable[[World, World, Context], Collection[Step]]" = lambda *_: ()
+    contents: "Mapping[str, Content]" = field(default_factory=dict, repr=False)
+
+
+def change_map(start: Path, options: RoadOptions, change: MapChange) -> int:
+    """Edit the map above the folder `start` and apply what the change asks for.
+
+    Returns the exit code.
     """
     session = Session.open(start)
     with (
@@ -42,20 +50,12 @@ def change_map(
         from nixsecrets.cli import road
 
         if not options.dry_run:
-            _load_what_writes(begun.paths)
-        return road.change(
-            session,
-            begun,
-            options,
-            edit,
-            named=named,
-            instead=instead,
-            contents=contents,
-        )
+            _load_libraries(begun.paths)
+        return road.change_map(session, begun, options, change)
 
 
-def _load_what_writes(paths: Container[str]) -> None:
-    """Load now what a change will take, most likely: this process has the time."""
+def _load_libraries(paths: Container[str]) -> None:
+    """Import now what writing most likely needs: this process has nothing to do."""
     from nixsecrets.apply import apply
     from nixsecrets.generated import yamltree
 

@@ -1,4 +1,4 @@
-"""What is reported once a plan was carried out: values to change, what is left."""
+"""The report after a plan was applied: values to change, and what is left to do."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ from nixsecrets.repo.worktree import Repo
 from nixsecrets.world.world import World
 
 if TYPE_CHECKING:
-    from nixsecrets.apply.apply import Failure, Outcome
+    from nixsecrets.apply.apply import Outcome
 
 PARTIAL = 1
 KEYS_SHOWN = 40
@@ -31,7 +31,10 @@ KEYS_SHOWN = 40
 def finish(
     session: Session, world: World, outcome: "Outcome", options: RoadOptions
 ) -> int:
-    """Tell what was done, what is exposed, and what to add to git."""
+    """Report what was done, which values to change, and what to add to git.
+
+    Returns the exit code.
+    """
     exposed = items(session.repo, outcome.done)
     if options.as_json:
         ui.answer_text(to_json(exposed))
@@ -49,22 +52,18 @@ def finish(
         )
     git_add(session, outcome.done, stage=options.git_add)
     for failure in outcome.failed:
-        _left_out(failure)
+        what = f"skipped {show.path_text(failure.step.path)}: {failure.error.message}"
+        ui.report_error(NixsecretsError(what, failure.hint))
     return PARTIAL if outcome.failed else 0
-
-
-def _left_out(failure: "Failure") -> None:
-    what = f"skipped {show.path_text(failure.step.path)}: {failure.error.message}"
-    ui.report_error(NixsecretsError(what, failure.hint))
 
 
 def git_add(
     session: Session, steps: Collection[Step], *, stage: bool, below: str = ""
 ) -> None:
-    """Stage the written files, or print the line that stages those git would leave out.
+    """Stage the written files, or print the `git add` line for untracked ones.
 
-    Flakes do not see files that git does not track; a change of a tracked file they do.
-    `below` is the map's folder as seen from where the person is.
+    Flakes see only files that git tracks.  `below` is the map's folder relative to the
+    working directory.
     """
     git = session.repo.git
     if git is None:
@@ -76,7 +75,7 @@ def git_add(
         git.add(session.repo.root, [*written, *sorted(known)])
         return
     deleted.note(session.repo, gone)
-    # of a merge that git waits for, the lock goes with the file: it records its readers
+    # After a merge conflict the lock is staged with the file: it records its readers.
     merged = any(s.action is Action.CREATE and s.before is not None for s in steps)
     fresh = [s for s in steps if merged or s.before is None or s.origin is not None]
     new = [s.path for s in fresh if s.path in written]
@@ -86,7 +85,10 @@ def git_add(
 
 
 def say_left(world: World, plan: Plan, carried: Collection[str]) -> None:
-    """Count all that differs besides, in planned files too; configurations written."""
+    """Report how many other files differ from the map, and unapproved keys.
+
+    `carried` are configurations whose earlier drift this command resolved.
+    """
     planned = {s.path for s in plan.steps} | {s.origin for s in plan.steps}
     count = len(differing(world, besides=planned))
     count += sum(differs_after(world, step) for step in plan.steps)
@@ -101,7 +103,7 @@ def say_left(world: World, plan: Plan, carried: Collection[str]) -> None:
 
 
 def tell_problems(left: Sequence[Finding]) -> None:
-    """Say what `check` will still fail on: the plan did not repair it."""
+    """Report what `check` will still fail on."""
     failing = [p for p in left if p.code.fails_check]
     if failing:
         paths = list(dict.fromkeys(show.path_text(p.path) for p in failing))
@@ -115,10 +117,11 @@ def tell_problems(left: Sequence[Finding]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One file to change: who knows it, and the paths of its values.
+    """One file with values to change: who knows them, and their key paths.
 
-    `keys` is empty where the file is one value: age files, binary sops files; each is
-    as `--key` takes it, and `unnamed` counts the values that `--key` cannot name.
+    `keys` are the paths that `--key` takes, split at `/`; it is empty for a file that
+    is a single value (age, binary sops).  `unnamed` counts the values that `--key`
+    cannot name.
     """
 
     path: str
@@ -128,7 +131,7 @@ class Item:
 
 
 def items(repo: Repo, steps: Sequence[Step]) -> list[Item]:
-    """Return the files from which somebody was shut out, as they lie there now."""
+    """Return the files that a step revoked from someone, with their present values."""
     return [_item(repo, step) for step in steps if step.losers]
 
 
@@ -136,7 +139,7 @@ def _item(repo: Repo, step: Step) -> Item:
     names = tuple(dict.fromkeys(step.losers))
     values: Sequence[Piece] = ()
     if step.backend is Backend.SOPS:
-        with contextlib.suppress(SecretFileError):  # sops reads it; we do not
+        with contextlib.suppress(SecretFileError):  # a spelling that only sops reads
             values = [p for p in sealed(step.path, repo.read(step.path)) if p.path]
     keys = tuple(dict.fromkeys(piece.place for piece in values if piece.place))
     return Item(step.path, names, keys, sum(not piece.place for piece in values))
@@ -162,10 +165,10 @@ def lines(found: Sequence[Item]) -> Iterator[str]:
 
 
 def last_line(world: World, steps: Sequence[Step]) -> str:
-    """Return whether `nixsecrets exposed` will list the same again.
+    """Return the line on whether `nixsecrets exposed` can repeat the list.
 
-    It lists what removed keys know: not what somebody does who stays in the map, or
-    whom no map can name.
+    It covers removed keys only: not a reader who stays in the map, nor a recipient
+    that is not an age key.
     """
     if world.repo.git is None:
         return "keep this list: without git, nixsecrets exposed cannot repeat it"

@@ -86,7 +86,7 @@ def _rub_out(text: bytearray) -> None:
 
 
 def _more(terminal: int) -> bool:
-    """Tell whether more keys are waiting already."""
+    """Return whether more keys are waiting already."""
     return bool(select.select([terminal], [], [], _MORE_SECONDS)[0])
 
 

@@ -8,7 +8,7 @@ import click
 
 from nixsecrets.cli import show, ui
 from nixsecrets.cli.arguments import owner
-from nixsecrets.cli.mapchange import change_map
+from nixsecrets.cli.mapchange import MapChange, change_map
 from nixsecrets.cli.options import Reach, RoadOptions, road_options, with_options
 from nixsecrets.errors import UsageError
 from nixsecrets.files.state import Actual
@@ -79,13 +79,13 @@ def removal_command(
         if move_to is not None and own_files not in (None, MOVE):
             raise UsageError("--move-to goes with --own-files move")
 
-        def changed(world: World) -> str:
+        def edited(world: World) -> str:
             today = datetime.date.today().isoformat()
             keys = owner(world.map, name, kind).keys
             retired = [Retired(name, key, today, reason) for key in keys]
             return edit(world.map_text, name, retired=retired)
 
-        def named(world: World) -> set[KeyId]:
+        def revoked(world: World) -> set[KeyId]:
             return {key.key_id for key in owner(world.map, name, kind).keys}
 
         def instead(before: World, after: World, ctx: Context) -> list[Step]:
@@ -101,7 +101,7 @@ def removal_command(
                 return ownfiles.moving(before, after, ctx, name, folder)
             return []
 
-        return change_map(start, options, changed, named=named, instead=instead)
+        return change_map(start, options, MapChange(edited, revoked, instead))
 
     return command
 

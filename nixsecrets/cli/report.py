@@ -1,4 +1,4 @@
-"""Findings, printed: what `check` reports, and how reports for CI are made."""
+"""Prints findings: what `check` reports, as text, JSON or a report for CI."""
 
 import json
 import os
@@ -37,7 +37,11 @@ def check(
     form: str,
     strict: bool,
 ) -> int:
-    """Print what differs from the map, and what configurations declare; exit code."""
+    """Print what differs from the map and from declarations; return the exit code.
+
+    `removals`, `others` and `macs` are findings that were made while the files were
+    read; `form` is text, json, sarif or gitlab; `strict` also fails on warnings.
+    """
     plan = drift(world, removals, others, macs.types)
     declared = _declared(world, source, start) if source.asked else None
     findings = [*stale_problems(plan.steps), *plan.problems]
@@ -62,13 +66,13 @@ def check(
 
 
 def _declared(world: World, source: Source, start: Path) -> "Report":
-    from nixsecrets.flake import reading  # Nix programs are run for this option alone
+    from nixsecrets.flake import reading  # 20 ms, for --flake and --declared alone
 
     return reading.report(world, source, start, progress=ui.progress)
 
 
 def _folder(repo: Repo) -> str:
-    """Return the map's folder as seen from where the person is, empty for the same."""
+    """Return the map's folder relative to the working directory, empty if equal."""
     here = Path.cwd()
     return "" if here == repo.root else os.path.relpath(repo.root, here)
 
@@ -80,7 +84,7 @@ def as_report(form: str, repo: Repo, findings: Iterable[Finding]) -> str:
 
 
 def _json(plan: Plan, declared: "Report | None") -> str:
-    """Return the JSON of `status`; with declarations, their verdicts in it."""
+    """Return the plan as JSON text, with the verdicts on declarations if there are."""
     if declared is None:
         return plan.to_json()
     value = Plan(plan.steps, (*plan.problems, *declared.findings)).as_json()

@@ -1,10 +1,15 @@
-"""The one road of every command that changes access: load, diff, show, apply."""
+"""The one road of every command that changes access: load, diff, show, apply.
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+`change_map` and `rekey` make a plan and walk the road with it; commands that plan a
+step themselves (`edit`, `mv`, `rm`) call `walk`.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nixsecrets.cli import arguments, consent, outcome, show, ui
+from nixsecrets.cli.mapchange import MapChange
 from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.session import Session, keyring, unlock
 from nixsecrets.findings.catalogue import Finding
@@ -23,50 +28,45 @@ from nixsecrets.plan.diff import (
     may_read,
     only,
 )
-from nixsecrets.plan.model import Plan, Step
+from nixsecrets.plan.model import Plan
 from nixsecrets.plan.outputs import drifted
 from nixsecrets.plan.problems import problems, problems_after, unreached_problems
 from nixsecrets.plan.recall import recall
 from nixsecrets.plan.removals import Removals
 from nixsecrets.plan.safety import Change, Obstacle
-from nixsecrets.plan.steps import Context
 from nixsecrets.repo.remembered import Remembered
 from nixsecrets.world.survey import Survey
 from nixsecrets.world.world import World, with_files
 
-if TYPE_CHECKING:  # what writes is loaded where there is something to write
+if TYPE_CHECKING:  # `apply` is loaded only if there is something to write
     from nixsecrets.apply.apply import Outcome
     from nixsecrets.apply.carry_out import Content
     from nixsecrets.keys.identities import Keyring
 
 
-def change(
-    session: Session,
-    begun: Survey,
-    options: RoadOptions,
-    edit: Callable[[World], str],
-    *,
-    named: Callable[[World], Collection[KeyId]] = lambda _: (),
-    instead: Callable[[World, World, Context], Collection[Step]] = lambda *_: (),
-    contents: "Mapping[str, Content] | None" = None,
+def change_map(
+    session: Session, begun: Survey, options: RoadOptions, change: MapChange
 ) -> int:
-    """Edit the map and walk the road; arguments and result are `change_map`'s."""
+    """Edit the map, and plan and apply what the change asks for and nothing else.
+
+    Returns the exit code.
+    """
     read = session.mapped(begun)
-    ring = keyring(options.identity)
+    ring = keyring(options.identity)  # before `with_files` waits for the survey
     before = with_files(read, begun)
-    after = before.with_map(edit(before))
+    after = before.with_map(change.edit(before))
     known = recall(before)
     after = _with_entries(before, after, known)
-    gone = named(before)
+    revoked = change.revoked(before)
     ctx = context(
         after,
         native=native_keys(ring),
         keep_data_key=options.keep_data_key,
-        gone=gone,
+        gone=revoked,
     )
-    steps = [*instead(before, after, ctx)]
+    steps = [*change.instead(before, after, ctx)]
     steps += [
-        content_step(after, path, after.secrets.get(path)) for path in contents or ()
+        content_step(after, path, after.secrets.get(path)) for path in change.contents
     ]
     plan = change_plan(before, after, ctx, instead=steps)
     obstacles = [
@@ -88,8 +88,8 @@ def change(
         ring,
         options,
         before=before,
-        named=gone,
-        contents=contents,
+        named=revoked,
+        contents=change.contents,
         obstacles=obstacles,
         known=known,
     )
@@ -106,7 +106,7 @@ def without_secrets(plan: Plan) -> Plan:
 
 
 def native_keys(ring: "Keyring") -> frozenset[KeyId]:
-    """Return the operator's keys whose stanzas we unwrap ourselves."""
+    """Return the operator's keys whose stanzas nixsecrets unwraps itself."""
     owners = [r for i in ring.identities for r in i.recipients]
     owners += [r for locked in ring.locked for r in locked.recipients]
     return frozenset(r.key_id for r in owners if r.ours)
@@ -126,13 +126,17 @@ def walk(
     obstacles: Sequence[Obstacle] = (),
     known: Removals | None = None,
 ) -> int:
-    """Show the plan, have it agreed to, apply it, report what was done.
+    """Show the plan, ask what must be agreed to, apply it, and report the outcome.
 
-    `before` is the world before the command changed the map, `known` what is remembered
-    of removed keys, where the caller has asked already.  `agreed` leaves out the
-    question for what the command line itself asked for (a secret that was just edited);
-    taking access is asked about all the same, and so are keys that this clone has not
-    approved, but for those that the command itself brings into the map.
+    - `before`: the world before the command changed the map, None if it did not.
+    - `named`: the keys whose loss of access the arguments ask for.
+    - `contents`: the plaintexts to write, by path.
+    - `agreed`: skip "go on?", because the command line names the files (`edit FILE`);
+      revoked access and unapproved keys are asked about nevertheless.
+    - `obstacles`: files that the plan should change and cannot.
+    - `known`: the removed keys, if the caller has recalled them already.
+
+    Returns the exit code.
     """
     plan = disclosure.with_opened(plan, world, contents or {})
     known = recall(world) if known is None else known
@@ -173,7 +177,7 @@ def walk(
     if returning:
         edits.append(removals.agreeing((o for _, o in returning), consent.today()))
     consent.remember(session.repo, *edits)
-    # what writes takes 30 ms; a dry run and an empty plan do without
+    # 30 ms, which a dry run and an empty plan save
     from nixsecrets.apply.apply import Tools, apply
 
     with ui.progress("writing", len(plan.secret_steps)) as tick:
@@ -190,7 +194,7 @@ def walk(
 def _introduced(
     before: World | None, after: World, memory: Remembered
 ) -> Sequence[Reader]:
-    """Return the keys that the command itself brought into the map."""
+    """Return the keys that the command itself added to the map."""
     if before is None:
         return ()
     return approvals.introduced(before.map, after.map, approvals.pairs(memory))
@@ -202,7 +206,7 @@ def _remember_done(
     done: "Outcome",
     introduced: Sequence[Reader],
 ) -> None:
-    """Remember in this clone which keys were taken out of use, and which brought in."""
+    """Record in this clone which keys lost access and which the command added."""
     use = world.map.keys_in_use
     lost = (reader for step in done.done for reader in step.remove)
     gone = {r.recipient.key_id: r for r in lost if r.recipient.key_id not in use}
@@ -227,7 +231,7 @@ def _show(plan: Plan, world: World) -> None:
 
 
 def _show_dry(plan: Plan, unseen: Sequence[Standing], *, as_json: bool) -> None:
-    """Print a plan, and the keys to approve before it is carried out."""
+    """Print a plan, and the keys to approve before it is applied."""
     if as_json:
         ui.answer_text(plan.to_json(unapproved=[one.as_json() for one in unseen]))
         return
@@ -245,10 +249,10 @@ def _show_dry(plan: Plan, unseen: Sequence[Standing], *, as_json: bool) -> None:
 
 
 def _with_entries(before: World, after: World, known: Removals) -> World:
-    """Return the world whose map says that removed keys are used again on purpose.
+    """Return `after` with `[[retired]]` entries for the removed keys it reuses.
 
-    By the `[[retired]]` entries of such a key: those that the map does not have are
-    added, or every other clone would take it for one that came back by accident.
+    The entries record that the return is intended; without them, every other clone
+    would report the key as one that came back by accident.
     """
     missing = [
         Retired(one.name, one.key, one.date or None, one.reason or None)
@@ -259,15 +263,15 @@ def _with_entries(before: World, after: World, known: Removals) -> World:
 
 
 def warn_of_unreached(world: World) -> None:
-    """Say which secrets of the map no command reaches."""
+    """Warn of inner maps and missing files that keep commands from a secret."""
     for finding in unreached_problems(world):
         ui.warn(f"{show.path_text(finding.path)}: {finding.message}")
 
 
 def _say_carried(before: World, plan: Plan) -> list[str]:
-    """Say which configurations a change brings in line with the map as a whole.
+    """Report the planned configurations that differed from the map before; return them.
 
-    Returns those that differed from the map before it.
+    They are written as a whole, so the change also resolves their earlier drift.
     """
     carried = drifted(before, plan)
     if carried:
@@ -285,12 +289,13 @@ def rekey(
     host: str | None,
     start: Path,
 ) -> int:
-    """Carry out what differs from the map, of `paths` or of `host` if they are given.
+    """Bring secrets and generated files in line with the map; return the exit code.
 
-    Returns the exit code.
+    `paths`, relative to `start`, restrict this to some files and folders, `host` to
+    the files that a host or user reads or should no longer read.
     """
     world = session.mapped(begun)
-    ring = keyring(options.identity)  # which takes a while, too
+    ring = keyring(options.identity)  # before `with_files` waits for the survey
     world = with_files(world, begun)
     ctx = context(
         world,
@@ -319,7 +324,7 @@ def rekey(
 
 
 def _warn_of_new(before: World, left: Sequence[Finding]) -> None:
-    """Say, before anything is agreed to, what the change itself would spoil."""
+    """Warn of problems that the change itself would cause; `left` remain after it."""
     known = {(p.path, p.code, p.message) for p in problems(before)}
     for problem in left:
         fresh = (problem.path, problem.code, problem.message) not in known
@@ -328,7 +333,7 @@ def _warn_of_new(before: World, left: Sequence[Finding]) -> None:
 
 
 def say_rule_left(world: World, path: str) -> None:
-    """Say which rule names nothing any more; it is for the person to change."""
+    """Report the rule and the public key that stay behind when `path` goes away."""
     winning = world.policy.winning(path)
     if winning is not None and winning[0].path == path:
         ui.say(f"the rule at line {winning[0].line} of the map names {path}, and stays")

@@ -1,4 +1,4 @@
-"""New content for one secret: who will read it, and the walk down the road."""
+"""Storing new content in one secret: its readers, and the walk down the road."""
 
 import os
 from collections.abc import Mapping
@@ -36,14 +36,15 @@ from nixsecrets.world.world import World, find_file, text_if_there
 
 
 class ChangedError(NixsecretsError):
-    """The file is not what it was when it was opened."""
+    """The file changed on disk since it was opened."""
 
 
 def with_rule(world: World, wanted: Target) -> Target:
-    """Offer a rule for a new secret that none names.
+    """Return `wanted`, with a new rule from the terminal if none matches its path.
 
     Raises:
-        NixsecretsError: no rule names it, and nobody said who shall read it.
+        NixsecretsError: no rule matches it and there is no terminal, or a name in the
+            answer is unknown.
     """
     if wanted.actual is not None or desired_for_path(world, wanted.name) is not None:
         return wanted
@@ -62,12 +63,15 @@ def with_rule(world: World, wanted: Target) -> Target:
     readers = tuple(answer.replace(",", " ").split())
     rule = Rule(index=0, path=wanted.name, path_regex=None, readers=readers)
     found = replace(wanted, rule=rule)
-    found.world(world)  # a name that is unknown is an error now, not after the editing
+    found.world(world)  # raises for an unknown name now, not after editing
     return found
 
 
 def report(world: World, wanted: Target, *, as_mapped: bool = False) -> None:
-    """Say who will read the secret, or how its readers differ from its rule."""
+    """Report who will read a new secret, or how a file's readers differ from its rule.
+
+    `as_mapped`: the secret will get the readers of its rule.
+    """
     name = show.path_text(wanted.name)
     if wanted.actual is None:
         want = desired_for_path(wanted.world(world), wanted.name)
@@ -77,15 +81,15 @@ def report(world: World, wanted: Target, *, as_mapped: bool = False) -> None:
         if wanted.name in world.conflicts:
             what = "is not merged yet"
         ui.say(f"{name} {what}; its readers will be: {names}")
-        odd = name_warning(wanted.name)
-        if odd is not None and wanted.backend(world) is Backend.SOPS:
-            ui.warn(f"{name}: {odd}")
+        warning = name_warning(wanted.name)
+        if warning is not None and wanted.backend(world) is Backend.SOPS:
+            ui.warn(f"{name}: {warning}")
         return
     if options_change(world, wanted.actual):
         ui.say(f"{name} will be re-encrypted: its rule now selects other values")
     found = difference(world, wanted.actual)
     if found is not None:
-        known = bool(wanted.actual.recipients)  # else `content_step` takes the map's
+        known = bool(wanted.actual.recipients)  # else `content_step` uses the rule's
         keeps = known and not as_mapped
         kept = "it keeps those it has" if keeps else "the map's will be"
         ui.say(f"{name} differs from its rule: {found}; {kept}")
@@ -94,13 +98,13 @@ def report(world: World, wanted: Target, *, as_mapped: bool = False) -> None:
 def ask_keys(
     world: World, wanted: Target, options: RoadOptions, *, as_mapped: bool = False
 ) -> None:
-    """Have unapproved keys agreed to before a person types what they are to read.
+    """Ask about unapproved keys before a person types a secret for them.
 
     Raises:
-        DeclinedError: they said no.
+        DeclinedError: the answer was no.
     """
     if options.yes or options.dry_run or not ui.has_terminal():
-        return  # the road asks, or answers, when it is walked
+        return  # `walk` asks, or fails without a terminal
     after, plan = plan_for(world, wanted, wanted.actual, as_mapped=as_mapped)
     found = consent.recalled(after.repo)
     unseen = approvals.missing(plan, after, found)
@@ -110,7 +114,7 @@ def ask_keys(
 
 
 def report_value(world: World, wanted: Target, key: str) -> None:
-    """Say where a value is new, or changes its type: a value that is set is text."""
+    """Report that a value is new, or that its type will change to string."""
     if wanted.actual is None:
         return
     found = extract.found_at(wanted.name, world.repo.read(wanted.name), key)
@@ -133,13 +137,14 @@ def save(
     as_mapped: bool = False,
     public: Mapping[str, str] | None = None,
 ) -> int:
-    """Write `content`, to the readers the secret has (new: its rule's).
+    """Write `content` to the readers that the secret has, or to those of its rule.
 
-    `before` is the SHA-256 of the version that the content was made from; `public` are
-    files that are written with it, for all to read.
+    `before` is the SHA-256 of the version that the content was made from; `as_mapped`
+    takes the rule's readers for an existing file too; `public` are unencrypted files
+    to write with it, path -> text.  Returns the exit code.
 
     Raises:
-        ChangedError: the file is not that version any more.
+        ChangedError: the file is no longer that version.
     """
     name = wanted.name
     with session.writing(dry_run=options.dry_run):
@@ -152,7 +157,7 @@ def save(
             )
         actual = now if isinstance(now, Actual) else None
         after, plan = plan_for(world, wanted, actual, as_mapped=as_mapped)
-        if wanted.plain is not None:  # it is there, and goes
+        if wanted.plain is not None:  # the step replaces the plaintext file
             steps = (replace(s, before=before) for s in plan.steps if s.path == name)
             plan = Plan.of([*steps, *(s for s in plan.steps if s.path != name)])
         texts = {
@@ -170,7 +175,7 @@ def save(
 
 
 def _warn_of_default(world: World, path: str, before: disclosure.Values) -> None:
-    """Warn of the values that were just saved in plaintext; `before` were already."""
+    """Warn of values newly saved in plaintext; `before` were in plaintext already."""
     saved = disclosure.by_default(world, path) - before
     names = [show.path_text("/".join(keys)) for keys in sorted({k for k, _ in saved})]
     if names:
@@ -194,15 +199,17 @@ def give(
     *,
     public: dict[str, str] | None = None,
 ) -> int:
-    """Save a value as the content of a secret, or as the one at `key` in it.
+    """Save a value as the content of a secret, or as its value at `key`.
+
+    Returns the exit code.
 
     Raises:
-        IdentityError: a sops file that cannot be opened cannot be changed.
-        SecretFileError: its format cannot hold the value.
+        ApplyError: a sops file that cannot be opened cannot be changed.
+        SecretFileError: the file's format cannot hold the value.
     """
     actual = target.actual
     content = value
-    if key is not None and isinstance(value, bytes):  # a sops file's always is
+    if key is not None and isinstance(value, bytes):  # for a sops file it always is
         content = given(world, target, key, value)
     if actual is not None and _holds(world, target, content, ring):
         ui.say(f"{show.path_text(target.name)}: unchanged")
@@ -230,7 +237,7 @@ def give(
 
 
 def _explain_unread(error: NixsecretsError) -> None:
-    """Say why age files can be written unread, and sops files cannot."""
+    """Put into the hint why a sops file has to be opened to be changed."""
     error.hint = "\n".join(
         filter(
             None,
@@ -244,10 +251,12 @@ def _explain_unread(error: NixsecretsError) -> None:
 
 
 def _holds(world: World, target: Target, content: Content, ring: Keyring) -> bool:
-    """Tell whether the secret holds that already, as far as we can read it unasked.
+    """Return whether the secret already has this content; False if it cannot be read.
+
+    Only identities that need no passphrase are used.
 
     Raises:
-        SecretFileError: a path names no single value.
+        SecretFileError: a key path names no single value.
     """
     assert target.actual is not None  # noqa: S101 - the caller looked
     unasked = replace(ring, locked=())

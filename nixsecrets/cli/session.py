@@ -15,7 +15,7 @@ from nixsecrets.repo import journal
 from nixsecrets.repo.worktree import MAP_NAME, Repo
 from nixsecrets.world import survey
 
-if TYPE_CHECKING:  # a survey begins without what reads the map and private keys
+if TYPE_CHECKING:  # the survey begins before these are loaded
     from nixsecrets.keys.identities import Identity, Keyring, Locked
     from nixsecrets.map.model import RecipientMap
     from nixsecrets.world.world import World
@@ -23,24 +23,27 @@ if TYPE_CHECKING:  # a survey begins without what reads the map and private keys
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A repository, opened for reading; `exclusive` opens it for writing."""
+    """A repository, open for reading; `writing` and `exclusive` lock it."""
 
     repo: Repo
 
     @staticmethod
     def open(start: Path) -> "Session":
-        """Find the map upward from `start`."""
+        """Return the session of the nearest map in `start` or a folder above it."""
         return Session(Repo.find(start))
 
     def world(self) -> "World":
-        """Read the repository; report, but do not touch, an unfinished run."""
+        """Read the repository; warn of an interrupted run, but do not touch it."""
         from nixsecrets.world.world import with_files
 
         with self.surveying() as begun:
             return with_files(self.mapped(begun), begun)
 
     def mapped(self, begun: survey.Survey) -> "World":
-        """Return the repository without its files yet; warn of an odd lock, once."""
+        """Return the repository with map and lock, without its files yet.
+
+        Warns once of lock lines that cannot be read.
+        """
         from nixsecrets.world.world import mapped_world
 
         world = mapped_world(self.repo, begun)
@@ -50,9 +53,10 @@ class Session:
 
     @contextmanager
     def surveying(self, *, compare: bool = False) -> Iterator[survey.Survey]:
-        """Begin with what `world` does: other processes look at the files meanwhile.
+        """Start the survey of the files in other processes.
 
-        A command has time to load what judges them, and whatever else it needs.
+        Meanwhile the command can load what it needs.  `compare` also compares sops
+        files with the last commit.
         """
         if journal.unfinished(self.repo) is not None:
             ui.warn_unfinished()
@@ -60,20 +64,20 @@ class Session:
             yield begun
 
     def map(self) -> "RecipientMap":
-        """Read the map alone: for what is asked before the work begins."""
-        # 20 ms, most of which other commands spend while the files are looked at
+        """Read the map alone, for questions before the survey."""
+        # 20 ms, most of which other commands spend during the survey
         from nixsecrets.map.load import decode, load
 
         return load(decode(self.repo.read(MAP_NAME)))
 
     def writing(self, *, dry_run: bool) -> AbstractContextManager[None]:
-        """Hold the repository's lock, but for a dry run, which only reads."""
+        """Hold the repository's lock, except for a dry run, which only reads."""
         return nullcontext() if dry_run else self.exclusive()
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Hold the repository's lock; complete or drop what an earlier run left."""
-        # only what writes takes the lock
+        """Hold the repository's lock; complete or discard an interrupted run first."""
+        # 10 ms, for commands that write
         from nixsecrets.repo import deleted, locking, private, recovery
 
         private.remove_leftovers(os.environ)
@@ -98,8 +102,8 @@ def _warn_of_lock(skipped: tuple[int, ...]) -> None:
 
 
 def keyring(explicit: Sequence[Path]) -> "Keyring":
-    """Return every identity this person has at hand."""
-    # 15 ms; `status` and `ls` open nothing
+    """Return every identity of the operator; `explicit` files come first."""
+    # 15 ms; `status` and `ls` open no secret
     from nixsecrets.keys.find import find_identities
 
     found = find_identities(os.environ, Path.home(), explicit)
@@ -107,10 +111,10 @@ def keyring(explicit: Sequence[Path]) -> "Keyring":
 
 
 def unlock(locked: "Locked") -> "tuple[Identity, ...]":
-    """Ask for a passphrase, three times at most.
+    """Unlock an identity with a passphrase from the terminal, in up to three attempts.
 
     Raises:
-        IdentityError: no terminal to ask on, or three wrong answers.
+        IdentityError: there is no terminal, or all attempts failed.
     """
     for _ in range(3):
         passphrase = ui.ask_passphrase(locked.source)

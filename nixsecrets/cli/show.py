@@ -1,4 +1,4 @@
-"""How a plan, its grants and its problems read on a terminal."""
+"""The lines that show a plan, its grants and its problems on a terminal."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -12,13 +12,13 @@ from nixsecrets.findings.reports import text_line
 from nixsecrets.map.model import Retired
 from nixsecrets.plan.model import Action, Plan, Reason, Step, describe
 
-if TYPE_CHECKING:  # the hook shows paths, and shall not load what reads a fleet
+if TYPE_CHECKING:  # the hook prints paths and must start without these
     from nixsecrets.flake.verdict import Row
     from nixsecrets.world.world import World
 
 
 def plan_lines(plan: Plan, *, limit: int | None = None) -> Iterator[str]:
-    """Yield a line for each step, the problems after them."""
+    """Yield a line for each step, for the first `limit` ones if it is given."""
     shown = plan.steps if limit is None else plan.steps[:limit]
     width = max((len(path_text(step.path)) for step in shown), default=0)
     for step in shown:
@@ -54,7 +54,7 @@ def problem_lines(problems: Sequence[Finding]) -> Iterator[str]:
 
 
 def verdict_lines(rows: "Sequence[Row]") -> Iterator[str]:
-    """Yield what each configuration declares, and the verdict on each secret."""
+    """Yield, under a heading for each configuration, a line for each declared secret."""
     width = max((len(row.option) for row in rows), default=0)
     path_width = max((len(path_text(row.path)) for row in rows), default=0)
     before: tuple[str, str] | None = None
@@ -68,7 +68,7 @@ def verdict_lines(rows: "Sequence[Row]") -> Iterator[str]:
 
 
 def gain_lines(plan: Plan, world: "World") -> Iterator[str]:
-    """Yield who will be able to read how many files more, with the fingerprint."""
+    """Yield a line for each key that gains access: owner, fingerprint, file count."""
     gains: dict[str, set[str]] = {}
     for reader, steps in plan.grants().items():
         key = world.key_in_map(reader.recipient)
@@ -88,9 +88,9 @@ def _retirement(entry: Retired) -> str:
 
 
 def drift_lines(plan: Plan) -> Iterator[str]:
-    """Yield each step as `status` tells it, but for what follows from another."""
+    """Yield a line for each step, for `status`; none for a lock that only follows."""
     for step in plan.steps:
         if step.action is Action.WRITE and step.text is None:
-            continue  # the lock, after the age files that it is about
+            continue  # the lock follows from the age files, which have lines
         text = describe(step)
         yield f"  {step.action:<12}{path_text(step.path)}  {text}".rstrip()

@@ -175,7 +175,7 @@ def _style(text: str, code: str) -> str:
 
 
 def coloured(stream: object) -> bool:
-    """Tell whether colours may be used on a stream."""
+    """Return whether colours may be used on a stream."""
     isatty = getattr(stream, "isatty", None)
     if isatty is None or not isatty() or os.environ.get("TERM") == "dumb":
         return False
@@ -183,7 +183,7 @@ def coloured(stream: object) -> bool:
 
 
 def has_terminal() -> bool:
-    """Tell whether a person is there to answer."""
+    """Return whether a person is there to answer."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 

@@ -44,7 +44,7 @@ _LONGEST_LINE = 5000
 
 
 def available() -> bool:
-    """Tell whether detect-secrets is installed (the extra `nixsecrets[scan]`)."""
+    """Return whether detect-secrets is installed (the extra `nixsecrets[scan]`)."""
     return find_spec("detect_secrets") is not None
 
 

@@ -65,7 +65,7 @@ def _sops(
 
 
 def _may_be(path: str, key: Recipient) -> bool:
-    """Tell whether the private half of `key` may lie at `path`."""
+    """Return whether the private half of `key` may lie at `path`."""
     if key.kind is Kind.SSH_ED25519:
         return bool(_ED25519.search(path)) or not (
             _RSA.search(path) or _AGE.search(path)

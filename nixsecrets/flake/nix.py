@@ -99,7 +99,7 @@ def _locked_copy(told: Mapping[str, Any], folder: str) -> str | None:
 
 
 def _takes(reference: str, cwd: Path) -> bool:
-    """Tell whether Nix knows `dir` in such a reference: 2.8 does not, 2.26 does."""
+    """Return whether Nix knows `dir` in such a reference: 2.8 does not, 2.26 does."""
     asked = f"builtins.seq (builtins.getFlake {_nix_string(reference)}) true"
     done = _nix(("eval", "--json", "--expr", asked), cwd)
     return b"unsupported parameter" not in done.stderr

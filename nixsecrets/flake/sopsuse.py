@@ -45,7 +45,7 @@ def use_problem(secret: Secret, seen: Seen, before: str) -> Misuse | None:
 
 
 def _fits(wanted: str, seen: Seen) -> bool:
-    """Tell whether a file of this format can be read as the declared one."""
+    """Return whether a file of this format can be read as the declared one."""
     if seen.format is SopsFormat.JSON:
         binary = seen.keys is not None and seen.keys.top() == {"data"}
         return wanted in ("json", "yaml") or (wanted == "binary" and binary)

@@ -26,7 +26,7 @@ class Block:
     end: int
 
     def holds(self, offset: int) -> bool:
-        """Tell whether the character at `offset` is in the block."""
+        """Return whether the character at `offset` is in the block."""
         return self.start <= offset < self.end
 
 

@@ -120,7 +120,7 @@ class Lock:
         return Lock(records, {**self._names, **_today(names)}, self._others)
 
     def names_as(self, names: Iterable[tuple[str, Recipient]]) -> bool:
-        """Tell whether the readers that it records have in it the names of today."""
+        """Return whether the readers that it records have in it the names of today."""
         today, known = _today(names), self._names
         return all(
             today.get(one, known.get(one)) == known.get(one)
@@ -193,7 +193,7 @@ def _set_id(ids: Iterable[str]) -> str:
 
 
 def _has(value: Mapping[str, Any], fields: Mapping[str, type]) -> bool:
-    """Tell whether a line has exactly these fields, each of its type."""
+    """Return whether a line has exactly these fields, each of its type."""
     if value.keys() != fields.keys():
         return False
     return [*map(type, value.values())] == [*map(fields.get, value)]

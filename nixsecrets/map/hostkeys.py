@@ -58,7 +58,7 @@ def _is_ours(rule: Rule) -> bool:
 
 
 def _covers(path: str) -> bool:
-    """Tell whether our rule would take the file over."""
+    """Return whether our rule would take the file over."""
     before, _, after = PATTERN.partition("*")
     inner = path.removeprefix(before).removesuffix(after)
     return path == before + inner + after and "/" not in inner

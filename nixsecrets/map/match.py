@@ -72,7 +72,7 @@ def literal_path(rule: Rule) -> str | None:
 
 
 def reads_one_way(rule: Rule) -> bool:
-    """Tell whether a path alone fixes what the rule's placeholders stand for."""
+    """Return whether a path alone fixes what the rule's placeholders stand for."""
     return rule.path is None or _unambiguous(parse_glob(rule.path))
 
 
@@ -255,7 +255,7 @@ def _placeholders(glob: Sequence[Segment]) -> tuple[Placeholder, ...]:
 
 
 def _unambiguous(glob: Sequence[Segment]) -> bool:
-    """Tell whether a path fixes what each placeholder stands for, whatever the names.
+    """Return whether a path fixes what each placeholder stands for, whatever the names.
 
     It does where the placeholder is all that varies in its segment, and the segment
     can be counted from one end of the path.

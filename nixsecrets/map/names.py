@@ -1,6 +1,6 @@
-"""Files that are no secrets by their names, whatever the wildcards of a rule cover.
+"""Names of our own files, and files whose names rule out that they are secrets.
 
-Loaded before any map is read.
+Imports nothing: the survey of the files begins with it, before a map is read.
 """
 
 MAP_NAME = "nixsecrets.toml"
@@ -9,7 +9,11 @@ _ENDS = (".nix", ".md", ".pub")
 
 
 def no_secret(path: str) -> bool:
-    """Tell whether a file is `.git*`, Nix code, a public key, documentation or ours."""
+    """Return whether wildcards of a rule never cover a path.
+
+    These are `.git*`, Nix code, public keys, documentation, any `.sops.yaml` and the
+    lock.
+    """
     name = path.rpartition("/")[2]
     return (
         name.startswith(".git")

@@ -70,7 +70,7 @@ class Policy:
         return frozenset(self.members(self.map.always))
 
     def never_secret(self, path: str) -> bool:
-        """Tell whether `path` is no secret, whatever the wildcards of a rule cover.
+        """Return whether `path` is no secret, whatever the wildcards of a rule cover.
 
         These are the map and what is generated from it; and `.git*`, Nix code, public
         keys, documentation and any `.sops.yaml`, unless a rule names the file without
@@ -88,7 +88,7 @@ class Policy:
         return found is not None and not found[0].plaintext_allowed
 
     def folder_of_secrets(self, folder: str) -> bool:
-        """Tell whether rules name files right in `folder`, and none an ordinary one.
+        """Return whether rules name files right in `folder`, and none an ordinary one.
 
         Only a folder that a rule spells out is one: `**/x.yaml` and `{host}/x.age` say
         nothing about what else may lie there, and the map's own folder has the map.
@@ -101,7 +101,7 @@ class Policy:
         return bool(naming) and not any(rule.plaintext_allowed for rule in naming)
 
     def generated(self, path: str) -> bool:
-        """Tell whether `path` is the map, or is written from it."""
+        """Return whether `path` is the map, or is written from it."""
         return path in self._generated
 
     def desired(self, path: str, backend: Backend) -> Desired | None:

@@ -150,7 +150,7 @@ class Table:
         return f"[[{shown(names)}]]" if is_element else f"[{shown(names)}]"
 
     def __contains__(self, key: str) -> bool:
-        """Tell whether the table has `key`."""
+        """Return whether the table has `key`."""
         return key in self.data
 
     def at(self, key: str) -> Path:

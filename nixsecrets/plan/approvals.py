@@ -1,7 +1,7 @@
 """Approved keys: which keys of the map the operator of this clone has agreed to.
 
-Pure.  The pairs of name and key come from what the clone remembers; a plan says which
-of its readers are none of them (`Plan.unapproved`), and here is what to say of those.
+An approval is a pair of name and key in the records of the clone.  A plan needs
+approvals for the keys that it encrypts to or writes into configurations.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -20,11 +20,11 @@ from nixsecrets.world.world import MAP_NAME, World
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A key in use, and what this clone approved of it.
+    """A key in use, and whether this clone has approved it.
 
-    `kind` is `user`, `host`, or `file` for one that only files name.  `was` are the
-    fingerprints that were approved for the name and that it has no more; `known_as` are
-    the other names under which this very key was approved.
+    `kind` is `user`, `host`, or `file` for a key that only secret files name.  `was`
+    are fingerprints approved for the name that the map no longer gives it; `known_as`
+    are the other names under which this key was approved.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Standing:
         return Reader(self.name, self.key)
 
     def as_json(self) -> dict[str, object]:
-        """Return it as `--json` shows it."""
+        """Return the key and its approval as `--json` shows them."""
         return {
             "name": self.name,
             "kind": self.kind,
@@ -54,7 +54,7 @@ class Standing:
 
 
 def fingerprint(key: Recipient) -> str:
-    """Return what a person compares: `SHA256:…` of an ssh key, else the key itself."""
+    """Return the text that a person compares: `SHA256:…` for ssh keys, else the key."""
     is_ssh = key.kind in (Kind.SSH_ED25519, Kind.SSH_RSA)
     return key.fingerprint if is_ssh else key.shown
 
@@ -65,7 +65,7 @@ def pairs(found: Remembered) -> frozenset[Pair]:
 
 
 def _pair(one: Approved) -> Pair | None:
-    """Return the pair, None for a key of a kind that only a newer version knows."""
+    """Return the pair, None for a kind of key that only a newer nixsecrets knows."""
     key = recipient_of(one.key)
     return None if key is None else (one.name, key.key_id)
 
@@ -78,7 +78,7 @@ def readers_of(recipient_map: RecipientMap) -> tuple[Reader, ...]:
 
 
 def of_map(recipient_map: RecipientMap, found: Remembered) -> list[Standing]:
-    """Return the standing of every key of a map."""
+    """Return the standing of every key in use in a map, in the map's order."""
     return standings(readers_of(recipient_map), recipient_map, found)
 
 
@@ -87,8 +87,8 @@ def missing(
 ) -> list[Standing]:
     """Return the keys that a plan needs and that this clone has not approved.
 
-    `introduced` are agreed to by the command line itself.  Where nothing was ever
-    approved here it is every key of the map: asked about once, not one by one.
+    `introduced` are keys that the command line itself approves.  In a clone without
+    any approval these are all keys of the map, so that the operator is asked once.
     """
     brought = {pair_of(reader) for reader in introduced}
     agreed = pairs(found) | brought
@@ -100,7 +100,7 @@ def missing(
 
 
 def line_on_others(recipient_map: RecipientMap, found: Remembered) -> str | None:
-    """Return the line on keys that are not approved, None where all are."""
+    """Return a line on how many keys of the map are not approved, None if all are."""
     agreed = pairs(found)
     count = sum(pair_of(reader) not in agreed for reader in readers_of(recipient_map))
     if not count:
@@ -113,7 +113,7 @@ def line_on_others(recipient_map: RecipientMap, found: Remembered) -> str | None
 def standings(
     readers: Iterable[Reader], recipient_map: RecipientMap, found: Remembered
 ) -> list[Standing]:
-    """Return what there is to tell of some keys, in the order of the map."""
+    """Return the standing of the keys of `readers`, in the order of the map."""
     users = {user.name for user in recipient_map.users}
     spelled = {pair_of(r): r.recipient for r in readers_of(recipient_map)}
     wanted = {pair_of(reader): reader.recipient for reader in readers}
@@ -148,9 +148,9 @@ def _kind(name: str, users: Collection[str]) -> str:
 def introduced(
     before: RecipientMap, after: RecipientMap, approved: Collection[Pair]
 ) -> tuple[Reader, ...]:
-    """Return the keys that a command's own change of the map brings in.
+    """Return the keys that a command's own change of the map adds.
 
-    A key that only gets another name was agreed to if it was under the old one.
+    A key that merely moves to another name counts if it was approved under the old one.
     """
     had = readers_of(before)
     old = {pair_of(reader) for reader in had}
@@ -165,10 +165,10 @@ def introduced(
 def approving(
     readers: Collection[Reader], recipient_map: RecipientMap, date: str
 ) -> Edit:
-    """Return the change of the memory after a person agreed to `readers`.
+    """Return the edit of the clone's records after a person approved `readers`.
 
-    Of their names it forgets the keys that the map no longer gives them: one of those
-    that comes back is asked about again.
+    It also withdraws approvals of keys that the map no longer gives to these names: if
+    such a key comes back, the operator is asked again.
     """
 
     def edit(now: Remembered) -> Remembered:
@@ -194,7 +194,10 @@ def dropped(before: RecipientMap, after: RecipientMap) -> set[str]:
 def forgetting(
     names: Collection[str], recipient_map: RecipientMap | None = None
 ) -> Edit:
-    """Return the change that forgets the keys of `names` (that a map has no more)."""
+    """Return the edit that withdraws the approvals of `names`.
+
+    With a map, approvals of keys that the map still has stay.
+    """
     use = readers_of(recipient_map) if recipient_map is not None else ()
     in_use = {pair_of(reader) for reader in use}
     return lambda now: now._replace(approved=tuple(_kept(now, names, in_use)))
@@ -233,7 +236,7 @@ def alarms(one: Standing) -> Iterator[str]:
 def origin_text(
     world: World, one: Standing, committed: Sequence[tuple[str, Origin]]
 ) -> str:
-    """Return where a key comes from: its line, and the commit that brought the line.
+    """Return where a key comes from: its line in the map, and that line's commit.
 
     `committed` are the lines of the map in the last commit, each with its origin.
     """
@@ -256,7 +259,10 @@ def origin_text(
 
 
 def _line_of(world: World, one: Standing) -> int | None:
-    """Return the line of the map that holds a key: its owner's, where it is twice."""
+    """Return the line of the map with a key: the first below its owner's heading.
+
+    None if the map has no such owner or key.
+    """
     owner = next((o for o in world.map.owners if o.name == one.name), None)
     if owner is None:
         return None
@@ -266,4 +272,5 @@ def _line_of(world: World, one: Standing) -> int | None:
 
 
 def _holds(line: str, one: Standing) -> bool:
+    # an ssh key by its base64; age keys may be upper case in the map
     return one.key.text.split(" ")[-1].lower() in line.lower()

@@ -1,7 +1,7 @@
 """Diff of whole worlds: the plan for each command.
 
-Pure composition of `steps` (secret files), `generated` (public files) and `problems`;
-reads nothing and asks nobody.
+Combines the steps for secret files (`steps`), for generated files (`outputs`) and the
+findings that no step resolves (`problems`).
 """
 
 from collections.abc import Collection, Container, Iterable, Mapping
@@ -30,9 +30,9 @@ from nixsecrets.plan.outputs import (
 from nixsecrets.plan.problems import problems
 from nixsecrets.plan.steps import (
     Context,
-    change,
-    converge,
-    of_each,
+    change_step,
+    converge_step,
+    steps_for_each,
     wanted_options,
 )
 from nixsecrets.world.world import ATTRIBUTES, LOCK_NAME, MAP_NAME, World
@@ -46,7 +46,7 @@ def context(
     gone: Collection[KeyId] = (),
     separate: bool = False,
 ) -> Context:
-    """Return what `plan` has to know of a world besides its files."""
+    """Return the context for the steps of a world's files; see `Context`."""
     return Context(
         book=world.book,
         users=world.users,
@@ -59,19 +59,19 @@ def context(
 
 
 def desired(world: World, actual: Actual) -> Desired | None:
-    """Return what the map wants for a file that exists, None where no rule wins."""
+    """Return what the map specifies for an existing file, None if no rule matches."""
     return world.policy.desired(actual.path, actual.backend)
 
 
 def desired_for_path(world: World, path: str) -> Desired | None:
-    """Return what the map wants for a path, whether or not the file exists."""
+    """Return what the map specifies for a path, whether or not the file exists."""
     found = world.files.get(path)
     backend = found.backend if isinstance(found, Actual) else None
     return world.policy.desired(path, backend or world.policy.backend_for_new(path))
 
 
 def converge_plan(world: World, ctx: Context | None = None) -> Plan:
-    """Return what differs from the map: `status`, `check` and `rekey`."""
+    """Return the plan that brings everything in line with the map (rekey, status)."""
     steps = differing(world, ctx)
     return Plan.of([*steps, *generated_steps(world, steps)], problems(world))
 
@@ -79,19 +79,24 @@ def converge_plan(world: World, ctx: Context | None = None) -> Plan:
 def differing(
     world: World, ctx: Context | None = None, *, besides: Container[str | None] = ()
 ) -> list[Step]:
-    """Return the steps for the secrets that differ from the map, `besides` some."""
+    """Return the steps for the secrets that differ from the map.
+
+    Paths in `besides` are skipped.
+    """
     ctx = ctx or context(world)
     return [
         step
         for want, files in world.alike
         if want is not None
-        for step in of_each(files, partial(converge, desired=want, context=ctx), ctx)
+        for step in steps_for_each(
+            files, partial(converge_step, desired=want, context=ctx), ctx
+        )
         if step.path not in besides
     ]
 
 
 def differs_after(world: World, step: Step) -> bool:
-    """Return whether a file has, after its step, other readers than the map gives."""
+    """Return whether a file's readers after its step still differ from the map."""
     if step.backend is None or not step.target:
         return False
     want = world.policy.desired(step.path, step.backend)
@@ -107,10 +112,10 @@ def change_plan(
     *,
     instead: Collection[Step] = (),
 ) -> Plan:
-    """Return what a change of the map asks for, and nothing else.
+    """Return the plan for a change of the map: what it asks for, and nothing else.
 
     `instead` are steps that the command itself asks for (a private key to write, files
-    to move): they replace what the change of the map means for their files.
+    to move); they replace the steps that the change of the map means for their files.
     """
     ctx = ctx or context(after)
     decided = {s.path for s in instead} | {s.origin for s in instead}
@@ -118,8 +123,8 @@ def change_plan(
         step
         for new, files in after.alike
         for old, alike in _by_desired(before, files)
-        for step in of_each(
-            alike, partial(change, before=old, after=new, context=ctx), ctx
+        for step in steps_for_each(
+            alike, partial(change_step, before=old, after=new, context=ctx), ctx
         )
         if step.path not in decided
     ]
@@ -131,7 +136,8 @@ def change_plan(
 def _by_desired(
     world: World, files: Iterable[Actual]
 ) -> Iterable[tuple[Desired | None, list[Actual]]]:
-    """Return files by what the map wants for them."""
+    """Group files by what the map specifies for them."""
+    # by identity: the policy returns one `Desired` for all paths with the same answer
     found: dict[int, tuple[Desired | None, list[Actual]]] = {}
     for file in files:
         want = desired(world, file)
@@ -140,13 +146,13 @@ def _by_desired(
 
 
 def only(plan: Plan, paths: Collection[str]) -> Plan:
-    """Return the plan for some paths, and the lock where an age file is among them."""
+    """Return the plan for `paths` only, with the lock if any of them has a step."""
     kept = plan.restricted(paths)
     return plan.restricted({*paths, LOCK_NAME}) if kept.steps else kept
 
 
 def files_of(name: str, world: World, plan: Plan) -> set[str]:
-    """Return the planned files that `name` reads, or would no longer read.
+    """Return the planned files that host or user `name` will read or lose.
 
     Raises:
         UsageError: neither the map nor the plan has that name.
@@ -169,9 +175,9 @@ def may_read(name: str, world: World, path: str) -> bool:
 
 
 def hidden_losses(before: World, after: World) -> dict[str, list[str]]:
-    """Return the hidden files that a change of the map takes from somebody.
+    """Return the files hidden by inner maps that a change of the map revokes.
 
-    By the path of the map that hides them; no step can re-encrypt them.
+    The keys are the paths of the inner maps.  No step can re-encrypt such a file.
     """
     found = {
         inner: [path for path in paths if _loses(before, after, path)]
@@ -181,19 +187,19 @@ def hidden_losses(before: World, after: World) -> dict[str, list[str]]:
 
 
 def absent_losses(before: World, after: World) -> list[str]:
-    """Return the absent files that a change of the map takes from somebody."""
+    """Return the files missing from the disk that a change of the map revokes."""
     return [path for path in before.reach.absent if _loses(before, after, path)]
 
 
 def _loses(before: World, after: World, path: str) -> bool:
-    """Tell whether a change of the map takes `path` from somebody who reads it."""
+    """Return whether a change of the map revokes a reader's access to `path`."""
     had, want = desired_for_path(before, path), desired_for_path(after, path)
     left = {r.recipient.key_id for r in want.readers} if want else set()
     return had is not None and any(r.recipient.key_id not in left for r in had.readers)
 
 
 def damaged(world: World, before: World | None = None) -> list[Damaged]:
-    """Return the damaged secrets of the map: nobody can make them equal to it.
+    """Return the corrupt secrets that rules of the map match; no step can repair them.
 
     With `before`, only those whose readers the change of the map alters.
     """
@@ -212,12 +218,12 @@ def _other_readers(before: World, file: Damaged, want: Desired) -> bool:
 
 
 def generated_plan(world: World) -> Plan:
-    """Return what `sync` writes: the generated files, and no secret."""
+    """Return the plan of `sync`: the generated files, and no secret."""
     return Plan.of(generated_steps(world, tidy=True), problems(world))
 
 
 def fresh_plan(world: World) -> Plan:
-    """Return what `init` writes: the map, the generated files, `.gitattributes`."""
+    """Return the plan of `init`: the map, the generated files, `.gitattributes`."""
     steps = [write_step(MAP_NAME, None, world.map_text), *generated_steps(world)]
     present = world.texts.get(ATTRIBUTES)
     text = with_attributes(present or "")
@@ -229,7 +235,10 @@ def fresh_plan(world: World) -> Plan:
 def switch_plan(
     before: Mapping[str, str | None], after: Mapping[str, str | None]
 ) -> Plan:
-    """Return what writes the texts of `after` where `before` has others."""
+    """Return the plan that writes public files: each text of `after` that is new.
+
+    Both map paths to texts; None stands for a file that does not exist.
+    """
     changed = {p: text for p, text in after.items() if text != before.get(p)}
     return Plan.of(
         write_step(path, before.get(path), text)
@@ -241,15 +250,14 @@ def switch_plan(
 def content_plan(
     world: World, path: str, actual: Actual | None, *, as_mapped: bool = False
 ) -> Plan:
-    """Return the plan that gives a secret new content, to the readers it has.
+    """Return the plan that stores new content in the secret at `path`.
 
-    A new secret, one whose readers are unknown, and with `as_mapped` any other,
-    goes to whom its rule says.  Where the readers stay, so does the data key of a sops
-    file, and with it entries that are not age.  `actual` is the file as it is, None
+    It keeps the file's readers.  A new secret, one whose readers are unknown and, with
+    `as_mapped`, any other gets those of its rule.  `actual` is the present file, None
     for a new one.
 
     Raises:
-        SecretFileError: no rule names a path whose readers are not known.
+        SecretFileError: the readers are unknown and no rule matches the path.
     """
     step = content_step(world, path, actual, as_mapped=as_mapped)
     return Plan.of([step, *generated_steps_for(world, step)])
@@ -258,7 +266,15 @@ def content_plan(
 def content_step(
     world: World, path: str, actual: Actual | None, *, as_mapped: bool = False
 ) -> Step:
-    """Return the step of `content_plan`."""
+    """Return the step that stores new content in the secret at `path`.
+
+    It keeps the file's readers, and then also a sops file's data key and the entries
+    that are not age keys.  A new secret, one whose readers are unknown and, with
+    `as_mapped`, any other gets the readers of its rule.
+
+    Raises:
+        SecretFileError: the readers are unknown and no rule matches the path.
+    """
     backend = actual.backend if actual else world.policy.backend_for_new(path)
     want = world.policy.desired(path, backend)
     have = actual.recipients if actual else ()
@@ -294,10 +310,10 @@ def content_step(
 
 
 def content_options(actual: Actual | None, want: Desired | None) -> Options:
-    """Return the selection options to write a content with.
+    """Return the selection options to write new content with.
 
-    Those of the rule where the file's are others: new values must not be written in
-    plaintext that the rule wants encrypted.  One that selects none wants them all.
+    The rule's options replace the file's: new values must not be written in plaintext
+    if the rule covers them.  A rule that selects none covers all values.
     """
     if want is None:
         return actual.options if actual else ()
@@ -321,7 +337,7 @@ def delete_step(actual: Actual | Damaged) -> Step:
 
 
 def rename_step(world: World, actual: Actual, path: str) -> Step:
-    """Return the step that moves a secret file as it is, whoever reads it."""
+    """Return the step that moves a secret file to `path` without changing its bytes."""
     readers = tuple(Reader(world.book.label(r), r) for r in actual.recipients)
     return Step(
         path,
@@ -337,11 +353,11 @@ def rename_step(world: World, actual: Actual, path: str) -> Step:
 
 
 def move_step(world: World, actual: Actual, path: str, ctx: Context) -> Step:
-    """Return the step that moves a secret file to the readers of another path.
+    """Return the step that moves a secret file to `path` and to that path's readers.
 
     Raises:
-        SecretFileError: no rule names the path, or sops would take the file for one of
-            another format there.
+        SecretFileError: no rule matches the path, or its extension means another sops
+            format.
     """
     want = world.policy.desired(path, actual.backend)
     if want is None:
@@ -351,7 +367,7 @@ def move_step(world: World, actual: Actual, path: str, ctx: Context) -> Step:
     sops = actual.backend is Backend.SOPS
     if sops and format_for(path) is not format_for(actual.path):
         raise SecretFileError(f"{path}: its name stands for another sops format")
-    step = converge(actual, want, ctx)
+    step = converge_step(actual, want, ctx)
     if step is None:
         return rename_step(world, actual, path)
     return replace(step, path=path, action=Action.MOVE, origin=actual.path)

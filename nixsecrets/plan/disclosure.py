@@ -18,13 +18,14 @@ SUFFIX = DEFAULT_OPTION[1]
 RULE = f'sops = {{ unencrypted_suffix = "{SUFFIX}" }}'
 
 Values = frozenset[tuple[tuple[str, ...], object]]
-"""Key paths of values, and the values: not for anybody's eyes."""
+"""Pairs of a value's key path and the value itself: never to be printed."""
 
 
 def is_selected(world: World, path: str) -> bool:
-    """Return whether a rule says which values of `path` are to be encrypted.
+    """Return whether the rule of `path` selects which values sops encrypts.
 
-    `unencrypted_suffix = "_unencrypted"` does; it is what sops goes by anyway.
+    An explicit `unencrypted_suffix = "_unencrypted"` counts, although it is also sops'
+    default.
     """
     want = world.policy.desired(path, Backend.SOPS)
     if want is None:
@@ -34,9 +35,9 @@ def is_selected(world: World, path: str) -> bool:
 
 
 def by_default(world: World, path: str) -> Values:
-    """Return what a sops file has in plaintext because of sops' default suffix.
+    """Return the values that sops' default suffix leaves in plaintext in a file.
 
-    Nothing where its own options or those of its rule select values: then it is meant.
+    Empty if the file's or its rule's options select values: then it is intended.
     """
     if is_selected(world, path):
         return frozenset()
@@ -48,11 +49,11 @@ def by_default(world: World, path: str) -> Values:
         found = selection.by_default(leaves(file.format, data))
         return frozenset((leaf.path, leaf.value) for leaf in found)
     except NixsecretsError:
-        return frozenset()  # not encrypted yet, or not there
+        return frozenset()  # not encrypted yet, or does not exist
 
 
 def with_opened(plan: Plan, world: World, contents: Mapping[str, object]) -> Plan:
-    """Return the plan whose steps say which values they leave in plaintext.
+    """Return the plan with `Step.opens` filled in: values that become plaintext.
 
     `contents` are the new contents of secrets, by path.
     """
@@ -62,8 +63,8 @@ def with_opened(plan: Plan, world: World, contents: Mapping[str, object]) -> Pla
 
 def _with_opened(step: Step, world: World, content: object) -> Step:
     old = world.secrets.get(step.origin or step.path)
-    anew = step.action in (Action.REENCRYPT, Action.MOVE)
-    if old is None or step.backend is not Backend.SOPS or not anew:
+    rewrites = step.action in (Action.REENCRYPT, Action.MOVE)
+    if old is None or step.backend is not Backend.SOPS or not rewrites:
         return step
     options = selection_of(step.options)
     if options == selection_of(old.options):
@@ -75,8 +76,8 @@ def _with_opened(step: Step, world: World, content: object) -> Step:
         values = leaves(file.format, file.data)
         found = [leaf.path for leaf in selection.opened_by(values, options)]
     except NixsecretsError:
-        return step  # who carries it out says what is wrong with it
-    if isinstance(content, bytes):  # a key that it renames is no more
+        return step  # applying the step reports what is wrong with the file
+    if isinstance(content, bytes):  # a key that the new content renames is gone
         with contextlib.suppress(NixsecretsError):
             new = leaves(file.format, content, plaintext=True)
             kept = {leaf.path for leaf in new}
@@ -85,7 +86,7 @@ def _with_opened(step: Step, world: World, content: object) -> Step:
 
 
 def ways_out(world: World, step: Step) -> str:
-    """Return what to do instead of storing values of a step in plaintext."""
+    """Return the hint on how to avoid storing the step's values in plaintext."""
     old = world.secrets[step.origin or step.path]
     option = ", ".join(
         f"{name} = {toml_string(str(value))}"

@@ -1,9 +1,7 @@
-"""The plan: what is to be done, path by path, as a frozen value.
+"""The plan: what to do, path by path, as a frozen value.
 
-Pure.  Same input, same plan, same bytes of JSON.  A plan carries its own safety rules
-(`Plan.unapproved`, `Plan.revocations`, `Plan.lockouts`); asking about them is `cli`'s,
-carrying out is `apply`'s.  The only content a plan holds is the public text of
-generated files.
+The same input gives the same plan and the same bytes of JSON.  A plan holds no
+plaintext of a secret, only the public text of generated files.
 """
 
 import json
@@ -34,7 +32,7 @@ class Action(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why it is done."""
+    """Why a step is taken."""
 
     NEW = "new"
     GRANTED = "granted"
@@ -52,14 +50,17 @@ class Reason(StrEnum):
 class Step:
     """One path and what happens to it.
 
-    `target` are the readers afterwards, in the order they are written; `before` is the
-    SHA-256 (hex) of the file now, None where there is none; `text` is the new content
-    of a generated file (`write` only; None for the lock, whose hashes come last);
-    `origin` is where a moved file comes from; `dropped` are the keys that are not age
-    (PGP, KMS, Vault) which lose access: no reader that the map can name; `foreign`
-    says that the file there is none that nixsecrets wrote; `seals` that values or
-    comments which are in plaintext will be encrypted; `opens` are the key paths of the
-    values that are encrypted now and will be in plaintext.
+    - `add`, `remove`: the readers that gain or lose access.
+    - `target`: the readers afterwards, in the order in which they are written.
+    - `before`: SHA-256 (hex) of the present file, None if it does not exist.
+    - `text`: new content of a generated file (`write` only).  None for the lock if it
+      follows from other steps: the hashes of their files are not known yet.
+    - `origin`: the path that a moved file comes from.
+    - `options`, `armored`: how to write the file.
+    - `dropped`: recipients that lose access and cannot be in the map (PGP, KMS, Vault).
+    - `foreign`: the present file was not written by nixsecrets.
+    - `seals`: values or comments now in plaintext will be encrypted.
+    - `opens`: key paths of values now encrypted that will be in plaintext.
     """
 
     path: str
@@ -81,21 +82,21 @@ class Step:
 
     @property
     def losers(self) -> tuple[str, ...]:
-        """The names of all who lose access."""
+        """The names of all readers and foreign keys that lose access."""
         return (*(r.name for r in self.remove), *map(str, self.dropped))
 
     @property
     def differs(self) -> bool:
-        """Whether readers that the map can name come or go."""
+        """Whether readers that the map can name gain or lose access."""
         return bool(self.add or self.remove)
 
     def touches_secret(self) -> bool:
-        """Tell whether a secret file (not a generated one) is changed."""
+        """Return whether a secret file (not a generated one) is changed."""
         return self.action is not Action.WRITE
 
     @property
     def encrypted_to(self) -> tuple[Reader, ...]:
-        """The readers that new entries are written for; not those whose entry stays."""
+        """The readers for whom a stanza is written; not those whose stanza stays."""
         moves_only = self.action is Action.MOVE and self.reason is Reason.RENAMED
         if not self.touches_secret() or self.action is Action.DELETE or moves_only:
             return ()
@@ -137,13 +138,14 @@ class Plan:
         return Plan(tuple(s for s in self.steps if s.path in paths), self.problems)
 
     def grants(self) -> dict[Reader, list[Step]]:
-        """Return, for each reader that gains a file, the steps that give it."""
+        """Return the steps that grant access, by the reader who gains it."""
         return _by_reader((r, step) for step in self.steps for r in step.add)
 
     def revocations(self, named: Collection[KeyId] = ()) -> dict[str, list[Step]]:
-        """Return who loses access that the command's arguments did not name.
+        """Return the steps that revoke access, by the sorted name of who loses it.
 
-        The steps of each by name; no argument can name a key that is not age.
+        Readers whose key is in `named` (the command's arguments ask for it) do not
+        count; keys that are not age always do.
         """
         found: dict[str, list[Step]] = {}
         for step in self.steps:
@@ -153,10 +155,10 @@ class Plan:
         return dict(sorted(found.items()))
 
     def lockouts(self, operator: Collection[KeyId]) -> list[Step]:
-        """Return the steps after which `operator` opens a file no more.
+        """Return the steps after which no key in `operator` opens the file any more.
 
-        A file whose readers are unknown counts: to carry its step out, the operator
-        has to open it first.
+        A file whose readers are unknown counts as one that the operator can open now:
+        re-encrypting it requires that.
         """
         return [
             step
@@ -169,12 +171,13 @@ class Plan:
     def unapproved(
         self, approved: Collection[Pair], written: Iterable[Reader] = ()
     ) -> tuple[Reader, ...]:
-        """Return the readers that the plan would trust and the operator has not seen.
+        """Return the readers that the plan uses and the operator has not approved.
 
-        Those are the ones it encrypts to, and `written`, whose keys it writes into
-        generated files.  `approved` are the pairs of name and key that this clone's
-        operator agreed to: the same key under another name is not one of them.
+        The plan uses those that it encrypts to, and `written`, whose keys it writes
+        into generated files.  `approved` are pairs of name and key: a key approved
+        under another name does not count.
         """
+        # by identity: thousands of steps share one tuple of readers
         targets = {id(to): to for step in self.steps if (to := step.encrypted_to)}
         every = [reader for to in targets.values() for reader in to]
         found = {pair_of(reader): reader for reader in (*every, *written)}
@@ -192,13 +195,13 @@ class Plan:
         }
 
     def to_json(self, *, unapproved: Sequence[Mapping[str, object]] = ()) -> str:
-        """Return `as_json`, with keys to approve, as text with one trailing newline."""
+        """Return the plan as JSON text; `unapproved` are the keys to approve first."""
         found = self.as_json() | {"unapproved": list(unapproved)}
         return json.dumps(found, indent=2, ensure_ascii=True) + "\n"
 
 
 def pair_of(reader: Reader) -> Pair:
-    """Return whose key a reader has, and which, in whatever form."""
+    """Return a reader's name and key id, which is the same for both forms of a key."""
     return reader.name, reader.recipient.key_id
 
 
@@ -214,18 +217,18 @@ def _by_reader(pairs: Iterable[tuple[Reader, Step]]) -> dict[Reader, list[Step]]
 
 
 def stale_problems(steps: Iterable[Step]) -> Iterator[Finding]:
-    """Yield, for `check`, each step as the finding it repairs.
+    """Yield, for `check`, the finding that each step resolves.
 
-    The lock's step is one of its own only where it does not follow from another.  What
-    a file has in plaintext, a close look at it names.
+    Steps whose reason is a finding already have none here: a lock that follows from
+    other steps, recipients that are not age keys, values in plaintext.
     """
     for step in steps:
         if step.action is Action.WRITE and step.text is None:
             continue
         if step.dropped and step.reason is Reason.REVOKED and not step.differs:
-            continue  # they are a finding of their own (`problems`)
+            continue  # NS014 reports them
         if step.reason is Reason.PLAINTEXT and not step.differs:
-            continue  # so are these
+            continue  # NS004 and NS029 name the values and comments
         fix = ""
         if step.foreign:
             fix = f"nixsecrets sync --overwrite {argument(step.path)}"
@@ -239,7 +242,7 @@ def _code_of(step: Step) -> Code:
 
 
 def describe(step: Step) -> str:
-    """Return one line on what differs from the map (no path, no full stop)."""
+    """Return one line on what differs from the map, without path or period."""
     if step.reason is Reason.UNKNOWN:
         return "its recipients are unknown"
     parts: list[str] = []

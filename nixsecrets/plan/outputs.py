@@ -1,6 +1,6 @@
-"""The public files that the tool writes, as steps: configurations, lock, attributes.
+"""The generated files as steps: `.sops.yaml`, `secrets.nix`, lock, `.gitattributes`.
 
-Pure.  What they say is `render`'s; whether they have to be written is decided here.
+`generated/` makes their text; this module decides whether they must be written.
 """
 
 import hashlib
@@ -19,9 +19,10 @@ from nixsecrets.plan.model import Action, Plan, Reason, Step
 from nixsecrets.splice import newline_of
 from nixsecrets.world.world import LOCK_NAME, MAP_NAME, Found, World, named_keys
 
+# the part of a rule's pattern language that means the same in .gitattributes
 _SAME_IN_GIT = re.compile(r"(?:[A-Za-z0-9._/*?-]|\{host\}|\{user\})+")
-# age files and sops' dotenv files are no longer what they were with other line ends.
-# Merged line by line, or with conflict markers in it, an age file is none any more.
+# A change of line ends corrupts age files and sops' dotenv files; a merge by lines, or
+# conflict markers, corrupt an age file.
 ATTRIBUTE_LINES = (
     "nixsecrets.lock merge=union",
     "*.age -text -merge",
@@ -30,15 +31,16 @@ ATTRIBUTE_LINES = (
 
 
 def with_attributes(text: str) -> str:
-    """Return `.gitattributes` with the lines that our files need."""
+    """Return the text of `.gitattributes` with the lines that secrets and lock need."""
     return _with_lines(text, ATTRIBUTE_LINES)
 
 
 def diff_attributes(world: World, text: str, driver: str) -> str:
-    """Return `.gitattributes` with the lines that let git show secrets decrypted.
+    """Return `.gitattributes` with lines that make git show secrets decrypted.
 
-    And those of `init`, where they are missing.  One line for all age files, and one
-    for each rule's sops files where a line can name them; others by their path.
+    `driver` is the name of the diff driver.  One line covers all age files; sops files
+    get one line for each rule whose pattern git understands, else one for each path.
+    The lines that `init` writes are added if they are missing.
     """
     wanted = [*ATTRIBUTE_LINES, f"*.age diff={driver}"]
     for path, actual in world.secrets.items():
@@ -50,7 +52,7 @@ def diff_attributes(world: World, text: str, driver: str) -> str:
 
 
 def _with_lines(text: str, wanted: Iterable[str]) -> str:
-    """Return `.gitattributes` with the lines that it has not, each once, at its end."""
+    """Return `text` with each wanted line that it lacks appended once."""
     have = {line.strip() for line in text.splitlines()}
     missing = [line for line in dict.fromkeys(wanted) if line not in have]
     newline = newline_of(text)
@@ -60,9 +62,9 @@ def _with_lines(text: str, wanted: Iterable[str]) -> str:
 
 
 def _attribute_pattern(pattern: str | None) -> str | None:
-    """Return a rule's pattern as git reads it, None where the two read it differently.
+    """Return a rule's pattern for git, None where git would read it differently.
 
-    A pattern without a slash would be looked for in every folder, hence the first one.
+    It starts with a slash, because git matches a pattern without one in every folder.
     """
     if pattern is None or not _SAME_IN_GIT.fullmatch(pattern):
         return None
@@ -71,7 +73,7 @@ def _attribute_pattern(pattern: str | None) -> str | None:
 
 
 def _attribute_path(path: str) -> str:
-    """Return a path as a pattern of `.gitattributes`, quoted as C does where needed."""
+    """Return a path as a literal pattern, C-quoted if needed (gitattributes(5))."""
     escaped = re.sub(r"([*?\[\\])", r"\\\1", "/" + path)
     if escaped.isascii() and escaped.isprintable() and not set(escaped) & set(' "'):
         return escaped
@@ -79,13 +81,19 @@ def _attribute_path(path: str) -> str:
 
 
 def with_texts(plan: Plan, texts: Mapping[str, tuple[str | None, str]]) -> Plan:
-    """Return the plan that also writes public files: path to text now and then."""
+    """Return `plan` with steps that write public files.
+
+    `texts` maps paths to the present text (None: no file) and the new one.
+    """
     written = [write_step(path, now, then) for path, (now, then) in texts.items()]
     return Plan.of([*plan.steps, *written], plan.problems)
 
 
 def generated_steps_for(world: World, *steps: Step) -> Iterator[Step]:
-    """Yield the generated files that these steps change: drift of others is left."""
+    """Yield the steps for the generated files that follow from `steps`.
+
+    Other drift of generated files stays.
+    """
     steps = tuple(step for step in steps if step.backend is Backend.AGE)
     if not steps:
         return
@@ -99,7 +107,7 @@ def generated_steps_for(world: World, *steps: Step) -> Iterator[Step]:
 
 
 def map_step(before: World, after: World) -> Iterator[Step]:
-    """Yield the step that writes the map, where it changed."""
+    """Yield the step that writes the map if it changed."""
     if before.map_text != after.map_text:
         yield write_step(MAP_NAME, before.map_text, after.map_text)
 
@@ -110,7 +118,8 @@ def generated_steps(
     """Yield the steps that write `.sops.yaml`, `secrets.nix` and the lock.
 
     `steps` are the planned changes of secret files: they decide which age files exist
-    and whether the lock changes.  `tidy` is `lock_step`'s.
+    and whether the lock changes.  `tidy` also writes a lock that differs only by
+    leftovers of a merge or an older format.
     """
     for path, text in rendered(world, steps).items():
         if world.texts.get(path) != text:
@@ -122,9 +131,9 @@ def generated_steps(
 
 
 def rendered(world: World, steps: Collection[Step] = ()) -> dict[str, str]:
-    """Return the generated configurations as the map gives them, by path.
+    """Return the text of `.sops.yaml` and `secrets.nix` for the map, by path.
 
-    Where a merge left its markers between what others wrote, a person comes first.
+    A `.sops.yaml` with conflict markers is skipped: a person has to merge it first.
     """
     texts: dict[str, str] = {}
     if (config := world.map.sops_config) is not None and world.config_readable:
@@ -140,15 +149,15 @@ def _rules_text(world: World, steps: Collection[Step], present: str | None) -> s
 
 
 def keys_written(world: World, steps: Iterable[Step]) -> Iterator[Reader]:
-    """Yield the keys of the map that `steps` write into configurations.
+    """Yield the keys of the map that `steps` add to configurations.
 
-    A key that stands there already, at the same name, is not written.
+    A key that a configuration already has under the same name is not added.
     """
     for step in steps:
         if step.text is None or step.path not in _configurations(world):
             continue
         before = set(_labelled(world.texts.get(step.path) or ""))
-        fresh = "\n".join(ln for ln in _labelled(step.text) if ln not in before)
+        fresh = "\n".join(line for line in _labelled(step.text) if line not in before)
         for owner in world.map.owners:
             for key in owner.keys:
                 forms = (key.text, key.converted().text)
@@ -157,9 +166,9 @@ def keys_written(world: World, steps: Iterable[Step]) -> Iterator[Reader]:
 
 
 def drifted(before: World, plan: Plan) -> list[str]:
-    """Return the configurations in `plan` that differ from the map `before` it, too.
+    """Return the configurations in `plan` that already differed from the map `before`.
 
-    They are written as a whole, and so come in line with more than the plan is about.
+    They are written as a whole, so the plan also resolves their earlier drift.
     """
     planned = {step.path for step in plan.steps} & _configurations(before)
     if not planned:
@@ -173,9 +182,9 @@ def _configurations(world: World) -> set[str | None]:
 
 
 def _labelled(text: str) -> Iterator[str]:
-    """Yield the lines, those of a list with the line that opens it.
+    """Yield the lines of `text`, each item of a list prefixed with the list's name.
 
-    secrets.nix writes several keys of one name as a list below the name.
+    secrets.nix writes several keys of one name as a list that opens below the name.
     """
     label = ""
     for line in text.splitlines():
@@ -187,10 +196,10 @@ def _labelled(text: str) -> Iterator[str]:
 
 
 def age_paths(world: World, steps: Collection[Step] = ()) -> list[str]:
-    """Return the age files that are there once `steps` are done, and are managed.
+    """Return the paths of the managed age files after `steps`, sorted.
 
-    One that is damaged, unencrypted or out of reach keeps its line: it is to be
-    restored.
+    Files that are corrupt, unencrypted or missing from the disk count: they are to be
+    restored, and keep their line in secrets.nix.
     """
     paths = {p for p, found in world.files.items() if _is_age(world, p, found)}
     backend = world.policy.backend_for_new
@@ -214,15 +223,16 @@ def _is_age(world: World, path: str, found: Found) -> bool:
 def lock_step(
     world: World, changes: Mapping[str, Record | None], *, tidy: bool = False
 ) -> Iterator[Step]:
-    """Yield the step that writes the lock with `changes`, where that differs.
+    """Yield the step that writes the lock with `changes`, if that changes its meaning.
 
-    What a merge left over in the lock, and an older version of its format, go with the
-    next write: they are no reason for one, except with `tidy`.
+    `changes` maps paths to new records, None to remove one.  Leftovers of a merge and
+    an older format are no reason to write the lock, except with `tidy`; any write
+    removes them.
     """
     present = world.texts.get(LOCK_NAME)
     as_it_is = present is not None and not (changes or tidy)
     if as_it_is and world.lock.names_as(named_keys(world.map)):
-        return  # it could only say less
+        return  # a new text could only have fewer lines
     text = lock_text(world, changes)
     if text == present:
         return
@@ -231,18 +241,24 @@ def lock_step(
 
 
 def _says(world: World, present: str, text: str) -> bool:
-    """Tell whether the lock says all that `text` says, and perhaps more."""
+    """Return whether the lock, as it is or written in the current format, has `text`.
+
+    More lines than those of `text` are allowed.
+    """
     there = {*present.splitlines(), *world.lock.render().splitlines()}
     return there.issuperset(text.splitlines())
 
 
 def lock_write(world: World, text: str | None) -> Step:
-    """Return the step that writes the lock; None: the text follows from the rest."""
+    """Return the step that writes the lock; None: `apply` makes it from new hashes."""
     return write_step(LOCK_NAME, world.texts.get(LOCK_NAME), text)
 
 
 def lock_text(world: World, changes: Mapping[str, Record | None]) -> str:
-    """Return the lock after `changes`, without files that are gone."""
+    """Return the lock's text after `changes`, without records of files that are gone.
+
+    `changes` maps paths to new records, None to remove one.
+    """
     kept = world.files.keys() | world.reach.missed
     gone = dict.fromkeys(p for p in world.lock.paths() if p not in kept)
     present = {path: found.sha256 for path, found in world.files.items()}
@@ -253,14 +269,18 @@ def lock_text(world: World, changes: Mapping[str, Record | None]) -> str:
 
 
 def write_step(path: str, present: str | None, text: str | None) -> Step:
-    """Return the step that gives a public file `text` instead of `present`."""
+    """Return the step that replaces the text `present` (None: no file) at `path`."""
     return Step(
         path, None, Action.WRITE, Reason.CONTENT, before=_sha(present), text=text
     )
 
 
 def _write_generated(world: World, path: str, text: str) -> Step:
-    """Return the step that writes a configuration, `foreign` where it is not ours."""
+    """Return the step that writes a configuration; `foreign` if someone else wrote it.
+
+    A `.sops.yaml` belongs to its owner; only text that is no sops configuration at all
+    is foreign there.
+    """
     present = world.texts.get(path) or ""
     if path == world.map.agenix_rules:
         ours = secretsnix.is_ours(present)

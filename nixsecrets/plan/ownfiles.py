@@ -1,6 +1,6 @@
-"""The files under a name's own rule (`{host}`, `{user}`): where they go with it.
+"""The files that a `{host}` or `{user}` rule gives to one name, and how they move.
 
-Pure but for one question to the tree: whether a file already exists there.
+Pure except for one access to the tree: whether a file already exists at a path.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from nixsecrets.world.world import World
 
 
 def own_files(world: World, name: str) -> list[Actual]:
-    """Return the secrets that the map gives to `name` by their path."""
+    """Return the secrets whose path contains `name` in place of a placeholder."""
     found = []
     for path, actual in world.secrets.items():
         winning = world.policy.winning(path)
@@ -26,7 +26,7 @@ def own_files(world: World, name: str) -> list[Actual]:
 
 
 def private_key(world: World, name: str) -> Actual | None:
-    """Return the private key of a host that was made here, if it was."""
+    """Return the secret with the private key of host `name`, None if there is none."""
     return world.secrets.get(hostkeys.key_path(name))
 
 
@@ -36,8 +36,8 @@ def moving(
     """Return the steps that move the own files of `name` below `folder`.
 
     Raises:
-        NixsecretsError: a file already exists there.
-        SecretFileError: no rule names the new path.
+        NixsecretsError: a file already exists at a new path.
+        SecretFileError: no rule matches a new path.
     """
     files = own_files(before, name)
     new = {a.path: f"{folder.strip('/')}/{_rest(a.path, name)}" for a in files}
@@ -46,11 +46,11 @@ def moving(
 
 
 def renaming(before: World, after: World, old: str, new: str) -> list[Step]:
-    """Return the steps that move the own files of `old` once it is called `new`.
+    """Return the steps that move the own files of `old`, which is renamed to `new`.
 
     Raises:
-        NixsecretsError: a file already exists there.
-        SecretFileError: the map would not give a new path to the new name.
+        NixsecretsError: a file already exists at a new path.
+        SecretFileError: at its new path, a file would not belong to the new name.
     """
     files = own_files(before, old)
     paths = {a.path: _replaced(a.path, old, new) for a in files}
@@ -83,16 +83,18 @@ def _require_free(world: World, paths: Sequence[str]) -> None:
 
 
 def _rest(path: str, name: str) -> str:
+    """Return the part of `path` below the segment with `name`, else its last one."""
     segments = path.split("/")
     at = next(i for i, segment in enumerate(segments) if name in segment)
     return "/".join(segments[at + 1 :]) or segments[-1]
 
 
 def _replaced(path: str, old: str, name: str) -> str:
-    """Put the new name into the first segment that the old one stands in, whole first.
+    """Return `path` with `name` in place of `old`, once.
 
-    What `{host}` took is not known from the path alone where the name stands in it
-    twice: the caller checks that the new path is the new name's.
+    The first segment that equals `old` is changed, else the first that contains it.
+    If `old` occurs twice, the path does not show which one `{host}` matched: the caller
+    checks that the new path belongs to `name`.
     """
     segments = path.split("/")
     whole = [i for i, segment in enumerate(segments) if segment == old]

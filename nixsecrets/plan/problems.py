@@ -1,7 +1,6 @@
-"""Problems: what a person should look at because no step repairs it.
+"""Problems: the findings on a `World` that no step of a plan resolves.
 
-Pure, over one `World`.  What a step repairs is the plan's; how a finding is told and
-how bad it is, the catalogue's (`findings`).
+What a step does resolve is reported from the plan (`plan.model.stale_problems`).
 """
 
 import posixpath
@@ -21,7 +20,7 @@ from nixsecrets.world.world import MAP_NAME, World
 
 
 def problems(world: World) -> list[Finding]:
-    """Return what a person should look at and no step repairs."""
+    """Return the findings on a world that no step resolves."""
     return [
         *_conflicts(world),
         *_other_problems(world),
@@ -34,7 +33,7 @@ def problems(world: World) -> list[Finding]:
 
 
 def problems_after(world: World, plan: Plan) -> list[Finding]:
-    """Return what will be left to look at once a plan is carried out."""
+    """Return the findings that will remain after a plan is applied."""
     files = {**world.files}
     for step in plan.secret_steps:
         old = files.pop(step.origin or step.path, None)
@@ -46,7 +45,7 @@ def problems_after(world: World, plan: Plan) -> list[Finding]:
 
 
 def _left(step: Step, backend: Backend, old: object) -> Actual:
-    """Return a secret as a step will leave it, as far as problems depend on it."""
+    """Return a secret's state after a step, as far as `problems` depends on it."""
     if not isinstance(old, Actual):
         readers = tuple(reader.recipient for reader in step.target)
         return Actual(step.path, backend, "", Stated(readers))
@@ -63,7 +62,7 @@ def _conflicts(world: World) -> Iterator[Finding]:
 
 
 def _other_problems(world: World) -> Iterator[Finding]:
-    """Yield what is no whole secret, and should be one."""
+    """Yield the files that must be secrets and are plaintext, corrupt or too large."""
     for path, found in world.files.items():
         if path in world.conflicts:
             continue
@@ -104,12 +103,12 @@ _NAMED = 3  # how many files a message names
 
 
 def _rekeyed(world: World, actual: Actual) -> bool:
-    """Tell whether `rekey` can give a file a new key."""
+    """Return whether `rekey` can give a file a new symmetric key."""
     return actual.refusal is None and world.policy.winning(actual.path) is not None
 
 
 def _shared_key_problems(world: World) -> Iterator[Finding]:
-    """Yield the files that share a symmetric key: who opens one, opens the others."""
+    """Yield the files that share a symmetric key: who can open one can open all."""
     shared = world.shared_prints
     if not shared:
         return
@@ -117,7 +116,8 @@ def _shared_key_problems(world: World) -> Iterator[Finding]:
     for file in world.secrets.values():
         for print_ in shared.intersection(file.key_prints):
             holders.setdefault(print_, []).append(file)
-    groups: dict[frozenset[bytes], list[Actual]] = {}  # of hundreds of copies, too
+    # files by the prints that they share, so that hundreds of copies are sorted once
+    groups: dict[frozenset[bytes], list[Actual]] = {}
     for file in world.secrets.values():
         prints = shared.intersection(file.key_prints)
         if not prints:
@@ -129,7 +129,7 @@ def _shared_key_problems(world: World) -> Iterator[Finding]:
 
 
 def _shared_key(world: World, file: Actual, group: Sequence[Actual]) -> Finding:
-    """Return the finding for a file of a sorted group that shares a key."""
+    """Return the finding for `file`; `group` has all that share its key, by path."""
     first = [one.path for one in group[: _NAMED + 1] if one.path != file.path][:_NAMED]
     left = len(group) - 1 - len(first)
     names = ", ".join(map(argument, first)) + (f" and {left} more" if left else "")
@@ -144,7 +144,7 @@ def _shared_key(world: World, file: Actual, group: Sequence[Actual]) -> Finding:
 def _wrong(
     actual: Actual, want: Desired | None, users: frozenset[str]
 ) -> list[tuple[Code, str]]:
-    """Return what is wrong with all files that are alike."""
+    """Return code and message of what is wrong with a file and all that are alike."""
     if want is None:
         message = f"is an encrypted {actual.backend} file that no rule matches"
         return [(Code.UNMANAGED, message)]
@@ -167,7 +167,7 @@ def _wrong(
 
 
 def unreached_problems(world: World) -> Iterator[Finding]:
-    """Yield what keeps secrets of the map out of the reach of every command."""
+    """Yield the inner maps and missing files that keep commands from a secret."""
     for inner, paths in world.reach.hidden.items():
         files = "a file" if len(paths) == 1 else f"{len(paths)} files"
         message = f"hides {files} that rules of this map match"
@@ -197,7 +197,10 @@ def _rule_problems(world: World) -> Iterator[Finding]:
 
 
 def _winner_problems(world: World) -> Iterator[Finding]:
-    """Yield the sops files of ours that a foreign creation rule wins."""
+    """Yield the managed sops files for which stock sops uses a foreign creation rule.
+
+    Also yields each foreign rule that sops cannot compile.
+    """
     config = world.map.sops_config
     text = world.texts.get(config) if config is not None else None
     if config is None or text is None or not world.config_readable:
@@ -219,14 +222,14 @@ def _winner_problems(world: World) -> Iterator[Finding]:
 
 
 def unusable(rule: ConfigRule) -> str:
-    """Return what is to be said of a rule with a `fault`."""
+    """Return the message on a creation rule that has a `fault`."""
     return (
         f"sops fails for files that no earlier rule matches: path_regex: {rule.fault}"
     )
 
 
 def _winners(world: World, decide: Winners) -> dict[str, ConfigRule | None]:
-    """Return, for each managed sops file, the creation rule that stock sops takes."""
+    """Return, for each managed sops file, the creation rule that stock sops uses."""
     folder = posixpath.dirname(decide.filename)
     return {
         path: decide.winner(posixpath.relpath(path, folder) if folder else path)
@@ -236,7 +239,7 @@ def _winners(world: World, decide: Winners) -> dict[str, ConfigRule | None]:
 
 
 def winner_changes(world: World, plan: Plan) -> list[str]:
-    """Return the sops files for which the plan takes over from a foreign rule."""
+    """Return a line for each sops file that the plan takes over from a foreign rule."""
     config = world.map.sops_config
     for step in plan.steps:
         if step.path == config and step.text is not None:

@@ -1,7 +1,7 @@
-"""What the git history and this clone remember: removed keys, earlier versions.
+"""What the git history and this clone record: removed keys, earlier versions of files.
 
-A command begins to read the history, does other work meanwhile, and then asks for what
-was found (`recalling`, `comparing`).
+Reading the history takes a while: `recalling` and `comparing` start git and yield a
+function that waits for the result, so that a command can do other work in between.
 """
 
 import contextlib
@@ -40,19 +40,21 @@ Recall = Callable[[World], Removals]
 _LARGEST_MAP = 8 << 20  # bytes
 _LARGEST_FILE = 1 << 20
 _MOST_FILES = 2_000
-_MANY = 50  # changes of the map, which are not read twice
-_WORTH_KEEPING = 0.05  # seconds of looking through the history
+# The clone keeps what was found, for the next run, once the map changed this often or
+# git took this many seconds.
+_MANY = 50
+_WORTH_KEEPING = 0.05
 
 
 def recall(world: World) -> Removals:
-    """Return what is remembered of removed keys."""
+    """Return every removed key that history, clone and map record."""
     with recalling(world.repo) as found:
         return found(world)
 
 
 @contextlib.contextmanager
 def recalling(repo: Repo) -> Iterator[Recall]:
-    """Start to look, and give the function that ends it."""
+    """Start git on the map's history; yield the function that returns the removals."""
     clone = Clone.of(repo, os.environ)
     kept = clone.read()
     git = repo.git
@@ -76,6 +78,10 @@ def _looked(
     said: bytes | None,
     seconds: float,
 ) -> Removals:
+    """Return the removals, from what git `said` of the commits since the last search.
+
+    `kept` has what earlier searches found; `seconds` is how long git took.
+    """
     known = [_removal(one) for one in sorted(kept.seen, key=lambda one: one.number)]
     changes = None if said is None else read_changes(said, since=bool(kept.scanned))
     if changes is None and kept.scanned:  # another branch, or a rewritten one
@@ -107,7 +113,7 @@ def _where(git: Git, changes: Sequence[Change]) -> str:
 
 
 def _read(git: Git, changes: Sequence[Change]) -> list[Removal]:
-    """Return the removals that changes of the map show; those of merges come last."""
+    """Return the removals in `changes` of the map, newest first, merges last."""
     found: list[tuple[bool, Removal]] = []
     maps: dict[str, PastMap | None] = {}
     if not changes:
@@ -139,7 +145,10 @@ def _read(git: Git, changes: Sequence[Change]) -> list[Removal]:
 def _past(
     maps: dict[str, PastMap | None], oid: str, data: bytes, before: PastMap | None
 ) -> PastMap | None:
-    """Return the keys of a map; one that cannot be read removed nothing."""
+    """Return the keys of an earlier map, cached by blob id in `maps`.
+
+    A map that cannot be read counts as unchanged: it gives the keys of `before`.
+    """
     if oid not in maps:
         maps[oid] = read_past(data) or before
     return maps[oid]
@@ -148,6 +157,7 @@ def _past(
 def _together(
     world: World, found: Iterable[Removal | None], kept: Remembered, looked: str
 ) -> Removals:
+    """Combine removals from the history, the map and the clone, in that order."""
     history = newest(one for one in found if one is not None)
     here = (_removal(one) for one in kept.removed)
     listed = [
@@ -179,9 +189,11 @@ def _removal(one: Seen | Removed) -> Removal | None:
 
 
 class Compared(NamedTuple):
-    """What earlier versions show: files that are such, and values of another type.
+    """What earlier versions of secrets show.
 
-    These by the findings that are made without earlier versions.
+    `older` are findings on files that equal an earlier version.  `types` are findings
+    on values of another type than before; each replaces the less specific finding that
+    is its key.
     """
 
     older: list[Finding]
@@ -190,7 +202,7 @@ class Compared(NamedTuple):
 
 @contextlib.contextmanager
 def comparing(repo: Repo) -> Iterator[Callable[[World], Compared]]:
-    """Start to read earlier versions of secrets, and give the function that ends it."""
+    """Start git on recent versions of secrets; yield the function that compares."""
     git = repo.git
     if git is None:
         yield lambda _: Compared([], {})
@@ -213,7 +225,8 @@ def _put_back(world: World, git: Git, recent: Mapping[str, list[Replaced]]) -> C
             versions = recent[path]
             oid = blob_id(data, versions[0].blob)
             if b"\r\n" in data and all(oid != one.blob for one in versions):
-                oid = blob_id(data.replace(b"\r\n", b"\n"), oid)  # core.autocrlf
+                # checked out with core.autocrlf: git stored the file with LF
+                oid = blob_id(data.replace(b"\r\n", b"\n"), oid)
             with contextlib.suppress(ProgramError):  # a partial clone
                 one = rolled_back(path, data, oid, versions, read)
                 found.older.extend([] if one is None else [one])
@@ -225,10 +238,13 @@ def _put_back(world: World, git: Git, recent: Mapping[str, list[Replaced]]) -> C
 
 
 def _retyped(path: str, old: bytes, data: bytes) -> dict[Finding, Finding]:
-    """Return the values that have another type than in the first of some versions."""
+    """Return findings on values of another type than in `old`, several versions joined.
+
+    Each replaces the less specific finding that is its key.
+    """
     if not any_retyped(old, data):
         return {}
-    from nixsecrets.files.faults import retyped  # which few files need
+    from nixsecrets.files.faults import retyped  # 15 ms, needed for few files
 
     return retyped(path, old, data)
 
@@ -237,7 +253,7 @@ def _retyped(path: str, old: bytes, data: bytes) -> dict[Finding, Finding]:
 
 
 def _keep(git: Git, clone: Clone, found: Sequence[Removal]) -> None:
-    """Remember what the history shows, so that the next run looks at new commits."""
+    """Store the removals in the clone: the next search reads only newer commits."""
     head = git.head()
     if head is None:
         return
@@ -245,5 +261,5 @@ def _keep(git: Git, clone: Clone, found: Sequence[Removal]) -> None:
         Seen(f"{n:06}", r.name, r.key.text, r.date, r.commit, str(r.entries))
         for n, r in enumerate(newest(found).values())
     )
-    with contextlib.suppress(NixsecretsError):  # a clone that nobody may write
+    with contextlib.suppress(NixsecretsError):  # a read-only clone
         clone.change(lambda now: now._replace(scanned=(Scanned(head),), seen=seen))

@@ -1,7 +1,7 @@
-"""Removals: the keys that were taken out of use, and what they can read all the same.
+"""Removals: the keys that were removed from the map, and what they can still read.
 
-Pure.  Three memories are put together: the map's own `[[retired]]` entries, the maps of
-earlier commits, and what this clone remembers.  One alone can be reverted.
+Three sources are combined, because any single one can be reverted: the map's own
+`[[retired]]` entries, the maps of earlier commits, and the records of this clone.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -20,10 +20,10 @@ from nixsecrets.world.world import MAP_NAME, World
 
 
 class Removal(NamedTuple):
-    """A key that left the map: whose, when (YYYY-MM-DD), and by which commit.
+    """A key that was removed from the map: owner, key, date (YYYY-MM-DD), commit.
 
-    Without a commit only this clone, or a `[[retired]]` entry, knows of it.  `entries`
-    are the `[[retired]]` entries that the map had of it afterwards.
+    `commit` is empty if only this clone or a `[[retired]]` entry records the removal.
+    `entries` counts the `[[retired]]` entries of the key in the map after it.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Removal(NamedTuple):
 def removals_between(
     old: PastMap, new: PastMap, commit: str, date: str
 ) -> Iterator[Removal]:
-    """Yield the keys that a commit took out of the map."""
+    """Yield the keys that a commit removed from the map."""
     for key_id, (name, key) in old.keys.items():
         if key_id not in new.keys:
             yield Removal(name, key, date, commit, entries=new.retired.get(key_id, 0))
@@ -45,10 +45,10 @@ def removals_between(
 
 @dataclass(frozen=True, slots=True)
 class Removals:
-    """What is known of removed keys.
+    """Every removed key that is known, by key id.
 
-    `returned` are those whose return the operator of this clone agreed to; `looked`
-    says in a line where was looked, and where not.
+    `returned` are the keys whose return the operator of this clone agreed to; `looked`
+    is a line for the user on what part of the history was searched.
     """
 
     by_key: Mapping[KeyId, Removal] = field(default_factory=dict, repr=False)
@@ -56,7 +56,10 @@ class Removals:
     looked: str = ""
 
     def asked(self, plan: Plan) -> list[tuple[str, Removal]]:
-        """Return who would get a removed key encrypted to, without a consent."""
+        """Return (new owner, removal) of each removed key that `plan` encrypts to.
+
+        Keys whose return was agreed to in this clone are not among them.
+        """
         readers = (r for step in plan.steps for r in step.encrypted_to)
         names = {reader.recipient.key_id: reader.name for reader in readers}
         return [
@@ -66,7 +69,10 @@ class Removals:
         ]
 
     def in_use(self, recipient_map: RecipientMap) -> list[tuple[str, Removal]]:
-        """Return who uses a removed key, without a consent in this clone."""
+        """Return (owner, removal) of each removed key that the map uses.
+
+        Keys whose return was agreed to in this clone are not among them.
+        """
         return [
             (name, self.by_key[key_id])
             for key_id, name in recipient_map.keys_in_use.items()
@@ -79,9 +85,10 @@ class Removals:
         after: RecipientMap,
         others: Iterable[tuple[str, Removal]] = (),
     ) -> list[tuple[str, Removal]]:
-        """Return who is to use, in the map `after`, a removed key; it was not before.
+        """Return (owner, removal) of each removed key that a change of the map reuses.
 
-        In whatever form.  Behind them come the `others` whose key is none of these.
+        Keys are compared independent of their form.  `others`, pairs of the same kind,
+        follow unless their key is already among them.
         """
         found = {
             key_id: (name, self.by_key[key_id])
@@ -93,7 +100,7 @@ class Removals:
     def findings(
         self, world: World, *, leaving: Collection[KeyId] = ()
     ) -> list[Finding]:
-        """Return the removed keys that can read files, but for those just `leaving`."""
+        """Return the findings on removed keys that can read files, except `leaving`."""
         if not self.by_key:
             return []
         use = world.map.keys_in_use
@@ -116,21 +123,22 @@ class Removals:
         return found
 
     def agreed(self, recipient_map: RecipientMap, key_id: KeyId) -> bool:
-        """Tell whether the return of a key that is in use is written down.
+        """Return whether the return of a key in use is recorded as intended.
 
-        In this clone, or for everybody: by the `[[retired]]` entries of the key, all
-        of them, which a map that was put back does not have.
+        The record is in this clone, or for everybody in the map: all `[[retired]]`
+        entries of the key, which a restored old map does not have.
         """
         missing = self.missing_entries(recipient_map, key_id)
         return key_id in self.returned or not missing
 
     def missing_entries(self, recipient_map: RecipientMap, key_id: KeyId) -> int:
-        """Return how many `[[retired]]` entries a map lacks that tells of a return."""
+        """Return how many `[[retired]]` entries the map lacks to record a return."""
         entries = sum(one.key.key_id == key_id for one in recipient_map.retired)
         return max(0, max(1, self.by_key[key_id].entries) - entries)
 
 
 def _readable(world: World, keys: Collection[KeyId]) -> dict[KeyId, list[str]]:
+    """Return the sorted paths of the files that each of `keys` can read."""
     found: dict[KeyId, list[str]] = {}
     for _, files in world.alike:
         for key_id in {r.key_id for r in files[0].recipients}.intersection(keys):
@@ -151,7 +159,7 @@ def _removed(removal: Removal) -> str:
 
 
 def describe(name: str, removal: Removal) -> str:
-    """Return the line that is shown before a removed key is used again."""
+    """Return the warning shown before `name` gets a removed key."""
     key = f"{removal.key.kind} {removal.key.fingerprint}"
     reason = f" ({removal.reason})" if removal.reason else ""
     since = f" since {removal.date}" if removal.date else ""
@@ -162,7 +170,10 @@ def describe(name: str, removal: Removal) -> str:
 
 
 def newest(found: Iterable[Removal]) -> dict[KeyId, Removal]:
-    """Return the first removal of each key, with the reason and entries of any."""
+    """Return one removal for each key: the first, completed from the others.
+
+    Empty fields are filled from later removals of the key; `entries` is the maximum.
+    """
     by_key: dict[KeyId, Removal] = {}
     for one in found:
         key_id = one.key.key_id
@@ -177,12 +188,12 @@ def newest(found: Iterable[Removal]) -> dict[KeyId, Removal]:
 
 
 def taken_out(plan: Plan) -> set[KeyId]:
-    """Return the keys that a plan takes out of files."""
+    """Return the keys that lose access to a file by the plan."""
     return {r.recipient.key_id for step in plan.steps for r in step.remove}
 
 
 def left(before: RecipientMap, after: RecipientMap) -> list[tuple[str, Recipient]]:
-    """Return the keys that are in use in one map and not in another."""
+    """Return (owner, key) of each key that `before` uses and `after` does not."""
     use = after.keys_in_use
     return [
         (owner.name, key)
@@ -193,7 +204,7 @@ def left(before: RecipientMap, after: RecipientMap) -> list[tuple[str, Recipient
 
 
 def agreeing(found: Iterable[Removal], date: str) -> Edit:
-    """Return the change of the memory after a person agreed to use removed keys."""
+    """Return the edit of the clone's records after a person agreed to reuse keys."""
     back = newest(found).values()
     return _in_place(
         returned=[Returned(one.name, one.key.text, date, one.commit) for one in back]
@@ -201,14 +212,17 @@ def agreeing(found: Iterable[Removal], date: str) -> Edit:
 
 
 def removing(keys: Iterable[tuple[str, Recipient]], date: str) -> Edit:
-    """Return the change after keys were taken out of use; what was agreed to ends."""
+    """Return the edit of the clone's records after keys were removed on `date`.
+
+    It also revokes an earlier agreement to reuse one of them.
+    """
     return _in_place(removed=[Removed(name, key.text, date) for name, key in keys])
 
 
 def _in_place(
     *, removed: Sequence[Removed] = (), returned: Sequence[Returned] = ()
 ) -> Edit:
-    """Return the change that puts facts in place of all others about their keys."""
+    """Return the edit that replaces all records about the keys of these facts."""
     facts: tuple[Removed | Returned, ...] = (*removed, *returned)
     ids = {_id(one.key) for one in facts}
 

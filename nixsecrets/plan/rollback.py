@@ -1,7 +1,7 @@
-"""Rollbacks: secrets that are, or say that they are, older than a version before them.
+"""Rollbacks: secrets that are older, by content or date, than an earlier version.
 
-Pure.  No key is needed to put an old version of a file back, and none to notice it.
-Somebody who can open the file can write any date into it, which no one notices here.
+Restoring an old version of a file takes no key, and neither does detecting it.  A
+reader of the file can forge its date; that is not detected.
 """
 
 import re
@@ -14,7 +14,7 @@ _DATE = re.compile(
     rb"lastmodified[\"']?[ \t]*[:=][ \t]*[\"']?"
     rb"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)"
 )
-COMPARED = 5  # versions of a file, whose dates are looked at
+COMPARED = 5  # earlier versions of a file whose dates are compared
 
 
 def rolled_back(
@@ -24,12 +24,13 @@ def rolled_back(
     versions: Sequence[Replaced],
     read: Callable[[str], bytes],
 ) -> Finding | None:
-    """Tell whether a file is an older version of itself.
+    """Return the finding for a file that is an older version of itself, else None.
 
-    To the byte, or by sops' date in it.  `blob` is what git calls `data`; `versions`
-    are the earlier ones, the newest first, and `read` returns the content of one.
+    It is, if it equals a replaced version byte for byte or if its sops date is older
+    than that of an earlier version.  `blob` is the git id of `data`; `versions` are
+    the earlier versions, newest first; `read` returns the bytes of a blob id.
     """
-    between = False
+    between = False  # whether another version came after the equal one
     for version in versions:
         if version.blob == blob and between:
             message = f"is byte for byte the version that {_commit(version)} replaced"
@@ -50,6 +51,6 @@ def _commit(version: Replaced) -> str:
 
 
 def _date(data: bytes) -> str | None:
-    """Return what sops wrote as the time of the last change; such texts sort."""
+    """Return sops' `lastmodified` (RFC 3339, UTC: it sorts as text), None if absent."""
     found = _DATE.findall(data)
     return found[-1].decode() if found else None

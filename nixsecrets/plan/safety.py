@@ -1,8 +1,8 @@
-"""What a person has to agree to before a plan is carried out, and what stops it.
+"""What a person must agree to before a plan is applied, and what stops it.
 
-Pure.  `questions` returns everything to ask, each with the option that agrees to it
-beforehand; `cli/consent.py` asks.  An `Obstacle` is what a plan leaves undone: it stops
-the command, or with --keep-going the rest is done.
+`questions` returns everything to ask, each with the option that agrees in advance;
+`cli/consent.py` asks.  An `Obstacle` is a set of files that a plan should change and
+cannot: it stops the command, or is skipped with --keep-going.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -37,8 +37,8 @@ class Alarm(str):
 class Question(NamedTuple):
     """A yes/no question with the lines to show before it.
 
-    `flag` is the option that agrees beforehand, empty where only an answer does;
-    `always` shows the lines even where that option is given.
+    `flag` is the option that agrees in advance, empty if there is none; `always` shows
+    the lines even if that option is given.
     """
 
     text: str
@@ -50,13 +50,14 @@ class Question(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A plan, and what its command line says about it.
+    """A plan, and what its command line asks for.
 
-    `before` is the world before a change of the map; `operator` are the keys that the
-    person can open files with; `named` the keys whose loss of access the arguments ask
-    for.  `agreed` says that the command line asked for the very files of the plan.
-    `returning` are removed keys that would be used again, `unapproved` the question
-    about keys that this clone has not approved.
+    - `before`: the world before a change of the map, None if the map stays.
+    - `operator`: the keys that the person can open files with.
+    - `named`: the keys that lose access because the arguments ask for it.
+    - `agreed`: the command line names the files of the plan, so it needs no yes.
+    - `returning`: (new owner, removal) of removed keys that would be used again.
+    - `unapproved`: the question about keys that this clone has not approved, if any.
     """
 
     plan: Plan
@@ -70,10 +71,10 @@ class Change:
 
 
 def questions(change: Change, given: Collection[str]) -> list[Question]:
-    """Return what has to be agreed to; `given` are the options of the command line.
+    """Return what a person must agree to; `given` are the options of the command line.
 
     Raises:
-        DeclinedError: a file would be left without a reader.
+        DeclinedError: a file would be left without any reader.
     """
     return [
         *returned_keys(change.returning),
@@ -89,7 +90,7 @@ def questions(change: Change, given: Collection[str]) -> list[Question]:
 
 
 def returned_keys(found: Sequence[tuple[str, Removal]]) -> Iterator[Question]:
-    """Yield the question whether keys that were removed once are used again."""
+    """Yield the question whether to use removed keys again; none without such keys."""
     if found:
         lines = [Alarm(describe(name, removal)) for name, removal in found]
         hint = f"agree with {ALLOW_RETIRED}"
@@ -102,10 +103,10 @@ def unapproved_keys(
     given: Collection[str],
     hint: str,
 ) -> Iterator[Question]:
-    """Yield the question about keys that the operator of this clone has not approved.
+    """Yield the question about keys that this clone has not approved; none without.
 
-    `origins` say where each comes from; without them it is the first time that any key
-    is approved here.  A key that is not the one that was approved is an alarm.
+    `origins` say where each key comes from; they are empty if no key was ever approved
+    here.  A key that differs from one approved for its name is an alarm.
     """
     if not standing:
         return
@@ -124,7 +125,7 @@ def unapproved_keys(
 
 
 def _empty_always(change: Change) -> Iterator[Question]:
-    """Yield the question where a change takes the last reader of `always`."""
+    """Yield the question if a change of the map removes the last reader of `always`."""
     had = change.before is not None and change.before.policy.always_readers
     if had and not change.world.policy.always_readers:
         yield Question(
@@ -136,6 +137,11 @@ def _empty_always(change: Change) -> Iterator[Question]:
 
 
 def _lockout(change: Change, given: Collection[str]) -> Iterator[Question]:
+    """Yield the question if the operator would lose access to files.
+
+    Raises:
+        DeclinedError: a file would be left without any reader.
+    """
     readerless = any(
         not step.target and step.action is not Action.DELETE
         for step in change.plan.secret_steps
@@ -178,10 +184,10 @@ def _revocations(change: Change, given: Collection[str]) -> Iterator[Question]:
 
 
 def _plaintext(change: Change) -> Iterator[Question]:
-    """Yield the questions about encrypted values that become plaintext.
+    """Yield the questions about encrypted values that will be in plaintext.
 
-    Where a rule says which values are to be encrypted, --yes agrees; where only sops'
-    default does, nothing but an answer or an option in the rule.
+    If a rule selects the values to encrypt, --yes agrees.  If only sops' default does,
+    no option agrees: the operator has to answer, or write the option into the rule.
     """
     opening = [step for step in change.plan.steps if step.opens]
     silent = [s for s in opening if not disclosure.is_selected(change.world, s.path)]
@@ -199,7 +205,7 @@ def _plaintext(change: Change) -> Iterator[Question]:
 
 
 def _foreign_files(change: Change) -> Iterator[Question]:
-    """Yield a question, by name, for each file that nixsecrets did not write."""
+    """Yield a question for each file to overwrite that nixsecrets did not write."""
     repo = change.world.repo
     for step in change.plan.steps:
         if step.foreign:
@@ -229,10 +235,10 @@ def _plan_itself(change: Change) -> Iterator[Question]:
 
 
 class Obstacle(NamedTuple):
-    """Files that a plan would change and cannot.
+    """Files that a plan should change and cannot.
 
-    `refusal` stops the command before anything is written; `skipped` are reported after
-    the rest was done.
+    `refusal` stops the command before anything is written; with --keep-going, `skipped`
+    are reported after the other files are written.
     """
 
     refusal: SecretFileError
@@ -240,7 +246,7 @@ class Obstacle(NamedTuple):
 
 
 def damage(files: Collection[Damaged], world: World) -> Iterator[Obstacle]:
-    """Yield the obstacle that files are which cannot be read."""
+    """Yield the obstacle of corrupt files; none without such files."""
     if files:
         lines = [f"  {path_text(file.path)}: {file.reason}" for file in files]
         unmerged = any(file.path in world.conflicts for file in files)
@@ -261,7 +267,7 @@ def damage(files: Collection[Damaged], world: World) -> Iterator[Obstacle]:
 
 
 def unreached(before: World, after: World) -> Iterator[Obstacle]:
-    """Yield what a change of the map takes from somebody and cannot re-encrypt."""
+    """Yield the files that a change of the map revokes but no step can re-encrypt."""
     for inner, paths in hidden_losses(before, after).items():
         yield _obstacle(
             f"{path_text(inner)} hides {counted(len(paths), 'file')} to re-encrypt",
@@ -273,7 +279,7 @@ def unreached(before: World, after: World) -> Iterator[Obstacle]:
 
 
 def absent(paths: Sequence[str]) -> Iterator[Obstacle]:
-    """Yield the obstacle that files are which git tracks and the disk does not have."""
+    """Yield the obstacle of files that git tracks and that are not on the disk."""
     if paths:
         several = f"{len(paths)} secrets that git tracks are"
         what = "a secret that git tracks is" if len(paths) == 1 else several
@@ -290,6 +296,6 @@ def _obstacle(what: str, paths: Sequence[str], hint: str) -> Obstacle:
 
 
 def refuse(found: Iterable[Obstacle]) -> None:
-    """Raise the refusal of the first obstacle."""
+    """Raise the refusal of the first obstacle, if there is any."""
     for one in found:
         raise one.refusal

@@ -1,7 +1,7 @@
-"""Step arithmetic: one file as it is against what the map wants, as a `Step` or none.
+"""What has to happen to one secret file: its actual against its desired readers.
 
-Pure; the table of actions of the design lives here.  `plan` has the value types that
-come out, `diff` applies this to whole worlds.
+The table of actions is `_action`: the first condition that holds decides between
+grant, re-encryption and form change.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,14 +20,15 @@ from nixsecrets.plan.model import Action, Reason, Step
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What has to be known besides the files.
+    """What decides on steps in addition to the files.
 
-    `shared` are the key prints that several secrets carry: none of these is granted.
-    `users` are the names whose gain of a sops file re-encrypts it (they hold the git
-    history); `native` are the operator's keys whose stanzas we unwrap ourselves, None
-    where no identity is at hand (status, check); `gone` are keys that the command takes
-    out of every file, also of one that the map never gave them.  With `separate`, files
-    that share a symmetric key get one each.
+    `shared` are the key prints that several secrets have in common; such a file is
+    never granted, because the grant would open the copies too.  `users` are the names
+    whose gain of a sops file re-encrypts it: they have the git history, and with the
+    data key the old values.  `native` are the operator's keys whose stanzas we unwrap
+    ourselves, None if no identity was loaded (status, check).  `gone` are keys
+    that the command revokes from every file, even if the map never granted it.  With
+    `separate`, files that share a symmetric key get one each.
     """
 
     book: KeyBook
@@ -39,21 +40,21 @@ class Context:
     separate: bool = False
 
 
-def converge(actual: Actual, desired: Desired, context: Context) -> Step | None:
-    """Return the step that makes `actual` what the map wants, None if it is."""
+def converge_step(actual: Actual, desired: Desired, context: Context) -> Step | None:
+    """Return the step that makes `actual` what the map specifies, None if it is."""
     options = wanted_options(actual, desired)
     seal = _seals(actual, options)
     drop = actual.others
     return _step(actual, desired.readers, options, context, seal=seal, drop=drop)
 
 
-def of_each(
+def steps_for_each(
     alike: Sequence[Actual], step_of: Callable[[Actual], Step | None], context: Context
 ) -> list[Step]:
-    """Return the steps for files that show the same (`World.alike`).
+    """Return the steps for files that differ in nothing but path and content.
 
-    What has to happen to one of them has to happen to all, but where copies share a
-    symmetric key: then `step_of` is asked about each.
+    The step for the first applies to all (thousands of files may be alike), unless
+    copies share a symmetric key: then `step_of` decides on each.
     """
     if any(not context.shared.isdisjoint(one.key_prints) for one in alike):
         return [step for actual in alike if (step := step_of(actual)) is not None]
@@ -63,13 +64,14 @@ def of_each(
     return [replace(first, path=one.path, before=one.sha256) for one in alike]
 
 
-def change(
+def change_step(
     actual: Actual, before: Desired | None, after: Desired | None, context: Context
 ) -> Step | None:
-    """Return the step for a map that went from `before` to `after`, and no other.
+    """Return the step that a change of the map from `before` to `after` asks for.
 
-    The target is what the file has, plus what the change gives, minus what it takes;
-    a file whose readers are unknown gets what `after` says.
+    The target is the file's readers plus those that the change adds minus those that it
+    removes: other differences from the map stay.  A file whose readers are unknown gets
+    the readers of `after`.
     """
     old = before.readers if before else ()
     new = after.readers if after else ()
@@ -79,22 +81,20 @@ def change(
         and dict(before.rule.sops) != dict(after.rule.sops)
     )
     options = wanted_options(actual, after) if after and options_changed else None
-    taken = _taken(actual, new, context) if context.gone and after else ()
+    taken = _forced_out(actual, new, context) if context.gone and after else ()
     if options is None and _same_readers(old, new) and not taken:
         return None
     if isinstance(actual.state, Unknown):
-        gained = _without(new, old)
-        lost = tuple(_ids([*_without(old, new), *taken]).values())
+        gained = _minus(new, old)
+        lost = tuple(_by_key([*_minus(old, new), *taken]).values())
         step = _step(actual, new, options, context, gained=gained, lost=lost)
-        return _encrypting(step, actual, after)
-    target = _moved(actual.recipients, (*old, *taken), new, context.book)
-    return _encrypting(_step(actual, target, options, context), actual, after)
+        return _sealing(step, actual, after)
+    target = _shifted(actual.recipients, (*old, *taken), new, context.book)
+    return _sealing(_step(actual, target, options, context), actual, after)
 
 
-def _encrypting(
-    step: Step | None, actual: Actual, after: Desired | None
-) -> Step | None:
-    """Return a step that leaves nothing in plaintext, where it re-encrypts anyway."""
+def _sealing(step: Step | None, actual: Actual, after: Desired | None) -> Step | None:
+    """Return the step, extended to encrypt what is in plaintext if it re-encrypts."""
     if step is None or after is None or step.action is not Action.REENCRYPT:
         return step
     all_of_it = not selection_of(after.rule.sops)
@@ -106,18 +106,18 @@ def _encrypting(
 
 
 def _seals(actual: Actual, options: Options | None) -> bool:
-    """Tell whether a re-encryption with `options` encrypts what is in plaintext."""
+    """Return whether re-encrypting with `options` encrypts something in plaintext."""
     left = actual.left_open
     return left.comments or (left.weak and options is not None)
 
 
-def _taken(
+def _forced_out(
     actual: Actual, new: Iterable[Reader], context: Context
 ) -> tuple[Reader, ...]:
     """Return the readers of `context.gone` that a file has, or may have.
 
-    Where nobody can tell its readers a tag tells one; an anonymous stanza may be that
-    of any X25519 key, and a removal has to be sure.
+    If the file's readers are unknown, a stanza's tag identifies one of them.  Any
+    anonymous stanza counts as that of a removed X25519 key, to be on the safe side.
     """
     found = actual.recipients
     if isinstance(actual.state, Unknown):
@@ -129,7 +129,7 @@ def _taken(
             if f"{r.kind}:{r.tag}" in seen
             or (r.kind is Kind.X25519 and r.kind.value in seen)
         )
-    now = _ids(new)
+    now = _by_key(new)
     return tuple(
         Reader(context.book.label(r), r)
         for r in found
@@ -141,25 +141,24 @@ def _same_readers(old: Iterable[Reader], new: Iterable[Reader]) -> bool:
     return {r.recipient for r in old} == {r.recipient for r in new}
 
 
-def _without(readers: Iterable[Reader], others: Iterable[Reader]) -> tuple[Reader, ...]:
-    """Return the readers whose key none of the others has."""
-    taken = _ids(others)
-    return tuple(r for i, r in _ids(readers).items() if i not in taken)
+def _minus(readers: Iterable[Reader], others: Iterable[Reader]) -> tuple[Reader, ...]:
+    """Return `readers` without those whose key, in any form, `others` has."""
+    taken = _by_key(others)
+    return tuple(r for i, r in _by_key(readers).items() if i not in taken)
 
 
-def _moved(
+def _shifted(
     have: Sequence[Recipient],
     old: Sequence[Reader],
     new: Sequence[Reader],
     book: KeyBook,
 ) -> tuple[Reader, ...]:
-    """Return `have`, plus `new` without `old`, minus `old` without `new`.
+    """Return `have`, plus `new` without `old`, minus `old` without `new`, in order.
 
-    In the order they are written.
-
-    Keys compare whatever their form; a form that the change itself alters follows it.
+    Keys are compared independent of their form; where the change alters a key's form,
+    the result has the new one.
     """
-    was, now = _ids(old), _ids(new)
+    was, now = _by_key(old), _by_key(new)
     kept = [
         _follow_form(recipient, was, now, book)
         for recipient in have
@@ -176,6 +175,7 @@ def _follow_form(
     now: Mapping[KeyId, Reader],
     book: KeyBook,
 ) -> Reader:
+    """Return the reader of a kept recipient, in the form that the change gives it."""
     key = recipient.key_id
     if key in now and (key not in was or was[key].recipient != now[key].recipient):
         return now[key]
@@ -183,35 +183,36 @@ def _follow_form(
 
 
 @dataclass(frozen=True, slots=True)
-class _Apart:
-    """How a file's readers and those wanted differ, compared as keys.
+class _Difference:
+    """How a file's readers differ from the target, compared as keys.
 
-    `reformed` tells of a key in another form, `doubled` of one that stands there in
-    both.  `anew` is the target as a re-encryption writes it, `appended` as a grant.
+    `reformed`: a key is in another form than in the target; `doubled`: a key is in the
+    file in both forms.  `rewritten` is the target in the order of a re-encryption,
+    `appended` in that of a grant: present stanzas stay in place, new ones follow.
     """
 
     add: tuple[Reader, ...]
     remove: tuple[Reader, ...]
     reformed: bool
     doubled: bool
-    anew: tuple[Reader, ...]
+    rewritten: tuple[Reader, ...]
     appended: tuple[Reader, ...]
 
     @property
     def nothing(self) -> bool:
-        """Whether they do not differ at all."""
+        """Whether the readers equal the target in keys and forms."""
         return not (self.add or self.remove or self.reformed or self.doubled)
 
 
-def _compared(
+def _difference(
     recipients: Sequence[Recipient], target: Sequence[Reader], book: KeyBook
-) -> _Apart:
+) -> _Difference:
     have: dict[KeyId, list[Recipient]] = {}
     for recipient in recipients:
         have.setdefault(recipient.key_id, []).append(recipient)
-    want = _ids(target)
+    want = _by_key(target)
     add = tuple(r for i, r in want.items() if i not in have)
-    return _Apart(
+    return _Difference(
         add=add,
         remove=tuple(
             Reader(book.label(found[0]), found[0])
@@ -220,7 +221,7 @@ def _compared(
         ),
         reformed=any(have[i] != [r.recipient] for i, r in want.items() if i in have),
         doubled=any(len(found) > 1 for found in have.values()),
-        anew=tuple(want.values()),
+        rewritten=tuple(want.values()),
         appended=(*(want[i] for i in have if i in want), *add),
     )
 
@@ -236,32 +237,32 @@ def _step(
     lost: tuple[Reader, ...] = (),
     drop: tuple[ForeignKey, ...] = (),
 ) -> Step | None:
-    """Return the step from `actual` to `target`, None where they are equal.
+    """Return the step from `actual` to `target`, None if there is nothing to do.
 
-    `drop` are the keys that are not age and have to go; whatever the reason of a
-    re-encryption, all of them do, for no new key is wrapped for one.
+    `drop` are recipients that are not age keys and must be revoked.  (Any
+    re-encryption revokes them: no new data key is wrapped for a PGP or KMS key.)
 
-    Where nobody can tell who reads the file, `gained` and `lost` are what the change
-    of the map says; without a change, all of `target` gain it.
+    If the file's readers are unknown, `gained` and `lost` are those of the change of
+    the map; without a change (None), all of `target` gain it.
     """
     if actual.refusal is not None:
         return None
-    apart = _compared(actual.recipients, target, context.book)
+    difference = _difference(actual.recipients, target, context.book)
     unknown = isinstance(actual.state, Unknown)
     separate = context.separate and not context.shared.isdisjoint(actual.key_prints)
     other = seal or separate or bool(drop)
-    if apart.nothing and options is None and not (unknown or other):
+    if difference.nothing and options is None and not (unknown or other):
         return None
-    add, remove = apart.add, apart.remove
+    add, remove = difference.add, difference.remove
     if unknown:
-        add = tuple(_ids(target).values()) if gained is None else gained
+        add = tuple(_by_key(target).values()) if gained is None else gained
         remove = lost
     revoke = bool(remove or drop)
-    anew = _anew(seal=seal, options=options is not None, separate=separate)
-    verdict = _verdict(actual, add, apart, context, revoke=revoke, anew=anew)
-    if verdict is None:
+    rewrite = _rewrite_reason(seal=seal, options=options is not None, separate=separate)
+    found = _action(actual, add, difference, context, revoke=revoke, rewrite=rewrite)
+    if found is None:
         return None
-    action, reason = verdict
+    action, reason = found
     return Step(
         path=actual.path,
         backend=actual.backend,
@@ -269,7 +270,9 @@ def _step(
         reason=reason,
         add=add,
         remove=remove,
-        target=apart.anew if action is Action.REENCRYPT else apart.appended,
+        target=(
+            difference.rewritten if action is Action.REENCRYPT else difference.appended
+        ),
         before=actual.sha256,
         options=options if options is not None else actual.options,
         armored=actual.armored,
@@ -278,8 +281,8 @@ def _step(
     )
 
 
-def _anew(*, seal: bool, options: bool, separate: bool) -> Reason | None:
-    """Return why a file is re-encrypted though nobody loses it, None if it is not."""
+def _rewrite_reason(*, seal: bool, options: bool, separate: bool) -> Reason | None:
+    """Return why to re-encrypt a file that nobody loses, None if there is no reason."""
     if seal:
         return Reason.PLAINTEXT
     if options:
@@ -287,27 +290,27 @@ def _anew(*, seal: bool, options: bool, separate: bool) -> Reason | None:
     return Reason.SHARED_KEY if separate else None
 
 
-def _verdict(
+def _action(
     actual: Actual,
     add: Sequence[Reader],
-    apart: _Apart,
+    difference: _Difference,
     context: Context,
     *,
     revoke: bool,
-    anew: Reason | None,
+    rewrite: Reason | None,
 ) -> tuple[Action, Reason] | None:
-    """Return action and reason, first match wins (design: the table of actions)."""
+    """Return the action and its reason; the first condition that holds decides."""
     if isinstance(actual.state, Unknown):
         return Action.REENCRYPT, Reason.UNKNOWN
     if revoke:
         return Action.REENCRYPT, Reason.REVOKED
-    if anew is not None:
-        return Action.REENCRYPT, anew
+    if rewrite is not None:
+        return Action.REENCRYPT, rewrite
     if add:
         return _granting(actual, add, context)
-    if apart.doubled:
+    if difference.doubled:
         return Action.REENCRYPT, Reason.FORM  # both forms of a key: one must go
-    if apart.reformed:
+    if difference.reformed:
         return Action.FORM_CHANGE, Reason.FORM
     return None
 
@@ -315,7 +318,11 @@ def _verdict(
 def _granting(
     actual: Actual, add: Sequence[Reader], context: Context
 ) -> tuple[Action, Reason]:
-    """Return grant, or re-encryption where a grant would give more than was asked."""
+    """Return grant, or re-encryption where a grant would reveal more, or is impossible.
+
+    A grant hands out the present symmetric key.  That key may open copies of the file,
+    and to a user (who has the git history) earlier values of a sops file.
+    """
     if not context.shared.isdisjoint(actual.key_prints):
         return Action.REENCRYPT, Reason.SHARED_KEY
     if actual.backend is Backend.SOPS:
@@ -332,16 +339,16 @@ def _granting(
     return Action.GRANT, Reason.GRANTED
 
 
-def _ids(readers: Iterable[Reader]) -> dict[KeyId, Reader]:
+def _by_key(readers: Iterable[Reader]) -> dict[KeyId, Reader]:
     return {reader.recipient.key_id: reader for reader in readers}
 
 
 def wanted_options(actual: Actual, desired: Desired) -> Options | None:
-    """Return the rule's sops options where the file records others.
+    """Return the rule's sops options if the file must be rewritten with them.
 
-    None means: nothing to change.  So it is for a binary file, which has no values to
-    select; and where the rule selects none, hence all, and the file's options leave
-    nothing in plaintext: it keeps what it was written with.
+    None: nothing to change.  A binary file has no values to select.  A rule without
+    options encrypts everything; the file keeps its own options if they leave nothing
+    in plaintext.
     """
     rule = desired.rule.sops
     if actual.backend is not Backend.SOPS:

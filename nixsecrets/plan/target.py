@@ -1,4 +1,4 @@
-"""One secret to be written: what is there, who will read it, and the plan for it."""
+"""One secret to write: its current state, its future readers, and the plan for it."""
 
 from dataclasses import dataclass
 
@@ -22,15 +22,16 @@ from nixsecrets.plan.diff import (
     desired,
 )
 from nixsecrets.plan.model import Plan, describe
-from nixsecrets.plan.steps import converge
+from nixsecrets.plan.steps import converge_step
 from nixsecrets.world.world import World, find_file, require_actual
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The secret to write: as it is (None: new), and a rule to add for it, if any.
+    """The secret to write: its path, its current state and a rule to add for it.
 
-    `plain` is a plaintext file that the secret is to replace.
+    `actual` is None for a new secret, `rule` None where the map needs no new rule.
+    `plain` is a plaintext file that the secret will replace.
     """
 
     name: str
@@ -46,7 +47,7 @@ class Target:
 
     @property
     def sha256(self) -> str | None:
-        """The hash of the file as it is, None where it is new."""
+        """The SHA-256 (hex) of the current file, None for a new one."""
         found = self.actual or self.plain
         return None if found is None else found.sha256
 
@@ -58,10 +59,12 @@ class Target:
 
 
 def target(world: World, name: str, *, in_place: bool = False) -> Target:
-    """Look at the secret that is to be written; `in_place` over a plaintext file.
+    """Return the secret to write at path `name`; it need not exist yet.
+
+    `in_place` allows `name` to be a plaintext file, which the secret will replace.
 
     Raises:
-        NixsecretsError: it is no secret and no place for one.
+        NixsecretsError: the path cannot hold a secret, or holds plaintext.
     """
     found = find_file(world, name)
     if world.policy.never_secret(name) and not isinstance(found, Actual):
@@ -78,23 +81,23 @@ def target(world: World, name: str, *, in_place: bool = False) -> Target:
             f"encrypt it: nixsecrets set {text} --from-file {text}",
         )
     if isinstance(found, Damaged) and name in world.conflicts:
-        # written anew, to the readers of its rule: both sides' may differ
+        # as a new file, to the readers of its rule: the two sides' readers may differ
         plain = NotSecret(name, found.sha256)
     new = found is None or plain is not None
     return Target(name, None if new else require_actual(world, name), plain=plain)
 
 
 def difference(world: World, actual: Actual) -> str | None:
-    """Say how a file's readers differ from its rule, None where they do not."""
+    """Return a line on how a file's readers differ from its rule, None if equal."""
     want = desired(world, actual)
     if want is None:
         return None
-    step = converge(actual, want, context(world))
+    step = converge_step(actual, want, context(world))
     return None if step is None else describe(step)
 
 
 def options_change(world: World, actual: Actual) -> bool:
-    """Tell whether the rule selects other values of a sops file than the file does."""
+    """Return whether a file's sops options select other values than its rule's do."""
     want = desired(world, actual)
     return canonical_options(content_options(actual, want)) != actual.options
 
@@ -102,7 +105,11 @@ def options_change(world: World, actual: Actual) -> bool:
 def plan_for(
     world: World, wanted: Target, actual: Actual | None, *, as_mapped: bool
 ) -> tuple[World, Plan]:
-    """Return the plan that writes a secret, and the world that it leads to."""
+    """Return the plan that writes a secret, and the world whose map it follows.
+
+    The two worlds differ where `wanted` adds a rule to the map.  `as_mapped` gives the
+    secret the readers of its rule instead of those it has.
+    """
     if wanted.rule is None:
         return world, content_plan(world, wanted.name, actual, as_mapped=as_mapped)
     after = wanted.world(world)
@@ -111,16 +118,19 @@ def plan_for(
 
 
 def require_merged(world: World, name: str) -> None:
-    """Raise `SecretFileError` where one value would replace two whole versions."""
+    """Raise `SecretFileError` if git could not merge the secret at path `name`.
+
+    A single value would replace both sides' versions of the whole file.
+    """
     if name in world.conflicts:
         require_actual(world, name)
 
 
 def given(world: World, wanted: Target, key: str, value: bytes) -> Given:
-    """Return one value of a sops file, as the content of a step.
+    """Return `value` at `key` (`db/password`) of a sops file, as content of a step.
 
     Raises:
-        UsageError: `key` is no path to a value.
+        UsageError: `key` is not a valid path to a value.
         SecretFileError: the value is not text.
     """
     kind = metadata.format_for(wanted.name)
@@ -131,10 +141,10 @@ def given(world: World, wanted: Target, key: str, value: bytes) -> Given:
 
 
 def is_there(world: World, wanted: Target, key: str) -> bool:
-    """Tell whether a secret has a value at `key`; where we cannot know: yes.
+    """Return whether a secret has a value at `key`; True if that cannot be determined.
 
     Raises:
-        UsageError: `key` is no path to a value.
+        UsageError: `key` is not a valid path to a value.
     """
     if wanted.actual is None:
         return False

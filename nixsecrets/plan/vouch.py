@@ -1,7 +1,7 @@
-"""Vouching: a person's word on age files whose readers are unknown.
+"""Vouching: lock records for age files whose recipients only a person knows.
 
-Pure.  Builds the lock's records for `accept`; refuses where types, tags or number of
-the stanzas contradict what the map says.
+X25519 stanzas are anonymous.  `accept` records that they belong to the readers of the
+file's rule, unless the types, tags or number of the stanzas contradict that.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,13 +22,13 @@ ADOPTED = "adopted"
 
 
 def accept_plan(world: World, files: Mapping[str, bytes]) -> Plan:
-    """Return the plan that enters `files` (path, bytes) in the lock as `adopted`.
+    """Return the plan that records `files` (path -> bytes) in the lock as `adopted`.
 
-    Files whose readers are known already are left out.
+    Files whose recipients are already known are skipped.
 
     Raises:
-        SecretFileError: a file is no age file, no rule names it, or what its stanzas
-            show contradicts the map.
+        SecretFileError: a file is not an age file, no rule matches it, or its stanzas
+            contradict the map.
     """
     records: dict[str, Record | None] = {}
     for path, data in files.items():
@@ -64,9 +64,10 @@ def _record(world: World, actual: Actual, data: bytes) -> Record:
 def in_stanza_order(
     wanted: Sequence[Recipient], stanzas: Sequence[Stanza]
 ) -> tuple[Recipient, ...] | None:
-    """Return `wanted` in the order of a file's stanzas, None where they disagree.
+    """Return `wanted` in the order of a file's stanzas, None if they do not fit.
 
-    Anonymous stanzas are taken in the order of `wanted`, tagged ones by their tag.
+    A tagged stanza takes the recipient with its tag, an anonymous one the next that is
+    left in `wanted`.
     """
     left = list(wanted)
     ordered: list[Recipient] = []

@@ -105,7 +105,7 @@ class Exposure:
 
     @property
     def open(self) -> bool:
-        """Tell whether something is still to be done about it."""
+        """Whether something is still to be done about it."""
         return self.found.state in (State.UNCHANGED, State.PARTLY, State.UNKNOWN)
 
 
@@ -440,7 +440,7 @@ class _Judge:
 
 
 def could_read(path: str, data: bytes, key: Recipient, lock: Lock) -> Access:
-    """Tell whether `key` could read a version of a file."""
+    """Return whether `key` could read a version of a file."""
     try:
         if header.looks_like_age(data):
             return _could_read_age(path, data, key, lock)

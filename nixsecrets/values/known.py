@@ -73,7 +73,7 @@ def _digest(value: bytes) -> Digest:
 
 
 def _telling(value: bytes) -> bool:
-    """Tell whether two places hold `value` for one reason: one copied it."""
+    """Return whether two places hold `value` for one reason: one copied it."""
     if len(value) < _SHORTEST:
         return False
     return sum(bool(kind.search(value)) for kind in (*_CLASSES, _OTHER)) > 1
@@ -127,7 +127,7 @@ class Families:
         self._parents[self._root(one)] = self._root(other)
 
     def related(self, one: str, other: str) -> bool:
-        """Tell whether content went between the two."""
+        """Return whether content went between the two."""
         return one == other or self._root(one) == self._root(other)
 
     def name(self, path: str) -> str:
@@ -164,7 +164,7 @@ def moves(
 
 
 def small(swap: Swap) -> bool:
-    """Tell whether a commit moved so few files that each pair can be looked at."""
+    """Return whether a commit moved so few files that each pair can be looked at."""
     return max(len(swap.deleted), len(swap.added)) <= _MOST_MOVED
 
 

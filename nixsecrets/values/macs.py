@@ -90,7 +90,7 @@ class Macs:
             _keep(clone, kept)
 
     def _fits(self, world: "World", file: "Actual") -> bool:
-        """Tell whether all types in a file fit, and note those that do not."""
+        """Return whether all types in a file fit, and note those that do not."""
         from nixsecrets.files.faults import named
         from nixsecrets.files.sops.integrity import Mac, verify
 

@@ -41,7 +41,7 @@ def plaintext(world: World, actual: Actual, bench: Bench) -> bytes:
 
 
 def holds(world: World, actual: Actual, value: Spooled, bench: Bench) -> bool:
-    """Tell whether an age file holds a large value already.
+    """Return whether an age file holds a large value already.
 
     Raises:
         IdentityError: no identity opens it.

@@ -15,7 +15,7 @@ from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient, parse_recipient
 from nixsecrets.map.model import Desired, Reader, Rule
 from nixsecrets.plan.model import Action, Plan, Reason, Step, describe
-from nixsecrets.plan.steps import Context, change, converge
+from nixsecrets.plan.steps import Context, change_step, converge_step
 from tests.fleet import rsa_key, ssh_key
 
 NAMES = ("alice", "bob", "brunnen", "schere", "stein")
@@ -106,7 +106,7 @@ AGE, SOPS = Backend.AGE, Backend.SOPS
 def test_difference_and_action(
     backend: Backend, have: str, want: str, action: str, reason: str
 ) -> None:
-    step = converge(
+    step = converge_step(
         actual(backend, *have.split()), desired(backend, *want.split()), CONTEXT
     )
     found = (step.action, step.reason) if step else ("", "")
@@ -115,7 +115,7 @@ def test_difference_and_action(
 
 def test_keep_data_key_turns_a_users_gain_of_a_sops_file_into_a_grant() -> None:
     context = dataclasses.replace(CONTEXT, keep_data_key=True)
-    step = converge(actual(SOPS, "alice"), desired(SOPS, "alice", "bob"), context)
+    step = converge_step(actual(SOPS, "alice"), desired(SOPS, "alice", "bob"), context)
     assert step is not None
     assert step.action is Action.GRANT
 
@@ -123,7 +123,7 @@ def test_keep_data_key_turns_a_users_gain_of_a_sops_file_into_a_grant() -> None:
 def test_an_operator_whose_stanza_only_pyrage_opens_re_encrypts_age_files() -> None:
     file, want = actual(AGE, "rsa"), desired(AGE, "rsa", "stein")
     context = dataclasses.replace(CONTEXT, native=frozenset({KEY["rsa"].key_id}))
-    step = converge(file, want, context)
+    step = converge_step(file, want, context)
     assert step is not None
     assert step.action is Action.REENCRYPT
 
@@ -131,7 +131,7 @@ def test_an_operator_whose_stanza_only_pyrage_opens_re_encrypts_age_files() -> N
 def test_the_same_key_in_the_wrong_form_is_a_form_change_and_no_new_reader() -> None:
     wrong = Stated((KEY["alice"].converted(), KEY["brunnen"]))
     file = actual(SOPS, state=wrong)
-    step = converge(file, desired(SOPS, "alice", "brunnen"), CONTEXT)
+    step = converge_step(file, desired(SOPS, "alice", "brunnen"), CONTEXT)
     assert step is not None
     assert (step.action, step.reason) == (Action.FORM_CHANGE, Reason.FORM)
     assert (step.add, step.remove) == ((), ())
@@ -139,7 +139,7 @@ def test_the_same_key_in_the_wrong_form_is_a_form_change_and_no_new_reader() -> 
 
 def test_a_file_with_both_forms_of_a_key_is_written_anew_with_one() -> None:
     both = Stated((KEY["brunnen"], KEY["brunnen"].converted()))
-    step = converge(actual(SOPS, state=both), desired(SOPS, "brunnen"), CONTEXT)
+    step = converge_step(actual(SOPS, state=both), desired(SOPS, "brunnen"), CONTEXT)
     assert step is not None
     assert (step.action, step.reason) == (Action.REENCRYPT, Reason.FORM)
     assert [r.recipient for r in step.target] == [KEY["brunnen"].converted()]
@@ -147,7 +147,7 @@ def test_a_file_with_both_forms_of_a_key_is_written_anew_with_one() -> None:
 
 def test_unknown_readers_are_replaced_by_those_of_the_map() -> None:
     file = actual(AGE, state=Unknown("anonymous stanzas", ("X25519", "X25519")))
-    step = converge(file, desired(AGE, "alice", "stein"), CONTEXT)
+    step = converge_step(file, desired(AGE, "alice", "stein"), CONTEXT)
     assert step is not None
     assert (step.action, step.reason) == (Action.REENCRYPT, Reason.UNKNOWN)
     assert names(step.target) == names(step.add) == ["alice", "stein"]
@@ -155,7 +155,7 @@ def test_unknown_readers_are_replaced_by_those_of_the_map() -> None:
 
 def test_a_change_names_who_it_gives_a_file_whose_readers_cannot_be_told() -> None:
     file = actual(AGE, state=Unknown("anonymous stanzas", ("X25519", "X25519")))
-    step = change(
+    step = change_step(
         file, desired(AGE, "alice", "stein"), desired(AGE, "alice", "schere"), CONTEXT
     )
     assert step is not None
@@ -177,13 +177,13 @@ def test_a_removed_key_goes_from_files_the_map_never_gave_it(
 ) -> None:
     context = dataclasses.replace(CONTEXT, gone=frozenset({KEY["stein"].key_id}))
     want = desired(AGE, "alice")
-    step = change(actual(AGE, state=state), want, want, context)
+    step = change_step(actual(AGE, state=state), want, want, context)
     assert (names(step.remove) if step else []) == gone
 
 
 def test_re_encrypting_what_one_must_open_first_can_lock_its_operator_out() -> None:
     file = actual(AGE, state=Unknown("anonymous stanzas", ("X25519",)))
-    step = converge(file, desired(AGE, "stein"), CONTEXT)
+    step = converge_step(file, desired(AGE, "stein"), CONTEXT)
     assert step is not None
     assert Plan.of([step]).lockouts({KEY["alice"].key_id}) == [step]
     assert Plan.of([step]).lockouts({KEY["stein"].key_id}) == []
@@ -192,14 +192,14 @@ def test_re_encrypting_what_one_must_open_first_can_lock_its_operator_out() -> N
 def test_a_copy_is_written_anew_because_a_grant_would_open_its_original() -> None:
     first = actual(AGE, "alice")
     context = dataclasses.replace(CONTEXT, shared=frozenset(first.key_prints))
-    step = converge(first, desired(AGE, "alice", "stein"), context)
+    step = converge_step(first, desired(AGE, "alice", "stein"), context)
     assert step is not None
     assert (step.action, step.reason) == (Action.REENCRYPT, Reason.SHARED_KEY)
 
 
 def test_a_file_we_refuse_to_change_has_no_step() -> None:
     file = actual(SOPS, "alice", refusal="it has several key groups")
-    assert converge(file, desired(SOPS, "alice", "stein"), CONTEXT) is None
+    assert converge_step(file, desired(SOPS, "alice", "stein"), CONTEXT) is None
 
 
 OPTIONS = {"encrypted_regex": "^(data|stringData)$"}
@@ -225,7 +225,7 @@ def test_options_of_a_rule_reach_the_files_that_record_others(
     want = desired(
         SOPS, "alice", rule=dataclasses.replace(RULE, sops=tuple(rule.items()))
     )
-    step = converge(file, want, CONTEXT)
+    step = converge_step(file, want, CONTEXT)
     assert (step is not None) is differs
     if step is not None:
         assert (step.action, step.reason) == (Action.REENCRYPT, Reason.OPTIONS_CHANGED)
@@ -258,7 +258,7 @@ def test_a_rule_without_options_wants_everything_encrypted(
     want = desired(
         SOPS, "alice", rule=dataclasses.replace(RULE, sops=tuple(rule.items()))
     )
-    step = converge(file, want, CONTEXT)
+    step = converge_step(file, want, CONTEXT)
     assert (step and dict(step.options)) == wanted
     if step and weak:
         assert (step.action, step.reason) == (Action.REENCRYPT, Reason.PLAINTEXT)
@@ -268,21 +268,21 @@ def test_a_rule_without_options_wants_everything_encrypted(
 def test_comments_in_plaintext_are_a_reason_to_re_encrypt_and_stop_no_grant() -> None:
     left = LeftOpen(comments=True)
     file = actual(SOPS, "alice", path="s/x.yaml", left_open=left)
-    step = converge(file, desired(SOPS, "alice"), CONTEXT)
+    step = converge_step(file, desired(SOPS, "alice"), CONTEXT)
     assert step is not None
     assert (step.action, step.reason) == (Action.REENCRYPT, Reason.PLAINTEXT)
     before, after = desired(SOPS, "alice"), desired(SOPS, "alice", "stein")
-    granted = change(file, before, after, CONTEXT)
+    granted = change_step(file, before, after, CONTEXT)
     assert granted is not None
     assert (granted.action, granted.seals) == (Action.GRANT, False)
-    removed = change(file, after, before, CONTEXT)
+    removed = change_step(file, after, before, CONTEXT)
     assert removed is None
 
 
 def test_options_of_a_rule_mean_nothing_to_a_binary_file() -> None:
     rule = dataclasses.replace(RULE, sops=tuple(OPTIONS.items()))
     file = actual(SOPS, "alice", path="secrets/x.bin")
-    assert converge(file, desired(SOPS, "alice", rule=rule), CONTEXT) is None
+    assert converge_step(file, desired(SOPS, "alice", rule=rule), CONTEXT) is None
 
 
 def words(text: str) -> list[str]:
@@ -327,7 +327,7 @@ def words(text: str) -> list[str]:
 def test_a_change_of_the_map_does_what_was_asked_and_nothing_else(
     backend: Backend, have: str, before: str, after: str, target: str | None
 ) -> None:
-    step = change(
+    step = change_step(
         actual(backend, *words(have)),
         desired(backend, *words(before)),
         desired(backend, *words(after)),
@@ -339,7 +339,7 @@ def test_a_change_of_the_map_does_what_was_asked_and_nothing_else(
 
 def test_a_change_leaves_a_wrong_form_of_others_alone() -> None:
     drifted = Stated((KEY["alice"].converted(), KEY["brunnen"]))
-    step = change(
+    step = change_step(
         actual(SOPS, state=drifted),
         desired(SOPS, "alice", "brunnen"),
         desired(SOPS, "alice", "brunnen", "stein"),
@@ -351,7 +351,7 @@ def test_a_change_leaves_a_wrong_form_of_others_alone() -> None:
 
 
 def test_a_grant_keeps_the_order_of_the_file_and_appends() -> None:
-    step = converge(
+    step = converge_step(
         actual(AGE, "brunnen", "alice"),
         desired(AGE, "alice", "schere", "brunnen"),
         CONTEXT,
@@ -361,7 +361,7 @@ def test_a_grant_keeps_the_order_of_the_file_and_appends() -> None:
 
 
 def test_a_re_encryption_writes_in_the_order_of_the_map() -> None:
-    step = converge(
+    step = converge_step(
         actual(AGE, "brunnen", "stein", "alice"),
         desired(AGE, "alice", "brunnen"),
         CONTEXT,
@@ -374,7 +374,7 @@ def test_a_re_encryption_writes_in_the_order_of_the_map() -> None:
 def some_steps() -> list[Step]:
     cases = [("a", "alice", "alice stein"), ("b", "alice stein", "alice")]
     steps = [
-        converge(
+        converge_step(
             actual(AGE, *words(have))._replace(path=path),
             desired(AGE, *words(want)),
             CONTEXT,
@@ -457,6 +457,6 @@ def test_a_difference_is_told_in_one_line() -> None:
 def test_keys_without_a_name_are_shown_by_tag_or_text() -> None:
     stranger = parse_recipient(ssh_key("stranger").public)
     file = actual(AGE, state=Exact((KEY["alice"], stranger)))
-    step = converge(file, desired(AGE, "alice"), CONTEXT)
+    step = converge_step(file, desired(AGE, "alice"), CONTEXT)
     assert step is not None
     assert names(step.remove) == [f"ssh-ed25519:{stranger.tag}"]

@@ -15,7 +15,7 @@ from nixsecrets.cli.hostkey import (
     require_terminal,
     shown_key,
 )
-from nixsecrets.cli.mapchange import change_map
+from nixsecrets.cli.mapchange import MapChange, change_map
 from nixsecrets.cli.options import Reach, RoadOptions, road_options
 from nixsecrets.cli.session import Session
 from nixsecrets.errors import NixsecretsError, UsageError, quoted
@@ -117,7 +117,7 @@ def _add(
     keys: KeyOptions,
     options: RoadOptions,
 ) -> int:
-    def changed(world: "World") -> str:
+    def edited(world: "World") -> str:
         text = world.map_text
         if found.private is not None:
             text = hostkeys.with_rule(text, name, world.secrets)
@@ -130,14 +130,15 @@ def _add(
             verified=found.verified,
         )
 
-    return change_map(start, options, changed, contents=found.contents(name))
+    change = MapChange(edited, contents=found.contents(name))
+    return change_map(start, options, change)
 
 
 def _compare(known: Host, keys: KeyOptions, groups: tuple[str, ...]) -> int:
-    """Say whether a host that the map has still shows its key; change nothing.
+    """Compare the key of a host that is in the map already; change nothing.
 
     Raises:
-        NixsecretsError: it shows another one, or was to get something new.
+        NixsecretsError: its key differs, or the options ask for something new.
     """
     hint = f"nixsecrets rotate-host {known.name}"
     if keys.generate:
@@ -172,7 +173,7 @@ def _discover(
 ) -> int:
     """Collect the keys of all new hosts, show one table, ask once, add them.
 
-    Returns 1 where one had to be skipped.
+    Returns the exit code: PARTIAL if a host had to be skipped.
     """
     if keys.brought or keys.address or keys.fingerprint or keys.login:
         raise UsageError("--discover collects from the names; it takes no key options")
@@ -196,7 +197,7 @@ def _discover(
         return PARTIAL
     rungs = _trusted(good.values(), keys, dry_run=options.dry_run)
 
-    def changed(world: "World") -> str:
+    def edited(world: "World") -> str:
         text = world.map_text
         for (name, found), rung in zip(good.items(), rungs, strict=True):
             verified = Obtained(found.key, rung).verified
@@ -205,11 +206,12 @@ def _discover(
             )
         return text
 
-    return change_map(start, options, changed) or (PARTIAL if skipped else 0)
+    code = change_map(start, options, MapChange(edited))
+    return code or (PARTIAL if skipped else 0)
 
 
 def _new_names(names: Iterable[str], recipient_map: RecipientMap) -> list[str]:
-    """Return the names that the map does not know."""
+    """Return the names that are not in the map; warn of those that cannot be."""
     taken = {
         *(host.name for host in recipient_map.hosts),
         *(user.name for user in recipient_map.users),
@@ -235,7 +237,7 @@ def _table(every: Sequence[Candidate]) -> Iterator[str]:
 def _trusted(
     good: Iterable[Collected], keys: KeyOptions, *, dry_run: bool
 ) -> list[Rung]:
-    """Return the rung of each; ask once about those that nothing vouches for."""
+    """Return the rung of each key; ask once about all that nothing vouches for."""
     rungs = [found.rung for found in good]
     asked = Rung.FIRST_USE if keys.trust_on_first_use else Rung.ASKED
     if None in rungs and asked is Rung.ASKED and not dry_run:

@@ -7,7 +7,7 @@ import click
 
 from nixsecrets.cli import ui
 from nixsecrets.cli.arguments import key_options, stock_sops_advice
-from nixsecrets.cli.mapchange import change_map
+from nixsecrets.cli.mapchange import MapChange, change_map
 from nixsecrets.cli.options import Reach, RoadOptions, road_options
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.keys.recipients import Recipient
@@ -46,7 +46,7 @@ def command(
       nixsecrets add-user carol --github-keys-file carol.keys
     """
 
-    def changed(world: "World") -> str:
+    def edited(world: "World") -> str:
         if any(user.name == name for user in world.map.users):
             raise NixsecretsError(
                 f"the map already has a user {name}", f"nixsecrets rotate-user {name}"
@@ -59,7 +59,7 @@ def command(
             sops_form=cast("SopsForm | None", sops_form),
         )
 
-    code = change_map(start, options, changed)
+    code = change_map(start, options, MapChange(edited))
     if sops_form != "ssh":
         for line in stock_sops_advice(keys):
             ui.say(line)

@@ -321,7 +321,7 @@ def _ways_out(name: str) -> str:
 
 
 def _about_content(error: NixsecretsError) -> bool:
-    """Tell whether other text could be saved where this could not."""
+    """Return whether other text could be saved where this could not."""
     if isinstance(error, ApplyError):
         errors: Sequence[NixsecretsError] = [f.error for f in error.failed]
         return all(isinstance(one, SecretFileError) for one in errors)

@@ -83,7 +83,7 @@ def command(
 
 
 def _is_there(world: World, wanted: Target, key: str | None) -> bool:
-    """Tell whether a value would be replaced; where we cannot know: yes."""
+    """Return whether a value would be replaced; where we cannot know: yes."""
     if key is None:
         return wanted.actual is not None
     return target.is_there(world, wanted, key)

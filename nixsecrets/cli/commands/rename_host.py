@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from nixsecrets.cli.arguments import owner
-from nixsecrets.cli.mapchange import change_map
+from nixsecrets.cli.mapchange import MapChange, change_map
 from nixsecrets.cli.options import Reach, RoadOptions, road_options
 from nixsecrets.map import edit
 from nixsecrets.plan import ownfiles
@@ -32,11 +32,11 @@ def command(start: Path, old: str, new: str, options: RoadOptions) -> int:
       nixsecrets rename-host brunnen quelle --dry-run
     """
 
-    def changed(world: World) -> str:
+    def edited(world: World) -> str:
         owner(world.map, old, "host")
         return edit.rename(world.map_text, old, new)
 
     def instead(before: World, after: World, _: Context) -> list[Step]:
         return ownfiles.renaming(before, after, old, new)
 
-    return change_map(start, options, changed, instead=instead)
+    return change_map(start, options, MapChange(edited, instead=instead))

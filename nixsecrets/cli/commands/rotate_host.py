@@ -9,7 +9,7 @@ import click
 from nixsecrets.cli import ui
 from nixsecrets.cli.arguments import owner
 from nixsecrets.cli.hostkey import KeyOptions, Obtained, key_options, obtain
-from nixsecrets.cli.mapchange import change_map
+from nixsecrets.cli.mapchange import MapChange, change_map
 from nixsecrets.cli.options import Reach, RoadOptions, road_options
 from nixsecrets.cli.session import Session
 from nixsecrets.errors import NixsecretsError
@@ -74,7 +74,7 @@ def _replace(
     today = datetime.date.today().isoformat()
     retired = [Retired(name, old, today, reason)] if old is not None else []
 
-    def changed(world: "World") -> str:
+    def edited(world: "World") -> str:
         text = world.map_text
         if found.private is not None:
             text = hostkeys.with_rule(text, name, world.secrets)
@@ -87,9 +87,8 @@ def _replace(
             retired=retired,
         )
 
-    def named(_: "World") -> set[KeyId]:
+    def revoked(_: "World") -> set[KeyId]:
         return set() if old is None else {old.key_id}
 
-    return change_map(
-        start, options, changed, named=named, contents=found.contents(name)
-    )
+    change = MapChange(edited, revoked, contents=found.contents(name))
+    return change_map(start, options, change)

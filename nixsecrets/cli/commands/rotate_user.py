@@ -8,7 +8,7 @@ import click
 
 from nixsecrets.cli import ui
 from nixsecrets.cli.arguments import key_options, owner, stock_sops_advice
-from nixsecrets.cli.mapchange import change_map
+from nixsecrets.cli.mapchange import MapChange, change_map
 from nixsecrets.cli.options import Reach, RoadOptions, road_options
 from nixsecrets.cli.session import Session
 from nixsecrets.keys.recipients import KeyId, Recipient
@@ -50,16 +50,16 @@ def command(
         ui.say("nothing to do")
         return 0
 
-    def changed(world: "World") -> str:
+    def edited(world: "World") -> str:
         today = datetime.date.today().isoformat()
         gone = _gone(world, name, keys)
         retired = [Retired(name, key, today, reason) for key in gone]
         return edit.replace_keys(world.map_text, name, keys, retired=retired)
 
-    def named(world: "World") -> set[KeyId]:
+    def revoked(world: "World") -> set[KeyId]:
         return {key.key_id for key in _gone(world, name, keys)}
 
-    code = change_map(start, options, changed, named=named)
+    code = change_map(start, options, MapChange(edited, revoked))
     if user.sops_form != "ssh":
         for line in stock_sops_advice(keys):
             ui.say(line)

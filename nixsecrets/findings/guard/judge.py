@@ -141,7 +141,7 @@ class Judge:
                 yield Finding(blob.path, Code.DAMAGED, message, fix=fix)
 
     def _was_secret(self, blob: Blob, before: "_Before") -> bool:
-        """Tell whether the last commit has this file, or one moved here, as a secret.
+        """Return whether the last commit has this file, or one moved here, as a secret.
 
         A file that is gone counts as moved here if its name is the same: what was
         decrypted has too little in common for git to see it.
@@ -201,7 +201,7 @@ class Judge:
         return False
 
     def _whole(self, blob: Blob) -> bool:
-        """Tell whether a file is a whole secret, whatever its name, or public keys."""
+        """Return whether a file of any name is an intact secret, or public keys."""
         from nixsecrets.files.faults import faults
 
         for data in self.tree.read([blob]):
@@ -255,6 +255,6 @@ def _faults(
 
 
 def _public_keys(data: bytes) -> bool:
-    """Tell whether a text holds public keys and comments, and nothing else."""
+    """Return whether a text holds public keys and comments, and nothing else."""
     lines = (line.strip() for line in data.splitlines())
     return all(line.startswith((b"#", b"age1", b"ssh-")) for line in lines if line)

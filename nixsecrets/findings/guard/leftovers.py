@@ -41,10 +41,10 @@ def originals(path: str) -> list[str]:
 
 
 def says_decrypted(path: str) -> bool:
-    """Tell whether the name says by itself that the file is a decrypted one."""
+    """Return whether the name says by itself that the file is a decrypted one."""
     return _PLAIN.fullmatch(path.rpartition("/")[2]) is not None
 
 
 def is_identity_file(path: str) -> bool:
-    """Tell whether sops and age keep their identities under this name."""
+    """Return whether sops and age keep their identities under this name."""
     return path.rpartition("/")[2].lower() == "keys.txt"

@@ -127,14 +127,14 @@ class Maps:
         ]
 
     def nobodys(self, path: str) -> bool:
-        """Tell whether no rule names a file that could be a secret by its name."""
+        """Return whether no rule names a file that could be a secret by its name."""
         nearest = self.nearest(path)
         if nearest is None:
             return not no_secret(path)
         return not nearest[2].never_secret(nearest[1]) and self.claim(path) is None
 
     def generated(self, path: str) -> bool:
-        """Tell whether a file is one of ours, which hold public keys by the dozen."""
+        """Return whether a file is one of ours, which hold public keys by the dozen."""
         nearest = self.nearest(path)
         return nearest is not None and nearest[2].generated(nearest[1])
 

@@ -172,7 +172,7 @@ def _identity(kind: str, text: str) -> str | None:
 
 
 def _has_content(label: bytes, after: bytes) -> bool:
-    """Tell whether most of a key follows its first line, however it is quoted.
+    """Return whether most of a key follows its first line, however it is quoted.
 
     Where its last line is there, too, its lines may begin with numbers or times, or end
     with HTML.
@@ -235,7 +235,7 @@ def _bare(text: bytes) -> Iterator[tuple[str, int]]:
 
 
 def _in_pem(text: bytes, place: int) -> bool:
-    """Tell whether a place is behind the first line of a PEM block, which says more."""
+    """Return whether `place` is inside a PEM block, which is reported as a whole."""
     before = text[max(0, place - 400) : place]
     begin = max(before.rfind(b"PRIVATE KEY"), before.rfind(b"BEGIN "))
     ended = before.rfind(b"END ") > before.rfind(b"BEGIN ")
@@ -258,7 +258,7 @@ def _whole_file(path: str, data: bytes) -> str | None:
 
 
 def _is_pgp(data: bytes) -> bool:
-    """Tell whether a file begins with a secret key packet (RFC 9580, sections 4, 5).
+    """Return whether a file begins with a secret key packet (RFC 9580, sections 4, 5).
 
     A packet has its tag, its length, then the version of the key, a date, an algorithm.
     """
@@ -279,7 +279,7 @@ def _is_pgp(data: bytes) -> bool:
 
 
 def _is_wireguard(path: str, text: bytes) -> bool:
-    """Tell whether a file of one key is `wg genkey`'s and not `wg pubkey`'s.
+    """Return whether a file of one key is `wg genkey`'s and not `wg pubkey`'s.
 
     Its name says so (wg(8) calls it `privatekey`), or that of WireGuard does and the
     key has the fixed bits of a private one (RFC 7748, section 5).

@@ -11,7 +11,7 @@ from nixsecrets.findings.guard.maps import Maps
 
 
 def called_age(blob: Blob, data: bytes) -> bool:
-    """Tell whether a file has the name of an age file and is no secret."""
+    """Return whether a file has the name of an age file and is no secret."""
     named = blob.regular and kind.called_age(blob.path)
     return named and not looks_secret(blob.path, data)
 
@@ -48,7 +48,7 @@ def _strays_of(maps: Maps, added: Sequence[Blob]) -> Iterator[Finding]:
 
 
 def _only_secrets(maps: Maps, folder: str, there: Sequence[Blob]) -> bool:
-    """Tell whether all files of a folder are secrets; of an empty one, by the map.
+    """Return whether all files of a folder are secrets; of an empty one, by the map.
 
     Names that are never those of secrets do not count.
     """

@@ -42,17 +42,17 @@ def found(text: bytes) -> Iterator[tuple[str, int]]:
 
 
 def _random(match: re.Match[bytes]) -> bool:
-    """Tell whether the key (group 1) is none of an example."""
+    """Return whether the key (group 1) is none of an example."""
     return len(set(match[1])) > _FEW
 
 
 def _signs(match: re.Match[bytes]) -> bool:
-    """Tell whether the key (group 1) is a seed with its public half."""
+    """Return whether the key (group 1) is a seed with its public half."""
     return is_ed25519_pair(wrapped.decoded(match[1]))
 
 
 def _is_jwk(match: re.Match[bytes]) -> bool:
-    """Tell whether the object around `"kty"` has a private part (RFC 7517, 7518)."""
+    """Return whether the object around `"kty"` has a private part (RFC 7517, 7518)."""
     text, place = match.string, match.start()
     begin = text.rfind(b"{", max(0, place - _JWK), place)
     end = text.find(b"}", place, place + _JWK)
