@@ -54,7 +54,7 @@ def problem_lines(problems: Sequence[Finding]) -> Iterator[str]:
 
 
 def verdict_lines(rows: "Sequence[Row]") -> Iterator[str]:
-    """Yield, under a heading for each configuration, a line for each declared secret."""
+    """Yield for each configuration its name and a line for each declared secret."""
     width = max((len(row.option) for row in rows), default=0)
     path_width = max((len(path_text(row.path)) for row in rows), default=0)
     before: tuple[str, str] | None = None
