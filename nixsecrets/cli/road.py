@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nixsecrets.cli import arguments, consent, outcome, show, ui
-from nixsecrets.cli.mapchange import MapChange
 from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.session import Session, keyring, unlock
 from nixsecrets.findings.catalogue import Finding
@@ -41,11 +40,12 @@ from nixsecrets.world.world import World, with_files
 if TYPE_CHECKING:  # `apply` is loaded only if there is something to write
     from nixsecrets.apply.apply import Outcome
     from nixsecrets.apply.carry_out import Content
+    from nixsecrets.cli.mapchange import MapChange
     from nixsecrets.keys.identities import Keyring
 
 
 def change_map(
-    session: Session, begun: Survey, options: RoadOptions, change: MapChange
+    session: Session, begun: Survey, options: RoadOptions, change: "MapChange"
 ) -> int:
     """Edit the map, and plan and apply what the change asks for and nothing else.
 
