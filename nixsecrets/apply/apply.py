@@ -143,8 +143,10 @@ def apply(
 
 def _job(step: Step, world: World, contents: Mapping[str, Content]) -> Job:
     found = world.files.get(step.origin or step.path)
-    have = found.recipients if isinstance(found, Actual) else ()
-    return Job(step, have, contents.get(step.path))
+    content = contents.get(step.path)
+    if not isinstance(found, Actual):
+        return Job(step, content=content)
+    return Job(step, found.recipients, found.noisy, content)
 
 
 def _bench(jobs: Iterable[Job], tools: Tools, stack: contextlib.ExitStack) -> Bench:

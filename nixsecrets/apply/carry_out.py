@@ -41,11 +41,13 @@ KEEPS_KEY = (Action.GRANT, Action.FORM_CHANGE)
 class Job:
     """A step, the content where one is given, and the file as it was once read.
 
-    `have` are the file's readers as the plan saw them (empty: unknown).
+    `have` are the file's readers as the plan saw them (empty: unknown), `noisy` the
+    places of those whose entries have noise (`Actual.noisy`).
     """
 
     step: Step
     have: tuple[Recipient, ...] = ()
+    noisy: tuple[int, ...] = ()
     content: Content | None = field(default=None, repr=False)
     old: bytes | None = field(default=None, repr=False)
 
@@ -183,13 +185,19 @@ Entries = tuple[tuple[Recipient, ...], tuple[tuple[int, Recipient], ...]]
 
 
 def entries(job: Job) -> Entries:
-    """Return what a grant appends, and which entries a form change replaces."""
+    """Return what a grant appends, and which entries it replaces.
+
+    These are of another form, or have noise in them.  What only pyrage writes keeps
+    its own: that of post-quantum keys.
+    """
     have = job.have
     places = {recipient.key_id: place for place, recipient in enumerate(have)}
     wanted = [reader.recipient for reader in job.step.target]
     add = tuple(r for r in wanted if r.key_id not in places)
-    known = ((places[r.key_id], r) for r in wanted if r.key_id in places)
-    return add, tuple((place, r) for place, r in known if have[place] != r)
+    noisy = {place: have[place] for place in job.noisy if not have[place].post_quantum}
+    known = {places[r.key_id]: r for r in wanted if r.key_id in places}
+    reformed = {place: r for place, r in known.items() if have[place] != r}
+    return add, tuple((noisy | reformed).items())
 
 
 def _old(job: Job) -> bytes:

@@ -54,7 +54,8 @@ class Actual(NamedTuple):
     `left_open` is what a sops file has in plaintext that re-encrypting would encrypt.
     `plainly_whole` says that a quick look found it whole; where it did not,
     `files.faults` looks closely.  `typed` says that values of a sops file have types
-    that not every content fits (`engine.types`).
+    that not every content fits (`engine.types`).  `noisy` are the places of sops
+    entries that hold noise, which may be anybody's stanza: a grant replaces them.
     """
 
     path: str
@@ -69,6 +70,7 @@ class Actual(NamedTuple):
     plainly_whole: bool = False
     left_open: LeftOpen = LeftOpen()
     typed: bool = False
+    noisy: tuple[int, ...] = ()
 
     @property
     def recipients(self) -> tuple[Recipient, ...]:

@@ -94,7 +94,7 @@ def replace_values(
     digest = None if kept is None or new == data else hashlib.sha256(kept).digest()
     values = None if new == data else values
     kept_entries = SopsSealed(
-        new, tuple(file.entries), (), (), key, digest, values, foreign=foreign
+        new, file.entries, (), (), key, digest, values, foreign=foreign
     )
     return kept_entries if new == data else grant.renewed(kept_entries, path)
 

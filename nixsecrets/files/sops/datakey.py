@@ -14,7 +14,7 @@ from nixsecrets.files.age.payload import open_chunk
 from nixsecrets.files.sops.engine import mac
 from nixsecrets.files.sops.metadata import Entry, SopsFile
 from nixsecrets.keys.identities import Identity, PluginIdentity
-from nixsecrets.keys.recipients import Kind
+from nixsecrets.keys.recipients import Kind, recipient_of
 
 _DATA_KEY_SIZE = 32
 _PLUGIN_KINDS = (Kind.PLUGIN, Kind.TAG, Kind.TAG_PQ, Kind.PQ)
@@ -78,7 +78,7 @@ def data_key(
 def opens_with(file: SopsFile, identity: Identity) -> bool:
     """Return whether an age entry is labelled with a key of `identity`, in any form."""
     ours = {recipient.key_id for recipient in identity.recipients}
-    labelled = (entry.recipient for entry in file.entries)
+    labelled = map(recipient_of, file.entries.labels)
     return any(one is not None and one.key_id in ours for one in labelled)
 
 
@@ -103,14 +103,14 @@ def _likely_first(
     file: SopsFile, known: Sequence[Identity]
 ) -> Iterator[tuple[Entry, Sequence[Identity]]]:
     owners = {r.key_id: one for one in known for r in one.recipients}
-    others: list[Entry] = []
-    for entry in file.entries:
-        if entry.recipient and entry.recipient.key_id in owners:
-            yield entry, [owners[entry.recipient.key_id]]
+    others: list[int] = []
+    for at, recipient in enumerate(map(recipient_of, file.entries.labels)):
+        if recipient and recipient.key_id in owners:
+            yield file.entries[at], [owners[recipient.key_id]]
         else:
-            others.append(entry)
-    for entry in others:
-        yield entry, known
+            others.append(at)
+    for at in others:
+        yield file.entries[at], known
 
 
 def _plugin_key(file: SopsFile, identities: Sequence[Identity]) -> bytes:

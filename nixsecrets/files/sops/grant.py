@@ -19,8 +19,8 @@ from nixsecrets.files.age.wrap import FILE_KEY_SIZE, Proof, header_mac, wrap
 from nixsecrets.files.sops import metadata
 from nixsecrets.files.sops.datakey import data_key
 from nixsecrets.files.sops.metadata import SopsFile
-from nixsecrets.files.sops.spans import Edit
-from nixsecrets.files.sops.state import all_native, has_noise
+from nixsecrets.files.sops.spans import Edit, Entries
+from nixsecrets.files.sops.state import has_noise, read_enc
 from nixsecrets.keys.identities import Identity
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.splice import apply_edits
@@ -43,18 +43,18 @@ class WrittenEntry:
 class SopsSealed:
     """A sops file that we wrote, with what is needed to check it once it is staged.
 
-    `entries` are the age entries of the whole file as (label, enc), `written` those of
-    them that are new, `inserted` the edits that made a grant out of the old text (empty
-    for a file that sops wrote anew).  `digest` is the SHA-256 of the plaintext as sops
-    prints it, None after a grant, which never sees it; `values` is the hash over all
-    values that the MAC has to hold, for a file that was re-encrypted in place.
+    `entries` are the age entries of the whole file, `written` those of them that are
+    new, `inserted` the edits that made a grant out of the old text (empty for a file
+    that sops wrote anew).  `digest` is the SHA-256 of the plaintext as sops prints it,
+    None after a grant, which never sees it; `values` is the hash over all values that
+    the MAC has to hold, for a file that was re-encrypted in place.
     `foreign` is what each document keeps besides (`Block.foreign`), where its data key
     stayed; nothing stays under a new one.  The last `renewed` of `written` are for
     readers whose entries had noise in them.  `notes` say what sops spells differently.
     """
 
     data: bytes = field(repr=False)
-    entries: Sequence[tuple[str, str]] = field(repr=False)
+    entries: Entries = field(repr=False)
     written: tuple[WrittenEntry, ...]
     inserted: tuple[Edit, ...] = field(repr=False)
     data_key: bytes = field(repr=False)
@@ -81,8 +81,6 @@ def grant(
 ) -> SopsSealed:
     """Give more readers the data key; every other byte of the file stays.
 
-    But for entries with noise in them: their readers get new ones.
-
     `add` is appended in order; each pair of `replace` puts another recipient in the
     place of an age entry, counted in file order.
 
@@ -98,51 +96,39 @@ def grant(
     key = data_key(file, identities)
     swapped = [(at, wrapped(key, recipient)) for at, recipient in replace]
     added = [wrapped(key, recipient) for recipient in add]
-    asked = {at for at, _ in swapped}
-    renewed = [one for one in without_noise(file, key) if one[0] not in asked]
-    replaced = [*swapped, *renewed]
-    entries = _replaced(file.entries, replaced)
     edits = tuple(
         edit
         for block in file.blocks
         for edit in (
-            *(e for at, entry in replaced for e in block.replace(at, *pair(entry))),
+            *(e for at, entry in swapped for e in block.replace(at, *pair(entry))),
             *(block.append([pair(entry) for entry in added]) if added else ()),
         )
     )
     return SopsSealed(
         data=edited(file, edits),
-        entries=(*entries, *map(pair, added)),
-        written=(
-            *(entry for _, entry in swapped),
-            *added,
-            *(entry for _, entry in renewed),
+        entries=file.entries.changed(
+            [(at, pair(entry)) for at, entry in swapped], map(pair, added)
         ),
+        written=(*(entry for _, entry in swapped), *added),
         inserted=edits,
         data_key=key,
         digest=None,
-        renewed=len(renewed),
     )
 
 
-def without_noise(file: SopsFile, key: bytes) -> list[tuple[int, WrittenEntry]]:
-    """Return new entries for those that hold noise, which may be anybody's stanza.
-
-    By their place.  What only pyrage writes keeps its own: that of post-quantum keys.
-    """
-    if all_native(file):
-        return []
-    return [
-        (at, wrapped(key, one))
-        for at, entry in enumerate(file.entries)
-        if (one := entry.recipient) and not one.post_quantum and has_noise(entry.enc)
-    ]
-
-
 def renewed(sealed: SopsSealed, path: str) -> SopsSealed:
-    """Return a file whose entries stayed, but for noise in them."""
+    """Return a file whose entries stayed, but for those with noise in them.
+
+    Their readers get new ones, since the noise may be anybody's stanza.  What only
+    pyrage writes keeps its own: that of post-quantum keys.
+    """
     file = metadata.parse(path, sealed.data)
-    entries = without_noise(file, sealed.data_key)
+    entries = [
+        (at, wrapped(sealed.data_key, reader))
+        for at, entry in enumerate(file.entries)
+        if (reader := entry.recipient) and not reader.post_quantum
+        if has_noise(read_enc(entry.enc))
+    ]
     if not entries:
         return sealed
     edits = [
@@ -154,18 +140,10 @@ def renewed(sealed: SopsSealed, path: str) -> SopsSealed:
     return dataclasses.replace(
         sealed,
         data=edited(file, edits),
-        entries=_replaced(file.entries, entries),
+        entries=file.entries.changed([(at, pair(one)) for at, one in entries], ()),
         written=(*sealed.written, *(entry for _, entry in entries)),
         renewed=len(entries),
     )
-
-
-def _replaced(
-    entries: Sequence[tuple[str, str]], new: Iterable[tuple[int, WrittenEntry]]
-) -> tuple[tuple[str, str], ...]:
-    """Return entries with new ones in the place of some, which are counted from 0."""
-    found = dict(enumerate(entries)) | {at: pair(entry) for at, entry in new}
-    return tuple(found.values())
 
 
 def wrapped(key: bytes, recipient: Recipient) -> WrittenEntry:
@@ -244,7 +222,7 @@ def with_entries(
     )
     return SopsSealed(
         data=edited(file, edits),
-        entries=tuple(pairs),
+        entries=Entries([a for a, _ in pairs], [b for _, b in pairs]),
         written=written,
         inserted=(),
         data_key=key,

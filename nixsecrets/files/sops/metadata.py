@@ -18,6 +18,7 @@ from nixsecrets.files.sops import yaml
 from nixsecrets.files.sops.selectors import Options as Options
 from nixsecrets.files.sops.selectors import canonical_options as canonical_options
 from nixsecrets.files.sops.spans import Block, items, refuse
+from nixsecrets.files.sops.spans import Entries as Entries
 from nixsecrets.files.sops.spans import Entry as Entry
 from nixsecrets.keys.foreign import ForeignKey
 from nixsecrets.keys.sopsoptions import SELECTION as SELECTION
@@ -93,7 +94,7 @@ class SopsFile(_Read):
         return self.text.encode("utf-8", "surrogateescape")
 
     @cached_property
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> Entries:
         """The age entries, in their order."""
         return self.blocks[0].entries
 
@@ -148,7 +149,7 @@ def _blocks(kind: SopsFormat, text: str) -> tuple[Block, ...]:
 def _interpret(kind: SopsFormat, text: str, blocks: tuple[Block, ...]) -> SopsFile:
     block, foreign = blocks[0], [block.foreign for block in blocks]
     others = [list(_others(one)) if one else [] for one in foreign]
-    own = bool(block.labels)
+    own = bool(block.entries)
     flat = own or bool(_foreign_fields(foreign[0]))
     groups = 1 if flat else len(items(block.fields, "key_groups"))
     if not groups:

@@ -139,7 +139,7 @@ def replace_content(
     kept = current.decrypt()
     notes = fidelity.require_kept(file.format, plaintext, kept, _texts(file, key))
     if current is copy and not other_readers:
-        return SopsSealed(data, tuple(entries), (), (), key, None, foreign=foreign)
+        return SopsSealed(data, file.entries, (), (), key, None, foreign=foreign)
     if recipients is None or not other_readers:
         again = metadata.parse_as(file.format, current.data)
         same_key = grant.with_entries(again, entries, (), key, kept, before=file)

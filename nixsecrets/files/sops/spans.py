@@ -6,7 +6,7 @@ them; it applies none, and it does not know what the fields mean (`metadata` doe
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
@@ -57,6 +57,70 @@ class Entry(NamedTuple):
         return f"Entry({self.label!r})"
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Entries:
+    """The age entries of a text in their order, each spelled out when it is asked for.
+
+    `encs` are whole where `pad` is empty; else they are the lines between the markers,
+    with `pad` before each.  A grant opens one entry of fifty and compares all: to leave
+    the others as they stand saves a sixth of its time.
+    """
+
+    labels: Sequence[str]
+    encs: Sequence[str] = field(repr=False)
+    pad: str = ""
+
+    def __len__(self) -> int:
+        """Return the number of entries."""
+        return len(self.labels)
+
+    def __getitem__(self, at: int) -> Entry:
+        """Return one entry."""
+        enc = self.encs[at]
+        if self.pad:
+            enc = f"{BEGIN}{enc}\n{END}".replace(f"\n{self.pad}", "\n")
+        return Entry(self.labels[at], enc)
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Yield each entry."""
+        return map(self.__getitem__, range(len(self)))
+
+    def __contains__(self, entry: tuple[str, str]) -> bool:
+        """Return whether there is this label with this `enc`."""
+        places = (at for at, label in enumerate(self.labels) if label == entry[0])
+        return any(self[at] == entry for at in places)
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether others are the same, however they are indented."""
+        if not isinstance(other, Entries):
+            return NotImplemented
+        if self.pad == other.pad:
+            return self.labels == other.labels and self.encs == other.encs
+        return list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def changed(
+        self,
+        new: Iterable[tuple[int, tuple[str, str]]],
+        added: Iterable[tuple[str, str]],
+    ) -> "Entries":
+        """Return these with others in some places, which count from 0, and more."""
+        labels, encs = list(self.labels), list(self.encs)
+        for at, (label, enc) in new:
+            labels[at], encs[at] = label, self._spelled(enc)
+        for label, enc in added:
+            labels.append(label)
+            encs.append(self._spelled(enc))
+        return Entries(labels, encs, self.pad)
+
+    def _spelled(self, enc: str) -> str:
+        if not self.pad:
+            return enc
+        lines = enc.removeprefix(BEGIN).removesuffix(f"\n{END}")
+        return self.pad + lines.replace("\n", f"\n{self.pad}")
+
+
 Value = str | bool | None | list[Node] | dict[str, Node]
 """Numbers are kept as the text that spells them."""
 
@@ -76,14 +140,9 @@ class Block(ABC):
     fields: Mapping[str, Node] = field(repr=False)
 
     @property
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> Entries:
         """The age entries in the order of the file; raises as `slots`."""
         return entries_of(self.slots)
-
-    @property
-    def labels(self) -> Sequence[str]:
-        """The labels of the age entries; raises as `slots`."""
-        return [label for label, _ in self.entries]
 
     @property
     def values(self) -> "Mapping[str, Value]":
@@ -186,10 +245,10 @@ def values_of(fields: Mapping[str, Node]) -> Mapping[str, Value]:
     return {name: node.value for name, node in fields.items()}
 
 
-def entries_of(slots: Iterable[Slot]) -> tuple[Entry, ...]:
+def entries_of(slots: Sequence[Slot]) -> Entries:
     """Return label and `enc` of each slot, the latter with one line feed at its end."""
-    texts = ((str(label.value), str(enc.value)) for label, enc in slots)
-    return tuple(Entry(label, enc.strip() + "\n") for label, enc in texts)
+    encs = [str(slot.enc.value).strip() + "\n" for slot in slots]
+    return Entries([str(slot.label.value) for slot in slots], encs)
 
 
 def foreign_of(fields: Mapping[str, Node]) -> Mapping[str, object]:

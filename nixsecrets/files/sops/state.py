@@ -53,7 +53,7 @@ class Shown(NamedTuple):
     (`AgeFile.heads`), in lines.  `refusal` says why the file cannot be changed by us,
     `doubt` why its labels cannot be trusted, whatever they are.  `whole` says that all
     values are encrypted and all comments, and that nothing else speaks against it;
-    False says nothing.  `typed` is of `any_typed`.
+    False says nothing.  `typed` is of `any_typed`, `noisy` of `Actual`.
     """
 
     labels: tuple[str, ...]
@@ -65,6 +65,7 @@ class Shown(NamedTuple):
     whole: bool
     left_open: LeftOpen
     typed: bool
+    noisy: tuple[int, ...]
 
 
 # One object for all files that show the same: it crosses a pipe once for each share.
@@ -93,7 +94,7 @@ def look(path: str, data: bytes) -> Look | None:
     try:
         file = metadata.parse(path, data)
         usual = _usual(file.blocks[0])
-        heads, tags = usual or _closely(file.entries)
+        heads, tags, noisy = (*usual, []) if usual else _closely(file.entries)
     except SecretFileError as error:
         if not looks_like_sops(path, data):
             return None
@@ -106,7 +107,7 @@ def look(path: str, data: bytes) -> Look | None:
         left = left_open(file.format, data, file.options)
     refusal = _refusal(file)
     show = _shown(
-        tuple(file.blocks[0].labels),
+        tuple(file.entries.labels),
         tuple(heads),
         file.options,
         file.others,
@@ -115,6 +116,7 @@ def look(path: str, data: bytes) -> Look | None:
         whole,
         left,
         any_typed(file.text),
+        tuple(noisy),
     )
     # entries may be new, and the data key old: the MAC then is the same
     return show, (*tags, file.mac[-_MAC_END:].encode())
@@ -150,6 +152,7 @@ def interpret(path: str, sha256: str, looked: Look, book: KeyBook) -> Actual | D
         plainly_whole=show.whole and stated is not None,
         left_open=show.left_open,
         typed=show.typed,
+        noisy=show.noisy,
     )
 
 
@@ -191,7 +194,7 @@ def _contradiction(show: Shown, found: list[tuple[Stanza, ...]], book: KeyBook) 
 
 
 def _refusal(file: SopsFile) -> str | None:
-    own = bool(file.blocks[0].labels)
+    own = bool(file.entries)
     if file.groups > 1 or not (own or file.others):
         return f"it splits its data key over {file.groups} key groups"
     return None if own else "it has no age recipient: only sops itself can open it"
@@ -243,18 +246,9 @@ def read_enc(enc: str) -> Enc:
         refuse(f"has an enc in its sops metadata that {error.reason}")
 
 
-def all_native(file: SopsFile) -> bool:
-    """Return whether every entry has one native stanza, and so no noise.
-
-    False says nothing; it is fast where True.
-    """
-    return _usual(file.blocks[0]) is not None
-
-
-def has_noise(enc: str) -> bool:
+def has_noise(enc: Enc) -> bool:
     """Return whether there is a stanza that nobody is supposed to open."""
-    file = read_enc(enc).file
-    return file is not None and len(file.places) != len(file.heads)
+    return enc.file is not None and len(enc.file.places) != len(enc.file.heads)
 
 
 def stanzas_of(enc: Enc) -> tuple[Stanza, ...]:
@@ -266,10 +260,15 @@ def _heads(enc: Enc) -> tuple[bytes, ...]:
     return shape.possible_recipients(enc.file)[0] if enc.file else enc.heads
 
 
-def _closely(entries: Iterable[Entry]) -> tuple[list[bytes], list[bytes]]:
-    """Return heads and tag of each entry, however it is spelled; as `read_enc`."""
+def _closely(entries: Iterable[Entry]) -> tuple[list[bytes], list[bytes], list[int]]:
+    """Return heads and tag of each entry, and the places of those with noise.
+
+    However they are spelled; raises as `read_enc`.
+    """
     encs = [read_enc(entry.enc) for entry in entries]
-    return [b"\n".join(_heads(enc)) for enc in encs], [enc.tag for enc in encs]
+    heads = [b"\n".join(_heads(enc)) for enc in encs]
+    noisy = [place for place, enc in enumerate(encs) if has_noise(enc)]
+    return heads, [enc.tag for enc in encs], noisy
 
 
 def _usual(block: Block) -> tuple[list[bytes], list[bytes]] | None:
@@ -279,4 +278,4 @@ def _usual(block: Block) -> tuple[list[bytes], list[bytes]] | None:
     """
     if not isinstance(block, YamlBlock) or block.written is None:
         return None
-    return header.read_encs(block.written.armors, len(block.written.layout.pad))
+    return header.read_encs(block.entries.encs, len(block.entries.pad))

@@ -18,7 +18,7 @@ from nixsecrets.files.sops.spans import (
     OURS,
     Block,
     Edit,
-    Entry,
+    Entries,
     Node,
     Slot,
     Value,
@@ -73,14 +73,12 @@ class Layout(NamedTuple):
 class Written(NamedTuple):
     """What a block holds that is spelled as sops spells it, and nothing else.
 
-    `fields` are all but `age`, whose entries stand in `span` of the text: `labels`, and
-    in `armors` what stands between the first and the last line of each `enc`.  That is
-    lines of 64 letters but for the last, each behind the layout's `pad`.
+    `fields` are all but `age`, whose `entries` stand in `span` of the text.  Their
+    lines have 64 letters but for the last, each behind the layout's `pad`.
     """
 
     fields: dict[str, Value]
-    labels: list[str]
-    armors: list[str]
+    entries: Entries
     span: tuple[int, int]
     layout: Layout
 
@@ -116,20 +114,9 @@ class YamlBlock(Block):
     written: Written | None = None
 
     @property
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> Entries:
         """The age entries in the order of the file; raises as `slots`."""
-        if self.written is None:
-            return entries_of(self.slots)
-        # all at once: a replacement for each entry takes twice the time
-        pad, between = self.written.layout.pad, f"\n{END}\0{BEGIN}"
-        indented = f"{BEGIN}{between.join(self.written.armors)}\n{END}"
-        encs = indented.replace(f"\n{pad}", "\n").split("\0")
-        return tuple(map(Entry, self.written.labels, encs))
-
-    @property
-    def labels(self) -> Sequence[str]:
-        """The labels of the age entries; raises as `slots`."""
-        return self.written.labels if self.written else [a for a, _ in self.entries]
+        return self.written.entries if self.written else entries_of(self.slots)
 
     @property
     def values(self) -> Mapping[str, Value]:
@@ -250,8 +237,7 @@ def _written(text: str) -> YamlBlock | None:
     """
     key = text.find("\nsops:\n") + 1
     start = _START.match(text, key + len("sops:\n")) if key else None
-    # `entries` takes a NUL for what stands between two of them
-    if not start or "\r" in text or "\0" in text or _structured(text, key):
+    if not start or "\r" in text or _structured(text, key):
         return None
     above, indent, lead, first, pad = start.groups()
     entry, layout = _entry(lead, pad, first is not None)
@@ -266,7 +252,8 @@ def _written(text: str) -> YamlBlock | None:
     fields = _fields(indent, above + below)
     if fields is None:
         return None
-    written = Written(fields, labels, armors, (at, len(text) - len(below)), layout)
+    entries = Entries(labels, armors, pad)
+    written = Written(fields, entries, (at, len(text) - len(below)), layout)
     return YamlBlock(text, _Later(text), written)
 
 

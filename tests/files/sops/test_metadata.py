@@ -269,7 +269,7 @@ def test_several_key_groups_are_recognised(
     content = sopsfiles.MANY if name == "many.yaml" else sopsfiles.PLAIN[name]
     data = sopsfiles.encrypt(sopsfiles.SOPS[version](), name, content, [], tmp_path)
     file = sops_metadata.parse(name, data)
-    assert (file.groups, file.entries) == (2, ())
+    assert (file.groups, len(file.entries)) == (2, 0)
 
 
 @pytest.mark.parametrize("name", [*sopsfiles.PLAIN])

@@ -200,7 +200,7 @@ def test_an_entry_that_age_refuses_for_its_last_letter_is_damaged(
 def test_entries_are_added_and_replaced_as_by_the_tree(version: str) -> None:
     file = in_one_step(b"a: \xc3\xbc\n" + sample(version))
     ours, theirs = file.blocks[0], by_its_tree(file)
-    pairs = [(entry.label, entry.enc) for entry in file.entries[:2]]
+    pairs = [(entry.label, entry.enc) for entry in list(file.entries)[:2]]
     for one, other in (
         (ours.append(pairs), theirs.append(pairs)),
         (ours.replace(1, *pairs[0]), theirs.replace(1, *pairs[0])),
