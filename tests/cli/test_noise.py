@@ -12,6 +12,7 @@ from nixsecrets.files.age.header import Stanza
 from nixsecrets.files.age.payload import seal_chunk
 from nixsecrets.files.age.wrap import header_mac, wrap
 from nixsecrets.files.sops import datakey, metadata
+from nixsecrets.files.sops import grant as sops_grant
 from nixsecrets.keys.identities import Identity, parse_identities
 from nixsecrets.keys.recipients import parse_recipient
 from tests import fleet as kit
@@ -127,6 +128,19 @@ def test_none_survives_a_grant(
     assert ready.ok("cat", path) == before
     ready.operate_as("brunnen")
     assert ready.ok("cat", path) == before
+
+
+def test_none_survives_a_grant_where_its_entry_is_one_of_two_for_a_key(
+    ready: Fleet,
+) -> None:
+    path = hide_in_sops(ready, well)
+    file = metadata.parse(path, ready.read(path))
+    key = datakey.data_key(file, identities(ready))
+    again = sops_grant.wrapped(key, parse_recipient(ready.public("brunnen")))
+    edits = file.blocks[0].append([sops_grant.pair(again)])
+    ready.write(path, sops_grant.edited(file, edits))
+    ready.ok(*grant(ready), "--allow-revoke")
+    assert noise(ready, path) == 0
 
 
 @pytest.mark.parametrize("hide", [openly, well])
