@@ -141,7 +141,7 @@ class Planner:
             glob=text,
             options=options,
             comments=rule.comments,
-            indices=frozenset([rule.rule.index]),
+            indices=frozenset([rule.rule.number]),
         )
 
     def hidden(self, rule: SopsRule) -> list[str]:
@@ -268,14 +268,14 @@ def settled(old: Old, files: Collection[str]) -> Old:
             claiming = old.first_adopted(path)
             decided = old.sops_rule(path)
             if claiming is not None and decided is not None:
-                guilty[claiming.rule.index] = decided.rule.line
+                guilty[claiming.rule.number] = decided.rule.line
         if not guilty:
             return old
         why = "it also covers files of the foreign rule at line {}"
         old = Old(
             tuple(
-                replace(one, foreign=why.format(guilty[one.rule.index]))
-                if one.rule.index in guilty
+                replace(one, foreign=why.format(guilty[one.rule.number]))
+                if one.rule.number in guilty
                 else one
                 for one in old.sops
             ),

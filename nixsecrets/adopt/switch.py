@@ -5,7 +5,7 @@ repository as it will be, so `status` cannot say anything else.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from nixsecrets.adopt.propose import Proposal
 from nixsecrets.files.age import header
@@ -58,16 +58,16 @@ def adoption(
     vouched = [p for p, actual in world.secrets.items() if _vouched(actual)]
     if len(vouched) < len(records):
         kept = {path: records[path] for path in vouched}
-        lock = lock_text(replace(world, lock=Lock()), kept)
+        lock = lock_text(world._replace(lock=Lock()), kept)
         world = adopting_world(repo, text, Lock.parse(lock), without=others)
     config = world.map.sops_config
     held = {} if config is None else {config: proposal.config}
-    world = replace(world, texts={**world.texts, **held})
+    world = world._replace(texts={**world.texts, **held})
     after = _after(world, lock)
     before = {path: text_if_there(repo, path) for path in after}
     if keep_rules and (rules := world.map.agenix_rules) is not None:
         after |= {f"{rules}.orig": before[rules]}
-    world = replace(world, texts={**world.texts, **after})
+    world = world._replace(texts={**world.texts, **after})
     return Adoption(
         world,
         switch_plan(before, after),

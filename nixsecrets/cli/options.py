@@ -1,13 +1,11 @@
 """The options that commands share, and the value they become."""
 
-import dataclasses
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from posixpath import normpath
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -15,8 +13,7 @@ Decorated = Callable[..., Any]
 Decorator = Callable[[Decorated], Decorated]
 
 
-@dataclass(frozen=True, slots=True)
-class RoadOptions:
+class RoadOptions(NamedTuple):
     """How far to walk the road, and what was agreed to beforehand."""
 
     identity: tuple[Path, ...] = ()
@@ -140,17 +137,17 @@ def road_options(reach: Reach) -> Decorator:
     return packed(added, options=RoadOptions)
 
 
-def packed(added: Sequence[Decorator], **packs: type) -> Decorator:
-    """Add options, and hand those that are fields of a dataclass over as one value.
+def packed(added: Sequence[Decorator], **packs: Any) -> Decorator:
+    """Add options, and hand those that are fields of a named tuple over as one value.
 
-    `packs` names the command's parameter and its dataclass.
+    `packs` names the command's parameter and its type.
     """
     ((name, kind),) = packs.items()
 
     def decorate(function: Decorated) -> Decorated:
         @functools.wraps(function)
         def wrapped(**values: Any) -> Any:
-            fields = [field.name for field in dataclasses.fields(kind)]
+            fields = kind._fields
             chosen = {one: values.pop(one) for one in fields if one in values}
             return function(**{name: kind(**chosen)}, **values)
 

@@ -4,8 +4,7 @@ import contextlib
 import json
 import posixpath
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nixsecrets.cli import consent, show, ui
 from nixsecrets.cli.options import RoadOptions
@@ -115,8 +114,7 @@ def tell_problems(left: Sequence[Finding]) -> None:
 # --- the values that somebody who lost access may still know
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """One file with values to change: who knows them, and their key paths.
 
     `keys` are the paths that `--key` takes, split at `/`; it is empty for a file that

@@ -62,7 +62,7 @@ def with_rule(world: World, wanted: Target) -> Target:
     )
     readers = tuple(answer.replace(",", " ").split())
     rule = Rule(index=0, path=wanted.name, path_regex=None, readers=readers)
-    found = replace(wanted, rule=rule)
+    found = wanted._replace(rule=rule)
     found.world(world)  # raises for an unknown name now, not after editing
     return found
 
@@ -158,7 +158,7 @@ def save(
         actual = now if isinstance(now, Actual) else None
         after, plan = plan_for(world, wanted, actual, as_mapped=as_mapped)
         if wanted.plain is not None:  # the step replaces the plaintext file
-            steps = (replace(s, before=before) for s in plan.steps if s.path == name)
+            steps = (s._replace(before=before) for s in plan.steps if s.path == name)
             plan = Plan.of([*steps, *(s for s in plan.steps if s.path != name)])
         texts = {
             p: (text_if_there(world.repo, p), t) for p, t in (public or {}).items()

@@ -3,10 +3,9 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nixsecrets.cli import ui
 from nixsecrets.errors import IdentityError
@@ -21,8 +20,7 @@ if TYPE_CHECKING:  # the survey begins before these are loaded
     from nixsecrets.world.world import World
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(NamedTuple):
     """A repository, open for reading; `writing` and `exclusive` lock it."""
 
     repo: Repo

@@ -1,13 +1,12 @@
 """Where declarations come from: a flake, or a file that was saved from one."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from nixsecrets.errors import UsageError
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """Where declarations come from, and which of them are asked for.
 
     Both `flake` and `file` None: nobody asked.

@@ -9,7 +9,7 @@ inside, and where a block belongs, is the part of `sopsyaml`.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from nixsecrets.errors import PlaceError
 from nixsecrets.splice import newline_of
@@ -18,8 +18,7 @@ BEGIN = "# nixsecrets: begin"
 END = "# nixsecrets: end"
 
 
-@dataclass(frozen=True, slots=True)
-class Block:
+class Block(NamedTuple):
     """The characters `[start, end)`: whole lines, with markers and last line end."""
 
     start: int
@@ -64,8 +63,7 @@ def find(text: str, filename: str) -> tuple[Block, ...]:
     return tuple(found)
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(NamedTuple):
     """Where a block was taken out of a text: the offset in what is left, its text."""
 
     offset: int

@@ -6,8 +6,7 @@ Where in a `.sops.yaml` they are put is the part of `sopsyaml`.
 import posixpath
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from nixsecrets.errors import MapError, NixsecretsError
 from nixsecrets.generated import blocks
@@ -25,8 +24,7 @@ KEYS, RULES, INDENT = "keys:", "creation_rules:", "  "
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-@dataclass(frozen=True, slots=True)
-class Creation:
+class Creation(NamedTuple):
     """One creation rule; `rule` is the index of the map's rule that it comes from."""
 
     rule: int

@@ -23,9 +23,9 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from nixsecrets.errors import KeyFormatError, MapError
 from nixsecrets.files.state import Record
@@ -49,17 +49,16 @@ _HOWS = ("written", "adopted")
 _VERSION_LINE = re.compile(r'\s*\{\s*"nixsecrets"\s*:\s*([0-9]{1,9})\s*\}\s*')
 
 
-@dataclass(frozen=True, slots=True)
-class Lock:
+class Lock(NamedTuple):
     """The records of a lock; several for one path where a merge left them.
 
     `version` is that of the text it was read from, `skipped` the lines there that
-    could not be read.
+    could not be read; `others` are lines of versions to come, which stay.
     """
 
-    _records: Mapping[str, tuple[Record, ...]] = field(default_factory=dict)
-    _names: Mapping[Recipient, str] = field(default_factory=dict)
-    _others: tuple[str, ...] = ()
+    records: Mapping[str, tuple[Record, ...]] = MappingProxyType({})
+    names: Mapping[Recipient, str] = MappingProxyType({})
+    others: tuple[str, ...] = ()
     version: int = VERSION
     skipped: tuple[int, ...] = ()
 
@@ -82,18 +81,18 @@ class Lock:
 
     def record(self, path: str, sha256: str) -> Record | None:
         """Return what was recorded of `path` when its bytes had this SHA-256 (hex)."""
-        for record in self._records.get(path, ()):
+        for record in self.records.get(path, ()):
             if record.sha256 == sha256:
                 return record
         return None
 
     def paths(self) -> list[str]:
         """Return the paths that have a record, sorted."""
-        return sorted(self._records)
+        return sorted(self.records)
 
     def named_recipients(self) -> list[tuple[str, Recipient]]:
         """Return the recipients that the lock has a name for, with it, sorted."""
-        pairs = ((name, recipient) for recipient, name in self._names.items())
+        pairs = ((name, recipient) for recipient, name in self.names.items())
         return sorted(pairs, key=lambda pair: (pair[0], pair[1].text))
 
     def with_files(
@@ -111,17 +110,17 @@ class Lock:
         """
         records = {
             path: _fitting(found, (present or {}).get(path))
-            for path, found in self._records.items()
+            for path, found in self.records.items()
         }
         for path, record in changes.items():
             records.pop(path, None)
             if record is not None:
                 records[path] = (record,)
-        return Lock(records, {**self._names, **_today(names)}, self._others)
+        return Lock(records, {**self.names, **_today(names)}, self.others)
 
     def names_as(self, names: Iterable[tuple[str, Recipient]]) -> bool:
         """Return whether the readers that it records have in it the names of today."""
-        today, known = _today(names), self._names
+        today, known = _today(names), self.names
         return all(
             today.get(one, known.get(one)) == known.get(one)
             for members in self._sets()
@@ -130,7 +129,7 @@ class Lock:
 
     def _sets(self) -> Collection[Members]:
         """Return the readers of the files: few tuples, as most files share theirs."""
-        every = chain.from_iterable(self._records.values())
+        every = chain.from_iterable(self.records.values())
         return {id(record.recipients): record.recipients for record in every}.values()
 
     def render(self) -> str:
@@ -142,7 +141,7 @@ class Lock:
             _line({"nixsecrets": VERSION}),
             *sorted(self._recipient_line(one) for one in recipients),
             *self._file_lines(ids),
-            *self._others,
+            *self.others,
         ]
         return "\n".join([*lines, ""])
 
@@ -150,12 +149,12 @@ class Lock:
         value = {"recipient": recipient.id, "key": recipient.text}
         if recipient.kind is Kind.SSH_ED25519:
             value["age"] = recipient.converted().text
-        if recipient in self._names:
-            value["name"] = self._names[recipient]
+        if recipient in self.names:
+            value["name"] = self.names[recipient]
         return _line(value)
 
     def _file_lines(self, ids: Mapping[Members, str]) -> Iterator[str]:
-        for path, records in sorted(self._records.items()):
+        for path, records in sorted(self.records.items()):
             lines = [_file_line(path, ids[one.recipients], one) for one in records]
             yield from sorted(lines)
 

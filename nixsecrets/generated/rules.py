@@ -9,7 +9,7 @@ unknown fields count for nothing.  `sopsyaml` writes the file.
 import posixpath
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from nixsecrets.errors import PlaceError
 from nixsecrets.generated import blocks
@@ -43,15 +43,17 @@ _GROUP_FIELDS = {
     "hckms": "hckms",
 }
 
+_SAID = 6  # the fields of a rule that say what sops does; the others say where
 
-@dataclass(frozen=True, slots=True)
-class ConfigRule:
+
+class ConfigRule(NamedTuple):
     """A creation rule as sops understands it; equal if it says the same.
 
     `age` are the texts of its age recipients, `others` every other key (`pgp:85D7…`),
     both in order and over all `groups` (a count; 1 for keys outside of key_groups).
     `options` are its selection options.  `ours` tells whether it stands in a block of
-    ours.  `span` is where its text stands, without the dash.
+    ours.  `number` counts the rules from 0; `span` is where its text stands, without
+    the dash.
     """
 
     path_regex: str
@@ -60,9 +62,21 @@ class ConfigRule:
     groups: int
     options: tuple[tuple[str, str | bool], ...]
     ours: bool
-    index: int = field(compare=False)
-    line: int = field(compare=False)
-    span: tuple[int, int] = field(compare=False)
+    number: int
+    line: int
+    span: tuple[int, int]
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether another rule says the same, wherever it stands."""
+        return isinstance(other, ConfigRule) and self[:_SAID] == other[:_SAID]
+
+    def __ne__(self, other: object) -> bool:
+        """Tell whether another rule says something else."""
+        return not self == other
+
+    def __hash__(self) -> int:
+        """Return the hash of what it says."""
+        return hash(self[:_SAID])
 
     @property
     def fault(self) -> str | None:

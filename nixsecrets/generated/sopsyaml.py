@@ -10,8 +10,7 @@ change of winners is wanted, the caller decides.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from nixsecrets.errors import MapError, PlaceError
 from nixsecrets.generated import blocks, yamltree
@@ -91,8 +90,7 @@ def without_blocks(text: str, filename: str = ".sops.yaml") -> str:
     return blocks.take_out(text, filename)[0]
 
 
-@dataclass(frozen=True, slots=True)
-class _Section:
+class _Section(NamedTuple):
     """A list at the top of the file, our blocks taken out.
 
     `start` is where its name stands, `body` begins the line after that, `end` the line
@@ -109,8 +107,7 @@ class _Section:
     open: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Slot:
+class _Slot(NamedTuple):
     """A place for a block: characters to replace, none where one was taken out.
 
     `rules` are the indices of the map's rules that belong there.
@@ -138,7 +135,7 @@ class _Editor:
     def rendered(self, adopted: Mapping[int, int]) -> str:
         """Put the blocks in, and make sure that the result says what was meant."""
         result = apply_edits(self.base, self.edits(adopted))
-        kept = [one for one in self.foreign if one.index not in adopted]
+        kept = [one for one in self.foreign if one.number not in adopted]
         ours: list[object] = [one.said for one in self.creations]
         intended = [_said(one) for one in kept], ours
         require_value(result, reread=self.said, intended=intended)
@@ -354,11 +351,11 @@ class _Editor:
         for rule in self.foreign:
             dash = _DASH.search(self.base, floor)
             floor = after_line(self.base, self.trimmed(rule.span))
-            if rule.index not in adopted:
+            if rule.number not in adopted:
                 continue
             if dash is None or dash.start() > rule.span[0]:
                 raise self.fail(rule.line, "cannot tell where this rule begins")
-            slot = _Slot(dash.start(), floor, frozenset({adopted[rule.index]}))
+            slot = _Slot(dash.start(), floor, frozenset({adopted[rule.number]}))
             if last is not None and not self.base[last.end : slot.start].strip():
                 slot = _Slot(last.start, slot.end, last.rules | slot.rules)
             elif last is not None:

@@ -5,7 +5,7 @@ approvals for the keys that it encrypts to or writes into configurations.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from nixsecrets.errors import printable
 from nixsecrets.findings.reports import counted
@@ -18,8 +18,7 @@ from nixsecrets.repo.remembered import Approved, Edit, Remembered
 from nixsecrets.world.world import MAP_NAME, World
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """A key in use, and whether this clone has approved it.
 
     `kind` is `user`, `host`, or `file` for a key that only secret files name.  `was`

@@ -5,7 +5,6 @@ findings that no step resolves (`problems`).
 """
 
 from collections.abc import Collection, Container, Iterable, Mapping
-from dataclasses import replace
 from functools import partial
 
 from nixsecrets.errors import SecretFileError, UsageError
@@ -370,4 +369,4 @@ def move_step(world: World, actual: Actual, path: str, ctx: Context) -> Step:
     step = converge_step(actual, want, ctx)
     if step is None:
         return rename_step(world, actual, path)
-    return replace(step, path=path, action=Action.MOVE, origin=actual.path)
+    return step._replace(path=path, action=Action.MOVE, origin=actual.path)

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import replace
 
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.files.sops import metadata, selection
@@ -82,7 +81,7 @@ def _with_opened(step: Step, world: World, content: object) -> Step:
             new = leaves(file.format, content, plaintext=True)
             kept = {leaf.path for leaf in new}
             found = [path for path in found if path in kept]
-    return replace(step, opens=tuple(dict.fromkeys(map("/".join, found))))
+    return step._replace(opens=tuple(dict.fromkeys(map("/".join, found))))
 
 
 def ways_out(world: World, step: Step) -> str:

@@ -6,8 +6,8 @@ plaintext of a secret, only the public text of generated files.
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from nixsecrets.findings.catalogue import Code, Finding, argument
 from nixsecrets.keys.foreign import ForeignKey
@@ -46,8 +46,7 @@ class Reason(StrEnum):
     PLAINTEXT = "plaintext"
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """One path and what happens to it.
 
     - `add`, `remove`: the readers that gain or lose access.
@@ -71,7 +70,7 @@ class Step:
     remove: tuple[Reader, ...] = ()
     target: tuple[Reader, ...] = ()
     before: str | None = None
-    text: str | None = field(default=None, repr=False)
+    text: str | None = None
     origin: str | None = None
     options: tuple[tuple[str, str | bool], ...] = ()
     armored: bool = False
@@ -115,8 +114,7 @@ class Step:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """Steps and problems, each sorted by path."""
 
     steps: tuple[Step, ...] = ()

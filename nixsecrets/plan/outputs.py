@@ -7,7 +7,6 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
 
 from nixsecrets.files.state import Actual, Damaged, NotSecret, Record
 from nixsecrets.generated import secretsnix, sopsyaml
@@ -286,7 +285,7 @@ def _write_generated(world: World, path: str, text: str) -> Step:
         ours = secretsnix.is_ours(present)
     else:
         ours = for_sops(path, present)
-    return replace(write_step(path, world.texts.get(path), text), foreign=not ours)
+    return write_step(path, world.texts.get(path), text)._replace(foreign=not ours)
 
 
 def _sha(text: str | None) -> str | None:

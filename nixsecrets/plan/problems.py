@@ -5,7 +5,6 @@ What a step does resolve is reported from the plan (`plan.model.stale_problems`)
 
 import posixpath
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import chain
 
 from nixsecrets.files.kind import called_age
@@ -40,7 +39,7 @@ def problems_after(world: World, plan: Plan) -> list[Finding]:
         if step.action is not Action.DELETE and step.backend is not None:
             files[step.path] = _left(step, step.backend, old)
     written = {s.path: s.text for s in plan.steps if s.text is not None}
-    after = replace(world, files=files, texts={**world.texts, **written})
+    after = world._replace(files=files, texts={**world.texts, **written})
     return problems(after)
 
 

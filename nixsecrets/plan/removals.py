@@ -5,7 +5,7 @@ Three sources are combined, because any single one can be reverted: the map's ow
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import NamedTuple
 
 from nixsecrets.errors import quoted
@@ -43,15 +43,14 @@ def removals_between(
             yield Removal(name, key, date, commit, entries=new.retired.get(key_id, 0))
 
 
-@dataclass(frozen=True, slots=True)
-class Removals:
+class Removals(NamedTuple):
     """Every removed key that is known, by key id.
 
     `returned` are the keys whose return the operator of this clone agreed to; `looked`
     is a line for the user on what part of the history was searched.
     """
 
-    by_key: Mapping[KeyId, Removal] = field(default_factory=dict, repr=False)
+    by_key: Mapping[KeyId, Removal] = MappingProxyType({})
     returned: Collection[KeyId] = ()
     looked: str = ""
 

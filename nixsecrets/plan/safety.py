@@ -6,7 +6,6 @@ cannot: it stops the command, or is skipped with --keep-going.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from nixsecrets.errors import DeclinedError, SecretFileError, printable
@@ -48,8 +47,7 @@ class Question(NamedTuple):
     always: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """A plan, and what its command line asks for.
 
     - `before`: the world before a change of the map, None if the map stays.

@@ -5,7 +5,7 @@ grant, re-encryption and form change.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from nixsecrets.files.kind import SopsFormat, format_for
 from nixsecrets.files.sops.selectors import Options, canonical_options, selection_of
@@ -18,8 +18,7 @@ from nixsecrets.map.model import Desired, Reader
 from nixsecrets.plan.model import Action, Reason, Step
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """What decides on steps in addition to the files.
 
     `shared` are the key prints that several secrets have in common; such a file is
@@ -35,7 +34,7 @@ class Context:
     users: frozenset[str] = frozenset()
     keep_data_key: bool = False
     native: frozenset[KeyId] | None = None
-    shared: frozenset[bytes] = field(default=frozenset(), repr=False)
+    shared: frozenset[bytes] = frozenset()
     gone: frozenset[KeyId] = frozenset()
     separate: bool = False
 
@@ -61,7 +60,7 @@ def steps_for_each(
     first = step_of(alike[0])
     if first is None:
         return []
-    return [replace(first, path=one.path, before=one.sha256) for one in alike]
+    return [first._replace(path=one.path, before=one.sha256) for one in alike]
 
 
 def change_step(
@@ -100,8 +99,8 @@ def _sealing(step: Step | None, actual: Actual, after: Desired | None) -> Step |
     all_of_it = not selection_of(after.rule.sops)
     options = wanted_options(actual, after) if all_of_it else None
     seals = _seals(actual, options)
-    return replace(
-        step, options=step.options if options is None else options, seals=seals
+    return step._replace(
+        options=step.options if options is None else options, seals=seals
     )
 
 
@@ -182,8 +181,7 @@ def _follow_form(
     return Reader(book.label(recipient), recipient)
 
 
-@dataclass(frozen=True, slots=True)
-class _Difference:
+class _Difference(NamedTuple):
     """How a file's readers differ from the target, compared as keys.
 
     `reformed`: a key is in another form than in the target; `doubled`: a key is in the

@@ -1,6 +1,6 @@
 """One secret to write: its current state, its future readers, and the plan for it."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.files.sops import extract, keypath, metadata
@@ -26,8 +26,7 @@ from nixsecrets.plan.steps import converge_step
 from nixsecrets.world.world import World, find_file, require_actual
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """The secret to write: its path, its current state and a rule to add for it.
 
     `actual` is None for a new secret, `rule` None where the map needs no new rule.

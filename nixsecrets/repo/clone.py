@@ -12,9 +12,8 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.repo import files, journal, locking, owned, userstate
@@ -35,8 +34,7 @@ _PURPOSE = b"remembered\0"
 _LARGEST = 16 << 20  # bytes; an approval takes some 200
 
 
-@dataclass(frozen=True, slots=True)
-class Clone:
+class Clone(NamedTuple):
     """The memory of one clone about one map.
 
     `base` exists, or is the person's own to make; `folders` are the names below it that
@@ -46,7 +44,11 @@ class Clone:
     base: Path
     folders: tuple[str, ...]
     map_path: str
-    env: Mapping[str, str] = field(repr=False)
+    env: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        """Return it without the environment, which may hold keys."""
+        return f"Clone({self.place})"
 
     @classmethod
     def of(cls, repo: Repo, env: Mapping[str, str]) -> Self:

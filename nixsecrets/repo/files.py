@@ -16,7 +16,7 @@ import re
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from nixsecrets.errors import NixsecretsError, quoted
 from nixsecrets.repo import fsops
@@ -94,13 +94,16 @@ def read_up_to(path: str, most: int) -> bytes | None:
         os.close(descriptor)
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(NamedTuple):
     """The start of a large file, its size in bytes, and the SHA-256 of it all."""
 
-    data: bytes = field(repr=False)
+    data: bytes
     size: int
     sha256: str
+
+    def __repr__(self) -> str:
+        """Return it without any content."""
+        return f"Start(size={self.size}, sha256={self.sha256!r})"
 
 
 def read_or_start(

@@ -8,7 +8,6 @@ import os
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -42,8 +41,7 @@ class Listed(NamedTuple):
     unmerged: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Git:
+class Git(NamedTuple):
     """One work tree.
 
     `top` is its uppermost folder, `staging` what `--git-path nixsecrets` says: linked

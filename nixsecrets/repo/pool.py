@@ -16,7 +16,6 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 from nixsecrets.errors import NixsecretsError
@@ -50,17 +49,18 @@ class WorkerBugError(Exception):
         self.frames = tuple(frames)
 
 
-@dataclass
 class Worker:
     """One child process, and the pipes to and from it.
 
     `waiting` counts the tasks that it has not finished.
     """
 
-    pid: int
-    tasks: int
-    answers: int
-    waiting: int = 0
+    def __init__(self, pid: int, tasks: int, answers: int) -> None:
+        """Take the process and the two ends that are ours."""
+        self.pid = pid
+        self.tasks = tasks
+        self.answers = answers
+        self.waiting = 0
 
     def tell(self, task: object) -> None:
         """Give it a task; it does them one after the other."""

@@ -11,7 +11,6 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Self, TypeVar
@@ -62,13 +61,16 @@ def find_root(start: Path) -> Path:
     )
 
 
-@dataclass(frozen=True, slots=True)
 class Repo:
     """The map's folder (`root`, a real path) and the git work tree around it."""
 
-    root: Path
-    git: Git | None
-    _folders: dict[str, str] = field(default_factory=dict, repr=False, compare=False)
+    __slots__ = ("_folders", "git", "root")
+
+    def __init__(self, root: Path, git: Git | None) -> None:
+        """Take both as they are; `find` and `at` look for them."""
+        self.root = root
+        self.git = git
+        self._folders: dict[str, str] = {}
 
     @classmethod
     def find(cls, start: Path, *, index_file: Path | None = None) -> Self:

@@ -2,9 +2,9 @@
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import chain
+from types import MappingProxyType
+from typing import NamedTuple
 
 from nixsecrets.errors import ProgramError
 from nixsecrets.files.age.header import LARGE
@@ -15,18 +15,17 @@ from nixsecrets.repo import deleted
 from nixsecrets.repo.worktree import MAP_NAME, Listing, Repo
 
 
-@dataclass(frozen=True)
-class Reach:
+class Reach(NamedTuple):
     """Secrets of a map that no step can change.
 
     `hidden` maps the path of another map to the files below its folder.  `absent` files
     are tracked by git but not on the disk: a sparse checkout, or removed by hand.
     """
 
-    hidden: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    hidden: Mapping[str, Sequence[str]] = MappingProxyType({})
     absent: tuple[str, ...] = ()
 
-    @cached_property
+    @property
     def missed(self) -> frozenset[str]:
         """All unreachable files; their entries in secrets.nix and the lock are kept."""
         return frozenset(chain(self.absent, *self.hidden.values()))

@@ -7,8 +7,7 @@ without a look (large, unreadable, spelled otherwise) is left to be read with ca
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from nixsecrets.map.names import LOCK_NAME, no_secret
 from nixsecrets.repo import pool
@@ -26,8 +25,7 @@ _SMALL = 1 << 20  # bytes
 WORTH_A_PROCESS = 400  # files; to fork and to copy the answers takes 20 ms
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(NamedTuple):
     """The files there are; map and lock as they were before these were listed.
 
     So what changes map or lock later is seen when they are replaced, and no record of
@@ -43,8 +41,8 @@ class Survey:
     lock: bytes | None
     looks: "Callable[[], Iterator[tuple[str, Look | None]]]"
     unmerged: Mapping[str, Stages]
-    committed: "Committed | None" = None
-    unchanged: set[str] = field(default_factory=set)
+    committed: "Committed | None"
+    unchanged: set[str]
 
     @property
     def paths(self) -> Sequence[str]:

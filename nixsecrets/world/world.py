@@ -8,10 +8,10 @@ import contextlib
 import gc
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
-from typing import assert_never
+from types import MappingProxyType
+from typing import NamedTuple, assert_never
 
 from nixsecrets import splice
 from nixsecrets.errors import SecretFileError, shell_word
@@ -48,8 +48,18 @@ ATTRIBUTES = ".gitattributes"
 Found = Actual | Damaged | NotSecret
 
 
-@dataclass(frozen=True)
-class World:
+class _Parts(NamedTuple):
+    repo: Repo
+    map_text: str
+    policy: Policy
+    lock: Lock
+    files: Mapping[str, Found]
+    texts: Mapping[str, str | None]
+    conflicts: Mapping[str, Conflict] = MappingProxyType({})
+    reach: Reach = Reach()
+
+
+class World(_Parts):
     """One repository at one moment.
 
     `files` holds every file that a rule of the map claims and every other file that is
@@ -58,14 +68,9 @@ class World:
     are not in `files`.
     """
 
-    repo: Repo
-    map_text: str = field(repr=False)
-    policy: Policy
-    lock: Lock = field(repr=False)
-    files: Mapping[str, Found] = field(repr=False)
-    texts: Mapping[str, str | None] = field(repr=False)
-    conflicts: Mapping[str, Conflict] = field(default_factory=dict, repr=False)
-    reach: Reach = field(default_factory=Reach, repr=False)
+    def __repr__(self) -> str:
+        """Return where it is; the rest is thousands of lines."""
+        return f"World({self.repo.root})"
 
     @property
     def map(self) -> RecipientMap:
@@ -129,12 +134,12 @@ class World:
 
         Files that only the new map claims are read now.
         """
-        after = replace(self, map_text=text, policy=Policy(load(text)))
+        after = self._replace(map_text=text, policy=Policy(load(text)))
         with self.repo.naming() as listed:
             listing = self.repo.on_disk(listed().names)
         more = _interpret_all(after, [p for p in listing.paths if p not in self.files])
-        after = replace(after, files={**self.files, **more}, texts=_texts(after))
-        return replace(after, reach=unreached(self.repo, after.policy, listing))
+        after = after._replace(files={**self.files, **more}, texts=_texts(after))
+        return after._replace(reach=unreached(self.repo, after.policy, listing))
 
 
 def key_book(recipient_map: RecipientMap, lock: Lock) -> KeyBook:
@@ -163,7 +168,7 @@ def fresh_world(repo: Repo, map_text: str) -> World:
     policy = Policy(load(map_text))
     world = World(repo, map_text, policy, Lock(), files={}, texts={})
     attributes = text_if_there(repo, ATTRIBUTES)
-    return replace(world, texts={**_texts(world), ATTRIBUTES: attributes})
+    return world._replace(texts={**_texts(world), ATTRIBUTES: attributes})
 
 
 def adopting_world(
@@ -173,10 +178,10 @@ def adopting_world(
 
     `without` are folders that will have a map of their own.
     """
-    world = replace(fresh_world(repo, map_text), lock=lock)
+    world = fresh_world(repo, map_text)._replace(lock=lock)
     folders = tuple(f"{folder}/" for folder in without)
     paths = [p for p in repo.list_files() if not p.startswith(folders)]
-    return replace(world, files=_interpret_all(world, paths))
+    return world._replace(files=_interpret_all(world, paths))
 
 
 def encrypted_files(repo: Repo) -> list[str]:
@@ -200,7 +205,7 @@ def mapped_world(repo: Repo, begun: Survey) -> World:
     texts = {LOCK_NAME: None if begun.lock is None else lock_text}
     policy = Policy(recipient_map)
     world = World(repo, map_text, policy, lock, files={}, texts=texts)
-    return replace(world, texts=_texts(world))
+    return world._replace(texts=_texts(world))
 
 
 def with_files(world: World, begun: Survey) -> World:
@@ -218,7 +223,7 @@ def with_files(world: World, begun: Survey) -> World:
         if path in conflicts and not isinstance(file, NotSecret)
     }
     reach = unreached(world.repo, world.policy, begun.listing)
-    return replace(world, files=files, conflicts=conflicts, reach=reach)
+    return world._replace(files=files, conflicts=conflicts, reach=reach)
 
 
 def text_if_there(repo: Repo, path: str) -> str | None:

@@ -118,7 +118,7 @@ def test_a_sops_configuration_keeps_every_reader_or_is_refused(name: str) -> Non
     was = Winners(sops_text(name))
     now = Winners(proposal.config)
     policy = Policy(load(proposal.map_text))
-    foreign = {one.rule.index for one in proposal.foreign}
+    foreign = {one.rule.number for one in proposal.foreign}
     drawn = (path for rule in was.rules for path in nearby(samples(rule.path_regex)))
     for path in (*sops_tree(name), *drawn):
         before, after = was.winner(path), now.winner(path)
@@ -128,7 +128,7 @@ def test_a_sops_configuration_keeps_every_reader_or_is_refused(name: str) -> Non
             assert want is None or "{host}" in want.rule.readers
             continue
         assert after is not None
-        if before.index in foreign:
+        if before.number in foreign:
             assert after == before
             assert want is None
             continue

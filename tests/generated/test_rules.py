@@ -122,7 +122,7 @@ def test_a_rule_tells_where_it_stands_and_what_it_holds() -> None:
         "      hc_vault: [https://vault]\n"
     )
     first, second = Winners(text).rules
-    assert (first.index, first.line, first.ours, first.groups) == (0, 3, False, 1)
+    assert (first.number, first.line, first.ours, first.groups) == (0, 3, False, 1)
     assert first.others == (
         "pgp:85D77543B3D624B63CEA9E6DBC17301B491B3F21",
         "kms:arn:one",

@@ -114,7 +114,7 @@ def test_difference_and_action(
 
 
 def test_keep_data_key_turns_a_users_gain_of_a_sops_file_into_a_grant() -> None:
-    context = dataclasses.replace(CONTEXT, keep_data_key=True)
+    context = CONTEXT._replace(keep_data_key=True)
     step = converge_step(actual(SOPS, "alice"), desired(SOPS, "alice", "bob"), context)
     assert step is not None
     assert step.action is Action.GRANT
@@ -122,7 +122,7 @@ def test_keep_data_key_turns_a_users_gain_of_a_sops_file_into_a_grant() -> None:
 
 def test_an_operator_whose_stanza_only_pyrage_opens_re_encrypts_age_files() -> None:
     file, want = actual(AGE, "rsa"), desired(AGE, "rsa", "stein")
-    context = dataclasses.replace(CONTEXT, native=frozenset({KEY["rsa"].key_id}))
+    context = CONTEXT._replace(native=frozenset({KEY["rsa"].key_id}))
     step = converge_step(file, want, context)
     assert step is not None
     assert step.action is Action.REENCRYPT
@@ -175,7 +175,7 @@ def test_a_change_names_who_it_gives_a_file_whose_readers_cannot_be_told() -> No
 def test_a_removed_key_goes_from_files_the_map_never_gave_it(
     state: Exact | Unknown, gone: list[str]
 ) -> None:
-    context = dataclasses.replace(CONTEXT, gone=frozenset({KEY["stein"].key_id}))
+    context = CONTEXT._replace(gone=frozenset({KEY["stein"].key_id}))
     want = desired(AGE, "alice")
     step = change_step(actual(AGE, state=state), want, want, context)
     assert (names(step.remove) if step else []) == gone
@@ -191,7 +191,7 @@ def test_re_encrypting_what_one_must_open_first_can_lock_its_operator_out() -> N
 
 def test_a_copy_is_written_anew_because_a_grant_would_open_its_original() -> None:
     first = actual(AGE, "alice")
-    context = dataclasses.replace(CONTEXT, shared=frozenset(first.key_prints))
+    context = CONTEXT._replace(shared=frozenset(first.key_prints))
     step = converge_step(first, desired(AGE, "alice", "stein"), context)
     assert step is not None
     assert (step.action, step.reason) == (Action.REENCRYPT, Reason.SHARED_KEY)

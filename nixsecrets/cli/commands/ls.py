@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
@@ -20,8 +21,7 @@ HEAD = ("path", "backend", "changed", "readers")
 UNCOMMITTED = "uncommitted"
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(NamedTuple):
     """One secret; `changed` is None where HEAD has it otherwise or not at all.
 
     `readers` is None where they are unknown.
@@ -90,7 +90,7 @@ def command(
     ]
     if as_json:
         ui.answer_text(
-            json.dumps([asdict(e) for e in listed], indent=2, ensure_ascii=True)
+            json.dumps([e._asdict() for e in listed], indent=2, ensure_ascii=True)
         )
         return
     for line in _table(listed):
