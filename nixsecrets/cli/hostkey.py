@@ -1,8 +1,8 @@
 """A host's key for a command: the options about it, and what only a person answers."""
 
 import datetime
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
@@ -79,8 +79,7 @@ _MANNER = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class KeyOptions:
+class KeyOptions(NamedTuple):
     """What the command line says about a host's key."""
 
     address: str | None = None
@@ -134,8 +133,7 @@ class KeyOptions:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Obtained:
+class Obtained(NamedTuple):
     """A host's key, how it was believed, and the private half if it was made here."""
 
     key: Recipient
