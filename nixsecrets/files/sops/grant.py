@@ -45,9 +45,10 @@ class SopsSealed:
 
     `entries` are the age entries of the whole file, `written` those of them that are
     new, `inserted` the edits that made a grant out of the old text (empty for a file
-    that sops wrote anew).  `digest` is the SHA-256 of the plaintext as sops prints it,
-    None after a grant, which never sees it; `values` is the hash over all values that
-    the MAC has to hold, for a file that was re-encrypted in place.
+    that sops wrote anew) and `before` that text, as it was read.  `digest` is the
+    SHA-256 of the plaintext as sops prints it, None after a grant, which never sees it;
+    `values` is the hash over all values that the MAC has to hold, for a file that was
+    re-encrypted in place.
     `foreign` is what each document keeps besides (`Block.foreign`), where its data key
     stayed; nothing stays under a new one.  The last `renewed` of `written` are for
     readers whose entries had noise in them.  `notes` say what sops spells differently.
@@ -60,6 +61,7 @@ class SopsSealed:
     data_key: bytes = field(repr=False)
     digest: bytes | None = field(repr=False)
     values: bytes | None = field(default=None, repr=False)
+    before: SopsFile | None = field(default=None, repr=False)
     foreign: tuple[Mapping[str, object], ...] = field(default=(), repr=False)
     renewed: int = 0
     notes: tuple[str, ...] = ()
@@ -111,6 +113,7 @@ def grant(
         ),
         written=(*(entry for _, entry in swapped), *added),
         inserted=edits,
+        before=file,
         data_key=key,
         digest=None,
     )

@@ -107,7 +107,7 @@ def parse(path: str, data: bytes) -> SopsFile:
             The message says what is wrong in words that need no file name.
 
     """
-    limits.check("the file", _entries(data), limits.ENTRIES, "recipients")
+    require_readable(data)
     kind = format_for(path)
     if kind is SopsFormat.BINARY:
         kind = sniffed(data) or kind
@@ -120,12 +120,12 @@ def parse_as(kind: SopsFormat, data: bytes) -> SopsFile:
     return _interpret(kind, text, _blocks(kind, text))
 
 
-def _entries(data: bytes) -> int:
-    """Return how many recipients the metadata can name, before it is parsed."""
+def require_readable(data: bytes) -> None:
+    """Raise `TooLargeError` if the metadata may name more recipients than are read."""
     words = (b"BEGIN AGE ENCRYPTED FILE", b"created_at")
-    if len(data) <= limits.ENTRIES * len(words[1]):  # nearly always: there is no room
-        return 0
-    return max(map(data.count, words))
+    if len(data) > limits.ENTRIES * len(words[1]):  # seldom: else there is no room
+        count = max(map(data.count, words))
+        limits.check("the file", count, limits.ENTRIES, "recipients")
 
 
 def _blocks(kind: SopsFormat, text: str) -> tuple[Block, ...]:

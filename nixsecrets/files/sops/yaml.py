@@ -166,6 +166,21 @@ class YamlBlock(Block):
             text = layout.newline + text.removesuffix(layout.newline)
         return [(end, end, text)]
 
+    def grown(self, edits: Sequence[Edit]) -> Entries | None:
+        """Return all entries after edits that add some below those that are `written`.
+
+        None where they do anything else, or may.
+        """
+        if not self.written:
+            return None
+        _, end = self.written.span
+        lead, _, pad, _, enc_first = self.written.layout
+        entry, layout = _entry(lead, pad, enc_first)
+        added, below = _entries("".join(text for _, _, text in edits), entry, layout)
+        if below or any(end != start or end != stop for start, stop, _ in edits):
+            return None
+        return self.written.entries.changed((), added)
+
     def only(self, label: str, enc: str) -> list[Edit]:
         """Put one entry in the place of the first to the last."""
         return [(*self._span, self._layout.entry(self._label(label), enc))]
@@ -242,19 +257,26 @@ def _written(text: str) -> YamlBlock | None:
     above, indent, lead, first, pad = start.groups()
     entry, layout = _entry(lead, pad, first is not None)
     at = start.start("lead")
-    # of each entry what stands before it (nothing), and its two fields
-    *parts, below = entry.split(text[at:])
-    if not parts or any(parts[::3]):
+    entries, below = _entries(text[at:], entry, layout)
+    fields = _fields(indent, above + below) if entries else None
+    if fields is None:
         return None
+    written = Written(fields, entries, (at, len(text) - len(below)), layout)
+    return YamlBlock(text, _Later(text), written)
+
+
+def _entries(
+    text: str, entry: "re.Pattern[str]", layout: Layout
+) -> tuple[Entries, str]:
+    """Return the entries that a text begins with, and what stands below them."""
+    # of each entry what stands before it (nothing), and its two fields
+    *parts, below = entry.split(text)
+    if any(parts[::3]):
+        return Entries((), ()), text
     labels, armors = parts[1::3], parts[2::3]
     if layout.enc_first:
         labels, armors = armors, labels
-    fields = _fields(indent, above + below)
-    if fields is None:
-        return None
-    entries = Entries(labels, armors, pad)
-    written = Written(fields, entries, (at, len(text) - len(below)), layout)
-    return YamlBlock(text, _Later(text), written)
+    return Entries(labels, armors, layout.pad), below
 
 
 def _structured(text: str, end: int) -> bool:
@@ -298,7 +320,7 @@ def _entry(
     full = rf"{pad}(?s:.{{64}})\n"
     enc = (
         rf"enc: \|\n{pad}{re.escape(BEGIN)}"
-        rf"({full * 4}(?:{full})*{pad}.++)\n{pad}{re.escape(END)}"
+        rf"({full * 4}(?:{full})*?{pad}.++)\n{pad}{re.escape(END)}"
     )
     first, second = (enc, label) if enc_first else (label, enc)
     layout = Layout(lead, " ", pad, "\n", enc_first)
