@@ -61,7 +61,7 @@ def propose(
     _require_equal(proof.differences, "the new map")
     config = None
     if old.config is not None:
-        config = sopsyaml.render(policy.map, config_text, adopted=_places(rules))
+        config = sopsyaml.render(policy, config_text, adopted=_places(rules))
         _require_equal(prover.prove_config(config), old.config)
     return Proposal(old, text, who, rules, words, foreign, proof, config)
 

@@ -1,11 +1,11 @@
-"""Marked blocks: the lines of a foreign text that are ours.
+"""Marked blocks: the lines in somebody's file that nixsecrets writes.
 
     # nixsecrets: begin
     ...
     # nixsecrets: end
 
-Everything outside of them is somebody else's and stays byte for byte.  What stands
-inside, and where a block belongs, is the part of `sopsyaml`.
+Everything outside of them stays byte for byte.  `sopsyaml` decides what is inside, and
+where a block belongs.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ END = "# nixsecrets: end"
 
 
 class Block(NamedTuple):
-    """The characters `[start, end)`: whole lines, with markers and last line end."""
+    """The characters `[start, end)`: whole lines, markers and last newline included."""
 
     start: int
     end: int
@@ -30,7 +30,7 @@ class Block(NamedTuple):
 
 
 def find(text: str, filename: str) -> tuple[Block, ...]:
-    """Return the blocks of `text` in their order.
+    """Return the blocks of `text` in order; `filename` is for errors.
 
     Raises:
         PlaceError: a marker without its counterpart.
@@ -64,14 +64,14 @@ def find(text: str, filename: str) -> tuple[Block, ...]:
 
 
 class Gap(NamedTuple):
-    """Where a block was taken out of a text: the offset in what is left, its text."""
+    """A removed block: its text, and its offset in the text that remains."""
 
     offset: int
     content: str
 
 
 def take_out(text: str, filename: str) -> tuple[str, tuple[Gap, ...]]:
-    """Return `text` as it was before blocks were put in, and where they were.
+    """Return `text` without its blocks, and where they were, in order.
 
     Raises:
         PlaceError: a marker without its counterpart.
@@ -79,7 +79,7 @@ def take_out(text: str, filename: str) -> tuple[str, tuple[Gap, ...]]:
     gaps: list[Gap] = []
     for block in reversed(find(text, filename)):
         content = text[block.start : block.end]
-        # without a line end of its own it came with the one before it
+        # a block at the end of a text was inserted with the newline before it
         lead = 0 if content.endswith("\n") else len(_line_end_before(text, block.start))
         start = block.start - lead
         text = text[:start] + text[block.end :]
@@ -91,20 +91,20 @@ def take_out(text: str, filename: str) -> tuple[str, tuple[Gap, ...]]:
 
 
 def put_in(text: str, offset: int, block: str, newline: str) -> str:
-    """Return what to insert at `offset`, a line's beginning or the end of `text`."""
+    """Return `block` with the newline it needs at `offset`: a line start or the end."""
     at_line_start = offset == 0 or text[offset - 1] == "\n"
     return block + newline if at_line_start else newline + block
 
 
 def written(lines: Iterable[str], indent: str, newline: str) -> str:
-    """Return a block around `lines`, without the last line end."""
+    """Return a block around `lines`, without the last newline."""
     return newline.join(indent + line for line in (BEGIN, *lines, END))
 
 
 def with_newlines_of(present: str | None, text: str) -> str:
-    """Return `text`, whose lines end in LF, with the line ends that it has now.
+    """Return `text`, whose lines end in LF, with the line ends of `present`.
 
-    So what git checked out with other line ends (core.autocrlf) does not differ.
+    A file that git checked out with CRLF (core.autocrlf) then does not differ.
     """
     newline = newline_of(present or "")
     return text if newline == "\n" else text.replace("\n", newline)
@@ -118,7 +118,7 @@ def _line_end_before(text: str, start: int) -> str:
 
 
 def _lines(text: str) -> Iterator[tuple[int, int, int]]:
-    """Yield number, start and end of each line, its line end included."""
+    """Yield number (from 1), start and end of each line, newline included."""
     start = 1 if text.startswith("\ufeff") else 0
     for number, line in enumerate(text[start:].split("\n"), start=1):
         end = min(start + len(line) + 1, len(text))

@@ -1,6 +1,6 @@
-"""The map's rules as creation rules of sops: what they say, and their YAML.
+"""The map's rules as creation rules of sops, and their YAML.
 
-Where in a `.sops.yaml` they are put is the part of `sopsyaml`.
+`sopsyaml` decides where in a `.sops.yaml` they go.
 """
 
 import posixpath
@@ -17,15 +17,16 @@ from nixsecrets.map.model import Reader, Rule
 from nixsecrets.map.names import MAP_NAME
 from nixsecrets.map.resolve import Policy
 
-# what YAML reads as itself without quotes, and as no number, null or truth value
+# Text that YAML reads as the same string without quotes: no space, no double quote, no
+# colon at the end, and a path or regex character, so it is no number, null or boolean.
 _PLAIN = re.compile(r"(?=.*[\\^/$(])[\\^/(._A-Za-z0-9](?:[!#-9;-~]|:(?!\Z))*")
-ANCHOR_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")  # go-yaml takes less than YAML does
+ANCHOR_UNSAFE = re.compile(r"[^A-Za-z0-9_-]")  # go-yaml allows less than YAML 1.2
 KEYS, RULES, INDENT = "keys:", "creation_rules:", "  "
 _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 class Creation(NamedTuple):
-    """One creation rule; `rule` is the index of the map's rule that it comes from."""
+    """One creation rule; `rule` is the index of the map's rule behind it."""
 
     rule: int
     regex: str
@@ -33,18 +34,18 @@ class Creation(NamedTuple):
     options: tuple[tuple[str, str | bool], ...]
 
     @property
-    def said(self) -> tuple[object, ...]:
-        """What sops is to understand: expression, age recipients, options."""
+    def meaning(self) -> tuple[object, ...]:
+        """What sops must read from it: expression, age recipients, options."""
         age = tuple(reader.recipient.text for reader in self.readers)
         return self.regex, age, frozenset(self.options)
 
     @property
     def first_line(self) -> str:
-        """The line that tells this rule from others in a block."""
+        """The line that identifies this rule in a block."""
         return f"- path_regex: {_scalar(self.regex)}"
 
     def lines(self, anchors: Mapping[Recipient, str]) -> list[str]:
-        """Return the rule as an item of a block list, by `anchors` if there are any."""
+        """Return the rule as a list item; recipients in `anchors` are aliases."""
         age = [f"        - {_age_item(reader, anchors)}" for reader in self.readers]
         return [
             self.first_line,
@@ -58,7 +59,7 @@ class Creation(NamedTuple):
 
 
 def creations(policy: Policy, folder: str) -> Iterator[Creation]:
-    """Yield the creation rules for a configuration in `folder` ("": the map's).
+    """Yield the creation rules for a configuration in `folder` ("": the map's folder).
 
     Raises:
         MapError: a `path_regex` cannot be restated for that folder.
@@ -84,7 +85,7 @@ def creations(policy: Policy, folder: str) -> Iterator[Creation]:
 def named_keys(
     policy: Policy, rules: Iterable[Creation]
 ) -> Iterator[tuple[str, Recipient]]:
-    """Yield the keys that rules use with the names to wish for, in the map's order."""
+    """Yield (preferred anchor, recipient) for each key in use, in the map's order."""
     used = {reader for one in rules for reader in one.readers}
     ids = (
         (owner.name, key.key_id) for owner in policy.map.owners for key in owner.keys
@@ -98,12 +99,12 @@ def named_keys(
 
 
 def anchors_for(
-    wished: Iterable[tuple[str, Recipient]], taken: Collection[str] = ()
+    preferred: Iterable[tuple[str, Recipient]], taken: Collection[str] = ()
 ) -> dict[Recipient, str]:
-    """Return an anchor for each key: the name to wish for, if it is not taken."""
+    """Return a unique anchor for each key: the preferred one, with `_` if taken."""
     anchors: dict[Recipient, str] = {}
     used = set(taken)
-    for name, recipient in wished:
+    for name, recipient in preferred:
         while name in used:
             name += "_"
         used.add(name)
@@ -112,12 +113,12 @@ def anchors_for(
 
 
 def with_note(lines: Iterable[str]) -> list[str]:
-    """Return the lines of a block below the one that says where they come from."""
+    """Return the lines of a block, preceded by a comment on where they come from."""
     return [f"# written from {MAP_NAME}; edits in here are lost", *lines]
 
 
 def whole_file(policy: Policy) -> str:
-    """Return the configuration for a map that has none yet.
+    """Return the text of a new configuration with nothing but our blocks.
 
     Raises:
         MapError: a `path_regex` cannot be restated for the configuration's folder.
@@ -137,7 +138,7 @@ def only_ours(text: str) -> bool:
     """Return whether a configuration has our blocks and nothing else."""
     try:
         return blocks.take_out(text, "")[0] == f"{KEYS}\n{RULES}\n"
-    except NixsecretsError:  # whoever reads it raises it
+    except NixsecretsError:  # reading the rules raises it, with the file name
         return False
 
 
@@ -159,10 +160,10 @@ def _served(reader: Reader, hosts: set[str]) -> bool:
 
 
 def _rules_for_sops(rules: tuple[Rule, ...]) -> Iterator[Rule]:
-    """Yield the rules that sops has to know.
+    """Yield the rules that `.sops.yaml` needs.
 
-    One for age files only (all it covers is `*.age`, or it says so) is left out, unless
-    a later rule would then win such a file in its place.
+    A rule for age files only (it covers nothing but `*.age`, or sets that backend) is
+    skipped, unless a later rule would then match its files.
     """
     suffixes = [literal_suffix(rule) for rule in rules]
     for_age = [
@@ -184,7 +185,10 @@ def _age_item(reader: Reader, anchors: Mapping[Recipient, str]) -> str:
 
 
 def _scalar(text: str) -> str:
-    """Write any text on one line: plain, or as YAML 1.2 section 7.3.1 has it."""
+    """Return `text` as a YAML scalar on one line: plain or double-quoted.
+
+    Double quotes: YAML 1.2.2 section 7.3.1, escapes section 5.7.
+    """
     if _PLAIN.fullmatch(text):
         return text
     return '"' + "".join(_escaped(char) for char in text) + '"'

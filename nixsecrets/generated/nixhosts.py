@@ -1,4 +1,4 @@
-"""Host keys as a Nix value: what `programs.ssh.knownHosts` takes.  Pure."""
+"""Host keys as a Nix value for NixOS' `programs.ssh.knownHosts`."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,7 +6,7 @@ from nixsecrets.generated.secretsnix import nix_string
 from nixsecrets.keys.recipients import Recipient
 
 Entry = tuple[str, Sequence[str], Recipient]
-"""A host: its name, the names it is reached by, its key."""
+"""A host's name, the names and addresses it is reached by, and its key."""
 
 
 def nix_value(entries: Iterable[Entry]) -> str:

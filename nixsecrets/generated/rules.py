@@ -1,9 +1,9 @@
-"""What a `.sops.yaml` says, read as sops reads it: which creation rule wins a path.
+"""The creation rules of a `.sops.yaml`, read as sops reads them, and which one wins.
 
-After getsops/sops `config/config.go` (3.11 to 3.13): the first rule whose path_regex
-is found in the path, relative to the configuration's folder, wins; one without a
-path_regex wins everything; key_groups, if there are any, hide the keys beside them;
-unknown fields count for nothing.  `sopsyaml` writes the file.
+After getsops/sops:config/config.go (3.11 to 3.13): the first rule wins whose path_regex
+is found in the path, relative to the configuration's folder; a rule without path_regex
+matches every path; key_groups, if present, hide the keys next to them; unknown fields
+are ignored.
 """
 
 import posixpath
@@ -43,17 +43,18 @@ _GROUP_FIELDS = {
     "hckms": "hckms",
 }
 
-_SAID = 6  # the fields of a rule that say what sops does; the others say where
-
+_MEANING = 6  # fields that decide what sops does; the others say where the rule is
 
 class ConfigRule(NamedTuple):
-    """A creation rule as sops understands it; equal if it says the same.
+    """A creation rule as sops understands it; equal if it means the same.
 
-    `age` are the texts of its age recipients, `others` every other key (`pgp:85D7…`),
-    both in order and over all `groups` (a count; 1 for keys outside of key_groups).
-    `options` are its selection options.  `ours` tells whether it stands in a block of
-    ours.  `number` counts the rules from 0; `span` is where its text stands, without
-    the dash.
+    - `age`: the texts of its age recipients, in order, from all key groups.
+    - `others`: every other key (`pgp:85D7…`), likewise.
+    - `groups`: the number of key groups; 1 for keys outside of key_groups.
+    - `options`: its selection options.
+    - `ours`: it is in a block of ours.
+    - `number`: its place among the rules, from 0; `line`: from 1.
+    - `span`: start and end of its text, without the dash.
     """
 
     path_regex: str
@@ -67,32 +68,32 @@ class ConfigRule(NamedTuple):
     span: tuple[int, int]
 
     def __eq__(self, other: object) -> bool:
-        """Tell whether another rule says the same, wherever it stands."""
-        return isinstance(other, ConfigRule) and self[:_SAID] == other[:_SAID]
+        """Return whether another rule means the same, wherever it is."""
+        return isinstance(other, ConfigRule) and self[:_MEANING] == other[:_MEANING]
 
     def __ne__(self, other: object) -> bool:
-        """Tell whether another rule says something else."""
+        """Return whether another rule means something else."""
         return not self == other
 
     def __hash__(self) -> int:
-        """Return the hash of what it says."""
-        return hash(self[:_SAID])
+        """Return the hash of the rule's meaning."""
+        return hash(self[:_MEANING])
 
     @property
     def fault(self) -> str | None:
-        """Why sops cannot compile its path_regex, and fails where it has to."""
+        """Why sops cannot compile its path_regex, None if it can."""
         found = _compiled(self.path_regex) if self.path_regex else ""
         return found if isinstance(found, str) and found else None
 
 
 class Winners:
-    """A configuration, read once, to be asked about any number of paths."""
+    """The creation rules of one configuration, to look up the winner of many paths."""
 
     def __init__(self, text: str, filename: str = ".sops.yaml") -> None:
         """Read the creation rules of `text`.
 
         Raises:
-            PlaceError: sops could not read it either.
+            PlaceError: the file is not valid; sops cannot read it either.
         """
         self.filename = filename
         self.rules = read_rules(text, filename)
@@ -101,9 +102,9 @@ class Winners:
     def winner(self, path: str) -> ConfigRule | None:
         """Return the rule that decides how `path` is encrypted, None if none does.
 
-        `path` is relative to the configuration's folder.  Of a path outside of it
-        sops looks at the absolute one, which nothing can be said about: None.  A rule
-        with a `fault` that is tried before any other fits decides too: sops fails.
+        `path` is relative to the configuration's folder.  For a path outside of it sops
+        uses the absolute path, which is not known here: None.  A rule with a `fault`
+        wins if no earlier rule matches: sops fails there.
         """
         if path.startswith(("../", "/")):
             return None
@@ -127,22 +128,30 @@ def _compiled(source: str) -> regex.Regex | str:
 
 
 def for_sops(filename: str, text: str) -> bool:
-    """Return whether a file is a configuration of sops, into which blocks may be put.
+    """Return whether a file is a sops configuration, to which blocks may be added.
 
-    It is called `.sops.yaml`, has creation rules, or has nothing in it.
+    It is, if it is called `.sops.yaml`, has creation rules, or is empty.
     """
     named = posixpath.basename(filename) == ".sops.yaml"
     return named or not text.strip() or _HAS_RULES.search(text) is not None
 
 
 def read_rules(text: str, filename: str) -> tuple[ConfigRule, ...]:
-    """Return the creation rules in their order; PlaceError as from `Winners`."""
+    """Return the creation rules in order.
+
+    Raises:
+        PlaceError: the file is not valid; sops cannot read it either.
+    """
     document = parse(text, filename)
     return rules_of(document, text, filename)
 
 
 def rules_of(document: Document, text: str, filename: str) -> tuple[ConfigRule, ...]:
-    """Return the creation rules of a parsed document."""
+    """Return the creation rules of a parsed document in order.
+
+    Raises:
+        PlaceError: a field has the wrong type; sops cannot read the file either.
+    """
     reader = _Reader(filename)
     root = reader.fields(document.root) if document.root is not None else {}
     section = root.get("creation_rules")
@@ -156,10 +165,10 @@ def rules_of(document: Document, text: str, filename: str) -> tuple[ConfigRule, 
 
 
 class _Reader:
-    """Reads nodes as sops unmarshals them; each refusal names the line.
+    """Reads nodes as sops unmarshals them (go-yaml v3); errors name the line.
 
-    A node is read once, however many aliases lead to it: aliases of aliases can stand
-    for more nodes than there is time for.
+    Each node is read once, however many aliases refer to it: nested aliases can expand
+    to exponentially many nodes.
     """
 
     def __init__(self, filename: str) -> None:
@@ -172,7 +181,7 @@ class _Reader:
         return PlaceError(self.filename, node.line, problem, hint)
 
     def fields(self, node: Node) -> dict[str, Node]:
-        """Return the fields of a mapping, those merged by `<<` included."""
+        """Return the fields of a mapping, including those merged by `<<`."""
         found = resolved(node)
         if id(found) not in self.known_fields:
             self.known_fields[id(found)] = self.fields_of(node, found)
@@ -223,7 +232,7 @@ class _Reader:
         return "" if found.null else found.text
 
     def texts(self, node: Node | None) -> Iterator[str]:
-        """Yield the texts of a list, or of one text; commas separate in both."""
+        """Yield the texts of a list or of one string, split at commas."""
         if node is None:
             return
         lone = isinstance(resolved(node), Scalar)
@@ -253,7 +262,7 @@ class _Reader:
         )
 
     def grouped(self, groups: tuple[Node, ...]) -> tuple[list[str], list[str]]:
-        """Return age and other keys of key groups, those merged into one first."""
+        """Return the age keys and the other keys of key groups, merged ones first."""
         age: list[str] = []
         others: list[str] = []
         for group in groups:
@@ -269,7 +278,7 @@ class _Reader:
         fields = self.fields(node)
         own = fields.get("age")
         if own is not None:
-            self.items(own)  # in a group sops takes no lone text
+            self.items(own)  # raises: in a group sops takes a list, not a string
         age, others = self.grouped(self.items(fields.get("merge")))
         own_others = self.others(fields, _GROUP_FIELDS)
         return (
@@ -291,7 +300,7 @@ class _Reader:
         return (node,) if isinstance(resolved(node), Scalar) else self.items(node)
 
     def described(self, item: Node) -> Iterator[str]:
-        """Yield a key's texts; a key given as fields is its fields, joined."""
+        """Yield a key's texts; those of a mapping are its sorted values, joined."""
         if isinstance(resolved(item), Mapping):
             fields = self.fields(item)
             texts = (resolved(node) for _, node in sorted(fields.items()))

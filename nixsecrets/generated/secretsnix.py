@@ -1,9 +1,8 @@
 """`secrets.nix`: the map as agenix and ragenix read it.
 
-One plain attribute set, name -> { publicKeys; armor?; }, behind a `let` that names the
-keys.  NixOS modules import this file and take every attribute for a secret, so nothing
-else may stand in it.  The whole file is written anew each time; what it said before,
-and whether the age files exist, is for the caller.
+One plain attribute set, name -> { publicKeys; armor?; }, after a `let` that names the
+keys.  NixOS modules import this file and take every attribute for a secret, so it has
+no other attributes.
 """
 
 import posixpath
@@ -36,11 +35,11 @@ def render(policy: Policy, age_paths: Iterable[str]) -> str:
 
     Args:
         policy: the map; its `agenix_rules` says where the file will lie.
-        age_paths: the age files there are, relative to the map's folder; the age paths
-            that the map names without wildcards are added, what no rule wins is not.
+        age_paths: the existing age files, relative to the map's folder.  Age paths that
+            rules name without wildcards are added; paths without a rule are skipped.
 
     Raises:
-        NixsecretsError: the name of a file is not UTF-8, so that Nix cannot say it.
+        NixsecretsError: a file name is not UTF-8, and Nix has no way to write it.
     """
     paths = sorted({*age_paths, *policy.named_paths(Backend.AGE)})
     writer = _Writer(policy)
@@ -50,12 +49,12 @@ def render(policy: Policy, age_paths: Iterable[str]) -> str:
 
 
 def is_ours(text: str) -> bool:
-    """Return whether `render` wrote a file, or there is nothing in it."""
+    """Return whether a rules file was written by `render`, or is empty."""
     return not text.strip() or text.removeprefix("\ufeff").startswith(_WRITTEN)
 
 
 def nix_string(text: str) -> str:
-    """Write `text` as a Nix string without interpolation or line breaks."""
+    """Return `text` as a Nix string literal on one line, without interpolation."""
     return '"' + _ESCAPED.sub(_escape, text) + '"'
 
 
@@ -70,7 +69,7 @@ def _attribute(name: str) -> str:
 
 
 class _Writer:
-    """Writes the parts of one file, all against the same map."""
+    """Writes the parts of the rules file of one map."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
@@ -114,7 +113,7 @@ class _Writer:
         return [self.keys[name] for name in names] or ["[ ]"]
 
     def entries(self, paths: Iterable[str]) -> Iterator[str]:
-        """Yield the lines for files; the readers once for those that share a rule."""
+        """Yield the lines for files; neighbours with equal readers share the work."""
         for want, alike in groupby(paths, self.desired):
             if want is None:
                 continue
@@ -147,7 +146,7 @@ class _Writer:
         return below if below != path else posixpath.relpath(path, self.folder)
 
     def expression(self, readers: Iterable[Reader]) -> list[str]:
-        """Return the lists whose concatenation holds the readers in set order."""
+        """Return the Nix lists whose concatenation has the readers in set order."""
         names = dict.fromkeys(reader.name for reader in readers)
         rest = tuple(name for name in names if name not in self.always)
         always = ["always"] if self.always else []

@@ -1,11 +1,10 @@
-"""`.sops.yaml`: the map as stock sops and sops-nix read it, in blocks of ours.
+"""`.sops.yaml`: the map as stock sops and sops-nix read it, in marked blocks.
 
-The file belongs to its owner: anchors and creation rules of the map stand in marked
-blocks in `keys` and `creation_rules`, and every byte outside of them stays.  The
-blocks are taken out, and put in anew where they were; new ones go to the end of their
-list.  A file that holds nothing else is put together as a whole, so that `check` finds
-it unchanged without a YAML parser.  Which rule wins a path `Winners` says; whether a
-change of winners is wanted, the caller decides.
+The file belongs to its owner: the map's anchors and creation rules go into marked
+blocks in `keys` and `creation_rules`, and every byte outside of them stays.  Blocks are
+removed and inserted again where they were; new ones go to the end of their list.  A
+file with nothing else in it is written as a whole, and `check` compares it without a
+YAML parser.
 """
 
 import re
@@ -30,7 +29,6 @@ from nixsecrets.generated.creations import (
 )
 from nixsecrets.generated.rules import ConfigRule, rules_of
 from nixsecrets.keys.recipients import Recipient
-from nixsecrets.map.model import RecipientMap
 from nixsecrets.map.resolve import Policy
 from nixsecrets.splice import (
     after_line,
@@ -47,7 +45,7 @@ _DASH = re.compile(r"^( *)-(?=[ \t\r\n])", re.MULTILINE)
 
 
 def render(
-    recipient_map: RecipientMap,
+    policy: Policy,
     existing: str | None,
     *,
     adopted: Mapping[int, int] | None = None,
@@ -55,47 +53,49 @@ def render(
     """Return the configuration with the map's rules in it.
 
     Args:
-        recipient_map: the map; its `sops_config` says where the file lies.
-        existing: the file as it is; None where there is none.
-        adopted: foreign creation rules that rules of the map take over, as index among
-            the file's rules -> index in the map: they are replaced where they stand.
+        policy: the map; its `sops_config` says where the file is.
+        existing: the present text of the file, None if there is none.
+        adopted: foreign creation rules that rules of the map replace in place, as
+            index among the file's rules -> index of the map's rule.
 
     Raises:
-        MapError: a rule cannot be said in a configuration in that folder.
-        PlaceError: the file cannot be read, or not be extended without damage.
+        MapError: a rule cannot be expressed in a configuration in that folder.
+        PlaceError: the file cannot be read, or has no place for a block.
     """
-    if existing is not None and not adopted and is_own(recipient_map, existing):
+    if existing is not None and not adopted and is_own(policy, existing):
         return existing
     if existing is None or not existing.strip():
-        existing = whole_file(Policy(recipient_map))
+        existing = whole_file(policy)
     mark = "\ufeff" if existing.startswith("\ufeff") else ""
-    filename = recipient_map.sops_config or ".sops.yaml"
-    editor = _Editor(Policy(recipient_map), existing.removeprefix(mark), filename)
+    filename = policy.map.sops_config or ".sops.yaml"
+    editor = _Editor(policy, existing.removeprefix(mark), filename)
     return mark + editor.rendered(adopted or {})
 
 
-def is_own(recipient_map: RecipientMap, text: str) -> bool:
-    """Return whether a configuration is just what the map gives for a new file.
+def is_own(policy: Policy, text: str) -> bool:
+    """Return whether a configuration equals the map's new file.
 
-    Then no rule in it is foreign, and it has to be neither read nor written.
+    It then has no foreign rule, and needs to be neither parsed nor written.
     """
     try:
-        return text == whole_file(Policy(recipient_map))
+        return text == whole_file(policy)
     except MapError:  # `render` raises it
         return False
 
 
 def without_blocks(text: str, filename: str = ".sops.yaml") -> str:
-    """Return the configuration as it was before our blocks were put in."""
+    """Return the configuration without our blocks."""
     return blocks.take_out(text, filename)[0]
 
 
 class _Section(NamedTuple):
-    """A list at the top of the file, our blocks taken out.
+    """A top-level list of the file, without our blocks; all positions are offsets.
 
-    `start` is where its name stands, `body` begins the line after that, `end` the line
-    after its last item, `limit` the next field.  If it is `open`, items can be put in
-    between, indented by `indent`.
+    - `start`, `line`: where its name is.
+    - `body`: start of the line after its name.
+    - `end`: start of the line after its last item.
+    - `limit`: start of the next field.
+    - `open`: items can be added, indented by `indent`.
     """
 
     start: int
@@ -108,7 +108,7 @@ class _Section(NamedTuple):
 
 
 class _Slot(NamedTuple):
-    """A place for a block: characters to replace, none where one was taken out.
+    """A place for a block: the characters `[start, end)` to replace, may be none.
 
     `rules` are the indices of the map's rules that belong there.
     """
@@ -119,36 +119,36 @@ class _Slot(NamedTuple):
 
 
 class _Editor:
-    """Brings one text in line with one map."""
+    """Brings the text of one configuration in line with one map."""
 
     def __init__(self, policy: Policy, text: str, filename: str) -> None:
         self.filename = filename
         self.policy = policy
         self.newline = newline_of(text)
         self.base, self.gaps = blocks.take_out(text, filename)
-        # lenient: a foreign rule may name an anchor of ours, which is taken out here
+        # lenient: a foreign rule may use an anchor of ours, which `base` has not
         self.document = yamltree.parse(self.base, filename, lenient=True)
         self.foreign = rules_of(self.document, self.base, filename)
         self.creations = tuple(creations(policy, filename.rpartition("/")[0]))
         self.root = self.root_mapping()
 
     def rendered(self, adopted: Mapping[int, int]) -> str:
-        """Put the blocks in, and make sure that the result says what was meant."""
+        """Return the text with our blocks, after checking that it reads as intended."""
         result = apply_edits(self.base, self.edits(adopted))
         kept = [one for one in self.foreign if one.number not in adopted]
-        ours: list[object] = [one.said for one in self.creations]
-        intended = [_said(one) for one in kept], ours
-        require_value(result, reread=self.said, intended=intended)
+        ours: list[object] = [one.meaning for one in self.creations]
+        intended = [_meaning(one) for one in kept], ours
+        require_value(result, reread=self.meanings, intended=intended)
         if not adopted:
             require_value(result, reread=without_blocks, intended=self.base)
         return result
 
-    def said(self, text: str) -> tuple[list[object], list[object]]:
-        """Read what a configuration says: its foreign rules, and ours."""
+    def meanings(self, text: str) -> tuple[list[object], list[object]]:
+        """Return what a configuration means: its foreign rules, and ours."""
         rules = rules_of(yamltree.parse(text, self.filename), text, self.filename)
         ours = [one for one in rules if one.ours]
         return (
-            [_said(one) for one in rules if not one.ours],
+            [_meaning(one) for one in rules if not one.ours],
             [(one.path_regex, one.age, frozenset(one.options)) for one in ours],
         )
 
@@ -172,7 +172,7 @@ class _Editor:
             "write it as an indented list, one item a line, and run this again",
         )
 
-    # The text as it is
+    # The present text
 
     def root_mapping(self) -> yamltree.Mapping | None:
         root = self.document.root
@@ -207,7 +207,7 @@ class _Editor:
         return _Section(key.start, key.line, body, end, limit, indent, opened)
 
     def indent_of_gap(self, body: int, limit: int) -> str:
-        """Return the indent of a list that is empty but for blocks taken out of it."""
+        """Return the indent of an empty list: that of a removed block, if any."""
         for gap in self.gaps:
             if body <= gap.offset <= limit:
                 lines = gap.content.lstrip("\r\n")
@@ -219,14 +219,14 @@ class _Editor:
         return " " * (start - line_start(self.base, start))
 
     def root_end(self) -> int:
-        """Return where a new field goes: after the last, or at the end of the text."""
+        """Return the offset for a new field: after the last one, or the end."""
         if self.root is None:
             return len(self.base)
         key, value = self.root.pairs[-1]
         return max(self.line_after(key), self.line_after(value))
 
     def line_after(self, node: yamltree.Node) -> int:
-        """Return where the line after the last one of a node's text begins."""
+        """Return the start of the line after a node's last line."""
         text = self.base[node.start : node.end].rstrip()
         return after_line(self.base, node.start + len(text))
 
@@ -243,11 +243,11 @@ class _Editor:
     def anchors(
         self, keys: _Section | None, rules: _Section | None
     ) -> tuple[dict[Recipient, str], dict[Recipient, str]]:
-        """Choose an anchor for each key in use; the second part has to be defined.
+        """Return the anchor of each key in use, and those of them to define.
 
-        None at all where `keys` takes no more items or follows the rules, since an
-        anchor stands before its aliases.  A key that has a foreign anchor keeps that
-        one; a name that foreign anchors have is not used for another key.
+        Both are empty if `keys` takes no more items or follows the rules: an anchor
+        must precede its aliases.  A key with a foreign anchor keeps that one; names of
+        foreign anchors are not used for other keys.
         """
         if keys is not None and not keys.open:
             return {}, {}
@@ -255,21 +255,21 @@ class _Editor:
             return {}, {}
         before = rules.start if rules is not None else len(self.base)
         foreign: dict[Recipient, str] = {}
-        wished: list[tuple[str, Recipient]] = []
+        new: list[tuple[str, Recipient]] = []
         for name, recipient in named_keys(self.policy, self.creations):
-            if there := self.standing_for(name, recipient, before):
+            if there := self.foreign_anchor(name, recipient, before):
                 foreign[recipient] = there
             else:
-                wished.append((name, recipient))
-        own = anchors_for(wished, {one.name for one in self.document.anchors})
+                new.append((name, recipient))
+        own = anchors_for(new, {one.name for one in self.document.anchors})
         return foreign | own, own
 
-    def standing_for(
-        self, wished: str, recipient: Recipient, before: int
+    def foreign_anchor(
+        self, preferred: str, recipient: Recipient, before: int
     ) -> str | None:
-        """Return the foreign anchor for a recipient's key, the wished one if it can be.
+        """Return the name of a foreign anchor for a recipient's key, None without one.
 
-        It stands before the rules, and no other anchor has its name.
+        It must be before the offset `before`, unique, and readable for go-yaml.
         """
         names = [anchor.name for anchor in self.document.anchors]
         found = [
@@ -281,7 +281,7 @@ class _Editor:
             and names.count(one.name) == 1
             and not ANCHOR_UNSAFE.search(one.name)
         ]
-        return wished if wished in found else next(iter(found), None)
+        return preferred if preferred in found else next(iter(found), None)
 
     def key_edits(
         self,
@@ -302,7 +302,10 @@ class _Editor:
             yield self.insertion(offset, items, self.root_indent())
 
     def above(self, start: int) -> int:
-        """Return where the comment above a field begins, if it is not the file's."""
+        """Return the start of the comment above a field.
+
+        A comment that begins the file belongs to the file: then the field's own start.
+        """
         field = offset = line_start(self.base, start)
         while offset > 0:
             line = line_start(self.base, offset - 1)
@@ -345,7 +348,7 @@ class _Editor:
     def adopted_slots(
         self, rules: _Section, adopted: Mapping[int, int]
     ) -> Iterator[_Slot]:
-        """Yield the lines of adopted rules, neighbours together."""
+        """Yield the lines of adopted rules as slots, one for neighbours."""
         last: _Slot | None = None
         floor = rules.body
         for rule in self.foreign:
@@ -368,10 +371,11 @@ class _Editor:
         return span[0] + len(self.base[slice(*span)].rstrip())
 
     def shared_out(self, slots: list[_Slot]) -> list[list[Creation]]:
-        """Give each creation rule a slot: its own if the map's order allows it.
+        """Return the creation rules for each slot, in the map's order.
 
-        One without a slot follows the rule before it; the first ones, the first rule
-        that has one.
+        A rule goes into its own slot unless that is above a rule before it.  Rules
+        without a slot follow the rule before them, the first ones the first rule that
+        has a slot.
         """
         own = {
             rule: at
@@ -392,6 +396,9 @@ class _Editor:
         return offset, offset, blocks.put_in(self.base, offset, block, self.newline)
 
 
-def _said(rule: ConfigRule) -> object:
-    """Return what a foreign rule says, but for keys: it may name those of ours."""
+def _meaning(rule: ConfigRule) -> object:
+    """Return what a foreign rule means, without age keys: these may be anchors of ours.
+
+    Such a key changes when the map does.
+    """
     return rule.path_regex, rule.others, rule.groups, rule.options

@@ -1,7 +1,8 @@
-"""A YAML document as a tree that knows where in the text each node stands.
+"""A YAML document as a tree of nodes with their spans in the text.
 
-Made from ruamel.yaml's events, since its own trees lose the place of an alias.  Only
-what reading and splicing a `.sops.yaml` needs: no tags, no types, the first document.
+It is built from ruamel.yaml's events, because ruamel's own trees lose the position of
+an alias.  It has what reading and splicing a `.sops.yaml` needs: no tags, no types,
+and only the first document.
 """
 
 from collections.abc import Iterator
@@ -15,7 +16,10 @@ _NULLS = ("", "~", "null", "Null", "NULL")
 
 
 class Scalar(NamedTuple):
-    """A text; `plain` if it is written without quotes and not as a block."""
+    """A scalar; `plain` if it is written without quotes and not as a block.
+
+    For every node, `start` and `end` are offsets in characters, `line` counts from 1.
+    """
 
     start: int
     end: int
@@ -25,7 +29,7 @@ class Scalar(NamedTuple):
 
     @property
     def null(self) -> bool:
-        """Whether it stands for no value."""
+        """Whether the scalar means null."""
         return self.plain and self.text in _NULLS
 
 
@@ -50,7 +54,7 @@ class Mapping(NamedTuple):
 
 
 class Alias(NamedTuple):
-    """A place that refers to a node which has an anchor; never to itself."""
+    """A reference to an anchored node; cycles cannot occur."""
 
     start: int
     end: int
@@ -62,7 +66,7 @@ Node = Scalar | Sequence | Mapping | Alias
 
 
 class Anchor(NamedTuple):
-    """A name given to a node."""
+    """An anchor: its name and its node."""
 
     name: str
     node: Scalar | Sequence | Mapping
@@ -75,16 +79,16 @@ class Document(NamedTuple):
     anchors: tuple[Anchor, ...]
 
 
-@lru_cache(maxsize=4)  # it takes long, and a text is asked about in several places
+@lru_cache(maxsize=4)  # the texts before and after a change are parsed several times
 def parse(text: str, filename: str, *, lenient: bool = False) -> Document:
     """Parse the first document of `text`.
 
-    Offsets count characters from 0, lines from 1; the end of a block collection is
-    that of its last node.  `lenient` reads an alias without an anchor as null.
+    The end of a block collection is that of its last node.  `lenient` reads an alias
+    without an anchor as null.
 
     Raises:
-        PlaceError: it is not YAML, or too large; the message holds the line, not
-            its text.
+        PlaceError: it is not YAML or too large; the message has the line, not its
+            text.
     """
     limits.check(filename, len(text), limits.YAML, "characters")
     limits.check_depth(filename, text)
@@ -102,7 +106,7 @@ def parse(text: str, filename: str, *, lenient: bool = False) -> Document:
 
 
 def load_library() -> None:
-    """Load what `parse` takes."""
+    """Import what `parse` needs (10 ms), while this process has nothing to do."""
     from ruamel.yaml import YAML
 
     del YAML
@@ -121,7 +125,7 @@ class _Builder:
         self.filename = filename
         self.named: dict[str, Scalar | Sequence | Mapping] = {}
         self.anchors: list[Anchor] = []
-        self.seen = 0, 1  # where the last text that was read ends, and its line
+        self.seen = 0, 1  # end of the last text read, and its line
 
     def document(self) -> Document:
         next(self.events)  # the start of the stream
@@ -136,7 +140,7 @@ class _Builder:
     def node(self, event: Any) -> Node:
         start, line = event.start_mark.index, event.start_mark.line + 1
         if start == event.end_mark.index and self.kind(event) == "Scalar":
-            start, line = self.seen  # no text: its mark is that of whatever follows
+            start, line = self.seen  # an empty scalar has the mark of what follows it
         else:
             self.seen = event.end_mark.index, event.end_mark.line + 1
         if self.kind(event) == "Alias":
@@ -147,7 +151,7 @@ class _Builder:
             nothing = Scalar(start, end, line, "", plain=True)
             return Alias(start, end, line, target or nothing)
         node = self.content(event, start, line)
-        if event.anchor is not None:  # only now: nothing may refer to itself
+        if event.anchor is not None:  # after its content: nothing can contain itself
             self.named[event.anchor] = node
             self.anchors.append(Anchor(event.anchor, node))
         return node
@@ -174,5 +178,5 @@ class _Builder:
 
 
 def resolved(node: Node) -> Scalar | Sequence | Mapping:
-    """Return the node itself, or the one that an alias refers to."""
+    """Return the node that an alias refers to, any other node itself."""
     return node.target if isinstance(node, Alias) else node

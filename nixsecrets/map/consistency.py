@@ -1,6 +1,6 @@
-"""What must hold between the parts of a map: names, groups, keys, readers.
+"""Checks across the parts of a map: names, groups, keys, readers.
 
-`map.load` has checked each part alone before.
+`map.load` has already checked each part by itself.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,10 +16,10 @@ Groups = Mapping[str, tuple[str, ...]]
 
 
 def check_consistency(recipient_map: RecipientMap, source: Source) -> None:
-    """Raise MapError for the first thing that does not fit together.
+    """Raise MapError for the first contradiction in a map.
 
-    Checked: one namespace, only known names, no group inside itself, one name and one
-    form per key, somebody who can read the files of each rule.
+    Checked: one namespace, only known names, no cycle of groups, one name and one form
+    for each key, at least one reader for each rule.
     """
     known = _namespace(recipient_map, source)
     groups = dict(recipient_map.groups)
@@ -34,7 +34,7 @@ def check_consistency(recipient_map: RecipientMap, source: Source) -> None:
 
 
 def _namespace(recipient_map: RecipientMap, source: Source) -> dict[str, Path]:
-    """Return where each name is defined; hosts, users and groups share one space."""
+    """Return where each name is defined; MapError if one is defined twice."""
     places: list[tuple[str, Path]] = []
     places += [(user.name, _owner_path(user)) for user in recipient_map.users]
     places += [(host.name, _owner_path(host)) for host in recipient_map.hosts]
@@ -133,7 +133,7 @@ def _check_acyclic(start: str, groups: Groups, source: Source) -> None:
 
 
 def _check_keys(owners: Iterable[Host | User], source: Source) -> None:
-    """Raise MapError if a key, in whatever form, is given twice."""
+    """Raise MapError if a key is in the map twice, in the same or the other form."""
     first: dict[KeyId, tuple[Host | User, Recipient]] = {}
     for owner in owners:
         for index, key in enumerate(owner.keys):

@@ -1,7 +1,7 @@
-"""A map under edit: its text as it grows, and the value it is meant to have.
+"""A map under edit: its text, and the value that the text must have in the end.
 
-The two are changed apart and compared at the end, so a mistake in either is caught
-before anything is written.
+Both are changed independently and compared at the end, so that a mistake in either is
+caught before anything is written.
 """
 
 import tomllib
@@ -22,14 +22,14 @@ Data = dict[str, Any]
 """A parsed map, as tomllib gives it; `load` has checked its shape."""
 
 _SECTIONS = ("", "users", "hosts", "groups", "sops", "agenix", "secrets", "retired")
-"""The usual order of a map; "" is what stands above all tables."""
+"""The usual order of the tables in a map; "" stands for the keys above all tables."""
 
 
 class Draft:
     """One edit of a map.
 
-    `intended` is the parsed map to change as the text should read afterwards; every
-    method changes the text only.
+    The caller changes `intended`, the parsed map, to the value that the text must have
+    afterwards; the methods change only the text.
     """
 
     def __init__(self, text: str) -> None:
@@ -40,7 +40,7 @@ class Draft:
         self.document = scan(text)
 
     def finished(self, what: str) -> str:
-        """Return the new text, once it is a valid map that reads as intended.
+        """Return the new text after checking that it is valid and reads as intended.
 
         Raises:
             MapError: it is not; the reason starts with `what`.
@@ -57,13 +57,13 @@ class Draft:
                 "make this change by hand, in an editor",
             ) from None
         except MapError as error:
-            # Its line is one of a text that will never exist.
+            # without the line, which is one of a text that is never written
             reason = f"{what}: {error.reason}"
             raise MapError(MAP_NAME, 0, reason, error.hint) from None
         return self.text
 
     def owner(self, name: str) -> Host | User:
-        """Return the host or user `name`; MapError if there is none."""
+        """Return the host or user called `name`; MapError if there is none."""
         owners = self._owners()
         if name not in owners:
             raise MapError(
@@ -92,14 +92,15 @@ class Draft:
             )
 
     def apply(self, edits: Sequence[Edit]) -> None:
-        """Make `edits` in the text."""
+        """Apply `edits` to the text."""
         self.text = apply_edits(self.text, edits)
         self.document = scan(self.text)
 
     def set_strings(self, path: Path, wanted: Sequence[str]) -> None:
-        """Make the list at `path` hold `wanted`, which keeps the order of the old.
+        """Change the list of strings at `path` to `wanted`.
 
-        New strings are appended; what stays keeps its place and comments.
+        Strings that stay keep their place and comments (`wanted` must have them in the
+        present order); new ones are appended.
         """
         present = self._strings(path)
         dropped = [text for text in present if text not in wanted]
@@ -109,12 +110,12 @@ class Draft:
             self._drop_items(path, dropped, replaced=False)
         for item in fresh:
             self.apply(tomledit.append_item(self.document, self._array(path), item))
-        if replaces_all:  # at last, so that the new strings take over the layout
+        if replaces_all:  # afterwards, so that the new strings take over the layout
             self._drop_items(path, dropped, replaced=True)
 
     def drop_name(self, name: str) -> None:
-        """Take `name` out of every list of names."""
-        while True:
+        """Remove `name` from every list of names."""
+        while True:  # one occurrence per list and round: edits shift the others
             lists = [
                 (p, names) for p, names in name_lists(self._data()) if name in names
             ]
@@ -128,23 +129,23 @@ class Draft:
             self.apply(edits)
 
     def set_string(self, table: Path, key: str, value: str | None) -> None:
-        """Make `key` of a table be `value`; None removes it."""
+        """Set `key` of a table to the string `value`; None removes it."""
         if value is None:
             self.remove((*table, key))
         else:
             self.set_value(table, key, toml_string(value))
 
     def set_value(self, table: Path, key: str, value: str) -> None:
-        """Make `key` of a table be `value`, a TOML text."""
+        """Set `key` of a table to `value`, which is TOML text."""
         self.apply(tomledit.set_key(self.document, table, key, value))
 
     def remove(self, path: Path) -> None:
-        """Remove what stands at `path`, in however many pieces it is written."""
+        """Remove the key or table at `path`, all its pieces included."""
         while edits := tomledit.remove_path(self.document, path):
             self.apply(edits)
 
     def add_table(self, section: str, block: str) -> None:
-        """Add the text of a table behind the others of its section."""
+        """Add a table's text `block` after the other tables of its section."""
         before = _SECTIONS[: _SECTIONS.index(section)]
         sections = (section, *reversed(before))
         self.apply(tomledit.insert_table(self.document, sections, block))
@@ -200,6 +201,6 @@ def _parsed(text: str) -> Data:
 
 
 def _normal(data: Data) -> Data:
-    """Leave out empty tables that mean the same as none."""
+    """Return `data` without empty tables, which mean the same as absent ones."""
     empty_is_none = ("users", "hosts", "groups", "secrets", "retired")
     return {k: v for k, v in data.items() if v or k not in empty_is_none}

@@ -1,9 +1,8 @@
 """Edit the recipient map as text: hosts, users, names, rules.
 
 Every function takes the text of a valid map and returns the new text.  Every byte that
-is not about the change is kept, and comments stay with what they describe.  The new
-text reads as exactly what was asked for, and is a valid map; else MapError is raised.
-Pure: the caller reads and writes.
+is not part of the change is kept, and comments stay with what they describe.  The new
+text is a valid map with exactly the requested change; otherwise MapError is raised.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,10 +33,10 @@ def add_host(
     address: str | None = None,
     verified: str | None = None,
 ) -> str:
-    """Return the map with a new host; groups that do not exist yet come to be.
+    """Return the map with a new host; groups that do not exist yet are created.
 
     Raises:
-        MapError: the name is taken or cannot be one, or a key has an owner already.
+        MapError: the name is taken or invalid, or a key already has an owner.
 
     """
     extra = {"address": address, "verified": verified}
@@ -52,15 +51,20 @@ def add_user(
     groups: Sequence[str] = (),
     sops_form: SopsForm | None = None,
 ) -> str:
-    """Return the map with a new user; otherwise as `add_host`."""
+    """Return the map with a new user; groups that do not exist yet are created.
+
+    Raises:
+        MapError: the name is taken or invalid, or a key already has an owner.
+
+    """
     extra = {"sops_form": sops_form}
     return _add_owner(Draft(text), "users", name, keys, groups, extra)
 
 
 def remove_host(text: str, name: str, *, retired: Sequence[Retired] = ()) -> str:
-    """Return the map without a host, also where it is mentioned; `retired` is added.
+    """Return the map without a host and every mention of it, with `retired` entries.
 
-    A group that nobody else has joined stays, empty, if it is mentioned.
+    A group that loses its only member stays, empty, if a rule mentions it.
 
     Raises:
         MapError: there is no such host, or nobody could read some rule's files.
@@ -70,7 +74,14 @@ def remove_host(text: str, name: str, *, retired: Sequence[Retired] = ()) -> str
 
 
 def remove_user(text: str, name: str, *, retired: Sequence[Retired] = ()) -> str:
-    """Return the map without a user; otherwise as `remove_host`."""
+    """Return the map without a user and every mention of it, with `retired` entries.
+
+    A group that loses its only member stays, empty, if a rule mentions it.
+
+    Raises:
+        MapError: there is no such user, or nobody could read some rule's files.
+
+    """
     return _remove_owner(Draft(text), "users", name, retired)
 
 
@@ -82,11 +93,10 @@ def replace_keys(
     verified: str | None = None,
     retired: Sequence[Retired] = (),
 ) -> str:
-    """Return the map with `keys` as the only ones of a host or user.
+    """Return the map with `keys` as the only keys of a host or user.
 
-    Keys that it has already stay as they are written; new ones come behind them.  A
-    host's `verified` is about its keys: with a new key it becomes `verified`, or goes
-    where that is None.
+    Keys that it already has stay as written; new ones follow.  With a new key, a host's
+    `verified` is replaced, or removed if it is None: it describes the old keys.
 
     Raises:
         MapError: there is no such name, or a key has another owner.
@@ -110,7 +120,7 @@ def replace_keys(
 
 
 def retire(text: str, retired: Sequence[Retired]) -> str:
-    """Return the map with more `[[retired]]` entries, whether or not a key is in use.
+    """Return the map with `[[retired]]` entries added, also for keys in use.
 
     Raises:
         MapError: the map cannot be edited.
@@ -122,13 +132,13 @@ def retire(text: str, retired: Sequence[Retired]) -> str:
 
 
 def rename(text: str, old: str, new: str) -> str:
-    """Return the map with the host, user or group `old` called `new` everywhere.
+    """Return the map with the host, user or group `old` renamed to `new` everywhere.
 
-    Paths of rules stay: files that `{host}` or `{user}` claims by the old name must be
-    moved by the caller.
+    Paths of rules stay; the caller moves the files that `{host}` or `{user}` claims by
+    the old name.
 
     Raises:
-        MapError: nothing is called `old`, or `new` is taken or cannot be a name.
+        MapError: nothing is called `old`, or `new` is taken or invalid.
 
     """
     draft = Draft(text)
@@ -152,12 +162,12 @@ def rename(text: str, old: str, new: str) -> str:
 
 
 def add_rule(text: str, rule: Rule, *, first: bool = False) -> str:
-    """Return the map with one more rule, the last or the `first` to be asked.
+    """Return the map with one more rule, as the last one or as the `first`.
 
-    `rule.index` and `rule.line` are not looked at.
+    `rule.index` and `rule.line` are ignored.
 
     Raises:
-        MapError: the rule is no good, or names somebody unknown.
+        MapError: the rule is invalid, or names an unknown reader.
 
     """
     draft = Draft(text)
@@ -211,7 +221,7 @@ def _remove_owner(
 
 
 def _vanished_groups(draft: Draft) -> list[str]:
-    """Return the groups that nobody defines any more and somebody mentions."""
+    """Return the groups that are mentioned but no longer defined."""
     defined = set(draft.intended.get("groups", {}))
     mentioned: set[str] = set()
     for path, names in name_lists(draft.intended):
@@ -241,12 +251,14 @@ def _retire(draft: Draft, retired: Sequence[Retired]) -> None:
 
 
 def _renames(draft: Draft, old: str, new: str) -> list[Edit]:
-    """Return the edits that put `new` wherever `old` is a name."""
+    """Return the edits that replace the name `old` by `new` everywhere."""
     edits: list[Edit] = []
     for node in draft.document.nodes():
         if not isinstance(node, Header | Entry) or node.path[0] not in _NAMING_TABLES:
             continue
-        depth = len(node.path) - len(node.keys)  # where the node's own keys begin
+        # `path` is absolute, `keys` are only those written here: [hosts.web] has both
+        # parts (depth 0), `web.keys = …` below [hosts] has the second (depth 1)
+        depth = len(node.path) - len(node.keys)
         if node.path[1:2] == (old,) and depth <= 1:
             key = node.keys[1 - depth]
             edits.append((key.start, key.end, toml_key(new)))
@@ -262,12 +274,12 @@ def _renames(draft: Draft, old: str, new: str) -> list[Edit]:
 
 
 def rule_block(rule: Rule) -> str:
-    """Return the lines of a rule's table, without its header."""
+    """Return the TOML lines of a rule's table, without its header."""
     return _lines(_rule_fields(rule))
 
 
 def _rule_fields(rule: Rule) -> dict[str, Any]:
-    """Return the keys of a rule's table, without those that say the default."""
+    """Return the keys of a rule's table, without those that have the default."""
     fields = {
         "path": rule.path,
         "path_regex": rule.path_regex,

@@ -38,8 +38,8 @@ def fresh_map(
 ) -> str:
     """Return the text of a commented map with these users and no rules yet.
 
-    `always` is a group of all the users.  None for a generated file means that it is
-    not wanted.
+    `always` is a group of all the users.  `sops_config` and `agenix_rules` are the
+    paths of generated files, None for no such file.
     """
     group = _ADMINS if _ADMINS not in users else "all-admins"
     parts = [f"{_HEAD}always = {toml_strings([group] if users else [])}\n"]

@@ -1,4 +1,4 @@
-"""The grammar of a rule's `path`: segments of parts, each with its expression."""
+"""The grammar of a rule's `path`: segments of parts, each with its regex."""
 
 from typing import Literal, NamedTuple
 
@@ -19,11 +19,15 @@ class Part(NamedTuple):
 
 
 Segment = tuple[Part, ...]
-DEEP: Segment = ()  # `**`: no segment has no parts, so the empty one is free
+DEEP: Segment = ()  # `**`; every other segment has at least one part
 
 
 def parse_glob(path: str) -> tuple[Segment, ...]:
-    """Return the segments of a glob; ValueError says what is wrong with it."""
+    """Return the segments of a glob.
+
+    Raises:
+        ValueError: it is invalid; the message is the reason.
+    """
     if "\0" in path or not path:
         raise ValueError("path is empty or holds a NUL")
     texts = path.split("/")
@@ -34,7 +38,7 @@ def parse_glob(path: str) -> tuple[Segment, ...]:
     segments: list[Segment] = []
     for text in texts:
         segment = DEEP if text == "**" else _parse_segment(text)
-        if segment != DEEP or segments[-1:] != [DEEP]:  # `**/**` says no more
+        if segment != DEEP or segments[-1:] != [DEEP]:  # `**/**` means `**`
             segments.append(segment)
     names = [part.placeholder for one in segments for part in one if part.placeholder]
     for name in names:
@@ -84,7 +88,10 @@ def _parse_part(text: str, pos: int) -> tuple[Part, int]:
 
 
 def _parse_class(text: str, pos: int) -> tuple[Part, int]:
-    """Parse what follows `[`: as in a shell, `]` first is an ordinary character."""
+    """Parse the class whose `[` is before `pos`; return it and the offset behind it.
+
+    As in a shell, a `]` directly after the `[` is an ordinary character.
+    """
     negated = text[pos : pos + 1] in ("!", "^")
     start = pos + 1 if negated else pos
     end = text.find("]", start + 1)
@@ -96,6 +103,7 @@ def _parse_class(text: str, pos: int) -> tuple[Part, int]:
     ranges: list[tuple[int, int]] = []
     at = 0
     while at < len(inner):
+        # `a-z` is a range; a `-` at the end is an ordinary character
         last = at + 2 if inner[at + 1 : at + 2] == "-" and at + 2 < len(inner) else at
         ranges.append((ord(inner[at]), ord(inner[last])))
         at = last + 1
@@ -111,7 +119,7 @@ def _parse_class(text: str, pos: int) -> tuple[Part, int]:
 
 
 def _without_slash(ranges: Ranges) -> Ranges:
-    """Split the ranges that hold `/`: no class may match it."""
+    """Return the ranges without `/`, which no class may match."""
     slash = ord("/")
     return tuple(
         (first, last)
@@ -126,7 +134,7 @@ def _without_slash(ranges: Ranges) -> Ranges:
 
 
 def _class_text(ranges: Ranges, *, negated: bool = False) -> str:
-    """Return a character class that RE2 and Python read alike."""
+    """Return a character class that means the same to RE2 and Python."""
     items = (
         _class_char(low) + ("-" + _class_char(high) if high > low else "")
         for low, high in ranges

@@ -1,7 +1,7 @@
-"""Private host keys as secrets: where they lie, and the rule that guards them.
+"""Private host keys as secrets: their paths, and the rule that guards them.
 
-Pure text, as `edit`.  A host that could read its own private key would gain nothing;
-one that could read another's would be that other: so nobody but `always` reads them.
+Only `always` reads them.  A host gains nothing from reading its own private key, and
+with another host's key it could impersonate that host.
 """
 
 from collections.abc import Iterable
@@ -17,19 +17,18 @@ PATTERN = "secrets/host-keys/*.age"
 
 
 def key_path(name: str) -> str:
-    """Return where the private key of a host lies, relative to the map."""
+    """Return the path of a host's private key, relative to the map."""
     return PATTERN.replace("*", name)
 
 
 def with_rule(text: str, name: str, files: Iterable[str]) -> str:
-    """Return the map with the rule that keeps a host's private key for `always`.
+    """Return the map with the rule that restricts private host keys to `always`.
 
-    `files` are the secrets that exist.  The rule goes before all others, so that none
-    of them wins.
+    The rule becomes the first one, so that no other wins.  `files` are the paths of the
+    existing secrets; none of them may fall under the new rule.
 
     Raises:
-        MapError: a rule of the map already says otherwise about these files, or nobody
-            would read them.
+        MapError: another rule already decides about these paths, or `always` is empty.
 
     """
     recipient_map = load(text)
@@ -58,7 +57,7 @@ def _is_ours(rule: Rule) -> bool:
 
 
 def _covers(path: str) -> bool:
-    """Return whether our rule would take the file over."""
+    """Return whether the new rule would cover an existing file."""
     before, _, after = PATTERN.partition("*")
     inner = path.removeprefix(before).removesuffix(after)
     return path == before + inner + after and "/" not in inner

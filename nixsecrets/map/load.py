@@ -1,7 +1,6 @@
-"""Read `nixsecrets.toml` into a RecipientMap; every mistake is an error with its line.
+"""Read the text of `nixsecrets.toml` into a RecipientMap.
 
-Pure: the caller reads the file.  Which path a rule matches is for `map.match`, who
-reads what for `map.resolve`.
+Every mistake is an error with its line.  The format is described in docs/files.md.
 """
 
 import re
@@ -52,12 +51,12 @@ _PATTERN_HINTS = {
 _KEYS_HINT = 'write keys = ["ssh-ed25519 AAAA…"]'
 
 
-@lru_cache(maxsize=4)  # a command that edits the map asks for the same two again
+@lru_cache(maxsize=4)  # a command that edits the map loads the same two texts again
 def load(text: str) -> RecipientMap:
     """Return the recipient map that `text` describes.
 
     Raises:
-        MapError: the first mistake found.
+        MapError: the first mistake in it, with its line.
 
     """
     line = "<<<<<<< " in text and conflict_line(text.encode(errors="replace"))
@@ -90,10 +89,10 @@ def load(text: str) -> RecipientMap:
 
 
 def decode(data: bytes, filename: str = MAP_NAME) -> str:
-    """Return the text of a map file.
+    """Return the text of a map file, or of another file called `filename`.
 
     Raises:
-        MapError: it is not UTF-8, or too large.
+        MapError: it is not UTF-8, or exceeds the size limit.
 
     """
     limits.check(filename, len(data), limits.TEXT)
@@ -154,7 +153,7 @@ def _host(name: str, table: Table) -> Host:
 
 
 def _name(table: Table, name: str) -> str:
-    """Return the key `name` of `table`, once it is sure to be a good name."""
+    """Return `name`, a key of `table`; MapError unless it can be a name in the map."""
     if not NAME.fullmatch(name):
         raise table.error(
             name,
@@ -199,7 +198,7 @@ def _joined(table: Table) -> tuple[str, ...]:
 def _groups(
     table: Table, owners: tuple[Host | User, ...]
 ) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Return the groups of `[groups]` with those that owners join."""
+    """Return the members of each group, from `[groups]` and from owners' `groups`."""
     members = {_name(table, name): list(table.strings(name)) for name in table.data}
     for owner in owners:
         for group in owner.groups:
@@ -261,7 +260,10 @@ def _check_backend(rule: Rule, table: Table) -> None:
 
 
 def _sops_options(table: Table) -> tuple[tuple[str, str | bool], ...]:
-    """Return a rule's selection options, sorted; sops takes at most one of the six."""
+    """Return a rule's sops options, sorted; at most one of them selects values.
+
+    sops (getsops/sops:config/config.go) rejects a creation rule with several.
+    """
     table.only((*SELECTION, "mac_only_encrypted"))
     options: dict[str, str | bool] = {}
     for name in SELECTION:
@@ -340,7 +342,7 @@ def _generated(table: Table, key: str) -> str | None:
 
 
 def _has_another_use(path: str) -> bool:
-    """Return whether a path can be none of a file that we write."""
+    """Return whether a path cannot be a generated file: map, lock, flake, secrets."""
     *folders, name = path.lower().split("/")
     taken = {MAP_NAME, LOCK_NAME, "flake.nix", "flake.lock"}
     return (

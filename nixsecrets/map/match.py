@@ -3,8 +3,8 @@
 A path is relative to the map's folder, with `/` between its segments.  In `path`,
 `*`, `?` and `[a-z]` stay within a segment, `**` is a whole segment of any depth, and
 `{host}` and `{user}` stand for one name; `path_regex` is searched for, as sops does.
-One translation serves both sides: the text that is matched here is the text written
-into `.sops.yaml`.  Nothing here knows who the readers of a path are.
+The expression that matches here is the one that is written into `.sops.yaml`, so both
+agree on every path.
 """
 
 import itertools
@@ -23,7 +23,7 @@ from nixsecrets.map.model import Rule
 from nixsecrets.untrusted import regex
 
 Find = Callable[[str], Mapping[str, str] | None]
-"""Returns what the placeholders stand for in a path, None where it is not covered."""
+"""Returns the text of each placeholder in a path, None if the path is not covered."""
 
 
 _WILD = frozenset("*?[")
@@ -51,7 +51,7 @@ class Expansion(NamedTuple):
 
 
 def check_rule(rule: Rule) -> None:
-    """Raise ValueError, saying what is wrong with the rule's pattern, if anything."""
+    """Raise ValueError with the reason if the rule's pattern is invalid."""
     if rule.path is None:
         regex.parse(rule.pattern)
         if "{host}" in rule.pattern or "{user}" in rule.pattern:
@@ -72,12 +72,12 @@ def literal_path(rule: Rule) -> str | None:
 
 
 def reads_one_way(rule: Rule) -> bool:
-    """Return whether a path alone fixes what the rule's placeholders stand for."""
+    """Return whether every path has one reading: one text for each placeholder."""
     return rule.path is None or _unambiguous(parse_glob(rule.path))
 
 
 def literal_suffix(rule: Rule) -> str:
-    """Return text that every path the rule covers ends in; "" where none is known."""
+    """Return text in which every path that the rule covers ends; "" if unknown."""
     if rule.path is None:
         return regex.parse(rule.pattern).suffix
     tail = ""
@@ -89,13 +89,13 @@ def literal_suffix(rule: Rule) -> str:
 
 
 class Claim(NamedTuple):
-    """What a path is read as if it is found to hold the names of `match`."""
+    """A reading of a path with the known names of `match` in its placeholders."""
 
     match: Match
     covers: Find
 
     def takes(self, path: str) -> bool:
-        """Return whether a path that the rule covers is to be read so."""
+        """Return whether a path that the rule covers has this reading."""
         named = all(name is None or name in path for name in self.match)
         return named and self.covers(path) is not None
 
@@ -104,7 +104,7 @@ class Matcher(NamedTuple):
     """A compiled rule; make one with `compile_rule`.
 
     `prefix` begins every path that it covers, `find` matches one; `claims` are the
-    known names, each with its expression, where a path can be read in several ways.
+    readings with known names, if a path can have several readings.
     """
 
     rule: Rule
@@ -113,7 +113,7 @@ class Matcher(NamedTuple):
     claims: tuple[Claim, ...]
 
     def match(self, path: str) -> Match | None:
-        """Match a whole path; where it can be read in several ways, known names win."""
+        """Match a whole path; of several readings, one with known names wins."""
         if not path.startswith(self.prefix):
             return None
         found = self.find(path)
@@ -128,11 +128,14 @@ class Matcher(NamedTuple):
 def compile_rule(
     rule: Rule, *, hosts: Sequence[str] = (), users: Sequence[str] = ()
 ) -> Matcher:
-    """Compile a rule's pattern; ValueError as from `check_rule`.
+    """Compile a rule's pattern.
 
-    `hosts` and `users` are the known names.  They matter only where one path can be
-    read in several ways (`{host}-*.age`, `**/{host}/**`): the longest name is tried
-    first, as in the regular expressions that `rendered_regexes` gives.
+    `hosts` and `users` are the known names.  They matter only if one path can have
+    several readings (`{host}-*.age`, `**/{host}/**`): the longest name is tried first,
+    as in the regular expressions that `rendered_regexes` returns.
+
+    Raises:
+        ValueError: the pattern is invalid.
     """
     check_rule(rule)
     if rule.path is None:
@@ -156,10 +159,10 @@ def _searching(found: regex.Regex) -> Find:
 
 
 def _whole(glob: Sequence[Segment], names: dict[str, str]) -> Find:
-    """Return what matches whole paths by the glob's expression.
+    """Return a function that matches whole paths by the glob's expression.
 
-    That is RE2, but for globs that Python reads without going back and forth: most
-    are, and RE2 takes 5 ms to load and six times as long for a path.
+    Most globs match without backtracking and use Python's `re`: RE2 takes 5 ms to load
+    and six times as long per path.  All others use RE2.
     """
     text = _body(glob, names)
     if not _reads_straight(glob):
@@ -169,10 +172,10 @@ def _whole(glob: Sequence[Segment], names: dict[str, str]) -> Find:
 
 
 def _reads_straight(glob: Sequence[Segment]) -> bool:
-    """Return whether no path makes Python try a glob's expression in many ways.
+    """Return whether Python's `re` matches a glob's expression without backtracking.
 
-    That is so where a segment is open in at most one place and only one `**` stands
-    between them: what each part takes then follows from the slashes and the ends.
+    It does if each segment has at most one wildcard of variable length and the glob at
+    most one `**`: slashes and both ends then determine what each part matches.
     """
     opened = (
         sum(part.literal is None and part.regex[-1] in "*+" for part in segment)
@@ -194,8 +197,8 @@ def rendered_regexes(
         rule: a rule that `check_rule` accepts.
         hosts: the names that `{host}` expands to; likewise `users`.
         below: the folder (no `/` at its ends) that the expressions' subjects are
-            relative to, seen from the map's folder; rules that reach no file below
-            it give nothing.
+            relative to, seen from the map's folder; a rule that covers no file below
+            it has no expressions.
 
     Raises:
         ValueError: a `path_regex` cannot be restated for paths below that folder.
@@ -218,6 +221,7 @@ def rendered_regexes(
 
 
 def _restated(pattern: str, below: str) -> str:
+    """Return a `path_regex` for paths relative to the folder `below`."""
     if not below:
         return pattern
     rest = regex.parse(pattern).without_start(below + "/")
@@ -232,7 +236,7 @@ def _restated(pattern: str, below: str) -> str:
 def _known(
     present: Collection[str], hosts: Sequence[str], users: Sequence[str]
 ) -> Iterator[Match]:
-    """Yield every choice of known names, longer names first, else as given."""
+    """Yield every choice of known names, longer names first, else in given order."""
 
     def choices(name: Placeholder, known: Sequence[str]) -> Sequence[str | None]:
         if name not in present:
@@ -255,10 +259,10 @@ def _placeholders(glob: Sequence[Segment]) -> tuple[Placeholder, ...]:
 
 
 def _unambiguous(glob: Sequence[Segment]) -> bool:
-    """Return whether a path fixes what each placeholder stands for, whatever the names.
+    """Return whether each path has one reading, independent of the known names.
 
-    It does where the placeholder is all that varies in its segment, and the segment
-    can be counted from one end of the path.
+    It has if each placeholder is the only variable part of its segment and no `**`
+    stands on both sides: the segment can be counted from one end of the path.
     """
     for index, segment in enumerate(glob):
         if all(part.placeholder is None for part in segment):
@@ -271,6 +275,7 @@ def _unambiguous(glob: Sequence[Segment]) -> bool:
 
 
 def _literal_prefix(glob: Sequence[Segment]) -> str:
+    """Return the text before the first wildcard: every covered path begins with it."""
     prefix = ""
     for index, segment in enumerate(glob):
         for part in segment:
@@ -292,7 +297,7 @@ def _segment_regex(segment: Segment, names: dict[str, str]) -> str:
 
 
 def _body(glob: Sequence[Segment], names: dict[str, str]) -> str:
-    """Write the glob as an unanchored expression, its placeholders as in `names`."""
+    """Return the glob as an unanchored expression with `names` for placeholders."""
     *folders, last = glob
     text = "".join(
         "(?:[^/]+/)*" if one == DEEP else _segment_regex(one, names) + "/"
@@ -304,7 +309,7 @@ def _body(glob: Sequence[Segment], names: dict[str, str]) -> str:
 def _below(
     glob: tuple[Segment, ...], folder: tuple[str, ...], names: dict[str, str]
 ) -> tuple[tuple[Segment, ...], ...]:
-    """Return the globs that cover, below `folder`, what `glob` covers of it."""
+    """Return the globs, relative to `folder`, for what `glob` covers inside of it."""
     globs = {glob: None}
     for name in folder:
         globs = {rest: None for one in globs for rest in _inside(one, name, names)}
@@ -314,8 +319,9 @@ def _below(
 def _inside(
     glob: tuple[Segment, ...], folder: str, names: dict[str, str]
 ) -> Iterator[tuple[Segment, ...]]:
+    """Yield the globs that remain of `glob` one folder further down."""
     first, rest = glob[0], glob[1:]
-    if first == DEEP:  # takes the folder and stays, or takes none and goes
+    if first == DEEP:  # `**` matches this folder and stays, or matched all it could
         yield glob
         if rest:
             yield from _inside(rest, folder, names)

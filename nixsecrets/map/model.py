@@ -1,4 +1,4 @@
-"""The recipient map as values (design: the recipient map, `nixsecrets.toml`)."""
+"""The recipient map (`nixsecrets.toml`) as frozen values."""
 
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -11,7 +11,12 @@ SopsForm = Literal["age", "ssh"]
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A machine; its ssh keys are held in their ssh form."""
+    """A machine.
+
+    `keys` are as the map spells them, ssh keys in their ssh form; `address` is where to
+    collect its key, `verified` how the key was verified and when; `line` is that of
+    its table in the map, as in all values here.
+    """
 
     name: str
     keys: tuple[Recipient, ...]
@@ -28,7 +33,10 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A person (or a CI job): somebody who reads and writes secrets."""
+    """A person or a CI job that reads and writes secrets.
+
+    `sops_form` is the form of its ssh-ed25519 keys in sops files.
+    """
 
     name: str
     keys: tuple[Recipient, ...]
@@ -38,7 +46,10 @@ class User:
 
 
 class Retired(NamedTuple):
-    """A key that was in use once, so that files in the history can be attributed."""
+    """A key that was in use once: `[[retired]]`, with date (YYYY-MM-DD) and reason.
+
+    It names recipients of files in the git history.
+    """
 
     name: str
     key: Recipient
@@ -48,7 +59,10 @@ class Retired(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A `[[secrets]]` entry; exactly one of `path` and `path_regex` is set."""
+    """A `[[secrets]]` entry; exactly one of `path` and `path_regex` is set.
+
+    `index` is its place among the rules, from 0; `sops` are sorted sops options.
+    """
 
     index: int
     path: str | None
@@ -69,7 +83,11 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class RecipientMap:
-    """Who may read what.  Names are one namespace; `groups` holds joined members."""
+    """Who may read what.
+
+    Hosts, users and groups share one namespace.  `groups` are pairs of name and
+    members, including those that join by their own `groups`.
+    """
 
     always: tuple[str, ...]
     users: tuple[User, ...]
@@ -83,36 +101,36 @@ class RecipientMap:
 
     @property
     def owners(self) -> "tuple[User | Host, ...]":
-        """Everybody who has keys: users, then hosts, in the order of the map."""
+        """All users, then all hosts, in the order of the map."""
         return (*self.users, *self.hosts)
 
     @property
     def keys_in_use(self) -> dict[KeyId, str]:
-        """Whose each key is."""
+        """The owner's name of each key in use, by key id."""
         return {key.key_id: owner.name for owner in self.owners for key in owner.keys}
 
     def host(self, name: str) -> Host | None:
-        """Return the host of that name, None where there is none."""
+        """Return the host of that name, None if there is none."""
         return next((host for host in self.hosts if host.name == name), None)
 
     def retired_as(self, key_id: KeyId) -> Retired | None:
-        """Return what the map remembers of a retired key: the latest entry."""
+        """Return the latest `[[retired]]` entry of a key, None if there is none."""
         entries = [one for one in self.retired if one.key.key_id == key_id]
         return entries[-1] if entries else None
 
 
 class Reader(NamedTuple):
-    """One key that may read a file: whose it is, and in the form the file needs."""
+    """One key that may read a file: its owner's name, and the form the file needs."""
 
     name: str
     recipient: Recipient
 
 
 class Desired(NamedTuple):
-    """What the map wants for a path: one value for all paths with the same answer.
+    """What the map specifies for a path; one object for all paths with this answer.
 
     `readers` are in set order: the keys of `always` first, each key once.
-    `unclaimed` is the text that `{host}`/`{user}` captured when the map has no such
+    `unclaimed` is the text that `{host}` or `{user}` captured if the map has no such
     name; the readers are then those of `always` only.
     """
 

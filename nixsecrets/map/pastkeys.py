@@ -1,7 +1,7 @@
-"""The keys of an earlier map, whatever else is wrong with it; pure.
+"""The keys of an earlier version of the map, even of one that is no longer valid.
 
-`load` is for the map of today and refuses what it does not understand.  A map out of
-the history may be of another version, or hold mistakes: its keys count all the same.
+`load` rejects what it does not understand.  A map in the git history may have another
+version or contain mistakes; its keys count nevertheless.
 """
 
 import tomllib
@@ -18,14 +18,14 @@ _OWNERS = ("users", "hosts", "services")
 
 
 class PastMap(NamedTuple):
-    """Whose each key was, and how many `[[retired]]` entries there were of a key."""
+    """Owner and key by key id, and the number of `[[retired]]` entries of each key."""
 
     keys: Mapping[KeyId, tuple[str, Recipient]]
     retired: Mapping[KeyId, int]
 
 
 def read_past(data: bytes) -> PastMap | None:
-    """Return the keys of an earlier map; None where it is not even TOML."""
+    """Return the keys of an earlier map, None if it is not TOML."""
     text = data.decode("utf-8", "replace")
     try:
         limits.check_dotted("an earlier map", text)
@@ -60,9 +60,10 @@ def _parsed(texts: object) -> Iterator[Recipient]:
 
 
 def may_remove_a_key(old: bytes, new: bytes) -> bool:
-    """Tell, without reading them, whether a key of `old` may not be one of `new`.
+    """Return whether a key of `old` may be missing in `new`, without parsing them.
 
-    A backslash may spell any letter of a key, or break it over two lines.
+    True if a line that could hold a key is gone.  A backslash counts: it can escape any
+    letter of a key, or continue it on the next line.
     """
     gone = (old_line.lower() for old_line in _lines(old) - _lines(new))
     return any(any(mark in line for mark in _MARKS) for line in gone)

@@ -1,8 +1,4 @@
-"""Who may read what: the map as a function from paths to readers.
-
-Pure; it knows the files of a repository only by the paths it is asked about.  What a
-file is encrypted to today, and what to do about a difference, is for others.
-"""
+"""Who may read what: the map as a function from paths to readers."""
 
 from collections.abc import Iterable, Iterator
 
@@ -21,10 +17,10 @@ from nixsecrets.map.names import LOCK_NAME, MAP_NAME, no_secret
 
 
 class Policy:
-    """A recipient map, compiled: ask it about any number of paths."""
+    """A recipient map, compiled to answer questions about many paths."""
 
     def __init__(self, recipient_map: RecipientMap) -> None:
-        """Compile the rules; the map is one that `map.load` accepted."""
+        """Compile the rules of a map that `map.load` has accepted."""
         self.map = recipient_map
         self._groups = dict(recipient_map.groups)
         self._owners: dict[str, User | Host] = {
@@ -46,7 +42,7 @@ class Policy:
             recipient_map.agenix_rules,
         }
         self._readers: dict[tuple[int, Match | None, Backend], tuple[Reader, ...]] = {}
-        # asked several times for each of ten thousand paths
+        # Answers by path: a command asks several times for each of thousands of paths.
         self._won: dict[str, tuple[Rule, Match] | None] = {}
         self._desired: dict[str, Desired] = {}
         self._wanted: dict[tuple[int, Match, bool], Desired] = {}
@@ -70,11 +66,11 @@ class Policy:
         return frozenset(self.members(self.map.always))
 
     def never_secret(self, path: str) -> bool:
-        """Return whether `path` is no secret, whatever the wildcards of a rule cover.
+        """Return whether `path` cannot be a secret, whatever wildcards cover it.
 
-        These are the map and what is generated from it; and `.git*`, Nix code, public
-        keys, documentation and any `.sops.yaml`, unless a rule names the file without
-        wildcards.
+        True for the map and what is generated from it; also for `.git*`, Nix code,
+        public keys, documentation and any `.sops.yaml`, unless a rule names the file
+        without wildcards.
         """
         if path in self._generated:
             return True
@@ -88,10 +84,10 @@ class Policy:
         return found is not None and not found[0].plaintext_allowed
 
     def folder_of_secrets(self, folder: str) -> bool:
-        """Return whether rules name files right in `folder`, and none an ordinary one.
+        """Return whether rules put secrets, and nothing else, directly into `folder`.
 
-        Only a folder that a rule spells out is one: `**/x.yaml` and `{host}/x.age` say
-        nothing about what else may lie there, and the map's own folder has the map.
+        Only rules that spell out the folder count: `**/x.yaml` and `{host}/x.age` do
+        not say what else may be there.  The map's own folder is never one.
         """
         naming = [
             rule
@@ -101,11 +97,14 @@ class Policy:
         return bool(naming) and not any(rule.plaintext_allowed for rule in naming)
 
     def generated(self, path: str) -> bool:
-        """Return whether `path` is the map, or is written from it."""
+        """Return whether `path` is the map, the lock or a generated configuration."""
         return path in self._generated
 
     def desired(self, path: str, backend: Backend) -> Desired | None:
-        """Return what the map wants for `path`; None where it is no secret of ours."""
+        """Return what the map specifies for `path`, None if it is not a secret of ours.
+
+        All paths with the same answer get the same object.
+        """
         known = self._desired.get(path)
         if known is not None and known.backend is backend:
             return known
@@ -132,10 +131,10 @@ class Policy:
     ) -> tuple[Reader, ...]:
         """Return the readers of a rule's files, in set order, each key once.
 
-        Set order is: the keys of `always`, then the others; within each, users and
-        then hosts, as they follow each other in the map.  So the order does not depend
-        on how a rule names its readers.  `match` holds the names the rule's
-        placeholders stand for; None is the catch-all, read by `always` only.
+        Set order: the keys of `always`, then the others; within each, users, then
+        hosts, in the order of the map.  It does not depend on how a rule names its
+        readers.  `match` holds the names in the rule's placeholders; None stands for
+        the catch-all, whose only readers are those of `always`.
         """
         key = rule.index, match, backend
         if key not in self._readers:
@@ -152,7 +151,13 @@ class Policy:
         return self._readers[key]
 
     def expansions(self, rule: Rule, *, below: str = "") -> tuple[Expansion, ...]:
-        """Return the rule as expressions for sops; see `match.rendered_regexes`."""
+        """Return the rule as expressions for sops, in the order in which they decide.
+
+        They match paths relative to the folder `below`, seen from the map's folder.
+
+        Raises:
+            ValueError: a `path_regex` cannot be restated for that folder.
+        """
         hosts, users = self._hosts, self._users
         if reads_one_way(rule):  # then the catch-all claims the retired names
             hosts = [name for name in hosts if name in self._owners]
@@ -160,14 +165,14 @@ class Policy:
         return rendered_regexes(rule, hosts, users, below=below)
 
     def backend_for_new(self, path: str) -> Backend:
-        """Return how a new file at `path` is to be encrypted."""
+        """Return the backend of a new file at `path`: its rule's, else by extension."""
         found = self.winning(path)
         if found is not None and found[0].backend is not None:
             return found[0].backend
         return Backend.AGE if path.endswith(".age") else Backend.SOPS
 
     def named_paths(self, backend: Backend) -> list[str]:
-        """Return the paths of `backend` that the map names without wildcards."""
+        """Return the paths of `backend` that rules name without wildcards, sorted."""
         return sorted(
             path
             for path in self._literals
@@ -175,14 +180,14 @@ class Policy:
         )
 
     def _unclaimed(self, match: Match) -> str | None:
-        """Return the text that stands where the map has no such host or user."""
+        """Return the text of a placeholder that is not a host or user, else None."""
         for text, kind in ((match.host, Host), (match.user, User)):
             if text is not None and not isinstance(self._owners.get(text), kind):
                 return text
         return None
 
     def members(self, names: Iterable[str]) -> set[str]:
-        """Return the hosts and users that `names` stand for, groups resolved."""
+        """Return the names of the hosts and users behind `names`, groups resolved."""
         return set(self._resolved(names, set()))
 
     def _resolved(self, names: Iterable[str], seen: set[str]) -> Iterator[str]:
@@ -210,7 +215,7 @@ def _in_form(key: Recipient, owner: Host | User, backend: Backend) -> Recipient:
 
 
 def _filled(names: Iterable[str], match: Match) -> Iterator[str]:
-    """Put the matched names in the place of `{host}` and `{user}`."""
+    """Yield `names` with the matched names in place of `{host}` and `{user}`."""
     stand_in = {"{host}": match.host, "{user}": match.user}
     for name in names:
         filled = stand_in.get(name, name)
@@ -221,8 +226,8 @@ def _filled(names: Iterable[str], match: Match) -> Iterator[str]:
 def _known_names(recipient_map: RecipientMap) -> tuple[list[str], list[str]]:
     """Return the names that `{host}` and `{user}` may stand for, in the map's order.
 
-    A retired name that nobody bears today stays known: where a path can be read in
-    several ways, the files of a removed host must not become another's.
+    Retired names that nobody has today are among them: if a path has several readings,
+    the files of a removed host must not become another host's.
     """
     hosts = [host.name for host in recipient_map.hosts]
     users = [user.name for user in recipient_map.users]

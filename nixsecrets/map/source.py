@@ -1,7 +1,7 @@
-"""The map's text as checked TOML tables, whose errors name file and line.
+"""The map's text as typed TOML tables, whose errors name file and line.
 
-Knows TOML and types; does not know what the map may contain.  No message quotes text
-that may be a private key.
+This module knows TOML and types, not what a map may contain.  No message quotes text
+that could be a private key.
 """
 
 import re
@@ -20,7 +20,7 @@ from nixsecrets.untrusted import limits
 
 _LONGEST_SHOWN = 64
 _TOML_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
-# Control characters, line separators, and what reorders text on a terminal.
+# C0 and C1 controls, line separators, and bidirectional controls, which reorder text.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _TYPE_NAMES = {
     str: "a string",
@@ -57,14 +57,14 @@ class Source:
         return Table(self, (), self.data)
 
     def line(self, path: Path) -> int:
-        """Return the line of `path`, or of the nearest thing around it."""
+        """Return the line (from 1) of `path`, or of the nearest table around it."""
         for length in range(len(path), 0, -1):
             if (start := self._starts.get(path[:length])) is not None:
                 return bisect_left(self._newlines, start) + 1
         return 1
 
     def error(self, path: Path, message: str, hint: str | None = None) -> MapError:
-        """Return the error for what stands at `path`."""
+        """Return the error for the key or value at `path`."""
         return self.error_at_line(self.line(path), message, hint)
 
     def error_at_line(self, line: int, message: str, hint: str | None) -> MapError:
@@ -87,7 +87,7 @@ class Source:
         limits.check_dotted(MAP_NAME, self.text)
         try:
             data = tomllib.loads(self.text)
-            _ = self._starts  # nested too deep shows here, too
+            _ = self._starts  # `scan` also fails on nesting that is too deep
         except tomllib.TOMLDecodeError as error:
             raise self._toml_error(str(error)) from None
         except (RecursionError, ValueError):
@@ -110,7 +110,7 @@ class Source:
         )
 
     def _twice(self, line: int) -> MapError:
-        """Return the error for a name that is given twice, at its second place."""
+        """Return the error for a duplicate table or key, at its second place."""
         try:
             statements = scan(self.text).statements
         except (ValueError, RecursionError):
@@ -129,7 +129,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One TOML table; each reader raises MapError at the line of what is wrong."""
+    """One TOML table; its methods raise MapError at the line of a wrong value."""
 
     source: Source
     path: Path
@@ -142,7 +142,7 @@ class Table:
 
     @property
     def title(self) -> str:
-        """How the file writes this table: `[hosts.web1]`, `[[secrets]]`."""
+        """The table's header as the file writes it: `[hosts.web1]`, `[[secrets]]`."""
         if not self.path:
             return "the top level"
         names = ".".join(str(part) for part in self.path if isinstance(part, str))
@@ -262,28 +262,27 @@ class Table:
 
 
 def shown(text: str) -> str:
-    """Return user's text for a message: one line, never long, never a private key."""
+    """Return text from the map for a message: short, on one line, no private key."""
     if len(text) > _LONGEST_SHOWN or private_key_in(text):
         return "…"
     return quoted(text)[1:-1]
 
 
 def quotable(text: str) -> str:
-    """Return user's text in quotes for a message, as `shown` does."""
+    """Return text from the map in quotes for a message; "…" if long or private."""
     return f'"{shown(text)}"'
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """Return a hint that names the known word nearest to `word`, if any is near."""
-    # for a name that is not known
-    import difflib
+    """Return a hint that names the known word nearest to `word`, None if none is."""
+    import difflib  # for an unknown name only
 
     near = difflib.get_close_matches(word, known, n=1)
     return f"did you mean {quoted(near[0])}?" if near else None
 
 
 def _what(path: Path) -> str:
-    """Return how to call the string at `path`."""
+    """Return the subject of a message about the string at `path`."""
     if isinstance(path[-1], int):
         return f"an element of {quotable(str(path[-2]))}"
     return quotable(path[-1])

@@ -1,13 +1,16 @@
 """Small edits of a TOML text: items of lists, keys of tables, whole tables.
 
-Every function reads a scanned Document and returns edits for `splice.apply_edits`;
-nothing but the named thing changes.  What the result means is for the caller to check.
+Every function reads a scanned Document and returns edits for `splice.apply_edits`,
+which change nothing but the named item.  The caller checks what the result means.
 
-Comments go with what they describe: a comment behind a thing that has its line for
-itself, with that thing; comment lines straight above a table, with the table; comment
-lines straight above a list item or a `key = value` line, with it, unless another one
-follows it directly (then they are the heading of both); comment lines straight below a
-table's last line and followed by an empty line, with that table.
+Comments move with what they describe:
+
+- a comment at the end of a line, with the item that has this line to itself;
+- comment lines directly above a table, with the table;
+- comment lines directly above a list item or a `key = value` line, with it, unless
+  another one follows directly (then they are the heading of both);
+- comment lines directly below a table's last line and before an empty line, with that
+  table.
 """
 
 import json
@@ -43,7 +46,7 @@ def toml_string(text: str) -> str:
     r"""Return `text` as a TOML string; a literal one where it has a `\` or a `"`."""
     if ("\\" in text or '"' in text) and "'" not in text and text.isprintable():
         return f"'{text}'"
-    # JSON's escapes are TOML's, but that JSON leaves DEL alone.
+    # JSON's escapes are valid in TOML, but JSON does not escape DEL, and TOML must.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
 
 
@@ -56,7 +59,7 @@ def toml_strings(texts: Sequence[str], *, one_per_line: bool = False) -> str:
 
 
 def append_item(document: Document, array: Array, item: str) -> list[Edit]:
-    """Return edits that put `item` (TOML text) at the end of `array`, in its layout."""
+    """Return edits that append `item` (TOML text) to `array`, in its layout."""
     text = document.text
     if not array.items:
         return _fill_empty(text, array, item)
@@ -68,7 +71,7 @@ def append_item(document: Document, array: Array, item: str) -> list[Edit]:
     if "\n" not in tail:
         gap = f",{newline_of(text)}{indent}" if starts_line else ", "
         return [(last.end, last.end, gap + item)]
-    if line <= array.start:  # the first line of the list holds its last item, too
+    if line <= array.start:  # the last item is on the line of the opening bracket
         indent += "  "
     comma = _COMMA.match(text, last.end)
     place = after_line(text, comma.end() if comma else last.end)
@@ -87,9 +90,10 @@ def remove_item(
     *,
     heads_no_others: bool = False,
 ) -> list[Edit]:
-    """Return edits that take one item, or entry, out of `container`.
+    """Return edits that remove one item (of a list) or entry (of a table).
 
-    `heads_no_others`: comment lines above are about this item, whatever follows it.
+    `heads_no_others`: comment lines above belong to this item even if another one
+    follows directly.
     """
     text = document.text
     items = container.items if isinstance(container, Array) else container.entries
@@ -100,6 +104,7 @@ def remove_item(
     gap_before, gap_after = text[before : item.start], text[item.end : after]
     if len(items) == 1 and "#" not in gap_before + gap_after:
         return [(before, after, "")]
+    # an item with lines of its own: remove these, and the comments above
     if lines := _own_lines(text, item.start, item.end, last=not has_next):
         start, end = lines
         if len(items) == 1 and not (text[before:start] + text[end:after]).strip():
@@ -111,6 +116,8 @@ def remove_item(
         if comma and not has_next and "," not in _uncommented(gap_after):
             edits.append((comma.end() - 1, comma.end(), ""))
         return edits
+    # an item among others on a line: remove it with the comma on the side that has no
+    # line break and no comment
     if index and not {"\n", "#"} & set(gap_before):
         return [(before, item.end, "")]
     if has_next and not {"\n", "#"} & set(gap_after):
@@ -122,10 +129,10 @@ def remove_item(
 
 
 def set_key(document: Document, table: Path, key: str, value: str) -> list[Edit]:
-    """Return edits that make `key` of the table at `table` be `value` (TOML text).
+    """Return edits that set `key` of the table at `table` to `value` (TOML text).
 
-    The table may be a header's, an inline one, or made by dotted keys.  No edits: there
-    is no such table yet.
+    The table may have a header, be inline, or consist of dotted keys.  Returns no edits
+    if there is no such table.
     """
     values = document.values()
     if old := values.get((*table, key)):
@@ -135,6 +142,7 @@ def set_key(document: Document, table: Path, key: str, value: str) -> list[Edit]
     home = _last_line_of(document, table)
     if home is None:
         return []
+    # below dotted keys (`hosts.web.keys = …`) the new line needs the same prefix
     own_keys = home.keys if isinstance(home, Entry) else ()
     prefix = own_keys[: max(0, len(own_keys) - (len(home.path) - len(table)))]
     dotted = document.text[prefix[0].start : prefix[-1].end] + "." if prefix else ""
@@ -144,10 +152,10 @@ def set_key(document: Document, table: Path, key: str, value: str) -> list[Edit]
 
 
 def remove_path(document: Document, path: Path) -> list[Edit]:
-    """Return edits that remove one place where `path` is written; none: it is gone.
+    """Return edits that remove one place where `path` is written; none if it is gone.
 
-    A table may be written in several places (sub-tables, dotted keys); apply the edits,
-    scan, and ask again.
+    A table may be written in several places (sub-tables, dotted keys): apply the edits,
+    scan again, and repeat until there are none.
     """
     blocks = list(_blocks(document, path))
     if blocks:
@@ -163,9 +171,9 @@ def remove_path(document: Document, path: Path) -> list[Edit]:
 def insert_table(document: Document, sections: Sequence[str], block: str) -> list[Edit]:
     r"""Return the edit that adds a table's text `block` (lines ending in `\n`).
 
-    It goes behind the last table of the first of `sections` that there is; "" stands
-    for the keys above all tables.  Where its own section, `sections[0]`, starts at the
-    end of the file, comments that stand there come before it.
+    It follows the last table of the first of `sections` that exists; "" stands for the
+    keys above all tables.  If its own section, `sections[0]`, does not exist yet and
+    would start at the end of the file, it follows the comments there.
     """
     text = document.text
     last: dict[str, Statement] = {}
@@ -207,7 +215,7 @@ def _add_inline(table: InlineTable, entry: str) -> list[Edit]:
 
 
 def _last_line_of(document: Document, table: Path) -> Statement | None:
-    """Return the statement that a new key of `table` goes behind."""
+    """Return the statement that a new key of `table` must follow."""
     home: Statement | None = None
     for statement in document.statements:
         if isinstance(statement, Header):
@@ -219,7 +227,7 @@ def _last_line_of(document: Document, table: Path) -> Statement | None:
 
 
 def _blocks(document: Document, path: Path) -> Iterator[tuple[Statement, Statement]]:
-    """Yield first and last of each run of statements that are all below `path`."""
+    """Yield the first and last of each run of statements that are below `path`."""
     run: list[Statement] = []
     for statement in document.statements:
         if _is_below(statement.path, path):
@@ -250,7 +258,7 @@ def _remove_block(document: Document, first: Statement, last: Statement) -> Edit
 
 
 def _block_end(document: Document, last: Statement) -> int:
-    """Return the end of a table's lines, with the comments that trail it."""
+    """Return the end of a table's lines, including the comments that trail it."""
     text = document.text
     end = below = after_line(text, last.end)
     while _COMMENT_LINE.match(text, below):
@@ -268,7 +276,7 @@ def _blank_line_end(text: str, start: int) -> int | None:
 def _own_lines(
     text: str, start: int, end: int, *, last: bool
 ) -> tuple[int, int] | None:
-    """Return the whole lines of an item that shares them with no other, else None."""
+    """Return start and end of an item's lines, None if it shares them with another."""
     line = line_start(text, start)
     rest = _REST_OF_LINE.match(text, end)
     if text[line:start].strip() or rest is None:
@@ -294,7 +302,7 @@ def _is_below(path: Path, top: Path) -> bool:
 
 
 def _insert_line(text: str, place: int, line: str) -> Edit:
-    """Return the edit for a whole line, also where the text lacks its last newline."""
+    """Return the edit that inserts a whole line, also after a text without newline."""
     if place == len(text) and text and not text.endswith("\n"):
         line = newline_of(text) + line
     return (place, place, line)

@@ -1,8 +1,8 @@
-"""Where things stand in a TOML text: headers, keys, values, elements, as spans.
+"""The spans of headers, keys, values and elements in a TOML 1.0 text.
 
-tomllib says what a text means; this scanner says where.  It accepts every valid TOML
-1.0 text and does not judge: whether a text is valid is for tomllib to say.  Offsets
-count characters of the text as given (CRLF is two).
+tomllib returns what a text means, this scanner where each part is.  It accepts every
+valid text and some invalid ones: tomllib decides.  Offsets count characters of the text
+as it is (CRLF counts as two).
 """
 
 import re
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 Path = tuple[str | int, ...]
-"""Where a value lives in the parsed data: `("secrets", 0, "readers", 1)`."""
+"""The place of a value in the parsed data: `("secrets", 0, "readers", 1)`."""
 
 # Possessive quantifiers: a text that does not match must fail in linear time.
 _BLANKS = re.compile(r"[ \t]*+")
@@ -30,7 +30,7 @@ class ScanError(ValueError):
     """The text is not TOML; `offset` is where the scanner stopped."""
 
     def __init__(self, offset: int) -> None:
-        """Remember where; the message holds no text of the file."""
+        """Record the offset; the message quotes no text of the file."""
         super().__init__(f"no TOML at offset {offset}")
         self.offset = offset
 
@@ -124,7 +124,7 @@ class Document(NamedTuple):
                 yield from _inside(statement.value)
 
     def values(self) -> dict[Path, Value]:
-        """Return the values by path; tables made by headers and dots are not there."""
+        """Return the values by path, without tables made by headers or dotted keys."""
         return {
             node.path: node
             for node in self.nodes()
@@ -132,7 +132,7 @@ class Document(NamedTuple):
         }
 
     def starts(self) -> dict[Path, int]:
-        """Return where each path is first named; a table's is its first mention."""
+        """Return the offset at which each path, tables included, is first mentioned."""
         starts: dict[Path, int] = {}
         for node in self.nodes():
             for length in range(len(node.path), 0, -1):
@@ -147,7 +147,7 @@ def scan(text: str) -> Document:
 
     Raises:
         ScanError: the text is not TOML.
-        RecursionError: values are nested too deep, as in tomllib.
+        RecursionError: values are nested too deep (tomllib raises it too).
 
     """
     return Document(text, tuple(_Scanner(text).statements()))
@@ -192,7 +192,10 @@ class _Scanner:
         return Header(self.table, keys, start, self.at)
 
     def resolve(self, keys: tuple[Key, ...], *, new_element: bool) -> Path:
-        """Return the path a header opens: names lead into the newest elements."""
+        """Return the path that a header opens.
+
+        A name of an array of tables stands for its newest element.
+        """
         path: Path = ()
         for key in keys[:-1]:
             path = self.newest((*path, key.name))

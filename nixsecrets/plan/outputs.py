@@ -136,7 +136,7 @@ def rendered(world: World, steps: Collection[Step] = ()) -> dict[str, str]:
     """
     texts: dict[str, str] = {}
     if (config := world.map.sops_config) is not None and world.config_readable:
-        texts[config] = sopsyaml.render(world.map, world.texts.get(config))
+        texts[config] = sopsyaml.render(world.policy, world.texts.get(config))
     if (rules := world.map.agenix_rules) is not None:
         texts[rules] = _rules_text(world, steps, world.texts.get(rules))
     return texts

@@ -144,7 +144,7 @@ def test_an_adopted_configuration_is_written_the_same_way_again(name: str) -> No
     if f"sops/{name}" in REFUSED:
         return
     proposal = adopt_sops(name)
-    again = sopsyaml.render(load(proposal.map_text), proposal.config)
+    again = sopsyaml.render(Policy(load(proposal.map_text)), proposal.config)
     assert again == proposal.config
 
 

@@ -25,6 +25,7 @@ from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.recipients import parse_recipient
 from nixsecrets.map import edit
 from nixsecrets.map.load import load
+from nixsecrets.map.resolve import Policy
 from nixsecrets.splice import apply_edits
 from tests.files import sopsfiles
 from tests.files.agekeys import age_encrypts, encode_header
@@ -101,13 +102,13 @@ def toml(data: bytes) -> None:
 
 def config(data: bytes) -> None:
     """A `.sops.yaml`: blocks go in, foreign lines stay, twice is once."""
-    recipient_map = load(_MAP)
+    policy = Policy(load(_MAP))
     text = data.decode("utf-8", "replace")
     try:
-        once = sopsyaml.render(recipient_map, text)
+        once = sopsyaml.render(policy, text)
     except NixsecretsError:
         return
-    assert sopsyaml.render(recipient_map, once) == once
+    assert sopsyaml.render(policy, once) == once
     foreign = iter(blocks.take_out(once, "config")[0].split("\n"))
     for line in blocks.take_out(text, "config")[0].split("\n"):
         assert line.strip() in _EMPTY or any(line == kept for kept in foreign), line

@@ -2,7 +2,7 @@
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixsecrets.errors import MapError, NixsecretsError
+from nixsecrets.generated import sopsyaml
 from nixsecrets.generated.creations import only_ours
 from nixsecrets.generated.rules import Winners
-from nixsecrets.generated.sopsyaml import is_own, render, without_blocks
+from nixsecrets.generated.sopsyaml import without_blocks
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import parse_recipient
 from nixsecrets.map.model import Host, RecipientMap, Retired, Rule, User
@@ -37,6 +38,18 @@ FLEET = RecipientMap(
     ),
     sops_config=".sops.yaml",
 )
+
+
+def render(
+    fleet: RecipientMap, text: str | None, adopted: Mapping[int, int] | None = None
+) -> str:
+    return sopsyaml.render(Policy(fleet), text, adopted=adopted)
+
+
+def is_own(fleet: RecipientMap, text: str) -> bool:
+    return sopsyaml.is_own(Policy(fleet), text)
+
+
 FOREIGN = converted("foreign")
 FOREIGN_RULE = f"- path_regex: ^foreign/\n  age: {FOREIGN}\n"
 
