@@ -1,1 +1,1 @@
-"""Carries out a plan: new bytes, verified, staged, all at once or not at all."""
+"""Applies a plan: new bytes, verified and staged, all files at once or none."""

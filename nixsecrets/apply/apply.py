@@ -1,7 +1,7 @@
-"""Apply: stage everything, flush, verify, journal, replace all at once.
+"""Apply a plan: stage everything, flush, verify, journal, replace all at once.
 
-Takes the very plan that was shown.  Before the journal is durable nothing in the tree
-has changed; after it, a run that is cut short is completed by the next command.
+The plan is the one that was shown.  Before the journal is durable, nothing in the tree
+has changed; after that, the next command completes an interrupted run.
 """
 
 import contextlib
@@ -41,14 +41,14 @@ _OF_ONE_FILE = IdentityError | SecretFileError | KeyFormatError | ProgramError
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A step that cannot be processed, and why."""
+    """A step that failed, and why."""
 
     step: Step
     error: NixsecretsError
 
     @property
     def hint(self) -> str | None:
-        """What to do about it, to paste: with the path for FILE."""
+        """The error's hint, with the step's path in place of FILE."""
         if isinstance(self.error, SecretFileError):
             return self.error.hint_about(self.step.path)
         return self.error.hint
@@ -56,10 +56,10 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What was written, and what was left out (`keep_going` only).
+    """The steps that were done, and those that failed (with `keep_going` only).
 
-    `hard_links` are the written files whose other names keep the old content; `notes`
-    say what of a given content is spelled differently.
+    `hard_links` are the paths of written files whose other names keep the old content;
+    `notes` say where a file spells new content differently than it was given.
     """
 
     done: tuple[Step, ...]
@@ -70,9 +70,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Tools:
-    """What a person or the machine lends to a run.
+    """What a run needs besides the plan.
 
-    `unlock` asks for the passphrase of one identity; `tick` is called for each file.
+    `unlock` asks for the passphrase of one identity; `tick` is called for each file;
+    with `keep_going`, files that fail are skipped.
     """
 
     keyring: Keyring = field(repr=False)
@@ -87,7 +88,10 @@ class ApplyError(NixsecretsError):
     def __init__(
         self, failed: Sequence[Failure], world: World, *, others: bool = False
     ) -> None:
-        """Name every file, why, and who can open it; `others` could be carried out."""
+        """List each failed step, and in the hint who can open its file.
+
+        `others`: further steps would succeed with --keep-going.
+        """
         self.failed = tuple(failed)
         what = "1 file" if len(failed) == 1 else f"{len(failed)} files"
         lines = [f"  {printable(f.step.path)}: {f.error.message}" for f in failed]
@@ -119,10 +123,10 @@ def apply(
     tools: Tools,
     contents: Mapping[str, Content] | None = None,
 ) -> Outcome:
-    """Carry out `plan` on `world`; `contents` are the plaintexts that were given.
+    """Apply `plan` to `world`; `contents` are the new plaintexts, by path.
 
     Raises:
-        ApplyError: a file cannot be processed, and nothing was changed.
+        ApplyError: a step failed, and nothing was changed.
         NixsecretsError: a file changed since the plan was made; nothing was changed.
     """
     jobs = [_job(step, world, contents or {}) for step in plan.secret_steps]
@@ -150,7 +154,10 @@ def _job(step: Step, world: World, contents: Mapping[str, Content]) -> Job:
 
 
 def _bench(jobs: Iterable[Job], tools: Tools, stack: contextlib.ExitStack) -> Bench:
-    """Return the bench for the jobs; a private folder is made where sops needs one."""
+    """Return the identities that the jobs need, with sops and a private folder for it.
+
+    Sops and the folder are left out if no job runs sops.
+    """
     opened = [job.have for job in jobs if job.must_open]
     identities = unlocked(opened, tools.keyring, tools.unlock)
     if not any(job.runs_sops for job in jobs):
@@ -161,7 +168,7 @@ def _bench(jobs: Iterable[Job], tools: Tools, stack: contextlib.ExitStack) -> Be
 
 
 def load_libraries() -> None:
-    """Load what the first step will use, in time that is free before it."""
+    """Import the cryptography that steps need, while this process has nothing to do."""
     from nixsecrets.files.age import wrap
 
     wrap.load_libraries()
@@ -170,9 +177,9 @@ def load_libraries() -> None:
 def _stage_secrets(
     maker: Maker, tools: Tools, batch: Batch
 ) -> tuple[dict[str, str], list[Failure]]:
-    """Make, stage, flush and prove every job, a wave of them at a time.
+    """Make, stage, flush and verify every job, a wave of them at a time.
 
-    Returns the SHA-256 of each new file, and what could not be made.
+    Returns the SHA-256 of each new file by path, and the failures sorted by path.
     """
     hashes: dict[str, str] = {}
     failed: list[Failure] = []
@@ -189,7 +196,7 @@ def _stage_secrets(
                         places[number], hashes[step.path] = _stage(step, made, batch)
                     tools.tick()
                 if not failed or tools.keep_going:
-                    wrong = crew.prove(places, batch.flush)
+                    wrong = crew.verify(places, batch.flush)
                     for number, error in wrong.items():
                         step = maker.jobs[number].step
                         failed.append(_failure(step, error))
@@ -201,12 +208,12 @@ def _stage_secrets(
 
 
 def _shares(maker: Maker) -> tuple[list[int], list[int]]:
-    """Return the jobs that this process does itself, and the others.
+    """Return the numbers of the jobs for this process, and of those for any.
 
-    Contents that were given come with notes on them, and a plugin may talk to a
-    person, who is at the terminal of this very process.
+    New content stays here, because it produces notes.  So does a file that an age
+    plugin may have to open: the plugin prompts at this process' terminal.
     """
-    plain = {
+    without_plugin = {
         recipient.key_id
         for identity in maker.bench.identities
         if not isinstance(identity, PluginIdentity)
@@ -218,14 +225,14 @@ def _shares(maker: Maker) -> tuple[list[int], list[int]]:
     for number, job in enumerate(maker.jobs):
         if job.step.action is Action.DELETE:
             continue
-        sure = not plugins or any(reader.key_id in plain for reader in job.have)
-        alone = job.content is not None or not (sure or not job.must_open)
-        (personal if alone else others).append(number)
+        silent = not plugins or any(r.key_id in without_plugin for r in job.have)
+        here = job.content is not None or (job.must_open and not silent)
+        (personal if here else others).append(number)
     return personal, others
 
 
 def _stage(step: Step, made: bytes | Streamed, batch: Batch) -> tuple[str, str]:
-    """Stage a step's new bytes; return where they wait, and their SHA-256."""
+    """Stage a step's new bytes; return the path of the staged file, and its SHA-256."""
     before = step.before if step.origin is None else None
     blocks = made.blocks() if isinstance(made, Streamed) else (made,)
     staged = batch.stage_blocks(step.path, blocks, before=before)
@@ -235,7 +242,7 @@ def _stage(step: Step, made: bytes | Streamed, batch: Batch) -> tuple[str, str]:
 
 
 def _unstage(step: Step, hashes: dict[str, str], batch: Batch) -> None:
-    """Take back what `_stage` did."""
+    """Drop what was staged for a step."""
     del hashes[step.path]
     batch.drop(step.path)
     if step.origin is not None:
@@ -243,7 +250,7 @@ def _unstage(step: Step, hashes: dict[str, str], batch: Batch) -> None:
 
 
 def _failure(step: Step, error: NixsecretsError) -> Failure:
-    """Return the failure of one file; what is wrong with the run is raised."""
+    """Return the failure of one file; raise an error that concerns the whole run."""
     if isinstance(error, _OF_ONE_FILE):
         return Failure(step, error)
     raise error
@@ -252,7 +259,7 @@ def _failure(step: Step, error: NixsecretsError) -> Failure:
 def _stage_generated(
     done: Sequence[Step], world: World, hashes: Mapping[str, str], batch: Batch
 ) -> None:
-    """Stage map, configurations and lock; the lock gets the hashes just made."""
+    """Stage map, configurations and lock; the lock gets the new files' hashes."""
     for step in done:
         if step.action is not Action.WRITE:
             continue
@@ -269,7 +276,7 @@ def _stage_generated(
 def _records(
     done: Sequence[Step], hashes: Mapping[str, str], world: World
 ) -> dict[str, Record | None]:
-    """Return what the lock has to say of the files just staged."""
+    """Return the lock's new records of the staged files, None for files that go."""
     changes: dict[str, Record | None] = {}
     for step in done:
         if step.origin is not None:
@@ -282,7 +289,7 @@ def _records(
 
 
 def _record(step: Step, digest: str, world: World) -> Record | None:
-    """Return the lock's word on a new file; one that only moved keeps its own."""
+    """Return the lock's record of a new file; one that only moved keeps its record."""
     if step.action is Action.MOVE and step.reason is Reason.RENAMED:
         return world.lock.record(step.origin or step.path, digest)
     recipients = tuple(reader.recipient for reader in step.target)

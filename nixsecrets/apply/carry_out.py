@@ -1,7 +1,7 @@
-"""Carry out: one step's new bytes, and the proof that they are right.
+"""One step's new bytes, and the verification of what was staged.
 
-Between the plan and the disk: chooses which primitive of `files` does a step.
-Plain arguments in and out, so that worker processes can run it.
+Chooses the operation of `files` for each step.  Arguments and results can be pickled,
+so that worker processes can run it.
 """
 
 from collections.abc import Sequence
@@ -25,24 +25,24 @@ from nixsecrets.plan.model import Action, Reason, Step
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """The bytes of a file that only changes its place."""
+    """The bytes of a file that only moves."""
 
     data: bytes = field(repr=False)
 
 
 Content = bytes | Spooled | Given
-"""A plaintext: in memory, or where it is too large for that (age files only); or some
-values of a sops file, the rest of which stays."""
+"""A plaintext in memory, or spooled to disk if it is too large (age files only); or new
+values of a sops file, whose other values stay."""
 Sealed = Moved | age_operations.Sealed | age_operations.Streamed | grant.SopsSealed
 KEEPS_KEY = (Action.GRANT, Action.FORM_CHANGE)
 
 
 @dataclass(frozen=True)
 class Job:
-    """A step, the content where one is given, and the file as it was once read.
+    """A step, its new content if any, and the present file (`old`) once it is read.
 
-    `have` are the file's readers as the plan saw them (empty: unknown), `noisy` the
-    places of those whose entries have noise (`Actual.noisy`).
+    `have` are the file's recipients according to the plan, empty if unknown; `noisy`
+    are the indices of those whose entries have noise (`Actual.noisy`).
     """
 
     step: Step
@@ -58,19 +58,19 @@ class Job:
 
     @property
     def must_open(self) -> bool:
-        """Whether an identity is needed (not for an age file written anew)."""
+        """Whether an identity is needed; not for new content of an age file."""
         given = self.content is not None and self.step.backend is Backend.AGE
         closed = self.keeps_bytes or self.step.action in (Action.CREATE, Action.DELETE)
         return self.step.before is not None and not given and not closed
 
     @property
     def large(self) -> bool:
-        """Whether a content was given that does not fit into memory."""
+        """Whether the new content is too large for memory."""
         return isinstance(self.content, Spooled)
 
     @property
     def keeps_bytes(self) -> bool:
-        """Whether the file only changes its place."""
+        """Whether the file only moves."""
         return self.step.action is Action.MOVE and self.step.reason is Reason.RENAMED
 
     @property
@@ -128,7 +128,10 @@ def _age(job: Job, bench: Bench) -> age_operations.Sealed | age_operations.Strea
 
 
 def _own_place(job: Job, bench: Bench) -> int | None:
-    """Return which entry is ours, so that it need not be looked for."""
+    """Return the index of the stanza that one of our identities opens, if known.
+
+    Trying that one first saves a key exchange for each other stanza.
+    """
     places = (n for n, reader in enumerate(job.have) if reader.key_id in bench.key_ids)
     return next(places, None)
 
@@ -185,10 +188,10 @@ Entries = tuple[tuple[Recipient, ...], tuple[tuple[int, Recipient], ...]]
 
 
 def entries(job: Job) -> Entries:
-    """Return what a grant appends, and which entries it replaces.
+    """Return the recipients that a grant appends, and (index, recipient) to replace.
 
-    These are of another form, or have noise in them.  What only pyrage writes keeps
-    its own: that of post-quantum keys.
+    An entry is replaced if its form changes or if it has noise.  Entries that only
+    pyrage writes (post-quantum keys) keep their noise.
     """
     have = job.have
     places = {recipient.key_id: place for place, recipient in enumerate(have)}
@@ -207,16 +210,18 @@ def _old(job: Job) -> bytes:
 
 
 Unread = tuple[SopsFile, grant.SopsSealed]
-"""A re-encrypted sops file whose values sops itself has still to read."""
+"""A re-encrypted sops file that the sops program must still decrypt as verification."""
 
 
 def verify(job: Job, sealed: Sealed, new: bytes, bench: Bench) -> Unread | None:
-    """Check the staged bytes, read back, in all three senses of the design.
+    """Verify the staged bytes `new`, read back from the disk.
 
-    But for what takes a run of sops: that is left to `verify_values`.
+    Checks that the recipients are the plan's, that an identity of the operator opens
+    the file, and that each stanza we wrote holds the key.  What needs a run of sops is
+    returned, for `verify_values`.
 
     Raises:
-        SecretFileError: it is not what it must be; nothing may be replaced.
+        SecretFileError: verification failed; the file must not be replaced.
     """
     _require_planned(job, sealed)
     match sealed:
@@ -235,9 +240,9 @@ def verify(job: Job, sealed: Sealed, new: bytes, bench: Bench) -> Unread | None:
 
 
 def verify_values(unread: Sequence[Unread], bench: Bench) -> dict[int, SecretFileError]:
-    """Let sops read what `verify` left to it, as many files at once as it can.
+    """Decrypt with sops what `verify` returned, as many files at once as possible.
 
-    Returns what is wrong with a file, by its place: it may not be replaced.
+    Returns the errors by index in `unread`; such a file must not be replaced.
 
     Raises:
         ProgramError: sops does not run.
@@ -250,13 +255,17 @@ def verify_values(unread: Sequence[Unread], bench: Bench) -> dict[int, SecretFil
 def verify_large(
     job: Job, sealed: age_operations.Streamed, new: BinaryIO, bench: Bench
 ) -> None:
-    """Check a large staged file as `verify` does, read back piece by piece."""
+    """Verify a large staged age file, read back piece by piece.
+
+    Raises:
+        SecretFileError: verification failed; the file must not be replaced.
+    """
     _require_planned(job, sealed)
     age_verify.verify_large(new, sealed, bench.identities)
 
 
 def _require_planned(job: Job, sealed: Sealed) -> None:
-    """Check that the readers written are the plan's, whatever else proves them."""
+    """Raise SecretFileError unless the recipients written are those of the plan."""
     if isinstance(sealed, Moved):
         return
     if job.step.action in KEEPS_KEY:

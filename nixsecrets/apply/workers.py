@@ -1,9 +1,9 @@
-"""Workers: jobs made and proved on every core.
+"""Runs and verifies jobs in worker processes.
 
-pyrage holds the interpreter's lock, so threads would not help: these are processes,
-forked when everything is known, so that no key goes over a pipe or a command line.
-What a worker made it also proves; the ephemeral secrets stay with it.  A worker writes
-nothing into the tree: its bytes come back to the process that holds the lock.
+pyrage holds the interpreter's lock, so threads would not help.  The processes are
+forked when all keys are unlocked, so that no key goes through a pipe or a command line.
+A worker verifies what it made; the ephemeral secrets stay with it.  It writes nothing
+into the tree: its bytes go back to the process that holds the repository's lock.
 """
 
 from abc import ABC, abstractmethod
@@ -35,48 +35,51 @@ from nixsecrets.repo.worktree import Repo
 
 Made = bytes | Streamed | NixsecretsError
 """A file's new bytes (a large one's in pieces), or why there are none."""
-Unproved = dict[int, NixsecretsError]
-"""Jobs whose staged files are not what they must be, and why."""
+Refused = dict[int, NixsecretsError]
+"""Numbers of jobs whose staged file failed verification, and why."""
 
-_WAVE_FILES = 128  # for each process; in more, memory is asked for that was never used
+# A wave of jobs waits in memory for its verification: files for each process, bytes.
+_WAVE_FILES = 128
 _WAVE_BYTES = 32 << 20
-_CHUNK = 4  # jobs in a task, of which a worker has one more than it works on
-_CHUNKS = 2
+_CHUNK = 4  # jobs in a task
+_CHUNKS = 2  # tasks that a worker has: the one it works on, and the next
 _WORTH_FORKING = 48  # jobs that only wrap a key; a fork costs as much as about ten
 _SOPS_WEIGHT = 24  # one job that runs sops, in the same unit
 
 
 @dataclass
 class Maker:
-    """Makes jobs, by their number, and keeps of each what proves it until then.
+    """Makes jobs by number, and keeps what their verification needs until then.
 
-    `notes` say what is spelled differently than it was given.
+    `notes` say where a file spells new content differently than it was given.
     """
 
     repo: Repo
     jobs: Sequence[Job] = field(repr=False)
     bench: Bench
     notes: list[str] = field(default_factory=list)
-    _unproved: dict[int, tuple[Job, Sealed]] = field(default_factory=dict, repr=False)
+    _unverified: dict[int, tuple[Job, Sealed]] = field(default_factory=dict, repr=False)
 
     def make(self, number: int) -> bytes | Streamed:
         """Return the new bytes of a job's file.
 
         Raises:
-            NixsecretsError: the file is not what it was when the plan was made, or as
-                `carry_out`.
+            IdentityError: no identity opens the file.
+            SecretFileError: the file is corrupt, or cannot be changed.
+            ProgramError: sops is missing or failed.
+            NixsecretsError: the file changed since the plan was made.
         """
         job = self._loaded(self.jobs[number])
         sealed = carry_out(job, self.bench)
         if job.content is not None and isinstance(sealed, SopsSealed):
             self.notes += (f"{job.step.path}: {note}" for note in sealed.notes)
-        self._unproved[number] = job, sealed
+        self._unverified[number] = job, sealed
         return sealed if isinstance(sealed, Streamed) else sealed.data
 
-    def prove(self, places: Mapping[int, str]) -> Unproved:
-        """Check what was staged, by job, read back from its place.
+    def verify(self, places: Mapping[int, str]) -> Refused:
+        """Verify staged files: job number -> path, from which each is read back.
 
-        Returns why a job's file is not what it must be: it may not be replaced.
+        Returns the errors by job number; such a file must not be replaced.
         """
         wrong: dict[int, NixsecretsError] = {}
         unread: dict[int, Unread] = {}
@@ -88,12 +91,13 @@ class Maker:
             else:
                 unread |= {number: one} if one is not None else {}
         numbers = list(unread)
+        # sops decrypts all of them in few runs
         refused = verify_values(list(unread.values()), self.bench)
         return wrong | {numbers[place]: error for place, error in refused.items()}
 
     def _checked(self, number: int, place: str) -> Unread | None:
-        job, sealed = self._unproved.pop(number)
-        if isinstance(sealed, Streamed):  # every byte of it is authenticated
+        job, sealed = self._unverified.pop(number)
+        if isinstance(sealed, Streamed):
             with open_back(place, job.step.path) as file:
                 verify_large(job, sealed, file, self.bench)
             return None
@@ -103,7 +107,7 @@ class Maker:
     def _loaded(self, job: Job) -> Job:
         if job.step.before is None:
             return job
-        if job.large:  # what is written does not depend on what was there
+        if job.large:  # the new file does not depend on the old one
             old, now = None, files.hash_file(self.repo.locate(job.source))
         else:
             old = self.repo.read(job.source)
@@ -117,31 +121,33 @@ class Maker:
 
 
 class Crew(ABC):
-    """Whoever makes and proves jobs, a wave of them at a time."""
+    """Makes and verifies jobs, a wave of them at a time."""
 
     @abstractmethod
     def make(self, queue: deque[int]) -> Iterator[tuple[int, Made]]:
-        """Take jobs from the queue until a wave is full; yield what becomes of each.
+        """Take jobs from the queue until a wave is full; yield the result of each.
 
-        Bounded in number and bytes: all of a wave waits in memory for its proof.
+        A wave is limited in files and bytes, because all of it stays in memory until it
+        is verified.
         """
 
     @abstractmethod
-    def prove(self, places: Mapping[int, str], flush: Callable[[], None]) -> Unproved:
-        """Check the staged files of jobs that were made, as `Maker.prove` does.
+    def verify(self, places: Mapping[int, str], flush: Callable[[], None]) -> Refused:
+        """Make the staged files durable with `flush`, and verify them.
 
-        `flush` makes them durable; nobody waits for the disk who could be checking.
+        `places` maps job numbers to the paths of staged files.  Returns the errors by
+        job number; such a file must not be replaced.
         """
 
 
 @dataclass
 class Alone(Crew):
-    """This very process: for a few jobs, and for those that may talk to a person."""
+    """Works in this process: for few jobs, and for those that may prompt."""
 
     maker: Maker
 
     def make(self, queue: deque[int]) -> Iterator[tuple[int, Made]]:
-        """Make them one after the other."""
+        """Make a wave of jobs one after the other."""
         wave = _Wave()
         while queue and not wave.full:
             number = queue.popleft()
@@ -149,10 +155,10 @@ class Alone(Crew):
             wave.count(made)
             yield number, made
 
-    def prove(self, places: Mapping[int, str], flush: Callable[[], None]) -> Unproved:
-        """Check them, once they are on the disk."""
+    def verify(self, places: Mapping[int, str], flush: Callable[[], None]) -> Refused:
+        """Verify the staged files once they are on the disk."""
         flush()
-        return self.maker.prove(places)
+        return self.maker.verify(places)
 
 
 @dataclass
@@ -173,16 +179,16 @@ class _Wave:
 
 @dataclass
 class Gang(Crew):
-    """Several processes; each proves what it made.
+    """Works in several processes; each verifies what it made.
 
-    `makers` say who made what is not yet proved.
+    `makers` has the worker of each job that is not yet verified.
     """
 
     workers: Sequence[Worker]
     makers: dict[int, Worker] = field(default_factory=dict)
 
     def make(self, queue: deque[int]) -> Iterator[tuple[int, Made]]:
-        """Hand out small chunks, so that a slow file keeps nobody else waiting."""
+        """Make a wave of jobs, in small chunks: a slow file delays no other worker."""
         wave = _Wave(len(self.workers))
         self._feed(queue)
         for worker, (number, made) in pool.answers(self.workers):
@@ -193,15 +199,15 @@ class Gang(Crew):
                 self._feed(queue)
             yield number, made
 
-    def prove(self, places: Mapping[int, str], flush: Callable[[], None]) -> Unproved:
-        """Ask each for the proofs of what it made; flush while they are at it."""
+    def verify(self, places: Mapping[int, str], flush: Callable[[], None]) -> Refused:
+        """Let each worker verify what it made; flush in the meantime."""
         for worker in self.workers:
             made = [n for n in sorted(places) if self.makers[n] is worker]
             if made:
                 worker.tell({number: places[number] for number in made})
         self.makers.clear()
         flush()
-        wrong: Unproved = {}
+        wrong: Refused = {}
         for _, answer in pool.answers(self.workers):
             if isinstance(answer, NixsecretsError):
                 raise answer
@@ -216,10 +222,10 @@ class Gang(Crew):
 
 @contextmanager
 def hired(maker: Maker, numbers: Sequence[int]) -> Iterator[Crew]:
-    """Give a crew that fits the jobs `numbers`; its processes end with the block."""
+    """Yield a crew for the jobs `numbers`; its processes end with the block."""
     load = sum(map(_weight, (maker.jobs[n] for n in numbers)))
     number = min(pool.cores(), len(numbers)) if load >= _WORTH_FORKING else 1
-    large = any(maker.jobs[n].large for n in numbers)  # it goes through no pipe
+    large = any(maker.jobs[n].large for n in numbers)  # too large for a pipe
     if number < 2 or large:
         yield Alone(maker)
         return
@@ -233,9 +239,9 @@ def _weight(job: Job) -> int:
 
 
 def _work(maker: Maker, task: list[int] | dict[int, str]) -> Iterator[object]:
-    """Make the jobs of these numbers, or check those that were staged, by place."""
+    """Answer a task: make jobs by number, or verify staged files by number and path."""
     if isinstance(task, dict):
-        yield _proved(maker, task)
+        yield _verified(maker, task)
     else:
         yield from ((number, _guarded(maker, number)) for number in task)
 
@@ -247,8 +253,8 @@ def _guarded(maker: Maker, number: int) -> Made:
         return error
 
 
-def _proved(maker: Maker, places: Mapping[int, str]) -> Unproved | NixsecretsError:
+def _verified(maker: Maker, places: Mapping[int, str]) -> Refused | NixsecretsError:
     try:
-        return maker.prove(places)
+        return maker.verify(places)
     except NixsecretsError as error:
         return error

@@ -1,1 +1,1 @@
-"""The values of secrets: which are exposed, where a value of today stood before."""
+"""The values of secrets: reading, entering and editing them, and which are exposed."""

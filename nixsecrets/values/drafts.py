@@ -1,4 +1,4 @@
-"""A text that is edited, and where it is kept while it could not be saved."""
+"""Drafts: a text that is being edited, and kept if it cannot be saved."""
 
 import datetime
 import os
@@ -16,10 +16,10 @@ from nixsecrets.repo.worktree import Repo
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What is edited: `text`, made from the version `base` of a secret.
+    """A text that is being edited, made from the version `base` of secret `name`.
 
-    `before` is the SHA-256 of the file that holds `base`, None for a new one; `line`
-    is where the editor shall start; `kept` is where `text` is kept already.
+    `before` is the SHA-256 (hex) of the file that holds `base`, None for a new one;
+    `line` is where the editor starts; `kept` is the stored copy of `text`, if any.
     """
 
     name: str
@@ -31,10 +31,14 @@ class Draft:
 
 
 def keep(repo: Repo, ring: Keyring, draft: Draft, text: bytes) -> rescue.Kept:
-    """Keep a text that could not be saved, encrypted to its author where that works."""
+    """Store a draft's `text` that could not be saved; return where.
+
+    It is encrypted to the operator's own keys if there are any.
+    """
     if draft.kept is not None and text == draft.text:
         return draft.kept
     own = own_keys(ring)
+    # the length of `base` and a newline, then both texts
     payload = b"%d\n" % len(draft.base) + draft.base + text
     sealed = bool(own)
     if own:
@@ -50,19 +54,19 @@ def keep(repo: Repo, ring: Keyring, draft: Draft, text: bytes) -> rescue.Kept:
         sealed=sealed,
     )
     if draft.kept is not None:
-        rescue.drop(draft.kept)  # an earlier state of the same text
+        rescue.drop(draft.kept)  # an earlier state of the same draft
     return kept
 
 
 def own_keys(ring: Keyring) -> list[Recipient]:
-    """Return the person's own keys that a text can be encrypted to without help."""
+    """Return the operator's own keys that can be encrypted to without a plugin."""
     every = [r for item in (*ring.identities, *ring.locked) for r in item.recipients]
     usable = [r for r in reversed(every) if r.ours or r.kind is Kind.SSH_RSA]
     return list({r.key_id: r for r in usable}.values())
 
 
 def kept_draft(ring: Keyring, unlock: Unlock, kept: rescue.Kept) -> Draft:
-    """Return a kept text as it was typed.
+    """Return a stored draft.
 
     Raises:
         IdentityError: no identity opens it.
@@ -77,10 +81,11 @@ def kept_draft(ring: Keyring, unlock: Unlock, kept: rescue.Kept) -> Draft:
 
 
 def chosen_kept(repo: Repo, name: str | None) -> rescue.Kept:
-    """Return the kept text of a secret; without a name, the only one there is.
+    """Return the latest stored draft of a secret; without a name, of the only one.
 
     Raises:
-        NixsecretsError: there is none, or there are several and no name.
+        NixsecretsError: there is none, or several secrets have drafts and no name is
+            given.
     """
     found = rescue.kept(repo, os.environ, name)
     if not found:

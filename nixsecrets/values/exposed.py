@@ -1,8 +1,8 @@
 """Exposed: the values that a retired key could read and that have not changed since.
 
-From the git history, not from a list: every version of every file that a retired key
-could read is compared with the files of today, value by value, wherever the value
-stands by now.  Equal ciphertext needs no identity; the rest is opened.
+Every version in the git history that a retired key could read is compared with today's
+files value by value, wherever a value has moved since.  Equal ciphertext needs no
+identity; everything else is opened.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -45,21 +45,24 @@ Keys = tuple[Key, ...]
 
 
 class Read(Protocol):
-    """Returns a blob by its id, cut after LONGEST_BLOB; raises ProgramError."""
+    """Reads git blobs."""
 
     def __call__(self, oid: str, /) -> bytes:
-        """Read one."""
+        """Return a blob, cut after LONGEST_BLOB; ProgramError if git lacks it."""
 
 
 class Open(Protocol):
-    """Opens a secret file; raises NixsecretsError where nobody can."""
+    """Opens secret files."""
 
     def __call__(self, path: str, data: bytes, *, asking: bool) -> Sequence[Piece]:
-        """Return its values; without `asking`, no identity that may ask anybody."""
+        """Return a file's values; NixsecretsError if no identity opens it.
+
+        Without `asking`, no identity that may prompt is used.
+        """
 
 
 class Access(StrEnum):
-    """Whether a key could read a version; PERHAPS where its stanzas are anonymous."""
+    """Whether a key could read a version; PERHAPS if its stanzas are anonymous."""
 
     YES = "yes"
     PERHAPS = "perhaps"
@@ -67,7 +70,7 @@ class Access(StrEnum):
 
 
 class State(StrEnum):
-    """What became of what a key could read."""
+    """What became of the values that a key could read."""
 
     UNCHANGED = "unchanged"
     PARTLY = "partly"
@@ -78,9 +81,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A file then and now: `keys` are the values that are as they were (sops).
+    """The result of comparing a file's earlier version with today's.
 
-    Each as `--key` takes it; `unnamed` counts those that `--key` cannot name.
+    `keys` are the key paths of unchanged values of a sops file, as `--key` takes them
+    split at `/`; `unnamed` counts unchanged values that `--key` cannot name; `reason`
+    says why the state is unknown.
     """
 
     state: State
@@ -91,10 +96,10 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """One retired key and one file of today, or one that is gone.
+    """One retired key and one file, which may be gone by now.
 
-    `version` is the newest that the key could read and that shares a value with the
-    file, else the newest that it could read; it may be of another path.
+    `version` is the newest one that the key could read and that has a value in common
+    with the file, else the newest one that it could read; it may have another path.
     """
 
     path: str
@@ -105,13 +110,13 @@ class Exposure:
 
     @property
     def open(self) -> bool:
-        """Whether something is still to be done about it."""
+        """Whether values may still have to be changed."""
         return self.found.state in (State.UNCHANGED, State.PARTLY, State.UNKNOWN)
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Every exposure by path, and what the history cannot tell."""
+    """Every exposure by path, and notes on what the history does not show."""
 
     exposures: tuple[Exposure, ...]
     notes: tuple[str, ...] = ()
@@ -119,14 +124,14 @@ class Report:
 
 @dataclass
 class _Past:
-    """The history with its contents at hand."""
+    """The git history and its blobs; `missing` counts those that cannot be read."""
 
     history: History
     blob: Read
     missing: int = 0
 
     def read(self, oid: str) -> bytes | None:
-        """Return a blob; None, and counted, where git does not have it whole."""
+        """Return a blob; None, and counted, if git lacks it or it is too long."""
         try:
             data = self.blob(oid)
         except ProgramError:  # a partial clone
@@ -144,10 +149,10 @@ def find_exposed(
     opener: Open,
     removed: Iterable[Retired] = (),
 ) -> Report:
-    """Return what retired keys could read, compared with today.
+    """Return what retired keys could read, compared with today's files.
 
-    Those of the map, and `removed` ones that it does not list.  A key that somebody
-    uses again is passed over.
+    The keys are the map's `[[retired]]` entries and `removed` ones that it does not
+    list, except keys that are in use again.
     """
     past = _Past(history, blob)
     used = world.map.keys_in_use
@@ -166,7 +171,7 @@ def find_exposed(
 
 @dataclass(frozen=True, slots=True)
 class _Readable:
-    """A version that retired keys could read, and how sure that is of each."""
+    """A version that retired keys could read: YES or PERHAPS for each key."""
 
     version: Version
     access: Mapping[Retired, Access]
@@ -219,7 +224,7 @@ def _notes(past: _Past, unseen: Sequence[Retired], unopened: int) -> Iterator[st
 
 
 def _foreign_notes(world: World) -> Iterator[str]:
-    """Yield who reads files today whom no map can name, and so none can retire."""
+    """Yield a note on each recipient that is not an age key: no map can retire it."""
     found: dict[str, list[str]] = {}
     for path, actual in world.secrets.items():
         for key in actual.others:
@@ -230,19 +235,19 @@ def _foreign_notes(world: World) -> Iterator[str]:
 
 
 def _past_lock(past: _Past) -> Lock:
-    """Return the lines of every lock there was as one lock (any two of them merge)."""
+    """Return all earlier locks combined, line by line, as one lock."""
     lines: dict[str, None] = {}
     for version in past.history.versions.get(LOCK_NAME, ()):
         data = past.read(version.blob) or b""
         lines.update(dict.fromkeys(data.decode(errors="replace").splitlines()))
     try:
         return Lock.parse("".join(f"{line}\n" for line in lines), LOCK_NAME)
-    except MapError:  # a damaged one is among them: anonymous stanzas stay anonymous
+    except MapError:  # one of a newer format: anonymous stanzas stay anonymous
         return Lock()
 
 
 def _never_in_use(past: _Past, retired: Sequence[Retired]) -> list[Retired]:
-    """Return the keys that no version of the map shows as somebody's."""
+    """Return the keys that no version of the map shows in use."""
     left = list(retired)
     for version in past.history.versions.get(MAP_NAME, ()):
         data = past.read(version.blob) or b""
@@ -265,7 +270,7 @@ def _used_in(data: bytes) -> Collection[KeyId]:
 
 @dataclass(frozen=True, slots=True)
 class _Hit:
-    """The newest version by which a key knows a value of today."""
+    """The newest version from which a key knows a value of today."""
 
     version: Version
     access: Access
@@ -273,7 +278,11 @@ class _Hit:
 
 @dataclass
 class _Judge:
-    """Compares versions with the files of today."""
+    """Compares versions with the files of today.
+
+    `_closed` has, by path, why a file could not be opened.  `_hits` has, for each file
+    and key, the known values by their index among the file's pieces (None: a line).
+    """
 
     world: World
     past: _Past
@@ -287,7 +296,7 @@ class _Judge:
     )
 
     def exposures(self, readable: Sequence[_Readable]) -> list[Exposure]:
-        """Return, for each file and key, what the key knows of it, by path."""
+        """Return what each key knows of each file, sorted by path."""
         self._read_today({one.version.path for one in readable})
         self._find_families(readable)
         newest_first = sorted(readable, key=lambda one: one.version.order)
@@ -300,7 +309,7 @@ class _Judge:
         )
 
     def _read_today(self, readable: Collection[str]) -> None:
-        """Open the files of today; nobody is asked for one that no key could read."""
+        """Open today's files; prompt only for those that a retired key could read."""
         for path in self.world.secrets:
             data = self.world.repo.read_if_there(path) or b""
             try:
@@ -314,7 +323,7 @@ class _Judge:
             self.today.add(path, found)
 
     def _compare(self, one: _Readable, *, newest: bool) -> None:
-        """Find the values of one version in the files of today."""
+        """Find the values of one version in today's files; `newest` may prompt."""
         path = one.version.path
         data = self.past.read(one.version.blob)
         if data is None:
@@ -360,11 +369,8 @@ class _Judge:
 
     def _uncommitted(self) -> Swap:
         """Return what was deleted and added since the last commit."""
-        git, world, versions = (
-            self.world.repo.git,
-            self.world,
-            self.past.history.versions,
-        )
+        world, versions = self.world, self.past.history.versions
+        git = world.repo.git
         committed = git.committed(world.repo.root) if git else frozenset()
         gone = committed & versions.keys() - world.files.keys()
         deleted = ((path, versions[path][0].blob) for path in sorted(gone))
@@ -385,22 +391,26 @@ class _Judge:
     # -- the verdict
 
     def _judged(self, newest_first: Sequence[_Readable]) -> Iterator[Exposure]:
-        able: dict[tuple[str, Retired], _Hit] = {}
+        """Yield the exposures of every file that a key could read, or a relative of it.
+
+        The newest readable version of a file's family stands in for its own.
+        """
+        own: dict[tuple[str, Retired], _Hit] = {}
+        of_family: dict[tuple[str, Retired], _Hit] = {}
         for one in newest_first:
             path = one.version.path
             for retired, access in one.access.items():
                 hit = _Hit(one.version, access)
-                able.setdefault((path, retired), hit)
-                able.setdefault((f"\0{self.families.name(path)}", retired), hit)
-        retired_ones = dict.fromkeys(one for _, one in able)
-        paths = {path for path, _ in able if not path.startswith("\0")}
-        for path in paths | self.world.secrets.keys():
-            family = f"\0{self.families.name(path)}"
+                own.setdefault((path, retired), hit)
+                of_family.setdefault((self.families.name(path), retired), hit)
+        retired_ones = dict.fromkeys(retired for _, retired in own)
+        for path in {path for path, _ in own} | self.world.secrets.keys():
+            family = self.families.name(path)
             for retired in retired_ones:
-                own = able.get((path, retired))
-                if own is None and path in self.world.secrets:
-                    own = able.get((family, retired))
-                yield from self._exposure(path, retired, own)
+                newest = own.get((path, retired))
+                if newest is None and path in self.world.secrets:
+                    newest = of_family.get((family, retired))
+                yield from self._exposure(path, retired, newest)
 
     def _exposure(
         self, path: str, retired: Retired, newest: _Hit | None
@@ -440,12 +450,12 @@ class _Judge:
 
 
 def could_read(path: str, data: bytes, key: Recipient, lock: Lock) -> Access:
-    """Return whether `key` could read a version of a file."""
+    """Return whether `key` could read a version of a file; `lock` has old records."""
     try:
         if header.looks_like_age(data):
             return _could_read_age(path, data, key, lock)
         return Access.YES if _names_key(path, data, key) else Access.NO
-    except SecretFileError:  # damaged then: nobody could read it
+    except SecretFileError:  # a corrupt version: nobody could read it
         return Access.NO
 
 

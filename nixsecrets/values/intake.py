@@ -1,7 +1,7 @@
-"""A value on its way in: from stdin, from a file, or typed.
+"""A new value from stdin, a file or the terminal.
 
-A large one for an age file never lies in memory as a whole: it is encrypted while it is
-read, under a key of this process, into a file without a name.
+A large value for an age file is never in memory as a whole: it is encrypted while it is
+read, under a key of this process, into an unlinked temporary file.
 """
 
 import contextlib
@@ -26,12 +26,13 @@ from nixsecrets.untrusted import inputs
 def value(
     repo: Repo, source: BinaryIO | bytes, name: str, *, strip: bool, in_memory: bool
 ) -> Iterator[Content]:
-    """Give the value that `source` holds; `name` is what messages call it.
+    """Yield the value of `source`, which messages call `name`.
 
-    `strip` drops one line end; with `in_memory` a large value is read as a whole.
+    `strip` removes one newline (LF or CRLF) at the end; `in_memory` reads a large value
+    as a whole too.
 
     Raises:
-        NixsecretsError: it cannot be read, or not be kept meanwhile.
+        NixsecretsError: it cannot be read, or not be stored in the meantime.
     """
     blocks = iter([source]) if isinstance(source, bytes) else _blocks(source, name)
     blocks = _stripped(blocks) if strip else blocks
@@ -42,7 +43,7 @@ def value(
     prepare_staging(repo)
     with _unnamed(repo) as waiting:
         whole = itertools.chain([first], blocks)
-        del first  # it need not wait in memory while the rest comes
+        del first  # free it while the rest is read
         try:
             large = spooled(whole, waiting)
         except OSError as error:
@@ -53,7 +54,7 @@ def value(
 
 @contextmanager
 def opened(file: Path) -> Iterator[BinaryIO]:
-    """Give a file that a person named, opened.
+    """Yield a file that the operator named, opened for reading.
 
     Raises:
         NixsecretsError: it cannot be opened.
@@ -68,7 +69,7 @@ def opened(file: Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _unnamed(repo: Repo) -> Iterator[BinaryIO]:
-    """Give a file that is gone when this process is, however it ends."""
+    """Yield an unlinked temporary file, which disappears with this process."""
     try:
         file = tempfile.TemporaryFile(dir=repo.staging)  # noqa: SIM115 (closed below)
     except OSError as error:
@@ -76,7 +77,7 @@ def _unnamed(repo: Repo) -> Iterator[BinaryIO]:
     try:
         yield file
     finally:
-        with contextlib.suppress(OSError):  # what a full disk did not take was said
+        with contextlib.suppress(OSError):  # a full disk was reported by the write
             file.close()
 
 
@@ -89,7 +90,7 @@ def _blocks(stream: BinaryIO, name: str) -> Iterator[bytes]:
 
 
 def _first(blocks: Iterator[bytes], size: int) -> bytes:
-    """Return the first blocks, until they are more than `size` bytes."""
+    """Return the first blocks joined: up to the one that exceeds `size` bytes."""
     first = bytearray()
     for block in blocks:
         first += block
@@ -99,8 +100,8 @@ def _first(blocks: Iterator[bytes], size: int) -> bytes:
 
 
 def _stripped(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the same bytes but for one line end, LF or CRLF, at their end."""
-    end = b""
+    """Yield the blocks without one newline, LF or CRLF, at their very end."""
+    end = b""  # the last two bytes read, which may be the newline
     for block in blocks:
         whole = end + block
         yield whole[:-2]

@@ -1,9 +1,9 @@
-"""Which values of today's files stood in an earlier version of any file.
+"""Finds the values of today's files in earlier versions of any file.
 
-Ciphertext that is equal, or a value that is equal once both are opened.  Any value
-counts within a file and what it was moved from or to; across files that have nothing to
-do with each other only one that nobody writes twice by chance.  Holds hashes under a
-key of this process, no plaintext.
+Two values are the same if their ciphertext is equal, or their plaintext once both are
+opened.  Within a file and the files it was moved from or to, any value counts; across
+unrelated files, only one that is unlikely to occur twice by chance.  The index holds
+hashes under a key of this process, no plaintext.
 """
 
 import hashlib
@@ -18,17 +18,17 @@ from nixsecrets.repo.history import Swap, Version
 
 Digest = bytes
 _SALT = os.urandom(32)
-_SHORTEST = 8  # bytes, of a value that is taken for the same wherever it stands
+_SHORTEST = 8  # bytes of a value that is recognized across unrelated files
 _CLASSES = (re.compile(rb"[a-z]"), re.compile(rb"[A-Z]"), re.compile(rb"[0-9]"))
 _OTHER = re.compile(rb"[^a-zA-Z0-9]")
-_ASSIGNED = re.compile(rb"[^\s:=]+(?:\s*=\s*|:\s+)(.*)")
-_MOST_MOVED = 200  # files in one commit, beyond which moves are not looked for
+_ASSIGNED = re.compile(rb"[^\s:=]+(?:\s*=\s*|:\s+)(.*)")  # NAME=value, name: value
+_MOST_MOVED = 200  # files added or deleted by a commit that is searched for moves
 
 
 class Place(NamedTuple):
-    """A value of today: its file, and its number among the pieces of that file.
+    """A value of today: its file, and its index among the pieces of that file.
 
-    With no number it is a line of an age file, which is one value.
+    `number` is None for a line of a file that is a single value (age).
     """
 
     path: str
@@ -36,7 +36,11 @@ class Place(NamedTuple):
 
 
 class Share(NamedTuple):
-    """A value of an earlier version that can be compared, and its keys there."""
+    """A value to compare: its digest, and its key path in its file.
+
+    `telling`: it is unlikely to occur twice by chance; `line`: it is one line of a
+    larger value.
+    """
 
     digest: Digest
     keys: tuple[str, ...]
@@ -45,10 +49,10 @@ class Share(NamedTuple):
 
 
 def shares(piece: Piece) -> Iterator[Share]:
-    """Yield an opened value, and of one without keys also what its lines hold.
+    """Yield an opened value; for one without a key path, also the values of its lines.
 
-    A line `NAME=value` or `name: value` holds the value: so is a secret found again
-    that was put into a file of another kind.
+    The value of a line `NAME=value` or `name: value` counts, so that a secret is found
+    again after it moved to a file of another format.
     """
     whole = (piece.plaintext or b"").strip()
     if not whole:
@@ -73,7 +77,10 @@ def _digest(value: bytes) -> Digest:
 
 
 def _telling(value: bytes) -> bool:
-    """Return whether two places hold `value` for one reason: one copied it."""
+    """Return whether `value` is unlikely to occur twice unless it was copied.
+
+    It is long enough and mixes at least two classes of characters.
+    """
     if len(value) < _SHORTEST:
         return False
     return sum(bool(kind.search(value)) for kind in (*_CLASSES, _OTHER)) > 1
@@ -81,14 +88,14 @@ def _telling(value: bytes) -> bool:
 
 @dataclass
 class Today:
-    """The values of the files as they are, to be found by ciphertext or by value."""
+    """An index of the values in today's files, by ciphertext and by plaintext."""
 
     pieces: dict[str, tuple[Piece, ...]] = field(default_factory=dict)
     _tokens: dict[str, list[Place]] = field(default_factory=dict, repr=False)
     _digests: dict[Digest, list[Place]] = field(default_factory=dict, repr=False)
 
     def add(self, path: str, pieces: Sequence[Piece]) -> None:
-        """Take a file; its pieces may be sealed."""
+        """Add a file; its pieces may be unopened."""
         self.pieces[path] = tuple(pieces)
         for number, piece in enumerate(pieces):
             self._tokens.setdefault(piece.token, []).append(Place(path, number))
@@ -97,16 +104,18 @@ class Today:
                 self._digests.setdefault(share.digest, []).append(place)
 
     def with_token(self, piece: Piece) -> Sequence[Place]:
-        """Return where the very ciphertext of an earlier value stands."""
+        """Return the places with the same ciphertext as an earlier value."""
         return self._tokens.get(piece.token, ())
 
     def with_value(
         self, share: Share, path: str, families: "Families"
     ) -> Iterator[Place]:
-        """Yield where the value of an earlier version of `path` stands."""
+        """Yield the places with the same value as an earlier version of `path`."""
         for place in self._digests.get(share.digest, ()):
             if place.number is None:
-                fits = not share.line  # two keys have lines in common
+                # a line of today matches a whole earlier value, but not another line:
+                # two private keys have lines in common
+                fits = not share.line
             else:
                 keys = self.pieces[place.path][place.number].path
                 same = keys == share.keys or not (keys and share.keys)
@@ -116,22 +125,22 @@ class Today:
 
 
 class Families:
-    """Which paths belong together, because files were moved or copied between them."""
+    """Groups of paths between which files were moved or copied (a union-find)."""
 
     def __init__(self) -> None:
-        """Begin with every path by itself."""
+        """Start with every path in a group of its own."""
         self._parents: dict[str, str] = {}
 
     def join(self, one: str, other: str) -> None:
-        """Note that content went from one path to the other."""
+        """Record that content moved between two paths."""
         self._parents[self._root(one)] = self._root(other)
 
     def related(self, one: str, other: str) -> bool:
-        """Return whether content went between the two."""
+        """Return whether content moved between two paths, perhaps through others."""
         return one == other or self._root(one) == self._root(other)
 
     def name(self, path: str) -> str:
-        """Return what all related paths, and only they, have in common."""
+        """Return a path that represents the group of `path`."""
         return self._root(path)
 
     def _root(self, path: str) -> str:
@@ -141,7 +150,7 @@ class Families:
 
 
 def same_blobs(versions: Iterable[Version]) -> Iterator[tuple[str, str]]:
-    """Yield the paths that had one and the same file."""
+    """Yield pairs of paths at which git had the same blob."""
     first: dict[str, str] = {}
     for version in versions:
         path = first.setdefault(version.blob, version.path)
@@ -152,9 +161,9 @@ def same_blobs(versions: Iterable[Version]) -> Iterator[tuple[str, str]]:
 def moves(
     swap: Swap, digests: Mapping[tuple[str, str], frozenset[Digest]]
 ) -> Iterator[tuple[str, str]]:
-    """Yield the paths between which a commit moved most of the values of a file.
+    """Yield pairs of paths between which a commit moved at least half of the values.
 
-    `digests` are those of the files' values, by (path, blob).
+    `digests` are those of each file's values, by (path, blob).
     """
     for old in swap.deleted:
         for new in swap.added:
@@ -164,11 +173,11 @@ def moves(
 
 
 def small(swap: Swap) -> bool:
-    """Return whether a commit moved so few files that each pair can be looked at."""
+    """Return whether a commit moved few enough files to compare each pair."""
     return max(len(swap.deleted), len(swap.added)) <= _MOST_MOVED
 
 
 def digests_of(pieces: Iterable[Piece]) -> frozenset[Digest]:
-    """Return what `moves` compares of a file."""
+    """Return the digests of a file's opened, non-empty values."""
     values = ((piece.plaintext or b"").strip() for piece in pieces)
     return frozenset(_digest(value) for value in values if value)

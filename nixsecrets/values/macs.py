@@ -1,10 +1,10 @@
-"""What a key at hand shows of sops files, where it asks nothing: MACs and types.
+"""Verifies MACs and types of sops files with identities that need no prompt.
 
-Of files that differ from HEAD the MAC, and the types of values in all: what was found
-right is remembered by the clone, and not opened again.
+The MAC is verified in files that differ from HEAD, the types of values in all files.
+The clone remembers files whose types were correct; they are not opened again.
 
-Private keys, cryptography and sops are loaded where there is such a file, and sops runs
-only for one that is spelled in a way that only sops follows.
+Private keys and cryptography are imported once there is such a file, and sops runs
+only for a file that our own reader declines.
 """
 
 import os
@@ -18,7 +18,7 @@ from nixsecrets.errors import NixsecretsError, ProgramError, SecretFileError
 from nixsecrets.findings.catalogue import Code, Finding
 from nixsecrets.keys.forms import Backend
 
-if TYPE_CHECKING:  # the hook starts at every commit, and looks at none in most
+if TYPE_CHECKING:  # the hook runs on every commit, and most have no such file
     from nixsecrets.files.sops.integrity import Mac, Opened
     from nixsecrets.files.state import Actual
     from nixsecrets.keys.identities import Identity
@@ -26,38 +26,40 @@ if TYPE_CHECKING:  # the hook starts at every commit, and looks at none in most
     from nixsecrets.world.survey import Survey
     from nixsecrets.world.world import World
 
-_MOST = 500  # files whose types are looked at in one run
-_WORTH_KEEPING = 8  # of them, which are not opened again in the next
-_ID = 24  # hexadecimal digits of a SHA-256
+_MOST = 500  # files whose types are verified in one run
+_WORTH_KEEPING = 8  # verified files that are worth a write to the clone's records
+_ID = 24  # hexadecimal digits of a SHA-256 by which the clone remembers a file
 
 
 class Macs:
-    """Says which MACs and types do not fit, and afterwards which were not looked at.
+    """Verifies MACs and types, and counts the files that it could not verify.
 
-    `types` are findings, by those that are made without a key.
+    `types` are findings on wrong types; each replaces the less specific finding, made
+    without a key, that is its dictionary key.
     """
 
     def __init__(self) -> None:
-        """Look for nothing yet."""
+        """Start without any file."""
         self.missed = self.closed = self.later = 0
         self.types: dict[Finding, Finding] = {}
 
     @cached_property
     def _identities(self) -> "tuple[Identity, ...]":
-        # the hook loads this module; what opens files takes 20 ms, so below
+        # the hook loads this module; here and below, imports take 20 ms together
         from nixsecrets.keys.places import quiet_files
 
         env, home = os.environ, Path.home()
         if not (env.get("SOPS_AGE_KEY") or quiet_files(env, home)):
-            return ()  # as in CI, where nothing more is loaded
+            return ()  # in CI, for example
         from nixsecrets.keys.find import quiet_identities
 
         return quiet_identities(env, home)
 
     def opening(self, path: str, data: bytes) -> tuple[str, dict[Finding, Finding]]:
-        """Return what is wrong with the MAC of a whole sops file, and with its types.
+        """Return the message on a wrong MAC, else "", and findings on wrong types.
 
-        "": nothing known.
+        `data` are the bytes of an intact sops file.  Each finding on a type replaces
+        the less specific one that is its key.
         """
         if not self._identities:
             self.missed += 1
@@ -71,7 +73,7 @@ class Macs:
         return wrong, named(path, found.types)
 
     def look_at_types(self, world: "World", files: "Sequence[Actual]") -> None:
-        """Open files that no run found right yet, some at a time."""
+        """Verify the types in files that no run has verified yet, `_MOST` at a time."""
         from nixsecrets.repo.clone import Clone
 
         clone = Clone.of(world.repo, os.environ)
@@ -90,14 +92,14 @@ class Macs:
             _keep(clone, kept)
 
     def _fits(self, world: "World", file: "Actual") -> bool:
-        """Return whether all types in a file fit, and note those that do not."""
+        """Return whether all types in a file are correct; record those that are not."""
         from nixsecrets.files.faults import named
         from nixsecrets.files.sops.integrity import Mac, verify
 
         data = world.repo.read(file.path)
         try:
             found = verify(file.path, data, self._identities, mac=False)
-        except SecretFileError:  # it is not whole, which is said already
+        except SecretFileError:  # corrupt: another finding reports it
             return False
         self.types.update(named(file.path, found.types))
         opened = found.mac is Mac.UNSURE
@@ -106,7 +108,7 @@ class Macs:
 
     @property
     def looked(self) -> str:
-        """What was not looked at, as a line or two; "" where that is nothing."""
+        """What was not verified, as one or two lines; "" if everything was."""
         if not (self.missed or self.closed or self.later):
             return ""
         from nixsecrets.findings.reports import counted
@@ -127,24 +129,24 @@ class Macs:
 
 
 def _keep(clone: "Clone", ids: Iterable[str]) -> None:
-    """Remember the files whose types fit, so that the next run opens others."""
+    """Record the files whose types are correct, so that the next run opens others."""
     from nixsecrets.repo.remembered import Fitting
 
     fitting = (Fitting(" ".join(sorted(ids))),)
-    with suppress(NixsecretsError):  # a clone that nobody may write
+    with suppress(NixsecretsError):  # a read-only clone
         clone.change(lambda now: now._replace(fitting=fitting))
 
 
 def verified(path: str, data: bytes, identities: "tuple[Identity, ...]") -> "Opened":
-    """Return whether MAC and types fit: by our own reader, by sops where it declines.
+    """Verify MAC and types with our own reader, or with sops if it declines the file.
 
-    sops refuses a type that does not fit; a MAC is not asked about then.
+    With a wrong type the MAC stays unverified: sops rejects the file before it.
     """
     from nixsecrets.files.sops.integrity import Mac, Opened, verify
 
     try:
         found = verify(path, data, identities)
-    except SecretFileError:  # it is not whole, which is said already
+    except SecretFileError:  # corrupt: another finding reports it
         return Opened(Mac.UNSURE)
     if found.mac is not Mac.UNSURE or found.types:
         return found
@@ -167,9 +169,9 @@ def _by_sops(path: str, data: bytes, identities: "tuple[Identity, ...]") -> "Mac
 
 
 def wrong_macs(world: "World", macs: Macs, begun: "Survey") -> list[Finding]:
-    """Return the sops files whose MAC does not fit, of those that differ from HEAD.
+    """Return findings on wrong MACs, of the sops files that differ from HEAD.
 
-    Types are looked at in the others, too.
+    Also verifies the types in all sops files; `macs.types` has the findings.
     """
     files = [f for f in world.secrets.values() if f.backend is Backend.SOPS]
     changed, found = set(), []

@@ -1,4 +1,4 @@
-"""What a secret holds, read with the keys at hand."""
+"""Reading the plaintext of secrets with the operator's identities."""
 
 import contextlib
 import os
@@ -26,12 +26,16 @@ from nixsecrets.world.world import World, examine
 
 
 def opened(actual: Actual, ring: Keyring, unlock: Unlock, folder: Path) -> Bench:
-    """Return a bench with what opens a secret."""
+    """Return a bench with the identities that may open a secret.
+
+    `unlock` asks for a passphrase if only a locked identity fits; `folder` is a private
+    folder for sops.
+    """
     return Bench(unlocked([actual.recipients], ring, unlock), folder)
 
 
 def plaintext(world: World, actual: Actual, bench: Bench) -> bytes:
-    """Return what a secret holds.
+    """Return the plaintext of a secret.
 
     Raises:
         IdentityError: no identity opens it.
@@ -41,7 +45,7 @@ def plaintext(world: World, actual: Actual, bench: Bench) -> bytes:
 
 
 def holds(world: World, actual: Actual, value: Spooled, bench: Bench) -> bool:
-    """Return whether an age file holds a large value already.
+    """Return whether the plaintext of an age file equals a large value.
 
     Raises:
         IdentityError: no identity opens it.
@@ -54,12 +58,12 @@ def holds(world: World, actual: Actual, value: Spooled, bench: Bench) -> bool:
 def plaintext_to(
     world: World, actual: Actual, bench: Bench, target: pyrage_port.Writable
 ) -> None:
-    """Write what an age file holds, a large one piece by piece.
+    """Write the plaintext of an age file to `target`, a large one piece by piece.
 
     Raises:
         IdentityError: no identity opens it.
-        SecretFileError: it is damaged; what was written of a large one is not all.
-        OSError: the target's.
+        SecretFileError: it is corrupt; of a large one, a part may have been written.
+        OSError: raised by `target`.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -75,7 +79,7 @@ def plaintext_to(
 
 
 def require_keys(name: str, backend: Backend) -> None:
-    """Raise `UsageError` unless the file can have values with names."""
+    """Raise UsageError for an age file, which has no key paths."""
     if backend is Backend.AGE:
         raise UsageError(
             f"{path_text(name)} is an age file, a single value",
@@ -85,9 +89,9 @@ def require_keys(name: str, backend: Backend) -> None:
 
 @dataclass
 class Opener:
-    """Opens files of any time, for `exposed`.
+    """Opens present and earlier versions of secrets, for `exposed`.
 
-    The private folder is made where sops first needs it, and goes with `stack`.
+    The private folder is created when sops first needs it, and removed with `stack`.
     """
 
     world: World
@@ -97,7 +101,9 @@ class Opener:
     _folder: Path | None = None
 
     def __call__(self, path: str, data: bytes, *, asking: bool) -> Sequence[Piece]:
-        """Return the values of a file; without `asking`, by what asks nobody.
+        """Return the values of a file with the bytes `data`.
+
+        Without `asking`, no identity of a plugin is used.
 
         Raises:
             IdentityError: no identity opens it.
@@ -107,7 +113,7 @@ class Opener:
         found = examine(path, data, self.world.book, self.world.lock)
         readers = found.recipients if isinstance(found, Actual) else ()
         identities: Sequence[Identity] = unlocked([readers], self.ring, self.unlock)
-        if not asking:  # a token may have to be touched for each
+        if not asking:  # a hardware token may have to be touched for each file
             identities = [i for i in identities if not isinstance(i, PluginIdentity)]
         return pieces.opened(path, data, identities, self._by_sops)
 

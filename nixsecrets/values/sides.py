@@ -17,10 +17,10 @@ _LIMIT = 64 << 20
 def one(
     world: World, name: str, side: str, ring: Keyring, unlock: Unlock, folder: Path
 ) -> bytes:
-    """Return what a side's version of a secret holds.
+    """Return the plaintext of one side ("base", "ours", "theirs") of a conflict.
 
     Raises:
-        SecretFileError: git has no such version.
+        SecretFileError: the file has no conflict, or the side has no version of it.
         IdentityError: no identity opens it.
     """
     conflict = world.conflicts.get(name)
@@ -42,18 +42,18 @@ def one(
 def as_one(
     world: World, name: str, ring: Keyring, unlock: Unlock, folder: Path
 ) -> bytes:
-    """Return both sides as one text, marks around what both changed.
+    """Return both sides merged into one plaintext, with conflict markers.
 
-    A side that has no version any more counts as empty, and so does the base.
+    A side that deleted the file, or a missing merge base, counts as empty.
 
     Raises:
         SecretFileError: git has no versions of the file.
-        IdentityError: no identity opens one.
+        IdentityError: no identity opens one of them.
     """
     conflict = world.conflicts[name]
     unlock = once(unlock)
     if not conflict.stages or world.repo.git is None:
-        one(world, name, "ours", ring, unlock, folder)  # which says why not
+        one(world, name, "ours", ring, unlock, folder)  # raises, with the reason
     texts = {
         side: one(world, name, side, ring, unlock, folder)
         if stage in conflict.stages

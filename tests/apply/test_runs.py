@@ -210,10 +210,10 @@ def test_waves_of_few_files_come_to_the_same(
 
 
 @pytest.mark.usefixtures("processes")
-def test_a_disk_that_fails_while_files_are_proved_leaves_everything_as_it_was(
+def test_a_disk_that_fails_while_files_are_verified_leaves_everything_as_it_was(
     sample: Sample,
 ) -> None:
-    """With workers, files are flushed and proved at the same time."""
+    """With workers, files are flushed and verified at the same time."""
 
     def fail() -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))

@@ -1,7 +1,7 @@
 """A writing step that does wrong is caught by the proof, before anything is replaced.
 
 Each case breaks one function of the writing side, in one way; the file is then made,
-staged and proved exactly as a command does it.  Every format, granted and re-encrypted.
+staged and verified exactly as a command does it.  Every format, granted and re-encrypted.
 """
 
 import os
@@ -84,7 +84,7 @@ def job(name: str, data: bytes, action: Action) -> Job:
     return Job(step, have)
 
 
-def make_and_prove(
+def make_and_verify(
     name: str,
     files: dict[str, bytes],
     action: Action,
@@ -92,7 +92,7 @@ def make_and_prove(
     memory: Path,
     copies: int = 1,
 ) -> None:
-    """Make a file, stage it, prove it; with `copies`, several at once."""
+    """Make a file, stage it, verify it; with `copies`, several at once."""
     root = tmp_path / "repo"
     root.mkdir()
     (root / name).write_bytes(files[name])
@@ -105,7 +105,7 @@ def make_and_prove(
         made = maker.make(number)
         assert isinstance(made, bytes)
         Path(place).write_bytes(made)
-    for error in maker.prove(staged).values():
+    for error in maker.verify(staged).values():
         raise error
 
 
@@ -126,7 +126,7 @@ def test_without_sabotage_the_proof_succeeds(
     tmp_path: Path,
     memory: Path,
 ) -> None:
-    make_and_prove(name, files, action, tmp_path, memory, copies)
+    make_and_verify(name, files, action, tmp_path, memory, copies)
 
 
 # --- what is done wrong ---------------------------------------------------------------
@@ -279,7 +279,7 @@ def assert_caught(
     with pytest.MonkeyPatch.context() as patch:
         sabotage(patch)
         with pytest.raises(SecretFileError):
-            make_and_prove(name, files, action, tmp_path, memory, copies)
+            make_and_verify(name, files, action, tmp_path, memory, copies)
 
 
 @pytest.mark.parametrize("what", AGE_BOTH)
@@ -319,7 +319,7 @@ def test_a_header_that_was_tampered_with_is_not_made_good_by_a_grant(
     header = encode_header([*file.stanzas, mallory])
     bad = age_header.encode(header, file.mac, file.payload, armored=armored)
     with pytest.raises(SecretFileError, match="changed after it was written"):
-        make_and_prove(name, {name: bad}, GRANT, tmp_path, memory)
+        make_and_verify(name, {name: bad}, GRANT, tmp_path, memory)
 
 
 # --- sops -----------------------------------------------------------------------------
@@ -551,7 +551,7 @@ def test_a_value_that_was_tampered_with_is_not_made_good(
         at = bad.index(b"ENC[AES256_GCM,data:", bad.index(b"mac")) + 24
     bad = bad[:at] + (b"A" if bad[at : at + 1] != b"A" else b"B") + bad[at + 1 :]
     with pytest.raises(NixsecretsError):
-        make_and_prove(name, {name: bad}, action, tmp_path, memory)
+        make_and_verify(name, {name: bad}, action, tmp_path, memory)
 
 
 def test_every_sealed_sops_file_says_what_was_written(
