@@ -45,6 +45,7 @@ _GROUP_FIELDS = {
 
 _MEANING = 6  # fields that decide what sops does; the others say where the rule is
 
+
 class ConfigRule(NamedTuple):
     """A creation rule as sops understands it; equal if it means the same.
 

@@ -1,7 +1,7 @@
-"""A writing step that does wrong is caught by the proof, before anything is replaced.
+"""Verification catches every fault of a writing step before anything is replaced.
 
 Each case breaks one function of the writing side, in one way; the file is then made,
-staged and verified exactly as a command does it.  Every format, granted and re-encrypted.
+staged and verified as a command does it, in every format, granted and re-encrypted.
 """
 
 import os
