@@ -89,13 +89,11 @@ def without_blocks(text: str, filename: str = ".sops.yaml") -> str:
 
 
 class _Section(NamedTuple):
-    """A top-level list of the file, without our blocks; all positions are offsets.
+    """A top-level list of the file, without our blocks.
 
-    - `start`, `line`: where its name is.
-    - `body`: start of the line after its name.
-    - `end`: start of the line after its last item.
-    - `limit`: start of the next field.
-    - `open`: items can be added, indented by `indent`.
+    Offsets: `start` of its name, `body` of the line after that, `end` of the line after
+    its last item, `limit` of the next field.  If it is `open`, items indented by
+    `indent` can be added.
     """
 
     start: int
@@ -267,10 +265,7 @@ class _Editor:
     def foreign_anchor(
         self, preferred: str, recipient: Recipient, before: int
     ) -> str | None:
-        """Return the name of a foreign anchor for a recipient's key, None without one.
-
-        It must be before the offset `before`, unique, and readable for go-yaml.
-        """
+        """Return a foreign anchor of the key, defined once and before `before`."""
         names = [anchor.name for anchor in self.document.anchors]
         found = [
             one.name
@@ -373,9 +368,8 @@ class _Editor:
     def shared_out(self, slots: list[_Slot]) -> list[list[Creation]]:
         """Return the creation rules for each slot, in the map's order.
 
-        A rule goes into its own slot unless that is above a rule before it.  Rules
-        without a slot follow the rule before them, the first ones the first rule that
-        has a slot.
+        A rule goes into its own slot unless a rule before it is below; one without a
+        slot follows the rule before it, or precedes the first one with a slot.
         """
         own = {
             rule: at
