@@ -195,7 +195,7 @@ def _refused_by_sops(path: str, data: bytes, file: SopsFile) -> Iterator[Finding
         message = "has a version in its metadata that sops rejects"
         yield Finding(path, Code.SOPS_REFUSES, message)
     for leaf in leaves(file.format, data):
-        if token.any_misfitting(str(leaf.value)):
+        if token.is_encrypted(leaf.value) and token.any_misfitting(str(leaf.value)):
             yield Finding(path, Code.SOPS_REFUSES, types.describe(leaf), leaf.line)
         if file.format is SopsFormat.JSON and other_sops(leaf.path[0]):
             message = (

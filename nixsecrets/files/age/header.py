@@ -53,8 +53,10 @@ _ARMOR = re.compile(
 _ENC = re.compile(
     rb"%b%b%b.{48}(.{16})" % (re.escape(_MAGIC), _NATIVE, _MAC.pattern), re.DOTALL
 )
-# How many letters of base64 and bytes that is, for X25519 and for ssh-ed25519.
-_ENC_SIZES = {312: 232, 328: 244}
+# How many letters of base64 that is, by the length of its head.
+_ENC_LETTERS = {len(b"X25519 "): 312, len(b"ssh-ed25519 aaaaaa "): 328}
+# Those that may stand before its "==": their unused bits are zero.
+_LAST_LETTERS = frozenset("AQgw")
 # To say what is wrong with a header: a stanza and a MAC but for their base64.
 _LIKE_STANZA = re.compile(
     rb"-> %b\n(?:%b)*+%b{0,63}+\n" % (_ARGUMENTS, _64_LETTERS, _LETTER)
@@ -226,40 +228,38 @@ def read_enc(enc: str) -> Enc:
 
 
 def read_encs(
-    armors: Iterable[str], indent: int
+    armors: Sequence[str], indent: int
 ) -> tuple[list[bytes], list[bytes]] | None:
     """Return heads and tags of all `enc`s of a file, as `read_enc` would.
 
     None unless each has one native stanza and is spelled as sops does: `armors` are the
     lines between the markers, each indented by `indent` blanks.
     """
+    try:
+        binary = b"".join(map(binascii.a2b_base64, armors))
+    except ValueError:
+        return None
+    # of each what stands before it (nothing), its head, and its tag
+    *parts, behind = _ENC.split(binary)
+    heads, tags = parts[1::3], parts[2::3]
+    if behind or any(parts[::3]):
+        return None
+    # What is not base64 was skipped: line ends, and what must not be there, which
+    # leaves fewer bytes than so many lines have.
     sizes = _sizes(indent)
-    heads, tags = list[bytes](), list[bytes]()
-    for armor in armors:
-        # Such base64 ends in "==" behind a letter whose unused bits have to be zero.
-        size = sizes.get(len(armor))
-        if size is None or armor[-3] not in "AQgw":
-            return None
-        # It skips what is not base64: line ends, and what must not be there, which
-        # leaves fewer bytes than so many lines have.
-        try:
-            binary = binascii.a2b_base64(armor)
-        except ValueError:
-            return None
-        file = _ENC.fullmatch(binary)
-        if file is None or len(binary) != size:
-            return None
-        heads.append(file[1])
-        tags.append(file[2])
+    if [sizes[len(head)] for head in heads] != list(map(len, armors)):
+        return None
+    if not {armor[-3] for armor in armors} <= _LAST_LETTERS:
+        return None
     return heads, tags
 
 
 @cache
 def _sizes(indent: int) -> dict[int, int]:
-    """Return, by the length of an indented armor, how many bytes it must decode to."""
+    """Return, by the length of its head, how long an indented armor must be."""
     return {
-        letters + -(-letters // _COLUMNS) * (indent + len("\n")) - len("\n"): size
-        for letters, size in _ENC_SIZES.items()
+        head: letters + -(-letters // _COLUMNS) * (indent + len("\n")) - len("\n")
+        for head, letters in _ENC_LETTERS.items()
     }
 
 

@@ -218,8 +218,7 @@ def _whole_at_a_glance(file: SopsFile) -> bool:
     block = file.blocks[0]
     if not (isinstance(block, YamlBlock) and block.written):
         return False
-    values = file.text[: file.text.index("\nsops:\n") + 1]
-    fields = block.written.fields
+    values, fields = block.written.above, block.written.fields
     return bool(
         fields.keys() <= _FIELDS
         and fields.get("mac_only_encrypted") in (None, "true")

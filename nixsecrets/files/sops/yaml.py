@@ -29,9 +29,9 @@ from nixsecrets.files.sops.spans import (
 from nixsecrets.splice import after_line, line_start
 
 INDENT = re.compile(r" *")
+_FIRST = r"(?:[^\s\-?:,\[\]{}#&*!|>'\"%@`]|[-?:](?=[^\s,\[\]{}]))"
 PLAIN = re.compile(
-    r"(?:[^\s\-?:,\[\]{}#&*!|>'\"%@`]|[-?:](?=[^\s,\[\]{}]))"
-    r"[^\s:]*+(?:(?::(?![ \t\r\n]|\Z)|[ \t]++(?![#\r\n]|\Z))[^\s:]*+)*+"
+    rf"{_FIRST}[^\s:]*+(?:(?::(?![ \t\r\n]|\Z)|[ \t]++(?![#\r\n]|\Z))[^\s:]*+)*+"
 )
 NULLS = ("null", "~", "Null", "NULL")
 # The fields above the age entries, and what shows how these are spelled.
@@ -73,10 +73,12 @@ class Layout(NamedTuple):
 class Written(NamedTuple):
     """What a block holds that is spelled as sops spells it, and nothing else.
 
-    `fields` are all but `age`, whose `entries` stand in `span` of the text.  Their
-    lines have 64 letters but for the last, each behind the layout's `pad`.
+    `above` is what stands above the block.  `fields` are all but `age`, whose `entries`
+    stand in `span` of the text.  Their lines have 64 letters but for the last, each
+    behind the layout's `pad`.
     """
 
+    above: str
     fields: dict[str, Value]
     entries: Entries
     span: tuple[int, int]
@@ -252,16 +254,17 @@ def _written(text: str) -> YamlBlock | None:
     """
     key = text.find("\nsops:\n") + 1
     start = _START.match(text, key + len("sops:\n")) if key else None
-    if not start or "\r" in text or _structured(text, key):
+    if not start or "\r" in text or _structured(text[:key]):
         return None
-    above, indent, lead, first, pad = start.groups()
+    first_fields, indent, lead, first, pad = start.groups()
     entry, layout = _entry(lead, pad, first is not None)
     at = start.start("lead")
     entries, below = _entries(text[at:], entry, layout)
-    fields = _fields(indent, above + below) if entries else None
+    fields = _fields(indent, first_fields + below) if entries else None
     if fields is None:
         return None
-    written = Written(fields, entries, (at, len(text) - len(below)), layout)
+    span = at, len(text) - len(below)
+    written = Written(text[:key], fields, entries, span, layout)
     return YamlBlock(text, _Later(text), written)
 
 
@@ -279,10 +282,10 @@ def _entries(
     return Entries(labels, armors, layout.pad), below
 
 
-def _structured(text: str, end: int) -> bool:
-    """Return whether a document marker or another `sops` key may stand before `end`."""
-    above = "\n" + text[:end]
-    return "\n---" in above or "\n..." in above or "sops" in above
+def _structured(above: str) -> bool:
+    """Return whether a document marker or another `sops` key may stand there."""
+    marked = above.startswith(("---", "...")) or "\n---" in above or "\n..." in above
+    return marked or "sops" in above
 
 
 def _fields(indent: str, lines: str) -> dict[str, Value] | None:
@@ -294,17 +297,16 @@ def _fields(indent: str, lines: str) -> dict[str, Value] | None:
     *parts, rest = _field(indent).split(lines)
     if rest or any(parts[::4]):
         return None
+    names = parts[1::4]
     found: dict[str, Value] = {}
-    for name, quoted, plain in zip(parts[1::4], parts[2::4], parts[3::4], strict=True):
-        if name == "age" or name in found:
-            return None
+    for name, quoted, plain in zip(names, parts[2::4], parts[3::4], strict=True):
         if plain == "[]":
             found[name] = []
         elif name in OURS:
             found[name] = None if plain in NULLS else plain or quoted
         else:
             return None
-    return found
+    return None if "age" in found or len(found) != len(names) else found
 
 
 @cache
@@ -330,6 +332,6 @@ def _entry(
 @cache
 def _field(indent: str) -> "re.Pattern[str]":
     """Return a pattern for a field with a scalar, or an empty list."""
-    return re.compile(
-        rf"{indent}([a-z]\w*): (?:\"([^\"\\\n]*+)\"|({PLAIN.pattern}|\[\]))\n"
-    )
+    # nearly all plain ones are one word, which takes half the time
+    plain = rf"{_FIRST}\S*+(?<!:)(?=\n)|{PLAIN.pattern}|\[\]"
+    return re.compile(rf"{indent}([a-z]\w*): (?:\"([^\"\\\n]*+)\"|({plain}))\n")
