@@ -6,6 +6,7 @@ so that worker processes can run it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import BinaryIO, assert_never
 
 from nixsecrets.errors import SecretFileError
@@ -34,6 +35,7 @@ Content = bytes | Spooled | Given
 """A plaintext in memory, or spooled to disk if it is too large (age files only); or new
 values of a sops file, whose other values stay."""
 Sealed = Moved | age_operations.Sealed | age_operations.Streamed | grant.SopsSealed
+Entries = tuple[tuple[Recipient, ...], tuple[tuple[int, Recipient], ...]]
 KEEPS_KEY = (Action.GRANT, Action.FORM_CHANGE)
 
 
@@ -84,6 +86,25 @@ class Job:
         """The readers to write, in order."""
         return [reader.recipient for reader in self.step.target]
 
+    @cached_property
+    def entries(self) -> Entries:
+        """The recipients that a grant appends, and (index, recipient) to replace.
+
+        An entry is replaced if its form changes or if it has noise.  Entries that only
+        pyrage writes (post-quantum keys) keep their noise.
+        """
+        have = self.have
+        places = {recipient.key_id: place for place, recipient in enumerate(have)}
+        add = tuple(r for r in self.recipients if r.key_id not in places)
+        replace = {
+            place: have[place] for place in self.noisy if not have[place].post_quantum
+        }
+        for reader in self.recipients:
+            place = places.get(reader.key_id)
+            if place is not None and have[place].kind is not reader.kind:
+                replace[place] = reader
+        return add, tuple(replace.items())
+
 
 def carry_out(job: Job, bench: Bench) -> Sealed:
     """Return the new bytes of the step's file.
@@ -120,7 +141,7 @@ def _age(job: Job, bench: Bench) -> age_operations.Sealed | age_operations.Strea
     old = _old(job)
     first = _own_place(job, bench)
     if step.action in KEEPS_KEY:
-        add, replace = entries(job)
+        add, replace = job.entries
         return age_operations.grant(
             old, bench.identities, add=add, replace=replace, first=first
         )
@@ -141,7 +162,7 @@ def _sops(job: Job, bench: Bench) -> grant.SopsSealed:
     if isinstance(content, Spooled):
         raise RuntimeError("sops takes a content as a whole")
     if step.action in KEEPS_KEY:
-        add, replace = entries(job)
+        add, replace = job.entries
         return grant.grant(path, _old(job), bench.identities, add=add, replace=replace)
     if content is None:
         return sops_operations.reencrypt(
@@ -182,25 +203,6 @@ def _sops(job: Job, bench: Bench) -> grant.SopsSealed:
         rotate=bool(step.dropped),
         **bench.run,
     )
-
-
-Entries = tuple[tuple[Recipient, ...], tuple[tuple[int, Recipient], ...]]
-
-
-def entries(job: Job) -> Entries:
-    """Return the recipients that a grant appends, and (index, recipient) to replace.
-
-    An entry is replaced if its form changes or if it has noise.  Entries that only
-    pyrage writes (post-quantum keys) keep their noise.
-    """
-    have = job.have
-    places = {recipient.key_id: place for place, recipient in enumerate(have)}
-    wanted = [reader.recipient for reader in job.step.target]
-    add = tuple(r for r in wanted if r.key_id not in places)
-    noisy = {place: have[place] for place in job.noisy if not have[place].post_quantum}
-    known = {places[r.key_id]: r for r in wanted if r.key_id in places}
-    reformed = {place: r for place, r in known.items() if have[place] != r}
-    return add, tuple((noisy | reformed).items())
 
 
 def _old(job: Job) -> bytes:
@@ -269,7 +271,7 @@ def _require_planned(job: Job, sealed: Sealed) -> None:
     if isinstance(sealed, Moved):
         return
     if job.step.action in KEEPS_KEY:
-        add, replace = entries(job)
+        add, replace = job.entries
         planned = [*(recipient for _, recipient in replace), *add]
     else:
         planned = job.recipients
