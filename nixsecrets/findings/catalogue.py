@@ -115,12 +115,15 @@ class Finding(NamedTuple):
     fix: str = ""
 
 
-def told_better(
-    found: Iterable[Finding], better: Mapping[Finding, Finding]
+def refined(
+    found: Iterable[Finding], specific: Mapping[Finding, Finding]
 ) -> Iterator[Finding]:
-    """Yield the findings, each replaced by its more specific one if there is any."""
-    yield from (one for one in found if one not in better)
-    yield from better.values()
+    """Yield the findings, each replaced by its more specific one if there is any.
+
+    Specific findings that replace none are yielded too.
+    """
+    yield from (one for one in found if one not in specific)
+    yield from specific.values()
 
 
 class Kind(NamedTuple):

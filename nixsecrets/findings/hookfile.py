@@ -1,7 +1,7 @@
-"""The hook files: a small script that runs the program, and manners towards others.
+"""The git hooks: a small script that runs nixsecrets and an existing hook before it.
 
-A hook that somebody else put there is set aside, run first, and put back when ours is
-removed.  Ours is recognised by a line in it.
+An existing hook of somebody else is renamed, runs first, and is restored when ours is
+removed.  Ours is recognized by a comment line.
 """
 
 import os
@@ -53,7 +53,7 @@ printf '%s\\n' "$pushed" | "$@"
 
 
 class Standing(Enum):
-    """What stands where a hook belongs."""
+    """Whose hook is installed."""
 
     NONE = "not installed"
     OURS = "installed"
@@ -62,23 +62,23 @@ class Standing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class HookFile:
-    """One hook of a repository; `name` is git's."""
+    """One hook of a repository; `name` is git's (`pre-commit`)."""
 
     folder: Path
     name: str
 
     @property
     def path(self) -> Path:
-        """Where git looks for it."""
+        """The path at which git runs it."""
         return self.folder / self.name
 
     @property
     def aside(self) -> Path:
-        """Where somebody else's hook waits."""
+        """The path to which somebody else's hook is renamed."""
         return self.folder / (self.name + ASIDE)
 
     def standing(self) -> Standing:
-        """Tell whose hook it is."""
+        """Return whose hook is installed; FOREIGN for one that cannot be read."""
         try:
             text = inputs.read(self.path)
         except FileNotFoundError:
@@ -89,13 +89,14 @@ class HookFile:
         return Standing.OURS if _MARK in text else Standing.FOREIGN
 
     def install(self, command: tuple[str, ...], arguments: str) -> bool:
-        """Write our script; `command` is how to run the program if PATH has none.
+        """Write our script; return whether somebody else's hook was renamed.
 
-        Returns whether somebody else's hook was set aside.
+        `command` runs the program if it is not on PATH; `arguments` are text of the
+        script.
 
         Raises:
-            NixsecretsError: there is one to set aside, and one set aside already.
-            NixsecretsError: it cannot be written.
+            NixsecretsError: a hook must be renamed and the other name is taken, or the
+                script cannot be written.
         """
         foreign = self.standing() is Standing.FOREIGN
         if foreign and os.path.lexists(self.aside):
@@ -116,7 +117,7 @@ class HookFile:
         return foreign
 
     def uninstall(self) -> bool:
-        """Remove our script, put back what was set aside; False if it is not ours.
+        """Remove our script and restore a renamed hook; return False if it is not ours.
 
         Raises:
             NixsecretsError: it cannot be removed.

@@ -1,8 +1,7 @@
-"""Findings as people, GitHub, Forgejo and GitLab read them.
+"""Findings as text, as SARIF 2.1.0 (OASIS) and as a GitLab Code Quality report.
 
-Pure: findings in, text out.  SARIF is 2.1.0 (OASIS, sarif-v2.1.0), GitLab's is its Code
-Quality report.  Both put a stable fingerprint beside each finding, so that one that
-stays is not told as new.
+Both reports have a stable fingerprint for each finding, so that one that stays is not
+reported as new.
 """
 
 import hashlib
@@ -18,28 +17,28 @@ _SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
 _GITLAB = {Severity.ERROR: "critical", Severity.WARNING: "minor", Severity.NOTE: "info"}
 
 LINES = 40
-"""How many files or steps are listed before the rest is only counted."""
+"""The number of files or steps that are listed before the rest is only counted."""
 
 
 def counted(number: int, noun: str, several: str = "") -> str:
-    """Return `1 file`, `2 files`; `several` where an s does not do."""
+    """Return `1 file`, `2 files`; `several` is an irregular plural."""
     return f"{number} {noun if number == 1 else several or noun + 's'}"
 
 
 def path_text(path: str) -> str:
-    """Return a path as it is shown: quoted only where it would not be plain."""
+    """Return a path for output, quoted if it has spaces, quotes or controls."""
     plain = path.isprintable() and not set(path) & set(" \"'\\")
     return path if plain else quoted(path)
 
 
 def text_line(finding: Finding) -> str:
-    """Return a finding as one line: code, place, message."""
+    """Return a finding as one line: `CODE  PATH:LINE: MESSAGE`."""
     line = f":{finding.line}" if finding.line else ""
     return f"{finding.code.value}  {path_text(finding.path)}{line}: {finding.message}"
 
 
 def sarif(findings: Iterable[Finding], version: str) -> str:
-    """Return a SARIF log; `version` is the program's."""
+    """Return a SARIF log as JSON text; `version` is that of nixsecrets."""
     found = list(findings)
     codes = sorted({one.code for one in found})
     rules = [
@@ -84,7 +83,7 @@ def sarif(findings: Iterable[Finding], version: str) -> str:
 
 
 def gitlab(findings: Iterable[Finding]) -> str:
-    """Return a Code Quality report."""
+    """Return a GitLab Code Quality report as JSON text."""
     report = [
         {
             "description": f"{one.code.value}: {one.message}",
@@ -102,9 +101,9 @@ def gitlab(findings: Iterable[Finding]) -> str:
 
 
 def _marked(findings: Iterable[Finding]) -> Iterator[tuple[Finding, str]]:
-    """Yield each finding with a fingerprint that no other has.
+    """Yield each finding with a unique fingerprint (SHA-256, hex).
 
-    Lines move, so they do not count; of several alike the number does.
+    It does not depend on the line, which moves.  Equal findings are numbered.
     """
     seen: Counter[tuple[str, ...]] = Counter()
     for one in findings:

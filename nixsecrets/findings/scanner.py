@@ -1,7 +1,7 @@
-"""Tokens and passwords in ordinary files: detect-secrets looks for them, if installed.
+"""Tokens and passwords in ordinary files, found by detect-secrets if it is installed.
 
-Its plugins for known kinds of tokens, and our list of what is none.  Its entropy and
-keyword plugins stay off: in a repository of Nix code every hash is random text.
+Uses its plugins for known kinds of tokens, not those for entropy and keywords: in a
+repository of Nix code every hash is random text.
 """
 
 import re
@@ -34,12 +34,12 @@ _PLUGINS = (
     "TelegramBotTokenDetector",
     "TwilioKeyDetector",
 )
-# Public keys, Nix hashes and store paths are long random text and no secrets.
+# Public keys, Nix hashes, store paths and encrypted values: random text, not secrets.
 _PUBLIC = re.compile(
     r"\bage1[0-9a-z]{20,}|\bssh-(?:ed25519|rsa) AAAA[\w+/=]+"
     r"|\bsha(?:1|256|512)[-:][\w+/=]+|/nix/store/[0-9a-z]{32}-|ENC\[[^\]]*\]"
 )
-_LARGEST = 1 << 20  # beyond it is data, which no plugin reads in sensible time
+_LARGEST = 1 << 20  # bytes; the plugins take too long for more
 _LONGEST_LINE = 5000
 
 

@@ -76,7 +76,7 @@ def set_new_sops(fleet: Fleet) -> tuple[str, ...]:
     return ("set", "secrets/dns.new.yaml", "--key", "a")
 
 
-def set_in_the_open(fleet: Fleet) -> tuple[str, ...]:
+def set_in_plaintext(fleet: Fleet) -> tuple[str, ...]:
     fleet.write("secrets/dns.plain.yaml", "a: b\n")
     return ("set", "secrets/dns.plain.yaml", "--from-file", "secrets/dns.plain.yaml")
 
@@ -158,7 +158,7 @@ def rename_host(fleet: Fleet) -> tuple[str, ...]:
 
 
 COMMANDS = (
-    *(set_new, set_new_sops, set_in_the_open, set_a_file_with_a_reader_of_theirs),
+    *(set_new, set_new_sops, set_in_plaintext, set_a_file_with_a_reader_of_theirs),
     *(edit_new, edit_for_the_map, generate, rekey, mv, rm, sync),
     *(add_host, add_host_with_a_key_made_here, add_host_to_their_group, add_user),
     *(rotate_host, rotate_user, remove_host, rename_host),

@@ -209,7 +209,7 @@ def test_what_was_a_secret_stays_one_where_plaintext_is_allowed(guarded: Fleet) 
     assert stopped(attempt(guarded, "commit", "-am", "x"), "NS001  k8s/prod/prod.yaml")
 
 
-def test_one_value_in_the_open_is_found_with_its_line(guarded: Fleet) -> None:
+def test_one_value_in_plaintext_is_found_with_its_line(guarded: Fleet) -> None:
     text = guarded.read("k8s/db.yaml").decode()
     at = text.index("    a: ")
     guarded.write("k8s/db.yaml", text[:at] + "    b: open\n" + text[at:])

@@ -150,7 +150,7 @@ def test_a_secret_that_becomes_a_link_and_back_is_judged(guarded: Fleet) -> None
     assert attempt(guarded, "commit", "-qam", "x").returncode == 0
 
 
-def test_a_link_to_a_folder_in_the_open_is_stopped(guarded: Fleet) -> None:
+def test_a_link_to_a_folder_in_plaintext_is_stopped(guarded: Fleet) -> None:
     guarded.write("plain/x.yaml", "a: b\n")
     (guarded.root / "secrets/folder").symlink_to("../plain")
     guarded.git("add", "-A")

@@ -41,7 +41,7 @@ def spelled(path: str, text: bytes) -> bytes:
     return text
 
 
-def one_value_in_the_open(rng: random.Random, path: str, data: bytes) -> bytes | None:
+def one_value_in_plaintext(rng: random.Random, path: str, data: bytes) -> bytes | None:
     value = rng.choice(values(data))
     text = spelled(path, rng.choice(OPEN) + b"%d" % rng.randrange(10**6))
     return data[: value.start()] + text + data[value.end() :]
@@ -129,7 +129,7 @@ def free_text_in_the_metadata(
     return data[:place] + b'"' + field + b'": "' + note + b'",\n' + data[place:]
 
 
-def a_second_document_in_the_open(
+def a_second_document_in_plaintext(
     rng: random.Random, path: str, data: bytes
 ) -> bytes | None:
     if not all_selected(data):
@@ -154,7 +154,9 @@ def a_second_document_in_the_open(
     )
 
 
-def a_key_added_in_the_open(rng: random.Random, path: str, data: bytes) -> bytes | None:
+def a_key_added_in_plaintext(
+    rng: random.Random, path: str, data: bytes
+) -> bytes | None:
     if not all_selected(data):
         return None
     secret = b"%d" % rng.randrange(10**9)
@@ -233,7 +235,7 @@ def a_byte_order_mark(rng: random.Random, path: str, data: bytes) -> bytes | Non
 
 
 def carriage_returns(rng: random.Random, path: str, data: bytes) -> bytes | None:
-    opened = one_value_in_the_open(rng, path, data)
+    opened = one_value_in_plaintext(rng, path, data)
     return opened and opened.replace(b"\n", b"\r\n")
 
 
@@ -281,13 +283,13 @@ def a_secret_among_the_metadata(
 
 SOPS: list[Mutation] = [
     a_secret_among_the_metadata,
-    one_value_in_the_open,
+    one_value_in_plaintext,
     a_value_that_only_looks_encrypted,
     metadata_removed,
     a_line_of_metadata_missing,
     free_text_in_the_metadata,
-    a_second_document_in_the_open,
-    a_key_added_in_the_open,
+    a_second_document_in_plaintext,
+    a_key_added_in_plaintext,
     a_key_twice,
     an_entry_broken,
     cut_short,

@@ -97,7 +97,7 @@ def spoiled(fleet: Fleet) -> Fleet:
     return fleet
 
 
-def test_check_finds_a_value_in_the_open_in_every_format(spoiled: Fleet) -> None:
+def test_check_finds_a_value_in_plaintext_in_every_format(spoiled: Fleet) -> None:
     text = spoiled.run("-C", "fleet", "check")
     assert (text.returncode, "hunter2" in text.stdout) == (1, False)
     assert "NS003  secrets/a.yaml:1: b is not encrypted\n" in text.stdout

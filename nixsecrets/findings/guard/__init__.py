@@ -1,5 +1,5 @@
-"""What a commit must not hold: plaintext secrets, private keys, editors' copies.
+"""Blocks commits with plaintext secrets, private keys or editors' copies of secrets.
 
-Judges blobs by the map that is committed with them (`judge`); `findings.hookfile` is
-the script that git runs.  Needs no private key and reads no working tree.
+`judge` checks blobs against the map that is committed with them; it needs no private
+key and reads no working tree.
 """

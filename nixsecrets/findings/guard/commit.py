@@ -1,4 +1,4 @@
-"""What the guard has to know of a commit: ports, which `repo` fills from git."""
+"""What the guard reads of a commit: interfaces that `repo` implements with git."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
@@ -21,32 +21,32 @@ class Blob(Protocol):
 
     @property
     def link(self) -> bool:
-        """Whether it is a symbolic link; its content is where it leads."""
+        """Whether it is a symbolic link; its content is the target."""
 
 
 class Change(Protocol):
-    """A path that is added or changed."""
+    """A file that is added or changed."""
 
     @property
     def new(self) -> Blob:
-        """What it is to be."""
+        """The file after the commit."""
 
     @property
     def old(self) -> Blob | None:
-        """What it was; None where it was not there."""
+        """The file before the commit, None if it is added."""
 
 
 class Tree(Protocol):
-    """What a commit leaves behind."""
+    """The tree of a commit."""
 
     def lookup(self, paths: Sequence[str]) -> Mapping[str, Blob]:
-        """Return those of `paths` that are files (or links, submodules) of it."""
+        """Return those of `paths` that are files, links or submodules in the tree."""
 
     def below(self, folders: Sequence[str]) -> Sequence[Blob]:
-        """Return what lies in folders, and in the folders below them."""
+        """Return all blobs in `folders` and in the folders below them."""
 
     def everything(self) -> Sequence[Blob]:
-        """Return all that it holds."""
+        """Return all blobs of the tree."""
 
     def read(self, blobs: Sequence[Blob]) -> Iterator[bytes]:
-        """Yield the content of each, in order; of huge ones the beginning."""
+        """Yield the content of each blob in order; of huge ones, the beginning."""

@@ -1,4 +1,4 @@
-"""Private keys in DER (X.690), recognised by structure, not decoded further.
+"""Private keys in DER (X.690), recognized by their structure.
 
 PKCS#8 and its encrypted form (RFC 5958), PKCS#1 (RFC 8017), SEC1 (RFC 5915), PKCS#12
 (RFC 7292).
@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 _INTEGER, _OCTETS, _OID, _SEQUENCE = 0x02, 0x04, 0x06, 0x30
 _PKCS7 = bytes.fromhex("2a864886f70d0107")
-# What a password encrypts with: PKCS#5 and PKCS#12.
+# Object identifiers of password-based encryption: PKCS#5 and PKCS#12.
 _PASSWORDS = (bytes.fromhex("2a864886f70d0105"), bytes.fromhex("2a864886f70d010c01"))
 _SMALLEST_MODULUS = 64
 
 
 class _Element(NamedTuple):
-    """A tag, and where its content is; `end` may lie behind what is there."""
+    """A tag and the offsets of its content; `end` may exceed the data at hand."""
 
     tag: int
     start: int
@@ -22,9 +22,9 @@ class _Element(NamedTuple):
 
 
 def private_key(data: bytes) -> tuple[str, int] | None:
-    """Return what private key `data` begins with, and its size in bytes.
+    """Return the kind of private key that `data` begins with, and its size in bytes.
 
-    The first 64 bytes are enough.
+    None if it begins with none.  The first 64 bytes suffice.
     """
     whole = _element(data, 0)
     if whole is None or whole.tag != _SEQUENCE:
@@ -38,7 +38,8 @@ def private_key(data: bytes) -> tuple[str, int] | None:
 
 
 def _named(data: bytes, first: _Element, second: _Element) -> str | None:
-    """Say what a sequence is that begins with these two elements."""
+    """Return the kind of key of a sequence that begins with these two elements."""
+    # the first element is the version (an INTEGER) or, encrypted, the algorithm
     number = data[first.start : first.end]
     inner = _element(data, second.start)
     match first.tag, number, second.tag:
@@ -64,11 +65,11 @@ def _content(data: bytes, element: _Element) -> bytes:
 
 
 def _element(data: bytes, at: int) -> _Element | None:
-    """Return the element at a place, None where none begins there."""
+    """Return the element at offset `at`, None if none begins there."""
     if len(data) < at + 2:
         return None
     tag, size, start = data[at], data[at + 1], at + 2
-    if size & 0x80:
+    if size & 0x80:  # long form: the length is in the next 1 to 3 bytes
         width = size & 0x7F
         if not 1 <= width <= 3 or len(data) < start + width:
             return None

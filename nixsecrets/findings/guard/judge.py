@@ -1,15 +1,15 @@
-"""Judge what is about to be committed: the map says what must be encrypted.
+"""Checks what is about to be committed: the map determines what must be encrypted.
 
-Looks at blobs, never at the work tree, and needs no private key.  Each path is judged
-by the nearest map at or above it, as that commit has it.  Nothing heavy is imported,
-and what reads secrets only where one is staged.
+Reads blobs, never the work tree, and needs no private key.  Each path is subject to the
+nearest map at or above it, in the version of that commit.  The hook runs on every
+commit: the readers of secret files are imported only if a secret is staged.
 """
 
 import posixpath
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from nixsecrets.files.kind import looks_like_age, looks_secret
-from nixsecrets.findings.catalogue import Code, Finding, fix_for, told_better
+from nixsecrets.findings.catalogue import Code, Finding, fix_for, refined
 from nixsecrets.findings.guard import leftovers
 from nixsecrets.findings.guard.commit import Blob, Change, Tree
 from nixsecrets.findings.guard.maps import Claim, Maps, leads_to
@@ -33,12 +33,12 @@ class Judge:
         *,
         merging: bool = False,
     ) -> None:
-        """Take what the commit leaves behind.
+        """Judge the commit with the given tree.
 
-        `scan` looks for other kinds of secrets in ordinary files, if it is there;
-        `opening` says what a key at hand shows of a sops file (a path and its bytes):
-        what is wrong with its MAC, and findings that replace those made without a key;
-        `merging` says that the commit finishes a merge.
+        `scan` searches ordinary files for tokens.  `opening`, called with path and
+        bytes of a sops file, verifies it with a key at hand: it returns the message on
+        a wrong MAC, and findings that replace less specific ones.  `merging`: the
+        commit concludes a merge.
         """
         self.tree, self.scan, self.opening = tree, scan, opening
         self.maps = Maps(tree, merging=merging)
@@ -46,10 +46,10 @@ class Judge:
     def findings(
         self, changed: Sequence[Change], deleted: Sequence[Blob] = ()
     ) -> list[Finding]:
-        """Return what is wrong with the changes, in the order of their paths.
+        """Return the findings on the changes, sorted.
 
         Raises:
-            MapError: a map that decides about one of them cannot be read.
+            MapError: a map that applies to one of the files cannot be read.
         """
         self.maps.learn(change.new.path for change in changed)
         blobs = [change.new for change in changed]
@@ -74,7 +74,7 @@ class Judge:
             whole = not any(one.code in _NO_WHOLE for one in faults)
             mac, types = self._opened(blob, data, before) if whole else ("", {})
             types = {**types, **self._retyped(blob, data, before)}
-            yield from told_better(faults, {_by(claim, k): v for k, v in types.items()})
+            yield from refined(faults, {_by(claim, k): v for k, v in types.items()})
             yield from self._appended(blob, data, claim, before)
             if mac:
                 yield Finding(blob.path, Code.WRONG_MAC, f"{mac} ({claim})")
@@ -84,14 +84,14 @@ class Judge:
             yield Finding(blob.path, Code.UNMERGED, message, line, fix)
         elif claim is not None and not claim.rule.plaintext_allowed:
             message = f"is not encrypted, but {claim} requires it"
-            yield _in_the_open(blob.path, message, claim)
+            yield _in_plaintext(blob.path, message, claim)
         elif called_age(blob, data):
             message = "is named .age but is not encrypted"
             fix = fix_for(Code.NOT_AGE, blob.path)
             yield Finding(blob.path, Code.NOT_AGE, message, fix=fix)
         elif claim is not None and self._was_secret(blob, before):
             message = f"was a secret and no longer is, but {claim} requires it"
-            yield _in_the_open(blob.path, message, claim)
+            yield _in_plaintext(blob.path, message, claim)
         for sighting in private_keys(blob.path, data):
             message = f"holds {sighting.what}"
             yield Finding(blob.path, Code.PRIVATE_KEY, message, sighting.line)
@@ -103,7 +103,7 @@ class Judge:
     def _opened(
         self, blob: Blob, data: bytes, before: "_Before"
     ) -> tuple[str, Mapping[Finding, Finding]]:
-        """Return what a key shows of a sops file that is not the last commit's."""
+        """Return what `opening` finds in a sops file that this commit changes."""
         same = any(one.oid == blob.oid for one in before.get(blob.path, ()))
         if self.opening is None or same or looks_like_age(data):
             return "", {}
@@ -112,8 +112,8 @@ class Judge:
     def _retyped(
         self, blob: Blob, data: bytes, before: "_Before"
     ) -> dict[Finding, Finding]:
-        """Return the values whose type was changed and whose ciphertext was not."""
-        # 30 ms, and the hook runs on every commit; so below
+        """Return findings on values with a new type but the old ciphertext."""
+        # 30 ms, also below: the hook runs on every commit
         from nixsecrets.files.faults import retyped
 
         old = self.tree.read([*before.get(blob.path, ())])
@@ -122,9 +122,10 @@ class Judge:
     def _appended(
         self, blob: Blob, data: bytes, claim: Claim, before: "_Before"
     ) -> Iterator[Finding]:
-        """Yield a finding where only what follows the header of an age file changed.
+        """Yield a finding if only the payload of an age file changed, not its header.
 
-        Nothing writes that: a grant keeps the payload, all else changes the header.
+        No program does that: a grant keeps the payload, everything else writes a new
+        header.
         """
         if not looks_like_age(data):
             return
@@ -141,10 +142,10 @@ class Judge:
                 yield Finding(blob.path, Code.DAMAGED, message, fix=fix)
 
     def _was_secret(self, blob: Blob, before: "_Before") -> bool:
-        """Return whether the last commit has this file, or one moved here, as a secret.
+        """Return whether the file was a secret in the last commit, perhaps elsewhere.
 
-        A file that is gone counts as moved here if its name is the same: what was
-        decrypted has too little in common for git to see it.
+        A deleted file of the same name counts as moved here: a decrypted file has too
+        little in common with the encrypted one for git to detect the move.
         """
         name = posixpath.basename(blob.path)
         old = [*before.get(blob.path, ()), *before.get(name, ())]
@@ -154,7 +155,7 @@ class Judge:
         )
 
     def _link(self, blob: Blob, data: bytes, claim: Claim) -> Iterator[Finding]:
-        """Judge a link that stands where a secret belongs."""
+        """Yield a finding on a link at a secret's path, unless it leads to a secret."""
         target = leads_to(blob.path, data)
         if target is not None:
             self.maps.learn([target])
@@ -212,17 +213,17 @@ class Judge:
 
 
 _Before = Mapping[str, Sequence[Blob]]
-"""What was there: by path the old content, by name what is gone."""
+"""Earlier blobs: of changed files by their old path, of deleted ones by their name."""
 
 
 def _by(claim: Claim, one: Finding) -> Finding:
-    """Return a finding as `_faults` makes it of what the file alone shows."""
+    """Return a finding with the rule in its message and the rule's fix."""
     fix = claim.fix(one.code, one.path)
     return one._replace(message=f"{one.message} ({claim})", fix=fix)
 
 
 def _marked(claim: Claim, data: bytes) -> int:
-    """Return the line of conflict markers in what had to be a secret, 0 for none."""
+    """Return the line of conflict markers in a file that must be a secret, or 0."""
     return 0 if claim.rule.plaintext_allowed else conflict_line(data)
 
 
@@ -237,7 +238,7 @@ def _before(changed: Iterable[Change], deleted: Iterable[Blob]) -> _Before:
     return found
 
 
-def _in_the_open(path: str, message: str, claim: Claim) -> Finding:
+def _in_plaintext(path: str, message: str, claim: Claim) -> Finding:
     fix = claim.fix(Code.PLAINTEXT, path)
     return Finding(path, Code.PLAINTEXT, message, fix=fix)
 
@@ -255,6 +256,6 @@ def _faults(
 
 
 def _public_keys(data: bytes) -> bool:
-    """Return whether a text holds public keys and comments, and nothing else."""
+    """Return whether a text consists of public keys and comments."""
     lines = (line.strip() for line in data.splitlines())
     return all(line.startswith((b"#", b"age1", b"ssh-")) for line in lines if line)

@@ -1,12 +1,12 @@
-"""Names of files that are decrypted or an editor's copy of another file.
+"""Names of decrypted files and of editors' copies of another file.
 
-Looks at names only.  vim, emacs, nano, kate, sed and people leave these beside a file;
-whether that file is a secret is for others to say.
+vim, emacs, nano, kate, sed and people leave such copies next to a file.  Only names
+are examined; the caller determines whether the original is a secret.
 """
 
 import re
 
-# Each gives the name that the copy was made of.
+# The group `name` is the name of the original.
 _COPIES = (
     re.compile(r"\.(?P<name>.+)\.sw[a-p]"),  # vim
     re.compile(r"(?P<name>.+)\.sw[op]"),
@@ -41,10 +41,10 @@ def originals(path: str) -> list[str]:
 
 
 def says_decrypted(path: str) -> bool:
-    """Return whether the name says by itself that the file is a decrypted one."""
+    """Return whether the name itself says that the file is decrypted."""
     return _PLAIN.fullmatch(path.rpartition("/")[2]) is not None
 
 
 def is_identity_file(path: str) -> bool:
-    """Return whether sops and age keep their identities under this name."""
+    """Return whether this is the file name in which sops and age keep identities."""
     return path.rpartition("/")[2].lower() == "keys.txt"

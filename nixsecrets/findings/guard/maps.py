@@ -1,4 +1,4 @@
-"""The maps of a commit: which one decides about a path, and what its rules claim."""
+"""The maps of a commit: which one applies to a path, and which rule claims it."""
 
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,36 +14,39 @@ from nixsecrets.map.resolve import Policy
 
 
 class Claim(NamedTuple):
-    """A rule that wins a path; `map` is the path of the map it stands in."""
+    """A rule that wins a path; `map` is the path of the rule's map.
+
+    `merging`: the commit concludes a merge.
+    """
 
     rule: Rule
     map: str
     merging: bool = False
 
     def fix(self, code: Code, path: str, *, committed: bool | None = True) -> str:
-        """Return the command that mends a finding in a path that it claims."""
+        """Return the command that resolves a finding in a claimed path."""
         folder = posixpath.dirname(self.map)
         inside = posixpath.relpath(path, folder) if folder else path
         if code is Code.UNMERGED:
             return unmerged_fix(inside, folder, added=True)
         if code in RESTORED and self.merging:
-            return ""  # the last commit's version would throw one side away
+            return ""  # the last commit has only one side of the merge
         return fix_for(code, inside, folder, committed=committed)
 
     def __str__(self) -> str:
-        """Return the rule as a person finds it."""
+        """Return the rule's pattern with file and line."""
         return f"the rule {self.rule.pattern} ({self.map}:{self.rule.line})"
 
 
 class Maps:
-    """The maps of one commit, read when a path below them is first asked about."""
+    """The maps of one commit, read on demand (`learn`)."""
 
     def __init__(self, tree: Tree, *, merging: bool = False) -> None:
-        """Begin with none; `merging` says that the commit finishes a merge."""
+        """Start without any map; `merging`: the commit concludes a merge."""
         self.tree, self.merging = tree, merging
-        # of each folder that was looked at; None where there is no map
+        # by folder; None if it has no map
         self._policies: dict[str, Policy | None] = {}
-        self._links: dict[str, str] = {}  # of maps that are links: where each leads
+        self._links: dict[str, str] = {}  # targets of maps that are links, by path
 
     @property
     def at_top(self) -> bool:
@@ -72,8 +75,8 @@ class Maps:
         """Return the map that a link leads to.
 
         Raises:
-            MapError: it leads to no file of the commit; what nobody can read must not
-                count as no map.
+            MapError: the target is not a file of the commit.  A map that cannot be
+                read must not count as absent.
         """
         for data in self.tree.read([link]):
             target = leads_to(link.path, data)
@@ -97,7 +100,7 @@ class Maps:
         return None
 
     def claim(self, path: str) -> Claim | None:
-        """Return the rule that makes `path` a secret, None where it is no secret."""
+        """Return the rule that makes `path` a secret, None if there is none."""
         nearest = self.nearest(path)
         if nearest is None:
             return None
@@ -109,7 +112,10 @@ class Maps:
     def newly_claimed(
         self, changed: Sequence[Blob], deleted: Sequence[Blob]
     ) -> list[Blob]:
-        """Return the unchanged files that a changed map claims, or one above a gone."""
+        """Return the unchanged files to check because the map that applies changed.
+
+        A changed or new map claims them, or the map that applied was deleted.
+        """
         paths = {blob.path for blob in changed}
         maps = {p for p in paths if posixpath.basename(p) == MAP_NAME}
         maps |= {link for link, target in self._links.items() if target in paths}
@@ -127,20 +133,20 @@ class Maps:
         ]
 
     def nobodys(self, path: str) -> bool:
-        """Return whether no rule names a file that could be a secret by its name."""
+        """Return whether no rule matches a file whose name allows it to be a secret."""
         nearest = self.nearest(path)
         if nearest is None:
             return not no_secret(path)
         return not nearest[2].never_secret(nearest[1]) and self.claim(path) is None
 
     def generated(self, path: str) -> bool:
-        """Return whether a file is one of ours, which hold public keys by the dozen."""
+        """Return whether nixsecrets generates a file; it is full of public keys."""
         nearest = self.nearest(path)
         return nearest is not None and nearest[2].generated(nearest[1])
 
 
 def leads_to(path: str, link: bytes) -> str | None:
-    """Return where a link leads, None where that is outside of the work tree."""
+    """Return the path that a link leads to, None if that is outside the work tree."""
     target = link.decode("utf-8", "surrogateescape")
     found = posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
     return None if target.startswith("/") or found.startswith("../") else found

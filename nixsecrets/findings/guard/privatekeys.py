@@ -1,9 +1,9 @@
-"""Private keys in any file: what they look like, reported without quoting them.
+"""Private keys in any file, reported without quoting them.
 
-Only what could be used counts: an age identity with a right checksum, a PEM block with
-most of its content, a WireGuard key under its name.  A mention of one in code, or a
-shortened one in a manual, does not.  Expressions are compiled when a word of theirs
-was found, which in most files none is.
+Only usable keys count: an age identity with a correct checksum, a PEM block with most
+of its content, a WireGuard key under its name; not a mention in code, nor a truncated
+key in a manual.  An expression is compiled once a word that it needs was found, which
+is rare.
 """
 
 import re
@@ -18,8 +18,8 @@ _AGE = (
     rb"(?i)age-(secret-key(?:-pq)?|plugin-[a-z0-9._+-]{1,64}?)-"
     rb"1([02-9ac-hj-np-z]{20,8000})"
 )
-# The same with its dashes escaped, or broken anywhere: over lines, into strings that
-# are joined.  Possessive, or the n of `\n` would be tried as a letter, too.
+# The same with escaped dashes, or broken anywhere: into lines, or into strings that
+# are concatenated.  Possessive, so that the n of `\n` is never taken as a letter.
 _BREAK = rb"(?:\\[nrt]|[^A-Za-z0-9]){1,80}+"
 _DASH = rb"(?:\\[nrt]|\\{1,2}(?:u002d|x2d)|%2d|&#(?:45|x2d);|[^A-Za-z0-9]){1,80}+"
 _ANY_BREAK = rb"(?:" + _BREAK + rb")?+"
@@ -71,7 +71,7 @@ _FEW = 8  # different characters: 43 times the same letter is an example
 
 
 class Sighting(NamedTuple):
-    """What kind of private key, and in which line (counted from 1)."""
+    """The kind of a private key, and its line (from 1)."""
 
     what: str
     line: int
@@ -85,22 +85,22 @@ def private_keys(path: str, data: bytes) -> Iterator[Sighting]:
     texts = [data]
     if b"\0" in data:  # UTF-16, as PowerShell writes and appends it; and UTF-32
         texts.append(data.replace(b"\0", b""))
-    if b"%2" in data or b"%0" in data:  # as a part of an address or a form
+    if b"%2" in data or b"%0" in data:  # URL-encoded
         texts.append(_unquoted(data))
     found: dict[Sighting, None] = {}
     for text in texts:
-        found |= dict.fromkeys(_in_the_open(text))
+        found |= dict.fromkeys(_in_plaintext(text))
         found |= dict.fromkeys(_in_base64(text))
     yield from found
 
 
 def _unquoted(text: bytes) -> bytes:
-    """Return a text without its `%XX`; line ends become blanks: no line moves."""
+    """Return a text with `%XX` decoded; newlines become spaces to keep the lines."""
     plain = re.sub(rb"%0[AaDd]|\+", b" ", text)  # forms write `+` for a blank
     return re.sub(rb"%([0-9A-Fa-f]{2})", lambda m: bytes([int(m[1], 16)]), plain)
 
 
-def _in_the_open(text: bytes) -> Iterator[Sighting]:
+def _in_plaintext(text: bytes) -> Iterator[Sighting]:
     found = list(_found(text)) if any(word in text for word in _WORDS) else []
     found += toolkeys.found(text)
     found += _bare(text)
@@ -149,9 +149,9 @@ def _found(text: bytes) -> Iterator[tuple[str, int]]:
 
 
 def _identity(kind: str, text: str) -> str | None:
-    """Say what an age identity is; None where its checksum says that it is none.
+    """Return the kind of an age identity, None if its checksum is wrong.
 
-    What follows it may be of the same letters: shorter texts are tried, too.
+    Letters that follow it may belong to something else: shorter texts are tried too.
     """
     known = {"secret-key": 74, "secret-key-pq": 77}
     one_case = re.match(r"[A-Z0-9._+-]+|[a-z0-9._+-]+", text)
@@ -172,10 +172,10 @@ def _identity(kind: str, text: str) -> str | None:
 
 
 def _has_content(label: bytes, after: bytes) -> bool:
-    """Return whether most of a key follows its first line, however it is quoted.
+    """Return whether most of a key follows its BEGIN line, in any quoting.
 
-    Where its last line is there, too, its lines may begin with numbers or times, or end
-    with HTML.
+    If the END line follows too, each line may be preceded or followed by other text
+    (line numbers, timestamps, HTML).
     """
     end = re.search(_END, after)
     body = after[: end.start()] if end else after.partition(b"-----")[0]
@@ -192,11 +192,11 @@ def _has_content(label: bytes, after: bytes) -> bool:
 
 
 def _needed(label: bytes, base64: bytes) -> int:
-    """Return how many characters a key must have: half of what its DER says."""
+    """Return how many base64 characters a key must have: half of its DER length."""
     kind = label.partition(b" ")[0]
     if kind in _SHORTEST:
         return _SHORTEST[kind]
-    # the n of `\nMIIE…` in a quoted text, or the + of a patch, is no part of it
+    # the n of `\nMIIE…` in a quoted text, or the + of a patch, is not part of it
     head = wrapped.decoded(base64[base64[:1] != b"M" :][:8])
     if head[:1] != b"\x30" or len(head) < 4:
         return _SHORT
@@ -212,7 +212,7 @@ def _pem(label: bytes) -> str:
 
 
 def _bare(text: bytes) -> Iterator[tuple[str, int]]:
-    """Yield the keys in base64 that has no PEM lines around it."""
+    """Yield the keys in base64 without PEM lines around it."""
     if not any(word in text for word in _BARE_WORDS):
         return
     bare, lines, at = re.compile(_BARE), re.compile(_LINES), 0
@@ -223,7 +223,7 @@ def _bare(text: bytes) -> Iterator[tuple[str, int]]:
         if not (openssh or der_begins) or _in_pem(text, place):
             continue
         block = lines.match(text, place, place + _WINDOW)
-        at = block.end() if block else at  # no line is looked at twice
+        at = block.end() if block else at  # search no line twice
         joined = b"".join(re.findall(_RUN, block[0])) if block else b""
         if openssh:
             if len(joined) >= _SHORTEST[b"OPENSSH"] and len(set(joined[20:])) > _FEW:
@@ -246,7 +246,7 @@ def _in_pem(text: bytes, place: int) -> bool:
 
 
 def _whole_file(path: str, data: bytes) -> str | None:
-    """Say what private key a file is as a whole."""
+    """Return the kind of private key that a whole file is, None if it is none."""
     if _is_pgp(data):
         return "a PGP private key"
     key = der.private_key(data[:128]) if data[:1] == b"\x30" else None
@@ -260,15 +260,16 @@ def _whole_file(path: str, data: bytes) -> str | None:
 def _is_pgp(data: bytes) -> bool:
     """Return whether a file begins with a secret key packet (RFC 9580, sections 4, 5).
 
-    A packet has its tag, its length, then the version of the key, a date, an algorithm.
+    A packet has a tag and a length (section 4.2), then the version of the key, four
+    bytes of date, and an algorithm (section 5.5).
     """
     if len(data) < 40 or data[0] not in {0x94, 0x95, 0x96, 0xC5}:
         return False
-    if data[0] == 0xC5:
+    if data[0] == 0xC5:  # new format: a length of 1, 2 or 5 bytes
         size = 1 if data[1] < 192 else 2 if data[1] < 224 else 5
         length = data[1] if size == 1 else ((data[1] - 192) << 8) + data[2] + 192
         length = length if size < 5 else int.from_bytes(data[2:6], "big")
-    else:
+    else:  # legacy format: the two low bits of the tag are the size of the length
         size = 1 << (data[0] & 3)
         length = int.from_bytes(data[1 : 1 + size], "big")
     end = 1 + size + length
@@ -279,10 +280,10 @@ def _is_pgp(data: bytes) -> bool:
 
 
 def _is_wireguard(path: str, text: bytes) -> bool:
-    """Return whether a file of one key is `wg genkey`'s and not `wg pubkey`'s.
+    """Return whether a file with a single key is a private one (`wg genkey`).
 
-    Its name says so (wg(8) calls it `privatekey`), or that of WireGuard does and the
-    key has the fixed bits of a private one (RFC 7748, section 5).
+    Its name says so (wg(8) calls it `privatekey`), or the path mentions WireGuard and
+    the key has the fixed bits of a private key (RFC 7748, section 5).
     """
     if not re.fullmatch(rb"[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=", text):
         return False

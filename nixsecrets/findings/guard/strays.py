@@ -1,4 +1,4 @@
-"""Plaintext outside of the rules: what is called .age, or lands among secrets."""
+"""Plaintext that no rule covers: files named .age, or added to a folder of secrets."""
 
 import posixpath
 from collections.abc import Iterator, Sequence
@@ -11,13 +11,13 @@ from nixsecrets.findings.guard.maps import Maps
 
 
 def called_age(blob: Blob, data: bytes) -> bool:
-    """Return whether a file has the name of an age file and is no secret."""
+    """Return whether a file is named like an age file and is not encrypted."""
     named = blob.regular and kind.called_age(blob.path)
     return named and not looks_secret(blob.path, data)
 
 
 def strays(maps: Maps, changed: Sequence[Change]) -> Iterator[Finding]:
-    """Yield the ordinary files that come into a folder where only secrets are."""
+    """Yield the ordinary files that are added to a folder with nothing but secrets."""
     folders: dict[str, list[Blob]] = {}
     for one in changed:
         came = one.old is None or one.old.path != one.new.path
@@ -48,14 +48,14 @@ def _strays_of(maps: Maps, added: Sequence[Blob]) -> Iterator[Finding]:
 
 
 def _only_secrets(maps: Maps, folder: str, there: Sequence[Blob]) -> bool:
-    """Return whether all files of a folder are secrets; of an empty one, by the map.
+    """Return whether a folder has nothing but secrets; for an empty one, ask the map.
 
-    Names that are never those of secrets do not count.
+    Files whose names rule out that they are secrets do not count.
     """
     maps.learn([posixpath.join(folder, "_")])
     nearest = maps.nearest(posixpath.join(folder, "_"))
     if nearest is not None and nearest[0] == folder:
-        return False  # the map itself is there
+        return False  # the folder has the map itself
     unclaimed: list[Blob] = []
     claimed = False
     for blob in there:

@@ -1,7 +1,7 @@
-"""Private keys in the formats of single tools, recognised by what surrounds them.
+"""Private keys in the formats of single tools, recognized by their surroundings.
 
-64 hexadecimal digits or 44 characters of base64 are everywhere in a repository (hashes,
-public keys): only with a word or a structure of their tool beside them are they one.
+64 hexadecimal digits or 44 characters of base64 are common in a repository (hashes,
+public keys): they count only with a word or a structure of their tool around them.
 """
 
 import itertools
@@ -15,14 +15,14 @@ from nixsecrets.keys.convert import is_ed25519_pair
 _B64 = rb"[A-Za-z0-9+/]"
 _NOT_B64 = rb"(?![A-Za-z0-9+/=])"
 _NEW = rb"(?:(?<![A-Za-z0-9+/])|(?<=\\[nrt]))"  # `\n` in a quoted text ends a line
-_MOST = 1000  # of one form in one file: hostile input may hold any number
+_MOST = 1000  # matches of one form in one file that are examined
 _FEW = 8  # different characters: fewer are an example
 
 
 class Form(NamedTuple):
-    """A kind of key: what it is called, a word that is in every such text, its form.
+    """A kind of key: its name, a word in every such text, and its expression.
 
-    `sure` looks closer at what the expression found.
+    `sure` decides whether a match of the expression is a key.
     """
 
     what: str
@@ -32,7 +32,7 @@ class Form(NamedTuple):
 
 
 def found(text: bytes) -> Iterator[tuple[str, int]]:
-    """Yield what keys are in a text, each with its place."""
+    """Yield the kind and the offset of each key in a text."""
     for form in FORMS:
         if form.word in text:
             every = re.finditer(form.pattern, text)
@@ -42,12 +42,12 @@ def found(text: bytes) -> Iterator[tuple[str, int]]:
 
 
 def _random(match: re.Match[bytes]) -> bool:
-    """Return whether the key (group 1) is none of an example."""
+    """Return whether the key (group 1) is random, unlike those in examples."""
     return len(set(match[1])) > _FEW
 
 
 def _signs(match: re.Match[bytes]) -> bool:
-    """Return whether the key (group 1) is a seed with its public half."""
+    """Return whether the key (group 1) is an ed25519 seed with its public key."""
     return is_ed25519_pair(wrapped.decoded(match[1]))
 
 

@@ -1,7 +1,7 @@
-"""Text that is kept in base64: Kubernetes secrets, cloud-init, `base64 < keys.txt`.
+"""Private keys wrapped in base64: Kubernetes secrets, cloud-init, `base64 < keys.txt`.
 
-What is looked for may begin at any byte, so at any of three places of a group of four
-characters; each of the three spells it otherwise.
+A text has three encodings in base64, depending on whether it begins at the first,
+second or third byte of a group; all three are searched for.
 """
 
 import re
@@ -16,11 +16,14 @@ _BEGINNINGS = (
     *(b"---- BEGIN SSH2", b"PuTTY-User-Key-", b"PrivateKey"),
     *(b"== ed25519v1-secret", b"Private-key-format", b"untrusted comment: "),
 )
-_LONGEST = 20_000  # characters that are decoded of one
+_LONGEST = 20_000  # characters that are decoded of one match
 
 
 def _spelled(text: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Yield whole groups of `text` in base64, and what of it stands before them."""
+    """Yield the whole groups of `text` in base64, and the bytes before them.
+
+    One pair for each of the three positions in a group.
+    """
     for shift in range(3):
         lost = (3 - shift) % 3
         rest = text[lost:]
@@ -31,9 +34,9 @@ _NEEDLES = tuple(pair for text in _BEGINNINGS for pair in _spelled(text))
 
 
 def texts(data: bytes) -> Iterator[tuple[bytes, int]]:
-    """Yield texts that begin as a private key does, each with its place.
+    """Yield decoded texts that begin like a private key, each with its offset.
 
-    Lines may be broken anywhere: the places do not count blanks (`lines_of`).
+    Lines may be broken anywhere, so offsets do not count white space (see `lines_of`).
     """
     joined = data.translate(None, _BLANKS)
     for needle, before in _NEEDLES:
@@ -46,14 +49,14 @@ def texts(data: bytes) -> Iterator[tuple[bytes, int]]:
 
 
 def lines_of(data: bytes, places: list[int]) -> list[int]:
-    """Return the lines, counted from 1, that hold places of the text without blanks."""
+    """Return the lines (from 1) of offsets that do not count white space."""
     lines = data.split(b"\n") if places else []
     ends = list(accumulate(len(line.translate(None, _BLANKS)) for line in lines))
     return [bisect_right(ends, place) + 1 for place in places]
 
 
 def decoded(base64: bytes) -> bytes:
-    """Return what whole groups of base64 stand for; padding may be missing."""
+    """Return the bytes of base64, without an incomplete last byte or padding."""
     base64 = base64.rstrip(b"=")
     base64 = base64[: len(base64) - 1] if len(base64) % 4 == 1 else base64
     return a2b_base64(base64 + b"=" * (-len(base64) % 4))

@@ -1,1 +1,1 @@
-"""What is odd in the map and the configurations, though nothing differs from it yet."""
+"""Drift with its remedies, and suspicious parts of the map and the configurations."""

@@ -1,7 +1,7 @@
-"""`secrets.nix` against the age files that are there.
+"""Findings on `secrets.nix`: entries without a file, and files without an entry.
 
-Reads the names that stand in it as text.  Of a file that computes them nothing is
-said: only Nix knows what they come to.
+Reads the names as text.  A file that computes names is skipped: only Nix could
+evaluate them.
 """
 
 import posixpath

@@ -1,12 +1,12 @@
-"""Everything that differs from the map: the plan, and what no plan repairs.
+"""Everything that differs from the map: the plan, and the findings it does not resolve.
 
-The content of a secret is looked at closely only where the quick look at all files did
-not find it whole.
+The content of a secret is examined only if the quick survey of all files could not
+establish that it is intact.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from nixsecrets.findings.catalogue import Code, Finding, told_better
+from nixsecrets.findings.catalogue import Code, Finding, refined
 from nixsecrets.plan.diff import converge_plan
 from nixsecrets.plan.model import Plan, Reason
 from nixsecrets.plan.removals import Removals
@@ -21,18 +21,18 @@ def drift(
 ) -> Plan:
     """Return the plan of `rekey` with every finding about the repository.
 
-    `others` are findings of earlier versions and of MACs; `types` what these say more
-    exactly than a look at the file alone.
+    `others` are findings from earlier versions and MACs; each finding in `types`
+    replaces the less specific one that is its key.
     """
     plan = with_content(converge_plan(world), world)
-    found = told_better(plan.problems, types)
+    found = refined(plan.problems, types)
     return Plan.of(plan.steps, (*found, *removals.findings(world), *others))
 
 
 def with_content(plan: Plan, world: World) -> Plan:
-    """Return the plan with what a close look at suspicious secrets finds.
+    """Return the plan with the findings on the content of secrets.
 
-    That options differ which the plan changes anyway is not reported twice.
+    Weak options that the plan changes anyway are not reported twice.
     """
     handled = {s.path for s in plan.steps if s.reason is Reason.OPTIONS_CHANGED}
     found = [
@@ -46,7 +46,7 @@ def with_content(plan: Plan, world: World) -> Plan:
 
 
 def content(world: World) -> Iterator[Finding]:
-    """Yield what is wrong with the content of the secrets, as far as it shows."""
+    """Yield findings on the content of secrets that can be made without a key."""
     suspects = [p for p, actual in world.secrets.items() if not actual.plainly_whole]
     if not suspects:
         return

@@ -1,4 +1,4 @@
-"""The map itself: rules that never decide, rules that overlap, names without use."""
+"""Findings on the map: rules that never apply, rules that overlap, unused names."""
 
 import itertools
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _EVERY = {"{host}", "{user}"}
 
 
 def map_findings(world: World) -> Iterator[Finding]:
-    """Yield what is odd in the map."""
+    """Yield findings on likely mistakes in the map."""
     yield from (one for one in problems(world) if one.code in _OF_THE_MAP)
     yield from _shadowed(world)
     yield from _overlapping(world)
@@ -33,13 +33,13 @@ def _matchers(world: World) -> list[Matcher]:
 
 
 def _winners(world: World) -> set[int]:
-    """Return the rules (their indexes) that win a file."""
+    """Return the indices of the rules that win a file."""
     winning = (world.policy.winning(path) for path in world.files)
     return {won[0].index for won in winning if won is not None}
 
 
 def _shadowed(world: World) -> Iterator[Finding]:
-    """Yield the rules that match something and win nothing of it."""
+    """Yield the rules that match files but win none of them."""
     won = _winners(world)
     matchers = _matchers(world)
     for matcher in matchers:
@@ -65,9 +65,9 @@ def _same_pattern(one: Rule, other: Rule) -> bool:
 
 
 def _overlapping(world: World) -> Iterator[Finding]:
-    """Yield, once, each two rules that match a file and give it other readers.
+    """Yield each pair of rules that match the same file and have other readers.
 
-    A file that a rule names counts, whether it is there yet or not.
+    Paths that rules name without wildcards count even if the file does not exist.
     """
     matchers = _matchers(world)
     seen: set[tuple[int, int]] = set()
@@ -87,7 +87,7 @@ def _overlapping(world: World) -> Iterator[Finding]:
 
 
 def _unusable_readers(world: World) -> Iterator[Finding]:
-    """Yield who could not read the files of a rule that has none yet."""
+    """Yield the hosts that could not read the files of a rule that has none yet."""
     won = _winners(world)
     for rule in world.map.rules:
         backend = _backend(rule)
@@ -105,7 +105,7 @@ def _unusable_readers(world: World) -> Iterator[Finding]:
 
 
 def _backend(rule: Rule) -> Backend | None:
-    """Return how all files of a rule are encrypted, None where that is open."""
+    """Return the backend of all files of a rule, None if they may differ."""
     if rule.backend is not None or rule.path is None:
         return rule.backend
     if rule.path.endswith(".age"):
@@ -115,7 +115,7 @@ def _backend(rule: Rule) -> Backend | None:
 
 
 def _readers(world: World, rule: Rule) -> tuple[set[str], set[str]]:
-    """Return who reads the files of a rule: names, and placeholders."""
+    """Return the names and the placeholders that read the files of a rule."""
     members = world.policy.members(rule.readers) - world.policy.members(rule.except_)
     return members, _EVERY & set(rule.readers)
 

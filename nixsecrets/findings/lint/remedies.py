@@ -1,7 +1,7 @@
-"""The command that mends each finding, below it.
+"""Findings as text, each with the command that resolves it.
 
-What mends a finding can depend on git: on whether the last commit has a whole secret,
-and on a merge that is not finished.
+The command can depend on git: on whether the last commit has an intact version, and on
+an unfinished merge.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,15 +19,15 @@ from nixsecrets.repo.unmerged import merging
 from nixsecrets.repo.worktree import MAP_NAME, Repo
 from nixsecrets.world.world import World
 
-_LARGEST = 64 << 20  # bytes of a file that are looked at
-MANY = 3  # stale files, from which on a rekey of all of them is what is meant
+_LARGEST = 64 << 20  # bytes of a file that are read
+MANY = 3  # with more stale files, the remedy is one rekey of all
 
 
 def with_fixes(findings: Sequence[Finding], world: World, folder: str) -> Iterator[str]:
-    """Yield the findings as text, below each the one command that mends it.
+    """Yield the findings as text, below each the command that resolves it.
 
-    One that mends many is told without their names, and once for those in a row.
-    `folder` is the map's as seen from where the person is, empty where that is it.
+    A command that resolves several findings in a row is shown once, without names.
+    `folder` is the map's folder relative to the working directory, empty if equal.
     """
     repo = world.repo
     broken = {one.path for one in findings if one.code in RESTORED}
@@ -41,7 +41,7 @@ def with_fixes(findings: Sequence[Finding], world: World, folder: str) -> Iterat
         there = committed.get(one.path, False)
         fix = one.fix or _fix(world, one, folder, committed=there)
         if one.code in RESTORED and not restorable:
-            fix = ""  # a version of git's would throw one side of the merge away
+            fix = ""  # the last commit has only one side of the merge
         if many and one.code in stale:
             fix = fix.removesuffix(f" {argument(one.path)}")
         if fix and fix != last:
@@ -50,11 +50,11 @@ def with_fixes(findings: Sequence[Finding], world: World, folder: str) -> Iterat
 
 
 def _fix(world: World, one: Finding, folder: str, *, committed: bool | None) -> str:
-    """Return the command that mends a finding; of a conflict it depends on the file."""
+    """Return the command that resolves a finding, "" if no single one does."""
     conflict = world.conflicts.get(one.path)
     if one.code is not Code.UNMERGED or conflict is None:
         fix = fix_for(one.code, one.path, folder, committed=committed)
-        # what git is told to forget lies in the work tree as before
+        # `git rm --cached` is for the hook: the file would still be in the work tree
         return "" if " rm --cached " in fix else fix
     if one.path == world.map.sops_config and not world.config_readable:
         return ""
@@ -66,13 +66,13 @@ def _fix(world: World, one: Finding, folder: str, *, committed: bool | None) -> 
 
 
 def _restorable(repo: Repo, paths: Sequence[str]) -> dict[str, bool | None]:
-    """Tell of each path whether the last commit has a whole secret there.
+    """Return whether the last commit has an intact secret at each path.
 
-    Without an entry it has nothing, None stands for what is broken, too.
+    None: it has the same fault.  Paths that it does not have are left out.
     """
     if repo.git is None:
         return {}
-    from nixsecrets.files.faults import restores  # 14 ms, where a secret is broken
+    from nixsecrets.files.faults import restores  # 14 ms, for corrupt secrets only
 
     below = repo.relative_to_top(f"{repo.root}/")
     entries = repo.git.head_entries([below + path for path in paths])

@@ -1,8 +1,8 @@
-"""`.sops.yaml`, ours and others': what sops does with it that nobody meant.
+"""Findings on `.sops.yaml` files: rules that sops reads otherwise than intended.
 
-After getsops/sops `config/config.go`: unknown fields are ignored, a rule without
+After getsops/sops:config/config.go: unknown fields are ignored, a rule without
 path_regex matches everything, expressions are searched unanchored, key_groups hide the
-keys beside them, several groups split the data key.
+keys next to them, several groups split the data key.
 """
 
 import difflib
@@ -42,7 +42,7 @@ Fields = Mapping[str, yamltree.Node]
 
 
 def names_findings(config: str | None, names: Iterable[str]) -> Iterator[Finding]:
-    """Yield configurations that sops does not read, or reads instead of ours."""
+    """Yield configurations that sops ignores, or uses instead of `config`."""
     for name in names:
         base = posixpath.basename(name)
         if base == ".sops.yml":
@@ -53,7 +53,7 @@ def names_findings(config: str | None, names: Iterable[str]) -> Iterator[Finding
 
 
 def config_findings(path: str, text: str) -> Iterator[Finding]:
-    """Yield what is odd in one configuration; of our own blocks nothing is."""
+    """Yield findings on one configuration; our own blocks have none."""
     try:
         document = yamltree.parse(text, path)
         rules = rules_of(document, text, path)
@@ -88,7 +88,7 @@ def _rule_nodes(document: yamltree.Document) -> list[yamltree.Node]:
 
 
 def _fields(node: yamltree.Node) -> Fields:
-    """Return the fields that stand in a mapping itself."""
+    """Return the fields of a mapping itself, without those merged by `<<`."""
     found = yamltree.resolved(node)
     if not isinstance(found, yamltree.Mapping):
         return {}
