@@ -5,6 +5,7 @@ environment (an empty home, no inherited identities, a git identity).  A program
 is missing fails the test that needs it.  Says nothing about what is right: tests do.
 """
 
+import atexit
 import base64
 import contextlib
 import functools
@@ -22,6 +23,7 @@ from pathlib import Path
 import pytest
 
 from tests import gate
+from tests.forkserver import Server
 
 PROJECT = Path(__file__).resolve().parent.parent
 SHARED = PROJECT.parent / "shared"
@@ -161,18 +163,35 @@ def run_cli(
     env: Mapping[str, str],
     stdin: str = "",
 ) -> subprocess.CompletedProcess[str]:
-    """Run the real nixsecrets in a process of its own; stdin is never a terminal."""
-    return subprocess.run(
-        [sys.executable, "-m", "nixsecrets", *map(str, args)],
-        input=stdin,
-        env={**env, "PYTHONPATH": str(PROJECT)},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=TIMEOUT_SECONDS,
-        check=False,
-    )
+    """Run the real nixsecrets in its own process; stdin is never a terminal."""
+    argv = [*map(str, args)]
+    own = {**env, "PYTHONPATH": str(PROJECT)}
+    server = _server()
+    if server.serves(argv, own, stdin.encode()):
+        done = server.run(argv, cwd, own, stdin.encode(), TIMEOUT_SECONDS)
+    else:
+        done = subprocess.run(
+            [sys.executable, "-m", "nixsecrets", *argv],
+            input=stdin.encode(),
+            env=own,
+            cwd=cwd,
+            capture_output=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+    stdout, stderr = (_text(data) for data in (done.stdout, done.stderr))
+    return subprocess.CompletedProcess(done.args, done.returncode, stdout, stderr)
+
+
+def _text(data: bytes) -> str:
+    return data.decode().replace("\r\n", "\n").replace("\r", "\n")
+
+
+@functools.cache
+def _server() -> Server:
+    server = Server()
+    atexit.register(server.close)
+    return server
 
 
 # --- keys -------------------------------------------------------------------------
