@@ -204,7 +204,7 @@ class Gang(Crew):
         for worker in self.workers:
             made = [n for n in sorted(places) if self.makers[n] is worker]
             if made:
-                worker.tell({number: places[number] for number in made})
+                worker.assign({number: places[number] for number in made})
         self.makers.clear()
         flush()
         wrong: Refused = {}
@@ -217,7 +217,7 @@ class Gang(Crew):
     def _feed(self, queue: deque[int]) -> None:
         for worker in self.workers:
             if queue and worker.waiting < _CHUNKS:
-                worker.tell([queue.popleft() for _ in range(min(_CHUNK, len(queue)))])
+                worker.assign([queue.popleft() for _ in range(min(_CHUNK, len(queue)))])
 
 
 @contextmanager

@@ -57,7 +57,7 @@ class Desk:
             line=draft.line,
             keep_end=keep_end,
         )
-        text = editor.typed(self.path)
+        text = editor.edited_text(self.path)
         if keep_end and text == draft.text + b"\n":
             text = draft.text  # the editor itself added the final newline
         if text == draft.text and seconds < editor.AT_ONCE_SECONDS:
@@ -69,7 +69,7 @@ class Desk:
         """Return the text that the editor last saved, None if none was opened."""
         if self.path is not None:
             with suppress(NixsecretsError, OSError):
-                return editor.typed(self.path)
+                return editor.edited_text(self.path)
         return self.last
 
 

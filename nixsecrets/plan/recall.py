@@ -21,12 +21,12 @@ from nixsecrets.map.pastkeys import PastMap, may_remove_a_key, read_past
 from nixsecrets.plan.removals import Removal, Removals, newest, removals_between
 from nixsecrets.plan.rollback import COMPARED, rolled_back
 from nixsecrets.repo.clone import Clone
+from nixsecrets.repo.files import blob_id
 from nixsecrets.repo.git import Git
 from nixsecrets.repo.history import (
     MAX_CHANGES,
     Change,
     Replaced,
-    blob_id,
     file_log,
     is_shallow,
     read_changes,

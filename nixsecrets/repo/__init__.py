@@ -1,5 +1,5 @@
-"""The disk: the working tree, git, and files that are replaced together or not at all.
+"""The disk: the working tree, git, and replacing several files atomically.
 
-Bytes and paths; what a secret is, is not known here.  Every operation that changes the
-disk goes through `fsops`.
+Deals in bytes and paths; the format of secrets is elsewhere.  Every operation that
+changes the disk goes through `fsops`.
 """

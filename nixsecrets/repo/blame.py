@@ -1,4 +1,4 @@
-"""Which commit brought a line of a file, as HEAD has it."""
+"""Which commit introduced each line of a file in HEAD."""
 
 import datetime
 from collections.abc import Iterator
@@ -12,7 +12,10 @@ _SECONDS = 20.0
 
 
 class Origin(NamedTuple):
-    """The commit that a line comes from; author and subject are anybody's text."""
+    """The commit that introduced a line; author and subject are untrusted text.
+
+    `date` is the author's day in UTC (ISO 8601), or "no date".
+    """
 
     commit: str
     author: str
@@ -23,7 +26,7 @@ class Origin(NamedTuple):
 def blame(folder: Path, name: str) -> list[tuple[str, Origin]]:
     """Return each line of the file `name` in `folder` with the commit it comes from.
 
-    Nothing where HEAD has no such file, or where that takes too long.
+    Empty if HEAD has no such file, or if `git blame` takes more than 20 seconds.
     """
     flags = ("--line-porcelain", "--ignore-revs-file=")
     arguments = ("blame", *flags, "HEAD", "--", name)
@@ -37,7 +40,11 @@ def blame(folder: Path, name: str) -> list[tuple[str, Origin]]:
 
 
 def _origins(porcelain: str) -> Iterator[tuple[str, Origin]]:
-    """Yield the text and the origin of each entry of `blame --line-porcelain`."""
+    """Yield the text and the origin of each entry of `blame --line-porcelain`.
+
+    An entry is a line with the commit's id, lines of `key value`, and a tab with the
+    text (git-blame(1), "The porcelain format").
+    """
     head: dict[str, str] = {}
     for line in porcelain.split("\n"):
         if line.startswith("\t"):
@@ -53,7 +60,7 @@ def _origins(porcelain: str) -> Iterator[tuple[str, Origin]]:
 
 
 def _day(seconds: str) -> str:
-    """Return the date (UTC) of a Unix time; a commit may claim any number."""
+    """Return the date (UTC) of a Unix time; a commit may contain any number."""
     try:
         made = datetime.datetime.fromtimestamp(int(seconds), datetime.UTC)
     except (ValueError, OverflowError, OSError):

@@ -1,7 +1,7 @@
-"""What git says about its index, trees and commits, as values.
+"""Parsers for git's listings of the index, of trees and of commits.
 
-Reads the output of `ls-files -s`, `ls-tree` and the raw diff format, all with `-z`: a
-path is any text without a NUL, and never quoted (git-diff-tree(1), Raw output format).
+For `ls-files -s`, `ls-tree` and the raw diff format (git-diff-tree(1), "Raw output
+format"), all with `-z`: paths are never quoted and may contain anything but NUL.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,24 +19,24 @@ class Entry(NamedTuple):
 
     @property
     def regular(self) -> bool:
-        """Whether it is an ordinary file."""
+        """Whether it is a regular file."""
         return self.mode in _REGULAR_MODES
 
     @property
     def link(self) -> bool:
-        """Whether it is a symbolic link; its blob is where it leads."""
+        """Whether it is a symbolic link; its blob is the target."""
         return self.mode == "120000"
 
 
 class Change(NamedTuple):
-    """A path that is added or changed; `old` is what it was, None where it is new."""
+    """A path that is added or changed; `old` is None if it is added."""
 
     new: Entry
     old: Entry | None
 
 
 class Changes(NamedTuple):
-    """What one commit changes.  `commit` is its id, None for what is staged."""
+    """The changes of one commit; `commit` is its id, None for the index."""
 
     commit: str | None
     changed: tuple[Change, ...]
@@ -44,15 +44,16 @@ class Changes(NamedTuple):
 
 
 def of_listed(line: str) -> Entry:
-    """Read an entry of `ls-files -s` (mode id stage) or `ls-tree` (mode type id)."""
+    """Parse a line of `ls-files -s` or `ls-tree`."""
     head, _, path = line.partition("\t")
+    # ls-files: mode, id, stage; ls-tree: mode, type, id
     mode, *rest = head.split(" ")
     oid = rest[1] if rest[0] in {"blob", "commit", "tree"} else rest[0]
     return Entry(path, mode, oid)
 
 
 def of_raw(commit: str | None, words: Iterable[str]) -> Changes:
-    """Read a raw diff: `:modes ids status`, then the path, in turn.
+    """Parse a raw diff, split at NULs: in turn `:modes ids status` and the path.
 
     The entry of a merge has one more colon, mode and id for each further parent.
     """
@@ -62,6 +63,7 @@ def of_raw(commit: str | None, words: Iterable[str]) -> Changes:
     for head, path in zip(pairs, pairs, strict=True):
         parents = len(head) - len(head.lstrip(":"))
         fields = head[parents:].split(" ")
+        # a mode for each parent and one for the result, then the ids likewise
         modes, oids = fields[: parents + 1], fields[parents + 1 : 2 * parents + 2]
         old = Entry(path, modes[0], oids[0]) if modes[0] != "000000" else None
         if modes[-1] != "000000":
@@ -72,7 +74,7 @@ def of_raw(commit: str | None, words: Iterable[str]) -> Changes:
 
 
 def of_commits(output: str) -> Iterator[Changes]:
-    """Read `diff-tree --stdin`: each commit's id before its entries."""
+    """Parse `diff-tree --stdin -z`: each commit's id, then its entries."""
     words = iter(output.removesuffix("\0").split("\0") if output else ())
     commit: str | None = None
     entries: list[str] = []

@@ -1,9 +1,9 @@
-"""What this clone remembers: one small file that is never pushed.
+"""The memory of this clone: one small file that is never pushed.
 
-It lies in `nixsecrets/clone` below the git folder that all work trees share; without
-git in the user's state folder, by the map's real path.  `remembered` has its format.
-A file that is not ours alone says nothing, and is not written to; one that this person
-did not write (it came in an archive) approves nothing.
+It is in `nixsecrets/clone` below the git folder that all work trees share; without git
+in the user's state folder, named after the map's real path.  `remembered` has its
+format.  A file that other users can write is neither read nor written.  A file that
+this user did not write on this machine (one from an archive) approves nothing.
 """
 
 # ruff: noqa: PTH116, PTH118 (strings, as in `files`)
@@ -22,7 +22,7 @@ from nixsecrets.repo.remembered import (
     Remembered,
     parse,
     render,
-    taken_apart,
+    split_head,
     with_head,
 )
 from nixsecrets.repo.worktree import MAP_NAME, Repo
@@ -37,8 +37,8 @@ _LARGEST = 16 << 20  # bytes; an approval takes some 200
 class Clone(NamedTuple):
     """The memory of one clone about one map.
 
-    `base` exists, or is the person's own to make; `folders` are the names below it that
-    lead to the file; `map_path` is the map's path below the top of the work tree.
+    `base` exists or is in the user's home; `folders` are the nested folders below it
+    that hold the file; `map_path` is relative to the top of the work tree.
     """
 
     base: Path
@@ -52,7 +52,7 @@ class Clone(NamedTuple):
 
     @classmethod
     def of(cls, repo: Repo, env: Mapping[str, str]) -> Self:
-        """Return the memory of the clone that `repo` is a work tree of."""
+        """Return the memory of the clone that `repo` belongs to."""
         place = str(repo.root / MAP_NAME)
         if repo.git is not None:
             below = repo.relative_to_top(place)
@@ -60,17 +60,17 @@ class Clone(NamedTuple):
         name = hashlib.sha256(os.fsencode(place)).hexdigest()[:32]
         try:
             base = userstate.base(env)
-        except RuntimeError:  # nobody's home: nothing is remembered, or can be
+        except RuntimeError:  # the user has no home: nothing can be remembered
             base = Path(os.devnull)
         return cls(base, (STAGING_NAME, name), MAP_NAME, env)
 
     @property
     def place(self) -> Path:
-        """Where the file is, or will be."""
+        """Path of the file, whether or not it exists."""
         return self.base.joinpath(*self.folders, _FILE)
 
     def read(self) -> Remembered:
-        """Return what is remembered; what cannot be trusted or read is `damage`."""
+        """Return the facts; `damage` says why a file cannot be read or trusted."""
         try:
             if not os.path.lexists(self.place):
                 return Remembered()
@@ -82,14 +82,13 @@ class Clone(NamedTuple):
             return Remembered(damage=str(error))
 
     def change(self, edit: Callable[[Remembered], Remembered]) -> None:
-        """Replace what is remembered by what `edit` makes of it, one writer at a time.
+        """Replace the facts by `edit(facts)`, atomically and under a lock.
 
-        A reader, and a run that dies, sees the old file or the new one.  What was
-        damaged is gone afterwards.
+        Corrupt lines are dropped.
 
         Raises:
-            NixsecretsError: the file is not ours alone, a newer nixsecrets wrote it, or
-                it cannot be written.
+            NixsecretsError: other users can write the file, a newer nixsecrets wrote
+                it, or it cannot be written.
         """
         folder = str(self.place.parent)
         try:
@@ -122,26 +121,26 @@ class Clone(NamedTuple):
             files.write_durably(str(self.place), data)
 
     def _parsed(self, data: bytes) -> Remembered:
-        """Return what a file says: only removals where somebody else wrote it."""
+        """Parse the file; if somebody else wrote it, only its removals count."""
         found = parse(data, self.map_path)
-        mac, facts = taken_apart(data)
+        mac, facts = split_head(data)
         if found.newer or userstate.is_signed(self.env, _PURPOSE + facts, mac):
             return found
         damage = found.damage or "you did not write it, or not on this machine"
         return Remembered(removed=found.removed, damage=damage)
 
     def _bytes(self) -> bytes:
-        """Return the content of the file, which must be ours alone."""
+        """Return the content of the file; raises `_ObjectionError` if not trusted."""
         around = os.lstat(self.place.parent)
         found = os.lstat(self.place)
-        _insist(owned.objection(found, folder=False, around=around))
+        _raise_objection(owned.objection(found, folder=False, around=around))
         data = files.read_up_to(str(self.place), _LARGEST)
         if data is None:
             raise _ObjectionError("it is too large")
         return data
 
     def _check_folders(self, *, make: bool = False) -> None:
-        """Insist that the folders are ours, each before anything in it is touched."""
+        """Check each folder before anything in it is used; `make` creates them."""
         place = self.base
         for name in self.folders:
             around, place = os.stat(place), place / name
@@ -150,7 +149,7 @@ class Clone(NamedTuple):
                     files.make_folder(str(place), 0o700)
             found = os.lstat(place)
             objection = owned.objection(found, folder=True, around=around)
-            _insist(objection and f"{place}: {objection}")
+            _raise_objection(objection and f"{place}: {objection}")
 
     def _make_folders(self) -> None:
         if not self.base.is_dir():
@@ -159,7 +158,7 @@ class Clone(NamedTuple):
 
 
 class _ObjectionError(Exception):
-    """The file or a folder on the way to it is not to be trusted."""
+    """The file, or a folder on the way to it, is not trusted."""
 
     def __init__(
         self,
@@ -170,6 +169,6 @@ class _ObjectionError(Exception):
         self.hint = hint
 
 
-def _insist(objection: str | None) -> None:
+def _raise_objection(objection: str | None) -> None:
     if objection is not None:
         raise _ObjectionError(objection)

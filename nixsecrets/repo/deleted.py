@@ -1,8 +1,8 @@
-"""Files that commands of ours deleted and that the index still has.
+"""Files that nixsecrets deleted and that the index still has.
 
-git sees no difference between these and what somebody removed by hand, or left out of
-a sparse checkout.  The note, in the staging folder of the work tree, says for which
-version of a file (its blob) the deletion was meant; git's next commit makes it moot.
+git cannot distinguish these from files removed by hand, or missing from a sparse
+checkout.  So a note in the staging folder of the work tree lists them, with the blob of
+the version that was deleted.  An entry is obsolete once the deletion is committed.
 """
 
 import contextlib
@@ -17,11 +17,11 @@ _NAME = "deleted"
 _LARGEST = 16 << 20  # bytes
 
 Deleted = tuple[str, str]
-"""A path below the top of the work tree, and its blob in the index."""
+"""A path relative to the top of the work tree, and its blob in the index."""
 
 
 def noted(repo: Repo) -> frozenset[Deleted]:
-    """Return what was deleted; nothing where that cannot be read."""
+    """Return the deleted files; empty if the note is missing or cannot be read."""
     data: bytes | None = None
     with contextlib.suppress(OSError):
         data = files.read_up_to(str(repo.staging / _NAME), _LARGEST)
@@ -31,15 +31,19 @@ def noted(repo: Repo) -> frozenset[Deleted]:
 
 
 def note(repo: Repo, paths: Iterable[str]) -> None:
-    """Note that a command deleted `paths` (below the map), where git tracks them.
+    """Record that a command deleted `paths` (relative to the map), if git tracks them.
 
-    The repository's lock is held.  Raises `NixsecretsError` where it cannot be written.
+    The caller holds the repository's lock.
+
+    Raises:
+        NixsecretsError: the note cannot be written.
     """
     fresh = {below_top(repo, path) for path in paths}
     if repo.git is None or not fresh:
         return
     had = noted(repo)
     entries = repo.git.entries(sorted(fresh | {path for path, _ in had}))
+    # entries that left the index, or have another blob there, are obsolete
     kept = {e for e in map(_deleted, entries) if e in had or e[0] in fresh}
     if kept == had:
         return
@@ -52,9 +56,9 @@ def note(repo: Repo, paths: Iterable[str]) -> None:
 
 
 def tracked(repo: Repo, paths: Iterable[str]) -> list[Entry]:
-    """Return the regular files that git tracks at `paths`, but for those `noted`.
+    """Return the regular files that git tracks at `paths`, except the `noted` ones.
 
-    The paths are relative to the map's folder, there and in the answer.
+    Paths, also of the result, are relative to the map's folder.
     """
     wanted = sorted(below_top(repo, path) for path in paths)
     if repo.git is None or not wanted:
@@ -69,7 +73,7 @@ def tracked(repo: Repo, paths: Iterable[str]) -> list[Entry]:
 
 
 def below_top(repo: Repo, path: str) -> str:
-    """Return a path below the map as git has it, relative to the top."""
+    """Convert a path relative to the map's folder to one relative to the top."""
     return repo.relative_to_top(f"{repo.root}/") + path
 
 

@@ -1,7 +1,7 @@
-"""Which files differ from the last commit, by what git would call their content.
+"""Which files differ from the last commit, by blob id.
 
-Nothing of the index counts, no time of a file and no size.  git is not asked to
-compare: it would run the filters of the repository over what it reads.
+git itself is not asked to compare, because it would run the filters of the repository;
+its index, and the times and sizes in it, do not matter.
 """
 
 import os
@@ -9,25 +9,26 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from nixsecrets.repo.files import blob_id
 from nixsecrets.repo.gitrun import started
-from nixsecrets.repo.history import blob_id
 
-_HEAD = len("100644 blob ")  # of a line of `ls-tree` that names a regular file
+_HEAD = len("100644 blob ")  # prefix of a regular file's line in `ls-tree`
 
 
 class Committed:
     """The files below a folder in the last commit: path and content of each."""
 
     def __init__(self, listed: bytes = b"") -> None:
-        """Take the output of `ls-tree -r -z`."""
+        """Parse the output of `ls-tree -r -z`."""
+        # only compared as text: `OID<tab>PATH`
         lines = os.fsdecode(listed).removesuffix("\0").split("\0")
         self._files = frozenset(line[_HEAD:] for line in lines)
         self._oid = lines[0][_HEAD:].partition("\t")[0]
 
     def has(self, path: str, data: bytes) -> bool:
-        """Return whether `path` has this content there, but for the ends of its lines.
+        """Return whether the commit has this content at `path`.
 
-        A clone with `core.autocrlf` has other ones.
+        CRLF and LF count as equal: git may have converted them (`core.autocrlf`).
         """
         if f"{blob_id(data, self._oid)}\t{path}" in self._files:
             return True
@@ -36,9 +37,9 @@ class Committed:
 
 @contextmanager
 def committed(folder: Path) -> Iterator[Callable[[], Committed]]:
-    """Start to list what HEAD holds below `folder`, for the function to give.
+    """Start to list the files in HEAD below `folder`; the function waits for them.
 
-    Nothing where there is no commit.
+    Empty if there is no commit.
     """
     with started(("ls-tree", "-r", "-z", "HEAD"), folder) as finished:
         yield lambda: Committed(finished().stdout)

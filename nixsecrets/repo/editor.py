@@ -1,7 +1,7 @@
-"""Running a person's editor on one private file.
+"""Running the user's editor on one private file.
 
-Chooses the program, keeps what it writes besides the file inside the file's folder, and
-reports how it ended; what the file means is the caller's.
+Chooses the program, keeps its swap and backup files inside the file's folder, and
+reports how it ended.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +27,10 @@ VARIABLES = ("SOPS_EDITOR", "VISUAL", "EDITOR")
 FALLBACKS = ("vi", "nano")
 
 AT_ONCE_SECONDS = 1.0
-"""An editor that ends faster, and changed nothing, was hardly used by a person."""
+"""An editor that exits sooner without a change was probably not used by anybody."""
 _GRACE_SECONDS = 5.0
 
-# Programs that give the terminal back at once, and what makes them wait.
+# programs that return at once, and the flag that makes them wait
 _WAIT = {
     "atom": "--wait",
     "code": "--wait",
@@ -47,7 +47,7 @@ _WAIT = {
     "zed": "--wait",
     "zeditor": "--wait",
 }
-# Known to write copies, histories or recovery files to places of their own.
+# known to write copies, histories or recovery files elsewhere
 _KEEPS_COPIES = frozenset(
     {
         *_WAIT,
@@ -67,19 +67,19 @@ _LINE_NUMBERS = frozenset({"emacs", "emacsclient", "micro", "nvi", "joe", "kak"}
 _NANO_RC = ("/etc/nanorc", ".nanorc", ".config/nano/nanorc")
 _NANO_OFF = "\nunset backup\nunset locking\nunset historylog\nunset positionlog\n"
 _VIM_OFF = "silent! set nobackup nowritebackup noundofile"
-_PLAIN = re.compile(r"[A-Za-z0-9._/-]+")
+_NEEDS_NO_ESCAPE = re.compile(r"[A-Za-z0-9._/-]+")  # in vim's `:set directory=…`
 
 
 @dataclass(frozen=True, slots=True)
 class Editor:
-    """A command line, and which program that is (`vim`, `nano`, or its own name)."""
+    """A command line; `kind` is `vim`, `nano` or the name of another program."""
 
     command: tuple[str, ...]
     kind: str
 
     @property
     def warning(self) -> str | None:
-        """One sentence on what the program is known to write elsewhere."""
+        """A sentence about what the program may write elsewhere; None if nothing."""
         if self.kind not in _KEEPS_COPIES:
             return None
         return (
@@ -89,7 +89,7 @@ class Editor:
 
     @property
     def needs_wait(self) -> str | None:
-        """The command line that waits, where this one is known not to."""
+        """The command line that waits for the edit, if this one is known not to."""
         flag = _WAIT.get(self.kind)
         if flag is None or any(f in self.command for f in (flag, "-w", "-W", "-b")):
             return None
@@ -97,12 +97,13 @@ class Editor:
 
 
 def find_editor(env: Mapping[str, str], *, terminal: bool) -> Editor:
-    """Return the editor to run: shell words, run without a shell.
+    """Return the configured editor, or with a terminal `vi` or `nano`.
 
-    Without a terminal only a configured editor is run, never a fall-back.
+    The variables in `VARIABLES` are split like a shell command, but run without a
+    shell.
 
     Raises:
-        NixsecretsError: there is no editor.
+        NixsecretsError: there is no editor, or its command line has unbalanced quotes.
     """
     for name in VARIABLES:
         if env.get(name, "").strip():
@@ -121,7 +122,7 @@ def find_editor(env: Mapping[str, str], *, terminal: bool) -> Editor:
 
 
 def _kind(program: str, env: Mapping[str, str]) -> str:
-    """Return what a program is: its name, or that of what its links lead to."""
+    """Return the kind of a program: its name, or that of the file its links lead to."""
     name = Path(program).name
     found = shutil.which(program, path=env.get("PATH"))
     real = Path(found).resolve().name if found else name
@@ -136,22 +137,25 @@ def _kind(program: str, env: Mapping[str, str]) -> str:
 def run_editor(
     editor: Editor, path: Path, *, terminal: bool, line: int = 0, keep_end: bool = False
 ) -> float:
-    """Run the editor on `path` until it ends; return the seconds that took.
+    """Run the editor on `path` until it exits; return the elapsed seconds.
 
-    `path` lies in a private folder of this process, which is the editor's TMPDIR; its
-    environment has no credentials, and without a terminal its stdin is empty.  `line`
-    is where to start (0: anywhere); with `keep_end` no line feed is put behind the last
-    line.  What ends us ends the editor first, which may still save.
+    `path` is in a private folder of this process, which becomes the editor's TMPDIR.
+    The environment has no credentials; without a terminal stdin is empty.  `line` is
+    the line to start at (0: the editor's choice); `keep_end` prevents the editor from
+    adding a final line feed.  A signal that ends this process ends the editor first, so
+    that it can save.
 
     Raises:
-        ProgramError: it cannot be started, or ended with a failure.
+        ProgramError: the editor cannot be started, or failed.
         KeyboardInterrupt: Ctrl-C ended it.
     """
     command = [*editor.command, *_options(editor, path, line, keep_end=keep_end)]
     env = without_credentials(os.environ) | {"TMPDIR": str(path.parent)}
     stdin = None if terminal else subprocess.DEVNULL
     name, begin = editor.command[0], time.monotonic()
-    with _ctrl_c_is_the_editors():
+    # Ctrl-C and Ctrl-\ are the editor's while it has the terminal; a handler that does
+    # nothing, because the editor would inherit that they are ignored
+    with _handlers((signal.SIGINT, signal.SIGQUIT), lambda _number, _frame: None):
         try:
             code = _run([*command, str(path)], env, stdin, path.parent)
         except OSError as error:
@@ -163,7 +167,7 @@ def run_editor(
     if code in {-signal.SIGINT, 128 + signal.SIGINT}:
         raise KeyboardInterrupt
     if code < 0 or code == 1:
-        _recover(editor, path)  # there is a swap file only if vim did not end itself
+        _recover(editor, path)  # vim leaves a swap file only if it was killed
     if code < 0:
         which = signal.Signals(-code).name
         raise ProgramError(f"the editor {name} was ended by {which}")
@@ -174,11 +178,11 @@ def run_editor(
     return time.monotonic() - begin
 
 
-def typed(path: Path) -> bytes:
-    """Return what was typed: the file, or what lies beside it if the editor was ended.
+def edited_text(path: Path) -> bytes:
+    """Return the edited text: from the emergency copy of a killed editor, or the file.
 
     Raises:
-        ProgramError: the editor left no file, or something that is none.
+        ProgramError: the editor left no file, or something that is not a regular file.
     """
     for place in (_emergency(path), path):
         try:
@@ -195,14 +199,15 @@ def typed(path: Path) -> bytes:
 def _run(
     command: list[str], env: Mapping[str, str], stdin: int | None, folder: Path
 ) -> int:
-    """Run the editor on a file of `folder`; where we are told to end, end it first.
+    """Run the editor on a file of `folder`; if interrupted, terminate it first.
 
-    Raises `OSError` where it cannot be started.
+    Raises `OSError` if it cannot be started.
     """
     child: subprocess.Popen[bytes] | None = None
     try:
-        with _told_afterwards():
-            # It keeps the folder if we are killed: it may have unsaved text to write.
+        with _termination_delayed():
+            # The editor inherits the lock of the folder, so that the folder outlives
+            # this process if that is killed: the editor may have unsaved text to write.
             lock = private.lock_of(folder)
             child = subprocess.Popen(command, env=env, stdin=stdin, pass_fds=[lock])
         return child.wait()
@@ -213,25 +218,36 @@ def _run(
 
 
 @contextmanager
-def _told_afterwards() -> Iterator[None]:
-    """Let signals that end us wait until the block has started whom they end, too.
+def _termination_delayed() -> Iterator[None]:
+    """Deliver SIGTERM and SIGHUP only after the block has started the editor.
 
-    They are not blocked, since the editor would inherit that.
+    The signals are not blocked, because the editor would inherit the mask.
     """
-    came: list[int] = []
+    received: list[int] = []
     numbers = [
         number
         for number in (signal.SIGTERM, signal.SIGHUP)
         if signal.getsignal(number) != signal.SIG_IGN
     ]
-    before = [signal.signal(n, lambda got, _: came.append(got)) for n in numbers]
+    try:
+        with _handlers(numbers, lambda number, _frame: received.append(number)):
+            yield
+    finally:
+        for number in received:
+            os.kill(os.getpid(), number)
+
+
+@contextmanager
+def _handlers(
+    numbers: Sequence[int], handler: Callable[[int, FrameType | None], None]
+) -> Iterator[None]:
+    """Install a signal handler for the block."""
+    before = [signal.signal(number, handler) for number in numbers]
     try:
         yield
     finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-        for one in came:
-            os.kill(os.getpid(), one)
+        for number, old in zip(numbers, before, strict=True):
+            signal.signal(number, old)
 
 
 def _end(child: "subprocess.Popen[bytes]") -> None:
@@ -243,27 +259,11 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
         child.wait()
 
 
-@contextmanager
-def _ctrl_c_is_the_editors() -> Iterator[None]:
-    """Leave Ctrl-C and Ctrl-\\ to the editor while it has the terminal.
-
-    A handler that does nothing, because an ignored signal would be inherited.
-    """
-
-    def nothing(_number: int, _frame: FrameType | None) -> None:
-        return
-
-    numbers = (signal.SIGINT, signal.SIGQUIT)
-    before = [signal.signal(number, nothing) for number in numbers]
-    try:
-        yield
-    finally:
-        for number, handler in zip(numbers, before, strict=True):
-            signal.signal(number, handler)
-
-
 def _options(editor: Editor, path: Path, line: int, *, keep_end: bool) -> list[str]:
-    """Return what keeps swap, undo, backup and history files out of other places."""
+    """Return the options that keep swap, undo, backup and history files in the folder.
+
+    And those that start at `line`, if the editor has one.
+    """
     at = [f"+{line}"] if line else []
     match editor.kind:
         case "vim":
@@ -279,18 +279,18 @@ def _options(editor: Editor, path: Path, line: int, *, keep_end: bool) -> list[s
 
 
 def _vim_swap(folder: Path) -> str:
-    """Return what puts vim's swap file beside the text, in memory.
+    """Return the settings that put vim's swap file into the private folder.
 
-    It holds what was typed and not saved when vim is ended.  No swap file is made
-    (`-n`) until this is set, whatever the person's own settings say.
+    The swap file has the unsaved text if vim is killed.  Until this is set, `-n` keeps
+    vim from making one elsewhere, whatever the user's own settings say.
     """
-    if not _PLAIN.fullmatch(str(folder)):
+    if not _NEEDS_NO_ESCAPE.fullmatch(str(folder)):
         return " noswapfile"
     return f" directory={folder} updatecount=20 updatetime=1000 swapfile"
 
 
 def _recover(editor: Editor, path: Path) -> None:
-    """Let vim, which was ended, tell what it had not saved, as nano does by itself."""
+    """Write the unsaved text of a killed vim to where nano itself saves it."""
     swaps = sorted(path.parent.glob("*.sw?"))
     if editor.kind != "vim" or not swaps:
         return
@@ -308,12 +308,12 @@ def _recover(editor: Editor, path: Path) -> None:
 
 
 def _emergency(path: Path) -> Path:
-    """Return where nano saves a text when it is ended."""
+    """Return where nano saves the text when it is killed."""
     return path.with_name(path.name + ".save")
 
 
 def _nano_rc(folder: Path, *, keep_end: bool) -> Path:
-    """Write the person's own settings, less what leaves traces, for nano to read."""
+    """Write a configuration for nano: the user's own, without backups and histories."""
     home = Path.home()
     texts = []
     for name in _NANO_RC:

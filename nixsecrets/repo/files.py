@@ -1,8 +1,8 @@
 """Reading, hashing and writing single files, without following links.
 
-Paths are strings as `os` takes them (odd bytes as surrogate escapes).  These helpers
-raise plain `OSError`; `explained` turns one into an error for a person.  What is
-replaced together, and in which order, is the business of `staging` and `journal`.
+Paths are `str` with surrogate escapes for bytes that are not UTF-8.  These functions
+raise plain `OSError`; `explained` converts it for the user.  `staging` and `journal`
+replace several files together.
 """
 
 # thousands of names pass through here, and a Path costs more than the call it wraps
@@ -23,15 +23,16 @@ from nixsecrets.repo import fsops
 from nixsecrets.untrusted import inputs
 
 _CHUNK = 1 << 20
-# Up to here single fsyncs are cheaper than a syncfs, which also waits for the dirty
-# pages of every other program.
+# up to this number, fsync for each file is cheaper than one syncfs, which also waits
+# for the dirty pages of other programs
 _SINGLE_FSYNCS = 8
 
 STAGED_NAME = re.compile(r"\.nixsecrets-[0-9a-f]{32}")
 
-MAY_NOT_GIVE = frozenset({errno.EPERM, errno.EINVAL})
+CHOWN_REFUSED = frozenset({errno.EPERM, errno.EINVAL})
+"""What chown(2) fails with if the new owner is not allowed; EINVAL for unmapped ids."""
 
-_ODD_HINT = "put the file itself there, or remove what is in its place"
+_NOT_REGULAR_HINT = "put the file itself there, or remove what is in its place"
 _HINTS = {
     errno.ENOSPC: "free some space on that disk and run the command again",
     errno.EDQUOT: "free some space in your quota and run the command again",
@@ -43,12 +44,14 @@ _HINTS = {
 
 
 def explained(error: OSError, doing: str, path: str) -> NixsecretsError:
-    """Return the error for a person: `cannot DOING "PATH": reason`, and a hint."""
+    """Return the error to show: `cannot DOING "PATH": reason`, with a hint."""
     number = error.errno or 0
     reason = os.strerror(number).lower() if number else "unknown reason"
     if isinstance(error, inputs.NotRegularError):
         reason = error.reason
-        return NixsecretsError(f"cannot {doing} {quoted(path)}: {reason}", _ODD_HINT)
+        return NixsecretsError(
+            f"cannot {doing} {quoted(path)}: {reason}", _NOT_REGULAR_HINT
+        )
     return NixsecretsError(
         f"cannot {doing} {quoted(path)}: {reason}", _HINTS.get(number)
     )
@@ -59,11 +62,21 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def blob_id(data: bytes, like: str) -> str:
+    """Return the id of a git blob, in the repository that has the object id `like`.
+
+    The length of `like` says whether its ids are SHA-1 or SHA-256.
+    """
+    kind = hashlib.sha256 if len(like) == 64 else hashlib.sha1
+    return kind(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
 def read_bytes_nofollow(path: str) -> bytes:
     """Return the content of the regular file `path`.
 
-    Raises `OSError`: `ELOOP` where its last part is a link, `EINVAL` where it is no
-    regular file.
+    Raises:
+        OSError: it cannot be read; `ELOOP` if its last component is a link, `EINVAL` if
+            it is not a regular file.
     """
     descriptor = fsops.ops.open(path)
     try:
@@ -73,11 +86,11 @@ def read_bytes_nofollow(path: str) -> bytes:
 
 
 def _read_all(descriptor: int, size: int) -> bytes:
-    """Return what is left of a file, which should be `size` bytes."""
+    """Read to the end of a file, which is expected after `size` bytes."""
     data = os.read(descriptor, size + 1)
     if len(data) == size:
         return data
-    # it grew, or the kernel gave less than asked (above 2 GiB, some network disks)
+    # it grew, or the kernel returned less than requested (above 2 GiB, network disks)
     parts = [data]
     while part := os.read(descriptor, _CHUNK):
         parts.append(part)
@@ -85,7 +98,12 @@ def _read_all(descriptor: int, size: int) -> bytes:
 
 
 def read_up_to(path: str, most: int) -> bytes | None:
-    """Return a file as `read_bytes_nofollow` does, None where it is larger."""
+    """Return the content of the regular file `path`, None if it has over `most` bytes.
+
+    Raises:
+        OSError: it cannot be read; `ELOOP` if its last component is a link, `EINVAL` if
+            it is not a regular file.
+    """
     descriptor = fsops.ops.open(path)
     try:
         size = inputs.require_regular(descriptor).st_size
@@ -95,7 +113,7 @@ def read_up_to(path: str, most: int) -> bytes | None:
 
 
 class Start(NamedTuple):
-    """The start of a large file, its size in bytes, and the SHA-256 of it all."""
+    """The start of a large file; `size` (bytes) and `sha256` (hex) of all of it."""
 
     data: bytes
     size: int
@@ -109,9 +127,13 @@ class Start(NamedTuple):
 def read_or_start(
     path: str, length: int, enough: Callable[[bytes], bool]
 ) -> bytes | Start:
-    """Return a file, or its first `length` bytes if it is longer and they are `enough`.
+    """Return a file, or only its start if it is longer and `enough(start)` holds.
 
-    The rest is hashed then, and not kept.  Raises `OSError` as `read_bytes_nofollow`.
+    The start is `length` bytes; the rest is hashed and not kept in memory.
+
+    Raises:
+        OSError: it cannot be read; `ELOOP` if its last component is a link, `EINVAL` if
+            it is not a regular file.
     """
     descriptor = fsops.ops.open(path)
     try:
@@ -131,9 +153,11 @@ def read_or_start(
 
 
 def hash_file(path: str) -> str | None:
-    """Return the SHA-256 of the regular file `path`, None where nothing is there.
+    """Return the SHA-256 (hex) of the regular file `path`, None if it does not exist.
 
-    Raises `OSError` as `read_bytes_nofollow` does.
+    Raises:
+        OSError: it cannot be read; `ELOOP` if its last component is a link, `EINVAL` if
+            it is not a regular file.
     """
     try:
         descriptor = fsops.ops.open(path)
@@ -150,9 +174,9 @@ def hash_file(path: str) -> str | None:
 
 
 def is_blob(path: str, oid: str | None) -> bool:
-    """Return whether a regular file has the content of a git blob, but for line ends.
+    """Return whether a regular file has the content of a git blob.
 
-    `oid` is the blob's id, SHA-1 or SHA-256 by its length.
+    CRLF and LF count as equal: git may have converted them (`core.autocrlf`).
     """
     if oid is None:
         return False
@@ -160,29 +184,26 @@ def is_blob(path: str, oid: str | None) -> bool:
         data = read_bytes_nofollow(path)
     except OSError:
         return False
-    digest = hashlib.sha1 if len(oid) == 40 else hashlib.sha256
-    return any(
-        digest(b"blob %d\0%s" % (len(text), text)).hexdigest() == oid
-        for text in dict.fromkeys((data, data.replace(b"\r\n", b"\n")))
-    )
+    texts = dict.fromkeys((data, data.replace(b"\r\n", b"\n")))
+    return any(blob_id(text, oid) == oid for text in texts)
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Write the whole of `data`."""
+    """Write all of `data`."""
     left = memoryview(data)
     while left:
         left = left[fsops.ops.write(descriptor, left) :]
 
 
 class Descriptor:
-    """An open descriptor, to be written to as a file is."""
+    """A writable binary stream without a buffer, over an open descriptor."""
 
     def __init__(self, descriptor: int) -> None:
         """Write to `descriptor`, which the caller closes."""
         self._descriptor = descriptor
 
     def write(self, data: bytes, /) -> int:
-        """Write the whole of `data`."""
+        """Write all of `data`; return its length."""
         write_all(self._descriptor, data)
         return len(data)
 
@@ -191,17 +212,25 @@ class Descriptor:
 
 
 def write_durably(path: str, data: bytes) -> None:
-    """Put `data` at `path`, as `written_durably` does."""
-    with written_durably(path) as descriptor:
+    """Replace the content of `path` atomically and flush it to disk; mode 0600.
+
+    Raises:
+        OSError: it cannot be written; the old file is still in place then.
+    """
+    with durable_writer(path) as descriptor:
         write_all(descriptor, data)
 
 
 @contextmanager
-def written_durably(path: str) -> Iterator[int]:
-    """Give a descriptor to write to; put that at `path` in one move, on the disk.
+def durable_writer(path: str) -> Iterator[int]:
+    """Yield a descriptor for the new content of `path`, which replaces it at the end.
 
-    A reader sees the old file or the whole new one; a failure leaves the old one and
-    nothing else.  Made by root, the file belongs to the owner of its folder.
+    Readers see the old or the new file, never a part; after an error the old file is
+    still in place.  The new file is flushed to disk, has mode 0600 and, if root writes
+    it, belongs to the owner of its folder.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     folder = os.path.dirname(path)
     staged = os.path.join(folder, staged_name())
@@ -222,21 +251,21 @@ def written_durably(path: str) -> Iterator[int]:
 
 
 def staged_name() -> str:
-    """Return a name for a file that waits: a dot, `nixsecrets-`, 128 random bits."""
+    """Return a random name for a staged file, which `STAGED_NAME` matches."""
     return f".nixsecrets-{os.urandom(16).hex()}"
 
 
 def give_to_folder_owner(descriptor: int, path: str) -> None:
-    """Hand what was made at `path` to the owner of the folder around, as `give_new`."""
-    give_new(descriptor, os.stat(os.path.dirname(path)))
+    """As root, make the owner of its folder the owner of a file made at `path`."""
+    give_to_owner_of(os.stat(os.path.dirname(path)), descriptor)
 
 
-def give_new(descriptor: int, folder: os.stat_result) -> None:
-    """Make what is new belong to whom its folder belongs to, where we are root.
+def give_to_owner_of(folder: os.stat_result, descriptor: int) -> None:
+    """As root, make the owner of `folder` the owner of a newly made file.
 
-    With `sudo` in somebody's repository that is them.  For others than root the group
-    of a folder with the setgid bit counts, as it would for a file made in it.  What the
-    system does not allow (root of a user namespace) stays as it is.
+    So with `sudo` in another user's repository, the files belong to that user.  For
+    other users than root only the group is set, if the folder has the setgid bit.  What
+    the system refuses (to root in a user namespace) stays as it is.
     """
     root = os.geteuid() == 0
     made = os.fstat(descriptor)
@@ -247,12 +276,12 @@ def give_new(descriptor: int, folder: os.stat_result) -> None:
     try:
         fsops.ops.chown(descriptor, owner, group)
     except OSError as error:
-        if error.errno not in MAY_NOT_GIVE:
+        if error.errno not in CHOWN_REFUSED:
             raise
 
 
 def make_folder(path: str, mode: int) -> None:
-    """Make one folder; made by root, it belongs to the owner of the one around it."""
+    """Make one folder; if root makes it, it belongs to the owner of its parent."""
     fsops.ops.mkdir(path, mode)
     if os.geteuid() == 0:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -263,12 +292,12 @@ def make_folder(path: str, mode: int) -> None:
 
 
 def fsync_path(path: str) -> None:
-    """Make the file or folder `path` durable."""
+    """Flush the file or folder `path` to disk."""
     descriptor = fsops.ops.open(path)
     try:
         fsops.ops.fsync(descriptor)
     except OSError as error:
-        # some network and FUSE file systems cannot flush a folder and say so
+        # some network and FUSE file systems cannot flush a folder
         if error.errno != errno.EINVAL:
             raise
     finally:
@@ -276,9 +305,9 @@ def fsync_path(path: str) -> None:
 
 
 def flush(files: Collection[str], folders: Iterable[str]) -> None:
-    """Make `files` and the entries of `folders` (which hold the files) durable.
+    """Flush `files`, and the entries of `folders` that contain them, to disk.
 
-    Many are flushed by one `syncfs` for each file system, where the system has it.
+    Many are flushed with one `syncfs` per file system, where the system has it.
     """
     folders = sorted(set(folders))
     if len(files) + len(folders) > _SINGLE_FSYNCS and _flush_file_systems(folders):

@@ -1,8 +1,8 @@
-"""The one seam through which we touch the disk: each operation is one method.
+"""The seam between nixsecrets and the disk: one method for each operation.
 
 Everything in `repo` that creates, writes, renames, removes or flushes goes through
-`ops`, so that a test can end the process, tear a write or raise an `OSError` at the
-n-th operation (`use`).  Nothing here decides or translates: plain `OSError` comes out.
+`ops`, so that a test can kill the process, tear a write or raise an `OSError` at the
+n-th operation (`use`).  Errors are plain `OSError`.
 """
 
 # thousands of names pass through here, and a Path costs more than the call it wraps
@@ -21,34 +21,34 @@ _OLD = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class FileOps:
-    """The operations; a fault injector overrides `step`, or `write` to tear one."""
+    """The operations; tests override `step` to inject faults, or `write` to tear it."""
 
     def step(self, operation: str, path: str | int) -> None:
-        """Do nothing: called before each operation on `path` (or descriptor)."""
+        """Do nothing; called before each operation on a path or descriptor."""
 
     def open(self, path: str) -> int:
-        """Open `path` for reading, following no link in its last part."""
+        """Open `path` for reading; fail with ELOOP if its last component is a link."""
         self.step("open", path)
         return os.open(path, _OLD)
 
     def create(self, path: str, mode: int) -> int:
-        """Make the new file `path` (mode less the umask) and open it for writing."""
+        """Create the new file `path` (mode minus the umask) and open it for writing."""
         self.step("create", path)
         return os.open(path, _NEW, mode)
 
     def open_lock(self, path: str) -> int:
-        """Open `path` for reading and writing; make it, empty, where it is missing."""
+        """Open `path` for reading and writing; create it, empty, if missing."""
         self.step("open_lock", path)
         return os.open(path, _LOCK, 0o600)
 
     def overwrite(self, descriptor: int, data: bytes) -> None:
-        """Make a few bytes the whole content of a file that is never renamed."""
+        """Replace the content of an open file by a few bytes, not atomically."""
         self.step("overwrite", descriptor)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, data, 0)
 
     def write(self, descriptor: int, data: bytes | memoryview) -> int:
-        """Write some of `data`; return how many bytes were taken."""
+        """Write some of `data`; return how many bytes were written."""
         self.step("write", descriptor)
         return os.write(descriptor, data)
 
@@ -58,12 +58,12 @@ class FileOps:
         os.fchmod(descriptor, mode)
 
     def chown(self, descriptor: int, owner: int, group: int) -> None:
-        """Set owner and group; -1 leaves one as it is."""
+        """Set owner and group; -1 keeps the current one."""
         self.step("chown", descriptor)
         os.fchown(descriptor, owner, group)
 
     def replace(self, source: str, target: str) -> None:
-        """Rename, over whatever file is there."""
+        """Rename `source` to `target`, replacing an existing file."""
         self.step("replace", target)
         os.replace(source, target)
 
@@ -73,7 +73,7 @@ class FileOps:
         os.unlink(path)
 
     def mkdir(self, path: str, mode: int) -> None:
-        """Make one folder (mode less the umask)."""
+        """Make one folder (mode minus the umask)."""
         self.step("mkdir", path)
         os.mkdir(path, mode)
 
@@ -83,16 +83,16 @@ class FileOps:
         os.rmdir(path)
 
     def fsync(self, descriptor: int) -> None:
-        """Make one file or folder durable."""
+        """Flush one file or folder to disk."""
         self.step("fsync", descriptor)
         if sys.platform == "darwin":
-            # there fsync stops at the drive's cache
+            # fsync of macOS does not flush the drive's cache
             fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
         else:
             os.fsync(descriptor)
 
     def syncfs(self, descriptor: int) -> bool:
-        """Make the whole file system durable; False where the system cannot."""
+        """Flush a whole file system to disk; return False if there is no syncfs."""
         function = _libc_syncfs()
         if function is None:
             return False
@@ -105,8 +105,8 @@ class FileOps:
 
 @cache
 def _libc_syncfs() -> Callable[[int], int] | None:
-    """Return the C library's `syncfs` as a function that gives 0 or the errno."""
-    import ctypes  # costs start-up time, and only writing needs it
+    """Return syncfs(2) as a function from a descriptor to 0 or the errno."""
+    import ctypes  # 3 ms, which only a command that writes many files needs
 
     try:
         function = ctypes.CDLL(None, use_errno=True).syncfs
@@ -123,7 +123,7 @@ ops: FileOps = FileOps()
 
 
 def use(replacement: FileOps) -> FileOps:
-    """Put `replacement` in the place of `ops` for this process; return the old one."""
+    """Replace `ops` for this process; return the previous object."""
     global ops
     before, ops = ops, replacement
     return before

@@ -1,7 +1,7 @@
-"""A git work tree: NUL-separated names, explicit flags; `gitrun` starts the program.
+"""A git work tree: its paths, index, trees, blobs and configuration.
 
-It reads (`ls-files`, `rev-parse`, trees and blobs) and, when asked, adds to the index;
-it never commits, checks out or writes to the work tree.
+Reads the repository and can add files to the index; never commits, checks out or
+writes to the work tree.  `gitrun` starts the program.
 """
 
 import os
@@ -25,9 +25,9 @@ from nixsecrets.repo.gitrun import (
 
 STAGING_NAME = "nixsecrets"
 JOURNAL_NAME = "journal"
-_DATED = "--format=%x01%cI"
+_DATED = "--format=%x01%cI"  # a control character marks the line with the date
 _RAW = ("--raw", "-z", "--no-abbrev", "--no-renames", "--no-relative")
-# what `git add -N` only announces is no part of the next commit
+# an entry of `git add -N` is not part of the next commit
 _STAGED = (
     *("diff-index", "--cached", "--ita-invisible-in-index"),
     *(*_RAW, "--ignore-submodules=none"),
@@ -35,7 +35,7 @@ _STAGED = (
 
 
 class Listed(NamedTuple):
-    """The names that git lists, and whether git could not merge any of them."""
+    """The paths that git lists; `unmerged` if the index has conflicts."""
 
     names: list[str]
     unmerged: bool = False
@@ -44,10 +44,9 @@ class Listed(NamedTuple):
 class Git(NamedTuple):
     """One work tree.
 
-    `top` is its uppermost folder, `staging` what `--git-path nixsecrets` says: linked
-    work trees each have their own.  `common` is the git folder that they share; a
-    submodule has another one.  `index_file` is another index than the work tree's, as
-    `git commit FILE` hands one to its hook.
+    `top` is its top-level folder.  `staging` is `git rev-parse --git-path nixsecrets`,
+    which each linked work tree has for itself; `common` is the git folder that they
+    share.  `index_file` replaces the index, as for the hook of `git commit FILE`.
     """
 
     top: Path
@@ -57,10 +56,11 @@ class Git(NamedTuple):
 
     @classmethod
     def find(cls, folder: Path, *, index_file: Path | None = None) -> Self | None:
-        """Return the work tree that `folder` lies in, None where there is none.
+        """Return the work tree that contains `folder`, None if there is none.
 
-        Raises `ProgramError` where git is missing, or refuses a repository that is
-        there (another owner, damage).
+        Raises:
+            ProgramError: there is a repository, and git is missing or refuses it
+                (another owner, corrupt), or `folder` is inside `.git`.
         """
         folder = folder.resolve()
         places = ("--git-common-dir", "--git-dir")
@@ -85,18 +85,19 @@ class Git(NamedTuple):
                 "this folder lies inside a .git folder or a bare repository",
                 "go to a work tree of the repository (or -C DIR)",
             )
-        # `..` steps only in the first, any byte but NUL in the others
+        # the first line has only `../`; the paths after it may contain line feeds
         up, _, places_found = answers.partition("\n")
         common, own = _two_places(places_found)
-        # not resolved: a link that stands for it is to be seen
+        # the staging folder is not resolved: `locking` refuses a link in its place
         return cls((folder / up).resolve(), own / STAGING_NAME, common, index_file)
 
     @contextmanager
     def listing(self, folder: Path) -> Iterator[Callable[[], Listed]]:
-        """Start to list the names below `folder`; the function given waits for them.
+        """Start to list the paths below `folder`; the yielded function waits for them.
 
-        Relative to it, tracked or would-be-added.  They may be links, submodules (or
-        other repositories, with a `/` at the end), or be gone from the work tree.
+        These are the paths that git tracks or would add, relative to `folder`: also
+        links, submodules, other repositories (with a trailing `/`) and files that are
+        missing from the work tree.
         """
         flags = ("--cached", "--others", "--exclude-standard")
         arguments = ("ls-files", "-z", "-t", *flags)
@@ -104,13 +105,13 @@ class Git(NamedTuple):
             yield lambda: _listed(_succeeded("ls-files", finished()))
 
     def tracked(self, folder: Path) -> frozenset[str]:
-        """Return the names below `folder`, relative to it, that the index holds."""
+        """Return the paths in the index below `folder`, relative to it."""
         return frozenset(self._names(("ls-files", "-z", "--cached"), folder))
 
     def staged(self) -> Changes:
-        """Return what a commit of the index would change (paths relative to `top`).
+        """Return what committing the index would change (paths relative to `top`).
 
-        Everything, where there is no commit yet.
+        Everything in the index if there is no commit yet.
         """
         result = run((*_STAGED, "HEAD", "--"), self.top, b"", self.index_file)
         if result.returncode == 0:
@@ -120,7 +121,7 @@ class Git(NamedTuple):
         return self.everything_staged()
 
     def everything_staged(self) -> Changes:
-        """Return the whole index as changes, without what is only meant to be added."""
+        """Return all of the index as additions, without entries of `git add -N`."""
         hash_tree = ("hash-object", "-t", "tree", "--stdin")
         nothing = self._output(hash_tree, self.top).decode().strip()
         raw = self._names((*_STAGED, nothing, "--"), self.top)
@@ -129,9 +130,9 @@ class Git(NamedTuple):
     def entries(
         self, paths: Sequence[str] | None = None, *, commit: str | None = None
     ) -> list[Entry]:
-        """Return what the index, or a commit, holds: everything, or just `paths`.
+        """Return the entries of the index, or of a commit: all, or those at `paths`.
 
-        The paths are relative to `top`; a folder stands for all in it.
+        The paths are relative to `top`; a folder stands for all files below it.
         """
         if paths is not None and not paths:
             return []
@@ -145,17 +146,17 @@ class Git(NamedTuple):
         return found
 
     def head_entries(self, paths: Sequence[str]) -> list[Entry]:
-        """Return what the last commit holds of `paths`; nothing if there is none."""
+        """Return the entries of the last commit at `paths`; empty without a commit."""
         head = self.head()
         return [] if head is None else self.entries(paths, commit=head)
 
     def commits(
         self, tip: str, *, without: Sequence[str] = (), remote: str | None = None
     ) -> Iterator[Changes]:
-        """Yield what each commit below `tip` changes, the oldest first.
+        """Yield the changes of each commit that `tip` reaches, oldest first.
 
-        Left out is what `without` (commits) or any branch of `remote` holds.  Of a
-        merge only what is not as in one of its parents.
+        Without the commits that those in `without`, or any branch of `remote`, reach.
+        For a merge only the files that differ from all of its parents.
         """
         known = [f"--remotes={remote}"] if remote is not None else []
         wanted = (tip, "--not", *known, *without, "--")
@@ -167,9 +168,10 @@ class Git(NamedTuple):
         yield from changes.of_commits(os.fsdecode(raw))
 
     def resolve(self, revision: str) -> str:
-        """Return the id of the commit that a person calls `revision`.
+        """Return the id of the commit that `revision` names.
 
-        Raises `ProgramError` where there is none.
+        Raises:
+            ProgramError: there is no such commit.
         """
         arguments = ("rev-parse", "--verify", "--quiet", "--end-of-options")
         result = run((*arguments, revision + "^{commit}"), self.top)
@@ -181,49 +183,43 @@ class Git(NamedTuple):
         return result.stdout.decode().strip()
 
     def has(self, oid: str) -> bool:
-        """Return whether the object is here."""
+        """Return whether the clone has the object."""
         arguments = ("cat-file", "-e", oid)
         return run(arguments, self.top).returncode == 0
 
     def reader(self, *, limit: int) -> AbstractContextManager[BlobReader]:
-        """Give a function that reads a blob by its id, at most `limit` bytes of it.
+        """Yield a function from a blob's id to its first `limit` bytes.
 
-        Raises (the function, or on entering): see `gitrun.blob_reader`.
+        Raises:
+            ProgramError: git cannot be started, or (from the function) it has no blob.
         """
         return blob_reader(self.top, limit)
 
     @property
     def has_journal(self) -> bool:
-        """Whether a run is replacing files just now, or was cut short at it."""
+        """Whether a run is replacing files now, or was interrupted while doing so."""
         return (self.staging / JOURNAL_NAME).exists()
 
     def hooks_path(self) -> str | None:
-        """Return `core.hooksPath` as it is configured, None where it is not."""
+        """Return the configured `core.hooksPath`, None if it is not set."""
         result = run(("config", "--type=path", "--get", "core.hooksPath"), self.top)
         return os.fsdecode(result.stdout).removesuffix("\n") or None
 
     def git_folder(self) -> Path:
-        """Return the folder of this work tree's `.git`."""
+        """Return the absolute git folder of this work tree."""
         answer = self._output(("rev-parse", "--absolute-git-dir"), self.top)
         return Path(os.fsdecode(answer.removesuffix(b"\n")))
 
     def head(self) -> str | None:
-        """Return the id of the last commit, None where there is none."""
+        """Return the id of the last commit, None if there is none."""
         arguments = ("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
         return run(arguments, self.top).stdout.decode().strip() or None
 
-    def committed(self, folder: Path) -> frozenset[str]:
-        """Return the names below `folder`, relative to it, that HEAD holds."""
-        arguments = ("ls-tree", "-r", "-z", "--name-only", "HEAD")
-        result = run(arguments, folder)
-        return frozenset(os.fsdecode(result.stdout).split("\0")) - {""}
-
     def last_changed(self, folder: Path, paths: Iterable[str]) -> dict[str, str]:
-        """Return when files were last committed (ISO 8601); `paths` are below `folder`.
+        """Return the commit date (ISO 8601) of each of `paths`, relative to `folder`.
 
-        Files that differ from HEAD have no date.  Each is read and hashed here: git
-        would run the filters of the repository over it (`git diff`).  A file that git
-        checked out with other line ends does not differ.
+        Without the files that differ from HEAD, except in line ends.  They are hashed
+        here, because `git diff` would run the filters of the repository.
         """
         flags = ("--relative", "--no-renames", "--name-only", "-z")
         result = run(("log", "--no-show-signature", _DATED, *flags), folder)
@@ -235,7 +231,7 @@ class Git(NamedTuple):
                 date = word[1:]
             elif word:
                 dates.setdefault(word, date)
-        from nixsecrets.repo import files  # hashes, which no hook has to load
+        from nixsecrets.repo import files  # loads hashlib, which the hook does not need
 
         ids = self.committed_ids(folder)
         return {
@@ -245,17 +241,20 @@ class Git(NamedTuple):
         }
 
     def committed_ids(self, folder: Path) -> dict[str, str]:
-        """Return the ids of the files below `folder`, relative to it, in HEAD."""
+        """Return the blob of each file in HEAD below `folder`, by path relative to it.
+
+        Empty if there is no commit.
+        """
         result = run(("ls-tree", "-r", "-z", "HEAD"), folder)
         listed = map(changes.of_listed, _split(result.stdout))
         return {entry.path: entry.oid for entry in listed}
 
     def configure(self, name: str, value: str) -> None:
-        """Set an option of this clone."""
+        """Set an option in the configuration of this clone."""
         self._output(("config", "--local", name, value), self.top)
 
     def unset_section(self, name: str) -> None:
-        """Take a section out of this clone's options, if it is there."""
+        """Remove a section from the configuration of this clone, if it exists."""
         run(("config", "--local", "--remove-section", name), self.top)
 
     def git_path(self, name: str) -> Path:
@@ -264,13 +263,13 @@ class Git(NamedTuple):
         return self.top / os.fsdecode(answer.removesuffix(b"\n"))
 
     def ignores(self, path: Path) -> bool:
-        """Return whether git would leave a (perhaps future) file out of the repository.
+        """Return whether git ignores a file, which need not exist.
 
-        Files outside of the work tree are left out, too.
+        True as well for files outside of the work tree.
         """
         if not path.is_relative_to(self.top):
             return True
-        # it refuses literal path specifications; `./` keeps a leading `:` ordinary
+        # check-ignore refuses GIT_LITERAL_PATHSPECS; `./` protects a leading `:`
         flags = ("-q", "-z", "--no-index", "--stdin")
         arguments = ("--no-literal-pathspecs", "check-ignore", *flags)
         name = b"./" + os.fsencode(path.relative_to(self.top)) + b"\0"
@@ -282,11 +281,11 @@ class Git(NamedTuple):
     def add(self, folder: Path, paths: Iterable[str]) -> None:
         """Run `git add` on `paths`, which are relative to `folder`.
 
-        Line ends and the filters of the person's own configuration apply as ever; what
-        the repository's own configuration defines as a filter is not run.
+        Line end conversion and filters of the user's own configuration apply; filters
+        that `.git/config` of the repository defines are not run.
 
         Raises:
-            ProgramError: git refuses, or a path has such a filter.
+            ProgramError: git refuses, or the repository defines a filter for a path.
         """
         names = [os.fsencode(path) for path in paths]
         foreign, off = foreign_filters(folder)
@@ -300,9 +299,10 @@ class Git(NamedTuple):
     def _refuse_filtered(
         self, folder: Path, names: list[bytes], foreign: Sequence[str]
     ) -> None:
-        """Refuse paths with a filter: added without it, they would differ in git."""
+        """Refuse paths with a filter: adding them unfiltered would change them."""
         given = b"".join(name + b"\0" for name in names)
         said = self._names(("check-attr", "-z", "--stdin", "filter"), folder, given)
+        # triples of path, attribute and value
         for path, value in zip(said[::3], said[2::3], strict=False):
             if value in foreign:
                 raise ProgramError(
@@ -329,12 +329,15 @@ def _succeeded(command: str, result: subprocess.CompletedProcess[bytes]) -> byte
 
 
 def _split(output: bytes) -> list[str]:
-    """Return what `-z` separates."""
+    """Split the output of a command with `-z`."""
     return os.fsdecode(output).removesuffix("\0").split("\0") if output else []
 
 
 def _listed(output: bytes) -> Listed:
-    """Read `ls-files -t`: a letter, a space, the name; `M` once for each stage."""
+    """Parse `ls-files -t -z`: a letter, a space and the path.
+
+    An unmerged path is listed with `M` once per stage.
+    """
     names = [word[2:] for word in _split(output)]
     if b"\0M " not in b"\0" + output:
         return Listed(names)
@@ -342,18 +345,18 @@ def _listed(output: bytes) -> Listed:
 
 
 def _batches(paths: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Yield as many arguments as fit on a command line; once, if there are none."""
+    """Yield the paths in batches that fit on a command line; `()` once if empty."""
     for start in range(0, len(paths) or 1, 500):
         yield paths[start : start + 500]
 
 
 def _two_places(text: str) -> tuple[Path, Path]:
-    """Return two paths that a line feed separates, though either may hold some itself.
+    """Split two paths at the line feed between them; they may contain line feeds, too.
 
-    They are the folder that all work trees share and the one of this work tree: the
-    same, or below its `worktrees`.
+    They are the git folder that all work trees share and the one of this work tree,
+    which is the same one or a folder below its `worktrees`.
     """
-    middle = len(text) // 2
+    middle = len(text) // 2  # where the separator is if both are equal
     if text[:middle] == text[middle + 1 :]:
         return Path(text[:middle]).resolve(), Path(text[:middle]).resolve()
     end = text.find("\n")

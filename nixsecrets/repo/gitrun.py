@@ -1,11 +1,11 @@
-"""Running git: the only module that starts it, so that it starts nothing in turn.
+"""Running git: the only module that does, and such that git runs no other program.
 
-A repository is not trusted: its `.git/config`, its attributes and its hooks name
-programs.  `_started` is the one place that builds a command line and an environment.
-It takes the subcommands in `_READS` and `_WRITES` alone, none of which compares the
-work tree with the index (that runs filters, and git inside submodules) except `add`;
-switches off what every subcommand may start; and lets nothing go to the network.
-docs/adr/0018-git-starts-nothing.md has the reasons and the list of keys.
+A repository is not trusted: its `.git/config`, attributes and hooks name programs.
+`_start` is the only function that builds a command line and an environment.  It accepts
+the subcommands in `_READS` and `_WRITES`, none of which except `add` compares the work
+tree with the index (that would run filters, and git in submodules).  It disables
+whatever a subcommand may start, and all access to the network.
+docs/adr/0018-git-starts-nothing.md has the reasons and the list of settings.
 """
 
 import contextlib
@@ -19,12 +19,12 @@ from nixsecrets.errors import ProgramError, quoted
 
 BlobReader = Callable[[str], bytes]
 Setting = tuple[str, str]  # a key and its value
-_MOST_CONFLICTS = 127  # `git merge-file` ends with their number, above it failed
+_MOST_CONFLICTS = 127  # exit code of `git merge-file`: the conflicts, above it an error
 _ANSWER_SECONDS = 60.0
 _IN_GIT = (".git/info/exclude", ".git/info/attributes", ".git/config")
 
 # git exports GIT_DIR, GIT_INDEX_FILE, GIT_PREFIX and more to its hooks, where they
-# would point our calls at another repository.  These few are a person's or a CI's.
+# would point our calls at another repository.  These few are set by the user or by CI.
 _KEPT = frozenset(
     {
         "GIT_CEILING_DIRECTORIES",
@@ -41,14 +41,14 @@ _ALWAYS = {
     "GIT_ALLOW_PROTOCOL": "",  # no transport: git before 2.45 fetches what is missing
     "GIT_LITERAL_PATHSPECS": "1",  # a file may be called `:(top)*`
     "GIT_NO_LAZY_FETCH": "1",  # a partial clone must not go to the network
-    "GIT_NO_REPLACE_OBJECTS": "1",  # others get what was committed, not refs/replace
+    "GIT_NO_REPLACE_OBJECTS": "1",  # refs/replace exists in this clone only
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_TERMINAL_PROMPT": "0",
     "LC_ALL": "C",
 }
 
-# Subcommands that write nothing to the index and never look at a file's content in the
-# work tree, so that no attribute of the repository matters.
+# subcommands that do not write the index and never read a file of the work tree, so
+# that the attributes of the repository do not matter
 _READS = frozenset(
     {
         *("blame", "cat-file", "check-attr", "check-ignore", "config", "diff-index"),
@@ -57,7 +57,7 @@ _READS = frozenset(
     }
 )
 _WRITES = frozenset({"add"})
-# What would make one of them run a filter, a textconv or an external diff after all.
+# options that would make one of them run a filter, a textconv or an editor after all
 _REFUSED = {
     "cat-file": {"--textconv", "--filters"},
     "hash-object": {"--path", "--stdin-paths"},
@@ -69,7 +69,7 @@ _NO_PROGRAMS = ("--no-ext-diff", "--no-textconv")
 _NO_TEXTCONV = ("--no-textconv",)
 _DIFFS = frozenset({"diff-index", "diff-tree", "log"})
 
-# What any subcommand might start, whatever it is asked for.
+# what any subcommand might start
 _OFF = (
     "core.alternateRefsCommand=false",
     "core.askPass=false",
@@ -78,23 +78,24 @@ _OFF = (
     "core.pager=cat",
     "core.sshCommand=false",
     "credential.helper=",
-    "diff.orderFile=/dev/null",  # no program, but a file to wait for
+    "diff.orderFile=/dev/null",  # not a program, but a file that could block
     "gpg.program=false",
     "log.showSignature=false",
     "protocol.allow=never",
-    "safe.bareRepository=explicit",  # a folder of the tree may be a repository
+    "safe.bareRepository=explicit",  # a tracked folder may look like a repository
     "sequence.editor=false",
     "submodule.recurse=false",
 )
 _NO_HOOKS = "core.hooksPath=/dev/null"
-_ASKED_FOR_HOOKS = frozenset({"config", "rev-parse"})  # they start nothing
-# Scopes of `git config` that are the person's, not the repository's.
+# they report `core.hooksPath` and paths of hooks, and start nothing
+_REPORTS_HOOKS = frozenset({"config", "rev-parse"})
+# scopes of `git config` that belong to the user, not to the repository
 _OWN_SCOPES = frozenset({"system", "global", "command"})
 _NO_FILTER = (("clean", ""), ("smudge", ""), ("process", ""), ("required", "false"))
 
 
 def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """Return `env` without what git exports to hooks, and with our own settings."""
+    """Return `env` without the variables that git exports, and with `_ALWAYS`."""
     kept = {
         name: value
         for name, value in env.items()
@@ -108,9 +109,9 @@ def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
 def with_settings(
     env: Mapping[str, str], settings: Sequence[Setting]
 ) -> dict[str, str]:
-    """Return `env` with configuration that wins over every file (git 2.31).
+    """Return `env` with configuration that overrides every file (git 2.31).
 
-    Unlike `-c`, it can name a section that has a `=` in it.
+    Unlike `-c`, this works for keys that contain `=`.
     """
     given = env.get("GIT_CONFIG_COUNT", "")
     count = int(given) if given.isdecimal() else 0
@@ -121,10 +122,10 @@ def with_settings(
 
 
 def command_line(arguments: Sequence[str]) -> tuple[str, ...]:
-    """Return the command line for a subcommand and its arguments.
+    """Return the command line for options of git, a subcommand and its arguments.
 
     Raises:
-        ValueError: git could start a program for it that the repository names.
+        ValueError: the subcommand could start a program that the repository names.
     """
     at = next(n for n, word in enumerate(arguments) if not word.startswith("-"))
     front, name, rest = arguments[:at], arguments[at], arguments[at + 1 :]
@@ -135,13 +136,13 @@ def command_line(arguments: Sequence[str]) -> tuple[str, ...]:
         or _REQUIRED.get(name, "") not in {"", *flags}
     ):
         raise ValueError(f"git {name} may start a program: see docs/adr/0018")
-    off = _OFF if name in _ASKED_FOR_HOOKS else (*_OFF, _NO_HOOKS)
+    off = _OFF if name in _REPORTS_HOOKS else (*_OFF, _NO_HOOKS)
     settings = [word for setting in off for word in ("-c", setting)]
     quiet = _NO_PROGRAMS if name in _DIFFS else _NO_TEXTCONV if name == "blame" else ()
     return ("git", *settings, *front, name, *quiet, *rest)
 
 
-def _started(
+def _start(
     arguments: Sequence[str],
     folder: Path,
     *,
@@ -180,38 +181,38 @@ def run(
     at_once: bool = False,
     seconds: float | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run git to its end.
+    """Run git and return its exit code and output.
 
-    `at_once` is for what takes no time, unless the configuration is a file that never
-    ends: it has a minute; `seconds` is another limit.
+    `seconds` limits the run time; `at_once`, for commands that need no time, limits it
+    to a minute (git may block on a file that is not a regular one).
 
     Raises:
-        ProgramError: git cannot be started, waits for a file that is no regular one, or
-            does not end within its limit.
+        ProgramError: git cannot be started, blocks on a file that is not regular, or
+            exceeds its limit.
     """
     seconds = _ANSWER_SECONDS if at_once else seconds
-    started_one = _started(arguments, folder, index_file=index_file, settings=settings)
-    with started_one as process:
-        return _ended(process, folder, stdin, seconds=seconds)
+    child = _start(arguments, folder, index_file=index_file, settings=settings)
+    with child as process:
+        return _finish(process, folder, stdin, seconds=seconds)
 
 
-def _ended(
+def _finish(
     process: "subprocess.Popen[bytes]",
     folder: Path,
     stdin: bytes | None = None,
     *,
     seconds: float | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
-    """Wait for git; after a minute, or its limit, look for what it waits for."""
+    """Wait for git; after a minute, or its limit, look for a file that it blocks on."""
     try:
         try:
             said, complained = process.communicate(
                 stdin, timeout=seconds or _ANSWER_SECONDS
             )
         except subprocess.TimeoutExpired:
-            odd = next(_endless_files(folder), None)
-            if odd is not None or seconds is not None:
-                raise _waiting(folder, odd) from None
+            blocker = next(_blocking_files(folder), None)
+            if blocker is not None or seconds is not None:
+                raise _blocked(folder, blocker) from None
             said, complained = process.communicate()
     except BaseException:
         process.kill()
@@ -221,19 +222,19 @@ def _ended(
     )
 
 
-def _waiting(folder: Path, odd: str | None) -> ProgramError:
-    if odd is None:
+def _blocked(folder: Path, blocker: str | None) -> ProgramError:
+    if blocker is None:
         return ProgramError(
             f"git does not answer in {quoted(str(folder))}",
             "check .git/config and the files that it includes",
         )
     return ProgramError(
-        f"git waits for {quoted(odd)}, which is not a regular file", "remove it"
+        f"git waits for {quoted(blocker)}, which is not a regular file", "remove it"
     )
 
 
-def _endless_files(folder: Path) -> Iterator[str]:
-    """Yield what git reads wherever it finds it, and what is no regular file there."""
+def _blocking_files(folder: Path) -> Iterator[str]:
+    """Yield the paths of git's own files around `folder` that are not regular files."""
     above = [str(one) for one in folder.parents]
     below = (place for place, _, _ in os.walk(folder))
     for place in (*above, *below):
@@ -248,10 +249,10 @@ def _endless_files(folder: Path) -> Iterator[str]:
 def foreign_filters(
     folder: Path,
 ) -> tuple[tuple[str, ...], tuple[Setting, ...]]:
-    """Return the names of the filters that the repository itself defines.
+    """Return the filters that the repository defines, and settings to disable them.
 
-    And the settings that make git leave them out.  A filter of the person's own
-    configuration is none of them, unless the repository says something about it, too.
+    A filter of the user's own configuration counts only if the repository's
+    configuration has a setting for it, too.
 
     Raises:
         ProgramError: git cannot list its configuration.
@@ -262,6 +263,7 @@ def foreign_filters(
         raise failure("config", result)
     words = os.fsdecode(result.stdout).split("\0")
     names: dict[str, None] = {}
+    # pairs of scope and key, such as "local" and "filter.NAME.clean"
     for scope, key in zip(words[::2], words[1::2], strict=False):
         section, _, rest = key.partition(".")
         if section == "filter" and scope not in _OWN_SCOPES:
@@ -275,13 +277,13 @@ def foreign_filters(
 
 
 def for_other_programs(env: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """Return `env` so that the git which another program (nix) starts starts nothing.
+    """Return `env` for a program that runs git itself (nix): git then starts nothing.
 
-    Nix fetches what a flake names, so the network stays open to it.
+    The network stays available: nix fetches the inputs of a flake.
     """
     off = [tuple(setting.split("=", 1)) for setting in (*_OFF, _NO_HOOKS)]
-    open_ = {"protocol.allow", "core.sshCommand", "credential.helper", "core.askPass"}
-    fixed = [(key, value) for key, value in off if key not in open_]
+    network = {"protocol.allow", "core.sshCommand", "credential.helper", "core.askPass"}
+    fixed = [(key, value) for key, value in off if key not in network]
     try:
         _, filters = foreign_filters(folder)
     except ProgramError:
@@ -293,24 +295,21 @@ def for_other_programs(env: Mapping[str, str], folder: Path) -> dict[str, str]:
 def started(
     arguments: Sequence[str], folder: Path, index_file: Path | None = None
 ) -> Iterator[Callable[[], subprocess.CompletedProcess[bytes]]]:
-    """Start git, and give the function that waits for its end.
+    """Start git and yield a function that waits for its end and returns the result.
 
     Raises:
         ProgramError: git cannot be started.
     """
-    process = _started(
-        arguments, folder, stdin=subprocess.DEVNULL, index_file=index_file
-    )
-
-    def finished() -> subprocess.CompletedProcess[bytes]:
-        return _ended(process, folder)
-
+    process = _start(arguments, folder, stdin=subprocess.DEVNULL, index_file=index_file)
     with process:
-        yield finished
+        yield lambda: _finish(process, folder)
 
 
 def failure(command: str, result: subprocess.CompletedProcess[bytes]) -> ProgramError:
-    """Translate git's own words; they name files and settings, never content."""
+    """Return the error for a failed command, from the first line of its stderr.
+
+    git's messages name files and settings, never content.
+    """
     lines = result.stderr.decode(errors="replace").splitlines() or ["no message"]
     said = lines[0].removeprefix("fatal: ").removeprefix("error: ").rstrip(".")
     if "dubious ownership" in said:
@@ -322,24 +321,24 @@ def failure(command: str, result: subprocess.CompletedProcess[bytes]) -> Program
 
 @contextlib.contextmanager
 def blob_reader(top: Path, limit: int) -> Iterator[BlobReader]:
-    """Give a function that reads a blob by its id, at most `limit` bytes of it.
+    """Yield a function from a blob's id to its first `limit` bytes.
 
-    One process answers for all of them.
+    One process serves all calls.
 
     Raises:
         ProgramError: git cannot be started, or (from the function) a blob is missing.
     """
     arguments = ("cat-file", "--batch")
-    process = _started(arguments, top, stderr=subprocess.DEVNULL)
+    process = _start(arguments, top, stderr=subprocess.DEVNULL)
     with process:
         try:
-            yield lambda oid: _ask(process, oid, limit)
+            yield lambda oid: _read_blob(process, oid, limit)
         finally:
             process.kill()
 
 
-def _ask(process: "subprocess.Popen[bytes]", oid: str, limit: int) -> bytes:
-    """Ask a running `cat-file --batch` for one blob (`oid type size`, its content)."""
+def _read_blob(process: "subprocess.Popen[bytes]", oid: str, limit: int) -> bytes:
+    """Read one blob from `cat-file --batch`, which answers `oid type size` and data."""
     assert process.stdin is not None  # noqa: S101 - both are pipes
     assert process.stdout is not None  # noqa: S101 - both are pipes
     with contextlib.suppress(BrokenPipeError):
@@ -353,7 +352,7 @@ def _ask(process: "subprocess.Popen[bytes]", oid: str, limit: int) -> bytes:
         )
     size = int(head[2])
     data = process.stdout.read(min(size, limit))
-    rest = size - len(data) + 1
+    rest = size - len(data) + 1  # to skip, with the line feed after the content
     while rest > 0 and (more := process.stdout.read(min(rest, 1 << 20))):
         rest -= len(more)
     return data
@@ -365,9 +364,10 @@ def merge_texts(
     base: tuple[str, bytes],
     theirs: tuple[str, bytes],
 ) -> bytes:
-    """Return two versions of a text as one, marks around what both changed.
+    """Merge two versions of a text, with conflict markers where both changed it.
 
-    Each is a label and its bytes; they lie in `folder`, which is private, for a moment.
+    Each version is a label and its content; `folder` is a private folder in memory, in
+    which they are stored meanwhile.
 
     Raises:
         ProgramError: git cannot merge them (they are not text).

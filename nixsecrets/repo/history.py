@@ -1,11 +1,10 @@
-"""What the git history holds of the files below a map: which versions, since when.
+"""Versions of files in the git history: which blobs, and which commits changed them.
 
-Reads commits that HEAD reaches, newest first, a bounded number of them; what a version
-says is not looked at here.
+Reads a bounded number of the commits that HEAD reaches, newest first; never the content
+of a file.
 """
 
 import datetime
-import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,16 +17,16 @@ from nixsecrets.repo.gitrun import failure, run, started
 
 MAX_COMMITS = 20_000
 LONGEST_BLOB = 32 << 20
-"""Bytes; a longer version of a file is passed over, and said to be."""
+"""Bytes; a longer version of a file is skipped and reported."""
 
 _COMMIT = re.compile(rb"([0-9a-f]{40,64}) (-?[0-9]+)")
 _REGULAR = (b"100644", b"100755")
 
 
 class Version(NamedTuple):
-    """A file as one commit left it: the blob's id, the commit, its time (Unix).
+    """The version of a file in one commit; `seconds` is the commit's Unix time.
 
-    `order` counts the commits that were read from the newest, which has 0.
+    `order` numbers the commits, from 0 for the newest.
     """
 
     path: str
@@ -38,7 +37,7 @@ class Version(NamedTuple):
 
 
 class Swap(NamedTuple):
-    """What one commit deleted and added: (path, blob) pairs, perhaps moved files."""
+    """The (path, blob) pairs that one commit deleted and added; perhaps moved files."""
 
     deleted: tuple[tuple[str, str], ...]
     added: tuple[tuple[str, str], ...]
@@ -47,8 +46,8 @@ class Swap(NamedTuple):
 class History(NamedTuple):
     """The versions of each path, newest first, each blob once.
 
-    `commits` counts the commits that were read; `shallow` tells that the clone has not
-    all, `cut` that there are more than were read.
+    `commits` is the number of commits that were read.  The clone is `shallow` if it
+    does not have all commits; `cut` if the limit left some unread.
     """
 
     versions: Mapping[str, tuple[Version, ...]]
@@ -59,8 +58,8 @@ class History(NamedTuple):
 
 
 def read_history(git: Git, root: Path, *, limit: int = MAX_COMMITS) -> History:
-    """Return the history of the files below `root`, of at most `limit` commits."""
-    raw = _raw_log(git, root, limit + 1)
+    """Return the history of the files below `root`, from at most `limit` commits."""
+    raw = _raw_log(git, root, limit + 1)  # one more, to know whether there are more
     found: dict[str, dict[str, Version]] = {}
     swaps: list[Swap] = []
     commits: dict[str, int] = {}
@@ -84,15 +83,15 @@ _LOG = (
     *("--raw", "-z", "-m", "--no-abbrev", "--no-renames"),
     *("--no-color", "--no-show-signature"),
 )
-# a replaced commit would show another history than the one others have
+# refs/replace exists in this clone only: others have the history without it
 _NO_REPLACING = "--no-replace-objects"
 
 
 def _raw_log(git: Git, folder: Path, limit: int) -> bytes:
     """Return the changes below `folder` of up to `limit` commits, newest first.
 
-    NUL-separated: `COMMIT SECONDS`, then for each change `:… OLD NEW STATUS` and its
-    path, relative to `folder`.  A merge is listed against each parent.  Empty where
+    NUL-separated: `COMMIT SECONDS`, then for each change `:MODES OLD NEW STATUS` and
+    its path, relative to `folder`.  A merge is listed once for each parent.  Empty if
     there is no commit.
     """
     if git.head() is None:
@@ -105,12 +104,12 @@ def _raw_log(git: Git, folder: Path, limit: int) -> bytes:
 
 
 def is_shallow(git: Git) -> bool:
-    """Return whether older commits were left out when the repository was cloned."""
+    """Return whether the clone lacks older commits."""
     return (git.common / "shallow").exists()
 
 
 _Change = tuple[str, str, str]
-"""A path, and its blob before and after; empty where there was no regular file."""
+"""A path, and its blob before and after; "" if there is no regular file."""
 
 
 def _swap(changes: Sequence[_Change]) -> Iterator[Swap]:
@@ -121,7 +120,7 @@ def _swap(changes: Sequence[_Change]) -> Iterator[Swap]:
 
 
 def _compared(raw: bytes) -> Iterator[tuple[str, int, list[_Change]]]:
-    """Yield each commit with its changes; a merge once for each of its parents."""
+    """Yield (commit, Unix time, changes); a merge once for each of its parents."""
     commit, seconds = "", 0
     changes: list[_Change] = []
     words = iter(raw.split(b"\0"))
@@ -146,7 +145,7 @@ _NONE = re.compile("0+")
 
 
 class Change(NamedTuple):
-    """What one commit made of a file against one of its parents: blobs, "" for none."""
+    """A commit's change of a file against one of its parents; blobs, "" if absent."""
 
     commit: str
     seconds: int
@@ -159,11 +158,11 @@ class Change(NamedTuple):
 def file_log(
     folder: Path, path: str, limit: int, since: str = ""
 ) -> Iterator[Callable[[], bytes | None]]:
-    """Start to read what changed one file below `folder`, for the function to give.
+    """Start to read the log of one file below `folder`; the function waits for it.
 
-    For `read_changes`.  None where there is no HEAD, or no commit `since`, which is
-    one up to which all is known.  No side of a merge is left out, whatever the merge
-    made of it.
+    It returns text for `read_changes`, or None if there is no HEAD or no commit
+    `since`.  `since` limits the log to newer commits.  Both sides of every merge are
+    included (`--full-history`).
     """
     shown = ("--full-history", "--format=tformat:%m%H %ct %P", f"--max-count={limit}")
     reach = ("--left-right", f"HEAD...{since}") if since else ("HEAD",)
@@ -178,19 +177,19 @@ def file_log(
 
 
 def read_changes(raw: bytes, *, since: bool) -> list[Change] | None:
-    """Return what `file_log` found, the newest first.
+    """Parse the output of `file_log`, newest change first.
 
-    None where it looked `since` a commit that is not one that HEAD reaches.
+    With `since`, None if HEAD does not reach that commit (the history was rewritten).
     """
     found: list[Change] = []
     commit, seconds, merge = "", 0, False
     for word in raw.split(b"\0"):
         word = word.removeprefix(b"\n")
         if head := _MARKED.fullmatch(word):
-            if since and head[1] == b">":
+            if since and head[1] == b">":  # a commit that only `since` reaches
                 return None
             commit, seconds = head[2].decode(), int(head[3])
-            merge = head[4].count(b" ") > 1
+            merge = head[4].count(b" ") > 1  # two or more parents, each after a blank
         elif word.startswith(b":"):
             _, _, old, new, _ = word[1:].decode().split(" ")
             blobs = ("" if _NONE.fullmatch(blob) else blob for blob in (old, new))
@@ -199,13 +198,13 @@ def read_changes(raw: bytes, *, since: bool) -> list[Change] | None:
 
 
 RECENT = 1_000
-"""Commits, in which versions of files are looked for that were put back."""
+"""Number of commits in which to look for versions that were restored later."""
 
 
 class Replaced(NamedTuple):
-    """A version of a file, and the commit that replaced it, with its day.
+    """A version of a file, and the commit that replaced it, with its day (UTC).
 
-    Nothing replaced the version of the last commit, which is the first.
+    `commit` and `day` are "" for the version in HEAD.
     """
 
     blob: str
@@ -215,11 +214,11 @@ class Replaced(NamedTuple):
 
 @contextmanager
 def recent_log(folder: Path) -> Iterator[Callable[[], Mapping[str, list[Replaced]]]]:
-    """Start to read the recent versions of the files below `folder` that changed.
+    """Start to read the recent versions of changed files; the function waits for them.
 
-    For the function to give, by path, each path's newest first; the paths of the
-    newest commits come first.  Along the first parents of HEAD: what merges brought is
-    theirs.  Without a commit there is none.
+    It returns the versions by path (relative to `folder`), newest first; the paths of
+    the newest commits come first.  Follows the first parents of HEAD only.  Empty if
+    there is no commit.
     """
     shown = ("--relative", "--format=tformat:%H %ct", f"--max-count={RECENT}")
     only = ("--first-parent", "--diff-filter=M", "--min-parents=1")
@@ -238,9 +237,3 @@ def _replaced(raw: bytes) -> dict[str, list[Replaced]]:
             if old:
                 versions.append(Replaced(old, commit, day))
     return found
-
-
-def blob_id(data: bytes, like: str) -> str:
-    """Return what git calls a content, in a repository that has the id `like`."""
-    kind = hashlib.sha256 if len(like) == 64 else hashlib.sha1
-    return kind(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()

@@ -1,8 +1,8 @@
-"""The journal: what a run is about to replace, written down before it starts.
+"""The journal: which files a run is about to replace, recorded before it starts.
 
-A journal that exists is whole and durable, and from then on the run only goes forward.
-Here are its format and the replacing itself; who may start it is for `staging` (a run)
-and `recovery` (the run after one that died) to say.
+A journal that exists is complete and flushed to disk; from then on the run can only be
+completed.  This module has the format and the replacing itself; `staging` starts it,
+and `recovery` after a run that was interrupted.
 """
 
 # ruff: noqa: PTH118, PTH120 (strings, as in `files`)
@@ -22,16 +22,16 @@ from nixsecrets.repo.worktree import Repo
 
 _BESIDE_NAME = "beside"
 _VERSION = {"nixsecrets-journal": 2}
-_UNSIGNED = {"nixsecrets-journal": 1}  # what was written before a journal had a MAC
+_UNSIGNED = {"nixsecrets-journal": 1}  # written before journals had a MAC
 _VERSIONS = (_VERSION, _UNSIGNED)
 _NOT_A_FILE = frozenset({errno.ELOOP, errno.EINVAL, errno.ENOTDIR, errno.ENXIO})
 
 
 class Stopped(NixsecretsError):
-    """The disk refused while files were being replaced; `cause` says what it said."""
+    """A disk error while files were being replaced; `cause` is the error."""
 
     def __init__(self, done: int, total: int, cause: NixsecretsError) -> None:
-        """Tell that `done` of `total` files were replaced."""
+        """Report that `done` of `total` files were replaced."""
         super().__init__(
             f"stopped after {done} of {total} files: {cause.message}",
             f"{cause.hint or 'remove the cause'}; then `nixsecrets recover --finish`",
@@ -40,7 +40,7 @@ class Stopped(NixsecretsError):
 
 
 class Standing(StrEnum):
-    """How a path on the disk compares with its entry."""
+    """Whether a file has the content from before or after the run, or another one."""
 
     BEFORE = "before"
     AFTER = "after"
@@ -50,9 +50,9 @@ class Standing(StrEnum):
 class Entry(NamedTuple):
     """One path of a run, relative to the top of the work tree.
 
-    `before` and `after` are SHA-256 in hex, None where there is no file.  `staged` is
-    the name of the new file, None for a removal; it waits in the folder `beside`
-    (relative to the top), None for the staging folder.
+    `before` and `after` are SHA-256 in hex, None if there is no file.  `staged` is the
+    name of the staged file, None for a removal.  `beside` is the folder that it is in,
+    relative to the top; None for the staging folder.
     """
 
     path: str
@@ -74,7 +74,7 @@ class Entry(NamedTuple):
         return f"{repo.top}/{self.beside}/{self.staged}"
 
     def standing(self, repo: Repo) -> Standing:
-        """Compare the disk with this entry.  Raises `OSError` if it cannot be read."""
+        """Compare the file on the disk with this entry; OSError if it is unreadable."""
         try:
             found = files.hash_file(self.target(repo))
         except OSError as error:
@@ -87,7 +87,7 @@ class Entry(NamedTuple):
 
     @classmethod
     def parse(cls, fields: dict[str, Any]) -> Self:
-        """Check the fields of one line.  Raises `ValueError` or `TypeError`."""
+        """Validate the fields of one line; ValueError or TypeError if invalid."""
         entry = cls(**fields)
         for folder in (entry.path, entry.beside or "x"):
             if not _inside(folder):
@@ -98,10 +98,9 @@ class Entry(NamedTuple):
 
 
 class Journal(NamedTuple):
-    """The entries of one run: first those that write, then the removals.
+    """The entries of one run, in the order of execution: first writes, then removals.
 
-    The order is that of carrying out: where a secret moves, its new file is there
-    before the old one goes.
+    So when a secret is moved, the new file exists before the old one is removed.
     """
 
     entries: tuple[Entry, ...]
@@ -109,18 +108,22 @@ class Journal(NamedTuple):
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Self:
-        """Return the journal of `entries`, brought in order."""
+        """Return the journal of `entries`, sorted for execution."""
         return cls(tuple(sorted(entries, key=lambda entry: entry.staged is None)))
 
     def render(self) -> bytes:
-        """Return the text: JSON Lines, the first with version, number and MAC."""
+        """Return the journal as JSON Lines, the first with version, count and MAC."""
         head = _VERSION | {"entries": len(self.entries), "mac": self.mac}
         lines = (head, *(entry._asdict() for entry in self.entries))
         return "".join(json.dumps(line) + "\n" for line in lines).encode()
 
     @classmethod
     def parse(cls, text: bytes) -> Self:
-        """Read `render`'s text back.  Raises `NixsecretsError` where it is damaged."""
+        """Parse the text of a journal.
+
+        Raises:
+            NixsecretsError: it is corrupt, or of an unknown version.
+        """
         try:
             head, *lines = [json.loads(line) for line in text.splitlines()]
             entries = tuple(Entry.parse(line) for line in lines)
@@ -137,27 +140,27 @@ class Journal(NamedTuple):
         return cls(entries, mac)
 
     def signed(self, repo: Repo) -> Self:
-        """Return the journal with this person's MAC, without where they have no key."""
+        """Return the journal with this user's MAC; without one if they have no key."""
         mac = userstate.sign(os.environ, self._claim(repo))
         return self._replace(mac=mac)
 
     def is_ours(self, repo: Repo) -> bool:
-        """Return whether this person began the run, on this machine and in this place.
+        """Return whether this user began the run, on this machine and in this folder.
 
-        Not so for what came with the repository, whoever owns it now.
+        False for a journal that came with the repository, whoever owns the file.
         """
         if self.mac is None:
             return False
         return userstate.is_signed(os.environ, self._claim(repo), self.mac)
 
     def _claim(self, repo: Repo) -> bytes:
-        """Return what the MAC is of: the entries, and where they are to take effect."""
+        """Return the input of the MAC: the entries, and the folders they apply to."""
         unsigned = self._replace(mac=None).render()
         places = (os.fsencode(place) for place in (repo.top, repo.staging))
         return b"\0".join((*places, unsigned))
 
     def untouched(self, repo: Repo) -> bool:
-        """Return whether not one path has been replaced or removed yet."""
+        """Return whether no path has been replaced or removed yet."""
         return all(
             os.path.lexists(entry.waiting(repo) or entry.target(repo))
             for entry in self.entries
@@ -165,11 +168,13 @@ class Journal(NamedTuple):
 
 
 def unfinished(repo: Repo) -> Journal | None:
-    """Return the journal of a run that is at work or was interrupted, None if none.
+    """Return the journal of a run that is active or was interrupted, None if none.
 
-    Takes no lock and changes nothing.  None too where the staging folder is a link or
-    another person's: a reader need not know, and a writer fails at the lock.  Raises
-    `NixsecretsError` where the journal is damaged.
+    Takes no lock.  Also None if the staging folder is a link or belongs to another
+    user: readers can ignore that, and writers fail when they take the lock.
+
+    Raises:
+        NixsecretsError: the journal is corrupt or cannot be read.
     """
     path = _path(repo)
     try:
@@ -183,29 +188,35 @@ def unfinished(repo: Repo) -> Journal | None:
 
 
 def publish(repo: Repo, journal: Journal) -> None:
-    """Make the journal durable.  Raises `OSError`; the journal may be there then."""
+    """Write the journal, signed, and flush it to disk.
+
+    Raises:
+        OSError: it cannot be written; it may exist nevertheless.
+    """
     files.write_durably(_path(repo), journal.signed(repo).render())
 
 
 def withdraw(repo: Repo) -> None:
-    """Drop the journal, durably, so that no later crash brings it back.
+    """Remove the journal and flush the folder, so that no crash brings it back.
 
-    Raises `OSError`.
+    Raises:
+        OSError: it cannot be removed.
     """
     fsops.ops.unlink(_path(repo))
     files.fsync_path(str(repo.staging))
 
 
 def carry_out(repo: Repo, journal: Journal) -> None:
-    """Replace and remove what the entries say, flush, drop the journal.
+    """Replace and remove the files of all entries, flush, and remove the journal.
 
-    Raises `Stopped` where the disk refuses; the journal then stays.
+    Raises:
+        Stopped: a disk error; the journal stays.
     """
     changed: set[str] = set()
     total = len(journal.entries)
     for done, entry in enumerate(journal.entries):
         try:
-            _ready_folder(os.path.dirname(entry.target(repo)), changed)
+            _make_folders(os.path.dirname(entry.target(repo)), changed)
             _replace(repo, entry)
         except OSError as error:
             cause = files.explained(error, "replace", repo.shown(entry.path))
@@ -227,12 +238,12 @@ def _replace(repo: Repo, entry: Entry) -> None:
         fsops.ops.unlink(entry.target(repo))
 
 
-def _ready_folder(folder: str, changed: set[str]) -> None:
-    """Make `folder` where it is missing; add to `changed` what gets an entry."""
+def _make_folders(folder: str, changed: set[str]) -> None:
+    """Make `folder` and its parents if missing; add those to flush to `changed`."""
     if folder in changed:
         return
     if not os.path.lexists(folder):
-        _ready_folder(os.path.dirname(folder), changed)
+        _make_folders(os.path.dirname(folder), changed)
         files.make_folder(folder, 0o777)
     elif os.path.realpath(folder) != folder:
         raise OSError(errno.ELOOP, "a folder has become a link")
@@ -240,20 +251,22 @@ def _ready_folder(folder: str, changed: set[str]) -> None:
 
 
 def note_beside(repo: Repo, folders: Iterable[str]) -> None:
-    """Write down, durably, which folders of the tree get staged files.
+    """Record on disk which folders of the work tree get staged files.
 
-    Without it nobody would find those of a run that died before it had a journal.
-    Raises `OSError`.
+    So the next run can remove them even if this one dies before it has a journal.
+
+    Raises:
+        OSError: the note cannot be written.
     """
     text = json.dumps(sorted(folders)).encode()
     files.write_durably(os.path.join(repo.staging, _BESIDE_NAME), text)
 
 
 def drop_staged(repo: Repo) -> int:
-    """Remove every staged file of this work tree; return how many there were.
+    """Remove every staged file of this work tree; return their number.
 
-    The caller holds the lock, and there is no journal that needs them.  What cannot be
-    removed now is left to the next run.
+    The caller holds the lock, and no journal refers to them.  Files that cannot be
+    removed are left to the next run.
     """
     note = os.path.join(repo.staging, _BESIDE_NAME)
     beside = _folders_beside(note)
@@ -276,12 +289,13 @@ def _folders_beside(note: str) -> list[str]:
 
 
 def _inside(folder: str) -> bool:
+    """Return whether a relative path stays in the tree and out of `.git`."""
     parts = folder.lower().split("/")
     return not {"", ".", "..", ".git"} & set(parts)
 
 
 def drop_waiting(folder: str) -> int:
-    """Remove the staged files in one folder; return how many there were."""
+    """Remove the staged files in one folder; return their number."""
     dropped = 0
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for name in [entry.name for entry in entries]:

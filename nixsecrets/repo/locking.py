@@ -1,6 +1,6 @@
-"""One writer at a time: `flock` on a file that is never renamed or removed.
+"""One writer at a time: flock(2) on a file that is never renamed or removed.
 
-The kernel drops the lock when its holder dies.  Readers never take it.
+The kernel releases the lock when its holder dies.  Readers never take it.
 """
 
 # ruff: noqa: PTH116, PTH120 (strings, as in `files`)
@@ -26,14 +26,14 @@ def _close_in_child() -> None:
     _held.clear()
 
 
-# A worker process that outlives us would keep a lock it inherited; to close a copy of
-# the descriptor does not unlock.
+# A forked worker that outlives us would keep the inherited lock.  Closing its copy of
+# the descriptor does not unlock ours.
 os.register_at_fork(after_in_child=_close_in_child)
 
 
 @contextmanager
 def held(descriptor: int) -> Iterator[None]:
-    """Keep a locked descriptor out of every process forked inside of the block."""
+    """Close a locked descriptor in every process that is forked inside the block."""
     _held.add(descriptor)
     try:
         yield
@@ -45,10 +45,13 @@ def held(descriptor: int) -> Iterator[None]:
 def exclusive(
     repo: Repo, on_wait: Callable[[str], None] | None = None, *, wait: bool = True
 ) -> Iterator[None]:
-    """Be the only writer of `repo`'s work tree inside of the block.
+    """Hold the lock of `repo`'s work tree during the block; creates the staging folder.
 
-    Where another run holds the lock: with `wait`, `on_wait` gets a message and we wait;
-    without, `NixsecretsError`.  Makes the staging folder.
+    If another run holds it, `on_wait` gets a message, and we wait.
+
+    Raises:
+        NixsecretsError: another run holds the lock and `wait` is False, or the staging
+            folder cannot be used.
     """
     prepare_staging(repo)
     with locked(str(repo.staging / LOCK_NAME), on_wait, wait=wait):
@@ -59,7 +62,14 @@ def exclusive(
 def locked(
     path: str, on_wait: Callable[[str], None] | None = None, *, wait: bool = True
 ) -> Iterator[None]:
-    """Hold the lock file `path`, which is made where it is missing; as `exclusive`."""
+    """Hold the lock file `path` during the block; creates it if missing.
+
+    If another run holds it, `on_wait` gets a message, and we wait.
+
+    Raises:
+        NixsecretsError: another run holds the lock and `wait` is False, or the file
+            cannot be opened.
+    """
     try:
         descriptor = fsops.ops.open_lock(path)
     except OSError as error:
@@ -71,7 +81,7 @@ def locked(
                 _acquire(descriptor, on_wait, wait=wait)
             except OSError as error:
                 raise files.explained(error, "lock", path) from error
-            with contextlib.suppress(OSError):  # only for the message to others
+            with contextlib.suppress(OSError):  # only for the message of other runs
                 fsops.ops.overwrite(descriptor, b"%d\n" % os.getpid())
             yield
     finally:
@@ -79,10 +89,13 @@ def locked(
 
 
 def prepare_staging(repo: Repo) -> None:
-    """Make the staging folder, mode 0700, or make sure that it is ours alone.
+    """Create the staging folder (mode 0700), or check the existing one.
 
-    Raises `NixsecretsError` where it is a link or a file, another user's, or others may
-    write to it: what lies in it decides what the next run puts in place.
+    The next run replaces files by what it finds there.
+
+    Raises:
+        NixsecretsError: it is a link or a file, belongs to another user, or others can
+            write to it.
     """
     path = str(repo.staging)
     try:
@@ -99,9 +112,10 @@ def prepare_staging(repo: Repo) -> None:
 
 
 def staging_objection(repo: Repo) -> str | None:
-    """Return why the staging folder is not to be trusted, None if it is.
+    """Return why the staging folder cannot be trusted, None if it can.
 
-    Raises `OSError` where there is none.
+    Raises:
+        OSError: it does not exist.
     """
     path = str(repo.staging)
     around = os.stat(os.path.dirname(path))
@@ -123,6 +137,6 @@ def _acquire(
 
 
 def _holder(descriptor: int) -> str:
-    """Return ` (process N)` where the holder has already written its number."""
+    """Return ` (process N)` if the holder of the lock has written its process id."""
     number = os.pread(descriptor, 20, 0).strip()
     return f" (process {number.decode()})" if number.isdigit() else ""

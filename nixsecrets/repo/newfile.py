@@ -1,7 +1,6 @@
-"""One new file: written with the mode and owner that it is to have in the end.
+"""Writing one staged file, and properties of the file system that it is staged on.
 
-And what decides where it may wait: which mount a folder is on, and whether its file
-system tells upper from lower case.
+The file gets its final mode and owner at once.
 """
 
 import hashlib
@@ -18,7 +17,7 @@ _NEW_FILE_MODE = 0o644
 
 
 class OwnerNotKeptError(Exception):
-    """The file belongs to somebody else, and we may not make another one that does."""
+    """The file belongs to another user, and we are not allowed to chown(2) a copy."""
 
 
 def write(
@@ -27,17 +26,22 @@ def write(
     old: os.stat_result | None,
     folder: os.stat_result,
 ) -> str:
-    """Write a staged file with the mode and owner that it is to have in the end.
+    """Write `blocks` to the new file `place`; return its SHA-256 in hex.
 
-    Returns its SHA-256.
+    Mode and owner are those of the file to be replaced (`old`), or for a new file the
+    defaults in `folder`.
+
+    Raises:
+        OwnerNotKeptError: we are not allowed to give it the owner of `old`.
+        OSError: it cannot be written.
     """
     digest = hashlib.sha256()
     descriptor = fsops.ops.create(place, _NEW_FILE_MODE if old is None else 0o600)
     try:
         if old is None:
-            files.give_new(descriptor, folder)
+            files.give_to_owner_of(folder, descriptor)
         else:
-            _make_like(descriptor, old)
+            _copy_owner_and_mode(old, descriptor)
         for block in blocks:
             files.write_all(descriptor, block)
             digest.update(block)
@@ -46,8 +50,7 @@ def write(
     return digest.hexdigest()
 
 
-def _make_like(descriptor: int, old: os.stat_result) -> None:
-    """Give a staged file the owner, group and mode of the file it will replace."""
+def _copy_owner_and_mode(old: os.stat_result, descriptor: int) -> None:
     made = os.fstat(descriptor)
     owner = -1 if old.st_uid == made.st_uid else old.st_uid
     group = -1 if old.st_gid == made.st_gid else old.st_gid
@@ -55,17 +58,17 @@ def _make_like(descriptor: int, old: os.stat_result) -> None:
         try:
             fsops.ops.chown(descriptor, owner, group)
         except OSError as error:
-            if error.errno not in files.MAY_NOT_GIVE:
+            if error.errno not in files.CHOWN_REFUSED:
                 raise
             raise OwnerNotKeptError from error
     fsops.ops.chmod(descriptor, stat.S_IMODE(old.st_mode))
 
 
 def mount_of(folder: str) -> tuple[int, str]:
-    """Return what two folders share if a file can be renamed from one to the other.
+    """Return an id of the mount that `folder` is on: files can be renamed within it.
 
-    The device is not enough: a bind mount of the same file system refuses renames too.
-    Linux tells the mount's number.
+    The device number is not enough, as rename(2) fails between two bind mounts of one
+    file system; on Linux the id has the mount's number, too.
     """
     descriptor = os.open(folder, _O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -79,7 +82,7 @@ def mount_of(folder: str) -> tuple[int, str]:
 
 
 def ignores_case(repo: Repo) -> bool:
-    """Return whether the tree's file system takes `.GIT` for `.git`."""
+    """Return whether the file system of the tree is case-insensitive."""
     name = BARE_STAGING_NAME if repo.git is None else ".git"
     try:
         return (repo.top / name).samefile(repo.top / name.upper())

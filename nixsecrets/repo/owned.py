@@ -1,7 +1,7 @@
-"""Whether a file or folder of ours is ours alone: its kind, its owner, its mode.
+"""Whether only this user can change a file or folder: its type, owner and mode.
 
-For what lies in a `.git` folder or a person's state folder and decides something: what
-another user owns or may write, or a link leads to, decides nothing.
+For files in a `.git` folder or a state folder that influence decisions: they must not
+belong to another user, be writable for others or be links.
 """
 
 import os
@@ -13,10 +13,11 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 def objection(
     found: os.stat_result, *, folder: bool, around: os.stat_result | None = None
 ) -> str | None:
-    """Return why `found` (of `lstat` or `fstat`) is not to be trusted, None if it is.
+    """Return why a file or folder cannot be trusted, None if it can.
 
-    `around` is the folder that it lies in, which git or the system checked: root works
-    for its owner (`sudo` in somebody's repository), so theirs counts as root's own.
+    `found` is from `lstat` or `fstat`.  `around` is the parent folder, which git or the
+    system trusts: root may work for its owner (`sudo` in a user's repository), so root
+    accepts files of that owner.
     """
     wanted = stat.S_ISDIR if folder else stat.S_ISREG
     if not wanted(found.st_mode):

@@ -1,10 +1,9 @@
-"""The pool of worker processes: forked, so that they know everything the parent knows.
+"""The pool of worker processes, forked with all the state of the parent.
 
-Nothing secret crosses a command line, the environment or the disk: what a worker needs
-it has from before the fork, tasks and answers go through pipes.  A worker belongs to
-its parent alone: it gets no Ctrl-C (the parent does, and ends it with whatever it
-started), and does not outlive a parent that is killed.  docs/adr/0023 says why this is
-not `concurrent.futures`.
+No secret appears on a command line, in the environment or on disk: workers inherit what
+they need, and tasks and answers go through pipes.  Workers do not get Ctrl-C; the
+parent does, and kills them with whatever they started.  A worker dies with its parent.
+docs/adr/0023 has the reasons against `concurrent.futures`.
 """
 
 import contextlib
@@ -24,35 +23,34 @@ from nixsecrets.repo.signals import deferred
 T = TypeVar("T")
 
 Share = tuple[int, Sequence[str], list[T] | NixsecretsError]
-"""Some of the items: the number of the share, the items, what was made of them."""
+"""A part of the items: its number, the items, and the results or the error."""
 Frame = tuple[str, int | None, str]
 """File, line and function."""
 
-_TURNS = 32  # of each process, so that all end at nearly the same time
-_TICKET = 2  # bytes: as many tickets as anybody has cores for, and they fit in a pipe
-_LENGTH = 8  # bytes before a message, that say how long it is
-_WIDE = 1 << 20  # bytes: a worker need not wait for the parent to read its answers
-# Each takes two pipes of its parent, who may have 256 descriptors on a Mac.
-_MOST = 64
-_TOO_LARGE = (MemoryError, RecursionError)  # a file's fault, not ours
+_TURNS = 32  # shares for each process, so that all end at nearly the same time
+_TICKET = 2  # bytes; 65,536 shares are enough, and all tickets fit in a pipe
+_LENGTH = 8  # bytes of the length before a message
+_WIDE = 1 << 20  # bytes; so a worker rarely blocks until the parent reads its answers
+_MOST = 64  # processes; the parent has two pipes to each, and macOS allows 256 files
+_TOO_LARGE = (MemoryError, RecursionError)  # caused by a file, not by a bug
 
 
 class WorkerBugError(Exception):
-    """A worker met an exception that is nobody's fault but ours.
+    """A worker raised an unexpected exception: a bug.
 
-    `frames` are those of the worker: file, line and function, never any value.
+    `frames` is the worker's traceback: files, lines and functions, no values.
     """
 
     def __init__(self, kind: str, frames: Sequence[Frame] = ()) -> None:
-        """Keep the exception's class name and where it was raised."""
+        """Store the name of the exception's class and the traceback."""
         super().__init__(kind)
         self.frames = tuple(frames)
 
 
 class Worker:
-    """One child process, and the pipes to and from it.
+    """A child process, and the descriptors of the pipes to it and from it.
 
-    `waiting` counts the tasks that it has not finished.
+    `waiting` is the number of its unfinished tasks.
     """
 
     def __init__(self, pid: int, tasks: int, answers: int) -> None:
@@ -62,22 +60,26 @@ class Worker:
         self.answers = answers
         self.waiting = 0
 
-    def tell(self, task: object) -> None:
-        """Give it a task; it does them one after the other."""
+    def assign(self, task: object) -> None:
+        """Send it a task; it does its tasks one after the other.
+
+        Raises:
+            NixsecretsError: the worker has ended.
+        """
         self.waiting += 1
         try:
             send(self.tasks, task)
         except OSError:
-            died()
+            raise_died()
 
 
 Work = Callable[[Any], Iterable[object]]
-"""What a worker does: yields the answers to one task."""
+"""The function of a worker: yields the answers to one task."""
 
 
 @contextlib.contextmanager
 def started(work: Work, number: int) -> Iterator[list[Worker]]:
-    """Give `number` workers, forked now; they end with the block, busy or not."""
+    """Fork `number` workers; they are killed at the end of the block, busy or not."""
     workers: list[Worker] = []
     try:
         with deferred():
@@ -97,12 +99,12 @@ def started(work: Work, number: int) -> Iterator[list[Worker]]:
 def answers(
     workers: Sequence[Worker], *, wait: bool = True
 ) -> Iterator[tuple[Worker, Any]]:
-    """Yield the answers of workers as they come, until no task is left.
+    """Yield (worker, answer) in the order of arrival, until no task is left.
 
-    Without `wait` only what is there already.
+    Without `wait`, only the answers that have already arrived.
 
     Raises:
-        WorkerBugError: a task raised what is no error of ours.
+        WorkerBugError: a task raised an unexpected exception.
         MemoryError, RecursionError: a task raised it.
         NixsecretsError: a worker ended before its task.
     """
@@ -114,7 +116,7 @@ def answers(
             try:
                 message = received(pipe)
             except EOFError:
-                died()
+                raise_died()
             if not message:  # the end of a task
                 busy[pipe].waiting -= 1
                 continue
@@ -142,7 +144,10 @@ def _start(work: Work, others: Sequence[Worker]) -> Worker:
 
 
 def _serve(work: Work, to_do: int, done: int, parent: int) -> None:
-    """Answer until the parent closes its end, or is gone."""
+    """Do tasks until the parent closes its end of the pipe, or is gone.
+
+    An answer is sent as a tuple of one, the end of a task as an empty tuple.
+    """
     with contextlib.suppress(EOFError, OSError):
         while True:
             for answer in _answered(work, received(to_do)):
@@ -158,7 +163,7 @@ def _answered(work: Work, task: object) -> Iterator[object]:
     except _TOO_LARGE as error:
         yield type(error)()
     except Exception as error:  # noqa: BLE001 (the parent reports it)
-        import traceback  # 2 ms at every start, for a bug
+        import traceback  # 5 ms at every start, for a bug
 
         found = traceback.extract_tb(error.__traceback__)
         frames = [(frame.filename, frame.lineno, frame.name) for frame in found]
@@ -166,53 +171,54 @@ def _answered(work: Work, task: object) -> Iterator[object]:
 
 
 def cores() -> int:
-    """Return how many processes are worth having: the cores we may use, 64 at most."""
+    """Return the number of processes to use: the cores available to us, at most 64."""
     allowed = getattr(os, "sched_getaffinity", None)  # Linux, some BSDs
     return min(_MOST, len(allowed(0)) if allowed else os.cpu_count() or 1)
 
 
 def fork(body: Callable[[int], object]) -> int:
-    """Run `body` in a child, with the parent's number; return the child's.
+    """Run `body` in a child process with the parent's process id; return the child's.
 
-    The child ends when `body` does, without unwinding anything of the parent's.
+    The child exits when `body` returns, without unwinding the parent's stack.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     if sys.platform == "linux":
-        import ctypes  # noqa: F401 (here, and not in every child)
+        import ctypes  # noqa: F401 - for `_detach`, once and not in every child
     parent = os.getpid()
     child = os.fork()
     if child:
-        with contextlib.suppress(OSError):  # the child does it too: whoever is first
+        # the child calls it, too: whichever comes first, both see the new group
+        with contextlib.suppress(OSError):
             os.setpgid(child, child)
         return child
     code = 1
     try:
-        _settle(parent)
+        _detach(parent)
         body(parent)
         code = 0
     finally:
         os._exit(code)
 
 
-def _settle(parent: int) -> None:
-    """Become a process that the parent alone ends, along with what it started."""
+def _detach(parent: int) -> None:
+    """Become a process group that only the parent ends, and that dies with it."""
     with contextlib.suppress(OSError):
         os.setpgid(0, 0)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     if sys.platform == "linux":
-        import ctypes
+        import ctypes  # 3 ms, which a start without workers must not pay
 
         set_parent_death_signal = 1  # PR_SET_PDEATHSIG, <linux/prctl.h>
         ctypes.CDLL(None).prctl(set_parent_death_signal, int(signal.SIGKILL))
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    if os.getppid() != parent:
+    if os.getppid() != parent:  # it died before prctl took effect
         os._exit(1)
 
 
 def kill(child: int) -> None:
-    """End a child, and what it started."""
+    """Kill a child and its process group."""
     for end in (os.killpg, os.kill):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             end(child, signal.SIGKILL)
@@ -221,32 +227,34 @@ def kill(child: int) -> None:
 def spread(
     work: Callable[[Sequence[str]], list[T]], items: Sequence[str], *, each: int
 ) -> list[T]:
-    """Return what `work` makes of `items`, in their order, done on all cores.
+    """Return `work(items)`, computed in shares on all cores, in the order of `items`.
 
-    Whoever is free takes the next few of them; no process is started for fewer than
-    `each`.  Raises what `work` raises, that of the first items where several fail;
-    results and errors are copied from one process to another.
+    A process is started only for every `each` items.  Results are pickled.
+
+    Raises:
+        NixsecretsError: `work` raised it; of several errors that of the first items.
     """
     with spreading(work, items, each=each) as results:
         done = {number: made for number, _, made in results()}
-    return [one for number in sorted(done) for one in kept(done[number])]
+    return [one for number in sorted(done) for one in result_of(done[number])]
 
 
 @contextlib.contextmanager
 def spreading(
     work: Callable[[Sequence[str]], list[T]], items: Sequence[str], *, each: int
 ) -> "Iterator[Callable[[], Iterator[Share[T]]]]":
-    """Have workers begin with it, and give the function that does what is left to do.
+    """Start workers on shares of `items`; yield a function that joins in and collects.
 
-    It yields the shares as they are ready, whichever process did them.  Workers that
-    were not waited for end with the block.
+    That function yields each share when it is done, by a worker or by this process.  A
+    process is started only for every `each` items.  Workers that are still busy are
+    killed at the end of the block.
     """
     processes = max(1, min(cores(), len(items) // each))
-    size = max(1, -(-len(items) // (processes * _TURNS)))
+    size = max(1, -(-len(items) // (processes * _TURNS)))  # rounded up
     shares = [items[at : at + size] for at in range(0, len(items), size)]
 
     def done() -> "Iterator[Share[T]]":
-        """Do one share after the other as long as there are any."""
+        """Do one share after the other as long as there are tickets."""
         while ticket := os.read(tickets, _TICKET):
             number = int.from_bytes(ticket, "big")
             made: list[T] | NixsecretsError
@@ -257,7 +265,7 @@ def spreading(
             yield number, shares[number], made
 
     def others_done(_task: None) -> "Iterator[Share[T]]":
-        gc.disable()  # nothing here lives longer than its answer
+        gc.disable()  # no result lives longer than its answer
         return done()
 
     with (
@@ -265,7 +273,7 @@ def spreading(
         started(others_done, processes - 1) as workers,
     ):
         for worker in workers:
-            worker.tell(None)
+            worker.assign(None)
 
         def results() -> "Iterator[Share[T]]":
             for mine in done():
@@ -278,7 +286,10 @@ def spreading(
 
 @contextlib.contextmanager
 def _tickets(number: int) -> Iterator[int]:
-    """Give a pipe of numbers from 0, of which each reader gets the next one."""
+    """Yield a pipe with the numbers from 0; all processes read from the same pipe.
+
+    A read of `_TICKET` bytes is atomic, so each number goes to exactly one of them.
+    """
     reading, writing = os.pipe()
     try:
         with os.fdopen(writing, "wb") as stream:
@@ -289,21 +300,21 @@ def _tickets(number: int) -> Iterator[int]:
         os.close(reading)
 
 
-def kept(result: list[T] | NixsecretsError) -> list[T]:
-    """Return what was made of a share; raises what `work` raised."""
+def result_of(result: list[T] | NixsecretsError) -> list[T]:
+    """Return the results of a share, or raise its error."""
     if isinstance(result, NixsecretsError):
         raise result
     return result
 
 
 def _widen(pipe: int) -> None:
-    """Let more be written to a pipe than anybody has read, where that can be told."""
+    """Enlarge the buffer of a pipe, on Linux."""
     with contextlib.suppress(AttributeError, OSError):
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _WIDE)
 
 
 def readable(pipes: Sequence[int], *, wait: bool) -> list[int]:
-    """Return the pipes that something can be read from, or that have ended."""
+    """Return the pipes that have data or have been closed; without `wait`, at once."""
     poll = select.poll()  # `select` refuses descriptors from 1024 up
     for pipe in pipes:
         poll.register(pipe, select.POLLIN)
@@ -311,9 +322,14 @@ def readable(pipes: Sequence[int], *, wait: bool) -> list[int]:
 
 
 def send(pipe: int, message: object) -> None:
-    """Write a message to another of our processes.  Raises `OSError`."""
+    """Write a message to a pipe.
+
+    Raises:
+        OSError: the other end is closed.
+    """
     data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
     length = len(data).to_bytes(_LENGTH, "big")
+    # one write for both, unless joining them would copy much
     for part in (length + data,) if len(data) < _WIDE else (length, data):
         left = memoryview(part)
         while left:
@@ -321,9 +337,11 @@ def send(pipe: int, message: object) -> None:
 
 
 def received(pipe: int) -> Any:
-    """Return the next message from another of our processes.
+    """Read the next message from a pipe.
 
-    Raises `EOFError` where it has sent its last.
+    Raises:
+        EOFError: the other end is closed.
+        NixsecretsError: it was closed in the middle of the message.
     """
     length = _read(pipe, _LENGTH)
     if not length:
@@ -332,22 +350,22 @@ def received(pipe: int) -> Any:
     try:
         return pickle.loads(data)  # noqa: S301 (our own process wrote it)
     except (EOFError, pickle.UnpicklingError):
-        died()
+        raise_died()
 
 
 def _read(pipe: int, size: int) -> bytes | bytearray:
-    """Return `size` bytes, fewer only where the other process ended."""
+    """Return `size` bytes, fewer only if the other end is closed."""
     data = os.read(pipe, min(size, _WIDE))
     if len(data) == size:
         return data
-    whole = bytearray(data)  # which grows in place: a file of many megabytes may come
-    while part := os.read(pipe, min(size - len(whole), _WIDE)):
-        whole += part
-    return whole
+    message = bytearray(data)  # grows in place: it may be a file of many megabytes
+    while part := os.read(pipe, min(size - len(message), _WIDE)):
+        message += part
+    return message
 
 
-def died() -> NoReturn:
-    """Raise the error for a child that ended without an answer."""
+def raise_died() -> NoReturn:
+    """Raise the error for a worker that ended without an answer."""
     raise NixsecretsError(
         "a worker process ended without an answer; nothing was changed",
         "check the system log (was it out of memory?) and run the command again",

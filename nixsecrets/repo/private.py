@@ -1,11 +1,10 @@
-"""A private folder in memory: the one place where plaintext may be a file.
+"""Private folders in memory: the only places for plaintext files.
 
-Where there is no memory file system (macOS), a person may allow a folder on a disk
-(`ALLOW_DISK`): its files are overwritten before they are removed, which a disk that
-writes elsewhere, a snapshot or a backup can defeat.
+Without a memory file system (macOS), the user can allow a folder on disk
+(`ALLOW_DISK`).  Its files are overwritten before they are removed, which wear leveling,
+snapshots and backups can defeat.
 
-It does not encrypt, and it cannot keep the system from swapping a tmpfs out; encrypted
-swap is the system's part.
+The files are not encrypted, and the system may swap out a tmpfs: use encrypted swap.
 """
 
 import contextlib
@@ -25,7 +24,7 @@ from nixsecrets.repo.locking import held
 from nixsecrets.repo.signals import deferred, termination_raises
 
 ALLOW_DISK = "NIXSECRETS_ALLOW_DISK"
-"""Variable that allows plaintext on a disk, where there is no memory file system."""
+"""Environment variable that allows plaintext on disk without a memory file system."""
 
 _MEMORY = frozenset({"tmpfs", "ramfs"})
 _PREFIX = "nixsecrets-private-"
@@ -36,21 +35,24 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @contextmanager
 def private_folder(env: Mapping[str, str]) -> Iterator[Path]:
-    """Give a new empty folder, mode 0700, in memory; remove it at the end.
+    """Yield a new empty folder (mode 0700) in memory; remove it after the block.
 
-    It is removed on errors, Ctrl-C, SIGTERM and SIGHUP too; after `kill -9` by the next
-    call.  Raises `NixsecretsError` where no memory file system can be written to.
+    It is also removed after errors, Ctrl-C, SIGTERM and SIGHUP; after `kill -9` by the
+    next call.
+
+    Raises:
+        NixsecretsError: there is no writable memory file system.
     """
     remove_leftovers(env)
     with termination_raises(), contextlib.ExitStack() as stack:
         with deferred():
-            folder = stack.enter_context(_made_in(_memory_folder(env)))
+            folder = stack.enter_context(_locked_folder(_memory_folder(env)))
         yield folder
 
 
 def private_folders(env: Mapping[str, str]) -> Iterator[Path]:
-    """Yield the private folders that are there, of this person alone."""
-    for parent in _anywhere(env):
+    """Yield the existing private folders of this user."""
+    for parent in _possible_parents(env):
         for place in parent.glob(_PREFIX + "*"):
             with contextlib.suppress(OSError):
                 found = place.lstat()
@@ -59,22 +61,22 @@ def private_folders(env: Mapping[str, str]) -> Iterator[Path]:
 
 
 def remove_leftovers(env: Mapping[str, str]) -> int:
-    """Remove the private folders whose process is dead; return how many there were.
+    """Remove the private folders whose process is dead; return their number.
 
-    A living process holds a `flock` on its folder, so neither reused process numbers
-    nor other process-number namespaces can deceive this.
+    A live process holds a flock(2) on its folder, which works across process id
+    namespaces and is safe against reused process ids.
     """
     return sum(
         _remove_if_dead(place)
-        for parent in _anywhere(env)
+        for parent in _possible_parents(env)
         for place in parent.glob(_PREFIX + "*")
     )
 
 
 def lock_of(folder: Path) -> int:
-    """Return the descriptor whose lock keeps a private folder of ours from removal.
+    """Return the locked descriptor of a private folder of this process.
 
-    A program that inherits it and outlives us keeps the folder while it runs.
+    A program that inherits it keeps the folder from being removed while it runs.
     """
     return _locks[folder]
 
@@ -83,7 +85,7 @@ _locks: dict[Path, int] = {}
 
 
 @contextmanager
-def _made_in(parent: Path) -> Iterator[Path]:
+def _locked_folder(parent: Path) -> Iterator[Path]:
     folder, descriptor = _make_locked(parent)
     _locks[folder] = descriptor
     try:
@@ -102,7 +104,7 @@ def _made_in(parent: Path) -> Iterator[Path]:
 
 
 def _make_locked(parent: Path) -> tuple[Path, int]:
-    """Make and lock a folder, again if somebody's tidying was faster than our lock."""
+    """Make and lock a folder; retry if `remove_leftovers` of another process won."""
     while True:
         folder = parent / (_PREFIX + secrets.token_hex(16))
         try:
@@ -114,7 +116,7 @@ def _make_locked(parent: Path) -> tuple[Path, int]:
         try:
             descriptor = os.open(folder, _FOLDER)
         except FileNotFoundError:
-            continue  # tidied away already
+            continue  # already removed
         with contextlib.suppress(BlockingIOError, FileNotFoundError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(folder.stat(), os.fstat(descriptor)):
@@ -126,21 +128,21 @@ def _remove_if_dead(place: Path) -> bool:
     try:
         descriptor = os.open(place, _FOLDER)
     except OSError:
-        return False  # another person's, or gone meanwhile
+        return False  # another user's, or removed meanwhile
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fstat(descriptor).st_uid != os.geteuid():
             return False
         _remove_tree(str(place))
     except OSError:
-        return False  # its process lives
+        return False  # its process is alive
     finally:
         os.close(descriptor)
     return True
 
 
 def _remove_tree(folder: str) -> None:
-    """Remove a folder and all in it, through the seam and following no link."""
+    """Remove a folder with its content, without following links."""
     with os.scandir(folder) as entries:
         found = list(entries)
     for entry in found:
@@ -153,7 +155,7 @@ def _remove_tree(folder: str) -> None:
 
 
 def _overwrite(entry: "os.DirEntry[str]") -> None:
-    """Write zeros over a file that lies on a disk, and let them get there."""
+    """Overwrite a file on disk with zeros and flush it; files in memory are skipped."""
     if not entry.is_file(follow_symlinks=False):
         return
     if _file_system(Path(entry.path)) in _MEMORY:
@@ -169,14 +171,14 @@ def _overwrite(entry: "os.DirEntry[str]") -> None:
 
 
 def memory_folders(env: Mapping[str, str]) -> Iterator[Path]:
-    """Yield the folders on a memory file system that we may write to, best first."""
+    """Yield the writable folders on a memory file system, best first."""
     for place in _candidates(env):
         if _file_system(place) in _MEMORY and os.access(place, os.W_OK | os.X_OK):
             yield place
 
 
 def plaintext_folders(env: Mapping[str, str]) -> Iterator[Path]:
-    """Yield the folders where plaintext may be, best first: a disk only if allowed."""
+    """Yield the folders allowed for plaintext, best first; on disk only if allowed."""
     yield from memory_folders(env)
     disk = _on_disk(env)
     allowed = env.get(ALLOW_DISK, "") not in {"", "0"} and _is_safe(disk)
@@ -185,23 +187,23 @@ def plaintext_folders(env: Mapping[str, str]) -> Iterator[Path]:
 
 
 def disk_in_use(env: Mapping[str, str]) -> Path | None:
-    """Return the folder on a disk that plaintext goes to, None where memory is used."""
+    """Return the folder on disk that plaintext goes to, None if memory is used."""
     place = next(plaintext_folders(env), None)
     in_memory = place is None or _file_system(place) in _MEMORY
     return None if in_memory else place
 
 
 def _on_disk(env: Mapping[str, str]) -> Path:
-    """Return the folder for temporary files, on macOS one of this person alone."""
-    named = env.get("TMPDIR", "")
+    """Return the folder for temporary files."""
+    named = env.get("TMPDIR", "")  # on macOS a folder of this user alone
     return Path(named if named.startswith("/") else "/tmp")  # noqa: S108 (0700 in it)
 
 
 def lasting_folder(env: Mapping[str, str], name: str) -> Path:
-    """Make a private folder in memory that stays until somebody removes it.
+    """Make a private folder `name` in memory, which nothing removes automatically.
 
     Raises:
-        NixsecretsError: no memory file system can be written to.
+        NixsecretsError: there is no writable memory file system, or it exists.
     """
     folder = _memory_folder(env) / name
     try:
@@ -217,7 +219,7 @@ def _memory_folder(env: Mapping[str, str]) -> Path:
     raise NixsecretsError(
         "no memory file system for plaintext: neither XDG_RUNTIME_DIR nor /dev/shm is"
         " one that can be written",
-        _HOW_TO_GET_ONE[sys.platform == "darwin"],
+        (_MAKE_MEMORY_DISK if sys.platform == "darwin" else _MOUNT_TMPFS) + _RISK,
     )
 
 
@@ -225,28 +227,28 @@ _RISK = (
     "\nor allow plaintext on disk during the command, where it may be recovered later:"
     f" nixsecrets --allow-disk COMMAND, or {ALLOW_DISK}=1"
 )
-_HOW_TO_GET_ONE = (
-    "mount a tmpfs that only you can enter and set XDG_RUNTIME_DIR to it" + _RISK,
+_MOUNT_TMPFS = "mount a tmpfs that only you can enter and set XDG_RUNTIME_DIR to it"
+_MAKE_MEMORY_DISK = (
     "make one: mkdir -m 700 ~/.memory && sudo mount_tmpfs -s 64M ~/.memory"
-    ' && sudo chown "$USER" ~/.memory && export XDG_RUNTIME_DIR=~/.memory' + _RISK,
+    ' && sudo chown "$USER" ~/.memory && export XDG_RUNTIME_DIR=~/.memory'
 )
 
 
 def _candidates(env: Mapping[str, str]) -> list[Path]:
-    """Return the folders to try, best first; none that others could swap under us."""
+    """Return the folders to try, best first; only safe ones (`_is_safe`)."""
     runtime = env.get("XDG_RUNTIME_DIR", "")
     places = [Path(runtime)] if runtime.startswith("/") else []
     return [place for place in (*places, _SHARED_MEMORY) if _is_safe(place)]
 
 
-def _anywhere(env: Mapping[str, str]) -> list[Path]:
-    """Return every folder in which a private one may have been left."""
+def _possible_parents(env: Mapping[str, str]) -> list[Path]:
+    """Return every folder that may contain private folders, of earlier runs as well."""
     disk = _on_disk(env)
     return [*_candidates(env), *([disk] if _is_safe(disk) else [])]
 
 
 def _is_safe(place: Path) -> bool:
-    """Return whether nobody but root and us can rename what we make in `place`."""
+    """Return whether only root and this user can rename what we create in `place`."""
     try:
         found = place.stat()
     except OSError:
@@ -260,13 +262,14 @@ def _is_safe(place: Path) -> bool:
 
 
 def _file_system(place: Path) -> str | None:
-    """Return the type of the file system that `place` is on, None if not knowable."""
+    """Return the type of the file system that `place` is on, None if unknown."""
     try:
         mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
     except OSError:
         return _type_from_mount(place)
     device = place.stat().st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
+    # `ID PARENT MAJOR:MINOR ROOT MOUNTPOINT OPTIONS… - TYPE SOURCE …` (proc(5))
     for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
         if before.split(" ")[2] == number:
@@ -275,7 +278,7 @@ def _file_system(place: Path) -> str | None:
 
 
 def _type_from_mount(place: Path) -> str | None:
-    """Ask `mount` (macOS, the BSDs): lines of `DEVICE on FOLDER (TYPE, options)`."""
+    """Return the file system type from mount(8), for macOS and the BSDs."""
     folder = place.resolve()
     while not folder.is_mount():
         folder = folder.parent
@@ -289,7 +292,10 @@ def _type_from_mount(place: Path) -> str | None:
 
 
 def type_in_mount_list(text: str, folder: Path) -> str | None:
-    """Return the type that the output of `mount` gives for the mount at `folder`."""
+    """Return the type of the mount at `folder` from the output of mount(8).
+
+    Its lines are `DEVICE on FOLDER (TYPE, options)`.
+    """
     marker = f" on {folder} ("
     for line in text.splitlines():
         if marker in line:

@@ -1,7 +1,7 @@
-"""What follows a run that died: drop what it had only staged, or complete it.
+"""Recovery from an interrupted run: complete it, or discard what it staged.
 
-Every function expects the caller to hold the lock.  Nothing is decided by age or by
-process numbers: only by the journal and by what lies on the disk.
+The caller of every function holds the lock.  Decisions depend only on the journal and
+the files on disk, not on ages or process ids.
 """
 
 import os
@@ -28,11 +28,11 @@ _FOREIGN = (
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What was done about an interrupted run.
+    """The result of a recovery.
 
-    `replaced` are the paths that got the run's content now, `removed` those that it
-    wanted gone; `dropped` counts staged files that were thrown away, `kept` pairs each
-    path that a forced end overwrote with where its content was saved.
+    `replaced` and `removed` are the paths changed now; `dropped` is the number of
+    discarded staged files.  `kept` pairs each path that `finish` overwrote with the
+    copy of its content.
     """
 
     replaced: tuple[str, ...] = ()
@@ -43,13 +43,13 @@ class Recovered:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """Return a line for each file that is another one now."""
+        """A line for each changed file."""
         replaced = (f"  replaced    {quoted(path)}" for path in self.replaced)
         return (*replaced, *(f"  removed     {quoted(path)}" for path in self.removed))
 
     @property
     def message(self) -> str:
-        """One line for a person: what was found and what was done about it."""
+        """One line about what was found and what was done."""
         if self.completed:
             number = _files(len(self.replaced) + len(self.removed))
             kept = [
@@ -61,9 +61,12 @@ class Recovered:
 
 
 def foreign(repo: Repo) -> tuple[str, ...]:
-    """Return a line for each file of a run that this person did not begin here.
+    """Return a line for each file of a run that this user did not begin here.
 
-    Nothing where there is none.  Raises `NixsecretsError` where the journal is damaged.
+    Empty if there is no such run.
+
+    Raises:
+        NixsecretsError: the journal is corrupt.
     """
     found = journal.unfinished(repo)
     if found is None or found.is_ours(repo):
@@ -76,13 +79,16 @@ def foreign(repo: Repo) -> tuple[str, ...]:
 
 
 def recover(repo: Repo, *, agreed: bool = False) -> Recovered | None:
-    """Do what can be done without a person; None where no run was interrupted.
+    """Recover without overwriting other changes; None if no run was interrupted.
 
-    Only staged: dropped.  Journal there: completed; one that this person did not write
-    only if a person `agreed`, since it may have come with the repository.  Raises
-    `NixsecretsError`, and changes nothing, where nobody did, where a path is neither
-    what it was before that run nor after, or where the run's file for it is gone or
-    damaged.
+    Without a journal, staged files are discarded; with one, the run is completed.  A
+    journal that this user did not write may have come with the repository, and needs
+    `agreed`.
+
+    Raises:
+        NixsecretsError: nothing was changed, because nobody agreed, because a file has
+            neither the content from before nor from after the run, or because a staged
+            file is missing or corrupt.
     """
     found = journal.unfinished(repo)
     if found is None:
@@ -94,7 +100,7 @@ def recover(repo: Repo, *, agreed: bool = False) -> Recovered | None:
             f" machine; it would change {_names(repo, found.entries)}",
             _FOREIGN,
         )
-    pending, changed = _sorted_out(repo, found)
+    pending, changed = _by_standing(repo, found)
     if changed:
         raise NixsecretsError(
             f"an interrupted run cannot be completed: {_names(repo, changed)}"
@@ -105,25 +111,28 @@ def recover(repo: Repo, *, agreed: bool = False) -> Recovered | None:
 
 
 def finish(repo: Repo) -> Recovered | None:
-    """Complete the interrupted run even over files that were changed since.
+    """Complete the interrupted run, even over files that changed since.
 
-    Their content is saved in the staging folder first.  A path whose file the run had
-    already put in place stays as somebody made it since.  None where no run was
-    interrupted; raises as `recover` where a file of the run is damaged.
+    Their content is saved in the staging folder first.  A file that the run had already
+    replaced is kept as it is now.  None if no run was interrupted.
+
+    Raises:
+        NixsecretsError: nothing was changed, because a staged file is missing or
+            corrupt.
     """
     found = journal.unfinished(repo)
     if found is None:
         return recover(repo)
-    pending, changed = _sorted_out(repo, found)
-    forced = [entry for entry in changed if _still_to_do(repo, entry)]
-    kept = tuple((repo.shown(e.path), _keep(repo, e)) for e in forced)
+    pending, changed = _by_standing(repo, found)
+    forced = [entry for entry in changed if _is_pending(repo, entry)]
+    kept = tuple((repo.shown(e.path), _back_up(repo, e)) for e in forced)
     return _complete(repo, [*pending, *forced], kept)
 
 
 def discard(repo: Repo) -> Recovered | None:
-    """Forget the interrupted run and leave every path as it is now.
+    """Remove the journal and staged files; leave every other file unchanged.
 
-    Works on a damaged journal too.  None where no run was interrupted.
+    Works with a corrupt journal, too.  None if no run was interrupted.
     """
     try:
         there = os.path.lexists(repo.staging / journal.JOURNAL_NAME)
@@ -137,8 +146,8 @@ def discard(repo: Repo) -> Recovered | None:
     return Recovered(dropped=dropped) if there or dropped else None
 
 
-def _sorted_out(repo: Repo, found: Journal) -> tuple[list[Entry], list[Entry]]:
-    """Return the entries still to be carried out, and those that somebody changed."""
+def _by_standing(repo: Repo, found: Journal) -> tuple[list[Entry], list[Entry]]:
+    """Return the pending entries, and those whose file changed in another way."""
     pending, changed = [], []
     for entry in found.entries:
         try:
@@ -155,7 +164,7 @@ def _sorted_out(repo: Repo, found: Journal) -> tuple[list[Entry], list[Entry]]:
 def _complete(
     repo: Repo, entries: list[Entry], kept: tuple[tuple[str, Path], ...]
 ) -> Recovered:
-    damaged = [entry for entry in entries if not _whole(repo, entry)]
+    damaged = [entry for entry in entries if not _is_intact(repo, entry)]
     if damaged:
         raise NixsecretsError(
             f"an interrupted run cannot be completed: its file for"
@@ -169,7 +178,8 @@ def _complete(
     return Recovered(replaced, removed, kept=kept, completed=True)
 
 
-def _whole(repo: Repo, entry: Entry) -> bool:
+def _is_intact(repo: Repo, entry: Entry) -> bool:
+    """Return whether the staged file of an entry exists unchanged."""
     waiting = entry.waiting(repo)
     try:
         return waiting is None or files.hash_file(waiting) == entry.after
@@ -177,13 +187,14 @@ def _whole(repo: Repo, entry: Entry) -> bool:
         return False
 
 
-def _still_to_do(repo: Repo, entry: Entry) -> bool:
+def _is_pending(repo: Repo, entry: Entry) -> bool:
+    """Return whether the run has not replaced the file yet: it still has its own."""
     waiting = entry.waiting(repo)
     return waiting is None or os.path.lexists(waiting)
 
 
-def _keep(repo: Repo, entry: Entry) -> Path:
-    """Save the content of a path that is about to be overwritten; return where."""
+def _back_up(repo: Repo, entry: Entry) -> Path:
+    """Copy the current content of an entry's file; return the path of the copy."""
     target = Path(entry.target(repo))
     place = repo.staging / f"kept-{secrets.token_hex(4)}-{target.name[-40:]}"
     try:
@@ -196,7 +207,7 @@ def _keep(repo: Repo, entry: Entry) -> Path:
 
 
 def _names(repo: Repo, entries: Iterable[Entry]) -> str:
-    """Return the first three names, and how many more there are."""
+    """Return the first three names and the number of others, as text."""
     names = [quoted(repo.shown(entry.path)) for entry in entries]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more

@@ -1,9 +1,9 @@
-"""What a clone remembers of a map, as values and as text; pure.
+"""The format of the facts that a clone remembers about a map.
 
 JSON Lines: a head with the version and a MAC over the rest, then a line for each fact,
-with its kind and the map that it is about (one repository may hold several).  Lines
-about other maps, and of kinds that a newer nixsecrets writes, are kept as they are.  A
-changed format of a kind gets a new kind.
+with its kind and its map (a repository may have several).  Lines about other maps, and
+of kinds from newer versions, are preserved.  A kind never changes its format; it is
+replaced by a new kind.
 
     {"nixsecrets-clone":1,"mac":"…"}
     {"kind":"approved","map":"nixsecrets.toml","name":"bob","key":"ssh-ed25519 …",
@@ -13,8 +13,7 @@ changed format of a kind gets a new kind.
     {"kind":"returned","map":"nixsecrets.toml","name":"brunnen","key":"ssh-ed25519 …",
      "date":"2026-12-01","commit":"…"}
 
-What the history shows (`scanned`, `seen`), and which files were opened (`fitting`), is
-kept so that it is not looked at again.
+`scanned`, `seen` and `fitting` cache results about the history and about opened files.
 """
 
 import json
@@ -25,9 +24,9 @@ _VERSION = 1
 
 
 class Approved(NamedTuple):
-    """A key that the operator of this clone saw with its fingerprint and agreed to.
+    """A key that the operator of this clone approved after seeing its fingerprint.
 
-    `key` is its text without comment, in the form in which it was seen.
+    `key` is its text without comment, in the form that was shown.
     """
 
     name: str
@@ -37,7 +36,7 @@ class Approved(NamedTuple):
 
 
 class Removed(NamedTuple):
-    """A key that was taken out of the map; `commit` is empty where it is unknown."""
+    """A key that was removed from the map; `commit` is "" if unknown."""
 
     name: str
     key: str
@@ -48,8 +47,7 @@ class Removed(NamedTuple):
 class Returned(NamedTuple):
     """A removed key that the operator agreed to use again.
 
-    `commit` is the one that removed it, empty where none was known; a removal by a
-    later one is not covered.
+    `commit` is the one that removed it, "" if unknown; a later removal is not covered.
     """
 
     name: str
@@ -59,13 +57,17 @@ class Returned(NamedTuple):
 
 
 class Scanned(NamedTuple):
-    """A commit up to which the history of the map was read."""
+    """A commit up to which the history of the map has been read."""
 
     commit: str
 
 
 class Seen(NamedTuple):
-    """A removal that the history up to the scanned commit shows, the newest first."""
+    """A removal in the history up to the scanned commit.
+
+    `number` orders them from "000000", the newest; `entries` is the number of
+    `[[retired]]` entries for the key in the map after the removal.
+    """
 
     number: str
     name: str
@@ -76,13 +78,13 @@ class Seen(NamedTuple):
 
 
 class Fitting(NamedTuple):
-    """Sops files whose values' types were found to fit: SHA-256s, shortened, spaced."""
+    """Sops files whose values have matching types: shortened SHA-256s and blanks."""
 
     files: str
 
 
 Fact = Approved | Removed | Returned | Scanned | Seen | Fitting
-# by the name of their kind, and of what holds them in `Remembered`
+# by kind; the fields of `Remembered` have the same names
 _KINDS: dict[str, type[Fact]] = {
     "approved": Approved,
     "removed": Removed,
@@ -94,10 +96,11 @@ _KINDS: dict[str, type[Fact]] = {
 
 
 class Remembered(NamedTuple):
-    """The facts about one map; `others` are the lines that are about anything else.
+    """The facts about one map; `others` are the other lines, unparsed.
 
-    `damage` says what is wrong with the text, None where nothing is; there are no
-    approvals then, so that all is asked again.  `newer` text must not be overwritten.
+    `damage` says what is wrong with the text, None if it is fine.  Corrupt text has no
+    approvals, so that every key is asked about again.  Text of a `newer` version must
+    not be overwritten.
     """
 
     approved: tuple[Approved, ...] = ()
@@ -112,11 +115,11 @@ class Remembered(NamedTuple):
 
 
 Edit = Callable[[Remembered], Remembered]
-"""A change of what is remembered."""
+"""A change of the facts."""
 
 
 def parse(text: bytes, map_path: str) -> Remembered:
-    """Read what is remembered of the map at `map_path`; never raises."""
+    """Parse the facts about the map at `map_path`; never raises."""
     head, *lines = text.decode(errors="replace").removesuffix("\n").split("\n")
     version = (_object(head) or {}).get("nixsecrets-clone")
     if version != _VERSION:
@@ -145,7 +148,7 @@ def parse(text: bytes, map_path: str) -> Remembered:
 
 
 def render(found: Remembered, map_path: str) -> bytes:
-    """Return the facts as text that goes below a head: sorted, each once."""
+    """Return the lines of the facts, without a head: sorted, each once."""
     lines = {*found.others}
     for kind in _KINDS:
         for fact in getattr(found, kind):
@@ -154,13 +157,13 @@ def render(found: Remembered, map_path: str) -> bytes:
 
 
 def with_head(facts: bytes, mac: str | None) -> bytes:
-    """Return the text of a file: its facts below a head that carries their MAC."""
+    """Return the content of the file: a head with the MAC, then the facts."""
     head = {"nixsecrets-clone": _VERSION, "mac": mac}
     return _line(head).encode() + b"\n" + facts
 
 
-def taken_apart(text: bytes) -> tuple[str, bytes]:
-    """Return the MAC ("" where there is none) and the facts of a file's text."""
+def split_head(text: bytes) -> tuple[str, bytes]:
+    """Return the MAC ("" if there is none) and the facts of a file's content."""
     head, _, facts = text.partition(b"\n")
     mac = (_object(head.decode(errors="replace")) or {}).get("mac")
     return mac if isinstance(mac, str) else "", facts

@@ -1,8 +1,8 @@
-"""Texts that were typed and could not be saved: kept until they can be.
+"""Saved drafts: edited texts that could not be stored in their secret.
 
-One file each: a line of JSON (which secret, which version of it, when), then the
-payload.  They wait in the staging folder; where that cannot be written to (a full
-disk), in memory.  What the payload is, and to whom it is encrypted, is the caller's.
+Each is a file with a line of JSON (the secret, its version, the date) and the payload,
+which the caller encrypts.  They are in the staging folder, or in memory if that is not
+writable (a full disk).
 """
 
 import contextlib
@@ -24,10 +24,11 @@ _PREFIX = "nixsecrets-kept-"
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A kept text: of which secret, the SHA-256 of the version it was made from.
+    """A saved draft for the secret `path`.
 
-    `when` is for people.  `sealed` tells whether the payload is encrypted; where it is
-    not, the file is in memory.
+    `before` is the SHA-256 of the version that was edited, None for a new secret.
+    `when` is shown as it is.  If the payload is not `sealed` (encrypted), the file is
+    in memory.
     """
 
     place: Path
@@ -47,10 +48,10 @@ def keep(
     when: str,
     sealed: bool,
 ) -> Kept:
-    """Keep a payload; one that is not sealed goes to memory and nowhere else.
+    """Save a draft; one that is not `sealed` (encrypted) only in memory.
 
     Raises:
-        NixsecretsError: there is no place at all.
+        NixsecretsError: it can be saved nowhere.
     """
     head = {"before": before, "path": path, "root": str(repo.root), "when": when}
     data = json.dumps(head | {"sealed": sealed}).encode() + b"\n" + payload
@@ -76,7 +77,7 @@ def _in_staging(repo: Repo) -> Path:
 
 
 def kept(repo: Repo, env: Mapping[str, str], path: str | None = None) -> list[Kept]:
-    """Return the kept texts of this repository (of one secret), the oldest first."""
+    """Return the drafts of this repository, or of one secret, oldest first."""
     places: list[Path] = []
     with contextlib.suppress(OSError):
         if staging_objection(repo) is None:
@@ -98,11 +99,11 @@ def _read_head(repo: Repo, place: Path) -> Kept | None:
             return None
         return Kept(place, said["path"], said["before"], said["when"], said["sealed"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # another person's, or half-written when the power went
+        return None  # another user's, or incomplete after a power failure
 
 
 def payload(one: Kept) -> bytes:
-    """Return the payload of a kept text.
+    """Return the payload of a draft.
 
     Raises:
         NixsecretsError: it cannot be read.
@@ -114,7 +115,7 @@ def payload(one: Kept) -> bytes:
 
 
 def drop(one: Kept) -> None:
-    """Remove a kept text."""
+    """Remove a draft."""
     with contextlib.suppress(FileNotFoundError):
         fsops.ops.unlink(str(one.place))
     if _PREFIX in one.place.parent.name:

@@ -1,7 +1,6 @@
-"""Let a program that is told to end clean up first.
+"""Cleaning up when a signal ends the program.
 
-Exit codes stay the shell's (`128 + number`).  What is cleaned up, and when that would
-be too late, the callers know.
+The exit code is that of a shell: 128 + signal number.
 """
 
 import signal
@@ -15,9 +14,8 @@ _DEFERRED = (signal.SIGINT, *_ENDING)
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
-    signal.signal(
-        number, signal.SIG_IGN
-    )  # a second one must not cut the cleaning short
+    # a second signal must not interrupt the clean-up
+    signal.signal(number, signal.SIG_IGN)
     raise SystemExit(128 + number)
 
 
@@ -25,9 +23,8 @@ def _end(number: int, _frame: FrameType | None) -> None:
 def termination_raises() -> Iterator[None]:
     """Turn SIGTERM, SIGHUP and SIGQUIT into `SystemExit`, so that `finally` runs.
 
-    The exit codes are 143, 129 and 131.
-
-    Handlers that somebody else installed stay, and so does `nohup`'s ignoring.
+    The exit codes are 143, 129 and 131.  Other handlers stay, and so do signals that
+    are ignored (`nohup`).
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -44,7 +41,7 @@ def termination_raises() -> Iterator[None]:
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Hold back Ctrl-C and what `termination_raises` turns, until the block ends."""
+    """Block SIGINT, SIGTERM, SIGHUP and SIGQUIT until the block ends."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFERRED)
     try:
         yield

@@ -1,4 +1,4 @@
-"""The index, or a commit, as a tree that can be looked into and read."""
+"""The index or a commit as a tree of files."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
@@ -13,9 +13,9 @@ class _HasOid(Protocol):
 
 
 class Snapshot(NamedTuple):
-    """What the index (`commit` None) or a commit of a work tree holds.
+    """The files in the index (`commit` None) or in a commit.
 
-    `reader` reads a blob by its id, as `Git.reader` gives it.
+    `reader` returns the content of a blob, by its id (see `Git.reader`).
     """
 
     git: Git
@@ -23,21 +23,21 @@ class Snapshot(NamedTuple):
     commit: str | None = None
 
     def lookup(self, paths: Sequence[str]) -> Mapping[str, Entry]:
-        """Return those of `paths` that it holds; folders are none."""
+        """Return the entries of the files at `paths`, by path; without folders."""
         wanted = set(paths)
         found = self.git.entries(paths, commit=self.commit)
         return {entry.path: entry for entry in found if entry.path in wanted}
 
     def below(self, folders: Sequence[str]) -> Sequence[Entry]:
-        """Return what lies in folders, and in the folders below them."""
+        """Return the entries of all files below `folders`."""
         return self.git.entries([f"{one}/" for one in folders], commit=self.commit)
 
     def everything(self) -> Sequence[Entry]:
-        """Return all that it holds."""
+        """Return all entries."""
         if self.commit is None:
             return [change.new for change in self.git.everything_staged().changed]
         return self.git.entries(commit=self.commit)
 
     def read(self, blobs: Sequence[_HasOid]) -> Iterator[bytes]:
-        """Yield the content of each, in order."""
+        """Yield the content of each blob, in order."""
         return (self.reader(blob.oid) for blob in blobs)

@@ -1,13 +1,13 @@
-"""A batch of files that are replaced together or not at all.
+"""A batch of files that are replaced all or not at all.
 
     with exclusive(repo), Batch(repo) as batch:
         batch.stage("secrets/wifi.age", data, before=sha256_of_the_old_file)
         batch.flush()
-        ...  # verify what `read_staged` gives
+        ...  # verify the result of `read_staged`
         batch.commit()
 
-A block that ends without `commit` leaves the tree as it was.  The batch does not look
-at content: verifying is the caller's part, and so is holding the lock.
+A block that ends without `commit` leaves the tree unchanged.  The caller holds the lock
+and verifies the content.
 """
 
 # ruff: noqa: PTH114, PTH116, PTH118, PTH120 (strings, as in `files`)
@@ -38,10 +38,11 @@ _EFFECTIVE_IDS = os.access in os.supports_effective_ids
 
 @dataclass(frozen=True, slots=True)
 class _Home:
-    """Where the new files of one folder wait.
+    """Where the new files of one folder are staged.
 
-    `nearest` is the folder itself or, where it is still to be made, the nearest above
-    it.  `beside` is `waiting` relative to the top, None for the staging folder.
+    `nearest` is the status of the folder itself or, if it does not exist yet, of its
+    nearest existing parent.  `waiting` is the folder with the staged files; `beside` is
+    the same relative to the top, None for the staging folder.
     """
 
     nearest: os.stat_result
@@ -50,7 +51,7 @@ class _Home:
 
 
 class Batch:
-    """What one run will write and remove; paths are relative to the map's folder."""
+    """The files that one run writes and removes; paths relative to the map's folder."""
 
     def __init__(self, repo: Repo) -> None:
         """Start an empty batch."""
@@ -63,9 +64,10 @@ class Batch:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        """Make the staging folder; from here on SIGTERM unwinds instead of killing.
+        """Create the staging folder; from here on SIGTERM raises `SystemExit`.
 
-        Raises `NixsecretsError` where an earlier run is unfinished (`recovery` first).
+        Raises:
+            NixsecretsError: an earlier run is unfinished (see `recovery`).
         """
         prepare_staging(self._repo)
         if journal.unfinished(self._repo) is not None:
@@ -83,33 +85,40 @@ class Batch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Drop what was staged and not committed."""
+        """Remove the staged files that were not committed."""
         with self._stack:
             self.abort()
 
     @property
     def hard_links(self) -> tuple[str, ...]:
-        """Paths with other names (hard links), which keep the old content: say so."""
+        """Replaced paths that have other hard links; these keep the old content."""
         return tuple(self._hard_links)
 
     def stage(self, path: str, data: bytes, *, before: str | None) -> None:
-        """Write `data` as the new content of `path`; nothing is replaced yet.
+        """Stage `data` as the new content of `path`; nothing is replaced yet.
 
-        As `stage_blocks`.
+        `before` is the SHA-256 (hex) of the current content, None for a new file.
+
+        Raises:
+            SecretFileError: a link leads out of the tree.
+            NixsecretsError: the file is in the batch under another name, or cannot be
+                written now or replaced later.
         """
         self.stage_blocks(path, (data,), before=before)
 
     def stage_blocks(
         self, path: str, blocks: Iterable[bytes], *, before: str | None
     ) -> tuple[str, str]:
-        """Write what comes block by block as the new content.
+        """Stage the new content of `path`, which comes in blocks.
 
-        Returns the absolute path where it waits, and its SHA-256 in hex.
+        Returns the absolute path of the staged file, and its SHA-256 in hex.  `before`
+        is the SHA-256 of the current content, None for a new file.  Mode, owner and
+        group are those of the current file.
 
-        `before` is the SHA-256 of the content it was made from, None for a new file.
-        Mode, owner and group are those of the old file.  Raises `SecretFileError` for a
-        link that leaves the tree, `NixsecretsError` for two names of one file,
-        `NixsecretsError` where it cannot be written now or could not be replaced later.
+        Raises:
+            SecretFileError: a link leads out of the tree.
+            NixsecretsError: the file is in the batch under another name, or cannot be
+                written now or replaced later.
         """
         target = self._claim(path)
         home = self._home(os.path.dirname(target), path)
@@ -130,9 +139,12 @@ class Batch:
         return place, after
 
     def delete(self, path: str, before: str) -> None:
-        """Plan to remove the file `path`, whose SHA-256 is `before`.
+        """Stage the removal of the file `path`, whose SHA-256 (hex) is `before`.
 
-        Raises `SecretFileError` for a link, else as `stage`.
+        Raises:
+            SecretFileError: `path` is a link, or a link leads out of the tree.
+            NixsecretsError: the file is in the batch under another name, or its folder
+                is not writable.
         """
         target = self._claim(path)
         if os.path.islink(os.path.join(self._repo.root, path)):
@@ -143,25 +155,30 @@ class Batch:
         self._add(path, target, before, (None, None, None))
 
     def drop(self, path: str) -> None:
-        """Take a member out again; what was staged for it goes with the batch."""
+        """Remove `path` from the batch; its staged file is removed with the batch."""
         del self._entries[path]
         self._hard_links = [one for one in self._hard_links if one != path]
         self._paths = {place: p for place, p in self._paths.items() if p != path}
 
     def staged_place(self, path: str) -> str:
-        """Return the absolute path of where the new content of `path` waits."""
+        """Return the absolute path of the staged file for `path`; not for removals."""
         waiting = self._entries[path].waiting(self._repo)
         if waiting is None:
             raise ValueError(f"{path} is to be removed")
         return waiting
 
     def read_staged(self, path: str) -> bytes:
-        """Return the new content of `path`; raises as `read_back`."""
+        """Read the staged content of `path` back from the disk.
+
+        Raises:
+            SecretFileError: it differs from what was written.
+            NixsecretsError: it cannot be read.
+        """
         after = self._entries[path].after or ""
         return read_back(self.staged_place(path), after, path)
 
     def flush(self) -> None:
-        """Make the files durable that were staged since the last time."""
+        """Flush to disk the files that were staged since the last call."""
         waiting = self._unflushed
         if not waiting:
             return
@@ -174,11 +191,12 @@ class Batch:
         self._unflushed = []
 
     def commit(self) -> None:
-        """Replace everything: journal, look that no path changed meanwhile, rename.
+        """Replace all files: write the journal, check for changes, rename, flush.
 
-        Raises `NixsecretsError` where a path is no longer what it was (nothing is
-        replaced then), or where the disk refuses half-way (the next run completes it),
-        and `NixsecretsError` where it refuses before the first.
+        Raises:
+            NixsecretsError: a file changed since it was planned, or there was a disk
+                error before the first file (nothing is replaced then).
+            Stopped: a disk error after that; the next run completes this one.
         """
         self.flush()
         self._refuse_case_clashes()
@@ -189,9 +207,9 @@ class Batch:
         journal.drop_staged(self._repo)
 
     def abort(self) -> None:
-        """Drop everything staged, unless the replacing has begun: then only forward.
+        """Remove all staged files, unless files have already been replaced.
 
-        Where the journal cannot be dropped, all is left to the next run.
+        If the journal cannot be removed, everything is left to the next run.
         """
         with deferred(), contextlib.suppress(OSError, NixsecretsError):
             plan = journal.unfinished(self._repo)
@@ -220,7 +238,7 @@ class Batch:
             ) from error
 
     def _refuse_changed(self, plan: Journal) -> None:
-        """Compare every path once more with what the run started from."""
+        """Check that every file still has the content that the run started from."""
         for entry in plan.entries:
             if entry.standing(self._repo) is Standing.NEITHER:
                 raise NixsecretsError(
@@ -230,7 +248,7 @@ class Batch:
                 )
 
     def _refuse_case_clashes(self) -> None:
-        """Refuse two paths that a case-insensitive file system takes for one file."""
+        """Refuse two paths that are one file on a case-insensitive file system."""
         seen: dict[str, str] = {}
         for path, entry in self._entries.items():
             folded = unicodedata.normalize("NFD", entry.path).casefold()
@@ -243,7 +261,7 @@ class Batch:
                 )
 
     def _claim(self, path: str) -> str:
-        """Return the real place of `path`, which no other member of the batch has."""
+        """Return the real absolute path of `path`; refuse a second name of a member."""
         target = self._repo.locate(path)
         other = self._paths.setdefault(target, path)
         if path in self._entries:
@@ -266,7 +284,7 @@ class Batch:
         self._entries[path] = Entry(below_top, before, *new)
 
     def _old(self, target: str, path: str) -> os.stat_result | None:
-        """Return what is known of the file to be replaced; note other names of it."""
+        """Return the status of the file to be replaced; record other hard links."""
         try:
             old = os.lstat(target)
         except FileNotFoundError:
@@ -307,10 +325,13 @@ class Batch:
 
 
 def read_back(place: str, expected: bytes | str, path: str) -> bytes:
-    """Return what was staged at `place` for `path`: the bytes `expected`.
+    """Read the staged file `place` of `path` back and compare it with what was written.
 
-    Or those that have this SHA-256.  Raises `SecretFileError` where the disk gives
-    something else.
+    `expected` is the content, or its SHA-256 in hex.
+
+    Raises:
+        SecretFileError: the content differs.
+        NixsecretsError: it cannot be read.
     """
     try:
         data = files.read_bytes_nofollow(place)
@@ -326,7 +347,11 @@ def read_back(place: str, expected: bytes | str, path: str) -> bytes:
 
 
 def open_back(place: str, path: str) -> BinaryIO:
-    """Open what was staged for `path`, to be read back piece by piece."""
+    """Open the staged file `place` of `path` for reading.
+
+    Raises:
+        NixsecretsError: it cannot be opened.
+    """
     try:
         return os.fdopen(fsops.ops.open(place), "rb")
     except OSError as error:
@@ -334,4 +359,5 @@ def open_back(place: str, path: str) -> BinaryIO:
 
 
 def _unchanged(error: NixsecretsError) -> NixsecretsError:
+    """Return `error` with the addition that nothing was changed."""
     return NixsecretsError(f"{error.message}; nothing was changed", error.hint)

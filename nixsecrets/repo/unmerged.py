@@ -1,8 +1,7 @@
-"""What git stopped at: paths in several versions, and what the two sides are called.
+"""Unmerged paths of an unfinished merge, rebase, cherry-pick or revert, and its sides.
 
-Reads the index and the small files in which git keeps the state of a merge, a rebase,
-a cherry-pick or a revert.  Stage 1 is what both sides began with, 2 is ours, 3 theirs;
-while git rebases, ours is the branch that is rebased onto.
+Reads the index and the small files with git's state.  Stage 1 is the merge base, 2 is
+ours, 3 is theirs; in a rebase, ours is the branch that is rebased onto.
 """
 
 import os
@@ -24,21 +23,22 @@ _STATES = (
 _OID = re.compile(r"[0-9a-f]{40,64}")
 
 Stages = Mapping[int, str]
-"""The blobs of an unmerged path, by stage."""
+"""The blobs of an unmerged path by stage: 1 to 3, without those that do not exist."""
 NO_STAGES: Stages = {}
 
 
 class Sides(NamedTuple):
-    """What a person calls the two sides of a merge."""
+    """The names of the two sides of a merge, for messages."""
 
     ours: str
     theirs: str
 
 
 class Conflict(NamedTuple):
-    """A file that is not merged yet: what is said of it, and its versions in git.
+    """A file with a conflict: a message, and its versions in git.
 
-    `stages` is empty where only the markers in the file tell (at `line`).
+    `stages` is empty if git has no record of it; then the file has conflict markers
+    from `line` on.
     """
 
     message: str
@@ -52,7 +52,7 @@ class Conflict(NamedTuple):
 
 
 def conflict(stages: Stages, names: Sides) -> Conflict:
-    """Return what is said of an unmerged path."""
+    """Return the conflict of an unmerged path."""
     ours, theirs = f"{names.ours} (ours)", f"{names.theirs} (theirs)"
     if OURS not in stages:
         what = f"{theirs} changed it, {ours} has it no more"
@@ -64,7 +64,7 @@ def conflict(stages: Stages, names: Sides) -> Conflict:
 
 
 def unmerged(git: Git, folder: Path) -> dict[str, Stages]:
-    """Return the paths below `folder` that git could not merge."""
+    """Return the unmerged paths below `folder`, relative to it, with their stages."""
     listed = run(("ls-files", "-u", "-z"), folder, index_file=git.index_file)
     found: dict[str, dict[int, str]] = {}
     for line in os.fsdecode(listed.stdout).split("\0")[:-1]:
@@ -75,13 +75,13 @@ def unmerged(git: Git, folder: Path) -> dict[str, Stages]:
 
 
 def merging(git: Git) -> bool:
-    """Return whether a merge, rebase, cherry-pick or revert is not finished yet."""
+    """Return whether a merge, rebase, cherry-pick or revert is unfinished."""
     folder = _folder(git)
     return any((folder / name).exists() for name in _STATES)
 
 
 def sides(git: Git) -> Sides:
-    """Return what both sides are called: branches where git knows, else commits."""
+    """Return the names of both sides: branches if known, else commits."""
     folder = _folder(git)
     for name in ("rebase-merge", "rebase-apply"):
         if (folder / name).is_dir():
@@ -102,7 +102,7 @@ def sides(git: Git) -> Sides:
 
 
 def _folder(git: Git) -> Path:
-    """Return the git folder of this work tree alone."""
+    """Return the git folder of this work tree; linked work trees have their own."""
     return git.staging.parent
 
 
@@ -114,7 +114,7 @@ def _line(path: Path) -> str:
 
 
 def _named(git: Git, oid: str) -> str:
-    """Return the branch at a commit, else the beginning of its id."""
+    """Return a branch that points at a commit, else `commit` and its abbreviated id."""
     if not _OID.fullmatch(oid):
         return ""
     flags = ("--count=1", "--format=%(refname:short)", f"--points-at={oid}")

@@ -1,8 +1,8 @@
-"""The person's own state folder, and the key in it that signs what a run leaves behind.
+"""The user's state folder, and the MAC key in it that authenticates files of a clone.
 
-What lies in a repository may have come with it, in an archive, and then belongs to
-whoever unpacked it.  What carries a MAC under this key was written by this person, on
-this machine.  The key never leaves its file (mode 0600).
+A file in a repository may have come in an archive, and belongs to the user who unpacked
+it.  A valid MAC under this key shows that this user wrote it on this machine.  The key
+file has mode 0600.
 """
 
 import hashlib
@@ -19,9 +19,10 @@ _KEY_BYTES = 32
 
 
 def base(env: Mapping[str, str]) -> Path:
-    """Return the folder for what programs remember: `XDG_STATE_HOME` or its default.
+    """Return `XDG_STATE_HOME`, or its default `~/.local/state`.
 
-    Raises `RuntimeError` where the person has no home.
+    Raises:
+        RuntimeError: the user has no home.
     """
     state = env.get("XDG_STATE_HOME", "")
     if state.startswith("/"):
@@ -30,13 +31,13 @@ def base(env: Mapping[str, str]) -> Path:
 
 
 def sign(env: Mapping[str, str], data: bytes) -> str | None:
-    """Return the MAC of `data` in hex; None where no key can be kept."""
+    """Return the MAC of `data` in hex; None if no key can be stored."""
     key = _key(env, make=True)
     return None if key is None else _mac(key, data)
 
 
 def is_signed(env: Mapping[str, str], data: bytes, mac: str) -> bool:
-    """Return whether `mac` is what `sign` gave for `data`, here and to this person."""
+    """Return whether `mac` is the MAC of `data` under this user's key."""
     key = _key(env, make=False)
     return key is not None and hmac.compare_digest(_mac(key, data), mac)
 
@@ -57,12 +58,12 @@ def _key(env: Mapping[str, str], *, make: bool) -> bytes | None:
         _check(place, is_folder=False)
         key = files.read_up_to(place, _KEY_BYTES)
     except (OSError, RuntimeError):
-        return None  # a home that is not there or read-only: then nothing is signed
+        return None  # no home, or a read-only one: nothing is signed
     return key if key is not None and len(key) == _KEY_BYTES else None
 
 
 def _check(place: str, *, is_folder: bool) -> None:
-    """Raise `OSError` where `place` is not the person's alone."""
+    """Raise `PermissionError` if another user can change `place`."""
     around = os.stat(os.path.dirname(place))  # noqa: PTH116, PTH120
     found = os.lstat(place)
     objection = owned.objection(found, folder=is_folder, around=around)

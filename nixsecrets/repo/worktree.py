@@ -1,7 +1,7 @@
-"""The working tree around a map: where it is, which files it has, how one is read.
+"""The working tree around a map: finding it, listing its files and reading them.
 
-Paths are posix strings relative to the map's folder (odd bytes as surrogate escapes).
-It reads only; what is replaced goes through `staging`.
+Paths are POSIX strings relative to the map's folder, with surrogate escapes for bytes
+that are not UTF-8.  `staging` replaces files.
 """
 
 # thousands of names pass through here, and a Path costs more than the call it wraps
@@ -27,11 +27,11 @@ BARE_STAGING_NAME = ".nixsecrets"
 
 
 class Listing(NamedTuple):
-    """The names that git (or a walk) lists below the map's folder, sorted out.
+    """The paths that git lists (or a walk finds) below the map's folder, classified.
 
-    `paths` are the regular files of this map, sorted.  `hidden` are names below folders
-    that have a map of their own, by the path of that map.  `absent` are all others: no
-    regular file on the disk, or reached only through a link.
+    `paths` are the regular files of this map, sorted.  `hidden` has the paths below
+    folders with another map, by the path of that map.  `absent` are all others: not
+    regular files, missing, or below a link.
     """
 
     paths: list[str]
@@ -40,9 +40,10 @@ class Listing(NamedTuple):
 
 
 def find_root(start: Path) -> Path:
-    """Return the nearest folder at or above `start` that holds a map.
+    """Return the nearest folder at or above `start` that contains a map.
 
-    Raises `NixsecretsError` where there is none.
+    Raises:
+        NixsecretsError: there is none, or it is not a regular file.
     """
     try:
         start = start.resolve()
@@ -50,7 +51,7 @@ def find_root(start: Path) -> Path:
         raise files.explained(error, "look for the map from", str(start)) from error
     for folder in (start, *start.parents):
         place = folder / MAP_NAME
-        if os.path.isfile(place):  # False, no error, where we may not look
+        if os.path.isfile(place):  # False, not an error, if the folder is unreadable
             return folder
         if os.path.exists(place):  # noqa: PTH110 - as above
             mode = os.stat(place).st_mode  # noqa: PTH116
@@ -74,18 +75,27 @@ class Repo:
 
     @classmethod
     def find(cls, start: Path, *, index_file: Path | None = None) -> Self:
-        """Return the repository of the nearest map at or above `start`."""
+        """Return the repository of the nearest map at or above `start`.
+
+        Raises:
+            NixsecretsError: there is no map.
+            ProgramError: git refuses the repository.
+        """
         return cls.at(find_root(start), index_file=index_file)
 
     @classmethod
     def at(cls, root: Path, *, index_file: Path | None = None) -> Self:
-        """Return the repository whose map lies, or will lie, in `root`."""
+        """Return the repository with its map, which need not exist, in `root`.
+
+        Raises:
+            ProgramError: git refuses the repository.
+        """
         root = root.resolve()
         return cls(root, Git.find(root, index_file=index_file))
 
     @property
     def top(self) -> Path:
-        """The folder that nothing we read or write may leave."""
+        """The folder that no path may lead out of: the work tree's top, else `root`."""
         return self.root if self.git is None else self.git.top
 
     @property
@@ -98,17 +108,17 @@ class Repo:
     def list_files(self) -> list[str]:
         """Return the regular files below the map that git tracks or would add, sorted.
 
-        Left out: links, submodules, folders with a map of their own, our own staged
-        files.  Without git: every file, found by a walk that follows no link.
+        Without links, submodules, folders with another map, and staged files.  Without
+        git: all regular files, except below links.
         """
         with self.naming() as listed:
             return self.on_disk(listed().names).paths
 
     @contextlib.contextmanager
     def naming(self) -> Iterator[Callable[[], Listed]]:
-        """Start to list names, and give the function that waits for them.
+        """Start to list the paths; yield a function that waits for them.
 
-        `on_disk` sorts them out.
+        `on_disk` classifies them.
         """
         if self.git is None:
             with _explained():
@@ -119,15 +129,16 @@ class Repo:
             yield listed
 
     def on_disk(self, names: list[str]) -> Listing:
-        """Return which of the names are regular files of this map, and the others."""
+        """Classify paths: regular files of this map, files of other maps, absent."""
         with _explained():
             return _on_disk(str(self.root), names)
 
     def read(self, path: str) -> bytes:
         """Return the content of `path`.
 
-        Raises `SecretFileError` where a link leaves the tree, `NixsecretsError` where
-        the file is missing or cannot be read.
+        Raises:
+            SecretFileError: a link leads out of the tree.
+            NixsecretsError: the file is missing or cannot be read.
         """
         try:
             return self._read(path)
@@ -135,7 +146,12 @@ class Repo:
             raise files.explained(error, "read", path) from error
 
     def read_if_there(self, path: str) -> bytes | None:
-        """Return the content of `path`, None where nothing is there; else as `read`."""
+        """Return the content of `path`, None if it does not exist.
+
+        Raises:
+            SecretFileError: a link leads out of the tree.
+            NixsecretsError: the file cannot be read.
+        """
         try:
             return self._read(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -157,9 +173,13 @@ class Repo:
     def read_or_start(
         self, path: str, length: int, enough: Callable[[bytes], bool]
     ) -> bytes | files.Start:
-        """Return the content, of a large file the start; see `files.read_or_start`.
+        """Return a file, or only its start if it is longer and `enough(start)` holds.
 
-        Raises as `read`.
+        The start is `length` bytes; the rest is hashed and not kept in memory.
+
+        Raises:
+            SecretFileError: a link leads out of the tree.
+            NixsecretsError: the file is missing or cannot be read.
         """
         reader = partial(files.read_or_start, length=length, enough=enough)
         try:
@@ -170,7 +190,7 @@ class Repo:
     def read_quickly(self, path: str, most: int) -> bytes | None:
         """Return the content of a file of up to `most` bytes.
 
-        None where it is larger or anything is in the way: `read` says what.
+        None if it is larger, or for any error; `read` reports which.
         """
         try:
             return files.read_up_to(self._place(path), most)
@@ -178,9 +198,10 @@ class Repo:
             return None
 
     def locate(self, path: str) -> str:
-        """Return the real, absolute place that `path` stands for, links followed.
+        """Return the real absolute path of `path`, with links resolved.
 
-        Raises `SecretFileError` where that is outside of the tree or in `.git`.
+        Raises:
+            SecretFileError: that is outside of the tree or in `.git`.
         """
         place = self._place(path)
         if not os.path.islink(place):
@@ -188,18 +209,21 @@ class Repo:
         return self._inside(os.path.realpath(place), path)
 
     def relative_to_top(self, place: str) -> str:
-        """Return a real path inside the tree relative to `top`."""
+        """Return a real absolute path inside the tree relative to `top`."""
         return place[len(_with_slash(str(self.top))) :]
 
     def shown(self, below_top: str) -> str:
-        """Return a path relative to `top` as a person at the map's folder writes it."""
+        """Return a path relative to `top` as one relative to the map's folder."""
         prefix = self.relative_to_top(_with_slash(str(self.root)))
         if below_top.startswith(prefix):
             return below_top[len(prefix) :]
         return os.path.relpath(self.top / below_top, self.root)
 
     def _place(self, path: str) -> str:
-        """Return the absolute path with the folders' links followed, not the last."""
+        """Return the absolute path with links resolved except in the last component.
+
+        Raises `SecretFileError` if it is outside of the tree or in `.git`.
+        """
         folder, _, name = path.rpartition("/")
         if name.lower() in {"", ".", "..", ".git"} or "\0" in path:
             raise SecretFileError(
@@ -239,17 +263,17 @@ def _with_slash(folder: str) -> str:
     return folder if folder.endswith("/") else folder + "/"
 
 
-def _ours(name: str) -> bool:
-    """Return whether an entry is a staged file or the staging folder of no git."""
+def _is_staging_name(name: str) -> bool:
+    """Return whether a name is that of a staged file, or of the folder without git."""
     return name.startswith(BARE_STAGING_NAME) and (
         name == BARE_STAGING_NAME or files.STAGED_NAME.fullmatch(name) is not None
     )
 
 
 def _walk(root: str, below: str) -> Iterator[str]:
-    """Yield the regular files without git; `below` is empty or ends in `/`."""
+    """Yield the regular files in `root/below`; `below` is empty or ends in `/`."""
     with os.scandir(root + "/" + below) as entries:
-        found = [entry for entry in entries if not _ours(entry.name)]
+        found = [entry for entry in entries if not _is_staging_name(entry.name)]
     for entry in found:
         if entry.is_dir(follow_symlinks=False) and entry.name != ".git":
             yield from _walk(root, f"{below}{entry.name}/")
@@ -258,11 +282,9 @@ def _walk(root: str, below: str) -> Iterator[str]:
 
 
 def _on_disk(root: str, names: list[str]) -> Listing:
-    """Sort out the names.
-
-    One `scandir` for each folder instead of one `lstat` for each file: the type comes
-    with the entry, which is three times as fast.
-    """
+    """Classify paths by what is on the disk."""
+    # One scandir for each folder, whose entries have a type, is three times as fast as
+    # one lstat for each file.
     barriers: dict[str, str | None] = {"": None}
     regular: dict[str, frozenset[str]] = {}
     paths: list[str] = []
@@ -286,9 +308,9 @@ def _on_disk(root: str, names: list[str]) -> Listing:
 
 
 def _barrier(root: str, folder: str, known: dict[str, str | None]) -> str | None:
-    """Return what keeps us out of `folder`: another map's path, "" for anything else.
+    """Return what excludes `folder`: the path of another map, or "" for a link.
 
-    None where nothing does.
+    None if it belongs to this map.  `known` has the results for other folders.
     """
     if folder in known:
         return known[folder]
@@ -309,7 +331,8 @@ def _regular_names(root: str, folder: str) -> frozenset[str]:
             return frozenset(
                 entry.name
                 for entry in entries
-                if entry.is_file(follow_symlinks=False) and not _ours(entry.name)
+                if entry.is_file(follow_symlinks=False)
+                and not _is_staging_name(entry.name)
             )
     except (FileNotFoundError, NotADirectoryError):
-        return frozenset()  # in the index still, gone from the disk
+        return frozenset()  # it is only in the index

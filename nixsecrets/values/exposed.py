@@ -371,7 +371,7 @@ class _Judge:
         """Return what was deleted and added since the last commit."""
         world, versions = self.world, self.past.history.versions
         git = world.repo.git
-        committed = git.committed(world.repo.root) if git else frozenset()
+        committed = git.committed_ids(world.repo.root).keys() if git else set()
         gone = committed & versions.keys() - world.files.keys()
         deleted = ((path, versions[path][0].blob) for path in sorted(gone))
         added = ((path, "") for path in sorted(world.secrets.keys() - committed))

@@ -84,7 +84,9 @@ def begun(repo: Repo, *, compare: bool = False) -> Iterator[Survey]:
 
         def looks() -> "Iterator[tuple[str, Look | None]]":
             for _, share, made in results():
-                for path, (found, same) in zip(share, pool.kept(made), strict=True):
+                for path, (found, same) in zip(
+                    share, pool.result_of(made), strict=True
+                ):
                     if same:
                         unchanged.add(path)
                     yield path, found

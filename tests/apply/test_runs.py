@@ -348,7 +348,7 @@ def test_a_worker_does_its_tasks_in_order_and_none_is_left() -> None:
     with started(work, 2) as workers:
         for worker in workers:
             for task in (2, 0, 3):
-                worker.tell(task)
+                worker.assign(task)
         found = [(worker.pid, answer) for worker, answer in answers(workers)]
         for worker in workers:
             assert [a for pid, a in found if pid == worker.pid] == [0, 1, 0, 1, 2]

@@ -562,7 +562,7 @@ def test_only_one_function_starts_git() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and ast.unparse(node.func) in _STARTING
     ]
-    assert starts == ["_started"]
+    assert starts == ["_start"]
 
 
 _STARTING = {"subprocess.Popen", "subprocess.run", "subprocess.check_output"}

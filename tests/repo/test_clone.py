@@ -21,7 +21,7 @@ from nixsecrets.repo.remembered import (
     Removed,
     parse,
     render,
-    taken_apart,
+    split_head,
     with_head,
 )
 from nixsecrets.repo.worktree import Repo
@@ -60,7 +60,7 @@ def test_what_was_rendered_is_read_back_and_other_maps_are_kept(
 ) -> None:
     facts = render(Remembered(tuple(approved), tuple(removed)), mine)
     text = with_head(facts, "mac")
-    assert taken_apart(text) == ("mac", facts)
+    assert split_head(text) == ("mac", facts)
     found = parse(text, mine)
     assert set(found.approved) == approved
     assert set(found.removed) == removed

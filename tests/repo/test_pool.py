@@ -23,7 +23,7 @@ def test_what_is_too_large_for_a_worker_is_no_bug_of_ours(
         raise kind
 
     with pool.started(work, 1) as workers:
-        workers[0].tell(None)
+        workers[0].assign(None)
         with pytest.raises(kind):
             list(pool.answers(workers))
 

@@ -107,7 +107,7 @@ def _to_file(
 ) -> None:
     """Let a value be written to a file, which is there once it is whole."""
     try:
-        with files.written_durably(str(place)) as descriptor:
+        with files.durable_writer(str(place)) as descriptor:
             write(files.Descriptor(descriptor))
     except OSError as error:
         raise files.explained(error, "write", shown) from error

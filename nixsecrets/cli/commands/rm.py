@@ -54,7 +54,7 @@ def _step(world: World, name: str) -> Step:
 def _say_copies(session: Session, names: list[str]) -> None:
     """Say which files exist nowhere else, and that git keeps the others."""
     git = session.repo.git
-    kept = git.committed(session.repo.root) if git else frozenset()
+    kept = git.committed_ids(session.repo.root) if git else {}
     lost = [name for name in names if name not in kept]
     for name in lost:
         ui.warn(f"{show.path_text(name)}: git has no copy; it cannot be restored")
