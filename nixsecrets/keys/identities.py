@@ -7,10 +7,10 @@ with the reason.  `find` looks for the files.  No `repr` and no message has a se
 import re
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self, assert_never
 
 from nixsecrets.errors import IdentityError, KeyFormatError
+from nixsecrets.frozen import field, frozen, replace
 from nixsecrets.keys import bech32, convert, identityfile, sshprivate
 from nixsecrets.keys.plugins import PluginTalk, Silence
 from nixsecrets.keys.recipients import (
@@ -28,7 +28,7 @@ _PLUGIN_PREFIX = re.compile(r"age-plugin-([a-z0-9._+-]+)-")
 _PUTTY_HINT = "convert it: puttygen FILE -O private-openssh -o NEW-FILE"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class X25519Identity:
     """An age identity (`AGE-SECRET-KEY-1…`): 32 bytes, clamped where they are used."""
 
@@ -71,7 +71,7 @@ class X25519Identity:
         return [pyrage.x25519.Identity.from_str(self.secret_text())]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SshEd25519Identity:
     """An ssh-ed25519 private key; opens stanzas for both of its forms."""
 
@@ -110,7 +110,7 @@ class SshEd25519Identity:
         ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SshRsaIdentity:
     """An ssh-rsa private key; `pem` is an OpenSSH key file without passphrase."""
 
@@ -125,7 +125,7 @@ class SshRsaIdentity:
         return [pyrage.ssh.Identity.from_buffer(self.pem)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PluginIdentity:
     """The identity of an age plugin; only the plugin can use it."""
 
@@ -160,7 +160,7 @@ class PluginIdentity:
 Identity = X25519Identity | SshEd25519Identity | SshRsaIdentity | PluginIdentity
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Locked:
     """An ssh key or an age identity file that needs a passphrase.
 
@@ -196,7 +196,7 @@ class Locked:
         return inside.identities
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Broken:
     """An identity, or a file of them, that cannot be used, and why."""
 
@@ -205,7 +205,7 @@ class Broken:
     hint: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Keyring:
     """The identities of one or more files, each once: usable, locked and broken."""
 

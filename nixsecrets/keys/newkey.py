@@ -1,12 +1,11 @@
 """Generation of ssh-ed25519 key pairs, as ssh-keygen writes them."""
 
-from dataclasses import dataclass, field
-
+from nixsecrets.frozen import field, frozen
 from nixsecrets.keys.recipients import Recipient, ed25519_blob, from_ssh_blob
 from nixsecrets.keys.sshprivate import openssh_pem
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NewKey:
     """A public key, and its OpenSSH private key file without passphrase."""
 

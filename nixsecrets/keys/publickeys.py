@@ -5,9 +5,9 @@ The result lists the skipped keys, too.  Whether to trust the keys is up to the 
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from nixsecrets.errors import KeyFormatError
+from nixsecrets.frozen import frozen
 from nixsecrets.keys.mistakes import (
     UnsupportedKeyError,
     private_key_in,
@@ -22,7 +22,7 @@ _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _CONVERT_HINT = "convert it: ssh-keygen -i -m RFC4716 -f FILE (or -m PKCS8)"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Skipped:
     """A line (counted from 1) whose key was skipped, and why."""
 
@@ -30,7 +30,7 @@ class Skipped:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PublicKeys:
     """The usable keys of a file, each once and in order, and the skipped lines."""
 

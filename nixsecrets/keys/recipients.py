@@ -8,12 +8,12 @@ no cryptographic library, so that `check` can parse thousands of keys.  Owners a
 import base64
 import binascii
 import re
-from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import lru_cache
 from typing import NewType
 
 from nixsecrets.errors import KeyFormatError
+from nixsecrets.frozen import field, frozen
 from nixsecrets.keys import bech32, convert, p256
 from nixsecrets.keys.mistakes import (
     AGE_HINT,
@@ -51,7 +51,7 @@ class Kind(StrEnum):
     PLUGIN = "plugin"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Recipient:
     """A validated public key; equality compares kind and key bytes.
 

@@ -6,9 +6,9 @@ itself; the library `cryptography` reads the private part.
 
 import base64
 import binascii
-from dataclasses import dataclass, field
 
 from nixsecrets.errors import IdentityError
+from nixsecrets.frozen import field, frozen
 from nixsecrets.keys.recipients import ssh_string
 
 _MAGIC = b"openssh-key-v1\0"
@@ -17,7 +17,7 @@ _OPENSSH = "OPENSSH PRIVATE KEY"
 _LABELS = (_OPENSSH, "PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "RSA PRIVATE KEY")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ed25519Key:
     """The seed (32 bytes) of an ed25519 key and its public key (32 bytes)."""
 
@@ -25,7 +25,7 @@ class Ed25519Key:
     public: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RsaKey:
     """An rsa key as an OpenSSH file without passphrase, and its public key line."""
 
@@ -33,7 +33,7 @@ class RsaKey:
     public: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Protection:
     """Whether a key file needs a passphrase, and its public blob if readable."""
 

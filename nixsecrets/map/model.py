@@ -1,15 +1,15 @@
 """The recipient map (`nixsecrets.toml`) as frozen values."""
 
-from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from nixsecrets.frozen import field, frozen
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import KeyId, Kind, Recipient
 
 SopsForm = Literal["age", "ssh"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Host:
     """A machine.
 
@@ -31,7 +31,7 @@ class Host:
         return next((k for k in self.keys if k.kind is Kind.SSH_ED25519), None)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class User:
     """A person or a CI job that reads and writes secrets.
 
@@ -57,7 +57,7 @@ class Retired(NamedTuple):
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rule:
     """A `[[secrets]]` entry; exactly one of `path` and `path_regex` is set.
 
@@ -81,7 +81,7 @@ class Rule:
         return self.path if self.path is not None else str(self.path_regex)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecipientMap:
     """Who may read what.
 

@@ -8,10 +8,10 @@ import re
 import tomllib
 from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cached_property
 
 from nixsecrets.errors import MapError, quoted
+from nixsecrets.frozen import frozen
 from nixsecrets.keys.recipients import private_key_in
 from nixsecrets.map.names import MAP_NAME
 from nixsecrets.map.tomlspans import Entry, Header, Path, scan
@@ -127,7 +127,7 @@ class Source:
         return self.error_at_line(line, "a name is given twice", "merge the two")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Table:
     """One TOML table; its methods raise MapError at the line of a wrong value."""
 

@@ -14,11 +14,11 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from nixsecrets.errors import NixsecretsError, ProgramError
+from nixsecrets.frozen import frozen
 from nixsecrets.keys.environment import without_credentials
 from nixsecrets.repo import private
 from nixsecrets.untrusted import inputs
@@ -70,7 +70,7 @@ _VIM_OFF = "silent! set nobackup nowritebackup noundofile"
 _NEEDS_NO_ESCAPE = re.compile(r"[A-Za-z0-9._/-]+")  # in vim's `:set directory=…`
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Editor:
     """A command line; `kind` is `vim`, `nano` or the name of another program."""
 

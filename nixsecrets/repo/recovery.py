@@ -7,10 +7,10 @@ the files on disk, not on ages or process ids.
 import os
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from nixsecrets.errors import NixsecretsError, quoted
+from nixsecrets.frozen import frozen
 from nixsecrets.repo import files, journal
 from nixsecrets.repo.journal import Entry, Journal, Standing
 from nixsecrets.repo.worktree import Repo
@@ -26,7 +26,7 @@ _FOREIGN = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Recovered:
     """The result of a recovery.
 

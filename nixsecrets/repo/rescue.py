@@ -10,10 +10,10 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from nixsecrets.errors import NixsecretsError
+from nixsecrets.frozen import frozen
 from nixsecrets.repo import files, fsops, private
 from nixsecrets.repo.locking import prepare_staging, staging_objection
 from nixsecrets.repo.worktree import Repo
@@ -22,7 +22,7 @@ _FOLDER = "kept"
 _PREFIX = "nixsecrets-kept-"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kept:
     """A saved draft for the secret `path`.
 

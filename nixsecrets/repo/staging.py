@@ -18,7 +18,6 @@ import os
 import stat
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Self
 
@@ -27,6 +26,7 @@ from nixsecrets.errors import (
     SecretFileError,
     quoted,
 )
+from nixsecrets.frozen import frozen
 from nixsecrets.repo import files, fsops, journal, newfile
 from nixsecrets.repo.journal import Entry, Journal, Standing
 from nixsecrets.repo.locking import prepare_staging
@@ -36,7 +36,7 @@ from nixsecrets.repo.worktree import Repo
 _EFFECTIVE_IDS = os.access in os.supports_effective_ids
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Home:
     """Where the new files of one folder are staged.
 

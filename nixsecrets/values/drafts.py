@@ -2,11 +2,11 @@
 
 import datetime
 import os
-from dataclasses import dataclass, field
 
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.files.age import operations
 from nixsecrets.findings.catalogue import argument
+from nixsecrets.frozen import field, frozen
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.keys.recipients import Kind, Recipient
 from nixsecrets.keys.unlock import Unlock, unlocked
@@ -14,7 +14,7 @@ from nixsecrets.repo import rescue
 from nixsecrets.repo.worktree import Repo
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Draft:
     """A text that is being edited, made from the version `base` of secret `name`.
 

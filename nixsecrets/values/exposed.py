@@ -22,6 +22,7 @@ from nixsecrets.files.age.state import fits
 from nixsecrets.files.kind import looks_secret
 from nixsecrets.files.pieces import Piece
 from nixsecrets.files.sops import metadata
+from nixsecrets.frozen import frozen
 from nixsecrets.generated.lock import Lock
 from nixsecrets.keys.recipients import KeyId, Recipient
 from nixsecrets.keys.tags import SHARE_TAGGED, stanza_tag
@@ -79,7 +80,7 @@ class State(StrEnum):
     GONE = "gone"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Comparison:
     """The result of comparing a file's earlier version with today's.
 
@@ -94,7 +95,7 @@ class Comparison:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Exposure:
     """One retired key and one file, which may be gone by now.
 
@@ -114,7 +115,7 @@ class Exposure:
         return self.found.state in (State.UNCHANGED, State.PARTLY, State.UNKNOWN)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Report:
     """Every exposure by path, and notes on what the history does not show."""
 
@@ -169,7 +170,7 @@ def find_exposed(
     return Report(tuple(exposures), (*notes, *_foreign_notes(world)))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Readable:
     """A version that retired keys could read: YES or PERHAPS for each key."""
 
@@ -268,7 +269,7 @@ def _used_in(data: bytes) -> Collection[KeyId]:
     return recipient_map.keys_in_use
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Hit:
     """The newest version from which a key knows a value of today."""
 

@@ -10,13 +10,13 @@ stray bits, padding, other line lengths) is refused, as the specification demand
 import binascii
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import NamedTuple, NoReturn
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.kind import ARMOR_BEGIN, ARMOR_END, BOM, MAGIC
 from nixsecrets.files.kind import looks_like_age as looks_like_age
+from nixsecrets.frozen import frozen
 from nixsecrets.untrusted import limits
 
 LARGE = 4 << 20
@@ -64,7 +64,7 @@ _LIKE_STANZA = re.compile(
 _LIKE_MAC = re.compile(rb"--- %b{43}\n" % _LETTER)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stanza:
     """One recipient's entry in a header: `-> type args…` and the bytes of its body."""
 

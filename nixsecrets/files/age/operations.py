@@ -10,7 +10,6 @@ before `verify` has read it back.
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from functools import cache
 from io import BytesIO
 from typing import BinaryIO
@@ -21,6 +20,7 @@ from nixsecrets.files.age import payload, pyrage_port
 from nixsecrets.files.age.header import LARGE, AgeFile, Stanza
 from nixsecrets.files.age.payload import Spooled
 from nixsecrets.files.age.wrap import Proof, check_mac, header_mac, unwrap, wrap
+from nixsecrets.frozen import field, frozen, replace
 from nixsecrets.keys.identities import (
     Identity,
     PluginIdentity,
@@ -32,7 +32,7 @@ from nixsecrets.keys.recipients import Recipient
 _POST_QUANTUM = (b"-> mlkem768x25519 ", b"-> mlkem768p256tag ")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sealed:
     """An age file that we wrote, with what verifies it once it is staged.
 
@@ -52,7 +52,7 @@ class Sealed:
     digest: bytes | None = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Streamed:
     """An age file too large for memory: `sealed.data` is its header, MAC included."""
 
@@ -252,7 +252,7 @@ def with_header(
     return _Concatenated(BytesIO(start), source)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Concatenated:
     start: BytesIO
     rest: BinaryIO

@@ -10,18 +10,18 @@ a value until its recipients are known.
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.age.wrap import FILE_KEY_SIZE, decrypted, encrypted, hkdf
+from nixsecrets.frozen import field, frozen
 
 CHUNK = 64 * 1024
 _NONCE = 16
 _TAG = 16
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Spooled:
     """A large value, encrypted into `file` under a key that only this process knows.
 

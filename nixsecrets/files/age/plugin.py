@@ -14,11 +14,11 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nixsecrets.errors import IdentityError, NixsecretsError
+from nixsecrets.frozen import frozen
 from nixsecrets.keys.environment import without_credentials
 from nixsecrets.keys.plugins import PluginTalk
 
@@ -91,7 +91,7 @@ def _in_child(name: str, talk: PluginTalk, work: Work, pipe: "Connection") -> in
     return 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Noted:
     """A conversation that reports to the parent when a prompt opens and closes."""
 

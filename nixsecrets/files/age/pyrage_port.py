@@ -7,13 +7,13 @@ quadratic in the size of the header.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from io import BytesIO
 from typing import Any, Protocol
 
 from nixsecrets.errors import IdentityError, KeyFormatError, SecretFileError
 from nixsecrets.files.age import plugin
+from nixsecrets.frozen import frozen, replace
 from nixsecrets.keys.identities import Identity, PluginIdentity
 from nixsecrets.keys.plugins import PluginTalk, Silence
 from nixsecrets.keys.recipients import Kind, Recipient
@@ -121,7 +121,7 @@ def decrypt_to(
     target.flush()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Pipe:
     """The target in a plugin's child process: a pipe to the parent."""
 

@@ -9,12 +9,12 @@ below serve `payload`, too.
 
 import hmac
 import os
-from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NoReturn
 
 from nixsecrets.errors import KeyFormatError, SecretFileError
 from nixsecrets.files.age.header import AgeFile, Stanza, decode_base64, encode_base64
+from nixsecrets.frozen import field, frozen
 from nixsecrets.keys.identities import Identity, SshEd25519Identity, X25519Identity
 from nixsecrets.keys.recipients import Kind, Recipient, parse_recipient, tag_of
 
@@ -32,7 +32,7 @@ _LABELS = {
 _NONCE = bytes(12)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Proof:
     """The ephemeral secret of a stanza, which proves that `recipient` can open it.
 
@@ -49,7 +49,7 @@ class Proof:
         raise TypeError("a proof is not to be pickled")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wrapped:
     """A new stanza as a header spells it (`AgeFile.spelled`), and its proof."""
 
@@ -133,7 +133,7 @@ def check_mac(file: AgeFile, key: bytes) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Target:
     """Where a recipient's stanzas are aimed: what `_stanza` needs, computed once.
 
@@ -149,7 +149,7 @@ class _Target:
     label: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Opener:
     """What an identity needs to open stanzas; the tweaks of its ssh keys by tag."""
 

@@ -8,11 +8,11 @@ first age entry.  dotenv names start with `sops_`, INI names stand in the sectio
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
 from nixsecrets.files.sops.spans import Block, Edit, Node, Slot, Value, refuse
+from nixsecrets.frozen import field, frozen
 from nixsecrets.splice import after_line
 
 _PAIR = re.compile(r"([^=:]*+)[=:][ \t]*")
@@ -147,7 +147,7 @@ def _unquoted(value: str) -> str:
     return value
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FlatBlock(Block):
     """The metadata lines of a dotenv file, or of the `[sops]` section of an INI file.
 

@@ -9,7 +9,6 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.age import header as age_header
@@ -21,12 +20,13 @@ from nixsecrets.files.sops.datakey import data_key
 from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.spans import Edit, Entries
 from nixsecrets.files.sops.state import has_noise, read_enc
+from nixsecrets.frozen import field, frozen
 from nixsecrets.keys.identities import Identity
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.splice import apply_edits
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WrittenEntry:
     """An age entry that we wrote, with what proves that its reader can open it.
 
@@ -39,7 +39,7 @@ class WrittenEntry:
     file_key: bytes | None = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SopsSealed:
     """A sops file that we wrote, with what is needed to check it once it is staged.
 

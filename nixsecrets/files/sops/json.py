@@ -7,10 +7,10 @@ the few levels above it to know where things stand.  Order and white space are f
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.sops.spans import Block, Edit, Node, Slot, refuse
+from nixsecrets.frozen import frozen
 from nixsecrets.splice import line_start
 
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -28,7 +28,7 @@ class RepeatedKeyError(SecretFileError):
 _scan = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class JsonBlock(Block):
     """The `sops` object of a JSON document, whose brace is at `start`."""
 

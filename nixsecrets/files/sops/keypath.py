@@ -9,11 +9,11 @@ or backslash as a part of a name.
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple, assert_never
 
 from nixsecrets.errors import SecretFileError, UsageError
 from nixsecrets.files.kind import SopsFormat
+from nixsecrets.frozen import field, frozen
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 _DOCUMENT = re.compile(r"\[([1-9][0-9]{0,8})\]/")
@@ -44,7 +44,7 @@ class KeyPath(NamedTuple):
         return "/".join(self.parts)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Given:
     """Texts for some values of a file, the rest of which stays as it is."""
 

@@ -11,15 +11,15 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from nixsecrets.errors import ProgramError
 from nixsecrets.files.sops import run
 from nixsecrets.files.sops.metadata import Options, SopsFormat
+from nixsecrets.frozen import field, frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Layout:
     """How sops shall indent: blanks for yaml; for json blanks or, as -1, tabs."""
 
@@ -27,7 +27,7 @@ class Layout:
     json: int = -1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SopsProgram:
     """One sops program and the environment it may inherit from.
 
@@ -230,7 +230,7 @@ def _explained(folder: Path) -> Iterator[None]:
 _MAKE_ROOM = "make room there, or set XDG_RUNTIME_DIR to another memory file system"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Room:
     """A private folder in which one call of sops takes place."""
 

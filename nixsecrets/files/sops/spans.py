@@ -7,11 +7,11 @@ them; it applies none, and it does not know what the fields mean (`metadata` doe
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, NoReturn
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.kind import ARMOR_BEGIN, ARMOR_END
+from nixsecrets.frozen import field, frozen
 from nixsecrets.keys.recipients import Recipient, recipient_of
 from nixsecrets.keys.sopsoptions import SELECTION
 
@@ -57,7 +57,7 @@ class Entry(NamedTuple):
         return f"Entry({self.label!r})"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen
 class Entries:
     """The age entries of a text in their order, each spelled out when it is asked for.
 
@@ -132,7 +132,7 @@ class Slot(NamedTuple):
     enc: Node
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Block(ABC):
     """The sops metadata of one document, with the text that it was read from."""
 

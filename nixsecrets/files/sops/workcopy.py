@@ -4,7 +4,6 @@ So sops never sees a person's identity, and contacts no key service.
 """
 
 import dataclasses
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from nixsecrets.files.kind import SopsFormat
@@ -13,10 +12,11 @@ from nixsecrets.files.sops.json import JsonBlock
 from nixsecrets.files.sops.metadata import Options, SopsFile
 from nixsecrets.files.sops.program import Layout, SopsProgram
 from nixsecrets.files.sops.yaml import YamlBlock
+from nixsecrets.frozen import field, frozen
 from nixsecrets.keys.identities import X25519Identity
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WorkCopy:
     """A file whose only recipient is `identity`, and the sops that works on it.
 

@@ -8,7 +8,6 @@ documents) is read by `tree`.  One writer: `Layout`.
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import NamedTuple
 
@@ -26,6 +25,7 @@ from nixsecrets.files.sops.spans import (
     foreign_of,
     values_of,
 )
+from nixsecrets.frozen import frozen
 from nixsecrets.splice import after_line, line_start
 
 INDENT = re.compile(r" *")
@@ -105,7 +105,7 @@ class _Later(Mapping[str, Node]):
         return len(self._fields)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class YamlBlock(Block):
     """A `sops:` block of a YAML document.
 

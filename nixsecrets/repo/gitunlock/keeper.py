@@ -18,11 +18,11 @@ import struct
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from nixsecrets.errors import NixsecretsError
+from nixsecrets.frozen import frozen
 from nixsecrets.repo import private
 from nixsecrets.repo.gitunlock import proctable
 
@@ -34,7 +34,7 @@ _MOST_BYTES = 1 << 20
 _NOT_DUMPABLE = (4, 0)  # PR_SET_DUMPABLE, <linux/prctl.h>
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Owner:
     """A process: its number, and when it started, for numbers are used again."""
 

@@ -8,8 +8,9 @@ From `/proc` where there is one, else from `ps`.
 import os
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from nixsecrets.frozen import frozen
 
 _HAS_PROC = Path("/proc/self/stat").exists()
 _MOST_ANCESTORS = 64
@@ -18,7 +19,7 @@ _STREAMS = 2  # stdin, stdout, stderr have the descriptors up to this
 _COLUMNS = ("pid", "ppid", "pgid", "lstart", "comm")  # lstart is five words
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Process:
     """One process; with its number, `started` tells it from any later one."""
 
