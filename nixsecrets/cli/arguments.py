@@ -11,7 +11,6 @@ import click
 from nixsecrets.cli import ui
 from nixsecrets.cli.options import Decorated, with_options
 from nixsecrets.errors import KeyFormatError, UsageError, quoted
-from nixsecrets.keys.publickeys import read_public_keys
 from nixsecrets.keys.recipients import Kind, Recipient, parse_recipient
 from nixsecrets.map.model import Host, RecipientMap, User
 from nixsecrets.repo.worktree import Repo
@@ -152,6 +151,9 @@ def keys_from_file(path: Path) -> tuple[Recipient, ...]:
     except OSError as error:
         why = (error.strerror or "cannot be read").lower()
         raise UsageError(f"{quoted(str(path))}: {why}") from None
+    # few commands take keys, and 2 ms of patterns come with it
+    from nixsecrets.keys.publickeys import read_public_keys
+
     found = read_public_keys(text, str(path))
     if not found.recipients:
         reasons = [f"line {s.line}: {s.reason}" for s in found.skipped]

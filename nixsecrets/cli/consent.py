@@ -3,26 +3,30 @@
 import datetime
 import os
 from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from nixsecrets.cli import ui
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.map.model import RecipientMap
-from nixsecrets.plan import approvals, safety
+from nixsecrets.plan import approvals
 from nixsecrets.plan.approvals import Standing
-from nixsecrets.plan.safety import Alarm, Question
-from nixsecrets.repo.blame import blame
 from nixsecrets.repo.clone import Clone
 from nixsecrets.repo.remembered import Edit, Remembered
 from nixsecrets.repo.worktree import MAP_NAME, Repo
 from nixsecrets.world.world import World
 
+if TYPE_CHECKING:  # 10 ms; `status` reads the records and asks nothing
+    from nixsecrets.plan.safety import Question
 
-def ask(questions: Iterable[Question], given: Collection[str]) -> None:
+
+def ask(questions: "Iterable[Question]", given: Collection[str]) -> None:
     """Ask each question that no option in `given` answers.
 
     Raises:
         DeclinedError: the answer was no, or there is no terminal.
     """
+    from nixsecrets.plan.safety import Alarm  # as above
+
     for one in questions:
         agreed = one.flag in given
         for line in one.lines if one.always or not agreed else ():
@@ -86,11 +90,15 @@ def about_keys(
     *,
     first: bool,
     hint: str = "review and approve the keys: nixsecrets approve (or --yes)",
-) -> list[Question]:
+) -> "list[Question]":
     """Return the question about unapproved keys, with the origin of each.
 
     Origins are omitted the `first` time that this clone approves any key.
     """
+    # as above
+    from nixsecrets.plan import safety
+    from nixsecrets.repo.blame import blame
+
     origins: list[str] = []
     if standing and not first:
         lines = blame(world.repo.root, MAP_NAME) if world.repo.git is not None else []

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from nixsecrets.cli import ui
 from nixsecrets.errors import IdentityError
 from nixsecrets.map.names import LOCK_NAME
-from nixsecrets.repo import journal
+from nixsecrets.repo.git import JOURNAL_NAME
 from nixsecrets.repo.worktree import MAP_NAME, Repo
 from nixsecrets.world import survey
 
@@ -56,10 +56,18 @@ class Session(NamedTuple):
         Meanwhile the command can load what it needs.  `compare` also compares sops
         files with the last commit.
         """
-        if journal.unfinished(self.repo) is not None:
-            ui.warn_unfinished()
+        self._warn_of_unfinished()
         with survey.begun(self.repo, compare=compare) as begun:
             yield begun
+
+    def _warn_of_unfinished(self) -> None:
+        if not os.path.lexists(self.repo.staging / JOURNAL_NAME):
+            return
+        # what reads a journal takes 2 ms, and there is hardly ever one
+        from nixsecrets.repo import journal
+
+        if journal.unfinished(self.repo) is not None:
+            ui.warn_unfinished()
 
     def map(self) -> "RecipientMap":
         """Read the map alone, for questions before the survey."""

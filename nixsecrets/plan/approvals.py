@@ -5,7 +5,7 @@ approvals for the keys that it encrypts to or writes into configurations.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from nixsecrets.errors import printable
 from nixsecrets.findings.reports import counted
@@ -13,9 +13,11 @@ from nixsecrets.keys.recipients import KeyId, Kind, Recipient, recipient_of
 from nixsecrets.map.model import Reader, RecipientMap
 from nixsecrets.plan.model import Pair, Plan, pair_of
 from nixsecrets.plan.outputs import keys_written
-from nixsecrets.repo.blame import Origin
 from nixsecrets.repo.remembered import Approved, Edit, Remembered
 from nixsecrets.world.world import MAP_NAME, World
+
+if TYPE_CHECKING:  # `status` asks nobody where a key comes from
+    from nixsecrets.repo.blame import Origin
 
 
 class Standing(NamedTuple):
@@ -233,7 +235,7 @@ def alarms(one: Standing) -> Iterator[str]:
 
 
 def origin_text(
-    world: World, one: Standing, committed: Sequence[tuple[str, Origin]]
+    world: World, one: Standing, committed: "Sequence[tuple[str, Origin]]"
 ) -> str:
     """Return where a key comes from: its line in the map, and that line's commit.
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from nixsecrets.errors import NixsecretsError
-from nixsecrets.repo import files, journal, locking, owned, userstate
+from nixsecrets.repo import files, owned, userstate
 from nixsecrets.repo.git import STAGING_NAME
 from nixsecrets.repo.remembered import (
     Remembered,
@@ -90,6 +90,9 @@ class Clone(NamedTuple):
             NixsecretsError: other users can write the file, a newer nixsecrets wrote
                 it, or it cannot be written.
         """
+        # what writes: `status` and `check` only read
+        from nixsecrets.repo import journal, locking
+
         folder = str(self.place.parent)
         try:
             self._make_folders()

@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import gc
 import os
-import pickle
 import select
 import signal
 import sys
@@ -327,6 +326,8 @@ def send(pipe: int, message: object) -> None:
     Raises:
         OSError: the other end is closed.
     """
+    import pickle  # 2 ms, and few files are looked at without it
+
     data = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
     length = len(data).to_bytes(_LENGTH, "big")
     # one write for both, unless joining them would copy much
@@ -343,6 +344,8 @@ def received(pipe: int) -> Any:
         EOFError: the other end is closed.
         NixsecretsError: it was closed in the middle of the message.
     """
+    import pickle  # as above
+
     length = _read(pipe, _LENGTH)
     if not length:
         raise EOFError
