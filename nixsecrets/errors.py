@@ -138,6 +138,17 @@ def quoted(name: str) -> str:
     return '"' + name.encode("unicode_escape").decode().replace('"', '\\"') + '"'
 
 
+def counted(number: int, noun: str, several: str = "") -> str:
+    """Return `1 file`, `2 files`; `several` is an irregular plural."""
+    return f"{number} {noun if number == 1 else several or noun + 's'}"
+
+
+def path_text(path: str) -> str:
+    """Return a path for output, quoted if it has spaces, quotes or controls."""
+    plain = path.isprintable() and not set(path) & set(" \"'\\")
+    return path if plain else quoted(path)
+
+
 def shell_word(text: str) -> str:
     """Return `text` as one word of a shell, safe to print on one line of a terminal.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from nixsecrets.adopt.propose import Proposal, propose
 from nixsecrets.adopt.sources import Fleet, Sources, read_sources
 from nixsecrets.adopt.switch import Adoption, adoption
-from nixsecrets.findings.reports import counted, path_text
+from nixsecrets.errors import counted, path_text
 from nixsecrets.plan import approvals
 from nixsecrets.repo.worktree import Repo
 from nixsecrets.world.world import MAP_NAME

@@ -24,9 +24,6 @@ from nixsecrets.keys.identities import Keyring
 from nixsecrets.map.model import Rule
 from nixsecrets.map.tomledit import toml_string
 from nixsecrets.plan import approvals, disclosure
-from nixsecrets.plan.diff import (
-    desired_for_path,
-)
 from nixsecrets.plan.model import Plan
 from nixsecrets.plan.outputs import with_texts
 from nixsecrets.plan.target import Target, difference, given, options_change, plan_for
@@ -46,7 +43,7 @@ def with_rule(world: World, wanted: Target) -> Target:
         NixsecretsError: no rule matches it and there is no terminal, or a name in the
             answer is unknown.
     """
-    if wanted.actual is not None or desired_for_path(world, wanted.name) is not None:
+    if wanted.actual is not None or world.desired(wanted.name) is not None:
         return wanted
     missing = f"no rule of the map matches {show.path_text(wanted.name)}"
     if not ui.has_terminal():
@@ -74,7 +71,7 @@ def report(world: World, wanted: Target, *, as_mapped: bool = False) -> None:
     """
     name = show.path_text(wanted.name)
     if wanted.actual is None:
-        want = desired_for_path(wanted.world(world), wanted.name)
+        want = wanted.world(world).desired(wanted.name)
         readers = want.readers if want else ()
         names = ", ".join(dict.fromkeys(r.name for r in readers))
         what = "is new" if wanted.plain is None else "will be encrypted"

@@ -30,11 +30,14 @@ class Session(NamedTuple):
         """Return the session of the nearest map in `start` or a folder above it."""
         return Session(Repo.find(start))
 
-    def world(self) -> "World":
-        """Read the repository; warn of an interrupted run, but do not touch it."""
+    def world(self, *, only: str | None = None) -> "World":
+        """Read the repository; warn of an interrupted run, but do not touch it.
+
+        Of its files it has `only` one, if that is given.
+        """
         from nixsecrets.world.world import with_files
 
-        with self.surveying() as begun:
+        with self.surveying(only=only) as begun:
             return with_files(self.mapped(begun), begun)
 
     def mapped(self, begun: survey.Survey) -> "World":
@@ -50,14 +53,16 @@ class Session(NamedTuple):
         return world
 
     @contextmanager
-    def surveying(self, *, compare: bool = False) -> Iterator[survey.Survey]:
+    def surveying(
+        self, *, compare: bool = False, only: str | None = None
+    ) -> Iterator[survey.Survey]:
         """Start the survey of the files in other processes.
 
         Meanwhile the command can load what it needs.  `compare` also compares sops
-        files with the last commit.
+        files with the last commit; `only` is the one file to look at.
         """
         self._warn_of_unfinished()
-        with survey.begun(self.repo, compare=compare) as begun:
+        with survey.begun(self.repo, compare=compare, only=only) as begun:
             yield begun
 
     def _warn_of_unfinished(self) -> None:

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from nixsecrets.errors import counted as counted
+from nixsecrets.errors import path_text as path_text
 from nixsecrets.errors import quoted
 from nixsecrets.findings.catalogue import Finding
 from nixsecrets.findings.reports import LINES as LINES
-from nixsecrets.findings.reports import counted as counted
-from nixsecrets.findings.reports import path_text as path_text
 from nixsecrets.findings.reports import text_line
 from nixsecrets.map.model import Retired
 from nixsecrets.plan.model import Action, Plan, Reason, Step, describe

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
-from nixsecrets.errors import quoted
+from nixsecrets.errors import path_text
 from nixsecrets.findings.catalogue import CATALOGUE, Finding, Severity
 
 _SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -18,17 +18,6 @@ _GITLAB = {Severity.ERROR: "critical", Severity.WARNING: "minor", Severity.NOTE:
 
 LINES = 40
 """The number of files or steps that are listed before the rest is only counted."""
-
-
-def counted(number: int, noun: str, several: str = "") -> str:
-    """Return `1 file`, `2 files`; `several` is an irregular plural."""
-    return f"{number} {noun if number == 1 else several or noun + 's'}"
-
-
-def path_text(path: str) -> str:
-    """Return a path for output, quoted if it has spaces, quotes or controls."""
-    plain = path.isprintable() and not set(path) & set(" \"'\\")
-    return path if plain else quoted(path)
 
 
 def text_line(finding: Finding) -> str:

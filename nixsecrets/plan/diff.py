@@ -62,13 +62,6 @@ def desired(world: World, actual: Actual) -> Desired | None:
     return world.policy.desired(actual.path, actual.backend)
 
 
-def desired_for_path(world: World, path: str) -> Desired | None:
-    """Return what the map specifies for a path, whether or not the file exists."""
-    found = world.files.get(path)
-    backend = found.backend if isinstance(found, Actual) else None
-    return world.policy.desired(path, backend or world.policy.backend_for_new(path))
-
-
 def converge_plan(world: World, ctx: Context | None = None) -> Plan:
     """Return the plan that brings everything in line with the map (rekey, status)."""
     steps = differing(world, ctx)
@@ -169,7 +162,7 @@ def files_of(name: str, world: World, plan: Plan) -> set[str]:
 
 def may_read(name: str, world: World, path: str) -> bool:
     """Return whether the map lets `name` read a path."""
-    want = desired_for_path(world, path)
+    want = world.desired(path)
     return want is not None and any(reader.name == name for reader in want.readers)
 
 
@@ -192,7 +185,7 @@ def absent_losses(before: World, after: World) -> list[str]:
 
 def _loses(before: World, after: World, path: str) -> bool:
     """Return whether a change of the map revokes a reader's access to `path`."""
-    had, want = desired_for_path(before, path), desired_for_path(after, path)
+    had, want = before.desired(path), after.desired(path)
     left = {r.recipient.key_id for r in want.readers} if want else set()
     return had is not None and any(r.recipient.key_id not in left for r in had.readers)
 

@@ -5,9 +5,8 @@ Pure except for one access to the tree: whether a file already exists at a path.
 
 from collections.abc import Sequence
 
-from nixsecrets.errors import NixsecretsError, SecretFileError
+from nixsecrets.errors import NixsecretsError, SecretFileError, path_text
 from nixsecrets.files.state import Actual
-from nixsecrets.findings.reports import path_text
 from nixsecrets.map import hostkeys
 from nixsecrets.plan.diff import move_step, rename_step
 from nixsecrets.plan.model import Step

@@ -8,9 +8,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from nixsecrets.errors import quoted
+from nixsecrets.errors import counted, quoted
 from nixsecrets.findings.catalogue import Code, Finding
-from nixsecrets.findings.reports import counted
 from nixsecrets.keys.recipients import KeyId, Recipient, recipient_of
 from nixsecrets.map.model import RecipientMap
 from nixsecrets.map.pastkeys import PastMap

@@ -8,10 +8,16 @@ cannot: it stops the command, or is skipped with --keep-going.
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from nixsecrets.errors import DeclinedError, SecretFileError, printable
+from nixsecrets.errors import (
+    DeclinedError,
+    SecretFileError,
+    counted,
+    path_text,
+    printable,
+)
 from nixsecrets.files.state import Damaged
 from nixsecrets.findings.catalogue import argument
-from nixsecrets.findings.reports import LINES, counted, path_text
+from nixsecrets.findings.reports import LINES
 from nixsecrets.keys.recipients import KeyId
 from nixsecrets.plan import approvals, disclosure
 from nixsecrets.plan.approvals import Standing

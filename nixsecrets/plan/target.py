@@ -2,14 +2,13 @@
 
 from typing import NamedTuple
 
-from nixsecrets.errors import NixsecretsError
+from nixsecrets.errors import NixsecretsError, path_text
 from nixsecrets.files.sops import extract, keypath, metadata
 from nixsecrets.files.sops.engine.place import At
 from nixsecrets.files.sops.keypath import Given
 from nixsecrets.files.sops.selectors import canonical_options
 from nixsecrets.files.state import Actual, Damaged, NotSecret
 from nixsecrets.findings.catalogue import argument
-from nixsecrets.findings.reports import path_text
 from nixsecrets.keys.forms import Backend
 from nixsecrets.map import edit
 from nixsecrets.map.model import Rule

@@ -92,15 +92,18 @@ class Git(NamedTuple):
         return cls((folder / up).resolve(), own / STAGING_NAME, common, index_file)
 
     @contextmanager
-    def listing(self, folder: Path) -> Iterator[Callable[[], Listed]]:
+    def listing(
+        self, folder: Path, only: str | None = None
+    ) -> Iterator[Callable[[], Listed]]:
         """Start to list the paths below `folder`; the yielded function waits for them.
 
         These are the paths that git tracks or would add, relative to `folder`: also
         links, submodules, other repositories (with a trailing `/`) and files that are
-        missing from the work tree.
+        missing from the work tree.  With `only`, that path or what is below it.
         """
         flags = ("--cached", "--others", "--exclude-standard")
-        arguments = ("ls-files", "-z", "-t", *flags)
+        narrowed = () if only is None else ("--", only)
+        arguments = ("ls-files", "-z", "-t", *flags, *narrowed)
         with started(arguments, folder, self.index_file) as finished:
             yield lambda: _listed(_succeeded("ls-files", finished()))
 

@@ -115,17 +115,17 @@ class Repo:
             return self.on_disk(listed().names).paths
 
     @contextlib.contextmanager
-    def naming(self) -> Iterator[Callable[[], Listed]]:
+    def naming(self, only: str | None = None) -> Iterator[Callable[[], Listed]]:
         """Start to list the paths; yield a function that waits for them.
 
-        `on_disk` classifies them.
+        `on_disk` classifies them.  With `only`, that path or what is below it.
         """
         if self.git is None:
             with _explained():
                 names = list(_walk(str(self.root), ""))
             yield lambda: Listed(names)
             return
-        with self.git.listing(self.root) as listed:
+        with self.git.listing(self.root, only) as listed:
             yield listed
 
     def on_disk(self, names: list[str]) -> Listing:

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nixsecrets.errors import NixsecretsError, ProgramError, SecretFileError
+from nixsecrets.errors import NixsecretsError, ProgramError, SecretFileError, counted
 from nixsecrets.findings.catalogue import Code, Finding
 from nixsecrets.keys.forms import Backend
 
@@ -111,8 +111,6 @@ class Macs:
         """What was not verified, as one or two lines; "" if everything was."""
         if not (self.missed or self.closed or self.later):
             return ""
-        from nixsecrets.findings.reports import counted
-
         said = []
         missed = counted(self.missed, "changed sops file")
         closed = counted(self.closed, "sops file")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nixsecrets.errors import IdentityError, UsageError
+from nixsecrets.errors import IdentityError, UsageError, path_text
 from nixsecrets.files import pieces
 from nixsecrets.files.age import operations, pyrage_port, verify
 from nixsecrets.files.age.header import LARGE
@@ -16,7 +16,6 @@ from nixsecrets.files.pieces import Piece
 from nixsecrets.files.sops import opening
 from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.state import Actual
-from nixsecrets.findings.reports import path_text
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Identity, Keyring, PluginIdentity
 from nixsecrets.keys.unlock import Unlock, unlocked

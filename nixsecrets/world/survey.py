@@ -51,17 +51,23 @@ class Survey(NamedTuple):
 
 
 @contextlib.contextmanager
-def begun(repo: Repo, *, compare: bool = False) -> Iterator[Survey]:
+def begun(
+    repo: Repo, *, compare: bool = False, only: str | None = None
+) -> Iterator[Survey]:
     """List the files and have them looked at; `compare` them with the last commit, too.
+
+    `only` looks at one file, as if there were no other.
 
     Raises `NixsecretsError` where map or lock cannot be read.
     """
     texts = repo.read(MAP_NAME), repo.read_if_there(LOCK_NAME)
-    with repo.naming() as listed, _committed(repo, compare=compare) as there:
+    with repo.naming(only) as listed, _committed(repo, compare=compare) as there:
         from nixsecrets.files.looks import look  # while git lists them
         from nixsecrets.files.sops.state import Shown
 
         (names, some_unmerged), committed = listed(), there()
+    if only is not None:  # it may be a folder
+        names = [name for name in names if name == only]
     stages: Mapping[str, Stages] = {}
     if some_unmerged and repo.git is not None:
         stages = unmerged(repo.git, repo.root)

@@ -112,6 +112,12 @@ class World(_Parts):
             found.setdefault(key, (want, []))[1].append(file)
         return list(found.values())
 
+    def desired(self, path: str) -> Desired | None:
+        """Return what the map specifies for a path, whether or not the file exists."""
+        found = self.files.get(path)
+        backend = found.backend if isinstance(found, Actual) else None
+        return self.policy.desired(path, backend or self.policy.backend_for_new(path))
+
     @property
     def config_readable(self) -> bool:
         """Whether `.sops.yaml` can be read: not with conflict markers in it."""

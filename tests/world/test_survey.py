@@ -94,3 +94,14 @@ def test_what_the_survey_leaves_is_read_to_the_same_end(
     surveyed = found(fleet)
     monkeypatch.setattr("nixsecrets.world.survey._SMALL", 0)
     assert [*found(fleet).items()] == [*surveyed.items()]
+
+
+def test_a_survey_of_one_file_finds_the_same_of_it_and_no_other(fleet: Fleet) -> None:
+    every = found(fleet)
+    repo = Repo.at(fleet.root)
+    for path, one in every.items():
+        with survey.begun(repo, only=path) as begun:
+            assert with_files(mapped_world(repo, begun), begun).files == {path: one}
+    for path in ("s", ".", "s/*.age", ":(top)s", "s/no.age", "s/link.age"):
+        with survey.begun(repo, only=path) as begun:
+            assert with_files(mapped_world(repo, begun), begun).files == {}

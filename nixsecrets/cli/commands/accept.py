@@ -9,7 +9,6 @@ from nixsecrets.cli.arguments import chosen
 from nixsecrets.cli.options import Reach, RoadOptions, road_options
 from nixsecrets.cli.road import walk
 from nixsecrets.cli.session import Session, keyring
-from nixsecrets.plan.diff import desired_for_path
 from nixsecrets.plan.vouch import accept_plan
 from nixsecrets.world.world import World
 
@@ -44,7 +43,7 @@ def command(start: Path, paths: tuple[Path, ...], options: RoadOptions) -> int:
 
 def _ask(world: World, names: list[str]) -> None:
     for name in names:
-        want = desired_for_path(world, name)
+        want = world.desired(name)
         readers = dict.fromkeys(r.name for r in want.readers) if want else {}
         ui.say(f"  {show.path_text(name)}: {', '.join(readers)}")
     ui.confirm(

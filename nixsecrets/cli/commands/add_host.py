@@ -18,8 +18,7 @@ from nixsecrets.cli.hostkey import (
 from nixsecrets.cli.mapchange import MapChange, change_map
 from nixsecrets.cli.options import Reach, RoadOptions, road_options
 from nixsecrets.cli.session import Session
-from nixsecrets.errors import NixsecretsError, UsageError, quoted
-from nixsecrets.findings.reports import counted
+from nixsecrets.errors import NixsecretsError, UsageError, counted, quoted
 from nixsecrets.hosts.obtain import Candidate, Collected, candidates, names_of_folders
 from nixsecrets.hosts.trust import Rung
 from nixsecrets.map import edit, hostkeys

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from nixsecrets.cli import ui
-from nixsecrets.errors import NixsecretsError, ProgramError, UsageError, quoted
+from nixsecrets.errors import (
+    NixsecretsError,
+    ProgramError,
+    UsageError,
+    counted,
+    quoted,
+)
 from nixsecrets.findings.catalogue import Finding, failing
 from nixsecrets.findings.guard.judge import Judge, Scanner
 from nixsecrets.map.names import MAP_NAME
@@ -196,9 +202,6 @@ def _judged(
     if macs.looked:
         ui.say(f"nixsecrets: {macs.looked}")
     if cut:
-        # 10 ms, for a commit that is stopped
-        from nixsecrets.findings.reports import counted
-
         number = counted(len(cut), "file")
         ui.warn(f"{number} over 64 MB: only the beginning was checked")
     return [(commit, finding) for finding, commit in found.items()]
@@ -262,7 +265,8 @@ def _report(found: Sequence[tuple[str, Finding]], *, staged: bool) -> int:
     """Say what was found, how to mend it, and how to go on all the same."""
     if not found:
         return 0
-    from nixsecrets.findings.reports import counted, text_line
+    # 10 ms, for a commit that is stopped
+    from nixsecrets.findings.reports import text_line
 
     for commit, finding in found:
         prefix = f"{commit} " if commit else ""

@@ -8,13 +8,12 @@ from typing import NamedTuple
 
 import click
 
-from nixsecrets.cli import show, ui
+from nixsecrets.cli import ui
 from nixsecrets.cli.arguments import chosen, owner
 from nixsecrets.cli.options import json_option
 from nixsecrets.cli.session import Session
-from nixsecrets.errors import UsageError
+from nixsecrets.errors import UsageError, path_text
 from nixsecrets.files.state import Actual, Unknown
-from nixsecrets.flake.declarations import Source
 from nixsecrets.world.world import World
 
 HEAD = ("path", "backend", "changed", "readers")
@@ -101,12 +100,14 @@ def _answer_sides(
     world: World, host: str, declared: str, start: Path, *, as_json: bool
 ) -> None:
     """Show what a host can read beside what its configuration declares."""
+    # Nix is loaded for this option alone
+    from nixsecrets.flake.declarations import Source
+    from nixsecrets.flake.reading import sides
+
     is_file = declared.endswith(".json")
     source = Source(
         None if is_file else declared, Path(declared) if is_file else None, (host,)
     )
-    from nixsecrets.flake.reading import sides  # Nix is loaded for this option alone
-
     found = sides(world, host, source, start, progress=ui.progress)
     if as_json:
         ui.answer_text(json.dumps([asdict(side) for side in found], indent=2))
@@ -114,7 +115,7 @@ def _answer_sides(
     rows = [("path", "may read", "declares")] if found else []
     for side in found:
         may = "yes" if side.may_read else "no"
-        rows.append((show.path_text(side.path), may, " ".join(side.declares) or "-"))
+        rows.append((path_text(side.path), may, " ".join(side.declares) or "-"))
     width = max((len(row[0]) for row in rows), default=0)
     for path, may, declares in rows:
         ui.answer(f"{path:<{width}}  {may:<8}  {declares}".rstrip())
@@ -138,7 +139,7 @@ def _table(listed: list[Listed]) -> Iterator[str]:
     for one in listed:
         names = "unknown" if one.readers is None else " ".join(one.readers)
         date = one.changed[:10] if one.changed else UNCOMMITTED
-        rows.append((show.path_text(one.path), one.backend, date, names))
+        rows.append((path_text(one.path), one.backend, date, names))
     widths = [max((len(row[i]) for row in rows), default=0) for i in range(3)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=False))

@@ -2,17 +2,15 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from nixsecrets.cli import show, ui
+from nixsecrets.cli import ui
 from nixsecrets.cli.arguments import relative
 from nixsecrets.cli.options import identity_option
 from nixsecrets.cli.session import Session, keyring
-from nixsecrets.errors import IdentityError, SecretFileError
-from nixsecrets.files.age import verify
-from nixsecrets.files.decrypt import Bench
-from nixsecrets.files.sops.integrity import WRONG_MAC, Mac
+from nixsecrets.errors import IdentityError, SecretFileError, path_text
 from nixsecrets.files.state import (
     Actual,
     Damaged,
@@ -24,13 +22,12 @@ from nixsecrets.files.state import (
     Unknown,
 )
 from nixsecrets.keys.forms import Backend
-from nixsecrets.keys.identities import Identity, Keyring, Locked, PluginIdentity
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.map.model import Desired
-from nixsecrets.plan.diff import desired_for_path
-from nixsecrets.values.macs import verified
-from nixsecrets.values.read import plaintext_to
 from nixsecrets.world.world import MAP_NAME, Found, World
+
+if TYPE_CHECKING:  # identities take 20 ms; they load while git looks for the file
+    from nixsecrets.keys.identities import Identity, Keyring, Locked
 
 
 @click.command("why")
@@ -46,21 +43,21 @@ def command(start: Path, path: Path, identity: tuple[Path, ...]) -> None:
       nixsecrets why secrets/powerdns.yaml
     """
     session = Session.open(start)
-    world = session.world()
     name = relative(session.repo, start, path)
+    world = session.world(only=name)
     found = world.files.get(name)
     for line in explain(world, name, found, keyring(identity)):
         ui.answer(line)
 
 
 def explain(
-    world: World, name: str, found: Found | None, ring: Keyring
+    world: World, name: str, found: Found | None, ring: "Keyring"
 ) -> Iterator[str]:
     """Yield the explanation, line by line."""
-    want = desired_for_path(world, name)
+    want = world.desired(name)
     conflict = world.conflicts.get(name)
     what = conflict.message if conflict is not None else _what(found)
-    yield f"{show.path_text(name)}: {what}"
+    yield f"{path_text(name)}: {what}"
     yield from _rule(want)
     if isinstance(found, Actual):
         yield f"actual recipients ({how_sure(found.state)}):"
@@ -131,27 +128,23 @@ def _note(recipient: Recipient, wanted: Recipient | None) -> str:
 
 
 def _verdict(
-    world: World, found: Actual, one: Identity | Locked, *, named: bool
+    world: World, found: Actual, one: "Identity | Locked", *, named: bool
 ) -> str:
     """Say whether an identity opens a file: tried where that asks no question."""
+    from nixsecrets.keys.identities import Locked, PluginIdentity  # as above
+
     if isinstance(one, Locked | PluginIdentity):
         if named:
             return "should open it (not tried)"
         known = found.recipients and one.recipients
         return "does not open it" if known else "may open it (not tried)"
     if found.backend is Backend.SOPS:
-        shown = verified(found.path, world.repo.read(found.path), (one,))
-        if shown.types:
-            return f"has its data key, but {shown.types[0].message}"
-        match shown.mac:
-            case Mac.FITS:
-                return "opens it"
-            case Mac.WRONG:
-                return f"has its data key, but {WRONG_MAC}"
-            case Mac.UNSURE | Mac.SPLIT:
-                return "may open it (not tried: only sops can parse its format)"
-            case _:
-                return "does not open it"
+        return _sops_verdict(world, found, one)
+    # what opens a file takes 30 ms, and differs by its backend
+    from nixsecrets.files.age import verify
+    from nixsecrets.files.decrypt import Bench
+    from nixsecrets.values.read import plaintext_to
+
     try:
         bench = Bench((one,), Path())
         plaintext_to(world, found, bench, verify.Digest())  # and drops it
@@ -162,7 +155,25 @@ def _verdict(
     return "opens it"
 
 
-def _mine(world: World, found: Actual, ring: Keyring) -> Iterator[str]:
+def _sops_verdict(world: World, found: Actual, one: "Identity") -> str:
+    from nixsecrets.files.sops.integrity import WRONG_MAC, Mac
+    from nixsecrets.values.macs import verified
+
+    shown = verified(found.path, world.repo.read(found.path), (one,))
+    if shown.types:
+        return f"has its data key, but {shown.types[0].message}"
+    match shown.mac:
+        case Mac.FITS:
+            return "opens it"
+        case Mac.WRONG:
+            return f"has its data key, but {WRONG_MAC}"
+        case Mac.UNSURE | Mac.SPLIT:
+            return "may open it (not tried: only sops can parse its format)"
+        case _:
+            return "does not open it"
+
+
+def _mine(world: World, found: Actual, ring: "Keyring") -> Iterator[str]:
     """Yield which identities at hand open the file, and what stock sops needs."""
     readers = {recipient.key_id for recipient in found.recipients}
     yield "your identities:"
