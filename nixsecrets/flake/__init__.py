@@ -1,5 +1,5 @@
-"""What the configurations of a flake declare, and whether they could decrypt it.
+"""The secrets that a flake's configurations declare, and whether they can decrypt them.
 
-`inventory.nix` asks a flake, `nix` runs it, `declared` reads what it says,
-`gather` looks at the files, `verdict` judges.  None of it needs a private key.
+`nix` evaluates `inventory.nix` for a flake, `declared` parses the result, `gather`
+reads the declared files, `verdict` compares.  No private key is needed.
 """

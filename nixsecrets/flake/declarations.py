@@ -1,4 +1,4 @@
-"""Where declarations come from: a flake, or a file that was saved from one."""
+"""The source of declarations: a flake, or a file saved from one."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -7,9 +7,11 @@ from nixsecrets.errors import UsageError
 
 
 class Source(NamedTuple):
-    """Where declarations come from, and which of them are asked for.
+    """The source of declarations, as options of the command line.
 
-    Both `flake` and `file` None: nobody asked.
+    `flake` and `file` are both None if declarations are not asked for.  `hosts`
+    restricts them to some configurations; `jobs` is the number of parallel
+    evaluations; `save` is a file to write them to.
     """
 
     flake: str | None
@@ -20,15 +22,11 @@ class Source(NamedTuple):
 
     @property
     def asked(self) -> bool:
-        """Whether there is anything to read."""
+        """Whether declarations are asked for."""
         return self.flake is not None or self.file is not None
 
     def check(self) -> None:
-        """Refuse options that contradict each other.
-
-        Raises:
-            UsageError: two sources, or none where one is needed.
-        """
+        """Raise UsageError for options that contradict each other."""
         if self.flake is not None and self.file is not None:
             raise UsageError(
                 "--flake and --declared name two sources", "give one of them"

@@ -1,4 +1,4 @@
-"""What configurations declare, as values; read from JSON that Nix or anybody wrote.
+"""The inventory of declared secrets: its JSON format, and its values.
 
     {"nixsecrets_declared": 1, "hosts": [
       {"kind": "nixos", "name": "brunnen", "parts": [
@@ -8,8 +8,9 @@
       {"kind": "nixos", "name": "broken", "error": "what Nix said"}
     ]}
 
-Only `name` is required of a host, only `name` and `file` of a secret; `file` is
-relative to the top of the git repository.  Pure.
+A host needs only `name`, a secret only `name` and `file`; `file` is relative to the top
+of the git repository.  The file may have been written by `inventory.nix`, by `check
+--save`, or by anybody else.
 """
 
 import json
@@ -30,10 +31,12 @@ _OLDEST_HINT = "write it with `nixsecrets check --flake . --save FILE`"
 class Secret:
     """One `age.secrets.NAME` or `sops.secrets.NAME`.
 
-    `file` is None where the path was lost (interpolation): then `sha256` finds it.
-    `elsewhere` says where a file lies that is none of this repository, `error` what
-    is wrong with the declaration itself.  `exists` is what the flake sees: None where
-    nobody looked.
+    - `file`: its path; None if Nix lost it (string interpolation copies the file to
+      the store): then `sha256` identifies the file.
+    - `exists`: whether the flake sees the file, None if unknown.
+    - `elsewhere`: where a file outside of this repository is.
+    - `error`: what is wrong with the declaration itself.
+    - `key`, `format`, `owner`, `mode`, `needed_for_users`: the options of that name.
     """
 
     framework: Framework
@@ -51,13 +54,13 @@ class Secret:
 
     @property
     def option(self) -> str:
-        """How the configuration calls it."""
+        """The name of the Nix option."""
         return f"{self.framework}.secrets.{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """One `sops.templates.NAME`; `uses` names the secrets in it, None: unknown."""
+    """One `sops.templates.NAME`; `uses` are the secrets in it, None if unknown."""
 
     name: str
     uses: tuple[str, ...] | None = None
@@ -65,7 +68,7 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class AgeSide:
-    """What agenix would do: the secrets, and the private keys it tries."""
+    """The agenix options: secrets, and paths of private keys (None if unknown)."""
 
     identity_paths: tuple[str, ...] | None
     secrets: tuple[Secret, ...]
@@ -73,7 +76,7 @@ class AgeSide:
 
 @dataclass(frozen=True, slots=True)
 class SopsSide:
-    """What sops-nix would do; a path list is None where nobody said."""
+    """The sops-nix options; `ssh_key_paths` is None if unknown."""
 
     ssh_key_paths: tuple[str, ...] | None
     key_file: str | None
@@ -88,11 +91,12 @@ SideT = TypeVar("SideT", AgeSide, SopsSide)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What installs secrets of its own: a system, a home, a container in it.
+    """A part of a configuration with its own secrets: system, home or container.
 
-    `at` names it within its host (`home-manager user alice`), empty for the host
-    itself.  `user` is whose keys it has, None for the host's.  `persistent` are the
-    folders that outlive a reboot, empty where all do.
+    - `at`: its place in the host (`home-manager user alice`), "" for the host itself.
+    - `user`: the user whose keys it has, None for those of the host.
+    - `container`: its name, if it is a container.
+    - `persistent`: the folders that survive a reboot, empty if all do.
     """
 
     at: str
@@ -104,12 +108,12 @@ class Part:
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
-        """Everything declared, in the order of the frameworks and names."""
+        """All declared secrets: those of agenix, then those of sops-nix."""
         age = self.age.secrets if self.age else ()
         return (*age, *(self.sops.secrets if self.sops else ()))
 
     def without(self, known: Collection[tuple[str | None, Secret]]) -> "Part":
-        """Return the part without the secrets that `known` has for its user."""
+        """Return the part without its secrets in `known`, pairs of user and secret."""
 
         def left(side: SideT) -> SideT:
             kept = (one for one in side.secrets if (self.user, one) not in known)
@@ -131,10 +135,10 @@ class Configuration:
 
 
 def parse(text: str, filename: str) -> tuple[Configuration, ...]:
-    """Read an inventory.
+    """Parse the JSON text of an inventory; `filename` is for errors.
 
     Raises:
-        NixsecretsError: it is no inventory, or one of a newer kind.
+        NixsecretsError: it is not an inventory, or has another version.
     """
     try:
         value = json.loads(text)
@@ -147,17 +151,17 @@ def parse(text: str, filename: str) -> tuple[Configuration, ...]:
 
 
 def inventory(hosts: list[Any]) -> str:
-    """Return the JSON text of an inventory, from what Nix told of each host."""
+    """Return the JSON text of an inventory of `hosts`, the values that Nix returned."""
     value = {"nixsecrets_declared": VERSION, "hosts": hosts}
     return json.dumps(value, indent=1, sort_keys=True) + "\n"
 
 
 _LONE = re.compile("[\ud800-\udfff]")
-"""Half a character, which JSON can hold and no file or terminal can."""
+"""A lone surrogate, which is valid in JSON but not in UTF-8."""
 
 
 class _Reader:
-    """Reads the parts of an inventory; a wrong type is an error, unknown keys pass."""
+    """Reads the parts of an inventory; wrong types raise, unknown keys are ignored."""
 
     def __init__(self, filename: str) -> None:
         self.filename = filename
@@ -180,12 +184,12 @@ class _Reader:
         return found
 
     def path(self, value: Mapping[str, Any], key: str) -> str | None:
-        """Return a path of the repository in the one way that it is written here."""
+        """Return a path of the repository in normal form."""
         found = self.raw(value, key)
         return posixpath.normpath(found) if found else None
 
     def text(self, value: Mapping[str, Any], key: str) -> str | None:
-        """Return a text that may be shown: it is a stranger's."""
+        """Return a text with control characters escaped: anyone may have written it."""
         found = self.raw(value, key)
         return None if found is None else printable(found)
 

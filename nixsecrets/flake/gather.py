@@ -1,7 +1,4 @@
-"""Looks at the files that are declared: the one reader of the disk in here.
-
-What it finds is a value; `verdict` judges it.
-"""
+"""Reads the declared files of the repository, for `verdict`."""
 
 import posixpath
 from collections.abc import Iterable, Mapping
@@ -19,10 +16,10 @@ from nixsecrets.world.world import Found, World, find_file
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One file as it lies in the work tree.
+    """One declared file in the work tree.
 
-    `found` is None where nothing is there; `format` and `keys` are those of a sops
-    file (`keys` only where one key can be picked from it).
+    `found` is None if it does not exist.  `format` and `keys` are those of a sops file;
+    `keys` is None unless sops-nix can select a key from it (YAML, JSON).
     """
 
     path: str
@@ -34,13 +31,17 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """How declared paths, relative to the top of git, become the map's."""
+    """Converts declared paths, relative to the top of git, to those of the map.
+
+    `below_top` is the map's folder below the top, "" for the top itself; `by_hash`
+    maps SHA-256 (hex) to path.
+    """
 
     below_top: str
     by_hash: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def path_of(self, secret: Secret) -> str | None:
-        """Return the path relative to the map's folder, None for a file elsewhere."""
+        """Return the path relative to the map's folder, None if outside of it."""
         if secret.file is None:
             return self.by_hash.get(secret.sha256 or "")
         if not self.below_top:
@@ -51,7 +52,7 @@ class Place:
 
 
 def place_of(world: World) -> Place:
-    """Return where the map lies."""
+    """Return the place of a world's map."""
     below = posixpath.normpath(world.repo.relative_to_top(str(world.repo.root)) or ".")
     by_hash = {found.sha256: path for path, found in world.files.items()}
     return Place("" if below == "." else below, by_hash)
@@ -60,7 +61,7 @@ def place_of(world: World) -> Place:
 def gather(
     world: World, configurations: Iterable[Configuration], place: Place
 ) -> dict[str, Seen]:
-    """Look at every declared file of the repository, once."""
+    """Read every declared file of the repository; return them by path."""
     paths = {
         path
         for configuration in configurations
@@ -80,7 +81,7 @@ def _look(world: World, path: str, *, tracked: bool) -> Seen:
     try:
         found = find_file(world, path)
     except NixsecretsError:
-        # `..`, a link that leads out, a folder, a name that no file can have
+        # `..`, a link out of the repository, a folder, an invalid name
         return Seen(path, None, tracked)
     if not isinstance(found, Actual) or found.backend is not Backend.SOPS:
         return Seen(path, found, tracked)

@@ -1,7 +1,6 @@
-"""Are the private keys that a configuration names likely to be those of the map?
+"""Findings on the private keys that a configuration names, judged by their paths.
 
-Only their paths are known, so what is said about them is a warning, but for none at
-all.  Pure.
+Only the paths are known, so all but a missing private key are warnings.
 """
 
 import re
@@ -21,7 +20,10 @@ _AGE = re.compile(r"(\.agekey|\.age|\.txt|(^|[/._-])age[^/]*)$", re.IGNORECASE)
 def identity_findings(
     who: str, part: Part, keys: Sequence[Recipient]
 ) -> Iterator[Finding]:
-    """Yield what is doubtful about the private keys of one part."""
+    """Yield findings on the private keys of one part; `keys` are those of the map.
+
+    `who` names the part in messages.
+    """
     if part.age is not None and part.age.secrets:
         paths = part.age.identity_paths
         yield from _age(who, part, paths, keys)
@@ -56,7 +58,7 @@ def _sops(
             message = f"{who}: neither sops.age.sshKeyPaths nor sops.age.keyFile is set"
             yield Finding(FLAKE, Code.NO_IDENTITY, message)
         return
-    # a key file may hold the converted key, whatever its name
+    # a key file may hold the converted key under any name
     if side.key_file is None and not any(
         _may_be(path, key) for path in paths for key in keys
     ):
@@ -65,7 +67,7 @@ def _sops(
 
 
 def _may_be(path: str, key: Recipient) -> bool:
-    """Return whether the private half of `key` may lie at `path`."""
+    """Return whether `path` may be the private key of `key`."""
     if key.kind is Kind.SSH_ED25519:
         return bool(_ED25519.search(path)) or not (
             _RSA.search(path) or _AGE.search(path)
@@ -91,7 +93,7 @@ def _unlikely(
 def _lost(
     who: str, option: str, paths: Sequence[str], persistent: Sequence[str]
 ) -> Iterator[Finding]:
-    """Yield a finding where impermanence is in use and no path is persistent."""
+    """Yield a finding if impermanence is in use and no path is persistent."""
     folders = tuple(folder.rstrip("/") + "/" for folder in persistent)
     if folders and not any(path.startswith((*folders, "/nix/")) for path in paths):
         message = (

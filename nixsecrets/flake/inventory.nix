@@ -1,10 +1,10 @@
 # What the configurations of a flake declare under age.secrets and sops.secrets.
 #
-# Builtins only, and what Nix 2.8 knows of them.  Paths are told by toString and never
-# interpolated, which would copy the file to the store; sopsFileHash is not looked at,
-# which fails where the file is missing.  A value that throws is told as null, a secret
-# whose file throws as `error`; what no expression can catch ends the evaluation, and
-# the caller then asks for one host at a time.
+# Uses only builtins of Nix 2.8.  Paths are converted with toString: interpolation would
+# copy the file to the store.  sopsFileHash is not evaluated: it fails if the file is
+# missing.  A value that throws is reported as null, a secret whose file throws as
+# `error`.  Errors that tryEval cannot catch end the evaluation; the caller then
+# evaluates one host at a time.
 { flake }:
 let
   inherit (builtins)

@@ -1,10 +1,9 @@
-"""Runs the real `nix` over a flake: which configurations, and what they declare.
+"""Evaluates a flake with `nix`: its configurations, and what they declare.
 
-Evaluation only: no lock file is written, nothing is built, no binary cache is asked.
-The flake is taken from git (tracked files only; a bare `path:` would copy untracked
-files to the world-readable store) and evaluated purely, so that the code in it sees no
-file, no variable and no key of this machine.  Batches bound the memory: one process
-holds every configuration it was asked for.
+Nothing is built, no lock file is written and no binary cache is contacted.  The flake
+is read from git, tracked files only (a bare `path:` would copy untracked files to the
+world-readable store), and evaluated in pure mode, in which its code can read no file,
+variable or key of this machine.  Evaluation in batches limits memory.
 """
 
 import json
@@ -24,7 +23,7 @@ from nixsecrets.errors import NixsecretsError, ProgramError, quoted
 from nixsecrets.repo import gitrun
 
 BATCH = 8
-"""Configurations in one process: about 65 MB each, and more with real packages."""
+"""Configurations that one process evaluates; each takes 65 MB or more."""
 
 _FLAGS = (
     *("--extra-experimental-features", "nix-command flakes"),
@@ -34,12 +33,12 @@ _FLAGS = (
     *("--option", "warn-dirty", "false"),
 )
 _LOCKED = ("narHash", "rev", "revCount", "lastModified")
-# What Nix and git need; not what unlocks anything (SOPS_AGE_KEY, tokens of a CI).
+# Variables that Nix and git need; none that unlock anything (SOPS_AGE_KEY, CI tokens).
 _KEPT = frozenset({"HOME", "LANG", "LC_ALL", "PATH", "SSH_AUTH_SOCK", "TMPDIR", "USER"})
 _KEPT_PREFIXES = ("NIX_", "XDG_", "SSL_CERT_", "GIT_CONFIG_", "http", "no_proxy")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _LONGEST_MESSAGE = 600
-"""Characters of Nix's own message that are passed on."""
+"""Characters of Nix's message that are reported."""
 
 
 class Host(NamedTuple):
@@ -53,8 +52,8 @@ class Host(NamedTuple):
 class Flake:
     """A flake, ready to be evaluated.
 
-    `reference` is what `builtins.getFlake` takes; `pure` tells whether Nix takes it
-    without --impure.  `folder` is where the flake lies below the top of its source.
+    `reference` is the argument of `builtins.getFlake`; `pure`: Nix accepts it without
+    --impure; `folder` is the flake's folder below the top of its source.
     """
 
     reference: str
@@ -63,11 +62,11 @@ class Flake:
 
 
 def resolve(reference: str, cwd: Path) -> Flake:
-    """Find a flake and have Nix copy its tracked files.
+    """Find a flake and let Nix copy its tracked files to the store.
 
     Raises:
-        NixsecretsError: there is none, or the reference would copy untracked files.
-        ProgramError: nix is missing.
+        NixsecretsError: there is no flake, or Nix would copy untracked files.
+        ProgramError: nix is not installed.
     """
     if reference.startswith("path:"):
         raise _bare_path(reference)
@@ -77,20 +76,23 @@ def resolve(reference: str, cwd: Path) -> Flake:
             f"the flake {quoted(reference)} cannot be read: {message_of(done.stderr)}",
             "name a flake in a git repository, such as `--flake .`",
         )
-    told = json.loads(done.stdout)
-    resolved = str(told.get("resolvedUrl") or told.get("url"))
+    metadata = json.loads(done.stdout)
+    resolved = str(metadata.get("resolvedUrl") or metadata.get("url"))
     if resolved.startswith("path:"):
         raise _bare_path(reference)
     folder = (parse_qs(urlsplit(resolved).query).get("dir") or [""])[0]
-    copy = _locked_copy(told, folder)
-    if copy is not None and (not folder or _takes(copy, cwd)):
+    copy = _locked_copy(metadata, folder)
+    if copy is not None and (not folder or _supports_dir(copy, cwd)):
         return Flake(copy, pure=True, folder=folder)
     return Flake(resolved, pure=False, folder=folder)
 
 
-def _locked_copy(told: Mapping[str, Any], folder: str) -> str | None:
-    """Return a reference to what Nix copied: locked, so it is evaluated purely."""
-    copied, locked = str(told.get("path") or ""), told.get("locked") or {}
+def _locked_copy(metadata: Mapping[str, Any], folder: str) -> str | None:
+    """Return a locked reference to the copy in the store, for pure evaluation.
+
+    None if Nix reports no copy.
+    """
+    copied, locked = str(metadata.get("path") or ""), metadata.get("locked") or {}
     if not locked.get("narHash") or not Path(copied).is_dir():
         return None
     named = {name: locked[name] for name in _LOCKED if name in locked}
@@ -98,8 +100,8 @@ def _locked_copy(told: Mapping[str, Any], folder: str) -> str | None:
     return f"path:{copied}?{query}"
 
 
-def _takes(reference: str, cwd: Path) -> bool:
-    """Return whether Nix knows `dir` in such a reference: 2.8 does not, 2.26 does."""
+def _supports_dir(reference: str, cwd: Path) -> bool:
+    """Return whether Nix supports `dir` in a `path:` reference (2.26 does, 2.8 not)."""
     asked = f"builtins.seq (builtins.getFlake {_nix_string(reference)}) true"
     done = _nix(("eval", "--json", "--expr", asked), cwd)
     return b"unsupported parameter" not in done.stderr
@@ -152,23 +154,24 @@ def declare(
 ) -> list[dict[str, Any]]:
     """Return what each configuration declares, in the order of `hosts`.
 
-    One that does not evaluate has an `error` with Nix's own message.  Batches are
-    evaluated `jobs` at a time; a batch that fails is gone through one by one, because
-    Nix does not say which of its configurations it stopped at.
+    A configuration that does not evaluate has an `error` with Nix's message.  `jobs`
+    batches are evaluated at a time; the configurations of a batch that fails are
+    evaluated one by one, because Nix does not say which of them failed.  `tick` is
+    called for each.
     """
     batches = [hosts[n : n + _size(hosts, jobs)] for n in _starts(hosts, jobs)]
     found: dict[Host, dict[str, Any]] = {}
     with ThreadPoolExecutor(max_workers=max(jobs, 1)) as pool:
         asked = [pool.submit(partial(_batch, flake, one, cwd)) for one in batches]
         for done in as_completed(asked):
-            for host, told in done.result():
-                found[host] = told
+            for host, declaration in done.result():
+                found[host] = declaration
                 tick()
     return [found[host] for host in hosts]
 
 
 def _size(hosts: Sequence[Host], jobs: int) -> int:
-    """Return how many configurations one process takes: all jobs have work."""
+    """Return the number of configurations per process, so that all jobs have work."""
     share = -(-len(hosts) // max(jobs, 1))
     return max(1, min(BATCH, share))
 
@@ -183,7 +186,7 @@ def _batch(
     text = json.dumps([{"kind": one.kind, "name": one.name} for one in hosts])
     asked = f"map inventory.describe (builtins.fromJSON {_nix_string(text)})"
     done = _evaluate(flake, asked, cwd)
-    if done.returncode == 0:  # what a failed run printed is no answer
+    if done.returncode == 0:  # a failed run may print valid JSON too
         return list(zip(hosts, json.loads(done.stdout), strict=True))
     if len(hosts) > 1:
         return [pair for host in hosts for pair in _batch(flake, [host], cwd)]
@@ -238,11 +241,10 @@ def _environment() -> Iterator[tuple[str, str]]:
 
 
 def message_of(stderr: bytes) -> str:
-    """Return what Nix says is wrong, on one line.
+    """Return Nix's error message on one line.
 
-    Old versions put the error first and the trace after it; new ones the trace first
-    and the error last.  In both it is the last line that starts with `error:`, or what
-    follows one that says nothing else.
+    Old versions print the error before the trace, new ones after it.  In both it is
+    the last line that starts with `error:`, or the lines that follow an empty one.
     """
     text = _COLOURS.sub("", stderr.decode("utf-8", "replace"))
     lines = [line.strip() for line in text.splitlines()]

@@ -1,4 +1,4 @@
-"""What configurations declare, read from a flake or a file, and judged."""
+"""Reads declarations from a flake or a file and compares them with the repository."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -15,16 +15,17 @@ from nixsecrets.untrusted import inputs
 from nixsecrets.world.world import World
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
-"""Shows, under a label, how many of a number of things are done."""
+"""Shows progress, given a label and a total; yields the function that counts one."""
 
 
 def configurations(
     source: Source, start: Path, progress: Progress
 ) -> tuple[Configuration, ...]:
-    """Read what is declared.
+    """Return the configurations of a source, those of `source.hosts` if it names any.
 
     Raises:
-        NixsecretsError: the flake or the file cannot be read, or has no such host.
+        NixsecretsError: the flake or the file cannot be read.
+        UsageError: it has no such host.
     """
     if source.file is not None:
         found = _from_file(source.file)
@@ -72,7 +73,7 @@ def _require_known(hosts: Sequence[str], known: set[str]) -> None:
 
 
 def report(world: World, source: Source, start: Path, *, progress: Progress) -> Report:
-    """Judge what is declared against the repository."""
+    """Return the verdict on every declared secret, and findings."""
     found = configurations(source, start, progress)
     place = place_of(world)
     seen = gather(world, found, place)
@@ -81,7 +82,7 @@ def report(world: World, source: Source, start: Path, *, progress: Progress) -> 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One file: whether a host can read it, and as what its parts declare it."""
+    """One file: whether a host can read it, and the options that declare it."""
 
     path: str
     may_read: bool

@@ -1,8 +1,8 @@
-"""How sops-nix would use a file: format, key path, type of the value.  Pure.
+"""Whether sops-nix can use a file as declared: format, key path, type of the value.
 
-After its documentation and `sops-install-secrets`: dotenv, ini and binary files are
-used whole; `key` "" is the whole file; nested keys are for YAML only; what is picked
-must be a string; one file has one format per machine.
+After Mic92/sops-nix:pkgs/sops-install-secrets/main.go: dotenv, ini and binary files are
+used as a whole; so is any file with `key` ""; nested keys work in YAML only; the
+selected value must be a string; a machine must declare a file with one format.
 """
 
 from nixsecrets.files.sops.keytree import Keys, Value
@@ -16,9 +16,9 @@ Misuse = tuple[Code, str]
 
 
 def use_problem(secret: Secret, seen: Seen, before: str) -> Misuse | None:
-    """Say why sops-nix cannot use the file as declared.
+    """Return code and message of why sops-nix cannot use the file, None if it can.
 
-    `before` is the format in which the same machine declared the file first.
+    `before` is the format in which the same machine first declared the file.
     """
     wanted = secret.format or "yaml"
     if wanted != before:
@@ -45,7 +45,7 @@ def use_problem(secret: Secret, seen: Seen, before: str) -> Misuse | None:
 
 
 def _fits(wanted: str, seen: Seen) -> bool:
-    """Return whether a file of this format can be read as the declared one."""
+    """Return whether sops-nix can read a file as the declared format `wanted`."""
     if seen.format is SopsFormat.JSON:
         binary = seen.keys is not None and seen.keys.top() == {"data"}
         return wanted in ("json", "yaml") or (wanted == "binary" and binary)

@@ -1,8 +1,8 @@
-"""Judges what is declared: can each configuration decrypt what it names?
+"""Determines whether each configuration can decrypt the secrets it declares.
 
-From the map, the lock and the encrypted files alone.  Pure: `gather` has looked at the
-files.  Which consumer opens which form of a key: agenix the ssh form, sops-nix the
-converted one (unless SOPS_AGE_SSH_PRIVATE_KEY_FILE hands sops the ssh key itself).
+Uses map, lock and encrypted files; no private key.  agenix opens files for the ssh form
+of a key, sops-nix for the converted form (or for the ssh form, if
+SOPS_AGE_SSH_PRIVATE_KEY_FILE is set).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ Problem = tuple[Code, str]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The verdict on one declared secret; `code` is None where nothing is wrong."""
+    """The verdict on one declared secret; `code` is None if nothing is wrong."""
 
     host: str
     at: str
@@ -38,7 +38,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Every declared secret, and what a person should look at."""
+    """The verdict on every declared secret, and findings."""
 
     rows: tuple[Row, ...]
     findings: tuple[Finding, ...]
@@ -46,7 +46,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class _Owner:
-    """Whose keys a part has: a host's or a user's of the map."""
+    """The host or user whose keys a part has; `found` is its entry in the map."""
 
     name: str
     kind: str
@@ -65,10 +65,10 @@ def judge(
     *,
     whole: bool = True,
 ) -> Report:
-    """Judge what the configurations declare.
+    """Return the verdicts on what configurations declare.
 
-    `whole` tells that they are all there are: only then can it be said that nobody
-    declares a secret.
+    `whole`: they are all configurations of the flake, which is needed to report
+    secrets that nobody declares.
     """
     judge = _Judge(world, seen, place)
     for configuration in configurations:
@@ -79,7 +79,7 @@ def judge(
 
 
 class _Judge:
-    """Goes through the configurations and collects rows and findings."""
+    """Collects rows and findings for configurations."""
 
     def __init__(self, world: World, seen: Mapping[str, Seen], place: Place) -> None:
         self.world = world
@@ -95,7 +95,7 @@ class _Judge:
         base: set[tuple[str | None, Secret]] = set()
         for part in configuration.parts:
             if part.at.startswith("specialisation "):
-                # the same system once more: only what it adds is worth a line
+                # a variant of the same system: only what it adds gets a line
                 part = part.without(base)
             else:
                 base |= {(part.user, secret) for secret in part.secrets}
@@ -147,7 +147,10 @@ class _Judge:
         path: str | None,
         formats: dict[str, str],
     ) -> Problem | str:
-        """Say what is wrong with one declared secret, or that nothing is."""
+        """Return code and message of a problem, or a text if there is none.
+
+        `formats` maps each path to the format in which the part first declared it.
+        """
         if secret.error is not None:
             return Code.DOES_NOT_EVALUATE, secret.error
         if path is None:
@@ -156,7 +159,7 @@ class _Judge:
             return wrong
         seen = self.seen[path]
         found = seen.found
-        if not isinstance(found, Actual):  # told by _file_problem
+        if not isinstance(found, Actual):  # `_file_problem` has returned already
             return OK
         if secret.framework == "sops":
             before = formats.setdefault(path, secret.format or "yaml")
@@ -165,7 +168,7 @@ class _Judge:
         return self.reader_problem(found, part, owner)
 
     def reader_problem(self, found: Actual, part: Part, owner: _Owner) -> Problem | str:
-        """Say whether the owner's keys are among the readers, in the right form."""
+        """Return the problem if none of the owner's keys opens the file, else OK."""
         if owner.found is None:
             return Code.NOT_IN_MAP, f"the map has no {owner.kind} {owner.name}"
         if isinstance(found.state, Unknown):
@@ -191,10 +194,10 @@ class _Judge:
 
 
 def owner_of(world: World, configuration: Configuration, part: Part) -> _Owner:
-    """Return whose keys decrypt what a part declares.
+    """Return the owner of the keys that decrypt a part's secrets.
 
-    A container has keys of its own where the map knows it, else those of its host; a
-    home those of its user, whom the map may call as the configuration is called.
+    A container has its own keys if it is in the map, else those of its host.  A home
+    has those of its user, which may have the configuration's name in the map.
     """
     if part.user is not None:
         users = {user.name: user for user in world.map.users}
@@ -211,7 +214,7 @@ def owner_of(world: World, configuration: Configuration, part: Part) -> _Owner:
 def _opened_by(
     keys: Iterable[Recipient], backend: Backend, sops: SopsSide | None
 ) -> Iterator[Recipient]:
-    """Yield the recipients that the part's consumer opens with these keys."""
+    """Yield the recipients that agenix or sops-nix opens with these keys."""
     for key in keys:
         if backend is Backend.AGE:
             yield key
@@ -222,7 +225,7 @@ def _opened_by(
 
 
 def _by_other_means(found: Actual, sops: SopsSide | None) -> str | None:
-    """Say what else may open a sops file on a machine: no key of the map can tell."""
+    """Return a message if a key that is not age may open the file, else None."""
     for other in found.others:
         if other.kind != "pgp" or (sops is not None and sops.gnupg):
             return f"it can be opened by {other.kind}"
@@ -230,7 +233,7 @@ def _by_other_means(found: Actual, sops: SopsSide | None) -> str | None:
 
 
 def _file_problem(secret: Secret, seen: Seen) -> Problem | None:
-    """Say what is wrong with the file itself."""
+    """Return the problem of the file itself, None if there is none."""
     if seen.found is None:
         return Code.DECLARED_MISSING, "it does not exist"
     if not seen.tracked or secret.exists is False:
@@ -264,10 +267,10 @@ def _templates(who: str, sops: SopsSide) -> Iterator[Finding]:
 def unused(
     world: World, configurations: Sequence[Configuration], place: Place
 ) -> Iterator[Finding]:
-    """Yield the secrets that are read by more than use them.
+    """Yield findings on secrets that hosts can read but do not declare.
 
-    Hosts that the flake does not have, or that do not evaluate, may use anything; and
-    hosts in `always` read everything on purpose.
+    Hosts that are not in the flake or do not evaluate are skipped, and those in
+    `always`, which read everything by intent.
     """
     declared = declared_paths(world, configurations, place)
     always = world.policy.always_readers
@@ -291,7 +294,7 @@ def unused(
 def declared_paths(
     world: World, configurations: Sequence[Configuration], place: Place
 ) -> dict[str, set[str]]:
-    """Return, for each host of the map that was told of, the files it declares."""
+    """Return the declared files of each host whose configurations all evaluate."""
     declared: dict[str, set[str]] = {}
     broken: set[str] = set()
     for one in configurations:

@@ -1,7 +1,4 @@
-"""Where to collect a host's key: `[user@]host[:port]`, IPv6 in or out of brackets.
-
-Pure text; looks nothing up.
-"""
+"""The address of a host: `[user@]host[:port]`, IPv6 with or without brackets."""
 
 import ipaddress
 import re
@@ -11,8 +8,8 @@ from nixsecrets.errors import NixsecretsError, quoted
 
 SSH_PORT = 22
 _HINT = "write it as host, host:port, user@host, or [IPv6 address]:port"
-# What no host name, address, zone or user name holds; a leading "-" would be an option
-# to the ssh program.
+# Excludes characters that no host name, address, zone or user name has, and a leading
+# "-", which the ssh program would take for an option.
 _HOST = re.compile(r"(?!-)[^\s\x00-\x1f\x7f@/\\,\[\]\"'`$]+")
 _USER = re.compile(r"(?!-)[^\s\x00-\x1f\x7f@:/\\\[\]\"'`$]+")
 _PORT = re.compile(r"[0-9]{1,5}")
@@ -20,14 +17,14 @@ _PORT = re.compile(r"[0-9]{1,5}")
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A parsed address; `user` is None, `port` 0, where it is left to ssh_config."""
+    """A parsed address; `user` None and `port` 0 leave these to ssh_config."""
 
     host: str
     user: str | None = None
     port: int = SSH_PORT
 
     def __str__(self) -> str:
-        """Spell it so that `parse_address` reads it back."""
+        """Return the address in the form that `parse_address` reads."""
         user = f"{self.user}@" if self.user else ""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = f":{self.port}" if self.port not in (0, SSH_PORT) else ""
@@ -35,13 +32,14 @@ class Address:
 
 
 def parse_address(text: str, *, port: int = SSH_PORT) -> Address:
-    """Parse `[user@]host[:port]`, also as an `ssh://` address.
+    """Parse `[user@]host[:port]`, also with `ssh://` in front.
 
-    `port` counts where the text names none.
-    A text with several colons and no brackets is an IPv6 address without a port.
+    `port` is the default for a text without one.  A text with several colons and no
+    brackets is an IPv6 address without a port.
 
     Raises:
-        NixsecretsError: it is empty, has odd characters, or a port out of 1..65535.
+        NixsecretsError: it is empty, has invalid characters, or a port out of
+            1..65535.
     """
     rest = text.strip().removeprefix("ssh://").removesuffix("/")
     before, at, rest = rest.rpartition("@")
@@ -53,7 +51,7 @@ def parse_address(text: str, *, port: int = SSH_PORT) -> Address:
 
 
 def _split_port(rest: str) -> tuple[str, str | None]:
-    """Split host and port; an empty host stands for a text that is no address."""
+    """Return host and port; the host is "" if the text is not an address."""
     if rest.startswith("["):
         host, closed, after = rest[1:].partition("]")
         if not closed or not _is_ipv6(host) or (after and not after.startswith(":")):

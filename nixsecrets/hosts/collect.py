@@ -1,8 +1,8 @@
-"""Ask a running ssh server for its ed25519 host key, without logging in.
+"""Collects the ed25519 host key of a running ssh server, without logging in.
 
-The key exchange is carried out to its end: the server has signed it, so it holds the
-private half of the key it shows (ssh-keyscan does not check that).  This does not say
-that the server is the machine one meant: a man in the middle has a key of his own.
+The key exchange is completed: the server signs it, which proves possession of the
+private key (ssh-keyscan does not check that).  It does not prove that the server is the
+intended machine: a man in the middle has a key too.
 """
 
 import logging
@@ -33,7 +33,7 @@ class NoEd25519Error(NixsecretsError):
     """An ssh server without an ed25519 host key; `offers` are the types it has."""
 
     def __init__(self, where: Endpoint, offers: tuple[str, ...]) -> None:
-        """Name the types, and what makes the missing one."""
+        """Name the offered types, and how to generate the missing key."""
         has = f", only {', '.join(offers)}" if offers else ""
         hint = f"{_NOT_SUPPORTED}\n{NO_ED25519}"
         super().__init__(f"{quoted(str(where))} has no ed25519 host key{has}", hint)
@@ -46,15 +46,15 @@ _NOT_SUPPORTED = (
 
 
 def collect(where: Endpoint, *, timeout: float = 5.0, retries: int = 0) -> Recipient:
-    """Return the ssh-ed25519 host key that the server at `where` proves to hold.
+    """Return the ssh-ed25519 host key that the server at `where` proves to possess.
 
-    `timeout` is in seconds, once for the connection and once for the key exchange; a
-    server that was not reached or hung up is tried `retries` times more.
+    `timeout` is in seconds and applies separately to connection and key exchange; a
+    server that cannot be reached or hangs up is tried `retries` more times.
 
     Raises:
-        UnreachableError: the server does not answer, or not as an ssh server.
+        UnreachableError: the server does not respond, or is not an ssh server.
         NoEd25519Error: it has no ed25519 key.
-        NixsecretsError: it does not prove that the key is its own.
+        NixsecretsError: it does not prove possession of its key.
     """
     for turn in range(retries + 1):
         try:
@@ -68,8 +68,8 @@ def collect(where: Endpoint, *, timeout: float = 5.0, retries: int = 0) -> Recip
 
 
 def _exchange(line: Line, where: Endpoint, timeout: float) -> bytes:
-    """Carry out one key exchange; return the wire blob of the server's host key."""
-    import paramiko
+    """Complete one key exchange; return the server's host key in wire format."""
+    import paramiko  # 190 ms
 
     _silence_paramiko()
     try:
@@ -79,8 +79,8 @@ def _exchange(line: Line, where: Endpoint, timeout: float) -> bytes:
     try:
         return _host_key(transport, timeout)
     except Exception as error:
-        # Not narrower: the transport's thread hands over whatever the bytes of an
-        # unknown peer made it or its libraries raise.
+        # Any exception: paramiko's thread passes on whatever the bytes of an unknown
+        # peer made it or its libraries raise.
         raise _failed(line, where, timeout, error) from error
     finally:
         transport.close()
@@ -88,8 +88,8 @@ def _exchange(line: Line, where: Endpoint, timeout: float) -> bytes:
 
 def _host_key(transport: "Transport", timeout: float) -> bytes:
     transport.get_security_options().key_types = ("ssh-ed25519",)
-    # A silent server must end in our timeout, not in paramiko's "error reading
-    # banner", which also stands for a server of another kind.
+    # A silent server must run into our timeout, not into paramiko's "error reading
+    # banner", which also means a server of another protocol.
     transport.banner_timeout = timeout + 60
     transport.start_client(timeout=timeout)
     key: bytes = transport.get_remote_server_key().asbytes()
@@ -106,7 +106,10 @@ def _silence_paramiko() -> None:
 def _failed(
     line: Line, where: Endpoint, timeout: float, error: Exception
 ) -> NixsecretsError:
-    """Say what a failed key exchange means; paramiko tells cases apart by text only."""
+    """Return the error for a failed key exchange.
+
+    paramiko distinguishes most cases only by the text of its exception.
+    """
     from paramiko.ssh_exception import IncompatiblePeer
 
     shown, text = quoted(str(where)), str(error)
@@ -145,7 +148,7 @@ def _failed(
 
 
 def _offers(where: Endpoint, timeout: float) -> tuple[str, ...]:
-    """Return the types of host key that the server has; empty where it hangs up."""
+    """Return the types of the server's host keys, empty if it hangs up."""
     try:
         with connected(where, timeout) as line:
             return kexinit.offered_types(line.socket)

@@ -1,6 +1,6 @@
-"""A connection to an ssh server: by TCP, or through the ssh program's proxies.
+"""A connection to an ssh server: over TCP, or through ProxyJump and ProxyCommand.
 
-Gives a socket and explains what went wrong on the way; speaks no ssh itself.
+Returns a socket, or an error that says what went wrong on the way; speaks no ssh.
 """
 
 import contextlib
@@ -17,27 +17,27 @@ from nixsecrets.hosts.sshconfig import Endpoint
 
 OTHER_WAY = "or give the key itself with --key or --key-file"
 
-# What may stand in a ProxyCommand, which a shell reads.
+# Values that need no quoting in a ProxyCommand, which a shell reads.
 _PLAIN = re.compile(r"[A-Za-z0-9._:%@-]+")
 _TOKEN = re.compile(r"%(.)", re.DOTALL)
 _LONGEST_COMPLAINT = 4096
 
 
 class UnreachableError(NixsecretsError):
-    """The server was not reached, or did not answer: trying again may help."""
+    """The server was not reached or did not respond; a retry may help."""
 
 
 @dataclass
 class Line:
-    """A connection, and the program it goes through if there is one."""
+    """A connection, and the proxy program that carries it, if any."""
 
     socket: socket.socket
     program: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
 
     def complaint(self) -> str | None:
-        """Return the last line that the program between wrote, once it failed.
+        """Return the last line of the proxy program's stderr, None without one.
 
-        It is ended for that, where it still runs.
+        Ends the program.
         """
         if self.program is None or self.program.stderr is None:
             return None
@@ -49,11 +49,11 @@ class Line:
 
 @contextlib.contextmanager
 def connected(where: Endpoint, timeout: float) -> Iterator[Line]:
-    """Connect; what goes wrong inside the block is not looked at.
+    """Yield a connection to `where`; `timeout` is in seconds.
 
     Raises:
-        UnreachableError: there is no way to the server.
-        NixsecretsError: its ProxyCommand is one we do not run.
+        UnreachableError: the server cannot be reached.
+        NixsecretsError: its ProxyCommand cannot be run safely.
     """
     if where.jump is None and where.proxy is None:
         with _by_tcp(where, timeout) as connection:
@@ -103,7 +103,7 @@ def _unreachable(where: Endpoint, error: OSError | UnicodeError) -> UnreachableE
 
 @contextlib.contextmanager
 def _through(command: Sequence[str], timeout: float) -> Iterator[Line]:
-    """Run a program that carries the connection on its stdin and stdout."""
+    """Run a proxy program; the connection is its stdin and stdout."""
     ours, theirs = socket.socketpair()
     with ours:
         ours.settimeout(timeout)
@@ -135,7 +135,7 @@ def _proxy_command(where: Endpoint, timeout: float) -> list[str]:
 
 
 def jump_command(where: Endpoint, jump: str, timeout: float) -> list[str]:
-    """Return the ssh call that forwards to the host from the last jump host."""
+    """Return the ssh command that forwards to the host from the last jump host."""
     *before, last = jump.split(",")
     command = ["ssh", "-T", "-o", "BatchMode=yes"]
     command += ["-o", f"ConnectTimeout={max(1, round(timeout))}"]
@@ -153,8 +153,8 @@ def filled_in(where: Endpoint, command: str) -> str:
     """Return a ProxyCommand with its tokens filled in (ssh_config(5), TOKENS).
 
     Raises:
-        NixsecretsError: it has another token, or a value could mean something to the
-            shell that reads the command.
+        NixsecretsError: it has an unknown token, or a value has characters with a
+            meaning to the shell.
     """
     values = {
         "%": "%",

@@ -1,7 +1,7 @@
-"""What an ssh server offers before any key exchange: the types of its host keys.
+"""The types of host key that an ssh server offers, before any key exchange.
 
-Reads the greeting and the first packet (RFC 4253 sections 4.2, 6 and 7.1); believes
-nothing of it, it only serves to explain why a key could not be collected.
+Reads the identification string and the first packet (RFC 4253 sections 4.2, 6, 7.1).
+Neither is authenticated; they serve to explain why a key could not be collected.
 """
 
 import socket
@@ -11,7 +11,7 @@ from nixsecrets.keys.recipients import ssh_string
 _GREETING = b"SSH-2.0-nixsecrets\r\n"
 _MESSAGE_KEXINIT = 20
 _LONGEST_PACKET = 35000  # bytes; RFC 4253 section 6.1
-_LONGEST_GREETING = 50  # lines before the one that starts with SSH-
+_LONGEST_GREETING = 50  # lines before the one that starts with SSH- (section 4.2)
 _SIGNATURES = {"rsa-sha2-256": "ssh-rsa", "rsa-sha2-512": "ssh-rsa"}
 
 
@@ -19,7 +19,7 @@ def offered_types(connection: socket.socket) -> tuple[str, ...]:
     """Return the types of host key that the server at the other end has.
 
     Raises:
-        ValueError: it is no ssh server, or hangs up.
+        ValueError: it is not an ssh server, or hangs up.
         OSError: the connection broke.
     """
     connection.sendall(_GREETING)
@@ -36,7 +36,10 @@ def offered_types(connection: socket.socket) -> tuple[str, ...]:
 
 
 def _host_key_types(payload: bytes) -> tuple[str, ...]:
-    """Return the second name list of a KEXINIT message, signature names as types."""
+    """Return the key types in a KEXINIT message (its second name list).
+
+    Names of RSA signature algorithms are returned as ssh-rsa.
+    """
     if len(payload) < 17 or payload[0] != _MESSAGE_KEXINIT:
         raise ValueError("not the message that opens a key exchange")
     _kex_algorithms, rest = ssh_string(payload[17:])

@@ -1,8 +1,7 @@
-"""What known_hosts files (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT) say about a host key.
+"""Looks up a host key in known_hosts (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT).
 
-`ssh-keygen -F` finds the lines that apply to a name: hashed names, wildcards and
-negations mean here what they mean to ssh.  Whether the answer suffices to trust a key
-is decided in `trust`.
+`ssh-keygen -F` finds the lines for a name, so hashed names, wildcards and negations
+mean what they mean to ssh.  `trust` decides whether the result suffices.
 """
 
 import base64
@@ -20,13 +19,13 @@ from nixsecrets.hosts.sshconfig import Endpoint
 from nixsecrets.keys.recipients import Kind, Recipient, from_ssh_blob
 from nixsecrets.untrusted import inputs
 
-# as ssh-keygen prints it above each line: a marker of the line is repeated at the end
+# What ssh-keygen prints above each line; the line's marker is repeated at the end.
 _FOUND = re.compile(r"# Host .* found: line (\d+) ?(REVOKED|CA)?")
 _SECONDS = 10
 
 
 class Entry(NamedTuple):
-    """One line that applies to a name: `FILE:LINE`, its key, whether it revokes it."""
+    """One line that applies to a name: `FILE:LINE`, its key, and whether it revokes."""
 
     where: str
     key: Recipient
@@ -37,8 +36,8 @@ class Entry(NamedTuple):
 class Standing:
     """What known_hosts says about a key under a name; each place is `FILE:LINE`.
 
-    `same` holds exactly this key, `revoked` revokes it, `others` are the ed25519 keys
-    that stand there instead of it (only where `same` is None).
+    `same` is the line with this key, `revoked` one that revokes it; `others` are lines
+    with other ed25519 keys (only if `same` is None).
     """
 
     same: str | None = None
@@ -55,12 +54,12 @@ def names_of(name: str, address: str | None) -> list[str]:
 
 
 def line_of(names: Sequence[str], key: Recipient) -> str:
-    """Return the line of known_hosts for a host that is called `names`."""
+    """Return the known_hosts line of a host with these names."""
     return f"{','.join(names)} {key.text}"
 
 
 def append(file: Path, line: str) -> bool:
-    """Append a line to a known_hosts file; return whether it was not there yet.
+    """Append a line to a known_hosts file; return False if it has the line already.
 
     Raises:
         NixsecretsError: the file cannot be read or written.
@@ -92,7 +91,7 @@ def standing(where: Endpoint, key: Recipient) -> Standing:
     Raises:
         NixsecretsError: ssh-keygen cannot be run.
     """
-    # `Path.is_file` raises for one in a folder that we may not look into
+    # `Path.is_file` raises for a file in a folder without permission
     files = [file for file in where.known_hosts if os.path.isfile(file)]  # noqa: PTH113
     by_name = [
         [entry for file in files for entry in entries(file, name)]
@@ -102,9 +101,9 @@ def standing(where: Endpoint, key: Recipient) -> Standing:
 
 
 def lookup_names(where: Endpoint) -> tuple[str, ...]:
-    """Return the names of an endpoint in known_hosts, the one that counts first.
+    """Return the names of an endpoint in known_hosts, the decisive one first.
 
-    A key under the name without port is trusted for other ports too, as ssh does.
+    Like ssh, a key under the name without port also counts for other ports.
     """
     if where.alias is not None:
         return (where.alias,)
@@ -117,8 +116,8 @@ def lookup_names(where: Endpoint) -> tuple[str, ...]:
 def judge(by_name: Sequence[Sequence[Entry]], key: Recipient) -> Standing:
     """Return the standing of `key`, from the entries of each name of `lookup_names`.
 
-    Names after the first count only where the first one has no ed25519 key at all; a
-    revocation counts under any name.
+    Names after the first count only if the first one has no ed25519 key; a revocation
+    counts under any name.
     """
     every = [entry for entries in by_name for entry in entries]
     revoked = next((e.where for e in every if e.revoked and e.key == key), None)
@@ -148,7 +147,7 @@ def entries(file: Path, name: str) -> Iterator[Entry]:
 
 
 def _search(file: Path, name: str) -> str:
-    """Return what `ssh-keygen -F` prints; it goes on past lines it cannot parse."""
+    """Return the output of `ssh-keygen -F`, which skips lines it cannot parse."""
     late = NixsecretsError(
         f"ssh-keygen did not finish reading {file}", "check what that file is"
     )
@@ -159,7 +158,7 @@ def _search(file: Path, name: str) -> str:
 def _ed25519(words: list[str], *, marked: bool) -> Recipient | None:
     """Return the key of a line (`[MARKER] NAMES TYPE BASE64 …`), None for other types.
 
-    The blob names the type too: a line that contradicts itself has no key.
+    The blob contains the type too: a line with two different types has no key.
     """
     kind, encoded = [*words[1 + marked :], "", ""][:2]
     if kind != Kind.SSH_ED25519:

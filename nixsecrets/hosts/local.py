@@ -1,7 +1,4 @@
-"""The host key of the machine we sit at, from the folder where sshd keeps it.
-
-Reads one public file; opens no private key and no connection.
-"""
+"""The host key of this machine, read from sshd's public key file."""
 
 from pathlib import Path
 
@@ -23,7 +20,7 @@ def local_key(etc_ssh: Path = ETC_SSH) -> Recipient:
 
     Raises:
         NixsecretsError: there is none, or the file cannot be read.
-        KeyFormatError: the file holds something else than one such key.
+        KeyFormatError: the file does not contain exactly one such key.
     """
     path = etc_ssh / _NAME
     try:

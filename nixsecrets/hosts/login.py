@@ -1,6 +1,6 @@
-"""A host's public key read over an ssh session whose server known_hosts authenticates.
+"""Reads a host's public key over an ssh session that known_hosts authenticates.
 
-The ssh program logs in; options on its command line come before ssh_config, so that no
+The ssh program logs in.  Options on its command line override ssh_config, so that no
 setting there can make the session accept an unknown server.
 """
 
@@ -11,7 +11,7 @@ from nixsecrets.keys.publickeys import read_public_keys
 from nixsecrets.keys.recipients import Kind, Recipient
 
 KEY_PATH = "/etc/ssh/ssh_host_ed25519_key.pub"
-_SECONDS = 60  # beyond the connection: a login may ask a hardware key for a touch
+_SECONDS = 60  # in addition to connecting: a hardware key may need a touch
 
 # IgnoreUnknown comes first: not every OpenSSH knows all of these.
 _STRICT = (
@@ -35,12 +35,14 @@ _STRICT = (
 
 
 def key_over_login(where: Endpoint, *, timeout: float = 5.0) -> Recipient:
-    """Log in and return the ssh-ed25519 key that the host's own file holds.
+    """Log in and return the ssh-ed25519 key in the host's public key file.
+
+    `timeout` is in seconds, for connecting.
 
     Raises:
-        NixsecretsError: known_hosts does not authenticate the server, nobody is let in,
+        NixsecretsError: known_hosts does not authenticate the server, the login fails,
             or there is no such file.
-        KeyFormatError: the file holds something else than one such key.
+        KeyFormatError: the file does not contain exactly one such key.
     """
     shown = quoted(str(where))
     late = NixsecretsError(
@@ -58,7 +60,7 @@ def key_over_login(where: Endpoint, *, timeout: float = 5.0) -> Recipient:
 
 
 def command(where: Endpoint, timeout: float) -> list[str]:
-    """Return the ssh call that prints the host's public key."""
+    """Return the ssh command that prints the host's public key."""
     argv = ["ssh", "-T", "-x", "-a"]
     for option in (*_STRICT, f"ConnectTimeout={max(1, round(timeout))}"):
         argv += ["-o", option]

@@ -1,6 +1,6 @@
-"""A host's key, collected over the network, and the ground on which it is trusted.
+"""Collects a host's key and determines why it can be trusted.
 
-What nothing vouches for is left without a rung: only a person can trust it then.
+A key that nothing vouches for has no rung: a person has to decide.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,9 +19,10 @@ from nixsecrets.keys.recipients import Recipient
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """The key that a host showed, and the rung that holds without asking, if one does.
+    """A collected key, and the rung on which it is trusted without asking, if any.
 
-    `stale` is where known_hosts has another key for the host, and under which name.
+    `stale` is the `FILE:LINE` where known_hosts has another key for the host, and the
+    name there; None if it has none.
     """
 
     key: Recipient
@@ -31,7 +32,7 @@ class Collected:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A host that may be added: its key, else why there is none to trust."""
+    """A host that may be added: its key, or why it has none that can be trusted."""
 
     name: str
     found: Collected | None = None
@@ -39,7 +40,7 @@ class Candidate:
 
 
 def shown(address: str, manner: Manner) -> Recipient:
-    """Return the key that a host shows now, trusted by nobody yet.
+    """Return the key that a host presents now, not verified.
 
     Raises:
         NixsecretsError: it cannot be collected.
@@ -57,13 +58,13 @@ def collected(
     login: bool = False,
     replaces: Recipient | None = None,
 ) -> Collected:
-    """Collect a host's key and compare it with what vouches for it.
+    """Collect a host's key and compare it with fingerprint, known_hosts and key file.
 
-    With `login` that is the host's own key file, too.  `replaces` is the key that the
-    new one is to replace.
+    With `login`, the host's key file is read if nothing else vouches for the key.
+    `replaces` is the key that the new one will replace: known_hosts may still have it.
 
     Raises:
-        KeyAlarmError: something contradicts the key.
+        KeyAlarmError: one of them contradicts the key.
         NixsecretsError: it cannot be collected.
     """
     wanted = fingerprint and trust.parse_fingerprint(fingerprint)
@@ -92,10 +93,10 @@ def _compared(
 
 
 def _logged_in(name: str, key: Recipient, where: Endpoint, timeout: float) -> Rung:
-    """Compare with what the host's own file says.
+    """Compare the collected key with the host's key file, read over ssh.
 
     Raises:
-        KeyAlarmError: the file holds another key than the server showed.
+        KeyAlarmError: the file has another key.
     """
     file = key_over_login(where, timeout=timeout)
     if file != key:
@@ -108,7 +109,7 @@ def _logged_in(name: str, key: Recipient, where: Endpoint, timeout: float) -> Ru
 
 
 def candidates(names: Sequence[str], manner: Manner) -> Iterator[Candidate]:
-    """Yield what became of each host, called by its name, as soon as it is known."""
+    """Collect the keys of hosts at the addresses `names`; yield each as it arrives."""
     for found in collect_all([Target(name, name) for name in names], manner):
         yield _candidate(found)
 
@@ -124,7 +125,7 @@ def _candidate(found: Found) -> Candidate:
 
 
 def names_of_folders(folder: Path) -> list[str]:
-    """Return the names of the folders in `folder`, but for hidden and shared ones.
+    """Return the names of the folders in `folder`, except those with a `.` or `_`.
 
     Raises:
         UsageError: it cannot be listed.

@@ -1,4 +1,4 @@
-"""A program of OpenSSH, run to its end without a question to anybody."""
+"""Runs a program of OpenSSH without prompting."""
 
 import subprocess
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from nixsecrets.errors import NixsecretsError, ProgramError
 def run(
     command: Sequence[str], seconds: float, late: NixsecretsError
 ) -> "subprocess.CompletedProcess[bytes]":
-    """Return what a program did.
+    """Run a command to its end; return exit code and output.
 
     Raises:
         ProgramError: it cannot be started.
-        NixsecretsError: `late`, where it takes more than `seconds`.
+        NixsecretsError: `late`, if it takes more than `seconds`.
     """
     try:
         return subprocess.run(

@@ -1,8 +1,7 @@
-"""The tree for `nixos-anywhere --extra-files`: a host's key pair, with the right modes.
+"""The tree for `nixos-anywhere --extra-files`: a host's key pair with correct modes.
 
-nixos-anywhere packs the folder with tar and unpacks it on the target as it is: every
-mode in it is applied there, so that a private `etc` would lock the new system's users
-out.  Modes are set, not left to the umask, and read back.
+nixos-anywhere unpacks the folder on the target with all its modes; an `etc` with mode
+0700 would lock out the new system's users.  Modes are set explicitly and read back.
 """
 
 import errno
@@ -19,10 +18,10 @@ _FOLDER_MODE, _PRIVATE_MODE, _PUBLIC_MODE = 0o755, 0o600, 0o644
 
 
 def key_file(folder: Path, persist: str) -> Path:
-    """Return where the private key goes below `folder`.
+    """Return the path of the private key below `folder`.
 
     Raises:
-        UsageError: `persist` is no absolute path without `..`.
+        UsageError: `persist` is neither empty nor an absolute path without `..`.
     """
     return folder.joinpath(*_inner(persist), KEY_NAME)
 
@@ -40,14 +39,15 @@ def _inner(persist: str) -> tuple[str, ...]:
 
 
 def write_tree(folder: Path, private: bytes, public: str, *, persist: str = "") -> None:
-    """Write the key pair below `folder`, which is made, or empty.
+    """Write the key pair below `folder`, which must be new or empty.
 
-    `public` is the public key as one line without newline.  Nothing is left where it
-    fails.
+    `public` is the public key as one line without newline; `persist` is a mount point
+    on the target, for impermanence.  On an error nothing is left behind.
 
     Raises:
-        NixsecretsError: something is in the folder, or its file system keeps no modes.
-        UsageError: as `key_file`.
+        NixsecretsError: the folder is not empty, its file system keeps no modes, or a
+            file cannot be written.
+        UsageError: `persist` is not an absolute path without `..`.
     """
     private_path = key_file(folder, persist)
     _require_empty(folder)
@@ -95,7 +95,7 @@ def _require_empty(folder: Path) -> None:
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:
-    """Write a file whose mode is right before the first byte of it is there."""
+    """Write a file; its mode is set before the first byte is written."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(path, flags, 0o600), "wb") as file:  # noqa: PTH123 - by number
         _set_mode(path, mode)
@@ -122,12 +122,12 @@ def _undo(made: list[Path]) -> None:
 
 
 def remove_tree(folder: Path) -> None:
-    """Overwrite and remove what `write_tree` wrote, and the folder.
+    """Overwrite and remove a tree that `write_tree` wrote, with its folder.
 
-    On flash and copy-on-write file systems overwriting reaches no old copy.
+    Flash memory and copy-on-write file systems may keep a copy of what is overwritten.
 
     Raises:
-        NixsecretsError: there is something else in the folder; nothing is removed.
+        NixsecretsError: the folder contains something else; nothing is removed.
     """
     try:
         files, folders = _found(folder)
@@ -141,7 +141,7 @@ def remove_tree(folder: Path) -> None:
 
 
 def _found(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Return the files and folders of a tree, parents first, if they are all ours."""
+    """Return the files and folders of a tree, parents first; raise for other files."""
     files: list[Path] = []
     folders = [folder]
     for place in folders:

@@ -1,7 +1,7 @@
-"""Many hosts at once: collect each one's key, a few at a time from one machine.
+"""Collects the keys of many hosts in parallel.
 
-Threads, since a collection mostly waits.  They end with the program: Ctrl-C does not
-wait for silent hosts.  What a result means for the map is not decided here.
+Uses threads, because a collection mostly waits.  They are daemons, so that Ctrl-C does
+not wait for silent hosts.
 """
 
 import queue
@@ -17,7 +17,7 @@ from nixsecrets.keys.recipients import Recipient
 
 WORKERS = 32
 PER_MACHINE = 4
-"""sshd drops bursts of unauthenticated connections from the tenth on (MaxStartups)."""
+"""Connections to one machine at a time: sshd drops more than ten (MaxStartups)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a host showed: its key, or why there is none."""
+    """The result for one host: its key, or why it could not be collected."""
 
     target: Target
     endpoint: Endpoint | None
@@ -40,7 +40,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How to collect: seconds to wait, times to try again, ssh_config to use."""
+    """How to collect: timeout in seconds, number of retries, ssh_config file."""
 
     timeout: float = 5.0
     retries: int = 1
@@ -48,9 +48,9 @@ class Manner:
 
 
 def collect_all(targets: Sequence[Target], manner: Manner) -> Iterator[Found]:
-    """Yield what each target showed, as soon as it is known.
+    """Yield the result for each target as it arrives.
 
-    An exception that is no NixsecretsError is raised here, not lost in its thread.
+    An exception other than NixsecretsError in a thread is raised here.
     """
     todo: queue.SimpleQueue[Target] = queue.SimpleQueue()
     done: queue.SimpleQueue[Found | BaseException] = queue.SimpleQueue()
@@ -79,14 +79,14 @@ def collect_all(targets: Sequence[Target], manner: Manner) -> Iterator[Found]:
 
 
 class _Gates:
-    """One gate for each machine, that lets a few through at a time."""
+    """A semaphore for each machine, which admits a few connections at a time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._gates: dict[str, threading.Semaphore] = {}
 
     def of(self, machine: str) -> threading.Semaphore:
-        """Return the gate of a machine, the same one to every thread."""
+        """Return the semaphore of a machine, the same one for every thread."""
         with self._lock:
             gate = threading.Semaphore(PER_MACHINE)
             return self._gates.setdefault(machine, gate)

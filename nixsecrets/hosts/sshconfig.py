@@ -1,7 +1,6 @@
-"""Where a host is and how to get there, as OpenSSH sees it (`ssh -G`).
+"""How to reach a host according to ssh_config, evaluated by OpenSSH (`ssh -G`).
 
-OpenSSH itself evaluates ssh_config: nothing else follows Include, Match and tokens as
-it does.  Opens no connection.
+Only OpenSSH itself interprets Include, Match and tokens as ssh does.
 """
 
 from dataclasses import dataclass, replace
@@ -23,10 +22,9 @@ _USER_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
 class Endpoint:
     """One machine as ssh would reach it.
 
-    `asked` is the name or address that was given, `address` what ssh_config makes of
-    it; `alias` is its HostKeyAlias, `jump` its ProxyJump, `proxy` its ProxyCommand,
-    None where there is none.  `config` is the ssh_config file to use instead of the
-    usual ones.
+    `asked` is the given name or address, `address` what ssh_config makes of it; `alias`
+    is its HostKeyAlias, `jump` its ProxyJump, `proxy` its ProxyCommand, each None
+    without one.  `config` is an ssh_config file that replaces the default ones.
     """
 
     asked: Address
@@ -38,24 +36,24 @@ class Endpoint:
     config: Path | None = None
 
     def __str__(self) -> str:
-        """Return where it is, for a message."""
+        """Return host, port and proxy for a message."""
         through = self.jump or ("a ProxyCommand" if self.proxy else None)
         where = str(replace(self.address, user=None))
         return where if through is None else f"{where} through {through}"
 
     @property
     def machine(self) -> str:
-        """What must not get many connections at once: the jump host, or itself."""
+        """The machine that gets the connections: the jump host, or the host itself."""
         return self.jump or str(replace(self.address, user=None))
 
 
 def resolve(text: str, *, config: Path | None = None) -> Endpoint:
-    """Return the endpoint of `[user@]host[:port]`, also of a Host of ssh_config.
+    """Return the endpoint of `[user@]host[:port]` or of a Host in ssh_config.
 
-    Without the ssh program, what the text says counts, and the usual known_hosts.
+    Without the ssh program, the text itself counts, and the default known_hosts files.
 
     Raises:
-        NixsecretsError: the text is no address, or ssh_config cannot be read.
+        NixsecretsError: the text is not an address, or ssh_config cannot be read.
     """
     asked = parse_address(text, port=0)
     late = NixsecretsError(
@@ -78,7 +76,7 @@ def resolve(text: str, *, config: Path | None = None) -> Endpoint:
 
 
 def direct(asked: Address) -> Endpoint:
-    """Return the endpoint of an address that no ssh_config has a say in."""
+    """Return the endpoint of an address without consulting ssh_config."""
     files = (*_USER_KNOWN_HOSTS, *_GLOBAL_KNOWN_HOSTS)
     return Endpoint(
         asked,

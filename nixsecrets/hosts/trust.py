@@ -1,7 +1,7 @@
-"""The trust ladder: on what ground a collected host key is believed.
+"""The trust ladder: why a collected host key is trusted.
 
-Judgement only.  The rungs in order: a given fingerprint, known_hosts, a login over an
-authenticated session, a person's yes; what contradicts a key ends the climb.
+The rungs in order: a given fingerprint, known_hosts, a login over an authenticated
+session, a person's confirmation.  Anything that contradicts a key is an error.
 """
 
 import base64
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from nixsecrets.errors import NixsecretsError, UsageError, quoted
 from nixsecrets.keys.recipients import Recipient
 
-if TYPE_CHECKING:  # a key that is given needs none of it
+if TYPE_CHECKING:  # not needed for a given key
     from nixsecrets.hosts.knownhosts import Standing
 
 _FINGERPRINT = re.compile(r"SHA256:([A-Za-z0-9+/]{43})=?")
 
 
 class Rung(StrEnum):
-    """How a key was believed: the first word of `verified` in the map."""
+    """How a key was verified: the first word of `verified` in the map."""
 
     FINGERPRINT = "fingerprint"
     KNOWN_HOSTS = "known_hosts"
@@ -32,14 +32,14 @@ class Rung(StrEnum):
 
 
 class KeyAlarmError(NixsecretsError):
-    """A key is not the one it should be: nothing may be changed, nobody is asked."""
+    """A key contradicts a known one: the command stops without asking."""
 
 
 def parse_fingerprint(text: str) -> str:
-    """Return a SHA256 fingerprint as `ssh-keygen -l` prints it.
+    """Return a SHA256 fingerprint in the form of `ssh-keygen -l`.
 
     Raises:
-        UsageError: it is none.
+        UsageError: the text is not a fingerprint.
     """
     found = _FINGERPRINT.fullmatch(text.strip())
     try:
@@ -61,14 +61,13 @@ def climb(
     fingerprint: str | None = None,
     replaces: Recipient | None = None,
 ) -> Rung | None:
-    """Return the rung that holds without logging in or asking; None where none does.
+    """Return the rung that a key reaches without login or question, None if none.
 
-    `replaces` is the key that is about to be replaced: that known_hosts still has it
-    is no alarm.
+    `replaces` is the key that this one will replace: known_hosts may still have it.
 
     Raises:
-        KeyAlarmError: the key is revoked, another fingerprint was given, or known_hosts
-            has another key for the name.
+        KeyAlarmError: the key is revoked, it does not match the given fingerprint, or
+            known_hosts has another key for the name.
     """
     if known.revoked is not None:
         raise KeyAlarmError(
