@@ -228,6 +228,7 @@ def test_what_is_read_in_one_step_is_what_its_tree_has(
     tree = by_its_tree(file)
     assert block.entries == tree.entries
     assert block.foreign == tree.foreign
+    assert dict(block.fields) == dict(tree.fields)
     assert block.values == {n: v for n, v in tree.values.items() if n != "age"}
 
 
