@@ -193,7 +193,7 @@ class Fleet:
 
     def under_git(self, path: str, turn: int) -> Callable[[], Pair]:
         """Return what measures the n-th textconv of one git, after `import click`."""
-        one = f'nixsecrets textconv "{path}" >/dev/null; date +%s%N\n'
+        one = f'nixsecrets-textconv "{path}" >/dev/null; date +%s%N\n'
         script = self.tools / f"textconv-{turn}"
         script.write_text(UNDER_GIT + one * turn)
         command = ["git", "-c", f"alias.measure=!sh '{script}'", "measure"]
@@ -213,7 +213,7 @@ class Fleet:
             self.seconds(
                 ["git", "-c", f"diff.nixsecrets.textconv={textconv}", "log", "-p"]
             )
-            for textconv in (self.tools / "by-shell", "nixsecrets textconv")
+            for textconv in (self.tools / "by-shell", "nixsecrets-textconv")
         )
         return Pair(ours, theirs)
 

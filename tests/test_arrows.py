@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "files": {*BASE, "findings", "keys", *CRYPTO, *SOPS_NEEDS},
     "generated": {*BASE, "keys", "map", "files", "ruamel"},
     "repo": {"errors", "frozen", "untrusted", "keys"},
-    "repo/gitunlock": {"errors", "frozen", "repo", "keys"},
+    "repo/gitunlock": {"errors", "frozen", "repo", "keys", "files"},
     "world": {*BASE, "keys", "map", "files", "generated", "repo"},
     "plan": {*BASE, "findings", "keys", "map", "files", "generated", "world", "repo"},
     "apply": {*BASE, "keys", "map", "files", "generated", "world", "plan", "repo"},

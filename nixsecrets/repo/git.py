@@ -252,6 +252,15 @@ class Git(NamedTuple):
         listed = map(changes.of_listed, _split(result.stdout))
         return {entry.path: entry.oid for entry in listed}
 
+    def option(self, name: str) -> str | None:
+        """Return the last value of an option of this clone, None where it has none."""
+        result = run(("config", "--local", "--null", "--get", name), self.top)
+        if result.returncode == 1:
+            return None
+        if result.returncode != 0:
+            raise failure("config", result)
+        return os.fsdecode(result.stdout.removesuffix(b"\0"))
+
     def configure(self, name: str, value: str) -> None:
         """Set an option in the configuration of this clone."""
         self._output(("config", "--local", name, value), self.top)

@@ -57,6 +57,7 @@ class Command(NamedTuple):
 
 
 _AGE, _SOPS = "secrets/wifi.age", "secrets/dns.yaml"
+_TEXTCONV = "nixsecrets-textconv"  # what git starts, a program of its own
 COMMANDS: Mapping[str, Command] = {
     "--version": Command(["--version"]),
     "cat-age": Command(["cat", _AGE]),
@@ -69,8 +70,8 @@ COMMANDS: Mapping[str, Command] = {
     "ls": Command(["ls"]),
     "set": Command(["set", _SOPS, "--key", "dns", "--yes"]),
     "status": Command(["status"]),
-    "textconv": Command(["textconv", _AGE]),
-    "textconv-other": Command(["textconv", "nixsecrets.toml"]),
+    "textconv": Command([_TEXTCONV, _AGE]),
+    "textconv-other": Command([_TEXTCONV, "nixsecrets.toml"]),
     "why": Command(["why", _AGE]),
 }
 
@@ -80,6 +81,8 @@ def loaded(fleet: Fleet, words: Sequence[str]) -> set[str]:
 
     Processes that it forks count.
     """
+    if words[0] == _TEXTCONV:
+        return _imported(fleet, [str(PROJECT / "bin" / _TEXTCONV), *words[1:]])
     entry = tomllib.loads((PROJECT / "pyproject.toml").read_text())
     module, function = entry["project"]["scripts"][OWN].split(":")
     start = f"from {module} import {function}; {function}()"

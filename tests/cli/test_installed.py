@@ -94,6 +94,29 @@ def test_the_first_sops_command_works(
             binary.chmod(0o644)
 
 
+@pytest.mark.parametrize("install", [by_pip, by_uv])
+def test_git_shows_secrets_by_the_script_that_was_installed(
+    tmp_path: Path,
+    wheel: tuple[Path, Path],
+    install: Callable[[Path, Path, Path], Path],
+) -> None:
+    programs = install(tmp_path, *wheel)
+    fleet = make_fleet(tmp_path / "fleet", hosts=("brunnen",))
+    fleet.write_map('[[secrets]]\npath = "secrets/**"\nreaders = ["brunnen"]\n')
+    for name in ("one", "two"):
+        done = run(fleet, programs, "", "set", f"secrets/{name}.age", stdin=name)
+        assert done.returncode == 0, done.stderr
+    done = run(fleet, programs, "", "git-setup")  # not on PATH: git gets its place
+    assert done.returncode == 0, done.stderr
+    setting = fleet.git("config", "diff.nixsecrets.textconv").strip()
+    assert Path(setting).name == "nixsecrets-textconv"
+    assert Path(setting).read_bytes().startswith(b"#!")
+    fleet.git("add", "-A")
+    shown = fleet.git("diff", "--cached", "--", "secrets")
+    assert "\n+one\n" in shown
+    assert "\n+two\n" in shown
+
+
 def run(
     fleet: Fleet, programs: Path, path: str, *args: str, stdin: str = ""
 ) -> subprocess.CompletedProcess[str]:

@@ -3,13 +3,15 @@
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pexpect
 
-from tests.fleet import PROJECT, AgeKey, Fleet
+from nixsecrets.repo.gitunlock import proctable
+from tests.fleet import PROJECT, AgeKey, Fleet, program
 
 CANARY = "c4n4ry-7f3e"
 
@@ -115,9 +117,72 @@ def git_setup(fleet: Fleet) -> None:
     """Run git-setup; git finds our program by name."""
     folder = fleet.home / "bin"
     folder.mkdir()
-    starter = folder / "nixsecrets"
-    python = f'PYTHONPATH="{PROJECT}" exec "{sys.executable}" -m nixsecrets "$@"'
-    starter.write_text(f"#!/bin/sh\n{python}\n")
-    starter.chmod(starter.stat().st_mode | stat.S_IXUSR)
+    python = f'PYTHONPATH="{PROJECT}" exec "{sys.executable}"'
+    for name, what in (
+        ("nixsecrets", "-m nixsecrets"),
+        ("nixsecrets-textconv", f'"{PROJECT}/bin/nixsecrets-textconv"'),
+    ):
+        starter = folder / name
+        starter.write_text(f'#!/bin/sh\n{python} {what} "$@"\n')
+        starter.chmod(starter.stat().st_mode | stat.S_IXUSR)
     fleet.env["PATH"] = f"{folder}:{fleet.env['PATH']}"
     fleet.ok("git-setup")
+
+
+# --- git, and the keeper of its texts
+
+
+def git(fleet: Fleet, *args: str) -> "AbstractContextManager[pexpect.spawn[str]]":
+    """Run git on a terminal of its own, by a shell as a person's is."""
+    command = (program("git"), "-c", "color.ui=never", *args)
+    return on_terminal(fleet, *command, LESS="-R")
+
+
+def rest(child: "pexpect.spawn[str]") -> str:
+    """Return what comes until the end."""
+    child.expect(pexpect.EOF)
+    child.wait()
+    assert child.exitstatus == 0, child.before
+    return child.before or ""
+
+
+def nothing_is_left(memory: Path) -> bool:
+    """Tell whether the keeper's folder goes, within some time."""
+    deadline = time.monotonic() + 20
+    while list(memory.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return list(memory.iterdir()) == []
+
+
+def keepers(memory: Path) -> list[int]:
+    """Return the processes that run textconv here and that nobody waits for."""
+    found = []
+    for pid in all_processes():
+        process = proctable.look_at(pid)
+        orphan = process is not None and process.parent == 1
+        if orphan and b"textconv" in cmdline(pid) and works_in(memory, pid):
+            found.append(pid)
+    return found
+
+
+def works_in(memory: Path, pid: int) -> bool:
+    """Tell by its environment, which only root may read; tests run side by side."""
+    try:
+        return bytes(memory) in Path(f"/proc/{pid}/environ").read_bytes()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+
+
+def all_processes() -> list[int]:
+    """Return the numbers of all processes."""
+    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+
+
+def cmdline(pid: int) -> bytes:
+    """Return a process's command line, nothing where it ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""

@@ -164,6 +164,23 @@ def test_git_shows_what_changed_inside_of_both_backends(fleet: Fleet) -> None:
     assert CANARY.encode() not in raw_diff(fleet)
 
 
+def test_git_setup_replaces_the_setting_of_an_older_version(fleet: Fleet) -> None:
+    git_setup(fleet)
+    fleet.commit("attributes")
+    fleet.git("config", "diff.nixsecrets.textconv", "nixsecrets textconv")
+    assert f"+{CANARY}" not in fleet.git("log", "-p", "--", WIFI)
+    assert "+wifi-canary" in fleet.git("log", "-p", "--", WIFI), "it still works"
+    what = "`nixsecrets-textconv` instead of `nixsecrets textconv`"
+    asked = fleet.run("git-setup", "--dry-run")
+    assert f"git would run {what}\n" in asked.stderr
+    assert "git now" not in asked.stderr
+    assert f"git now runs {what}\n" in fleet.run("git-setup").stderr
+    again = fleet.run("git-setup")
+    assert "instead of" not in again.stderr
+    setting = fleet.git("config", "diff.nixsecrets.textconv")
+    assert setting == "nixsecrets-textconv\n"
+
+
 def raw_diff(fleet: Fleet, *args: str) -> bytes:
     """Return what `git diff` prints; of an age file that may be any bytes."""
     argv = (program("git"), "diff", *args)

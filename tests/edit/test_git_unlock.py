@@ -2,19 +2,24 @@
 
 import os
 import re
-import subprocess
-import sys
 import time
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pexpect
 import pytest
 
-from nixsecrets.repo.gitunlock import keeper, proctable
+from nixsecrets.repo.gitunlock import client, keeper, proctable
 from tests.cli.conftest import copied
-from tests.edit.helpers import CANARY, git_setup, on_terminal, put
-from tests.fleet import PROJECT, Fleet, program, run_program
+from tests.edit.helpers import (
+    CANARY,
+    git,
+    git_setup,
+    keepers,
+    nothing_is_left,
+    put,
+    rest,
+)
+from tests.fleet import Fleet, program, run_program
 
 WIFI, DNS = "secrets/wifi.age", "secrets/dns.yaml"
 PASSPHRASE = "pass w0rd-91f2"
@@ -62,12 +67,6 @@ def locked(history: Fleet, tmp_path: Path, memory: Path) -> Fleet:
     return fleet
 
 
-def git(fleet: Fleet, *args: str) -> "AbstractContextManager[pexpect.spawn[str]]":
-    """Run git on a terminal of its own, by a shell as a person's is."""
-    command = (program("git"), "-c", "color.ui=never", *args)
-    return on_terminal(fleet, *command, LESS="-R")
-
-
 def answered(child: "pexpect.spawn[str]", *answers: str) -> None:
     """Wait for each question; answer it."""
     for answer in answers:
@@ -75,22 +74,6 @@ def answered(child: "pexpect.spawn[str]", *answers: str) -> None:
         child.expect_exact(": ")
         time.sleep(0.2)
         child.sendline(answer)
-
-
-def rest(child: "pexpect.spawn[str]") -> str:
-    """Return what comes until the end."""
-    child.expect(pexpect.EOF)
-    child.wait()
-    assert child.exitstatus == 0, child.before
-    return child.before or ""
-
-
-def nothing_is_left(memory: Path) -> bool:
-    """Tell whether the keeper's folder goes, within some time."""
-    deadline = time.monotonic() + 20
-    while list(memory.iterdir()) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return list(memory.iterdir()) == []
 
 
 def test_one_unlock_for_a_whole_history(locked: Fleet, memory: Path) -> None:
@@ -187,29 +170,8 @@ def test_a_file_of_others_asks_only_for_what_cannot_be_told(locked: Fleet) -> No
     assert "(cannot be shown: no identity opens" in text
 
 
-def keepers(memory: Path) -> list[int]:
-    """Return the processes that run textconv here and that nobody waits for."""
-    found = []
-    for pid in all_processes():
-        process = proctable.look_at(pid)
-        orphan = process is not None and process.parent == 1
-        if orphan and b"textconv" in cmdline(pid) and works_in(memory, pid):
-            found.append(pid)
-    return found
-
-
-def works_in(memory: Path, pid: int) -> bool:
-    """Tell by its environment, which only root may read; tests run side by side."""
-    try:
-        return bytes(memory) in Path(f"/proc/{pid}/environ").read_bytes()
-    except PermissionError:
-        return True
-    except OSError:
-        return False
-
-
 def test_the_keeper_shows_nothing_and_goes_when_git_is_killed(
-    locked: Fleet, memory: Path
+    locked: Fleet, memory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret = f"{PASSPHRASE}|AGE-SECRET-KEY-1|OPENSSH PRIVATE|{CANARY}".encode()
     before = set(keepers(memory))
@@ -223,6 +185,8 @@ def test_the_keeper_shows_nothing_and_goes_when_git_is_killed(
             doors = list(memory.glob("*/keeper-*"))
         (pid,) = mine
         proc = Path(f"/proc/{pid}")
+        limits = (proc / "limits").read_text()
+        assert re.search(r"Max core file size +0 +0 ", limits)
         for what in ("cmdline", "environ"):
             seen = (proc / what).read_bytes() if os.geteuid() == 0 else b""
             assert not re.search(secret, seen)
@@ -233,69 +197,11 @@ def test_the_keeper_shows_nothing_and_goes_when_git_is_killed(
         number, started = door.name.split("-")[1:]
         git_itself = keeper.Owner(int(number), started)
         assert git_itself.alive
-        env = {"XDG_RUNTIME_DIR": str(memory)}
-        assert keeper.kept(env, git_itself) == [], "it answers only what git started"
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(memory))
+        assert client.asked(b"T") is None, "it answers only what git started"
         os.kill(git_itself.pid, 9)
     assert nothing_is_left(memory)
     assert not proc.exists() or pid not in keepers(memory)
-
-
-ASK = """
-import os, sys
-from pathlib import Path
-from nixsecrets.repo.gitunlock import keeper, proctable
-pid = int(sys.argv[2])
-owner = keeper.Owner(pid, proctable.look_at(pid).started)
-if sys.argv[3:]:
-    print(keeper.keep({"XDG_RUNTIME_DIR": sys.argv[1]}, owner, sys.argv[3].encode()))
-else:
-    print(keeper.kept({"XDG_RUNTIME_DIR": sys.argv[1]}, owner))
-"""
-
-
-def test_a_keeper_answers_the_children_of_its_owner(memory: Path) -> None:
-    def run(*args: str) -> str:
-        return subprocess.run(
-            [sys.executable, "-c", ASK, str(memory), *args],
-            env={"PYTHONPATH": str(PROJECT)},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-
-    me = str(os.getpid())
-    assert run(me) == "[]"
-    assert run(me, "one") == "True"
-    assert run(me, "two") == "True"
-    assert sorted(run(me).strip("[]").split(", ")) == ["b'one'", "b'two'"]
-    other = subprocess.Popen([program("sleep"), "60"])
-    try:
-        assert run(str(other.pid), "theirs") == "True"
-        assert run(str(other.pid)) == "[]", "we are no child of it"
-    finally:
-        other.kill()
-        other.wait()
-    deadline = time.monotonic() + 20
-    while len(list(memory.iterdir())) > 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert len(list(memory.iterdir())) == 2
-    for pid in [p.pid for p in map(proctable.look_at, all_processes()) if p]:
-        if str(memory).encode() in cmdline(pid):
-            os.kill(pid, 15)
-    assert nothing_is_left(memory)
-
-
-def all_processes() -> list[int]:
-    """Return the numbers of all processes."""
-    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
-
-
-def cmdline(pid: int) -> bytes:
-    """Return a process's command line, nothing where it ended."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
 
 
 def test_ps_tells_the_same_as_proc() -> None:

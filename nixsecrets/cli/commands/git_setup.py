@@ -1,5 +1,6 @@
 """`nixsecrets git-setup`: show changes inside secrets in git."""
 
+import os
 import shlex
 import shutil
 import sys
@@ -18,6 +19,8 @@ from nixsecrets.plan.outputs import diff_attributes, with_texts
 from nixsecrets.world.world import ATTRIBUTES, text_if_there
 
 DRIVER = "nixsecrets"
+_TEXTCONV = f"diff.{DRIVER}.textconv"
+_PROGRAM = "nixsecrets-textconv"
 
 
 @click.command("git-setup")
@@ -51,17 +54,28 @@ def command(start: Path, options: RoadOptions, *, undo: bool) -> int:
         plan = with_texts(Plan(), {ATTRIBUTES: (present, text)})
         plan = Plan(tuple(s for s in plan.steps if s.text != present))
         code = walk(session, world, plan, Keyring(), options)
-    if not options.dry_run:
-        git.configure(f"diff.{DRIVER}.textconv", f"{_program()} textconv")
-        git.configure(f"diff.{DRIVER}.cachetextconv", "false")
-        ui.say(
-            "git diff, git log -p and git show print secrets decrypted in this clone"
-        )
+    before, now = git.option(_TEXTCONV), _command()
+    if options.dry_run:
+        if before not in (None, now):
+            ui.say(f"git would run `{now}` instead of `{before}`")
+        return code
+    git.configure(_TEXTCONV, now)
+    git.configure(f"diff.{DRIVER}.cachetextconv", "false")
+    if before not in (None, now):
+        ui.say(f"git now runs `{now}` instead of `{before}`")
+    ui.say("git diff, git log -p and git show print secrets decrypted in this clone")
     return code
 
 
-def _program() -> str:
-    """Return how git starts us: by name where that works, it outlives an upgrade."""
-    if shutil.which("nixsecrets"):
-        return "nixsecrets"
-    return f"{shlex.quote(sys.executable)} -m nixsecrets"
+def _command() -> str:
+    """Return what git starts: by name where that works, since it outlives an upgrade.
+
+    Else the script where this program was installed; where there is none, the module.
+    """
+    if shutil.which(_PROGRAM):
+        return _PROGRAM
+    for started in (sys.argv[0], sys.executable):
+        script = Path(started).absolute().with_name(_PROGRAM)
+        if os.access(script, os.X_OK):
+            return shlex.quote(str(script))
+    return f"{shlex.quote(sys.executable)} -m nixsecrets textconv"

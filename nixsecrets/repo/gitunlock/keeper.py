@@ -1,8 +1,8 @@
-"""Something secret, kept in memory for as long as one other process runs.
+"""A process that answers questions for as long as one other process runs.
 
 git starts a program for each file that it shows, and none of them knows of the others.
-The first one leaves a keeper behind: a process that holds a few bytes, and gives them
-to whoever git starts later.  What the bytes mean is the caller's.
+The first one leaves a keeper behind: a process that answers whoever git starts later.
+What questions and answers mean is the caller's.
 
 A keeper belongs to one *owner* (git), ends with it, and answers nobody but what the
 owner started, as the same person.  Its socket lies in a private folder in memory;
@@ -14,28 +14,28 @@ import os
 import selectors
 import signal
 import socket
-import struct
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
-from nixsecrets.errors import NixsecretsError
-from nixsecrets.frozen import frozen
 from nixsecrets.repo import private
-from nixsecrets.repo.gitunlock import proctable
+from nixsecrets.repo.gitunlock import client, proctable
 
 _IDLE_SECONDS = 30 * 60.0
 _LOOK_SECONDS = 0.5  # how often, where the system does not tell of an end
 _READY_SECONDS = 10.0
 _ANSWER_SECONDS = 10.0
-_MOST_BYTES = 1 << 20
+_BLOCK = 1 << 18
 _NOT_DUMPABLE = (4, 0)  # PR_SET_DUMPABLE, <linux/prctl.h>
 
 
-@frozen
-class Owner:
+Answer = Callable[[bytes], bytes]
+"""Returns the answer to a request."""
+
+
+class Owner(NamedTuple):
     """A process: its number, and when it started, for numbers are used again."""
 
     pid: int
@@ -48,8 +48,9 @@ class Owner:
         return found is not None and found.started == self.started
 
     @property
-    def _socket(self) -> str:
-        return f"keeper-{self.pid}-{self.started}"
+    def door(self) -> str:
+        """The name of its keeper's socket."""
+        return f"{client.PREFIX}{self.pid}-{self.started}"
 
 
 def owner(program: str) -> Owner | None:
@@ -60,26 +61,22 @@ def owner(program: str) -> Owner | None:
     return None
 
 
-def kept(env: Mapping[str, str], belongs_to: Owner) -> list[bytes]:
-    """Return what keepers hold for an owner, one item for each."""
-    return [
-        found
-        for folder in private.private_folders(env)
-        if (folder / belongs_to._socket).is_socket()
-        and (found := _asked(folder, belongs_to._socket)) is not None
-    ]
+def leave(
+    env: Mapping[str, str],
+    belongs_to: Owner,
+    begin: Callable[[Path], Answer],
+    mark: str = "",
+) -> bool:
+    """Leave a keeper behind; return whether it is there.
 
-
-def keep(env: Mapping[str, str], belongs_to: Owner, secret: bytes) -> bool:
-    """Leave a keeper behind; tell whether it is there.
-
-    Where it could not be made, the secret is just not kept.
+    `begin` makes what answers from a private folder that the keeper has.  Only who
+    knows `mark` is answered.
     """
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reading)
-        _become_keeper(env, belongs_to, secret, writing)
+        _become_keeper(env, belongs_to, begin, mark, writing)
     os.close(writing)
     try:
         os.waitpid(child, 0)
@@ -95,17 +92,28 @@ def _said(pipe: int) -> bool:
 
 
 def _become_keeper(
-    env: Mapping[str, str], belongs_to: Owner, secret: bytes, ready: int
+    env: Mapping[str, str],
+    belongs_to: Owner,
+    begin: Callable[[Path], Answer],
+    mark: str,
+    ready: int,
 ) -> NoReturn:
-    """Leave the parent, the terminal and its streams; keep until the owner ends."""
+    """Leave the parent, the terminal and its streams; answer until the owner ends."""
     try:
         os.setsid()
         if os.fork() == 0:
             _leave_streams()
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             _forbid_looking_in()
-            with contextlib.suppress(NixsecretsError, OSError):
-                _serve(env, belongs_to, secret, ready)
+            with (
+                contextlib.suppress(Exception),  # there is nobody to report it to
+                private.private_folder(env) as folder,
+                _listening(folder, belongs_to.door + mark) as door,
+            ):
+                answer = begin(folder)
+                os.write(ready, b"+")
+                os.close(ready)
+                _serve(door, belongs_to, answer)
     finally:
         os._exit(0)
 
@@ -126,27 +134,39 @@ def _forbid_looking_in() -> None:
         ctypes.CDLL(None).prctl(*_NOT_DUMPABLE)
 
 
-def _serve(
-    env: Mapping[str, str], belongs_to: Owner, secret: bytes, ready: int
-) -> None:
-    with private.private_folder(env) as folder, _listening(folder, belongs_to) as door:
-        os.write(ready, b"+")
-        os.close(ready)
-        for caller in _callers(door, belongs_to):
-            with caller, contextlib.suppress(OSError):
-                caller.settimeout(_ANSWER_SECONDS)
-                if _may_know(caller, belongs_to):
-                    caller.sendall(secret)
+def _serve(door: socket.socket, belongs_to: Owner, answer: Answer) -> None:
+    for caller in _callers(door, belongs_to):
+        with caller, contextlib.suppress(OSError):
+            caller.settimeout(_ANSWER_SECONDS)
+            if _may_ask(caller, belongs_to):
+                caller.sendall(_answered(_heard(caller), answer))
+
+
+def _answered(said: bytes, answer: Answer) -> bytes:
+    try:
+        return answer(said)
+    except Exception:  # noqa: BLE001 - at the caller's it fails again, and is reported
+        return client.FAILED
+
+
+def _heard(caller: socket.socket) -> bytes:
+    """Return a request; only who may ask is listened to, so it may be a large file."""
+    parts = []
+    while part := caller.recv(_BLOCK):
+        parts.append(part)
+    return b"".join(parts)
 
 
 @contextlib.contextmanager
-def _listening(folder: Path, belongs_to: Owner) -> Iterator[socket.socket]:
-    """Give a socket in `folder`, which becomes our folder: a path has 100 bytes."""
+def _listening(folder: Path, name: str) -> Iterator[socket.socket]:
+    """Give a socket in `folder`, from within it: a path has 100 bytes."""
+    here = Path.cwd()
     os.chdir(folder)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
         before = os.umask(0o177)
-        door.bind(belongs_to._socket)
+        door.bind(name)
         os.umask(before)
+        os.chdir(here)
         door.listen()
         yield door
 
@@ -181,32 +201,11 @@ def _end_of(belongs_to: Owner, stack: contextlib.ExitStack) -> int | None:
     return descriptor
 
 
-def _may_know(caller: socket.socket, belongs_to: Owner) -> bool:
+def _may_ask(caller: socket.socket, belongs_to: Owner) -> bool:
     """Return whether the owner started who calls; the folder lets nobody else come."""
-    option = getattr(socket, "SO_PEERCRED", None)
-    if option is None:
+    if not hasattr(socket, "SO_PEERCRED"):
         return True
-    pid, uid, _ = struct.unpack("3i", caller.getsockopt(socket.SOL_SOCKET, option, 12))
+    pid, uid = client.peer(caller)
     if uid != os.geteuid():
         return False
-    above = {Owner(one.pid, one.started) for one in proctable.above(pid)}
-    return belongs_to in above
-
-
-def _asked(folder: Path, name: str) -> bytes | None:
-    """Return what the keeper behind a socket says, None where it says nothing."""
-    here = os.open(".", os.O_RDONLY)
-    try:
-        os.chdir(folder)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
-            door.settimeout(_ANSWER_SECONDS)
-            door.connect(name)
-            found = bytearray()
-            while len(found) <= _MOST_BYTES and (part := door.recv(1 << 16)):
-                found += part
-            return bytes(found) or None
-    except OSError:
-        return None  # it is ending
-    finally:
-        os.fchdir(here)
-        os.close(here)
+    return belongs_to in (Owner(one.pid, one.started) for one in proctable.above(pid))

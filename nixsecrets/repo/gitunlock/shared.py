@@ -1,20 +1,23 @@
-"""One unlock for all the files that one git shows.
+"""One keeper for all the files that one git shows, and one question for each key.
 
-git starts `textconv` for each of them.  The first that needs a passphrase asks for it
-on the terminal and leaves what it opened with a `keeper`, which ends with git.  A no is
-kept, too: nobody is asked a second time.
+git starts `textconv` for each of them.  The first leaves a `keeper` behind, which
+decrypts for the others and ends with git.  Only what a person has to say is asked here,
+on the terminal; the keeper remembers what it opened.  A no is remembered, too: nobody
+is asked a second time.
 """
 
 import contextlib
-import json
+import functools
+import hashlib
 import os
 import signal
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
-from nixsecrets.errors import DeclinedError, IdentityError
-from nixsecrets.keys.identities import Identity, Locked, identity_text, parse_identities
-from nixsecrets.repo.gitunlock import keeper, proctable
+from nixsecrets.errors import DeclinedError, IdentityError, NixsecretsError
+from nixsecrets.keys.identities import Identity, Keyring, Locked, identity_text
+from nixsecrets.repo.gitunlock import client, keeper, proctable
+from nixsecrets.repo.gitunlock.keeper import Answer
 
 _OWNER = "git"
 _ATTEMPTS = 3
@@ -23,53 +26,119 @@ Ask = Callable[[int, str, bool], bytes]
 """Asks, at a terminal, for the passphrase of a source; once more after a wrong one."""
 
 
-@dataclass
-class OneUnlock:
-    """Opens locked identities, each at most once for one git."""
+def shown(
+    name: str, data: bytes, find: Callable[[], Keyring], ask: Ask, mark: str = ""
+) -> bytes:
+    """Return the text of a secret file, or a line that says why it is not opened.
 
-    owner: keeper.Owner | None
-    ask: Ask
-    known: dict[str, tuple[Identity, ...]] = field(default_factory=dict, repr=False)
-
-    @classmethod
-    def of_git(cls, env: Mapping[str, str], ask: Ask) -> "OneUnlock":
-        """Begin with what was opened for the git that started us."""
-        owner = keeper.owner(_OWNER)
-        known = keeper.kept(env, owner) if owner is not None else []
-        return cls(owner, ask, dict(map(_read, known)))
-
-    def __call__(self, locked: Locked) -> tuple[Identity, ...]:
-        """Return what is inside of a locked identity, nothing where nobody opens it."""
-        if locked.source not in self.known:
-            opened = _opened(locked, self.ask)
-            if opened is None:
-                return ()
-            self.known[locked.source] = opened
-            if self.owner is not None:
-                keeper.keep(os.environ, self.owner, _written(locked.source, opened))
-        return self.known[locked.source]
-
-
-def _written(source: str, identities: tuple[Identity, ...]) -> bytes:
-    text = "\n".join(map(identity_text, identities))
-    return json.dumps({"source": source, "identities": text}).encode()
+    `find` returns the keyring, where the keeper does not have it yet; `mark` names it
+    where it is not the usual one: each has a keeper.
+    """
+    request = client.request(client.SHOW, name, data)
+    answer = _Answer(find, mark)
+    try:
+        with answer.stack:
+            while (said := answer(request))[:1] != client.TEXT:
+                if said[:1] == client.WANTED:
+                    source = os.fsdecode(said[1:])
+                    answer(_learned(source, answer.ring, ask))
+                    continue
+                request = client.request(client.SHOW_LOCKED, name, data)
+                try:
+                    return _by_plugins(name, data, answer.ring)
+                except IdentityError:
+                    if not answer.ring.locked:
+                        raise
+            return said[1:]
+    except NixsecretsError as error:
+        return not_shown(error, data)
 
 
-def _read(data: bytes) -> tuple[str, tuple[Identity, ...]]:
-    said = json.loads(data)
-    found = parse_identities(said["identities"].encode(), said["source"])
-    return said["source"], found.identities
+class _Answer:
+    """Answers as the keeper of the git above us, by ourselves where there is none."""
+
+    def __init__(self, find: Callable[[], Keyring], mark: str) -> None:
+        self.stack = contextlib.ExitStack()
+        self._find, self._mark = find, mark
+        self._git = keeper.owner(_OWNER)
+        self._ours: Answer | None = None
+
+    @functools.cached_property
+    def ring(self) -> Keyring:
+        """What this person has at hand."""
+        return self._find()
+
+    def __call__(self, said: bytes) -> bytes:
+        answer = self._by_keeper(said) if self._ours is None else None
+        if answer and answer != client.FAILED:
+            return answer
+        if self._ours is None:
+            # only where there is no keeper
+            from nixsecrets.repo import private
+
+            folder = private.private_folder(os.environ)
+            self._ours = _begun(self.ring)(self.stack.enter_context(folder))
+        return self._ours(said)
+
+    def _by_keeper(self, said: bytes) -> bytes | None:
+        """Ask the keeper; where there is none yet, leave one behind."""
+        if self._git is None:
+            return None
+        answer = client.asked(said, self._mark)
+        if answer:
+            return answer
+        begin = _begun(self.ring)
+        if not keeper.leave(os.environ, self._git, begin, self._mark):
+            return None
+        return client.asked(said, self._mark)
 
 
-def _opened(locked: Locked, ask: Ask) -> tuple[Identity, ...] | None:
+def _begun(ring: Keyring) -> Callable[[Path], Answer]:
+    """Return what makes an answer for a private folder."""
+
+    def begin(folder: Path) -> Answer:
+        # not in a process that leaves this to the keeper
+        from nixsecrets.repo.gitunlock.texts import Texts
+
+        return Texts(ring, folder).answer
+
+    return begin
+
+
+def _by_plugins(name: str, data: bytes, ring: Keyring) -> bytes:
+    """Return the text of a file as plugins open it, which may ask for a touch."""
+    # few people have a plugin's key
+    from nixsecrets.files.decrypt import plaintext_of
+    from nixsecrets.repo import private
+
+    with private.private_folder(os.environ) as folder:
+        ours = Keyring(ring.identities)
+        return plaintext_of(name, data, ours, lambda _: (), folder)
+
+
+def not_shown(error: NixsecretsError, data: bytes) -> bytes:
+    """Return the line for a secret that is not opened; it changes with the file."""
+    digest = hashlib.sha256(data).hexdigest()
+    return f"(cannot be shown: {error.message}; sha256 {digest})\n".encode()
+
+
+def _learned(source: str, ring: Keyring, ask: Ask) -> bytes:
+    """Return what to tell the keeper of a locked identity: no key where it stays so."""
+    locked = next((one for one in ring.locked if one.source == source), None)
+    opened = _opened(locked, ask) if locked else ()
+    keys = "\n".join(map(identity_text, opened)).encode()
+    return client.LEARN + os.fsencode(source) + b"\0" + keys
+
+
+def _opened(locked: Locked, ask: Ask) -> tuple[Identity, ...]:
     """Ask for the passphrase on the terminal.
 
-    Returns what is inside, nothing where the person will not say it, None where there
-    is no terminal to ask on.
+    Returns what is inside, nothing where the person will not say it, or where there is
+    no terminal to ask on.
     """
     with _terminal() as terminal:
         if terminal is None:
-            return None
+            return ()
         for attempt in range(_ATTEMPTS):
             passphrase = _answer(terminal, locked.source, ask, again=attempt > 0)
             if not passphrase:

@@ -1,0 +1,184 @@
+"""What git starts for each file that it shows: it asks the keeper, and nothing else.
+
+git starts it 200 times for a history of 50 commits with two files each, so it imports
+only what the interpreter has loaded, or built in.  What it cannot answer, the program
+does (`cli.commands.textconv`).
+"""
+
+# pathlib takes longer to load than all of this
+# ruff: noqa: PTH116, PTH119, PTH208
+
+import _socket
+import os
+import resource
+import stat
+import sys
+
+PREFIX = "keeper-"
+"""How the sockets of keepers begin, in private folders (`FOLDERS`)."""
+FOLDERS = "nixsecrets-private-"
+SHARED_MEMORY = "/dev/shm"  # noqa: S108 (what lies there is used if it is ours alone)
+# Requests and answers, by their first byte.  A request ends with the writing end of
+# the connection; an answer of nothing is none.
+SHOW, SHOW_LOCKED, LEARN = b"T", b"L", b"U"
+TEXT, WANTED, PLUGINS, FAILED = b"=", b"?", b"!", b"-"
+
+_PEER = getattr(_socket, "SO_PEERCRED", None)  # Linux
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_SECONDS = 120.0  # the keeper may be running sops on a large file
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_BLOCK = 1 << 18
+# What `files.kind` takes for a secret begins with the first or holds one of the others.
+_AGE = b"age-encryption.org/"
+_SIGNS = (b"BEGIN AGE ENC", b"ENC[", b"lastmodified")
+
+
+def shown(words: list[str]) -> bool:
+    """Print the file that `words` name as text; return False where that takes more.
+
+    Where it was printed, this does not return: the process ends.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump holds plaintext
+    if len(words) != 1 or words[0].startswith("-") or os.isatty(1):
+        return False
+    data = _content(words[0])
+    if data is None:
+        return False
+    if may_be_secret(data):
+        answer = asked(request(SHOW, words[0], data))
+        if answer is None or answer[:1] != TEXT:
+            return False
+        data = answer[1:]
+    end_with(data)
+    return False
+
+
+def may_be_secret(data: bytes) -> bool:
+    """Return False only for what `files.kind` takes for no secret of any name."""
+    return data.startswith(_AGE) or any(sign in data for sign in _SIGNS)
+
+
+def request(kind: bytes, path: str, data: bytes) -> bytes:
+    """Return the request for the text of a file."""
+    return kind + os.path.basename(os.fsencode(path)) + b"\0" + data
+
+
+def _content(path: str) -> bytes | None:
+    """Return what a regular file holds, None for all else."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return None
+        file = os.open(path, _READ)
+    except (OSError, ValueError):
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(file).st_mode):
+            return None
+        parts = []
+        while part := os.read(file, _BLOCK):
+            parts.append(part)
+        return b"".join(parts)
+    except OSError:
+        return None
+    finally:
+        os.close(file)
+
+
+def end_with(data: bytes) -> None:
+    """Write to stdout and end the process; return where it cannot be written."""
+    left = memoryview(data)
+    try:
+        while left:
+            left = left[os.write(1, left) :]
+    except BrokenPipeError:
+        os._exit(1)
+    except OSError:
+        return
+    os._exit(0)
+
+
+def asked(said: bytes, mark: str = "") -> bytes | None:
+    """Return what the keeper of the git above us answers, None where there is none.
+
+    Every keeper of this person is asked; it answers those below its own git alone.
+    `mark` is that of `keeper.leave`.
+    """
+    here = os.open(".", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        for folder in sorted(_folders()):
+            for name in _doors(folder, mark):
+                answer = _asked_at(name, said)
+                if answer:
+                    return answer
+        return None
+    finally:
+        os.fchdir(here)
+        os.close(here)
+
+
+def _folders() -> list[str]:
+    """Return what may be a folder of a keeper."""
+    env = os.environ
+    parents = {env.get("XDG_RUNTIME_DIR", ""), SHARED_MEMORY}
+    if env.get("NIXSECRETS_ALLOW_DISK"):
+        parents.add(env.get("TMPDIR", "/tmp"))  # noqa: S108 (as SHARED_MEMORY)
+    found = []
+    for parent in parents:
+        try:
+            names = os.listdir(parent) if parent.startswith("/") else []
+        except OSError:
+            continue
+        found += [f"{parent}/{name}" for name in names if name.startswith(FOLDERS)]
+    return found
+
+
+def _doors(folder: str, mark: str) -> list[str]:
+    """Go into a folder that is ours alone; return the sockets of keepers in it."""
+    try:
+        place = os.open(folder, _FOLDER)
+    except OSError:
+        return []  # another person's, or gone meanwhile
+    try:
+        found = os.fstat(place)
+        if found.st_uid != os.geteuid() or found.st_mode & 0o077:
+            return []
+        os.fchdir(place)  # the path of a socket has 100 bytes
+        names = os.listdir(place)
+    except OSError:
+        return []
+    finally:
+        os.close(place)
+    mine = PREFIX if _PEER else f"{PREFIX}{os.getppid()}-"  # else it cannot judge us
+    marks = 2 + bool(mark)
+    return [
+        name
+        for name in names
+        if name.startswith(mine) and name.endswith(mark) and name.count("-") == marks
+    ]
+
+
+def _asked_at(name: str, said: bytes) -> bytes | None:
+    """Return what the keeper behind a socket answers, None where it does not."""
+    door = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    try:
+        door.settimeout(_SECONDS)
+        door.connect(name)
+        if _PEER and peer(door)[1] != os.geteuid():
+            return None
+        door.sendall(said)
+        door.shutdown(_socket.SHUT_WR)
+        parts = []
+        while part := door.recv(_BLOCK):
+            parts.append(part)
+        return b"".join(parts)
+    except OSError:
+        return None  # it is ending, or we are none of its git's
+    finally:
+        door.close()
+
+
+def peer(door: "_socket.socket") -> tuple[int, int]:
+    """Return the process and the user at the other end of a connection (Linux)."""
+    said = door.getsockopt(_socket.SOL_SOCKET, _PEER or 0, 12)
+    pid, uid = (int.from_bytes(said[at : at + 4], sys.byteorder) for at in (0, 4))
+    return pid, uid
