@@ -1,4 +1,4 @@
-"""What a person types, as things of the map: names, paths and public keys."""
+"""Arguments of commands: names of the map, paths and public keys."""
 
 import functools
 import os
@@ -41,13 +41,12 @@ def owner(recipient_map: RecipientMap, name: str, kind: str) -> Host | User:
 
 
 def relative(repo: Repo, start: Path, path: Path) -> str:
-    """Return `path`, typed in `start`, relative to the map's folder.
+    """Return `path`, which is relative to `start`, relative to the map's folder.
 
-    Links are followed, as long as they stay in the tree: a link is no secret, the file
-    that it leads to is.
+    Links are followed within the tree: the secret is the file that a link leads to.
 
     Raises:
-        UsageError: it lies outside the map's folder.
+        UsageError: the path is outside the map's folder.
         SecretFileError: a link leads out of the repository.
     """
     full = start / path
@@ -67,10 +66,10 @@ def relative(repo: Repo, start: Path, path: Path) -> str:
 def chosen(
     repo: Repo, start: Path, paths: Sequence[Path], files: Collection[str]
 ) -> set[str]:
-    """Return the known files that `paths` (files or folders) name.
+    """Return those of `files` that are in `paths` (files or folders).
 
     Raises:
-        UsageError: a path names no known file.
+        UsageError: a path matches none of them.
     """
     found: set[str] = set()
     for path in paths:
@@ -102,7 +101,7 @@ _KEYS = (
 
 
 def key_options(function: Decorated) -> Decorated:
-    """Add the options that give public keys; the command gets them as `keys`."""
+    """Add the options for public keys; the command gets a list of keys as `keys`."""
 
     @functools.wraps(function)
     def wrapped(*, keys: Sequence[str], key_files: Sequence[Path], **rest: Any) -> Any:
@@ -114,11 +113,11 @@ def key_options(function: Decorated) -> Decorated:
 def keys_from_options(
     keys: Sequence[str], key_files: Sequence[Path]
 ) -> list[Recipient]:
-    """Return every key that the options give, each once.
+    """Return the keys of the options --key and --key-file, each once.
 
     Raises:
-        UsageError: they give none.
-        KeyFormatError: one is no usable public key.
+        UsageError: there is none, or a file cannot be read.
+        KeyFormatError: one is not a usable public key.
     """
     found = [key_from_text(key, "--key") for key in keys]
     found += [key for path in key_files for key in keys_from_file(path)]
@@ -128,10 +127,10 @@ def keys_from_options(
 
 
 def key_from_text(text: str, where: str) -> Recipient:
-    """Return the recipient that an option's value is.
+    """Return the recipient in the value of the option `where`.
 
     Raises:
-        KeyFormatError: it is none; the message names the option, never the value.
+        KeyFormatError: it is invalid; the message has the option's name, not its value.
     """
     try:
         return parse_recipient(text)
@@ -160,16 +159,17 @@ def keys_from_file(path: Path) -> tuple[Recipient, ...]:
         raise KeyFormatError(
             f"{path}: no usable public key", "\n".join(reasons) or "the file is empty"
         )
-    for left_out in found.skipped:
-        ui.warn(f"{path}:{left_out.line}: skipped: {left_out.reason}")
+    for skipped in found.skipped:
+        ui.warn(f"{path}:{skipped.line}: skipped: {skipped.reason}")
     return found.recipients
 
 
 def key_from_file(path: Path) -> Recipient:
-    """Return the one host key of a file: its ssh-ed25519 key if there are several.
+    """Return the host key of a file: of several keys, its ssh-ed25519 key.
 
     Raises:
-        UsageError, KeyFormatError: as `keys_from_file`; several keys fit.
+        UsageError: the file cannot be read, or has several such keys.
+        KeyFormatError: it has no usable public key, or a private one.
     """
     keys = keys_from_file(path)
     if len(keys) > 1:
@@ -180,7 +180,10 @@ def key_from_file(path: Path) -> Recipient:
 
 
 def stock_sops_advice(keys: list[Recipient]) -> list[str]:
-    """Return how stock sops gets at the converted form of an ssh-ed25519 key."""
+    """Return lines on how stock sops can open files for the ssh-ed25519 keys.
+
+    Empty if there is no such key.
+    """
     if not any(key.kind is Kind.SSH_ED25519 for key in keys):
         return []
     return [

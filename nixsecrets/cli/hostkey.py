@@ -1,4 +1,4 @@
-"""A host's key for a command: the options about it, and what only a person answers."""
+"""The host key that a command works with: its options, and the questions about it."""
 
 import datetime
 from pathlib import Path
@@ -38,7 +38,7 @@ _SOURCES = (
         help="Generate the key pair; the private half becomes a secret.",
     ),
 )
-_BELIEF = (
+_TRUST = (
     click.option(
         "--fingerprint",
         metavar="SHA256:…",
@@ -80,7 +80,7 @@ _MANNER = (
 
 
 class KeyOptions(NamedTuple):
-    """What the command line says about a host's key."""
+    """The options about a host's key."""
 
     address: str | None = None
     key: str | None = None
@@ -96,7 +96,7 @@ class KeyOptions(NamedTuple):
 
     @property
     def brought(self) -> bool:
-        """Whether the key is given or made here, so that nothing is collected."""
+        """Whether the key is given or generated, so that none is collected."""
         return self.generate or self.local or bool(self.key or self.key_file)
 
     @property
@@ -105,27 +105,21 @@ class KeyOptions(NamedTuple):
         return Manner(self.timeout, self.retries, self.ssh_config)
 
     def check(self) -> None:
-        """Refuse options that contradict each other.
-
-        Raises:
-            UsageError: more than one source, or belief asked for a key that is given.
-        """
+        """Raise UsageError for options that contradict each other."""
         sources = [self.key, self.key_file, self.local or None, self.generate or None]
         given = [source for source in sources if source is not None]
         if len(given) > 1:
             raise UsageError("give one of --key, --key-file, --local and --generate")
-        belief = self.fingerprint or self.login or self.trust_on_first_use
-        if given and belief:
+        if given and (self.fingerprint or self.login or self.trust_on_first_use):
             raise UsageError(
                 "--fingerprint, --login and --trust-on-first-use are about a key that "
                 "is collected, not about one that is given"
             )
 
     def refuse_loss(self, options: RoadOptions) -> None:
-        """Refuse options under which a new private key would not be kept.
+        """Raise UsageError for options with which a generated key would be lost.
 
-        Raises:
-            UsageError: the map would name a key that nobody has.
+        The map would then name a key that nobody has.
         """
         if self.generate and (options.no_rekey or options.keep_going):
             raise UsageError(
@@ -134,7 +128,7 @@ class KeyOptions(NamedTuple):
 
 
 class Obtained(NamedTuple):
-    """A host's key, how it was believed, and the private half if it was made here."""
+    """A host's key, how it was verified, and its private half if it was generated."""
 
     key: Recipient
     rung: Rung
@@ -142,17 +136,17 @@ class Obtained(NamedTuple):
 
     @property
     def verified(self) -> str:
-        """What the map records."""
+        """The text of `verified` in the map: rung and date."""
         return f"{self.rung} {datetime.date.today().isoformat()}"
 
     def contents(self, name: str) -> dict[str, bytes]:
-        """Return the secret that a key of `name` made here becomes, by path."""
+        """Return the secret with a generated key of host `name`, path -> content."""
         return {} if self.private is None else {key_path(name): self.private}
 
 
 def key_options(*, collecting_only: bool = False) -> Decorator:
-    """Add the options of a command that needs host keys; it gets `keys`."""
-    chosen = _MANNER if collecting_only else (*_SOURCES, *_BELIEF, *_MANNER)
+    """Add the options about host keys; the command gets KeyOptions as `keys`."""
+    chosen = _MANNER if collecting_only else (*_SOURCES, *_TRUST, *_MANNER)
     return packed(chosen, keys=KeyOptions)
 
 
@@ -164,14 +158,14 @@ def obtain(
     replaces: Recipient | None = None,
     dry_run: bool,
 ) -> Obtained:
-    """Return the key for `name`: given, made, or collected and trusted.
+    """Return the key for host `name`: given, generated, or collected and verified.
 
-    `address` counts where the options name none; `replaces` is the key that the new
-    one is to replace.
+    `address` is the default for the option; `replaces` is the key that the new one
+    will replace.
 
     Raises:
-        NixsecretsError: there is no key to be had, or it is not to be trusted.
-        DeclinedError: nobody said that this is the host's key.
+        NixsecretsError: the key cannot be collected, or something contradicts it.
+        DeclinedError: nobody confirmed that it is the host's key.
     """
     keys.check()
     if keys.generate:
@@ -195,10 +189,10 @@ def obtain(
 
 
 def shown_key(name: str, keys: KeyOptions, address: str | None) -> Recipient:
-    """Return the key that a host shows now, or that was given; not yet trusted.
+    """Return the key that a host presents now, or the given one; not verified.
 
     Raises:
-        NixsecretsError: there is no key to be had.
+        NixsecretsError: the key cannot be collected or read.
     """
     keys.check()
     if keys.brought:
@@ -213,10 +207,10 @@ def _given(keys: KeyOptions) -> Recipient:
 
 
 def _asked(name: str, key: Recipient, keys: KeyOptions, *, dry_run: bool) -> Rung:
-    """Have a person compare the fingerprint.
+    """Show the fingerprint and ask whether it is the host's.
 
     Raises:
-        DeclinedError: the answer was no, or nobody is there.
+        DeclinedError: the answer was no, or there is no terminal.
     """
     ui.say(f"{name} shows {key.kind} {key.fingerprint}")
     if keys.trust_on_first_use:
@@ -228,11 +222,7 @@ def _asked(name: str, key: Recipient, keys: KeyOptions, *, dry_run: bool) -> Run
 
 
 def require_terminal() -> None:
-    """Refuse where nobody can compare a fingerprint.
-
-    Raises:
-        DeclinedError: there is no terminal.
-    """
+    """Raise DeclinedError without a terminal, on which to compare a fingerprint."""
     if not ui.has_terminal():
         raise DeclinedError(
             "nothing was changed: cannot prompt to compare the fingerprint",

@@ -1,7 +1,7 @@
-"""The program: the table of commands, the global options, and how it ends.
+"""The program: the table of commands, the global options, and the exit codes.
 
-A command's module is imported when the command is run, so that `--version` and the
-hook start fast.  `run` is the only place that turns an error into an exit code.
+A command's module is imported when the command runs, so that `--version` and the hook
+start fast.  Only `run` turns an error into an exit code.
 """
 
 import atexit
@@ -73,10 +73,10 @@ ENVIRONMENT = {
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are modules of this package, imported on use."""
+    """A group whose commands are modules of `cli.commands`, imported on use."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a usage error without a hint gets its help as one."""
+        """Run the command; a usage error without a hint gets `COMMAND --help`."""
         try:
             return super().invoke(ctx)
         except UsageError as error:
@@ -113,7 +113,7 @@ class LazyGroup(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write what the environment can say, before the last line."""
+        """Write the table of environment variables before the epilog."""
         with formatter.section("Environment"):
             formatter.write_dl(list(ENVIRONMENT.items()))
         super().format_epilog(ctx, formatter)
@@ -121,15 +121,14 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Refuse an unknown command with the nearest name as a hint."""
+        """Raise a usage error for an unknown command, with the nearest name."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             raise click.UsageError(_unknown(args[0]), ctx)
         return super().resolve_command(ctx, args)
 
 
 def _unknown(name: str) -> str:
-    # for a command that does not exist
-    import difflib
+    import difflib  # for an unknown command only
 
     near = difflib.get_close_matches(name, COMMANDS, 1)
     tail = f"; did you mean {near[0]}?" if near else ""
@@ -168,8 +167,8 @@ def cli(ctx: click.Context, directory: Path, *, allow_disk: bool) -> None:
 
 
 def _allow_disk() -> None:
-    """Allow it for this run, and say what that means where it is made use of."""
-    from nixsecrets.repo import private
+    """Allow plaintext on disk for this run; warn if that is needed."""
+    from nixsecrets.repo import private  # 14 ms, for --allow-disk alone
 
     os.environ[private.ALLOW_DISK] = "1"
     place = private.disk_in_use(os.environ)
@@ -245,10 +244,10 @@ def _sentence(text: str) -> str:
 
 
 def _replace_closed_streams() -> None:
-    """Keep the numbers of streams that are closed (`<&-`) from what we open.
+    """Occupy the descriptors of closed streams (`<&-`), so that no file gets them.
 
-    To read such a stdin, or write such a stdout, fails, as it does for other programs:
-    no input is not an empty one.
+    Reading such a stdin or writing such a stdout still fails, as it does in other
+    programs: a closed input is not an empty one.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
@@ -259,7 +258,7 @@ def _replace_closed_streams() -> None:
 
 
 def _stdout_fails() -> bool:
-    """Return whether what we have answered so far cannot be written."""
+    """Return whether the output so far cannot be written to stdout."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -268,15 +267,14 @@ def _stdout_fails() -> bool:
 
 
 def _drop_answer() -> int:
-    """Leave without what stdout did not take; its reader may be gone (`| head`)."""
+    """Discard output that stdout did not take: its reader may be gone (`| head`)."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
 
 
 def _report_bug(error: Exception) -> None:
-    """Say where it went wrong; never the error's text, which may hold file content."""
-    # for a bug
-    import traceback
+    """Report a bug with its stack, without the error's text, which may be secret."""
+    import traceback  # for a bug only
 
     ui.say(f"nixsecrets: error: this is a bug in nixsecrets ({type(error).__name__})")
     frames = traceback.extract_tb(error.__traceback__)

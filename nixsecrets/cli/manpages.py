@@ -1,7 +1,7 @@
-"""Man pages, written from the help texts: `python -m nixsecrets.cli.manpages FOLDER`.
+"""Man pages from the help texts: `python -m nixsecrets.cli.manpages FOLDER`.
 
-Packages run it when they are built.  The text is what `--help` says, set in roff
-(groff_man(7)); nothing is said twice.
+Packages run this when they are built.  The text is that of `--help`, in roff
+(groff_man(7)).
 """
 
 import re
@@ -74,7 +74,7 @@ def _summary(group: click.Group, context: click.Context, name: str) -> str:
 
 
 def _paragraph(text: str) -> Iterator[str]:
-    """Yield one paragraph; click's mark, a lone \\b, keeps the lines as they are."""
+    """Yield one paragraph; after click's marker, a lone \\b, lines are not wrapped."""
     lines = text.strip("\n").splitlines()
     yield ".PP"
     if lines[0].strip() == "\b":

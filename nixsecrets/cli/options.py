@@ -1,4 +1,4 @@
-"""The options that commands share, and the value they become."""
+"""The options that commands share, as values."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ class RoadOptions(NamedTuple):
 
     @property
     def given(self) -> frozenset[str]:
-        """The options that agree to a question of `safety` beforehand, as typed."""
+        """The options that agree to a question of `plan.safety`, as typed."""
         agreed = {
             "--yes": self.yes,
             "--allow-revoke": self.allow_revoke,
@@ -113,7 +113,7 @@ _NO_REKEY = click.option(
 
 
 class Reach(IntEnum):
-    """How much a command that walks the road can change; each takes more options."""
+    """How much a command can change; each level has the options of those below it."""
 
     GENERATED = 0  # no secret is encrypted
     CONTENT = 1  # one secret gets new content
@@ -123,10 +123,7 @@ class Reach(IntEnum):
 
 
 def road_options(reach: Reach) -> Decorator:
-    """Add the options of a command that walks the road; it gets `options`.
-
-    No option is taken that would mean nothing to the command.
-    """
+    """Add the options that apply to a command of this reach; it gets `options`."""
     added = [
         *_ROAD,
         *(_SECRETS if reach >= Reach.CONTENT else ()),

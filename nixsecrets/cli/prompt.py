@@ -1,8 +1,8 @@
-"""A line that is typed and not shown: a passphrase, or the value of a secret.
+"""Hidden input at the terminal: a passphrase, or the value of a secret.
 
-It is read key by key: the terminal's own line editing cuts a line at 4,095 bytes, and a
-pasted key at its first line feed, without a word.  The terminal shows nothing
-meanwhile, also after Ctrl-Z and `fg`, and is left as it was, whatever ends the program.
+It is read key by key: the terminal's own line editing silently cuts a line at 4,095
+bytes, and a pasted key at its first newline.  Nothing is echoed, even after Ctrl-Z and
+`fg`, and the terminal's mode is restored however the program ends.
 """
 
 import contextlib
@@ -20,27 +20,32 @@ from nixsecrets.errors import DeclinedError
 from nixsecrets.repo.signals import termination_raises
 
 FROM_ELSEWHERE = "give it with --from-file FILE, or on stdin"
-_LOCAL, _INPUT, _CHARS = 3, 0, 6  # indices into what tcgetattr returns
-# Terminals that know bracketed paste put what is pasted between these.
+_LOCAL, _INPUT, _CHARS = 3, 0, 6  # indices into the list from tcgetattr
+# Bracketed paste: switched on and off, and the marks around pasted text.
 _PASTE_ON, _PASTE_OFF = b"\x1b[?2004h", b"\x1b[?2004l"
 _PASTED, _PASTE_END = b"\x1b[200~", b"\x1b[201~"
-_MORE_SECONDS = 0.05  # what is pasted arrives faster than anybody types
+_MORE_SECONDS = 0.05  # pasted text arrives faster than anybody types
 _BLOCK = 1 << 16
 
 
 def hidden(question: str, hint: str | None = None) -> bytes:
-    """Ask at the terminal for a line that is not shown; return it without its end.
+    """Ask at the terminal for a hidden line; return it without its newline.
 
     Raises:
-        DeclinedError: there was no answer, or more than one line (`hint` then says how
-            else to give it).
+        DeclinedError: the input ended, or had more than one line (`hint` then says how
+            else to provide it).
     """
     sys.stderr.flush()
     return hidden_at(sys.stdin.fileno(), sys.stderr.fileno(), question, hint)
 
 
 def hidden_at(terminal: int, out: int, question: str, hint: str | None = None) -> bytes:
-    """Do what `hidden` does with the question written to the descriptor `out`."""
+    """Ask for a hidden line at the descriptor `terminal`; write the question to `out`.
+
+    Raises:
+        DeclinedError: the input ended, or had more than one line (`hint` then says how
+            else to provide it).
+    """
     with _unseen(terminal, out, question):
         typed = _typed(terminal)
         if typed is not None and b"\n" not in typed and not _more(terminal):
@@ -52,9 +57,9 @@ def hidden_at(terminal: int, out: int, question: str, hint: str | None = None) -
 
 
 def _typed(terminal: int) -> bytes | None:
-    """Return what is typed up to Enter, None where the input ends before that.
+    """Return what is typed up to Enter, None if the input ends before that.
 
-    A line feed in it was pasted.
+    A newline in the result was pasted.
     """
     cc = termios.tcgetattr(terminal)[_CHARS]
     erase = {cc[termios.VERASE], b"\x7f", b"\b"}
@@ -65,7 +70,7 @@ def _typed(terminal: int) -> bytes | None:
             if not pasting and key in {b"\n", b"\r", cc[termios.VEOF]}:
                 if key == cc[termios.VEOF] and not text:
                     return None
-                # what came in one piece with more behind Enter was pasted, too
+                # more bytes in the same read: it was pasted, without brackets
                 return bytes(text) + (b"\n" if block[place:] else b"")
             if not pasting and key == cc[termios.VKILL]:
                 text.clear()
@@ -80,18 +85,18 @@ def _typed(terminal: int) -> bytes | None:
 
 
 def _rub_out(text: bytearray) -> None:
-    """Take the last character away, of however many bytes."""
+    """Remove the last character, which may have several bytes."""
     whole = text.decode("utf-8", "surrogateescape")[:-1]
     text[:] = whole.encode("utf-8", "surrogateescape")
 
 
 def _more(terminal: int) -> bool:
-    """Return whether more keys are waiting already."""
+    """Return whether more input is available."""
     return bool(select.select([terminal], [], [], _MORE_SECONDS)[0])
 
 
 def _drain(terminal: int) -> None:
-    """Drop what is still arriving, so that a shell does not take it for commands."""
+    """Discard remaining input, so that the shell does not run it as commands."""
     while _more(terminal) and os.read(terminal, _BLOCK):
         pass
     termios.tcflush(terminal, termios.TCIFLUSH)
@@ -99,7 +104,7 @@ def _drain(terminal: int) -> None:
 
 @contextmanager
 def _unseen(terminal: int, out: int, question: str) -> Iterator[None]:
-    """Show the question and not what is typed, until the block ends."""
+    """Show the question and switch off echo until the block ends."""
     before = termios.tcgetattr(terminal)
     brackets = os.environ.get("TERM", "dumb") != "dumb"
 

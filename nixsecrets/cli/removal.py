@@ -1,4 +1,4 @@
-"""Removing an owner of keys: the same command for hosts and users."""
+"""The commands `remove-host` and `remove-user`, which differ only in words."""
 
 import datetime
 from collections.abc import Callable, Sequence
@@ -55,9 +55,9 @@ Examples:
 def removal_command(
     kind: str, edit: Edit, *, what: str, they: str, name: str, reason: str
 ) -> click.Command:
-    """Return the command that removes a host or user with `edit`.
+    """Return the command that removes a host or user with the map edit `edit`.
 
-    `what` and `they` are how its help speaks of one, `name` and `reason` an example.
+    `what` and `they` are the words of its help text, `name` and `reason` examples.
     """
 
     @click.command(
@@ -92,7 +92,7 @@ def removal_command(
             files = ownfiles.own_files(before, name)
             private = ownfiles.private_key(before, name)
             if private is not None and private not in files:
-                files.append(private)  # it goes with them, and never moves
+                files.append(private)  # deleted with them; `moving` ignores it
             asking = not (options.dry_run or options.no_rekey)
             fate, folder = _fate(files, own_files, move_to, asking=asking)
             if fate == DELETE:
@@ -109,10 +109,12 @@ def removal_command(
 def _fate(
     files: Sequence[Actual], own_files: str | None, move_to: str | None, *, asking: bool
 ) -> tuple[str, str]:
-    """Return what becomes of the own files of a name, and the folder they move to.
+    """Return what to do with the own files of a name, and the folder to move them to.
+
+    Asks if `asking` and no option decides.
 
     Raises:
-        UsageError: there is no folder to move them to.
+        UsageError: no folder is given.
     """
     if not files:
         return KEEP, ""

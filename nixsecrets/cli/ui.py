@@ -1,12 +1,11 @@
-"""What a person sees: answers on stdout, talk on stderr; the only module that prints.
+"""Terminal input and output: results on stdout, messages and questions on stderr.
 
-Colours and progress only on a terminal; nothing here decides anything.
+No other module prints.  Colors and progress appear only on a terminal.
 
-Every text may hold names and messages from elsewhere: a repository, a host, another
-program.  `_put` writes each line as `printable` gives it, so that nothing but our own
-colours moves the cursor or turns text around.  A line feed inside of a line is escaped,
-too, so that a name cannot look like a line of ours; only the further lines of an error
-and of a document are ours to break.
+Any text may contain names and messages from elsewhere: a repository, a host, another
+program.  Each line goes through `printable`, so that only our own colors send escape
+sequences.  Newlines within a line are escaped too, so that a name cannot forge a line
+of ours; only further lines of an error and lines of a document are broken.
 """
 
 import os
@@ -22,35 +21,35 @@ REFRESH_SECONDS = 0.1
 
 
 class Tick(Protocol):
-    """Called once for each file that is done."""
+    """The function that counts one finished file."""
 
     def __call__(self) -> None:
         """Count one more."""
 
 
 def answer(line: str) -> None:
-    """Write one line of an answer (what a pipe should get) to stdout."""
+    """Write one line of the command's result to stdout."""
     _put(sys.stdout, printable(line) + "\n")
 
 
 def answer_text(text: str) -> None:
-    """Write an answer of many lines to stdout: JSON, a map, a script, a manual."""
+    """Write a result of many lines to stdout: JSON, a map, a script, help."""
     for line in text.removesuffix("\n").split("\n"):
         _put(sys.stdout, "\t".join(map(printable, line.split("\t"))) + "\n")
 
 
 def answer_bytes(data: bytes) -> None:
-    """Write an answer to stdout exactly as it is."""
+    """Write a result to stdout byte for byte."""
     whole = Answer()
     whole.write(data)
     whole.end()
 
 
 class Answer:
-    """An answer that goes to stdout exactly as it is, in as many pieces as it has."""
+    """A result that is written to stdout byte for byte, in several pieces."""
 
     def __init__(self) -> None:
-        """Begin behind what was written before."""
+        """Start after flushing what was written before."""
         sys.stdout.flush()
         self.size = 0
         self._last = b""
@@ -62,14 +61,14 @@ class Answer:
         return sys.stdout.buffer.write(data)
 
     def flush(self) -> None:
-        """Leave nothing in a buffer."""
+        """Flush stdout."""
         sys.stdout.buffer.flush()
 
     def end(self) -> None:
-        """Finish the answer.
+        """Finish the result.
 
-        On a terminal that leaves the cursor behind it, so the prompt gets a line of
-        its own by way of stderr.
+        On a terminal, a result without final newline gets one on stderr, so that the
+        shell's prompt is on its own line.
         """
         self.flush()
         if sys.stdout.isatty() and self.size and self._last != b"\n":
@@ -77,15 +76,15 @@ class Answer:
 
 
 def given_stream() -> BinaryIO | None:
-    """Return stdin, None where it is a terminal."""
+    """Return stdin, None if it is a terminal."""
     return None if sys.stdin.isatty() else sys.stdin.buffer
 
 
 def ask_secret(question: str) -> bytes:
-    """Ask for a value that is not shown, twice.
+    """Ask twice for a hidden value.
 
     Raises:
-        DeclinedError: no terminal can answer, or the answers differ.
+        DeclinedError: there is no terminal, or the answers differ.
     """
     from nixsecrets.cli import prompt  # 2 ms, which the hook has no use for
 
@@ -98,10 +97,11 @@ def ask_secret(question: str) -> bytes:
 
 
 def hidden(question: str, hint: str | None = None) -> bytes:
-    """Ask for a line that is not shown, and end the line that nobody saw.
+    """Ask for a hidden line, and write the newline that was not echoed.
 
     Raises:
-        DeclinedError: there was no answer, or more than one line.
+        DeclinedError: the input ended, or had more than one line (`hint` then says how
+            else to provide it).
     """
     from nixsecrets.cli import prompt  # 2 ms, which the hook has no use for
 
@@ -112,25 +112,25 @@ def hidden(question: str, hint: str | None = None) -> bytes:
 
 
 def say(line: str = "") -> None:
-    """Write one line of talk (what a person should see) to stderr."""
+    """Write one line of message to stderr."""
     _put(sys.stderr, printable(line) + "\n")
 
 
 def ask_line(question: str) -> str:
-    """Ask for a line on the terminal; empty where it is closed."""
+    """Ask for a line; "" at the end of the input."""
     _put(sys.stderr, printable(question))
     sys.stderr.flush()
     return typed_line()
 
 
 def _put(stream: TextIO, text: str) -> None:
-    """Write what was made printable; what its encoding lacks is escaped."""
+    """Write printable text; characters that the encoding lacks are escaped."""
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def say_lines(lines: Iterable[str]) -> None:
-    """Write lines of talk to stderr."""
+    """Write lines of messages to stderr."""
     for line in lines:
         say(line)
 
@@ -142,7 +142,7 @@ def warn(message: str, hint: str | None = None) -> None:
 
 
 def warn_unfinished() -> None:
-    """Say that another run is, or was, replacing files."""
+    """Warn that another run is replacing files, or was interrupted doing so."""
     warn(
         "another run is replacing files, or was interrupted while doing so",
         "if none is running: nixsecrets recover",
@@ -161,7 +161,7 @@ def _say_hint(hint: str | None) -> None:
 
 
 def _say_styled(word: str, code: str, message: str) -> None:
-    """Write `nixsecrets: WORD: MESSAGE`; its further lines are always indented."""
+    """Write `nixsecrets: WORD: MESSAGE` to stderr; further lines are indented."""
     first, *rest = message.split("\n")
     lines = [
         printable(first),
@@ -175,7 +175,7 @@ def _style(text: str, code: str) -> str:
 
 
 def coloured(stream: object) -> bool:
-    """Return whether colours may be used on a stream."""
+    """Return whether colors may be used on a stream."""
     isatty = getattr(stream, "isatty", None)
     if isatty is None or not isatty() or os.environ.get("TERM") == "dumb":
         return False
@@ -183,7 +183,7 @@ def coloured(stream: object) -> bool:
 
 
 def has_terminal() -> bool:
-    """Return whether a person is there to answer."""
+    """Return whether stdin and stderr are a terminal, to ask questions on."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
@@ -191,8 +191,8 @@ def confirm(question: str, *, hint: str) -> None:
     """Ask a yes/no question; the default is no.
 
     Raises:
-        DeclinedError: the answer was no, or no terminal can answer (`hint` then says
-            which flag answers instead).
+        DeclinedError: the answer was no, or there is no terminal (`hint` then says
+            which option answers instead).
     """
     if not has_terminal():
         raise DeclinedError(
@@ -203,10 +203,12 @@ def confirm(question: str, *, hint: str) -> None:
 
 
 def choose(question: str, answers: Sequence[str], default: str) -> str:
-    """Ask for one of a few words; the default where nothing or no terminal answers.
+    """Ask for one of a few words or its beginning.
+
+    Returns the default for an empty answer, or without a terminal.
 
     Raises:
-        DeclinedError: the answer was none of them.
+        DeclinedError: the answer was none of them, or ambiguous.
     """
     if not has_terminal():
         return default
@@ -219,7 +221,7 @@ def choose(question: str, answers: Sequence[str], default: str) -> str:
 
 
 def asked(question: str, *, default: bool = False) -> bool:
-    """Ask a yes/no question; where no terminal can answer, the answer is no."""
+    """Ask a yes/no question; False without a terminal."""
     if not has_terminal():
         return False
     line = ask_line(f"{question} [{'Y/n' if default else 'y/N'}] ")
@@ -228,22 +230,22 @@ def asked(question: str, *, default: bool = False) -> bool:
 
 
 def ask_text(question: str) -> str:
-    """Ask for a line of text; empty where no terminal can answer."""
+    """Ask for a line of text; "" without a terminal."""
     if not has_terminal():
         return ""
     return ask_line(f"{question}: ").strip()
 
 
 def typed_line() -> str:
-    """Return the line that is typed next, "" at the end of the input.
+    """Return the next line of stdin, "" at the end of the input.
 
-    Bytes that are no UTF-8 become U+FFFD, which is in no name and no answer.
+    Bytes that are not UTF-8 become U+FFFD, which no name and no answer has.
     """
     return sys.stdin.buffer.readline().decode("utf-8", "replace")
 
 
 def ask_passphrase(source: str) -> str | None:
-    """Ask for the passphrase of an identity; None where no terminal can answer."""
+    """Ask for the passphrase of an identity; None without a terminal."""
     if not has_terminal():
         return None
     return hidden(f"passphrase for {source}: ").decode("utf-8", "surrogateescape")
@@ -251,11 +253,11 @@ def ask_passphrase(source: str) -> str | None:
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Tick]:
-    """Show a bar with a rate while more than a few files are worked on."""
+    """Show a progress bar with a rate if there are more than a few files."""
     if total < 20 or not sys.stderr.isatty():
         yield _silent
         return
-    from rich.console import Console
+    from rich.console import Console  # 40 ms, for many files on a terminal
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (
@@ -264,7 +266,7 @@ def progress(label: str, total: int) -> Iterator[Tick]:
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
     )
-    # No refreshing thread: worker processes are forked while the bar is there.
+    # No thread refreshes it: worker processes are forked while the bar is shown.
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, auto_refresh=False) as bar:
         task = bar.add_task(label, total=total, rate="")
@@ -287,9 +289,10 @@ def _silent() -> None:
 
 
 class TerminalTalk:
-    """What an age plugin (a hardware key) may ask of the person at the terminal.
+    """The prompts of an age plugin (a hardware key) at the terminal.
 
-    Stateless, so that worker processes can have it; answers nothing without a terminal.
+    It is stateless, so that worker processes can have a copy; without a terminal it
+    answers nothing.
     """
 
     def display_message(self, message: str) -> None:
@@ -297,7 +300,7 @@ class TerminalTalk:
         say(f"nixsecrets: {message}")
 
     def confirm(self, message: str, yes: str, no: str | None) -> bool | None:
-        """Ask for a decision; None where nobody can answer."""
+        """Ask for a decision; None without a terminal."""
         if not has_terminal():
             return None
         choices = yes if no is None else f"{yes}/{no}"
@@ -305,11 +308,11 @@ class TerminalTalk:
         return answer in {yes.lower(), "y", "yes"}
 
     def request_public_string(self, description: str) -> str | None:
-        """Ask for a text that may be seen; None where nobody can answer."""
+        """Ask for a text that may be shown; None without a terminal."""
         return self._line(f"{description}: ") if has_terminal() else None
 
     def request_passphrase(self, description: str) -> str | None:
-        """Ask for a PIN or a passphrase; None where nobody can answer."""
+        """Ask for a PIN or a passphrase; None without a terminal."""
         return ask_passphrase(description)
 
     def _line(self, question: str) -> str:

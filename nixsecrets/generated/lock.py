@@ -1,4 +1,4 @@
-"""`nixsecrets.lock`: to whom each age file was encrypted, as JSON Lines.
+"""`nixsecrets.lock`: the recipients of each age file, as JSON Lines.
 
     {"nixsecrets":2}
     {"recipient":"3f…","key":"ssh-ed25519 AAAA…","age":"age1…","name":"brunnen"}
@@ -6,17 +6,17 @@
 
 An id is the first 16 hex digits of the SHA-256 of the key's text.  A file's ids are in
 stanza order.  The lines are sorted, and git merges the file with `merge=union`, so a
-lock may hold any mixture of the lines of two branches.  Every line therefore stands for
+lock may have any mixture of the lines of two branches.  Therefore each line is valid by
 itself:
 
-- Of several lines for one file the one counts whose `sha256` is the file's.
-- An id that no line defines any more is looked up among the keys of the map, the
-  retired ones included.  Where that fails, the file has no record.
+- Of several lines for one file, the one with the `sha256` of the file counts.
+- An id that no line defines is looked up among the keys of the map, retired ones
+  included.  If that fails, the file has no record.
 - Lines that cannot be read (conflict markers) are skipped, and counted for a warning.
-- Lines of kinds that this version does not know are kept byte for byte.
+- Lines of unknown kinds are kept byte for byte.
 
-Version 1 named the readers of a file by a line for the whole set; such lines are still
-read.  The lock is evidence, not proof: `files` compares it with the file.
+Version 1 had a line for each set of readers, and named the set in file lines; it is
+still read.  A record is compared with the file's stanzas before it is used.
 """
 
 import hashlib
@@ -37,9 +37,9 @@ Ids = tuple[str, ...]
 
 _SEPARATORS = (",", ":")
 _ENCODE = json.JSONEncoder(ensure_ascii=False, separators=_SEPARATORS).encode
-_QUOTE = json.encoder.encode_basestring  # what it does with a text
+_QUOTE = json.encoder.encode_basestring  # encodes one string
 _ENCODE_ASCII = json.JSONEncoder(separators=_SEPARATORS).encode
-# The types of each kind of line's fields; file lines of version 1 name a set.
+# The fields of each kind of line, with their types; file lines of version 1 name a set.
 _FILE: dict[str, type] = {"file": str, "recipients": list, "sha256": str, "how": str}
 _FILE_OF_SET: dict[str, type] = {"file": str, "set": str, "sha256": str, "how": str}
 _SET: dict[str, type] = {"set": str, "recipients": list}
@@ -50,10 +50,10 @@ _VERSION_LINE = re.compile(r'\s*\{\s*"nixsecrets"\s*:\s*([0-9]{1,9})\s*\}\s*')
 
 
 class Lock(NamedTuple):
-    """The records of a lock; several for one path where a merge left them.
+    """The records of a lock, several for one path after a merge.
 
-    `version` is that of the text it was read from, `skipped` the lines there that
-    could not be read; `others` are lines of versions to come, which stay.
+    `version` is that of the text it was read from, `skipped` the numbers (from 1) of
+    lines that could not be read; `others` are lines of unknown kinds, which stay.
     """
 
     records: Mapping[str, tuple[Record, ...]] = MappingProxyType({})
@@ -69,18 +69,18 @@ class Lock(NamedTuple):
         filename: str = "nixsecrets.lock",
         known: Callable[[], Iterable[Recipient]] = tuple,
     ) -> "Lock":
-        """Read a lock, also one that git merged line by line; "" is an empty one.
+        """Parse a lock, also one that git merged line by line; "" is an empty one.
 
-        `known` returns the keys of the map, for ids that no line defines; it is called
-        only where there are such ids.
+        `known` returns the keys of the map; it is called only for ids that no line
+        defines.
 
         Raises:
-            MapError: the lock is of a newer version.
+            MapError: the lock has a newer version.
         """
         return _Reader(filename, known).read(text)
 
     def record(self, path: str, sha256: str) -> Record | None:
-        """Return what was recorded of `path` when its bytes had this SHA-256 (hex)."""
+        """Return the record of `path` with this SHA-256 (hex), None without one."""
         for record in self.records.get(path, ()):
             if record.sha256 == sha256:
                 return record
@@ -91,7 +91,7 @@ class Lock(NamedTuple):
         return sorted(self.records)
 
     def named_recipients(self) -> list[tuple[str, Recipient]]:
-        """Return the recipients that the lock has a name for, with it, sorted."""
+        """Return (name, recipient) of the recipients that the lock names, sorted."""
         pairs = ((name, recipient) for recipient, name in self.names.items())
         return sorted(pairs, key=lambda pair: (pair[0], pair[1].text))
 
@@ -102,11 +102,11 @@ class Lock(NamedTuple):
         *,
         present: Mapping[str, str] | None = None,
     ) -> "Lock":
-        """Return the lock after `changes`: a new record for a path, or None for none.
+        """Return the lock after `changes`: path -> new record, None to remove it.
 
-        `names` are the names of keys today; a key that is not among them keeps the
-        name it had.  `present` tells the SHA-256 of files as they are: of several
-        records for one of them only the one that fits is kept.
+        `names` are the present names of keys; other keys keep their recorded name.
+        `present` maps paths to the SHA-256 (hex) of the present files: of several
+        records for a path, only the matching one is kept.
         """
         records = {
             path: _fitting(found, (present or {}).get(path))
@@ -119,7 +119,7 @@ class Lock(NamedTuple):
         return Lock(records, {**self.names, **_today(names)}, self.others)
 
     def names_as(self, names: Iterable[tuple[str, Recipient]]) -> bool:
-        """Return whether the readers that it records have in it the names of today."""
+        """Return whether the lock has the present `names` of all recorded readers."""
         today, known = _today(names), self.names
         return all(
             today.get(one, known.get(one)) == known.get(one)
@@ -128,12 +128,12 @@ class Lock(NamedTuple):
         )
 
     def _sets(self) -> Collection[Members]:
-        """Return the readers of the files: few tuples, as most files share theirs."""
+        """Return the distinct tuples of readers; most files share one."""
         every = chain.from_iterable(self.records.values())
         return {id(record.recipients): record.recipients for record in every}.values()
 
     def render(self) -> str:
-        """Write the lock: sorted, and only recipients that a file needs."""
+        """Return the lock's text: sorted, with the recipients that files refer to."""
         sets = self._sets()
         recipients = {one for members in sets for one in members}
         ids = {members: _ENCODE([one.id for one in members]) for members in sets}
@@ -160,11 +160,12 @@ class Lock(NamedTuple):
 
 
 def _today(names: Iterable[tuple[str, Recipient]]) -> dict[Recipient, str]:
-    """Return the first name of each key, as in a key book."""
+    """Return the first name of each key, the one that a key book uses."""
     return {recipient: name for name, recipient in reversed(list(names))}
 
 
 def _fitting(found: tuple[Record, ...], sha256: str | None) -> tuple[Record, ...]:
+    """Return the records with this SHA-256; all of them if none has it."""
     if len(found) == 1:
         return found
     return tuple(one for one in found if one.sha256 == sha256) or found
@@ -172,14 +173,14 @@ def _fitting(found: tuple[Record, ...], sha256: str | None) -> tuple[Record, ...
 
 def _line(value: Mapping[str, object]) -> str:
     text = _ENCODE(value)
-    # names that no line of a diff can show, or that are no UTF-8, are escaped
+    # escape names with control characters or bytes that are not UTF-8
     return text if text.isprintable() else _ENCODE_ASCII(value)
 
 
 def _file_line(path: str, ids: str, record: Record) -> str:
-    """Return the line of one file; `ids` are its recipients' as a JSON list."""
+    """Return the line of one file; `ids` are its recipients' ids as a JSON list."""
     sha256, how = record.sha256, record.how
-    # put together here, because there are many and an encoder is made for each object
+    # formatted by hand: there are thousands, and json creates an encoder for each call
     file, digest = _QUOTE(path), _QUOTE(sha256)
     if not (file.isprintable() and digest.isprintable()):
         file, digest = _ENCODE_ASCII(path), _ENCODE_ASCII(sha256)
@@ -199,9 +200,11 @@ def _has(value: Mapping[str, Any], fields: Mapping[str, type]) -> bool:
 
 
 class _Reader:
-    """Reads the lines of one lock; their order does not matter.
+    """Reads the lines of one lock, in any order.
 
-    `take_…` returns whether a line could be read.
+    Each `take_…` method stores a line, and returns False for one that is invalid.
+    `groups` has each tuple of ids once, for all files that share it; `files` has path,
+    ids (or, in version 1, the name of a set), SHA-256 and `how` of each file line.
     """
 
     def __init__(self, filename: str, known: Callable[[], Iterable[Recipient]]) -> None:
@@ -234,7 +237,7 @@ class _Reader:
         )
 
     def refuse_newer(self, lines: Iterable[tuple[int, str]]) -> None:
-        """Raise for a newer format: it explains whatever else is wrong."""
+        """Raise MapError for a newer format, with the line that declares it."""
         if max(self.versions, default=0) <= VERSION:
             return
         for number, line in lines:
@@ -249,7 +252,11 @@ class _Reader:
                 )
 
     def values(self, lines: list[tuple[int, str]]) -> list[Any]:
-        """Parse the lines: all at once, which is fast, else each by itself."""
+        """Return the parsed lines, None for invalid ones.
+
+        All lines are parsed as one JSON array, which is fast; if that fails, one by
+        one.
+        """
         try:
             values: list[Any] = json.loads(
                 "[" + ",".join(one for _, one in lines) + "]"
@@ -280,7 +287,7 @@ class _Reader:
     def take_other(self, line: str) -> bool:
         try:
             line.encode()
-        except UnicodeEncodeError:  # it is no UTF-8, and could not be written again
+        except UnicodeEncodeError:  # not UTF-8: it could not be written again
             return False
         self.others.add(line)
         return True
@@ -303,9 +310,10 @@ class _Reader:
         return True
 
     def group(self, ids: list[Any]) -> Ids | None:
-        """Return ids as one tuple for all files that have them; None if they are none.
+        """Return ids as a tuple that all files with these ids share.
 
-        Files share their readers, so few groups have to be looked at.
+        None if they are not strings.  Sharing makes later checks cheap: thousands of
+        files have few different groups.
         """
         try:
             found = self.groups.get(tuple(ids))
@@ -336,13 +344,13 @@ class _Reader:
         if "age" in value and value["age"] != recipient.converted().text:
             return False
         self.recipients[recipient.id] = recipient
-        if "name" in value:  # two branches may differ: any rule will do, if it is one
+        if "name" in value:  # of two branches' names take the lesser one, in any order
             name = self.names.get(recipient, value["name"])
             self.names[recipient] = min(name, value["name"])
         return True
 
     def records(self) -> dict[str, tuple[Record, ...]]:
-        """Return the records of all files whose every recipient is known."""
+        """Return the records of the files all of whose recipients are known."""
         needed = {one for ids in self.groups for one in ids}
         if not needed <= self.recipients.keys():
             for one in self.known():
