@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,5 +87,7 @@ def _json(plan: Plan, declared: "Report | None") -> str:
     if declared is None:
         return plan.to_json()
     value = Plan(plan.steps, (*plan.problems, *declared.findings)).as_json()
+    from dataclasses import asdict  # for these rows alone
+
     value["declared"] = [asdict(row) for row in declared.rows]
     return json.dumps(value, indent=2)

@@ -46,7 +46,7 @@ _SET: dict[str, type] = {"set": str, "recipients": list}
 _RECIPIENT: dict[str, type] = {"recipient": str, "key": str}
 _HEAD: dict[str, type] = {"nixsecrets": int}
 _HOWS = ("written", "adopted")
-_VERSION_LINE = re.compile(r'\s*\{\s*"nixsecrets"\s*:\s*([0-9]{1,9})\s*\}\s*')
+_VERSION_LINE = r'\s*\{\s*"nixsecrets"\s*:\s*([0-9]{1,9})\s*\}\s*'
 
 
 class Lock(NamedTuple):
@@ -241,7 +241,7 @@ class _Reader:
         if max(self.versions, default=0) <= VERSION:
             return
         for number, line in lines:
-            version = _VERSION_LINE.fullmatch(line)
+            version = re.fullmatch(_VERSION_LINE, line)
             if version and int(version[1]) > VERSION:
                 raise MapError(
                     self.filename,

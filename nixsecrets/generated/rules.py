@@ -25,7 +25,7 @@ from nixsecrets.generated.yamltree import (
 from nixsecrets.keys.sopsoptions import SELECTION
 from nixsecrets.untrusted import regex
 
-_HAS_RULES = re.compile(r"""^\ufeff?["']?creation_rules["']?[ \t]*:""", re.MULTILINE)
+_HAS_RULES = r"""^\ufeff?["']?creation_rules["']?[ \t]*:"""
 _FLAT_FIELDS = {
     "pgp": "pgp",
     "kms": "kms",
@@ -134,7 +134,11 @@ def for_sops(filename: str, text: str) -> bool:
     It is, if it is called `.sops.yaml`, has creation rules, or is empty.
     """
     named = posixpath.basename(filename) == ".sops.yaml"
-    return named or not text.strip() or _HAS_RULES.search(text) is not None
+    return (
+        named
+        or not text.strip()
+        or re.search(_HAS_RULES, text, re.MULTILINE) is not None
+    )
 
 
 def read_rules(text: str, filename: str) -> tuple[ConfigRule, ...]:

@@ -19,9 +19,9 @@ from nixsecrets.map.resolve import Policy
 _KEYWORDS = frozenset(
     ("assert", "else", "if", "in", "inherit", "let", "or", "rec", "then", "with")
 )
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_'-]*", re.ASCII)
+_IDENTIFIER = r"[A-Za-z_][A-Za-z0-9_'-]*"
 _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}  # before all others: a backslash
-_ESCAPED = re.compile(r"[\\\"\n\r\t]|\$\{")
+_ESCAPED = r"[\\\"\n\r\t]|\$\{"
 _LINE_LENGTH = 100
 _WRITTEN = "# written by nixsecrets from "
 _HEADER = (
@@ -55,7 +55,7 @@ def is_ours(text: str) -> bool:
 
 def nix_string(text: str) -> str:
     """Return `text` as a Nix string literal on one line, without interpolation."""
-    return '"' + _ESCAPED.sub(_escape, text) + '"'
+    return '"' + re.sub(_ESCAPED, _escape, text) + '"'
 
 
 def _escape(found: re.Match[str]) -> str:
@@ -63,7 +63,7 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def _attribute(name: str) -> str:
-    if _IDENTIFIER.fullmatch(name) and name not in _KEYWORDS:
+    if re.fullmatch(_IDENTIFIER, name, re.ASCII) and name not in _KEYWORDS:
         return name
     return nix_string(name)
 

@@ -21,13 +21,14 @@ class UnsupportedKeyError(KeyFormatError):
     """A valid public key of a kind that age cannot encrypt to."""
 
 
+# Patterns for mistakes stay text: `re` compiles them when one is made.
+#
 # Comments mention keys ("age-plugin-yubikey", "AGE-SECRET-KEY-1…"): it is a key only if
 # at least the six characters of a Bech32 checksum follow.
-_PRIVATE = re.compile(
+_PRIVATE = (
     r"AGE-(?:(?P<pq>SECRET-KEY-PQ)|(?P<age>SECRET-KEY)|(?P<plugin>PLUGIN-[\w.+-]{1,64}))"
     r"-1[02-9AC-HJ-NP-Z]{6}"
-    r"|(?P<pem>-----BEGIN [A-Z0-9 ]{0,32}PRIVATE KEY|PuTTY-User-Key-File-)",
-    re.IGNORECASE,
+    r"|(?P<pem>-----BEGIN [A-Z0-9 ]{0,32}PRIVATE KEY|PuTTY-User-Key-File-)"
 )
 _PRIVATE_NAMES = {
     "pq": "a post-quantum age identity (a private key)",
@@ -35,9 +36,9 @@ _PRIVATE_NAMES = {
     "plugin": "the identity of an age plugin",
     "pem": "a private key file",
 }
-_UNSUPPORTED_SSH = re.compile(
+_UNSUPPORTED_SSH = (
     r"(?P<cert>.*-cert-v\d\d@openssh\.com)|(?P<sk>sk-(?:ssh|ecdsa)-.*)"
-    r"|(?P<ecdsa>ecdsa-sha2-.*)|(?P<dss>ssh-dss)",
+    r"|(?P<ecdsa>ecdsa-sha2-.*)|(?P<dss>ssh-dss)"
 )
 _UNSUPPORTED_NAMES = {
     "cert": "an ssh certificate",
@@ -45,17 +46,16 @@ _UNSUPPORTED_NAMES = {
     "ecdsa": "an ecdsa ssh key",
     "dss": "a dsa ssh key",
 }
-_PLACEHOLDER = re.compile(
+_PLACEHOLDER = (
     r"[<>…]|\.\.\.|(?<![a-z])(?:replace|changeme|placeholder|todo|your|example)(?![a-z])"
-    r"|(?:x{6}|0{10}|\?{3})",
-    re.IGNORECASE,
+    r"|(?:x{6}|0{10}|\?{3})"
 )
-_SSH_WORD_INSIDE = re.compile(r"\s(?:ssh-(?:ed25519|rsa|dss)|ecdsa-sha2-\S+|sk-\S+) ")
+_SSH_WORD_INSIDE = r"\s(?:ssh-(?:ed25519|rsa|dss)|ecdsa-sha2-\S+|sk-\S+) "
 
 
 def private_key_in(text: str) -> str | None:
     """Return what kind of private key `text` contains, None if none is recognized."""
-    found = _PRIVATE.search(text)
+    found = re.search(_PRIVATE, text, re.IGNORECASE)
     return _PRIVATE_NAMES[str(found.lastgroup)] if found else None
 
 
@@ -78,7 +78,7 @@ def refuse_unsupported_ssh(word: str) -> None:
     Raises:
         UnsupportedKeyError: `word` is such a type.
     """
-    found = _UNSUPPORTED_SSH.fullmatch(word)
+    found = re.fullmatch(_UNSUPPORTED_SSH, word)
     if not found:
         return
     hint = "use an ssh-ed25519 key: ssh-keygen -t ed25519"
@@ -90,7 +90,7 @@ def refuse_unsupported_ssh(word: str) -> None:
 
 def explain_bech32(text: str, error: Bech32Error) -> KeyFormatError:
     """Return the error for a `text` that starts like an age key and is not valid."""
-    if _PLACEHOLDER.search(text):
+    if re.search(_PLACEHOLDER, text, re.IGNORECASE):
         return _placeholder()
     if "," in text:
         return KeyFormatError("there are several keys in one text", "give each alone")
@@ -104,7 +104,7 @@ def explain_bech32(text: str, error: Bech32Error) -> KeyFormatError:
 
 def explain_base64(word: str, encoded: str) -> KeyFormatError:
     """Return the error for the invalid base64 of an ssh key of type `word`."""
-    if _PLACEHOLDER.search(encoded):
+    if re.search(_PLACEHOLDER, encoded, re.IGNORECASE):
         return _placeholder()
     return KeyFormatError(f"the {word} key is not whole base64", SSH_HINT)
 
@@ -117,7 +117,7 @@ def _placeholder() -> KeyFormatError:
 
 def explain(text: str) -> KeyFormatError:
     """Return the error for a `text` that does not start like a public key."""
-    if _SSH_WORD_INSIDE.search(text):
+    if re.search(_SSH_WORD_INSIDE, text):
         return KeyFormatError(
             "there is something before the ssh key: options or a host name",
             "give only the key: its kind, its base64, and a comment if you like",
@@ -131,7 +131,7 @@ def explain(text: str) -> KeyFormatError:
             "this is a PGP fingerprint, which age cannot encrypt to",
             "give an age1 or ssh-ed25519 public key",
         )
-    if _PLACEHOLDER.search(text):
+    if re.search(_PLACEHOLDER, text, re.IGNORECASE):
         return _placeholder()
     return KeyFormatError(
         "this is not a public key", "a public key starts with age1 or ssh-ed25519"

@@ -19,7 +19,7 @@ from nixsecrets.splice import newline_of
 from nixsecrets.world.world import LOCK_NAME, MAP_NAME, Found, World, named_keys
 
 # the part of a rule's pattern language that means the same in .gitattributes
-_SAME_IN_GIT = re.compile(r"(?:[A-Za-z0-9._/*?-]|\{host\}|\{user\})+")
+_SAME_IN_GIT = r"(?:[A-Za-z0-9._/*?-]|\{host\}|\{user\})+"
 # A change of line ends corrupts age files and sops' dotenv files; a merge by lines, or
 # conflict markers, corrupt an age file.
 ATTRIBUTE_LINES = (
@@ -65,7 +65,7 @@ def _attribute_pattern(pattern: str | None) -> str | None:
 
     It starts with a slash, because git matches a pattern without one in every folder.
     """
-    if pattern is None or not _SAME_IN_GIT.fullmatch(pattern):
+    if pattern is None or not re.fullmatch(_SAME_IN_GIT, pattern):
         return None
     plain = pattern.replace("{host}", "*").replace("{user}", "*")
     return "/" + plain

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from nixsecrets.findings.catalogue import Code, Finding
 from nixsecrets.repo.history import Replaced
 
-_DATE = re.compile(
+_DATE = (
     rb"lastmodified[\"']?[ \t]*[:=][ \t]*[\"']?"
     rb"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)"
 )
@@ -52,5 +52,5 @@ def _commit(version: Replaced) -> str:
 
 def _date(data: bytes) -> str | None:
     """Return sops' `lastmodified` (RFC 3339, UTC: it sorts as text), None if absent."""
-    found = _DATE.findall(data)
+    found = re.findall(_DATE, data)
     return found[-1].decode() if found else None

@@ -20,7 +20,7 @@ _STATES = (
     *("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD"),
     *("rebase-merge", "rebase-apply"),
 )
-_OID = re.compile(r"[0-9a-f]{40,64}")
+_OID = r"[0-9a-f]{40,64}"
 
 Stages = Mapping[int, str]
 """The blobs of an unmerged path by stage: 1 to 3, without those that do not exist."""
@@ -89,7 +89,7 @@ def sides(git: Git) -> Sides:
             head = _line(folder / name / "head-name").removeprefix("refs/heads/")
             return Sides(onto or "the new base", _shown(head) or "what is rebased")
     head = _line(folder / "HEAD").removeprefix("ref: refs/heads/")
-    ours = _named(git, head) if _OID.fullmatch(head) else _shown(head)
+    ours = _named(git, head) if re.fullmatch(_OID, head) else _shown(head)
     for name, prefix in (
         ("MERGE_HEAD", ""),
         ("CHERRY_PICK_HEAD", ""),
@@ -115,7 +115,7 @@ def _line(path: Path) -> str:
 
 def _named(git: Git, oid: str) -> str:
     """Return a branch that points at a commit, else `commit` and its abbreviated id."""
-    if not _OID.fullmatch(oid):
+    if not re.fullmatch(_OID, oid):
         return ""
     flags = ("--count=1", "--format=%(refname:short)", f"--points-at={oid}")
     found = run(("for-each-ref", *flags, "refs/heads", "refs/remotes"), git.top)

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 # `/dev/stdin`, and what a shell substitutes for `<(…)`: a pipe passed on purpose
-_PASSED_PIPE = re.compile(r"/dev/stdin|(/dev|/proc/self|/proc/\d+)/fd/\d+")
+_PASSED_PIPE = r"/dev/stdin|(/dev|/proc/self|/proc/\d+)/fd/\d+"
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFSOCK: "a socket",
@@ -62,7 +62,7 @@ def open_regular(path: str | Path, *, pipes: bool = False) -> BinaryIO:
         ValueError: the name contains a NUL.
     """
     path = os.fspath(path)
-    if pipes and _PASSED_PIPE.fullmatch(path):
+    if pipes and re.fullmatch(_PASSED_PIPE, path):
         return open(path, "rb")  # noqa: PTH123 - a string, as `os.open` takes it
     try:
         descriptor = os.open(path, _FLAGS)

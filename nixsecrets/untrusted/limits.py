@@ -30,7 +30,7 @@ KEY_PARTS = 100
 # possessive quantifiers, so that a long line of almost-keys costs linear time
 _PART = r"[\w\"'-]++[ \t]*+\.[ \t]*+"
 _DOTTED = re.compile(rf"(?<![\w\"'-])(?:{_PART}){{{KEY_PARTS}}}")
-_BRACKETS = re.compile(r"[\[{]+|[\]}]+")
+_BRACKETS = r"[\[{]+|[\]}]+"
 
 
 def check(what: str, size: int, most: int, unit: str = "bytes") -> None:
@@ -56,7 +56,7 @@ def check_depth(what: str, text: str) -> None:
         TooLargeError: more than `DEPTH` brackets are open at once.
     """
     depth = 0
-    for found in _BRACKETS.finditer(text):
+    for found in re.finditer(_BRACKETS, text):
         many = found.end() - found.start()
         depth = depth + many if found[0][0] in "[{" else max(depth - many, 0)
         check(what, depth, DEPTH, "brackets within brackets")

@@ -31,8 +31,8 @@ _TOKENS = (
     r"|\{\d+(?:,\d*)?\}\??|[*+?]\??"  # repetition
     r"|."
 )
-_GROUP_NAME = re.compile(r"\(\?P?<[^>]*>")
-_INVALID_BYTE = re.compile("[\ud800-\udfff]")  # how Python decodes what is not UTF-8
+_GROUP_NAME = r"\(\?P?<[^>]*>"
+_INVALID_BYTE = "[\ud800-\udfff]"  # how Python decodes what is not UTF-8
 _SPECIAL = frozenset(r"\.+*?()|[]{}^$")
 
 
@@ -130,7 +130,7 @@ def full_matcher(source: str) -> "Callable[[str], Mapping[str, str] | None]":
 
     def match(text: str) -> Mapping[str, str] | None:
         # U+FFFD takes the place of one surrogate, so that spans fit the original text
-        found = compiled.fullmatch(_INVALID_BYTE.sub("\ufffd", text))
+        found = compiled.fullmatch(re.sub(_INVALID_BYTE, "\ufffd", text))
         if found is None:
             return None
         names = compiled.groupindex.items()
@@ -170,7 +170,7 @@ def _check(tokens: list[str]) -> None:
             raise ValueError("expression nests too deeply")
         if part == r"\C":
             raise ValueError(r"invalid escape sequence: \C")
-        if _GROUP_NAME.fullmatch(part) and not part.isascii():
+        if re.fullmatch(_GROUP_NAME, part) and not part.isascii():
             raise ValueError(f"invalid named capture: {_printable(part)}")
 
 
@@ -221,4 +221,4 @@ def _utf8(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError:
-        return _INVALID_BYTE.sub("\ufffd", text).encode()
+        return re.sub(_INVALID_BYTE, "\ufffd", text).encode()
