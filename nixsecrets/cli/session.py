@@ -64,6 +64,7 @@ class Session(NamedTuple):
         self._warn_of_unfinished()
         with survey.begun(self.repo, compare=compare, only=only) as begun:
             yield begun
+            begun.cache()
 
     def _warn_of_unfinished(self) -> None:
         if not os.path.lexists(self.repo.staging / JOURNAL_NAME):

@@ -28,10 +28,11 @@ No class of its own: ten thousand of them go from one process to another.
 
 def look(path: str, data: bytes) -> Look:
     """Return what a whole file shows."""
-    return (hashlib.sha256(data).hexdigest(), *_seen(path, data))
+    return (hashlib.sha256(data).hexdigest(), *seen(path, data))
 
 
-def _seen(path: str, data: bytes) -> tuple[Shown, tuple[bytes, ...]]:
+def seen(path: str, data: bytes) -> tuple[Shown, tuple[bytes, ...]]:
+    """Return what a whole file shows, and what only copies of it have, too."""
     if looks_like_age(data):
         return shape.look(data)
     return state.look(path, data) or (Plain(empty=not data), ())

@@ -4,6 +4,7 @@ It is in `nixsecrets/clone` below the git folder that all work trees share; with
 in the user's state folder, named after the map's real path.  `remembered` has its
 format.  A file that other users can write is neither read nor written.  A file that
 this user did not write on this machine (one from an archive) approves nothing.
+Caches lie next to it, each under its own name.
 """
 
 # ruff: noqa: PTH116, PTH118 (strings, as in `files`)
@@ -32,6 +33,7 @@ _FILE = "remembered"
 _LOCK = "lock"
 _PURPOSE = b"remembered\0"
 _LARGEST = 16 << 20  # bytes; an approval takes some 200
+_LARGEST_CACHE = 64 << 20
 
 
 class Clone(NamedTuple):
@@ -75,7 +77,7 @@ class Clone(NamedTuple):
             if not os.path.lexists(self.place):
                 return Remembered()
             self._check_folders()
-            return self._parsed(self._bytes())
+            return self._parsed(self._bytes(self.place))
         except OSError as error:
             return Remembered(damage=os.strerror(error.errno or 0).lower())
         except _ObjectionError as error:
@@ -107,9 +109,48 @@ class Clone(NamedTuple):
                 error.hint,
             ) from error
 
+    def cached(self, name: str) -> bytes:
+        """Return what this person's last run cached under a name, "" for nothing."""
+        place = self._cache(name)
+        try:
+            if not os.path.lexists(place):
+                return b""
+            self._check_folders()
+            data = self._bytes(place, _LARGEST_CACHE)
+        except (OSError, _ObjectionError):
+            return b""
+        mac, _, rest = data.partition(b"\n")
+        signed = self._purpose(name) + rest
+        if not mac.isascii() or not userstate.is_signed(self.env, signed, mac.decode()):
+            return b""
+        return rest
+
+    def cache(self, name: str, data: bytes) -> None:
+        """Cache something under a name, if the clone can be written to."""
+        from nixsecrets.repo import locking  # by the few runs that write
+
+        mac = userstate.sign(self.env, self._purpose(name) + data)
+        if mac is None:
+            return
+        with contextlib.suppress(OSError, NixsecretsError, _ObjectionError):
+            self._make_folders()
+            place = self._cache(name)
+            with locking.locked(str(self.place.with_name(_LOCK))):
+                if os.path.lexists(place):
+                    self._bytes(place, _LARGEST_CACHE)
+                files.write_durably(str(place), b"%b\n%b" % (mac.encode(), data))
+
+    def _cache(self, name: str) -> Path:
+        """Return the place of a cache for this map: a clone may have several maps."""
+        which = hashlib.sha256(os.fsencode(self.map_path)).hexdigest()[:16]
+        return self.place.with_name(f"{name}-{which}")
+
+    def _purpose(self, name: str) -> bytes:
+        return f"{name}\0{self.map_path}\0".encode(errors="surrogateescape")
+
     def _write(self, edit: Callable[[Remembered], Remembered]) -> None:
         there = os.path.lexists(self.place)
-        now = self._parsed(self._bytes()) if there else Remembered()
+        now = self._parsed(self._bytes(self.place)) if there else Remembered()
         if now.newer:
             raise _ObjectionError("a newer nixsecrets wrote it", "upgrade this one")
         facts = render(edit(now), self.map_path)
@@ -120,7 +161,7 @@ class Clone(NamedTuple):
                 "make $XDG_STATE_HOME (or ~/.local/state) a folder that you can write",
             )
         data = with_head(facts, mac)
-        if not there or data != self._bytes():
+        if not there or data != self._bytes(self.place):
             files.write_durably(str(self.place), data)
 
     def _parsed(self, data: bytes) -> Remembered:
@@ -132,12 +173,12 @@ class Clone(NamedTuple):
         damage = found.damage or "you did not write it, or not on this machine"
         return Remembered(removed=found.removed, damage=damage)
 
-    def _bytes(self) -> bytes:
-        """Return the content of the file; raises `_ObjectionError` if not trusted."""
-        around = os.lstat(self.place.parent)
-        found = os.lstat(self.place)
+    def _bytes(self, place: Path, most: int = _LARGEST) -> bytes:
+        """Return the content of a file; raises `_ObjectionError` if not trusted."""
+        around = os.lstat(place.parent)
+        found = os.lstat(place)
         _raise_objection(owned.objection(found, folder=False, around=around))
-        data = files.read_up_to(str(self.place), _LARGEST)
+        data = files.read_up_to(str(place), most)
         if data is None:
             raise _ObjectionError("it is too large")
         return data

@@ -1,0 +1,171 @@
+"""A cache of what whole files show, for runs over thousands of unchanged files.
+
+The clone keeps it under a MAC (`repo.clone`); `survey` reads and writes it.  A look
+depends on the bytes of a file, on the format that its name stands for, and on the code
+that looks.  So a cached one counts for the same SHA-256 (sops files: under a name that
+stands for YAML), and only while no module of that code has changed (`code_id`).
+
+The first line is that id, the second a JSON list of what files show.  For each item of
+the list follow the SHA-256s of its files, then the prints of these.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from functools import cache
+from itertools import accumulate, chain, pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nixsecrets import __version__
+from nixsecrets.files import looks
+from nixsecrets.files.age import shape
+from nixsecrets.files.kind import SopsFormat, format_for
+from nixsecrets.files.looks import Look
+from nixsecrets.files.sops import state
+from nixsecrets.files.sops.selectors import LeftOpen
+
+_HEX = 64  # digits of a SHA-256
+_CODE = ("", "files", "files/age", "files/sops", "keys", "untrusted", "world")
+
+Whole = shape.Shown | state.Shown
+
+
+class _Group(NamedTuple):
+    """Files that show the same, with prints of the same lengths.
+
+    `spans` is where each print of a file stands; those of the next file follow.
+    """
+
+    shown: Whole
+    spans: list[tuple[int, int]]
+    prints: bytes
+
+    def prints_of(self, number: int) -> tuple[bytes, ...]:
+        """Return the prints of one file; the first has the number 0."""
+        at = number * self.spans[-1][1]
+        return tuple([self.prints[at + a : at + b] for a, b in self.spans])
+
+
+class LookCache:
+    """Looks that earlier runs took, by the SHA-256 (hex) of the file."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        """Read what `rendered` wrote; other code's looks are ignored."""
+        self._places: dict[str, tuple[_Group, int]] = {}
+        made_by, _, rest = data.partition(b"\n")
+        if made_by == code_id():
+            for hashes, group in _groups(rest):
+                places = [(group, number) for number in range(len(hashes))]
+                self._places.update(zip(hashes, places, strict=True))
+
+    def __contains__(self, sha256: object) -> bool:
+        """Return whether the cache has a look at a file with this hash."""
+        return sha256 in self._places
+
+    def look(self, path: str, data: bytes) -> Look:
+        """Return what a whole file shows, as `looks.look` does."""
+        sha256 = hashlib.sha256(data).hexdigest()
+        place = self._places.get(sha256)
+        if place is None or not _fits(place[0].shown, path):
+            return sha256, *looks.seen(path, data)
+        group, number = place
+        return sha256, group.shown, group.prints_of(number)
+
+
+def cacheable(path: str, look: Look) -> bool:
+    """Return whether a file is whole and shows nothing but what `_spelled` has."""
+    _, shown, _ = look
+    return isinstance(shown, Whole) and _fits(shown, path) and _survives(shown)
+
+
+def rendered(found: Iterable[Look]) -> bytes:
+    """Return the text of a cache with these looks, which are `cacheable`."""
+    groups: dict[tuple[Whole, tuple[int, ...]], list[Look]] = {}
+    for one in found:
+        _, shown, prints = one
+        if isinstance(shown, Whole):
+            groups.setdefault((shown, tuple(map(len, prints))), []).append(one)
+    head = [
+        (_spelled(shown), sizes, len(files)) for (shown, sizes), files in groups.items()
+    ]
+    parts = [code_id(), b"\n", json.dumps(head).encode(), b"\n"]
+    for files in groups.values():
+        hashes = "".join(sha256 for sha256, _, _ in files)
+        every = chain.from_iterable(prints for _, _, prints in files)
+        parts += [hashes.encode(), *every]
+    return b"".join(parts)
+
+
+def _groups(data: bytes) -> Iterator[tuple[list[str], _Group]]:
+    """Yield each group of files with their hashes."""
+    head, _, rest = data.partition(b"\n")
+    at = 0
+    for spelled, sizes, number in json.loads(head):
+        end = at + number * _HEX
+        hashes = rest[at:end].decode("ascii")
+        at, end = end, end + number * sum(sizes)
+        spans = list(pairwise(accumulate(sizes, initial=0)))
+        group = _Group(_read(*spelled), spans, rest[at:end])
+        yield [hashes[i : i + _HEX] for i in range(0, len(hashes), _HEX)], group
+        at = end
+
+
+def _fits(shown: Whole, path: str) -> bool:
+    """Return whether a file of this name may show this, if its bytes do."""
+    return isinstance(shown, shape.Shown) or format_for(path) is SopsFormat.YAML
+
+
+@cache
+def _survives(shown: Whole) -> bool:
+    spelled = json.loads(json.dumps(_spelled(shown)))
+    return shown.whole and _read(*spelled) == shown
+
+
+def _spelled(shown: Whole) -> list[object]:
+    """Return what a whole file shows as JSON, without what few files have."""
+    heads = [head.decode("ascii") for head in shown.heads]
+    if isinstance(shown, shape.Shown):
+        return [heads, shown.armored]
+    return [heads, shown.labels, shown.options, shown.typed]
+
+
+def _read(heads: list[str], *others: Any) -> Whole:
+    """Return what `_spelled` wrote."""
+    found = tuple(head.encode("ascii") for head in heads)
+    if len(others) == 1:
+        return shape.Shown(found, fault=None, whole=True, armored=others[0])
+    labels, options, typed = others
+    return state.Shown(
+        labels=tuple(labels),
+        heads=found,
+        options=tuple((name, value) for name, value in options),
+        others=(),
+        refusal=None,
+        doubt=None,
+        whole=True,
+        left_open=LeftOpen(),
+        typed=typed,
+        noisy=(),
+    )
+
+
+@cache
+def code_id() -> bytes:
+    """Return an id of the code that looks."""
+    return id_of(Path(looks.__file__).parents[1])
+
+
+def id_of(package: Path) -> bytes:
+    """Return an id of a package: its version and place, size and time of its modules.
+
+    Hex digits; the content of seventy modules would take 3 ms to read.
+    """
+    found = [__version__, sys.version, str(package)]
+    for folder in _CODE:
+        with os.scandir(package / folder) as entries:
+            modules = [(e.name, e.stat()) for e in entries if e.name.endswith(".py")]
+        found += [f"{n} {s.st_size} {s.st_mtime_ns}" for n, s in sorted(modules)]
+    return hashlib.sha256("\0".join(found).encode()).hexdigest().encode()
