@@ -26,7 +26,7 @@ def test_a_plaintext_is_stopped_and_the_message_says_what_to_do(guarded: Fleet) 
         "NS001  secrets/new.yaml: is not encrypted,"
         " but the rule secrets/** (nixsecrets.toml:10) requires it\n"
         "    nixsecrets set secrets/new.yaml --from-file secrets/new.yaml --git-add\n"
-        "nixsecrets: 1 finding; nixsecrets explain NS001 tells more\n"
+        "nixsecrets: 1 finding; for details: nixsecrets explain NS001\n"
         "nixsecrets: to commit anyway: git commit --no-verify"
         " (or SKIP=nixsecrets-guard)\n"
     )

@@ -1,1 +1,1 @@
-"""One module for each command, with its `command`; nothing else."""
+"""One module for each command; its `command` is the click command."""

@@ -67,7 +67,7 @@ def command(
         raise UsageError("name the keys whose approval to withdraw")
     session = Session.open(start)
     text = decode(session.repo.read(MAP_NAME))
-    world = fresh_world(session.repo, text)  # no file has to be looked at
+    world = fresh_world(session.repo, text)  # without files: only the map matters
     if revoke:
         return _revoke(world, names)
     every = approvals.of_map(world.map, consent.recalled(world.repo))
@@ -130,12 +130,12 @@ def _agree_to_return(
     yes: bool,
     allowed: bool,
 ) -> None:
-    """Have it agreed to that removed keys are used again; remember the answer.
+    """Ask whether removed keys may be used again, and record the answer.
 
-    With `yes` they are where the map says that it is meant.
+    `yes` agrees if the map records that the return is intended.
 
     Raises:
-        DeclinedError: a person said no, or nobody is there and no flag says yes.
+        DeclinedError: the answer was no, or there is no terminal and no option agrees.
     """
     meant = all(removals.agreed(world.map, one.key.key_id) for _, one in back)
     given = {safety.ALLOW_RETIRED} if allowed or (yes and meant) else set()

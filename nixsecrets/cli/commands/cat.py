@@ -87,10 +87,10 @@ def _write_value(value: bytes, target: pyrage_port.Writable) -> None:
 
 
 def _to_stdout(write: Callable[[pyrage_port.Writable], None]) -> None:
-    """Let a value be written to stdout; of a large one as it is decrypted.
+    """Write a value to stdout, a large one while it is decrypted.
 
     Raises:
-        SecretFileError: the file is damaged; what was printed before is authentic.
+        SecretFileError: the file is corrupt; what was printed before is authentic.
     """
     out = ui.Answer()
     try:
@@ -105,7 +105,7 @@ def _to_stdout(write: Callable[[pyrage_port.Writable], None]) -> None:
 def _to_file(
     write: Callable[[pyrage_port.Writable], None], place: Path, shown: str
 ) -> None:
-    """Let a value be written to a file, which is there once it is whole."""
+    """Write a value to a file, which appears at `place` only when it is complete."""
     try:
         with files.durable_writer(str(place)) as descriptor:
             write(files.Descriptor(descriptor))
@@ -114,10 +114,10 @@ def _to_file(
 
 
 def content(world: World, actual: Actual, key: str | None, bench: Bench) -> bytes:
-    """Return what a secret holds, or one value of it.
+    """Return the plaintext of a secret, or its value at `key`.
 
     Raises:
-        UsageError: an age file has no values of its own.
+        UsageError: an age file has no keys.
         SecretFileError: there is no such value.
         IdentityError: no identity opens it.
     """
@@ -129,17 +129,17 @@ def content(world: World, actual: Actual, key: str | None, bench: Bench) -> byte
 
 
 def _free(world: World, session: Session, start: Path, output: Path) -> Path:
-    """Return the place for the plaintext, which is no file that has to be encrypted.
+    """Return the absolute path of `output`, after checking that plaintext may go there.
 
     Raises:
         UsageError: it is a secret, a folder, or a device.
-        NixsecretsError: git would take it.
+        NixsecretsError: git would add it.
     """
     place = (start / output).resolve()
     shown = show.path_text(os.fspath(output))
     if place.is_dir():
         raise UsageError(f"{shown} is a folder", "name a file in it")
-    if place.exists() and not place.is_file():  # a device, which would be replaced
+    if place.exists() and not place.is_file():  # writing would replace a device
         raise UsageError(
             f"{shown} is not a regular file", "omit --output to print to stdout"
         )

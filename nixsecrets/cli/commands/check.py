@@ -79,7 +79,7 @@ def command(
     source.check()
     session = Session.open(start)
     with session.surveying(compare=True) as begun:
-        from nixsecrets.cli.report import check  # while others look at the files
+        from nixsecrets.cli.report import check  # during the survey, as all below
         from nixsecrets.plan.recall import comparing, recalling
         from nixsecrets.values.macs import Macs, wrong_macs
         from nixsecrets.world.world import with_files

@@ -118,7 +118,7 @@ class Editing:
     allow_empty: bool = False
 
     def begin(self, name: str) -> int:
-        """Edit a secret as it lies on the disk, or a new one."""
+        """Edit the present version of a secret, or a new one; return the exit code."""
         world = self.session.world()
         target = save.with_rule(world, look_at(world, name))
         self._report(world, target)
@@ -137,10 +137,10 @@ class Editing:
             return self._work(at, target, Draft(name, target.sha256, base, base))
 
     def resume(self, kept: rescue.Kept, way: str | None) -> int:
-        """Go on with a text that could not be saved.
+        """Continue with a saved draft; return the exit code.
 
-        `way` is what to do where the file is another one by now: "both", "mine", or
-        None to ask.
+        `way` is what to do if the file has changed since: "both", "mine", or None to
+        ask.
         """
         world = self.session.world()
         target = save.with_rule(world, look_at(world, kept.path))
@@ -157,10 +157,10 @@ class Editing:
     def _reconciled(
         self, desk: Desk, target: Target, draft: Draft, way: str | None
     ) -> tuple[Target, Draft]:
-        """Return what to edit where the file changed since the text was kept.
+        """Return what to edit if the file changed since the draft was saved.
 
         Raises:
-            ChangedError: nobody said what to do.
+            ChangedError: neither an option nor an answer says what to do.
         """
         changed = ChangedError(
             f"{show.path_text(draft.name)} changed on disk since the draft was kept",
@@ -173,7 +173,7 @@ class Editing:
         raise changed
 
     def _report(self, world: World, target: Target) -> None:
-        """Say who reads the secret, before it is opened."""
+        """Report who reads the secret before it is opened; offer the map's readers."""
         save.report(world, target, as_mapped=self.as_mapped)
         if target.actual is None or self.as_mapped or not target.actual.recipients:
             return
@@ -192,7 +192,7 @@ class Editing:
         return read.plaintext(world, actual, bench)
 
     def _work(self, desk: Desk, target: Target, draft: Draft) -> int:
-        """Let the person edit until the text is saved, or given up and kept."""
+        """Run the editor until the text is saved; if it cannot be, keep a draft."""
         while True:
             with keep_safe(self.session.repo, self.ring, draft, desk):
                 text = desk.edit(draft)
@@ -213,7 +213,7 @@ class Editing:
                     draft = dataclasses.replace(draft, text=text, line=line)
 
     def _save(self, target: Target, draft: Draft, text: bytes) -> int:
-        """Write the text, after what a person should think about was asked."""
+        """Save the text, unless it is empty or still has conflict markers."""
         kind = self._format(self.session.world(), target)
         self._look_at_emptied(draft, text, kind)
         if conflict_line(text) and conflict_line(draft.text):
@@ -234,11 +234,11 @@ class Editing:
     def _look_at_emptied(
         self, draft: Draft, text: bytes, kind: metadata.SopsFormat | None
     ) -> None:
-        """Ask where nothing is left of a text: --yes is a yes to less than that.
+        """Ask whether to save an emptied text; --yes does not agree to that.
 
         Raises:
-            SecretFileError: sops has no empty file of that format.
-            DeclinedError: it was not meant, or nobody can say so.
+            SecretFileError: the sops format has no empty file.
+            DeclinedError: the answer was no, or there is no terminal.
         """
         if text.strip() or not draft.base.strip():
             return
@@ -251,7 +251,7 @@ class Editing:
             )
 
     def _both(self, desk: Desk, draft: Draft, text: bytes) -> tuple[Target, Draft]:
-        """Return a text that shows both versions where they differ.
+        """Return a draft with conflict markers where the two versions differ.
 
         Raises:
             NixsecretsError: the other version is gone, or cannot be opened.
@@ -280,7 +280,11 @@ class Editing:
 
 
 def _discard(session: Session, name: str | None, *, agreed: bool) -> None:
-    """Drop the kept texts of a secret, or of all of them, once a person agrees."""
+    """Delete the saved drafts of a secret, or without a name all drafts, after asking.
+
+    Raises:
+        DeclinedError: the answer was no, or there is no terminal.
+    """
     found = rescue.kept(session.repo, os.environ, name)
     if not found:
         raise NixsecretsError("no draft is saved")
@@ -293,23 +297,23 @@ def _discard(session: Session, name: str | None, *, agreed: bool) -> None:
 
 
 def _line_of(error: NixsecretsError) -> int:
-    """Return the line of the text that an error is about, 0 if it names none."""
+    """Return the line of the text that an error names, 0 if it names none."""
     errors = [f.error for f in error.failed] if isinstance(error, ApplyError) else []
     lines = [e.line for e in (error, *errors) if isinstance(e, SecretFileError)]
     return next((line for line in lines if line), 0)
 
 
 def _asked_after(error: NixsecretsError, question: str) -> bool:
-    """Report an error and ask what to do; without a terminal the answer is no."""
+    """Report an error and ask whether to continue; False without a terminal."""
     if not ui.has_terminal():
         return False
     ui.report_error(error)
-    error.hint = None  # said already, if this ends the command
+    error.hint = None  # reported already, should the error end the command
     return ui.asked(question, default=True)
 
 
 def _ways_out(name: str) -> str:
-    """Say what can be done with a text whose file is another one by now."""
+    """Return the hint on what to do with a draft whose file has changed since."""
     resume = f"nixsecrets edit --resume {argument(name)}"
     return "\n".join(
         [
@@ -321,7 +325,7 @@ def _ways_out(name: str) -> str:
 
 
 def _about_content(error: NixsecretsError) -> bool:
-    """Return whether other text could be saved where this could not."""
+    """Return whether an error is about the text, so that other text could be saved."""
     if isinstance(error, ApplyError):
         errors: Sequence[NixsecretsError] = [f.error for f in error.failed]
         return all(isinstance(one, SecretFileError) for one in errors)

@@ -83,7 +83,7 @@ def command(
 
 
 def _is_there(world: World, wanted: Target, key: str | None) -> bool:
-    """Return whether a value would be replaced; where we cannot know: yes."""
+    """Return whether a value would be replaced; True if that cannot be determined."""
     if key is None:
         return wanted.actual is not None
     return target.is_there(world, wanted, key)

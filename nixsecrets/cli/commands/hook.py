@@ -25,7 +25,7 @@ from nixsecrets.repo.snapshot import Snapshot
 from nixsecrets.repo.unmerged import merging
 from nixsecrets.values.macs import Macs
 
-if TYPE_CHECKING:  # `hook run` starts at every commit and has no use for it
+if TYPE_CHECKING:  # not needed by `hook run`, which starts on every commit
     from nixsecrets.findings.hookfile import HookFile
 
 FINDINGS = 1
@@ -63,7 +63,7 @@ def install(start: Path, *, push: bool, scan: bool) -> None:
       nixsecrets hook install
       nixsecrets hook install --pre-push
     """
-    # `hook run`, on every commit, knows nothing of the file; so below
+    # also below: 10 ms that `hook run`, on every commit, saves
     from nixsecrets.findings.hookfile import PUSH_HOOK, Standing
 
     git = _work_tree(start)
@@ -174,7 +174,7 @@ def run(
 def _judged(
     git: Git, wanted: Iterable[Changes], scan: Scanner | None
 ) -> list[tuple[str, Finding]]:
-    """Judge the changes; each finding with the commit it is in ("": the index)."""
+    """Return the findings on changes, each with its commit ("" for the index)."""
     found: dict[Finding, str] = {}
     macs = Macs()
     cut: set[str] = set()
@@ -208,7 +208,7 @@ def _judged(
 
 
 def _scanner() -> Scanner:
-    """Return detect-secrets.
+    """Return the scanner for tokens (detect-secrets).
 
     Raises:
         ProgramError: it is not installed.
@@ -229,7 +229,7 @@ def _all(git: Git, entries: Sequence[Entry]) -> Changes:
 
 
 def _some(git: Git, start: Path, files: Sequence[Path]) -> Changes:
-    """Return some files (or what is in some folders) as they are staged.
+    """Return the staged content of files, or of all files in folders, as changes.
 
     Raises:
         UsageError: a file is not in the index.
@@ -250,7 +250,7 @@ def _some(git: Git, start: Path, files: Sequence[Path]) -> Changes:
 
 
 def _pushed(git: Git, remote: str) -> Iterator[Changes]:
-    """Yield the commits of a push, as git tells pre-push of them (githooks(5))."""
+    """Yield the commits of a push, which git lists on stdin (githooks(5), pre-push)."""
     for line in sys.stdin:
         words = line.split()
         if len(words) != 4:
@@ -262,10 +262,10 @@ def _pushed(git: Git, remote: str) -> Iterator[Changes]:
 
 
 def _report(found: Sequence[tuple[str, Finding]], *, staged: bool) -> int:
-    """Say what was found, how to mend it, and how to go on all the same."""
+    """Print the findings with their remedies; return the exit code."""
     if not found:
         return 0
-    # 10 ms, for a commit that is stopped
+    # 10 ms, for a commit that is blocked
     from nixsecrets.findings.reports import text_line
 
     for commit, finding in found:
@@ -277,7 +277,7 @@ def _report(found: Sequence[tuple[str, Finding]], *, staged: bool) -> int:
     codes = sorted({finding.code.value for _, finding in found})
     ui.say(
         f"nixsecrets: {counted(len(found), 'finding')};"
-        f" nixsecrets explain {codes[0]} tells more"
+        f" for details: nixsecrets explain {codes[0]}"
     )
     if staged:
         ui.say(
@@ -288,10 +288,10 @@ def _report(found: Sequence[tuple[str, Finding]], *, staged: bool) -> int:
 
 
 def _work_tree(start: Path) -> Git:
-    """Return the work tree, with the index that git hands to its hooks.
+    """Return the work tree, with the index that git passes to hooks.
 
     Raises:
-        NixsecretsError: there is none, or git runs the hook for another one.
+        NixsecretsError: there is no work tree, or git runs the hook for another one.
     """
     index = os.environ.get("GIT_INDEX_FILE")
     git = Git.find(start, index_file=start.resolve() / index if index else None)
@@ -315,10 +315,10 @@ def _hooks(folder: Path) -> "list[HookFile]":
 
 
 def _folder(git: Git) -> Path:
-    """Return where hooks belong.
+    """Return the folder of the repository's hooks.
 
     Raises:
-        NixsecretsError: `core.hooksPath` leads out of this repository.
+        NixsecretsError: `core.hooksPath` is outside of this repository.
     """
     folder = git.git_path("hooks")
     configured = git.hooks_path()
@@ -333,7 +333,7 @@ def _folder(git: Git) -> Path:
 
 
 def _own_command() -> tuple[str, ...]:
-    """Return how this program was started, for a hook that finds none on PATH."""
+    """Return the command that started this program, for a hook without it on PATH."""
     started = Path(sys.argv[0])
     if started.name == "nixsecrets" and started.is_file():
         return (str(started.absolute()),)

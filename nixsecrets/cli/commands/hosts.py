@@ -38,7 +38,7 @@ def command(start: Path, *, as_json: bool) -> None:
 
 
 def _readers(world: World) -> Counter[str]:
-    """Return how many secrets each name can read as they lie there."""
+    """Return the number of secrets that each name can read at present."""
     return Counter(
         name
         for actual in world.secrets.values()
@@ -47,7 +47,7 @@ def _readers(world: World) -> Counter[str]:
 
 
 def _groups(world: World, host: Host) -> list[str]:
-    """Return the groups that hold a host, also by way of another group."""
+    """Return the groups that a host is in, directly or through another group."""
     names = (name for name, _ in world.map.groups)
     return [name for name in names if host.name in world.policy.members([name])]
 

@@ -131,7 +131,7 @@ def command(
 def _fleets(
     repo: Repo, rules: Path | None, config: Path | None, *, sops_only: bool
 ) -> list[Fleet]:
-    """Return the folders to adopt: what the command line names, else what is there."""
+    """Return the folders to adopt: those of the options, else all that are found."""
     if rules is None and config is None:
         fleets = discovered(repo)
     else:
@@ -152,11 +152,11 @@ def _below(repo: Repo, path: Path) -> str:
 
 
 def _adopt(ready: Sequence[Prepared], *, dry_run: bool, yes: bool, stage: bool) -> None:
-    """Show what adopting each folder gives, have it agreed to, write it."""
-    tell = ui.answer if dry_run else ui.say
+    """Show what adopting each folder would write, ask, and write it."""
+    write_line = ui.answer if dry_run else ui.say
     for one in ready:
         for line in (*summary(one, with_map=dry_run), *_drift(one.adoption)):
-            tell(line)
+            write_line(line)
     if dry_run:
         return
     if not yes:
@@ -176,7 +176,10 @@ def _drift(switch: Adoption) -> Iterator[str]:
 
 
 def _write(plan: Plan, world: World, folder: str = "") -> tuple[Step, ...]:
-    """Write a first map and what is generated from it, and approve its keys."""
+    """Write a new map with its generated files, and approve its keys in this clone.
+
+    `folder` is the map's folder relative to the working directory.
+    """
     outcome = apply(plan, world, Tools(Keyring(), unlock))
     for step in outcome.done:
         ui.say(f"wrote {posixpath.join(folder, step.path)}")
@@ -195,7 +198,7 @@ def _start(
     dry_run: bool,
     stage: bool,
 ) -> None:
-    """Write a first map and what is generated from it."""
+    """Write a new map whose only reader is the operator, with its generated files."""
     keys = keys_from_file(key_file) if key_file else _operator(create=create_key)
     user = name or _user_name()
     text = fresh_map(
@@ -212,7 +215,7 @@ def _start(
 
 
 def _refuse_existing(repo: Repo) -> None:
-    """Raise where there is something that a fresh start would overwrite or hide."""
+    """Raise NixsecretsError if a new map would overwrite or hide existing files."""
     there = [n for n in ELSEWHERE if os.path.lexists(repo.root / n)]
     there += encrypted_files(repo)[:3]
     if there:
@@ -232,7 +235,7 @@ def _user_name() -> str:
 
 
 def _operator(*, create: bool) -> tuple[Recipient, ...]:
-    """Return the operator's public key: an age key before an ssh key."""
+    """Return the operator's public key, preferably an age key; `create` makes one."""
     ring = keyring(())
     keys = [i.recipients[0] for i in (*ring.identities, *ring.locked) if i.recipients]
     for kind in PREFERRED:
@@ -244,7 +247,12 @@ def _operator(*, create: bool) -> tuple[Recipient, ...]:
 
 
 def _create_key(*, agreed: bool) -> Recipient:
-    """Create an age key where sops looks for one, mode 0600; ask first."""
+    """Create an age key in sops' keys.txt (mode 0600), after asking; return it.
+
+    Raises:
+        IdentityError: keys.txt exists without a usable key.
+        DeclinedError: the answer was no, or there is no terminal.
+    """
     base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     path = base / "sops" / "age" / "keys.txt"
     if path.exists():

@@ -61,7 +61,7 @@ def command(start: Path, *, strict: bool, form: str) -> int:
 
 
 def lint(world: World) -> list[Finding]:
-    """Return what is odd in a repository."""
+    """Return the findings on likely mistakes in map and configurations."""
     names = world.repo.list_files()
     found = [*map_findings(world), *agenix_findings(world)]
     found += (one for one in content(world) if one.code in _OF_OPTIONS)

@@ -21,7 +21,7 @@ UNCOMMITTED = "uncommitted"
 
 
 class Listed(NamedTuple):
-    """One secret; `changed` is None where HEAD has it otherwise or not at all.
+    """One secret; `changed` is None if HEAD has another version or none.
 
     `readers` is None where they are unknown.
     """
@@ -99,7 +99,7 @@ def command(
 def _answer_sides(
     world: World, host: str, declared: str, start: Path, *, as_json: bool
 ) -> None:
-    """Show what a host can read beside what its configuration declares."""
+    """Print the files that a host can read or that its configuration declares."""
     # Nix is loaded for this option alone
     from nixsecrets.flake.declarations import Source
     from nixsecrets.flake.reading import sides
@@ -134,7 +134,7 @@ def _entries(
 
 
 def _table(listed: list[Listed]) -> Iterator[str]:
-    """Yield the lines of a table, its head first; nothing where there is no entry."""
+    """Yield the lines of a table with its heading; none without entries."""
     rows = [HEAD] if listed else []
     for one in listed:
         names = "unknown" if one.readers is None else " ".join(one.readers)

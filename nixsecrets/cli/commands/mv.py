@@ -55,11 +55,11 @@ def command(start: Path, source: Path, target: Path, options: RoadOptions) -> in
 
 
 def _refuse(world: World, actual: Actual, name: str) -> None:
-    """Refuse a place where the file would be lost, or be another's.
+    """Raise an error if the file cannot move to the path `name`.
 
     Raises:
-        NixsecretsError: a file is there.
-        SecretFileError: no rule names it, or it stands for the other backend.
+        NixsecretsError: a file already exists there.
+        SecretFileError: no rule matches the path, or it means the other backend.
     """
     if world.repo.read_if_there(name) is not None:
         raise NixsecretsError(
@@ -76,9 +76,9 @@ def _refuse(world: World, actual: Actual, name: str) -> None:
             ("an age file", "sops files")
             if actual.backend is Backend.AGE
             else ("a sops file", "age files")
-        )
+        )  # the second: what files of that name are
         raise SecretFileError(
             f"{show.path_text(actual.path)} is {was}; of that name are {is_now}",
-            "keep its ending; or write the value anew: "
+            "keep the extension, or copy the value: "
             "nixsecrets cat OLD | nixsecrets set NEW",
         )

@@ -96,11 +96,7 @@ def command(
 
 
 def _refuse_in_repository(file: Path) -> None:
-    """Refuse a file that git would add.
-
-    Raises:
-        NixsecretsError: the folder lies in a repository that does not ignore it.
-    """
+    """Raise NixsecretsError if `file` is in a git repository that would add it."""
     there = next(place for place in file.parents if place.is_dir())
     git = Git.find(there)
     if git is not None and not git.ignores(there.resolve() / file.relative_to(there)):
@@ -114,8 +110,8 @@ def _private_key(world: World, host: Host, identity: tuple[Path, ...]) -> bytes:
     """Return the private key of a host from its secret.
 
     Raises:
-        SecretFileError: there is none.
-        NixsecretsError: it is not the private half of the key in the map.
+        SecretFileError: the secret is corrupt.
+        NixsecretsError: there is none, or it does not belong to the key in the map.
     """
     path = hostkeys.key_path(host.name)
     if path not in world.files:

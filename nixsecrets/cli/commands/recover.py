@@ -55,10 +55,10 @@ def command(start: Path, *, finish: bool, discard: bool) -> None:
 
 
 def _agree(repo: Repo, *, finish: bool) -> None:
-    """List the files of a run that this person did not begin, and ask.
+    """List the files of a run that this operator did not start, and ask.
 
     Raises:
-        DeclinedError: nobody agreed.
+        DeclinedError: the answer was no, or there is no terminal.
     """
     lines = recovery.foreign(repo)
     if not lines:

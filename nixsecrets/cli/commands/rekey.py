@@ -33,6 +33,6 @@ def command(
         session.writing(dry_run=options.dry_run),
         session.surveying() as begun,
     ):
-        from nixsecrets.cli import road  # while others look at the files
+        from nixsecrets.cli import road  # 90 ms, during the survey
 
         return road.rekey(session, begun, options, paths=paths, host=host, start=start)

@@ -52,7 +52,7 @@ def _step(world: World, name: str) -> Step:
 
 
 def _say_copies(session: Session, names: list[str]) -> None:
-    """Say which files exist nowhere else, and that git keeps the others."""
+    """Warn of files that git has no copy of; say that its history keeps the others."""
     git = session.repo.git
     kept = git.committed_ids(session.repo.root) if git else {}
     lost = [name for name in names if name not in kept]

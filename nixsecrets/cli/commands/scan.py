@@ -21,7 +21,7 @@ from nixsecrets.map.model import Host, RecipientMap
 
 
 class Status(StrEnum):
-    """What became of a host's key."""
+    """The result of comparing a host's key with the map."""
 
     SAME = "same"
     CHANGED = "changed"
@@ -35,7 +35,10 @@ ALARMS = (Status.CHANGED, Status.OTHER_TYPES, Status.FAILED)
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One host: its key in the map, and what it shows now."""
+    """One host: its key in the map (`old`) and the one it presents now (`new`).
+
+    `offers` are the types of its host keys if it has no ed25519 key.
+    """
 
     name: str
     address: str

@@ -90,7 +90,7 @@ def command(
 
 
 def _opened(file: Path | None) -> AbstractContextManager[BinaryIO | None]:
-    """Give what holds the value, None where a person has to type it."""
+    """Yield the file or stdin, None if the value must be typed."""
     return nullcontext(ui.given_stream()) if file is None else intake.opened(file)
 
 

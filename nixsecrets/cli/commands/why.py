@@ -72,7 +72,7 @@ def _what(found: Found | None) -> str:
         case NotSecret():
             return "not encrypted"
         case Damaged():
-            return f"damaged: {found.reason}"
+            return f"corrupt: {found.reason}"
         case Actual():
             return "an age file" if found.backend is Backend.AGE else "a sops file"
 
@@ -90,7 +90,7 @@ def _rule(want: Desired | None) -> Iterator[str]:
 
 
 def how_sure(state: State) -> str:
-    """Return how a file's readers are known."""
+    """Return how certain a file's recipients are, for a heading."""
     match state:
         case Exact():
             return "from the tags of its stanzas"
@@ -116,7 +116,7 @@ def _found(world: World, found: Actual, want: Desired | None) -> Iterator[str]:
 
 
 def _others(found: Actual) -> Iterator[str]:
-    """Yield the readers that are not age keys."""
+    """Yield the recipients that are not age keys."""
     for other in found.others:
         yield f"  {other}  (not in the map; nixsecrets rekey drops it)"
 
@@ -130,7 +130,7 @@ def _note(recipient: Recipient, wanted: Recipient | None) -> str:
 def _verdict(
     world: World, found: Actual, one: "Identity | Locked", *, named: bool
 ) -> str:
-    """Say whether an identity opens a file: tried where that asks no question."""
+    """Return whether an identity opens a file, tried if that needs no prompt."""
     from nixsecrets.keys.identities import Locked, PluginIdentity  # as above
 
     if isinstance(one, Locked | PluginIdentity):
@@ -147,7 +147,7 @@ def _verdict(
 
     try:
         bench = Bench((one,), Path())
-        plaintext_to(world, found, bench, verify.Digest())  # and drops it
+        plaintext_to(world, found, bench, verify.Digest())  # decrypts, keeps nothing
     except IdentityError:
         return "does not open it"
     except SecretFileError as error:
@@ -174,7 +174,7 @@ def _sops_verdict(world: World, found: Actual, one: "Identity") -> str:
 
 
 def _mine(world: World, found: Actual, ring: "Keyring") -> Iterator[str]:
-    """Yield which identities at hand open the file, and what stock sops needs."""
+    """Yield which of the operator's identities open the file."""
     readers = {recipient.key_id for recipient in found.recipients}
     yield "your identities:"
     for identity in (*ring.identities, *ring.locked):
@@ -186,7 +186,7 @@ def _mine(world: World, found: Actual, ring: "Keyring") -> Iterator[str]:
 
 
 def _stock(found: Actual, keys: tuple[Recipient, ...]) -> str:
-    """Say where stock sops cannot use the ssh key that we can."""
+    """Return a note if stock sops cannot use an ssh key that we can, else ""."""
     if found.backend is not Backend.SOPS or not keys or keys[0].kind != "ssh-ed25519":
         return ""
     if keys[0] in found.recipients or keys[0].converted() not in found.recipients:
