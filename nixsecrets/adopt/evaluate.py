@@ -1,9 +1,9 @@
-"""Agenix rules, evaluated by the real `nix-instantiate`; the one impure module here.
+"""Agenix rules, evaluated by `nix-instantiate` in a sandbox.
 
-The file is a program of its owner, so it runs boxed in: it sees its repository and
-nothing else (restrict-eval), no network, no store, no environment, little time and
-little output.  The exit status is believed, never the output of a run that failed:
-Nix prints valid JSON with empty lists before it fails.
+The rules file is a program that somebody else may have written.  It can read its
+repository and nothing else (restrict-eval), has no network, store or environment, and
+limited time and output.  Only the exit status is trusted: Nix may print valid JSON with
+empty lists before it fails.
 """
 
 import contextlib
@@ -25,12 +25,12 @@ from typing import Any
 from nixsecrets.errors import NixsecretsError, ProgramError, quoted
 
 SECONDS = 30.0
-"""How long one evaluation may take, and all those of one file in the fallback."""
+"""Time limit for all evaluations of one rules file."""
 LONGEST_OUTPUT = 8 * 1024 * 1024
 _MOST_ENTRIES = 2000
 
 _PICK = "(v: { publicKeys = v.publicKeys; armor = v.armor or false; })"
-_FILE = '(import (./. + ("/" + file)))'  # a name in an argument is text, never code
+_FILE = '(import (./. + ("/" + file)))'  # names are arguments, so they are never code
 _ALL = f"{{ file }}: builtins.mapAttrs (n: {_PICK}) {_FILE}"
 _NAMES = f"{{ file }}: builtins.attrNames {_FILE}"
 _ONE = f"{{ file, name }}: {_PICK} (builtins.getAttr name {_FILE})"
@@ -38,7 +38,7 @@ _ONE = f"{{ file, name }}: {_PICK} (builtins.getAttr name {_FILE})"
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """One entry as Nix sees it; `problem` says why it has none, if it has none."""
+    """One entry of the rules; `problem` says why it has no keys, None if it has."""
 
     name: str
     public_keys: tuple[Any, ...] = ()
@@ -47,10 +47,10 @@ class Evaluated:
 
 
 def evaluate_rules(path: Path, root: Path, env: Mapping[str, str]) -> list[Evaluated]:
-    """Return the entries of the rules file `path`, which may import below `root`.
+    """Return the entries of the rules file `path`, which may import files in `root`.
 
     Raises:
-        ProgramError: there is no nix-instantiate.
+        ProgramError: nix-instantiate is not installed.
         NixsecretsError: the file does not evaluate to a set, or takes too long.
     """
     program = shutil.which("nix-instantiate", path=env.get("PATH", ""))
@@ -80,7 +80,7 @@ def _entry(name: str, value: dict[str, Any]) -> Evaluated:
 
 
 class _Box:
-    """Runs expressions against one rules file."""
+    """Evaluates expressions about one rules file; `said` is Nix's last message."""
 
     def __init__(self, program: str, path: Path, root: Path) -> None:
         self.path = path
@@ -97,14 +97,14 @@ class _Box:
         self.env = {"PATH": folder, "LC_ALL": "C", "HOME": "/"}
 
     def one(self, name: str) -> Evaluated:
-        """Evaluate one entry; agenix too evaluates file by file."""
+        """Evaluate one entry by itself, as agenix does."""
         value = self.run(_ONE, {"name": name})
         if isinstance(value, dict):
             return _entry(name, value)
         return Evaluated(name, problem=f"it does not evaluate ({self.said})")
 
     def run(self, expression: str, arguments: Mapping[str, str]) -> Any:
-        """Return what `expression` evaluates to, None where it fails."""
+        """Return the value of `expression`, None if it fails."""
         given = {"file": self.path.name, **arguments}
         flags = [part for pair in given.items() for part in ("--argstr", *pair)]
         code, output = self._call([*self.command, *flags, "-E", expression])
@@ -137,7 +137,11 @@ class _Box:
         return process.returncode, output
 
     def _collect(self, process: subprocess.Popen[bytes]) -> bytes:
-        """Read the output until its end, the cap, or the time; then end the process."""
+        """Return the output; kill the process when it exceeds the limits.
+
+        Raises:
+            NixsecretsError: it takes too long or prints too much.
+        """
         assert process.stdout is not None  # noqa: S101 - it is a pipe
         chunks: list[bytes] = []
         size = 0
@@ -164,16 +168,16 @@ class _Box:
 
 
 def _limit_memory() -> None:
-    """Limit the address space to 4 GiB, where the system has such a limit."""
+    """Limit the address space to 4 GiB, if the system supports that."""
     size = 4 * 1024**3
-    with contextlib.suppress(ValueError, OSError):  # a lower one, or none (macOS)
+    with contextlib.suppress(ValueError, OSError):  # a lower limit, or none (macOS)
         resource.setrlimit(resource.RLIMIT_AS, (size, size))
 
 
 def _reason(output: bytes) -> str:
-    """Return the line in which Nix says what is wrong, without its colours.
+    """Return Nix's error message on one line, without colors.
 
-    It can quote what the file holds, so only the text up to a quotation mark is kept.
+    It may quote the rules file, so it is cut at the first quotation mark.
     """
     text = re.sub(r"\x1b\[[0-9;]*m", "", output.decode("utf-8", "replace"))
     lines = [one.strip() for one in text.splitlines() if "error:" in one]

@@ -1,4 +1,4 @@
-"""Who is named how: `always`, groups, and the readers of each rule in few words."""
+"""Chooses `always`, the groups, and the names of each rule's readers."""
 
 import re
 from collections import Counter
@@ -14,10 +14,10 @@ _ADMINS = ("admins", "all-admins", "admin-group")
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """What the map says instead of lists of owners.
+    """The names in the new map.
 
-    `readers` holds, for each rule, the names to write; `origins` where groups' names
-    come from.
+    `readers` has the names of each rule's readers, `origins` where the name of each
+    group comes from.
     """
 
     always: tuple[str, ...]
@@ -29,7 +29,10 @@ class Naming:
 def naming(
     owners: Sequence[Owner], rules: Sequence[Planned], sets: Iterable[NamedSet]
 ) -> Naming:
-    """Return groups and readers: what recurs gets a name, its own where it has one."""
+    """Return groups and readers; a set of owners that recurs becomes a group.
+
+    `sets` are sets of keys that the old configurations name.
+    """
     return _Grouper(owners, rules, sets).naming()
 
 
@@ -67,7 +70,7 @@ class _Grouper:
     def named(
         self, owners: Sequence[Owner], sets: Iterable[NamedSet]
     ) -> Iterable[tuple[str, tuple[frozenset[str], str]]]:
-        """Yield the sets that somebody named, as sets of owners."""
+        """Yield the named sets of keys as name -> (owners, origin of the name)."""
         taken = set(self.order)
         for one in sets:
             members = frozenset(o.name for o in owners if o.key_ids <= one.keys)
@@ -78,7 +81,7 @@ class _Grouper:
                 yield name, (members, one.origin)
 
     def everywhere(self) -> frozenset[str]:
-        """Return the users who read whatever a rule covers."""
+        """Return the users who read the files of every rule."""
         if not self.rules:
             return frozenset()
         return self.users.intersection(*(rule.access for rule in self.rules))
@@ -93,7 +96,7 @@ class _Grouper:
         return (self.define(name, everywhere, "proposed: they read everything"),)
 
     def propose(self, everywhere: frozenset[str]) -> None:
-        """Define the named sets that are of use, and name what else recurs."""
+        """Define groups: named sets that rules use, then other sets that recur."""
         rests = [rule.access - everywhere for rule in self.rules]
         fullest = sorted(self.candidates.items(), key=lambda item: -len(item[1][0]))
         for name, (members, origin) in fullest:
@@ -117,7 +120,7 @@ class _Grouper:
         return name not in self.order and name not in self.groups
 
     def proposed(self, members: frozenset[str], everywhere: frozenset[str]) -> str:
-        """Return a name for a set that has none: what it is, or what it reads."""
+        """Return a name for a set without one: after its kind or what it reads."""
         wishes = ["hosts", "all-hosts"] if members == self.hosts else []
         for rule in self.rules:
             if members <= rule.access - everywhere:
@@ -134,7 +137,10 @@ class _Grouper:
     def expressed(
         self, rest: frozenset[str], allowed: frozenset[str]
     ) -> tuple[str, ...]:
-        """Return groups, and names where no group fits, that are exactly `rest`."""
+        """Return groups and single names that together stand for exactly `rest`.
+
+        Groups may include members of `allowed`, who read the rule's files anyway.
+        """
         groups, left = self.covered(rest, allowed)
         return (*groups, *self.sorted(left))
 

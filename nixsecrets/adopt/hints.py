@@ -1,4 +1,4 @@
-"""Where a name for a key was seen, and what it tells about whose key it is."""
+"""Names for keys, found in the old configurations, and what they say about owners."""
 
 import re
 from collections.abc import Iterable
@@ -34,10 +34,11 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9._@-]+")
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """One place where a key stands.
+    """One place where a key occurs.
 
-    `name` is what it is called there, None where nothing names it; `comment` are words
-    about it that a person wrote, `full` the name before its role was cut off.
+    `name` is its name there, None without one; `kind` is that of its owner, None if
+    unknown; `comment` is a comment on it; `full` is the name with its role
+    (`host_web`).
     """
 
     key: Recipient
@@ -50,7 +51,7 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class NamedSet:
-    """Keys that somebody gave a name together."""
+    """A set of keys with a name."""
 
     name: str
     keys: frozenset[KeyId]
@@ -59,18 +60,18 @@ class NamedSet:
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """Everything that the old files tell about names; the earlier the better."""
+    """All names found in the old configurations; earlier ones take precedence."""
 
     sightings: tuple[Sighting, ...] = ()
     sets: tuple[NamedSet, ...] = ()
 
     def __add__(self, other: "Hints") -> "Hints":
-        """Return both, those of `self` first."""
+        """Return the hints of both, those of `self` first."""
         return Hints(self.sightings + other.sightings, self.sets + other.sets)
 
 
 def kind_of_words(words: Iterable[str]) -> OwnerKind | None:
-    """Return whose keys stand under these headings, the last ones first."""
+    """Return the kind of owner that headings name, the last one that names any."""
     for word in reversed(list(words)):
         parts = re.findall(r"[a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", word).lower())
         if _HOST_WORDS & set(parts):
@@ -81,7 +82,7 @@ def kind_of_words(words: Iterable[str]) -> OwnerKind | None:
 
 
 def is_heading(word: str) -> bool:
-    """Return whether a name is that of a kind of keys, not of one owner."""
+    """Return whether a name is that of a group of keys (`hosts`), not of one owner."""
     lower = word.lower()
     if lower in {"keys", "all", "everyone", "everything", "publickeys", "allkeys"}:
         return True
@@ -89,7 +90,7 @@ def is_heading(word: str) -> bool:
 
 
 def split_prefix(name: str) -> tuple[OwnerKind | None, str]:
-    """Return the role in front of a name, as in `host_web`, and the name without it."""
+    """Return the role before a name, as in `host_web`, and the name without it."""
     found = _PREFIX.fullmatch(name)
     if found is None:
         return None, name
@@ -97,19 +98,19 @@ def split_prefix(name: str) -> tuple[OwnerKind | None, str]:
 
 
 def safe_name(text: str) -> str | None:
-    """Return `text` as a name of the map, None where nothing of it is left."""
+    """Return `text` as a valid name of the map, None if nothing of it remains."""
     name = _UNSAFE.sub("-", text).strip("-._@")[:63]
     return name if NAME.fullmatch(name) else None
 
 
 def keys_in(text: str) -> list[Recipient]:
-    """Return the keys that a text consists of: separated by commas or line ends."""
+    """Return the keys in a text, separated by commas or newlines."""
     keys = map(recipient_of, re.split(r"[,\n]", text))
     return [key for key in keys if key is not None]
 
 
 def from_comment(key: Recipient) -> tuple[str | None, OwnerKind | None]:
-    """Return the name and the kind that an ssh key's comment suggests."""
+    """Return the owner's name and kind that an ssh key's comment suggests."""
     words = key.comment.split()
     user, at, host = (words[0] if words else "").partition("@")
     if not at:

@@ -1,4 +1,4 @@
-"""The text of the map that adoption proposes: as a person would have written it."""
+"""The text of the map that adoption proposes."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -29,7 +29,7 @@ def map_text(
     naming: Naming,
     loose: Sequence[str] = (),
 ) -> str:
-    """Return the map; `loose` are comments of the old files that no rule explains."""
+    """Return the map; `loose` are comments of the old files that belong to no rule."""
     parts = [_HEAD]
     if naming.always:
         parts[0] += f"{_ALWAYS}always = {toml_strings(naming.always)}\n"
@@ -70,7 +70,7 @@ def _groups(naming: Naming) -> Iterator[str]:
 
 
 def _comment(lines: Iterable[str]) -> Iterator[str]:
-    """Yield comment lines; one that could hold a private key is left out."""
+    """Yield comment lines, without those that could contain a private key."""
     for line in lines:
         clean = "".join(char if char.isprintable() else " " for char in line)
         if not private_key_in(clean):

@@ -1,8 +1,8 @@
-"""Whose key is whose: one entry for each owner, from every hint that there is.
+"""The owners of keys: one entry in the map for each, named by all hints.
 
-Keys are joined by their bytes, whatever their form and wherever they stand.  Keys that
-share a name become one entry only where they read the same files: else one entry would
-give each key what only the other had.
+Occurrences of a key are joined by its key id, in either form.  Keys with the same name
+become one entry only if they read the same files: otherwise one entry would grant each
+key the access of the other.
 """
 
 import re
@@ -31,8 +31,8 @@ _PERSONAL = (Kind.PLUGIN, Kind.TAG, Kind.TAG_PQ, Kind.PQ)
 class Owner:
     """A host or user of the new map, and where its name comes from.
 
-    `also` are other names that its keys had; `ssh_in_sops` says that sops files name it
-    in its ssh form; `guessed` that nothing told whether it is a host or a user.
+    `also` are other names of its keys; `ssh_in_sops`: sops files have its key in ssh
+    form; `guessed`: nothing indicates whether it is a host or a user.
     """
 
     name: str
@@ -46,13 +46,13 @@ class Owner:
 
     @property
     def key_ids(self) -> frozenset[KeyId]:
-        """What its keys are."""
+        """The ids of its keys."""
         return frozenset(key.key_id for key in self.keys)
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """One key with everything that was seen of it."""
+    """One key with all its occurrences; `column` are the accesses it has, by number."""
 
     key: Recipient
     seen: tuple[Sighting, ...]
@@ -66,7 +66,7 @@ class _Known:
 def owners(old: Old, hints: Hints, paths: Collection[str]) -> tuple[Owner, ...]:
     """Return an owner for every key that the old configurations name.
 
-    `paths` are the repository's files: folders are often called like hosts.
+    `paths` are the repository's files: folders are often named after hosts.
     """
     evidence = _Evidence(old, hints, paths)
     named = _named(_known(old, hints))
@@ -76,7 +76,7 @@ def owners(old: Old, hints: Hints, paths: Collection[str]) -> tuple[Owner, ...]:
 
 
 def _known(old: Old, hints: Hints) -> list[_Known]:
-    """Return the keys in the order in which they were first seen."""
+    """Return the keys in the order of their first occurrence."""
     sets = _accesses(old)
     seen: dict[KeyId, list[Sighting]] = {}
     best: dict[KeyId, Recipient] = {}
@@ -100,12 +100,13 @@ def _known(old: Old, hints: Hints) -> list[_Known]:
 
 
 def _accesses(old: Old) -> list[frozenset[KeyId]]:
+    """Return the distinct sets of keys that rules and entries grant access to."""
     rules = [rule.access for rule in old.sops if rule.foreign is None]
     return list(dict.fromkeys([*rules, *(entry.access for entry in old.age)]))
 
 
 def _named(known: Iterable[_Known]) -> dict[str, list[_Known]]:
-    """Give each key a name; several keys can have the same."""
+    """Return the keys by name; several keys can have the same name."""
     known = list(known)
     plain: dict[str, set[str]] = {}
     for one in known:
@@ -117,7 +118,7 @@ def _named(known: Iterable[_Known]) -> dict[str, list[_Known]]:
         said = one.names()
         name = said[0] if said else _from_key(one.key)
         if said and len(plain[name]) > 1:
-            name = one.names(full=True)[0]  # `host_x` and `user_x`: both stay whole
+            name = one.names(full=True)[0]  # `host_x` and `user_x` keep their roles
         found.setdefault(name, []).append(one)
     return found
 
@@ -131,7 +132,7 @@ def _from_key(key: Recipient) -> str:
 
 
 def _unique(named: Mapping[str, list[_Known]]) -> dict[str, list[_Known]]:
-    """Part the keys that share a name and not their readers' lists."""
+    """Split the keys that have the same name but not the same access."""
     found: dict[str, list[_Known]] = {}
     for name, members in named.items():
         columns = dict.fromkeys(one.column for one in members)
@@ -175,13 +176,13 @@ def _owner(name: str, members: list[_Known], evidence: "_Evidence") -> Owner:
 
 
 def _without_noise(key: Recipient) -> Recipient:
-    """Return the key with a comment that is safe to write on one line."""
+    """Return the key without a comment that has control characters."""
     comment = key.comment if key.comment.isprintable() else ""
     return replace(key, comment=comment)
 
 
 class _Evidence:
-    """What tells hosts from users where no heading and no prefix does."""
+    """Distinguishes hosts from users if no heading and no prefix does."""
 
     def __init__(self, old: Old, hints: Hints, paths: Collection[str]) -> None:
         regexes = [rule.rule.path_regex.replace("\\", "") for rule in old.sops]
@@ -198,10 +199,10 @@ class _Evidence:
         ]
 
     def kind(self, name: str, members: list[_Known]) -> OwnerKind | None:
-        """Return what the keys are; None where nothing tells."""
-        told = [one.kind for known in members for one in known.seen if one.kind]
-        if told:
-            return told[0]
+        """Return whether keys are a host's or a user's, None if that is unknown."""
+        kinds = [one.kind for known in members for one in known.seen if one.kind]
+        if kinds:
+            return kinds[0]
         keys = {known.key.key_id for known in members}
         listed = {kind for kind, group in self.sets if keys <= group}
         if len(listed) == 1:

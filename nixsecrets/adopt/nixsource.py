@@ -1,8 +1,8 @@
 """Names, comments and imports in the source text of agenix rules.
 
-Evaluation gives keys without names, so the text is looked through for bindings.  It is
-not parsed as Nix: what is misread costs a name, never a reader, since who reads what
-comes from evaluation alone.
+Evaluation returns keys without names, so the text is searched for bindings.  It is not
+parsed as Nix: a misread text loses a name, never a reader, because readers come from
+evaluation alone.
 """
 
 import posixpath
@@ -40,7 +40,7 @@ _NOT_NAMES = frozenset(
         *("attrValues", "concatLists"),
     )
 )
-# What a key is called that is named by where it stands.
+# Names that say nothing about a key: the binding around them names it.
 _GENERIC = frozenset(
     (
         *("publicKey", "publicKeys", "key", "keys", "pubkey", "pubKey", "sshKey"),
@@ -50,7 +50,7 @@ _GENERIC = frozenset(
 )
 _KEYWORDS = frozenset(("let", "in", "rec", "with", "if", "then", "else"))
 _COMPUTED = re.compile(r"\b(readDir|getEnv|pathExists|currentTime|currentSystem)\b")
-_QUOTED = '"'  # marks a name that was written as a string: that of an entry
+_QUOTED = '"'  # prefix of a name that was written as a string: that of an entry
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -63,7 +63,12 @@ class _Token:
 
 @dataclass
 class _Binding:
-    """`names… = value;` as far as it was read: its keys, and what it mentions."""
+    """`names… = value;` as far as it was read.
+
+    `depth` is the number of open brackets, `outer` the names of the bindings around it,
+    `above` the comment lines above, `keys` its keys with their places, `mentions` the
+    other names in its value.
+    """
 
     names: tuple[str, ...]
     depth: int
@@ -75,9 +80,9 @@ class _Binding:
 
 @dataclass(frozen=True)
 class Read:
-    """What one source text tells.
+    """The names and comments in one source text.
 
-    `comments` are those of entries, by the entry's name; `loose` all others.
+    `comments` are those of entries, by the entry's name, `loose` all others.
     """
 
     hints: Hints
@@ -86,7 +91,7 @@ class Read:
 
 
 def imports(text: str, path: str) -> Iterator[str]:
-    """Yield the files that a source names by a relative path, as repository paths."""
+    """Yield the files that a source names by relative paths, as repository paths."""
     folder = posixpath.dirname(path)
     for token in _tokens(text):
         if token.kind == "relative" and token.text.startswith("."):
@@ -97,7 +102,7 @@ def imports(text: str, path: str) -> Iterator[str]:
 
 
 def computed(text: str) -> list[str]:
-    """Return the functions in a source that make its value depend on more than it."""
+    """Return the functions in a source that make its value depend on other things."""
     return sorted(set(_COMPUTED.findall(_without_comments(text))))
 
 
@@ -110,7 +115,7 @@ def read_source(text: str, filename: str) -> Read:
 
 
 def read_public_key(text: str, path: str) -> Hints:
-    """Return the names for a `.pub` file's keys: its own, before those in comments."""
+    """Return names for the keys in a `.pub` file: after the file, else its folder."""
     stem = safe_name(posixpath.basename(path).removesuffix(".pub"))
     generic = stem is None or stem.startswith("ssh_host_") or stem.startswith("id_")
     folder = posixpath.basename(posixpath.dirname(path))
@@ -129,7 +134,7 @@ def read_public_key(text: str, path: str) -> Hints:
 
 
 def _name_of_file(path: str) -> str | None:
-    """Return what a file is about, if it is one file for each host or user."""
+    """Return the host or user that a file is named after, None if it is not."""
     folder, name = posixpath.split(path)
     stem = name.removesuffix(".nix")
     if stem in ("default", "configuration", "host", "meta", "keys", "secrets"):
@@ -152,7 +157,7 @@ def _without_comments(text: str) -> str:
 
 
 class _Scan:
-    """Reads one text from left to right, knowing which bindings are open."""
+    """Reads one text from left to right and tracks the open bindings."""
 
     def __init__(self, text: str, filename: str) -> None:
         self.text = text
@@ -190,7 +195,7 @@ class _Scan:
         self.pending = []
 
     def comment(self, token: _Token) -> None:
-        """Keep a comment: for what stands before it on its line, else what follows."""
+        """Store a comment: for the key before it on its line, else for what follows."""
         lines = [
             line.strip().lstrip("#*").removesuffix("*/").strip()
             for line in token.text.removeprefix("/*").split("\n")
@@ -276,7 +281,7 @@ class _Scan:
             self.closed.append(self.open.pop())
 
     def hints(self) -> Hints:
-        """Return the keys by the bindings they stand in, and the sets of bindings."""
+        """Return the keys with the names of their bindings, and the sets of keys."""
         for binding in self.closed:
             if len(binding.keys) != 1:
                 self.loose += binding.above
@@ -309,7 +314,7 @@ class _Scan:
                 yield Sighting(key, called, origin, kind, comment, full)
 
     def sets(self) -> Iterator[NamedSet]:
-        """Yield what each binding stands for, others that it mentions included."""
+        """Yield the keys of each binding, including those of bindings it mentions."""
         own: dict[str, frozenset[KeyId]] = {}
         mentions: dict[str, list[str]] = {}
         for binding in self.closed:
@@ -325,7 +330,7 @@ class _Scan:
 
 
 def safe_binding(name: str) -> bool:
-    """Return whether a name before `=` can be that of a key or of a set of keys."""
+    """Return whether a name before `=` can be the name of a key or a set of keys."""
     return re.fullmatch(r"[A-Za-z_][A-Za-z0-9_'-]*", name) is not None and (
         name not in _NOT_NAMES
     )

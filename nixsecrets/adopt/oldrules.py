@@ -1,7 +1,7 @@
-"""What the old configurations say, rule by rule: who may read which path.
+"""The old configurations, rule by rule: who may read which path.
 
-Pure: text and evaluated entries in, values out.  A rule that nixsecrets does not manage
-(PGP, KMS, Vault, key groups) is `foreign`: it stays where it is, and says why.
+A rule that nixsecrets does not manage (PGP, KMS, Vault, key groups) is `foreign`: it
+stays where it is.
 """
 
 import posixpath
@@ -21,9 +21,9 @@ from nixsecrets.untrusted import regex
 
 Access = frozenset[KeyId]
 Decision = Access | Literal["foreign"] | None
-"""Who reads a path: some keys; whom a foreign rule says; nobody, no rule matches."""
+"""Who reads a path: a set of keys; "foreign": a foreign rule decides; None: no rule."""
 
-# Configuration that somebody put a `#` in front of.
+# Configuration that is commented out.
 _ASIDE = re.compile(
     r"- |[*&]|(?:\w+_(?:regex|suffix|encrypted|threshold)|age|pgp|key_groups|keys):"
 )
@@ -48,7 +48,7 @@ class SopsRule:
 
     @property
     def access(self) -> Access:
-        """The keys that it gives access to."""
+        """The ids of the keys that the rule grants access to."""
         return frozenset(key.key_id for key in self.readers)
 
 
@@ -72,7 +72,7 @@ class AgeEntry:
 class Old:
     """The old configurations of one map's folder.
 
-    `config` and `rules` are where they lie, relative to it; None: there is none.
+    `config` and `rules` are their paths relative to it, None if there is none.
     """
 
     sops: tuple[SopsRule, ...] = ()
@@ -88,24 +88,24 @@ class Old:
 
     @cached_property
     def below(self) -> str:
-        """The folder of the sops configuration: "" or with a `/` at its end."""
+        """The folder of the sops configuration: "", or with a `/` at its end."""
         folder = posixpath.dirname(self.config or "")
         return folder + "/" if folder else ""
 
     @cached_property
     def _searches(self) -> list[tuple[Callable[[str], bool], SopsRule]]:
-        # the empty expression is found everywhere, as sops has it
+        # as in sops, the empty expression matches everything
         return [(regex.parse(one.rule.path_regex).found_in, one) for one in self.sops]
 
     def sops_rule(self, path: str) -> SopsRule | None:
-        """Return the creation rule that decides a path, as sops decides it."""
+        """Return the creation rule that sops uses for a path, None without one."""
         if not path.startswith(self.below):
             return None
         subject = path[len(self.below) :]
         return next((rule for found, rule in self._searches if found(subject)), None)
 
     def first_adopted(self, path: str) -> SopsRule | None:
-        """Return the first rule to be adopted whose expression is found in a path."""
+        """Return the first rule that is not foreign and matches a path, else None."""
         if not path.startswith(self.below):
             return None
         subject = path[len(self.below) :]
@@ -127,14 +127,14 @@ class Old:
         return rule.access if rule.foreign is None else "foreign"
 
     def samples(self, rule: SopsRule) -> tuple[str, ...]:
-        """Return paths that a rule's expression is found in, and such close by."""
+        """Return sample paths that a rule matches, and similar paths."""
         near = patterns.nearby(patterns.samples(rule.rule.path_regex))
         return tuple(self.below + path for path in near)
 
     def dead(self) -> list[tuple[SopsRule, SopsRule]]:
-        """Return the rules that never decide, each with the one that takes its place.
+        """Return the rules that never apply, each with the one that applies instead.
 
-        Judged by paths drawn from each expression.
+        Determined by sample paths for each expression.
         """
         found: list[tuple[SopsRule, SopsRule]] = []
         for rule in self.sops:
@@ -150,8 +150,8 @@ def read_sops(text: str, filename: str) -> tuple[SopsRule, ...]:
     """Return the creation rules of a `.sops.yaml`.
 
     Raises:
-        NixsecretsError: sops could not read it either, an expression of it is one
-            that sops cannot compile, or it holds blocks of ours.
+        NixsecretsError: sops cannot read it, sops cannot compile one of its
+            expressions, or it has blocks of ours.
     """
     rules = read_rules(text, filename)
     if any(rule.ours for rule in rules):
@@ -184,7 +184,7 @@ def _sops_rule(rule: ConfigRule, text: str) -> SopsRule:
 
 
 def _foreign(rule: ConfigRule) -> str | None:
-    """Say which part of a rule nixsecrets does not manage."""
+    """Return what of a rule nixsecrets does not manage, None if it manages all."""
     if rule.groups > 1:
         return f"it splits its data key over {rule.groups} key groups (Shamir)"
     if rule.others:
@@ -196,7 +196,7 @@ def _foreign(rule: ConfigRule) -> str | None:
 
 
 def _comments(text: str, span: tuple[int, int]) -> Iterator[str]:
-    """Yield the comments that belong to a rule: right above it, and inside of it."""
+    """Yield the comments of a rule: those directly above it, and inside it."""
     lines = text[: span[0]].split("\n")[:-1]
     above: list[str] = []
     while lines and lines[-1].lstrip().startswith("#"):
@@ -209,7 +209,7 @@ def _comments(text: str, span: tuple[int, int]) -> Iterator[str]:
 
 
 def prose(comment: str) -> bool:
-    """Return whether a comment line is words, not configuration that was put aside."""
+    """Return whether a comment line is prose, not commented-out configuration."""
     words = comment.lstrip("#").strip()
     return bool(words) and not _ASIDE.match(words)
 
@@ -219,8 +219,10 @@ def read_age(
 ) -> tuple[AgeEntry, ...]:
     """Return the entries of the agenix rules in the file `rules`.
 
+    `comments` are those of entries, by the entry's name.
+
     Raises:
-        NixsecretsError: an entry that the map cannot say; every one is named.
+        NixsecretsError: some entries cannot be expressed in a map; it names all.
     """
     folder = posixpath.dirname(rules)
     entries: dict[str, AgeEntry] = {}
@@ -258,7 +260,7 @@ def _age_entry(one: Evaluated, folder: str, comments: tuple[str, ...]) -> AgeEnt
 
 
 def _keys(text: object) -> Iterator[Recipient]:
-    """Yield the keys of one list element: agenix hands it to age line by line."""
+    """Yield the keys of one list element, which agenix passes to age line by line."""
     if not isinstance(text, str):
         raise ValueError("an element of its publicKeys is not a string")
     for line in text.splitlines():

@@ -1,7 +1,7 @@
-"""Regular expressions of sops as globs of the map, and paths to try them on.
+"""Regular expressions of sops as globs of the map, and sample paths for them.
 
-A glob is taken only where it covers exactly the same paths.  "The same" is said of
-paths that can exist: relative, without empty, `.` and `..` segments.
+A glob is used only if it covers exactly the same paths, among those that can exist:
+relative, without empty, `.` and `..` segments.
 """
 
 import re
@@ -22,28 +22,29 @@ _STARTS = ("^", r"\A")
 _SPECIAL = frozenset("*?[]{}\\")
 _TRIED = "a0.-_A/x~ Z9@+=,:"
 _DRAWS = 14
-_STEPS = 2000  # of a draw, and how deep its groups may be
-_DEPTH = 50
+_STEPS = 2000  # limit of one draw, in atoms
+_DEPTH = 50  # limit of nested groups
 _REPEAT = re.compile(r"([*+?]|\{(\d+)(?:,(\d*))?\})\??")
 
 
 @dataclass(frozen=True, slots=True)
 class Glob:
-    """A glob; `open` if a name may have more text before its first segment's own."""
+    """A glob; `open` if its first segment may have any text before it."""
 
     text: str
     open: bool = False
 
 
 def glob_text(path: str) -> str:
-    """Return the glob that matches just `path`."""
+    """Return the glob that matches only `path`."""
     return "".join(f"[{char}]" if char in _SPECIAL else char for char in path)
 
 
 def glob_of(source: str) -> Glob | None:
-    """Return the glob that covers exactly what `source` is found in, None if none does.
+    """Return the glob that covers exactly the paths that `source` matches, else None.
 
-    ValueError where sops cannot compile it.
+    Raises:
+        ValueError: sops cannot compile the expression.
     """
     if not source:
         return Glob("**")
@@ -55,7 +56,7 @@ def glob_of(source: str) -> Glob | None:
 
 
 def _pieces(found: regex.Regex) -> list[str]:
-    """Return the source of each piece; literal ones as `=c`; none if there are `|`."""
+    """Return the source of each piece, a literal one as `=c`; empty if it has a `|`."""
     pieces = [
         text if literal is None else f"={literal}" for text, literal in found.pieces
     ]
@@ -100,7 +101,7 @@ def _segments(body: list[str], *, closed: bool) -> str | None:
 
 
 def _deep(text: str, piece: str, tail: list[str]) -> str | None:
-    """Return the glob for `.*` or `.+` at the start of a segment, and what follows."""
+    """Return the glob for `.*` or `.+` at the start of a segment and the rest."""
     if not tail:
         return text + "**"
     if piece == ".+" or "=/" in tail:
@@ -122,7 +123,7 @@ def _agree(source: str, glob: str) -> bool:
 
 
 def samples(source: str) -> tuple[str, ...]:
-    """Return some paths that `source` is found in; none where none can be drawn."""
+    """Return some paths that `source` matches, none if none can be found."""
     if not source:
         return ("x", "secrets/x.yaml")
     finds = regex.parse(source)
@@ -137,7 +138,7 @@ def samples(source: str) -> tuple[str, ...]:
 
 
 def nearby(paths: Iterable[str]) -> tuple[str, ...]:
-    """Return `paths` with such that differ at one of their ends, or in a dot."""
+    """Return `paths` and similar ones: with text at one end, or another dot."""
     every: dict[str, None] = {}
     for path in paths:
         changed = (path, "d/" + path, "x" + path, path + "x", path + "/x")
@@ -148,18 +149,18 @@ def nearby(paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def possible(path: str) -> bool:
-    """Return whether a file of a repository can be called `path`."""
+    """Return whether `path` can be the path of a file in a repository."""
     return not {"", ".", ".."} & set(path.split("/")) and path.isprintable()
 
 
 class _TooLong(Exception):
-    """A draw that takes too many steps."""
+    """A draw takes too many steps."""
 
 
 class _Draw:
-    """Draws one text that an expression matches; the same for the same number.
+    """Draws one text that an expression probably matches; the caller checks it.
 
-    It need not match: whoever draws tries it.
+    The same number draws the same text.
     """
 
     def __init__(self, source: str, number: int) -> None:
@@ -168,7 +169,7 @@ class _Draw:
         self.pos = self.depth = self.steps = 0
 
     def text(self) -> str:
-        """Return the text, or nothing where it takes too long."""
+        """Return the text, "" if drawing takes too long."""
         try:
             return self.branches()
         except _TooLong:
@@ -207,7 +208,7 @@ class _Draw:
         return text
 
     def count(self) -> int:
-        """Read a repetition and say how often it is drawn."""
+        """Read a repetition; return how often to draw its atom."""
         found = _REPEAT.fullmatch(self.peek())
         if found is None:
             return 1

@@ -1,6 +1,6 @@
-"""The rules of the new map before they are text: one for each old rule, then fewer.
+"""The rules of the new map as values: one for each old rule, then simplified.
 
-Every simplification is tried, proved, and dropped where the proof fails.
+A simplification is kept only if the proof of equal access still holds.
 """
 
 import posixpath
@@ -19,7 +19,7 @@ from nixsecrets.map.resolve import Policy
 from nixsecrets.untrusted import regex
 
 Tree = Mapping[str, Backend | None]
-"""The repository's files; how they are encrypted, None where they are not."""
+"""The backend of each file of the repository, None for one that is not encrypted."""
 
 _Alike = tuple[str, frozenset[str], tuple[object, ...]]
 
@@ -28,10 +28,11 @@ _FEWEST_FOR_A_FOLDER = 3
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A rule to be: its readers by owner's name; `host` adds `{host}` to them.
+    """A rule of the new map.
 
-    `glob` is a path that covers the same where the rule itself is a `path_regex`;
-    `indices` are the creation rules that it takes the place of.
+    - `access`: the names of its readers; `host` adds `{host}` to them.
+    - `glob`: a glob that covers the same paths if the rule is a `path_regex`.
+    - `indices`: the creation rules that it replaces.
     """
 
     path: str | None
@@ -48,12 +49,12 @@ class Planned:
 
     @property
     def sameness(self) -> tuple[object, ...]:
-        """What rules must share, besides readers, to become one."""
+        """What two rules must have in common, besides readers, to be merged."""
         sops = bool(self.indices)
         return sops, self.backend, self.armor, self.plaintext, self.options
 
     def rule(self, index: int, readers: Iterable[str]) -> Rule:
-        """Return the rule as the map's model has it."""
+        """Return the rule as a value of the map's model."""
         return Rule(
             index, self.path, self.path_regex,
             (*readers, *(["{host}"] if self.host else [])),
@@ -63,7 +64,7 @@ class Planned:
 
 
 class Planner:
-    """Turns old rules into planned ones for a settled set of owners."""
+    """Turns old rules into rules of the new map, for given owners."""
 
     def __init__(
         self, old: Old, owners: Sequence[Owner], tree: Tree, prover: Prover
@@ -75,7 +76,7 @@ class Planner:
         self.hosts = [one.name for one in owners if one.kind == "host"]
 
     def planned(self) -> list[Planned]:
-        """Return the rules, as few as are exactly equivalent."""
+        """Return the rules, simplified as far as access stays equal."""
         sops = [one for rule in self.old.sops for one in self.from_sops(rule)]
         age = [self.from_age(entry) for entry in self.old.age]
         taken = any(self.old.sops_rule(entry.path) for entry in self.old.age)
@@ -89,7 +90,7 @@ class Planner:
         return rules
 
     def policy(self, rules: Sequence[Planned]) -> Policy:
-        """Return a policy of these rules, each naming its readers one by one."""
+        """Return the policy of these rules, whose readers are named one by one."""
         users = tuple(
             User(one.name, one.keys, sops_form="ssh" if one.ssh_in_sops else "age")
             for one in self.owners
@@ -110,7 +111,10 @@ class Planner:
         )
 
     def holds(self, rules: Sequence[Planned]) -> bool:
-        """Return whether the rules give just the access that the old ones gave."""
+        """Return whether the rules grant exactly the access of the old ones.
+
+        The rules file for agenix must also name the same files.
+        """
         policy = self.policy(rules)
         if self.prover.prove(policy).differences:
             return False
@@ -122,7 +126,7 @@ class Planner:
         return frozenset(o.name for o in self.owners if o.key_ids <= access)
 
     def from_sops(self, rule: SopsRule) -> Iterator[Planned]:
-        """Yield the rule for a creation rule, after those for files it alone claims."""
+        """Yield the rule for a creation rule, preceded by rules for hidden files."""
         if rule.foreign is not None:
             return
         access, options = self.names(rule.access), rule.rule.options
@@ -145,7 +149,7 @@ class Planner:
         )
 
     def hidden(self, rule: SopsRule) -> list[str]:
-        """Return the sops files that only a rule which names them can claim."""
+        """Return the sops files of a creation rule that wildcards never cover."""
         empty = self.policy([])
         return [
             path
@@ -174,7 +178,7 @@ class Planner:
         )
 
     def with_plaintext(self, rules: Sequence[Planned]) -> list[Planned]:
-        """Return the rules; those of sops that match plain files allow them."""
+        """Return the rules; sops rules that match plaintext files allow plaintext."""
         policy = self.policy(rules)
         plain = [path for path, backend in self.tree.items() if backend is None]
         hit = {
@@ -191,7 +195,7 @@ class Planner:
     def by_host(
         self, rules: Sequence[Planned]
     ) -> Iterator[tuple[list[Planned], Planned]]:
-        """Yield rules that differ in one host's name only, and what they become."""
+        """Yield rules that differ only in a host's name, and the rule to merge them."""
         alike: dict[_Alike, list[tuple[str, Planned]]] = {}
         for one in rules:
             for name in self.hosts:
@@ -219,7 +223,10 @@ class Planner:
     def by_folder(
         self, rules: Sequence[Planned]
     ) -> Iterator[tuple[list[Planned], Planned]]:
-        """Yield the age files of a folder, where all have the same readers."""
+        """Yield the rules for the age files of a folder, and the rule to merge them.
+
+        Only if all files have the same readers.
+        """
         folders: dict[str, list[Planned]] = {}
         for one in rules:
             path = one.path or ""
@@ -241,7 +248,7 @@ def rules_as_they_are(planner: Planner) -> list[Planned]:
 
 
 def age_names(policy: Policy, tree: Tree) -> set[str]:
-    """Return the age files that the regenerated rules file will name."""
+    """Return the age files that the generated rules file will name."""
     present = {
         path
         for path, backend in tree.items()
@@ -251,10 +258,10 @@ def age_names(policy: Policy, tree: Tree) -> set[str]:
 
 
 def settled(old: Old, files: Collection[str]) -> Old:
-    """Return the old side with every rule foreign that would claim foreign files.
+    """Return `old` with every rule marked foreign that would claim foreign files.
 
-    The map has no way to leave a path out of a rule, so a rule that also covers what a
-    foreign rule above it decides has to stay foreign itself.
+    A rule of the map cannot exclude paths, so a rule that also covers paths of a
+    foreign rule above it must stay foreign too.
     """
     while True:
         policy_free = Policy(RecipientMap((), (), (), (), ()))
@@ -286,7 +293,7 @@ def settled(old: Old, files: Collection[str]) -> Old:
 
 
 def restated(source: str, below: str) -> str:
-    """Return an expression for paths below `below` as one for the map's folder.
+    """Return an expression for paths relative to `below` as one for the map's folder.
 
     Raises:
         NixsecretsError: it has an anchor that is not at its start.
@@ -308,7 +315,7 @@ def restated(source: str, below: str) -> str:
 def _merged(
     rules: Sequence[Planned], candidate: tuple[list[Planned], Planned]
 ) -> list[Planned]:
-    """Return the rules with the members of a candidate replaced by the one of it."""
+    """Return the rules with a candidate's rules replaced by its merged rule."""
     members, whole = candidate
     if not all(member in rules for member in members):
         return list(rules)
@@ -318,7 +325,7 @@ def _merged(
 
 
 def _template(glob: str | None, name: str) -> str | None:
-    """Return the glob with `{host}` where the name stands, once, as a word."""
+    """Return the glob with `{host}` for the name, None unless it occurs just once."""
     if glob is None or "{host}" in glob:
         return None
     parts = re.split(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", glob)

@@ -1,8 +1,8 @@
-"""The proof: whoever read a path by the old configurations reads it by the new map.
+"""The proof that every path has the same readers in old configurations and new map.
 
-Compared as key bytes, for every file, for each path that an old rule names, and for
-paths drawn from each old expression and close to it.  Where the old configurations let
-nobody encrypt a path, a `{host}` rule may claim it; nothing else may.
+Compares key ids, for every file, for each path that an old rule names, and for sample
+paths that match each old expression or are similar.  If no old rule matches a path, a
+`{host}` rule may claim it, but no other rule.
 """
 
 from collections.abc import Collection, Iterable, Iterator
@@ -20,7 +20,7 @@ STRANGER = "nobody-of-this-map"
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """How many paths were compared, and which others read than before."""
+    """The number of compared files and sample paths, and the paths that differ."""
 
     files: int
     samples: int
@@ -28,10 +28,10 @@ class Proof:
 
 
 class Prover:
-    """The old side, with the paths to compare; asked about any number of maps."""
+    """The old configurations and the paths to compare, for any number of maps."""
 
     def __init__(self, old: Old, files: Collection[str]) -> None:
-        """Draw the sample paths; `files` are the encrypted ones."""
+        """Draw the sample paths; `files` are the encrypted files."""
         self.old = old
         self.files = tuple(files)
         drawn = (path for rule in old.sops for path in old.samples(rule))
@@ -41,7 +41,7 @@ class Prover:
         )
 
     def prove(self, policy: Policy, more: Iterable[str] = ()) -> Proof:
-        """Compare the map with the old side; `more` are paths besides the samples."""
+        """Compare a map with the old configurations; `more` are additional samples."""
         samples = (*self.samples, *strangers(policy), *more)
         found = [
             *(p for p in self.files if self._differs(policy, p, exist=True)),
@@ -52,7 +52,7 @@ class Prover:
     def _differs(self, policy: Policy, path: str, *, exist: bool) -> bool:
         was = self.old.decision(path)
         if not exist and policy.never_secret(path):
-            return False  # such a path is no secret unless a file shows it is
+            return False  # the name rules it out, unless such a file exists
         backend = Backend.AGE if path in self.old.entries else Backend.SOPS
         want = policy.desired(path, backend)
         if was is None or was == "foreign":
@@ -64,7 +64,7 @@ class Prover:
         return now != was
 
     def prove_config(self, config: str) -> tuple[str, ...]:
-        """Return the paths that stock sops reads otherwise in a new configuration."""
+        """Return the paths for which a new configuration makes sops act differently."""
         winners = Winners(config, self.old.config or ".sops.yaml")
         return tuple(
             path
@@ -88,12 +88,12 @@ class Prover:
 
 
 def for_hosts(rule: Rule) -> bool:
-    """Return whether a rule of an adopted map stands for one rule for each host."""
+    """Return whether a rule of the new map stands for one old rule per host."""
     return "{host}" in rule.readers
 
 
 def strangers(policy: Policy) -> Iterator[str]:
-    """Yield, for each `{host}` rule, a path of every host and of nobody in the map."""
+    """Yield, for each `{host}` rule, a path with each host and with an unknown name."""
     names = [host.name for host in policy.map.hosts]
     for rule in policy.map.rules:
         if for_hosts(rule):

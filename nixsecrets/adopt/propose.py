@@ -1,4 +1,4 @@
-"""The proposal: a map for old configurations, with its proof and what is to be told."""
+"""The proposal: a map for old configurations, with the proof of equal access."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,10 +18,10 @@ from nixsecrets.map.resolve import Policy
 
 @dataclass(frozen=True)
 class Proposal:
-    """A map that is proved to give the access that the old configurations gave.
+    """A map that grants exactly the access of the old configurations.
 
-    `config` is the text of `.sops.yaml` with the adopted rules replaced where they
-    stood, None where there is none; `foreign` the rules that stay as they are.
+    `config` is the text of `.sops.yaml` with the adopted rules replaced in place, None
+    without one; `foreign` are the rules that stay.
     """
 
     old: Old
@@ -42,10 +42,13 @@ def propose(
     config_text: str | None = None,
     loose: Sequence[str] = (),
 ) -> Proposal:
-    """Return the map for `old`, where `tree` are the files of the map's folder.
+    """Return the proposal for the old configurations.
+
+    `tree` are the files of the map's folder, `config_text` is that of `.sops.yaml`,
+    `loose` are comments to keep.
 
     Raises:
-        NixsecretsError: nothing of it can be adopted, or not with equal access.
+        NixsecretsError: no rule can be adopted, or access would change.
     """
     files = [path for path, backend in tree.items() if backend is not None]
     old = settled(old, files)
@@ -67,12 +70,12 @@ def propose(
 
 
 def _places(rules: Sequence[Planned]) -> Mapping[int, int]:
-    """Return which rule of the map takes the place of which creation rule."""
+    """Return the index of the map's rule that replaces each creation rule."""
     return {index: at for at, rule in enumerate(rules) for index in rule.indices}
 
 
 def _require_something(old: Old, foreign: Sequence[SopsRule]) -> None:
-    """Raise where every rule is one that nixsecrets does not manage."""
+    """Raise NixsecretsError if nixsecrets manages none of the rules."""
     if not old.sops or len(foreign) < len(old.sops) or old.rules is not None:
         return
     reasons = dict.fromkeys(f"  line {r.rule.line}: {r.foreign}" for r in foreign)

@@ -1,8 +1,7 @@
-"""Which old configurations there are, and what lies around them.
+"""Finds and reads the old configurations of a repository.
 
-Reads the repository; runs nothing but `evaluate`.  Files that a program writes are told
-by their header or by the program beside them: adopting those would be undone by its
-next run.
+Refuses files that a program writes, recognized by their header or by the program next
+to them: its next run would undo the adoption.
 """
 
 import posixpath
@@ -50,7 +49,10 @@ class Fleet:
 
 @dataclass(frozen=True)
 class Sources:
-    """Everything that was read for one fleet."""
+    """Everything read for one fleet: rules, files, names, text of `.sops.yaml`.
+
+    `loose` are comments to keep, `warnings` are lines for the operator.
+    """
 
     old: Old
     tree: Tree = field(repr=False)
@@ -63,7 +65,7 @@ class Sources:
 def discovered(repo: Repo) -> list[Fleet]:
     """Return the folders of the repository with old configurations, deepest first.
 
-    Many a NixOS module is called `secrets.nix`: only what speaks of public keys counts.
+    NixOS modules are often called `secrets.nix`: only files with `publicKeys` count.
     """
     paths = repo.list_files()
     rules = (p for p in paths if posixpath.basename(p) == RULES_NAME)
@@ -72,10 +74,10 @@ def discovered(repo: Repo) -> list[Fleet]:
 
 
 def fleets(paths: Collection[str]) -> list[Fleet]:
-    """Return the folders with old configurations, the deepest first.
+    """Return the folders with old configurations, deepest first.
 
-    A `.sops.yaml` makes its folder one, since its expressions are relative to it.
-    Agenix rules join the nearest one above them, or are on their own.
+    The folder of a `.sops.yaml` is one, because its expressions are relative to it.
+    Agenix rules belong to the nearest such folder above them, else they have their own.
     """
     configs = [path for path in paths if posixpath.basename(path) == SOPS_NAME]
     found = {posixpath.dirname(path): path for path in configs}
@@ -93,7 +95,7 @@ def fleets(paths: Collection[str]) -> list[Fleet]:
 
 
 def _nearest(path: str, folders: Collection[str]) -> str:
-    """Return the nearest folder above a rules file; else its own, or the top."""
+    """Return the nearest of `folders` above a rules file, else its own or the top."""
     folder = posixpath.dirname(path)
     above = folder
     while above:
@@ -119,7 +121,8 @@ def read_sources(
     `others` are folders below it that have, or will have, a map of their own.
 
     Raises:
-        NixsecretsError: a file cannot be read, is generated, or says what a map cannot.
+        NixsecretsError: a file cannot be read, is generated, or cannot be expressed as
+            a map.
     """
     paths = [p for p in repo.list_files() if not _inside(p, others)]
     sops: tuple[SopsRule, ...] = ()
@@ -163,7 +166,7 @@ def _kind(repo: Repo, path: str) -> Backend | None:
 
 
 def _refuse_generated(repo: Repo, path: str, text: str, paths: Collection[str]) -> None:
-    """Raise where a program writes the file: its next run would undo ours."""
+    """Raise NixsecretsError if a program writes the file."""
     head = [one for one in text.splitlines()[:_HEAD_LINES] if one.lstrip()[:1] == "#"]
     by_header = any(_GENERATED.search(line) for line in head)
     program = next(_generators(repo, path, paths), None)
@@ -177,7 +180,7 @@ def _refuse_generated(repo: Repo, path: str, text: str, paths: Collection[str]) 
 
 
 def _generators(repo: Repo, path: str, paths: Collection[str]) -> Iterator[str]:
-    """Yield the Nix files close to a configuration that spell out what it says."""
+    """Yield the Nix files near a `.sops.yaml` that generate it."""
     if posixpath.basename(path) != SOPS_NAME:
         return
     names = {".sops.nix", "sops.nix", "sops.yaml.nix", ".sops.yaml.nix"}
@@ -192,7 +195,10 @@ def _generators(repo: Repo, path: str, paths: Collection[str]) -> Iterator[str]:
 def _source_hints(
     repo: Repo, rules: str
 ) -> tuple[Hints, Mapping[str, tuple[str, ...]], tuple[str, ...], list[str]]:
-    """Return what the rules' text and the files it names tell besides its value."""
+    """Return names, comments by entry, other comments, and warnings.
+
+    Reads the text of the rules file and of the files that it names.
+    """
     first = nixsource.read_source(_text(repo, rules), rules)
     hints, seen, waiting = first.hints, {rules}, [rules]
     computed: dict[str, None] = {}
@@ -219,10 +225,10 @@ def _source_hints(
 
 
 def _key_files(repo: Repo, paths: Collection[str], age: Sequence[AgeEntry]) -> Hints:
-    """Return what other files of the repository call the keys that entries use.
+    """Return names for the keys of entries from other files of the repository.
 
-    Rules that list a folder do not name its files, so all are looked at that could be
-    meant: `.pub` files first, then Nix files that hold such a key.
+    Rules that list a folder do not name its files, so all `.pub` files and then all
+    Nix files with such a key are read.
     """
     used = {key.key_id for entry in age for key in entry.readers}
     texts = {key.text.split()[-1].encode() for entry in age for key in entry.readers}
@@ -239,7 +245,7 @@ def _holds(repo: Repo, path: str, texts: Collection[bytes]) -> bool:
 
 
 def _read_hints(repo: Repo, path: str) -> Hints | None:
-    """Return the names in a file that rules mention, None where it is of no use."""
+    """Return the names in a `.nix` or `.pub` file, None if it cannot be read."""
     if not path.endswith((".nix", ".pub")):
         return None
     try:
@@ -255,7 +261,7 @@ def _read_hints(repo: Repo, path: str) -> Hints | None:
 
 
 def _require_place(age: Sequence[AgeEntry], rules: str, tree: Tree) -> None:
-    """Raise where the entries' files lie relative to another folder than the rules."""
+    """Raise NixsecretsError if entries are not relative to the folder of the rules."""
     folder = posixpath.dirname(rules)
     if not folder or any(entry.path in tree for entry in age):
         return
@@ -269,7 +275,7 @@ def _require_place(age: Sequence[AgeEntry], rules: str, tree: Tree) -> None:
 def readers_of_text(
     repo: Repo, paths: Collection[str], files: Sequence[str | None]
 ) -> Iterator[str]:
-    """Yield, for each script that reads one of `files` as text, where it does."""
+    """Yield a warning for each line of a script that reads one of `files` as text."""
     names = {posixpath.basename(one) for one in files if one is not None}
     for path in paths:
         if not _is_script(path):

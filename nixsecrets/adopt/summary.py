@@ -1,4 +1,4 @@
-"""What adopting a folder would write, and what a person should know before a yes."""
+"""Prepares the adoption of a folder, and summarizes it for the operator."""
 
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,10 +31,12 @@ def prepare(
     *,
     keep_rules: bool,
 ) -> Prepared:
-    """Return what adopting one of some folders would write; nothing is written yet.
+    """Return what adopting the folder of `fleet` would write; write nothing.
+
+    `folders` are all folders that are adopted, `env` is the environment.
 
     Raises:
-        NixsecretsError: what says who may read the secrets cannot be understood.
+        NixsecretsError: the old configurations cannot be read or adopted.
     """
     mine = Repo.at(repo.root / fleet.folder)
     others = [
@@ -56,7 +58,7 @@ def prepare(
 
 
 def summary(one: Prepared, *, with_map: bool) -> Iterator[str]:
-    """Yield everything a person should know before saying yes."""
+    """Yield the lines to show before asking: names, rules, verification."""
     place = posixpath.join(one.fleet.folder, MAP_NAME)
     if with_map:
         yield f"{place}:"

@@ -1,7 +1,7 @@
-"""The switch: what adoption writes, and what `status` will say afterwards.
+"""The switch: what adoption writes, and what `status` will report afterwards.
 
-Touches no secret file.  The findings are those of the ordinary plan, made on the
-repository as it will be, so `status` cannot say anything else.
+No secret file is changed.  The findings come from an ordinary plan for the repository
+as it will be, so they are those of `status`.
 """
 
 from collections.abc import Collection, Mapping
@@ -31,8 +31,8 @@ from nixsecrets.world.world import (
 class Adoption:
     """One folder's adoption: what to write, and what then differs from the map.
 
-    `vouched` are the age files whose anonymous readers were taken from the old rules,
-    `added` those that the old rules file did not name and the new one does.
+    `vouched` are age files whose anonymous recipients are assumed to be those of the
+    old rules, `added` those that only the new rules file names.
     """
 
     world: World
@@ -49,7 +49,11 @@ def adoption(
     keep_rules: bool = False,
     others: Collection[str] = (),
 ) -> Adoption:
-    """Return what switching to the proposed map writes, and what it finds."""
+    """Return what switching to the proposed map writes, and the drift that remains.
+
+    `keep_rules` keeps a copy of the old rules file; `others` are folders that get
+    their own map.
+    """
     text = proposal.map_text
     world = adopting_world(repo, text, Lock(), without=others)
     records = _records(world)
@@ -88,7 +92,7 @@ def _after(world: World, lock: str) -> dict[str, str | None]:
 
 
 def _records(world: World) -> Mapping[str, Record]:
-    """Return a record for each age file whose stanzas can be those of its readers."""
+    """Return a record for each age file whose stanzas fit the readers of its rule."""
     found = ((path, _record(world, actual)) for path, actual in world.secrets.items())
     return {path: record for path, record in found if record is not None}
 

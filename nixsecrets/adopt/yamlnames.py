@@ -1,4 +1,4 @@
-"""Names of keys in a `.sops.yaml`: anchors, comments beside and above, headings."""
+"""Names of keys in a `.sops.yaml`: anchors, comments next to and above, headings."""
 
 import re
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ _MOST_WORDS = 3  # of a comment that can be a name
 
 
 def names_in(text: str, filename: str) -> Hints:
-    """Return every key of the configuration with what it is called there."""
+    """Return every key of the configuration with its names."""
     document = parse(text, filename)
     reader = _Reader(document, text, filename)
     found = tuple(reader.walk(document.root, ())) if document.root else ()
@@ -47,7 +47,7 @@ class _Reader:
         }
 
     def walk(self, node: Node, above: tuple[str, ...]) -> Iterator[Sighting]:
-        """Yield the keys below a node; `above` are the headings it stands under."""
+        """Yield the keys below a node; `above` are the headings above it."""
         anchor = self.anchors.get(node.start)
         match node:
             case Scalar():
@@ -118,7 +118,7 @@ class _Reader:
         )
 
     def sets(self) -> Iterator[NamedSet]:
-        """Yield the lists that have an anchor, or stand under an anchored null key."""
+        """Yield the lists that have an anchor or are below an anchored null key."""
         for one in self.document.anchors:
             if not isinstance(one.node, Scalar):
                 yield self.named(one.name, one.node)
@@ -145,9 +145,9 @@ class _Reader:
 
 
 def _all_keys(node: Node, seen: set[int]) -> Iterator[Recipient]:
-    """Yield the keys below a node; each place once, however often aliases lead there.
+    """Yield the keys below a node; each node once, however many aliases refer to it.
 
-    Aliases of aliases can stand for more nodes than there is memory for.
+    Nested aliases can expand to exponentially many nodes.
     """
     target = resolved(node)
     if id(target) in seen:
