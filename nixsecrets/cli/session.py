@@ -35,7 +35,7 @@ class Session(NamedTuple):
 
         Of its files it has `only` one, if that is given.
         """
-        from nixsecrets.world.world import with_files
+        from nixsecrets.world.world import with_files  # 60 ms, loaded during the survey
 
         with self.surveying(only=only) as begun:
             return with_files(self.mapped(begun), begun)
@@ -45,7 +45,7 @@ class Session(NamedTuple):
 
         Warns once of lock lines that cannot be read.
         """
-        from nixsecrets.world.world import mapped_world
+        from nixsecrets.world.world import mapped_world  # as in `world`
 
         world = mapped_world(self.repo, begun)
         if world.lock.skipped:

@@ -52,6 +52,7 @@ def scan(path: str, data: bytes) -> Iterator[Finding]:
     """Yield what the plugins find in one file; lines are counted from 1."""
     if len(data) > _LARGEST or b"\0" in data[:8000]:
         return
+    # an optional dependency, for --scan alone
     from detect_secrets.core.scan import scan_line
     from detect_secrets.settings import transient_settings
 

@@ -110,7 +110,7 @@ def _failed(
 
     paramiko distinguishes most cases only by the text of its exception.
     """
-    from paramiko.ssh_exception import IncompatiblePeer
+    from paramiko.ssh_exception import IncompatiblePeer  # loaded by `_exchange`
 
     shown, text = quoted(str(where)), str(error)
     if isinstance(error, IncompatiblePeer) and "host key" in text:

@@ -137,7 +137,9 @@ def test_what_is_not_managed_stays_byte_for_byte_and_is_listed(old: Fleet) -> No
     assert old.read(".sops.yaml").decode().startswith(foreign)
 
 
-def test_a_dead_rule_plain_files_and_readers_of_the_text_are_told(old: Fleet) -> None:
+def test_a_dead_rule_plain_files_and_readers_of_the_text_are_reported(
+    old: Fleet,
+) -> None:
     shown = old.ok("init", "--dry-run")
     assert "  line 30 never applies: line 27 covers what it covers\n" in shown
     assert '(yaml|env)$ covers plain files too: plaintext = "allowed"\n' in shown
@@ -257,7 +259,7 @@ def test_a_configuration_that_is_not_a_persons_is_refused(
     assert old.snapshot() == before
 
 
-def test_a_program_beside_the_configuration_is_found(old: Fleet) -> None:
+def test_a_program_next_to_the_configuration_is_found(old: Fleet) -> None:
     old.write("sops.nix", "{ }: { creation_rules = [ ]; }\n")
     done = old.run("init", "--yes")
     assert done.returncode == 1

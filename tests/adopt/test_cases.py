@@ -55,7 +55,7 @@ def rules(**entries: str) -> str:
 # Names
 
 
-def test_the_same_key_under_two_names_is_one_entry_and_the_other_name_is_told(
+def test_the_same_key_under_two_names_is_one_entry_and_the_other_name_is_reported(
     fleet: Fleet,
 ) -> None:
     fleet.write(".sops.yaml", config(("^a$", "*web"), keys=f"  - &web {XA}\n"))
@@ -116,7 +116,7 @@ def test_headings_and_prefixes_tell_hosts(
     assert list(data.get("hosts", {})) == ([name] if name else [])
 
 
-def test_a_comment_beside_a_key_without_a_name_is_its_name(fleet: Fleet) -> None:
+def test_a_comment_next_to_a_key_without_a_name_is_its_name(fleet: Fleet) -> None:
     fleet.write(
         ".sops.yaml",
         f"creation_rules:\n  - path_regex: ^a$\n    key_groups:\n      - age:\n"
@@ -275,7 +275,7 @@ def test_a_wide_creation_rule_does_not_take_the_age_files(fleet: Fleet) -> None:
     assert fleet.ok("check") == ""
 
 
-def test_names_with_a_dot_in_front_are_told(fleet: Fleet) -> None:
+def test_names_with_a_dot_in_front_are_reported(fleet: Fleet) -> None:
     fleet.write("secrets.nix", f'{{ "./x.age".publicKeys = [ "{A}" ]; }}\n')
     fleet.commit("old")
     assert "  ./x.age is written x.age from now on\n" in fleet.ok("init", "--dry-run")

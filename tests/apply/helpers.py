@@ -117,7 +117,7 @@ class Sample:
         return said
 
     def opens(self, path: str, name: str) -> bool:
-        """Tell whether a reader's private key opens a secret, to its content."""
+        """Return whether a reader's private key opens a secret with its content."""
         data = self.fleet.read(path)
         identity = self.readers[name]
         try:
@@ -144,7 +144,7 @@ class Sample:
         return known.decode()
 
     def assert_nobody_lost(self, name: str) -> None:
-        """Every secret opens for whoever reads it before and after, and for alice."""
+        """Every secret opens for alice and for who reads it both before and after."""
         both = self.expected(name)
         for path in SECRETS:
             if self.fleet.read(path) != self.start[path]:

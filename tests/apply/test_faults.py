@@ -175,7 +175,7 @@ tar -cf {tar} --exclude=.git .
 
 
 def can_mount(folder: Path) -> bool:
-    """Tell whether a tmpfs can be mounted in a namespace of our own."""
+    """Return whether a tmpfs can be mounted in a new namespace."""
     probe = ["unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", str(folder)]
     if shutil.which("unshare") is None:
         return False

@@ -148,7 +148,7 @@ def test_linked_work_trees_do_not_wait_for_each_other(
     ("number", "code"),
     [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
 )
-def test_told_to_end_while_staging_nothing_has_happened(
+def test_a_signal_while_staging_leaves_everything_unchanged(
     sample: Sample, processes: str, name: str, number: int, code: int
 ) -> None:
     def tell() -> None:
@@ -160,7 +160,7 @@ def test_told_to_end_while_staging_nothing_has_happened(
     assert_nothing_left(sample)
 
 
-def test_told_to_end_while_replacing_the_run_completes(sample: Sample) -> None:
+def test_a_signal_while_replacing_lets_the_run_complete(sample: Sample) -> None:
     def tell() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -182,7 +182,7 @@ def test_a_worker_that_is_killed_fails_the_run_and_changes_nothing(
     assert_nothing_left(sample)
 
 
-def test_a_bug_in_a_worker_is_told_with_the_worker_s_own_lines(
+def test_a_bug_in_a_worker_is_reported_with_the_lines_of_the_worker(
     sample: Sample, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
@@ -243,7 +243,7 @@ def test_messages_of_any_size_arrive_whole_and_in_order() -> None:
 
 
 @pytest.mark.parametrize("length", [1, 8, 9, 40])
-def test_a_message_that_was_cut_short_is_told(length: int) -> None:
+def test_a_truncated_message_is_reported(length: int) -> None:
     reading, writing = os.pipe()
     send(writing, list(range(100)))
     start = os.read(reading, length)
@@ -293,7 +293,7 @@ def test_shares_of_a_spread_keep_their_order(monkeypatch: pytest.MonkeyPatch) ->
     assert spread(lambda share: [*share], [], each=5) == []
 
 
-def test_of_several_errors_of_a_spread_the_first_items_is_told(
+def test_of_several_errors_of_a_spread_that_of_the_first_item_is_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def work(share: Sequence[str]) -> list[str]:
@@ -307,7 +307,7 @@ def test_of_several_errors_of_a_spread_the_first_items_is_told(
         spread(work, items, each=30)
 
 
-def test_a_process_that_dies_in_a_spread_is_told(
+def test_a_process_that_dies_in_a_spread_is_reported(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     parent = os.getpid()
@@ -323,7 +323,7 @@ def test_a_process_that_dies_in_a_spread_is_told(
         spread(work, [str(number) for number in range(100)], each=30)
 
 
-def test_a_bug_in_a_process_of_a_spread_is_told_with_its_own_lines(
+def test_a_bug_in_a_process_of_a_spread_is_reported_with_its_own_lines(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     parent = os.getpid()
@@ -434,7 +434,7 @@ def test_a_secret_changed_while_others_were_staged_stops_the_run(
     "path", ["nixsecrets.lock", "nixsecrets.toml", ".sops.yaml", "secrets/secrets.nix"]
 )
 @pytest.mark.parametrize("name", COMMANDS)
-def test_what_is_written_anew_is_not_written_over_what_came_meanwhile(
+def test_a_new_file_does_not_overwrite_one_that_appeared_meanwhile(
     sample: Sample, name: str, path: str
 ) -> None:
     """Somebody pulls while the secrets are read, before there is a plan."""
@@ -491,7 +491,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("case", DAMAGE)
-def test_a_damaged_file_is_named_and_stops_the_run_unless_told_to_go_on(
+def test_a_damaged_file_is_named_and_stops_the_run_without_keep_going(
     sample: Sample, case: str
 ) -> None:
     path, damage, name = DAMAGE[case]

@@ -404,7 +404,7 @@ def test_wrong_entries_of_reencrypted_sops_files_are_caught(
         if (method, action) != ("replace", GRANT)  # a grant replaces nothing
     ],
 )
-def test_a_document_that_is_left_out_is_caught(
+def test_a_missing_document_is_caught(
     method: str, action: Action, files: dict[str, bytes], tmp_path: Path, memory: Path
 ) -> None:
     def first_only(patch: Patch) -> None:
@@ -512,7 +512,7 @@ def mac_turned(patch: Patch) -> None:
 
 
 def values_misread(patch: Patch) -> None:
-    """Misread the values and believe it: the MAC written is that of what was read."""
+    """Misread the values, and write the MAC of what was misread."""
     opened = contents.opened
 
     def wrong(file: SopsFile, key: bytes) -> contents.Values:
@@ -557,7 +557,7 @@ def test_a_value_that_was_tampered_with_is_not_made_good(
 def test_every_sealed_sops_file_says_what_was_written(
     files: dict[str, bytes], memory: Path
 ) -> None:
-    """What the tests above break is really what is looked at."""
+    """The tests above break what verification checks."""
     sealed: SopsSealed | None = None
     with suppress(NixsecretsError):
         sealed = grant.grant(

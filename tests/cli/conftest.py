@@ -82,7 +82,7 @@ def ready(template: Fleet, tmp_path: Path) -> Fleet:
 
 
 def copied(template: Fleet, target: Path) -> Fleet:
-    """Copy a fleet, with all that lies beside it, to a folder still to be made."""
+    """Copy a fleet, with everything next to it, to a new folder."""
     base = template.root.parent
     shutil.copytree(base, target, symlinks=True)
 

@@ -101,7 +101,7 @@ def test_a_finding_has_a_code_and_fails_the_check(
     assert changed(ready, before) == set()
 
 
-def test_a_rule_that_wins_no_file_is_told_and_does_not_fail(ready: Fleet) -> None:
+def test_a_rule_that_wins_no_file_is_reported_and_does_not_fail(ready: Fleet) -> None:
     path = ready.root / "nixsecrets.toml"
     rule = '\n[[secrets]]\npath = "vault/*.age"\nreaders = ["brunnen"]\n'
     path.write_text(path.read_text() + rule)

@@ -158,7 +158,7 @@ def test_a_changed_value_is_the_only_one_with_new_ciphertext(ready: Fleet) -> No
     assert lines[1] != first[1]
 
 
-def test_why_tells_rule_readers_and_identities(ready: Fleet) -> None:
+def test_why_shows_rule_recipients_and_identities(ready: Fleet) -> None:
     answer = ready.ok("why", "secrets/dns.age")
     alice, stein = ready.public("alice"), ready.public("stein").rsplit(" ", 1)[0]
     lines = answer.splitlines()
@@ -259,7 +259,7 @@ def test_a_usage_error_names_the_help_of_its_command(
     assert done.stderr.endswith(f"nixsecrets: hint: nixsecrets {command} --help\n")
 
 
-def test_an_identity_that_is_named_and_unusable_is_not_passed_over(
+def test_an_identity_that_is_named_and_unusable_is_not_skipped(
     ready: Fleet,
 ) -> None:
     private = (ready.keys / "alice").read_bytes()
@@ -324,7 +324,7 @@ def test_a_secret_behind_a_link_out_of_the_tree_is_not_followed(
     assert outside.read_bytes() == before
 
 
-def test_set_says_whose_a_file_will_be_whose_readers_cannot_be_told(
+def test_set_names_the_new_readers_of_a_file_with_unknown_recipients(
     ready: Fleet,
 ) -> None:
     mallory = kit.age_key().public

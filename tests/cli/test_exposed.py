@@ -323,7 +323,7 @@ def test_a_key_that_came_back_is_not_exposed(ready: Fleet) -> None:
     assert states(ready) == {}
 
 
-def test_an_anonymous_key_is_told_by_the_lock_of_its_time(ready: Fleet) -> None:
+def test_an_anonymous_key_is_identified_by_the_lock_of_its_time(ready: Fleet) -> None:
     bob = ready.add_user("bob")
     ready.ok("add-user", "bob", "--key", bob.public, "--group", "dns", "--yes")
     ready.commit("bob")

@@ -1,4 +1,4 @@
-"""Readers that the map cannot name, in sops files: told, never contacted, dropped."""
+"""Recipients of sops files that are no age keys: reported, not contacted, dropped."""
 
 import hashlib
 import json
@@ -371,7 +371,7 @@ def test_a_colleague_who_added_a_pgp_key_loses_access_with_the_next_removal(
     run_program(program("gpgconf"), "--kill", "all", env=env)
 
 
-def test_an_entry_in_a_key_group_is_told_and_not_contacted(
+def test_an_entry_in_a_key_group_is_reported_and_not_contacted(
     ready: Fleet, listener: Listener
 ) -> None:
     path = "secrets/split.yaml"

@@ -97,7 +97,7 @@ def shell(fleet: Fleet, name: str) -> Iterator["pexpect.spawn[str]"]:
 
 
 def shows_typing(child: "pexpect.spawn[str]") -> bool:
-    """Tell whether the terminal echoes, as `stty` sees it."""
+    """Return whether the terminal echoes, according to `stty`."""
     child.sendline("stty -a; echo do''ne")
     child.expect_exact("done")
     flags = str(child.before).split()

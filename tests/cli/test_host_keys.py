@@ -1,4 +1,4 @@
-"""add-host, scan and rotate-host against real servers: what is believed, and why."""
+"""add-host, scan and rotate-host against real servers: which key is trusted, and why."""
 
 import contextlib
 import getpass
@@ -47,7 +47,7 @@ class Net:
         return path
 
     def start(self, name: str, *keys: SshKey, told: str = "") -> int:
-        """Run a server called `name`; who logs in is told `told`."""
+        """Run a server called `name`, which prints `told` at login."""
         kit.ssh_key("operator").write(self.base / "me")
         allowed = self.base / "me.pub"
         options = [f"AuthorizedKeysFile {allowed}", "PermitRootLogin yes"]
@@ -61,7 +61,7 @@ class Net:
         return port
 
     def at(self, name: str, settings: str) -> None:
-        """Tell ssh_config where `name` is."""
+        """Enter the address of `name` in ssh_config."""
         self.lines.append(f"Host {name}\n{settings}")
 
     def know(self, port: int, key: SshKey) -> None:
@@ -93,7 +93,7 @@ class Done:
 
     @property
     def verified(self) -> str:
-        """How the map says that the key was believed."""
+        """How the key was verified, according to the map."""
         text = self.fleet.read("nixsecrets.toml").decode()
         (found,) = re.findall(rf'verified = "(\S+) {TODAY}"', text)
         return str(found)
@@ -246,7 +246,7 @@ def test_a_host_behind_a_proxy_command_is_reached(ready: Fleet, net: Net) -> Non
     assert add(ready, net).verified == "known_hosts"
 
 
-def test_a_jump_host_that_refuses_is_told(ready: Fleet, net: Net) -> None:
+def test_a_jump_host_that_refuses_is_reported(ready: Fleet, net: Net) -> None:
     net.at("neu", f"HostName 127.0.0.1\nProxyJump 127.0.0.1:{kit.free_port()}")
     done = add(ready, net, "--retries", "0")
     assert done.refused
@@ -303,7 +303,7 @@ def test_add_host_on_a_known_name_with_another_key_is_an_alarm(
     )
 
 
-def test_scan_tells_what_became_of_each_host(ready: Fleet, net: Net) -> None:
+def test_scan_reports_the_result_for_each_host(ready: Fleet, net: Net) -> None:
     net.start("brunnen", ready.hosts["brunnen"])
     net.start("schere", KEY)
     net.start("stein", kit.rsa_key())

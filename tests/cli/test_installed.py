@@ -62,7 +62,7 @@ def by_uv(folder: Path, wheel: Path, constraints: Path) -> Path:
 def installed(
     command: list[str], what: list[str], programs: Path, places: dict[str, str]
 ) -> Path:
-    """Install with the settings of whoever runs the tests: an index, a cache."""
+    """Install with the settings of who runs the tests: an index, a cache."""
     done = subprocess.run(
         [*command, *what],
         env=os.environ | places,

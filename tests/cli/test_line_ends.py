@@ -23,7 +23,7 @@ def check_out(fleet: Fleet, attributes: str) -> None:
 
 
 def line_ends(fleet: Fleet) -> dict[str, str]:
-    """How the lines of each text end: lf, crlf, mixed; binary age files left out."""
+    """The line ends of each text: lf, crlf, mixed; without binary age files."""
     found = {}
     for path, data in fleet.snapshot().items():
         if path.endswith(".age") and "armored" not in path:

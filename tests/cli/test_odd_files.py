@@ -228,7 +228,7 @@ def test_an_editor_that_leaves_something_else_changes_nothing(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("fifo", [False, True])
-def test_an_edit_ends_when_it_is_told_to(
+def test_an_edit_ends_on_a_signal(
     ready: Fleet, number: signal.Signals, *, fifo: bool
 ) -> None:
     started = ready.home / "started"

@@ -20,7 +20,7 @@ GENERATED = {".sops.yaml", "nixsecrets.lock", "nixsecrets.toml", "secrets/secret
 
 @pytest.fixture
 def drifted(ready: Fleet) -> Fleet:
-    """Files that miss a reader, have one too many, or cannot be told."""
+    """Files that lack a reader, have one too many, or whose readers are unknown."""
     alice, brunnen, stein = (
         ready.public("alice"),
         converted(ready, "brunnen"),
@@ -274,7 +274,7 @@ def test_a_removed_name_is_taken_out_of_files_the_map_never_gave_it(
     ready.ok("check")
 
 
-def test_a_secret_in_the_clear_is_not_passed_over_in_silence(ready: Fleet) -> None:
+def test_a_secret_in_the_clear_is_not_skipped_silently(ready: Fleet) -> None:
     ready.write("secrets/wifi.age", "")
     for arguments in (("rekey", "--yes"), ("remove-host", "stein", "--yes")):
         done = ready.run(*arguments)
@@ -282,7 +282,7 @@ def test_a_secret_in_the_clear_is_not_passed_over_in_silence(ready: Fleet) -> No
     assert b'"wifi.age"' in ready.read("secrets/secrets.nix")
 
 
-def test_a_key_its_backend_cannot_use_is_told_before_anything_is_given(
+def test_a_key_its_backend_cannot_use_is_reported_before_anything_is_entered(
     ready: Fleet,
 ) -> None:
     before = ready.snapshot()

@@ -88,7 +88,7 @@ def test_a_retired_key_that_comes_back_needs_its_own_yes(
     assert "NS024  nixsecrets.toml" in staffed.run("lint").stdout
 
 
-def test_a_person_is_told_whose_key_it_was_and_asked(staffed: Fleet) -> None:
+def test_a_person_sees_whose_key_it_was_and_is_asked(staffed: Fleet) -> None:
     arguments = back_as_another_user(staffed)
     before = staffed.snapshot()
     child = spawn(staffed, *arguments)

@@ -51,7 +51,7 @@ def test_check_names_both_and_rekey_parts_them(ready: Fleet, path: str) -> None:
     assert ready.snapshot() == snapshot
 
 
-def test_an_old_version_beside_one_that_got_a_reader_is_named(ready: Fleet) -> None:
+def test_an_old_version_next_to_one_that_got_a_reader_is_named(ready: Fleet) -> None:
     """The header is another since; the file key is not."""
     path = "secrets/wifi.age"
     old = ready.read(path)
@@ -62,7 +62,7 @@ def test_an_old_version_beside_one_that_got_a_reader_is_named(ready: Fleet) -> N
     assert set(named(ready)) == {path, "secrets/wlan.age"}
 
 
-def test_a_copy_whose_entries_sops_wrote_anew_is_named(ready: Fleet) -> None:
+def test_a_copy_whose_entries_sops_rewrote_is_named(ready: Fleet) -> None:
     """`sops updatekeys` wraps the old data key for everybody again."""
     other = copy(ready, "secrets/app.yaml")
     folder = ready.home / "elsewhere"
@@ -111,7 +111,7 @@ def test_a_copy_that_a_command_deletes_is_none_to_look_at(ready: Fleet) -> None:
     assert named(ready) == {}
 
 
-def test_a_moved_file_is_looked_at_where_it_will_be(ready: Fleet) -> None:
+def test_a_moved_file_is_checked_at_its_new_path(ready: Fleet) -> None:
     done = ready.run("rename-host", "brunnen", "fountain", "--yes")
     assert done.returncode == 0, done.stderr
     assert "also needs attention" not in done.stderr

@@ -50,7 +50,7 @@ def test_a_grant_is_asked_about_and_no_is_the_default(
 
 
 def test_where_nothing_is_disclosed_nothing_is_asked(fleet: Fleet) -> None:
-    """A fleet without secrets: joining `always` gives nothing away yet, and is told."""
+    """A fleet without secrets: joining `always` grants nothing yet, and is reported."""
     fleet.write_map('[groups]\nadmins = ["alice"]\n', always=["admins"])
     key = fleet.add_user("bob").public
     done = fleet.run("add-user", "bob", "--key", key, "--group", "admins")

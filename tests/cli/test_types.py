@@ -1,4 +1,4 @@
-"""A type that somebody changed beside a value: named with both types, committed too."""
+"""A changed type of a value is reported with both types, even if it is committed."""
 
 import json
 import re
@@ -172,7 +172,7 @@ def test_what_was_found_right_is_not_opened_again(ready: Fleet) -> None:
     assert named(ready, "check") == {paths[0]: [words]}
 
 
-def test_without_git_types_are_looked_at(ready: Fleet) -> None:
+def test_without_git_types_are_verified(ready: Fleet) -> None:
     path = "secrets/app.yaml"
     ready.sops_encrypt(path, "number: 5\n", [ready.public("alice")])
     retype(ready, path, {"number": "bool"})

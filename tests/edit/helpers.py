@@ -147,7 +147,7 @@ def rest(child: "pexpect.spawn[str]") -> str:
 
 
 def nothing_is_left(memory: Path) -> bool:
-    """Tell whether the keeper's folder goes, within some time."""
+    """Return whether the keeper's folder disappears within some time."""
     deadline = time.monotonic() + 20
     while list(memory.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -166,7 +166,7 @@ def keepers(memory: Path) -> list[int]:
 
 
 def works_in(memory: Path, pid: int) -> bool:
-    """Tell by its environment, which only root may read; tests run side by side."""
+    """Identify it by its environment, which only root can read; tests run in parallel."""
     try:
         return bytes(memory) in Path(f"/proc/{pid}/environ").read_bytes()
     except PermissionError:

@@ -113,7 +113,7 @@ def test_a_damaged_secret_can_be_removed(fleet: Fleet) -> None:
     assert not (fleet.root / WIFI).exists()
 
 
-def test_ls_tells_path_backend_date_and_readers(fleet: Fleet) -> None:
+def test_ls_lists_path_backend_date_and_readers(fleet: Fleet) -> None:
     fleet.age_encrypt("secrets/odd.age", "x", "alice", "brunnen")
     lines = fleet.ok("ls").splitlines()
     date = fleet.git("log", "-1", "--format=%cs").strip()

@@ -157,7 +157,7 @@ def test_without_a_person_nobody_is_asked(locked: Fleet, how: str) -> None:
     assert "(cannot be shown: no identity opens" in text
 
 
-def test_a_file_of_others_asks_only_for_what_cannot_be_told(locked: Fleet) -> None:
+def test_a_file_of_others_asks_only_for_unknown_values(locked: Fleet) -> None:
     locked.age_encrypt("secrets/odd.age", "one", "brunnen")
     locked.commit()
     with git(locked, "--no-pager", "show", "HEAD", "--", "secrets/odd.age") as child:
@@ -204,7 +204,7 @@ def test_the_keeper_shows_nothing_and_goes_when_git_is_killed(
     assert not proc.exists() or pid not in keepers(memory)
 
 
-def test_ps_tells_the_same_as_proc() -> None:
+def test_ps_reports_the_same_as_proc() -> None:
     program("ps")
     pid = os.getppid()
     here, there = proctable.look_in_proc(pid), proctable.look_with_ps(pid)

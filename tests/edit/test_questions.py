@@ -114,7 +114,7 @@ def test_a_conflict_is_asked_about_before_the_editor_opens(fleet: Fleet) -> None
     assert b"theirs" in fleet.age_decrypt(WIFI, "alice")
 
 
-def test_a_text_of_a_secret_that_was_removed_meanwhile_makes_it_anew(
+def test_a_text_of_a_secret_that_was_removed_meanwhile_creates_it_again(
     fleet: Fleet,
 ) -> None:
     changed_meanwhile(fleet)
@@ -149,7 +149,7 @@ def readers(fleet: Fleet, path: str) -> str:
 @pytest.mark.parametrize(
     ("said", "more"), [("y", True), ("n", False), ("", False)], ids=["y", "n", "enter"]
 )
-def test_drift_is_told_before_the_file_is_opened_and_asked_about(
+def test_drift_is_reported_before_the_file_is_opened_and_asked_about(
     fleet: Fleet, path: str, said: str, *, more: bool
 ) -> None:
     given_to_more(fleet)

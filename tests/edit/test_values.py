@@ -223,7 +223,7 @@ def test_set_key_runs_sops_once_and_cat_key_never(fleet: Fleet, tmp_path: Path) 
     assert counted.read_text() == "decrypt\n"
 
 
-def test_documents_and_odd_names_have_a_key_path(fleet: Fleet) -> None:
+def test_documents_and_unusual_names_have_a_key_path(fleet: Fleet) -> None:
     path = "secrets/t.yaml"
     put(fleet, path, value=b"a: x\ntls/crt: y\n---\na: z\n")
     assert run_bytes(fleet, "cat", path, "--key", "[2]/a").stdout == b"z"

@@ -54,7 +54,7 @@ def putty(version: int, encryption: str = "none") -> str:
 
 @cache
 def age_identities() -> Mapping[str, str]:
-    """age identities, with the words that they are told with."""
+    """age identities, by the words in which they are reported."""
     return {
         "an age identity": age_key().private,
         "a post-quantum age identity": bech32("age-secret-key-pq-"),
@@ -64,7 +64,7 @@ def age_identities() -> Mapping[str, str]:
 
 @cache
 def pem_files() -> Mapping[str, str]:
-    """PEM and its relatives, by what they are told as; `#…` tells alike ones apart."""
+    """PEM and its relatives, by how they are reported; `#…` distinguishes equal ones."""
     made = {
         "OPENSSH private key": ssh_key("sample").private,
         "OPENSSH private key#rsa": rsa_key().private,

@@ -39,7 +39,7 @@ def attempt(
 
 
 def stopped(done: subprocess.CompletedProcess[str], *expected: str) -> bool:
-    """Tell whether the guard stopped a command for what is expected."""
+    """Return whether the guard blocked a command for the expected reason."""
     output = done.stdout + done.stderr
     assert "Traceback" not in output
     return done.returncode == 1 and all(text in output for text in expected)

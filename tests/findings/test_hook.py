@@ -1,4 +1,4 @@
-"""The hook in real repositories: what is staged is judged, whoever asks."""
+"""The hook in real repositories: it checks the staged content, however it is started."""
 
 import base64
 import os

@@ -195,7 +195,7 @@ def test_a_commit_of_nothing_says_nothing_of_the_map(guarded: Fleet) -> None:
     assert "is not in git" not in done.stderr
 
 
-def test_a_map_that_git_does_not_know_is_told(guarded: Fleet) -> None:
+def test_a_map_that_git_does_not_know_is_reported(guarded: Fleet) -> None:
     guarded.git("rm", "-q", "--cached", "nixsecrets.toml")
     guarded.git("commit", "-q", "--no-verify", "-m", "no map")
     guarded.write("secrets/new.yaml", "a: b\n")
@@ -307,7 +307,7 @@ def test_thousands_of_files_at_once_are_judged(guarded: Fleet) -> None:
     assert stopped(done, "NS001  secrets/zz.age", "1 finding;")
 
 
-def test_what_was_not_read_to_its_end_is_told(guarded: Fleet) -> None:
+def test_a_file_that_was_not_read_to_its_end_is_reported(guarded: Fleet) -> None:
     key = age_key().private.encode()
     guarded.write("small.bin", bytes(10 << 20) + key)
     guarded.git("add", "-A")
@@ -385,7 +385,9 @@ def test_from_a_virtual_environment_that_is_not_on_path(
     assert stopped(attempt(bare, "commit", "-m", "x"), "NS001  secrets/a.yaml")
 
 
-def test_from_pipx_whose_environment_is_made_anew(bare: Fleet, tmp_path: Path) -> None:
+def test_from_pipx_whose_environment_is_created_again(
+    bare: Fleet, tmp_path: Path
+) -> None:
     """pipx keeps the link where it is, and replaces what it leads to."""
     link = tmp_path / "local/bin/nixsecrets"
     link.parent.mkdir(parents=True)
@@ -419,7 +421,7 @@ def test_from_nix_whose_wrapper_is_collected(bare: Fleet, tmp_path: Path) -> Non
     assert stopped(done, "NS001  secrets/a.yaml")
 
 
-def test_the_way_around_is_told_once(guarded: Fleet) -> None:
+def test_the_workaround_is_shown_once(guarded: Fleet) -> None:
     for name in ("a", "b", "c"):
         guarded.write(f"secrets/{name}.yaml", "a: b\n")
     guarded.git("add", "-A")

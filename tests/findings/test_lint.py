@@ -1,4 +1,4 @@
-"""lint: what is odd in the map and the configurations, one table for each file."""
+"""lint: mistakes in the map and the configurations, one table for each file."""
 
 import json
 from pathlib import Path
@@ -62,12 +62,12 @@ def test_a_misspelt_path_regex_is_called_a_catch_all() -> None:
     )
 
 
-def test_one_key_under_two_names_is_told() -> None:
+def test_one_key_under_two_names_is_reported() -> None:
     text = f"keys:\n  - &a {KEY}\n  - &b {KEY}\n  - &c {OTHER}\n"
     assert codes(text) == [("NS058", 3)]
 
 
-def test_what_sops_cannot_read_is_told_with_its_line() -> None:
+def test_a_file_that_sops_cannot_read_is_reported_with_its_line() -> None:
     assert [code for code, _ in codes("creation_rules: [\n")] == ["NS059"]
     assert codes("a: b\ncreation_rules:\n  age: x\n") == [("NS059", 3)]
 
@@ -116,7 +116,7 @@ readers = ["web"]
     return fleet
 
 
-def test_lint_finds_what_is_odd_and_says_where(odd: Fleet) -> None:
+def test_lint_finds_mistakes_and_names_their_place(odd: Fleet) -> None:
     done = odd.run("lint")
     assert done.returncode == 1
     found = [line.split(": ")[0] for line in done.stdout.splitlines()]
@@ -143,7 +143,7 @@ def test_lint_finds_what_is_odd_and_says_where(odd: Fleet) -> None:
     assert odd.run("lint", "--format", "sarif").stdout.startswith("{")
 
 
-def test_a_reader_that_the_format_cannot_serve_is_told_before_there_is_a_file(
+def test_a_reader_that_the_format_cannot_serve_is_reported_before_there_is_a_file(
     fleet: Fleet,
 ) -> None:
     fleet.add_host("old", rsa_key())
@@ -162,7 +162,7 @@ def test_a_reader_that_the_format_cannot_serve_is_told_before_there_is_a_file(
     ]
 
 
-def test_rules_that_overlap_at_a_file_to_come_are_told(fleet: Fleet) -> None:
+def test_rules_that_overlap_at_a_future_file_are_reported(fleet: Fleet) -> None:
     fleet.add_host("web")
     named = '[[secrets]]\npath = "secrets/a.yaml"\nreaders = []\n'
     every = '[[secrets]]\npath = "secrets/*"\nreaders = ["web"]\n'

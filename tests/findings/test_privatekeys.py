@@ -195,7 +195,7 @@ def test_a_wireguard_configuration_in_base64_is_found() -> None:
         ("hosts/web/wg0", True),
     ],
 )
-def test_a_file_that_is_a_wireguard_key_is_told_by_its_name(
+def test_a_file_that_is_a_wireguard_key_is_recognized_by_its_name(
     path: str, *, clamped: bool
 ) -> None:
     key = wireguard(clamped=clamped)
@@ -223,7 +223,7 @@ def test_the_file_of_a_tor_onion_service_is_found() -> None:
     assert told(public) == []
 
 
-def test_several_keys_in_one_file_are_all_told() -> None:
+def test_several_keys_in_one_file_are_all_reported() -> None:
     age = age_identities()["an age identity"]
     pem = pem_files()["RSA private key"]
     text = f"{age}\n\n{pem}{age}\n"

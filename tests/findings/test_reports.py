@@ -86,7 +86,7 @@ def test_a_line_of_text_is_one_line() -> None:
 
 @pytest.fixture
 def spoiled(fleet: Fleet) -> Fleet:
-    """A fleet in a subfolder, in order but for one value in the open."""
+    """A fleet in a subfolder, in order except for one value in plaintext."""
     fleet.add_host("web")
     rule = '[[secrets]]\npath = "secrets/*"\nreaders = []\n'
     fleet.write("fleet/nixsecrets.toml", fleet.map_text(rule))

@@ -68,7 +68,7 @@ def commit(fleet: Fleet, path: str, content: str | bytes = "hunter2\n") -> str:
     ],
 )
 @pytest.mark.parametrize("content", ["hunter2\n", "", b"\0GITCRYPT\0hunter2"])
-def test_what_is_called_age_is_encrypted_wherever_it_lies(
+def test_a_file_named_age_is_encrypted_in_any_folder(
     narrow: Fleet, path: str, content: str | bytes
 ) -> None:
     said = commit(narrow, path, content)
@@ -122,7 +122,7 @@ def test_other_ordinary_files_are_committed(narrow: Fleet, path: str) -> None:
     assert commit(narrow, path) == ""
 
 
-def test_where_an_ordinary_file_lies_already_another_may_follow(narrow: Fleet) -> None:
+def test_next_to_an_ordinary_file_another_may_be_added(narrow: Fleet) -> None:
     narrow.write("secrets/users.json", "{}\n")
     narrow.git("add", "-A")
     narrow.git("commit", "-q", "--no-verify", "-m", "agreed")
@@ -169,7 +169,7 @@ def test_a_repository_without_a_map_is_judged_by_its_last_commit(narrow: Fleet) 
 def test_a_payload_that_changed_under_its_old_header_is_stopped(
     guarded: Fleet, change: Callable[[bytes, int], bytes]
 ) -> None:
-    """Too little for a look at the file alone; the last commit tells it."""
+    """The file alone shows too little; the last commit identifies it."""
     path = "secrets/wifi.age"
     data = guarded.read(path)
     head = data.index(b"\n--- ") + 49

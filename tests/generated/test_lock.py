@@ -158,7 +158,7 @@ def test_version_1_is_read_and_written_as_version_2() -> None:
     assert Lock.parse(again).version == 2
 
 
-def test_lines_of_both_versions_stand_beside_each_other_after_a_merge() -> None:
+def test_lines_of_both_versions_are_next_to_each_other_after_a_merge() -> None:
     new = {"d.age": record(ALICE, DB, content="d")}
     text = version_1(OLD, NAMES) + Lock().with_files(new, NAMES).render()
     lock = Lock.parse(text)

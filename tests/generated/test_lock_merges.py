@@ -38,7 +38,7 @@ class Branch:
         return Branch([*self.keys], {*self.retired}, {**self.files}, {**self.contents})
 
     def write(self, path: str, dice: random.Random) -> None:
-        """Encrypt a file anew, to some of the keys there are."""
+        """Re-encrypt a file to some of the keys."""
         readers = dice.sample(self.keys, dice.randint(1, min(3, len(self.keys))))
         content = dice.randbytes(24)
         digest = hashlib.sha256(content).hexdigest()

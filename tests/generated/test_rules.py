@@ -106,7 +106,7 @@ def test_what_sops_cannot_read_is_an_error_with_a_hint(
     assert A not in caught.value.message
 
 
-def test_a_rule_tells_where_it_stands_and_what_it_holds() -> None:
+def test_a_rule_has_its_line_and_its_fields() -> None:
     text = (
         "creation_rules:\n"
         "  # servers\n"

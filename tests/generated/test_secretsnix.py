@@ -128,7 +128,7 @@ def test_many_readers_get_a_line_each() -> None:
         "secrets/key.pub",
     ],
 )
-def test_what_is_no_secret_of_ours_is_left_out(path: str) -> None:
+def test_a_file_that_is_not_our_secret_is_skipped(path: str) -> None:
     assert render(FLEET, [path]) == render(FLEET, [])
 
 

@@ -450,7 +450,7 @@ def test_rules_are_restated_for_the_folder_of_the_configuration() -> None:
     assert rendered_regexes(unanchored) == [r"c\.yaml$"]
 
 
-def test_readers_that_sops_nix_cannot_serve_are_left_out(
+def test_readers_that_sops_nix_cannot_serve_are_skipped(
     recipients_by_sops: Encrypt,
 ) -> None:
     rsa = parse_recipient(rsa_key().public)
@@ -503,7 +503,7 @@ def test_options_say_what_the_map_says(value: str) -> None:
     assert rule.options == options[not value :]
 
 
-def test_sops_reads_odd_texts_as_we_wrote_them(recipients_by_sops: Encrypt) -> None:
+def test_sops_reads_unusual_texts_as_we_wrote_them(recipients_by_sops: Encrypt) -> None:
     paths = [
         "a b",
         "a: b",
@@ -596,7 +596,7 @@ OWN = {
 
 
 @pytest.mark.parametrize("case", OWN)
-def test_a_file_of_our_own_is_told_without_reading_it(
+def test_a_file_of_our_own_is_recognized_without_reading_it(
     case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fleet, mark = OWN[case], "\ufeff"

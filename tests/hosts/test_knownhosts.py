@@ -75,12 +75,12 @@ def test_a_bad_line_spoils_nothing(bad: str) -> None:
     assert found == Standing(same="kh:3")
 
 
-def test_the_right_key_beside_another_is_the_right_key() -> None:
+def test_the_right_key_next_to_another_is_the_right_key() -> None:
     text = f"brunnen {OTHER.public}\nbrunnen {KEY.public}\n"
     assert standing(text, "brunnen") == Standing(same="kh:2")
 
 
-def test_a_revoked_key_stays_revoked_beside_a_good_line() -> None:
+def test_a_revoked_key_stays_revoked_next_to_a_good_line() -> None:
     text = f"brunnen {KEY.public}\n@revoked brunnen {KEY.public}\n"
     assert standing(text, "brunnen").revoked == "kh:2"
 
@@ -127,7 +127,7 @@ def test_another_key_under_the_name_with_port_counts_before_the_name_alone() -> 
     assert standing(text, "[brunnen]:2222", "brunnen") == ANOTHER
 
 
-def test_a_file_that_cannot_be_looked_at_says_nothing() -> None:
+def test_a_file_that_cannot_be_read_says_nothing() -> None:
     where = Endpoint(Address("a"), Address("b"), known_hosts=(Path("n" * 300),))
     assert knownhosts.standing(where, RIGHT) == NOTHING
 

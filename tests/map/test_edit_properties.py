@@ -156,7 +156,7 @@ def same(left: RecipientMap, right: RecipientMap) -> bool:
 
 
 def only_inserted(old: str, new: str) -> bool:
-    """Tell whether `new` is `old` with one piece of text put in."""
+    """Return whether `new` is `old` with one piece of text inserted."""
     start = next(
         (i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b),
         min(len(old), len(new)),

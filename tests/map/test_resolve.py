@@ -194,7 +194,7 @@ def test_a_rule_that_names_a_file_makes_it_a_secret() -> None:
     assert named.named_paths(Backend.SOPS) == []
 
 
-def test_the_backend_of_a_new_file_is_the_rules_or_told_by_its_name() -> None:
+def test_the_backend_of_a_new_file_is_the_rules_or_follows_from_its_name() -> None:
     policy = Policy(FLEET)
     assert policy.backend_for_new("odd/x.yaml") is Backend.AGE
     assert policy.backend_for_new("all/x.age") is Backend.AGE

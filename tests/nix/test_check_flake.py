@@ -233,7 +233,7 @@ RICH = """
 """
 
 
-def test_the_inventory_tells_everything_that_is_judged(
+def test_the_inventory_has_everything_that_is_compared(
     ready: Fleet, nix: dict[str, str]
 ) -> None:
     ready.env.update(nix, HOME=ready.env["HOME"])

@@ -335,7 +335,7 @@ def test_the_module_fails_a_configuration_that_could_not_open_its_secret(
     }
 
 
-def test_the_module_works_beside_both_and_beside_neither(ready: Fleet) -> None:
+def test_the_module_works_with_both_and_with_neither(ready: Fleet) -> None:
     expression = f"""{MODULES}
     let with_ = imports: more: messages (lib.nixosSystem {{ modules = imports ++ [
       nixsecrets.nixos {{ networking.hostName = "stein"; }} more ]; }});

@@ -40,7 +40,7 @@ def write(fleet: Fleet, *hosts: dict[str, Any]) -> Path:
 
 
 def verdicts(fleet: Fleet, *hosts: dict[str, Any]) -> list[str]:
-    """The findings about declarations, least privilege left out."""
+    """The findings about declarations, without those about least privilege."""
     done = fleet.run("check", "--json", "--declared", write(fleet, *hosts))
     assert done.stdout, done.stderr
     found = json.loads(done.stdout)["problems"]
@@ -553,7 +553,7 @@ def test_two_formats_for_one_file_are_refused_as_sops_nix_does(ready: Fleet) -> 
     ]
 
 
-def test_who_reads_more_than_it_uses_is_told_and_fails_only_strictly(
+def test_a_host_that_reads_more_than_it_uses_fails_only_strictly(
     ready: Fleet,
 ) -> None:
     all_ = [
@@ -573,7 +573,9 @@ def test_who_reads_more_than_it_uses_is_told_and_fails_only_strictly(
     assert strict.returncode == 1
 
 
-def test_least_privilege_is_silent_about_hosts_it_was_not_told_of(ready: Fleet) -> None:
+def test_least_privilege_is_silent_about_hosts_that_are_not_declared(
+    ready: Fleet,
+) -> None:
     file = write(
         ready, host("brunnen", age("secrets/wifi.age")), host("stein", error="x")
     )
@@ -610,7 +612,7 @@ def test_the_verdicts_are_a_table_and_are_in_the_json(ready: Fleet) -> None:
     }
 
 
-def test_a_specialisation_is_told_only_for_what_it_adds(ready: Fleet) -> None:
+def test_a_specialisation_is_reported_only_for_what_it_adds(ready: Fleet) -> None:
     more = {"at": "specialisation s"} | age("secrets/dns.age", "y")
     more["age"]["secrets"].append({"name": "x", "file": "secrets/wifi.age"})
     file = write(ready, host("brunnen", age("secrets/wifi.age"), more))
@@ -735,7 +737,7 @@ def test_a_map_in_a_folder_of_the_repository_finds_its_files(
     assert "other/b.age  not checked: no file of the map" in done.stdout
 
 
-def test_ls_shows_what_a_host_may_read_beside_what_it_declares(ready: Fleet) -> None:
+def test_ls_shows_what_a_host_may_read_next_to_what_it_declares(ready: Fleet) -> None:
     file = write(
         ready,
         host("brunnen", age("secrets/wifi.age"), sops("secrets/dns.yaml", "dns")),

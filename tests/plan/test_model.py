@@ -137,7 +137,7 @@ def test_the_same_key_in_the_wrong_form_is_a_form_change_and_no_new_reader() -> 
     assert (step.add, step.remove) == ((), ())
 
 
-def test_a_file_with_both_forms_of_a_key_is_written_anew_with_one() -> None:
+def test_a_file_with_both_forms_of_a_key_is_re_encrypted_with_one() -> None:
     both = Stated((KEY["brunnen"], KEY["brunnen"].converted()))
     step = converge_step(actual(SOPS, state=both), desired(SOPS, "brunnen"), CONTEXT)
     assert step is not None
@@ -153,7 +153,7 @@ def test_unknown_readers_are_replaced_by_those_of_the_map() -> None:
     assert names(step.target) == names(step.add) == ["alice", "stein"]
 
 
-def test_a_change_names_who_it_gives_a_file_whose_readers_cannot_be_told() -> None:
+def test_a_change_names_who_is_granted_a_file_with_unknown_recipients() -> None:
     file = actual(AGE, state=Unknown("anonymous stanzas", ("X25519", "X25519")))
     step = change_step(
         file, desired(AGE, "alice", "stein"), desired(AGE, "alice", "schere"), CONTEXT
@@ -189,7 +189,7 @@ def test_re_encrypting_what_one_must_open_first_can_lock_its_operator_out() -> N
     assert Plan.of([step]).lockouts({KEY["stein"].key_id}) == []
 
 
-def test_a_copy_is_written_anew_because_a_grant_would_open_its_original() -> None:
+def test_a_copy_is_re_encrypted_because_a_grant_would_open_its_original() -> None:
     first = actual(AGE, "alice")
     context = CONTEXT._replace(shared=frozenset(first.key_prints))
     step = converge_step(first, desired(AGE, "alice", "stein"), context)
@@ -445,7 +445,7 @@ def test_a_plan_knows_what_its_operator_would_no_longer_open() -> None:
     assert plan.lockouts(both) == []
 
 
-def test_a_difference_is_told_in_one_line() -> None:
+def test_a_difference_is_described_in_one_line() -> None:
     texts = [describe(step) for step in Plan.of(some_steps()).steps]
     assert texts == [
         "missing stein",

@@ -213,7 +213,7 @@ def _scanner() -> Scanner:
     Raises:
         ProgramError: it is not installed.
     """
-    from nixsecrets.findings import scanner
+    from nixsecrets.findings import scanner  # for --scan alone
 
     if not scanner.available():
         raise ProgramError(
