@@ -1,4 +1,4 @@
-"""add-host, scan and rotate-host against real servers: which key is trusted, and why."""
+"""add-host, scan and rotate-host against real servers: which keys are trusted."""
 
 import contextlib
 import getpass

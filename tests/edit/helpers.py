@@ -166,7 +166,7 @@ def keepers(memory: Path) -> list[int]:
 
 
 def works_in(memory: Path, pid: int) -> bool:
-    """Identify it by its environment, which only root can read; tests run in parallel."""
+    """Identify it by its environment: tests run in parallel; needs root."""
     try:
         return bytes(memory) in Path(f"/proc/{pid}/environ").read_bytes()
     except PermissionError:

@@ -64,7 +64,7 @@ def age_identities() -> Mapping[str, str]:
 
 @cache
 def pem_files() -> Mapping[str, str]:
-    """PEM and its relatives, by how they are reported; `#…` distinguishes equal ones."""
+    """PEM and its relatives, by how they are reported; `#…` distinguishes them."""
     made = {
         "OPENSSH private key": ssh_key("sample").private,
         "OPENSSH private key#rsa": rsa_key().private,

@@ -1,4 +1,4 @@
-"""The hook in real repositories: it checks the staged content, however it is started."""
+"""The hook in real repositories: it checks staged content, however it is started."""
 
 import base64
 import os
