@@ -51,8 +51,7 @@ def map_text(
 
 
 def _owner(owner: Owner) -> str:
-    keys = [f"{key.text} {key.comment}".rstrip() for key in owner.keys]
-    listed = toml_strings(keys, one_per_line=True)
+    listed = toml_strings([key.line for key in owner.keys], one_per_line=True)
     lines = [*_comment([owner.comment] if owner.comment else [])]
     lines.append(f"[{owner.kind}s.{toml_key(owner.name)}]\nkeys = {listed}\n")
     if owner.ssh_in_sops and owner.kind == "user":

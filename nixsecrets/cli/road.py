@@ -158,8 +158,8 @@ def walk(
         ui.say("nothing to do")
         return 0
     _show(plan, world)
-    if not options.keep_going:
-        safety.refuse(obstacles)
+    if obstacles and not options.keep_going:
+        raise obstacles[0].refusal
     consent.warn_of_damage(session.repo, memory)
     first = not memory.approved
     asked = Change(

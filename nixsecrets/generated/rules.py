@@ -26,7 +26,9 @@ from nixsecrets.keys.sopsoptions import SELECTION
 from nixsecrets.untrusted import regex
 
 _HAS_RULES = r"""^\ufeff?["']?creation_rules["']?[ \t]*:"""
-_FLAT_FIELDS = {
+# The fields with keys that are not age, and the kind in `ConfigRule.others`: those of a
+# rule itself, and those of a key group, which calls Vault otherwise.
+RULE_FIELDS = {
     "pgp": "pgp",
     "kms": "kms",
     "gcp_kms": "gcp_kms",
@@ -34,13 +36,8 @@ _FLAT_FIELDS = {
     "hc_vault_transit_uri": "hc_vault",
     "hckms": "hckms",
 }
-_GROUP_FIELDS = {
-    "pgp": "pgp",
-    "kms": "kms",
-    "gcp_kms": "gcp_kms",
-    "azure_keyvault": "azure_kv",
-    "hc_vault": "hc_vault",
-    "hckms": "hckms",
+GROUP_FIELDS = {
+    name.removesuffix("_transit_uri"): kind for name, kind in RULE_FIELDS.items()
 }
 
 _MEANING = 6  # fields that decide what sops does; the others say where the rule is
@@ -253,7 +250,7 @@ class _Reader:
             age, others = self.grouped(groups)
         else:
             age = list(self.texts(fields.get("age")))
-            others = self.others(fields, _FLAT_FIELDS)
+            others = self.others(fields, RULE_FIELDS)
         return ConfigRule(
             self.text(fields.get("path_regex")),
             tuple(age),
@@ -285,7 +282,7 @@ class _Reader:
         if own is not None:
             self.items(own)  # raises: in a group sops takes a list, not a string
         age, others = self.grouped(self.items(fields.get("merge")))
-        own_others = self.others(fields, _GROUP_FIELDS)
+        own_others = self.others(fields, GROUP_FIELDS)
         return (
             list(dict.fromkeys((*age, *self.texts(own)))),
             list(dict.fromkeys((*others, *own_others))),

@@ -128,6 +128,11 @@ class Recipient:
         return _sha256(self.text.encode()).hex()[:16]
 
     @property
+    def line(self) -> str:
+        """The text with the comment, as a `.pub` file has it, without newline."""
+        return f"{self.text} {self.comment}".rstrip()
+
+    @property
     def shown(self) -> str:
         """The text for messages, shortened in the middle if longer than a line."""
         if len(self.text) <= _SHOWN_LENGTH:

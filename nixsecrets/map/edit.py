@@ -108,7 +108,7 @@ def replace_keys(
     fields = draft.intended[kind][name]
     pairs = list(zip(fields["keys"], owner.keys, strict=True))
     kept = [written for written, key in pairs if key in keys]
-    fresh = [_written(key) for key in keys if key not in owner.keys]
+    fresh = [key.line for key in keys if key not in owner.keys]
     fields["keys"] = kept + fresh
     draft.set_strings((kind, name, "keys"), fields["keys"])
     if isinstance(owner, Host) and (fresh or verified is not None):
@@ -192,7 +192,7 @@ def _add_owner(
     extra: Mapping[str, str | None],
 ) -> str:
     draft.require_free(name)
-    fields: dict[str, Any] = {"keys": [_written(key) for key in keys]}
+    fields: dict[str, Any] = {"keys": [key.line for key in keys]}
     if groups:
         fields["groups"] = list(groups)
     fields |= {key: value for key, value in extra.items() if value is not None}
@@ -241,7 +241,7 @@ def _retire(draft: Draft, retired: Sequence[Retired]) -> None:
     for entry in retired:
         fields = {
             "name": entry.name,
-            "key": _written(entry.key),
+            "key": entry.key.line,
             "date": entry.date,
             "reason": entry.reason,
         }
@@ -291,10 +291,6 @@ def _rule_fields(rule: Rule) -> dict[str, Any]:
         "sops": dict(rule.sops) or None,
     }
     return {key: value for key, value in fields.items() if value is not None}
-
-
-def _written(key: Recipient) -> str:
-    return f"{key.text} {key.comment}".rstrip()
 
 
 def _lines(fields: Fields) -> str:

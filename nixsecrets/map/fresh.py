@@ -54,6 +54,5 @@ def fresh_map(
 
 
 def _user(name: str, keys: Sequence[Recipient]) -> str:
-    written = [f"{key.text} {key.comment}".rstrip() for key in keys]
-    listed = toml_strings(written, one_per_line=True)
+    listed = toml_strings([key.line for key in keys], one_per_line=True)
     return f"[users.{toml_key(name)}]\nkeys = {listed}\n"

@@ -28,7 +28,7 @@ class Policy:
             **{host.name: host for host in recipient_map.hosts},
         }
         self._hosts, self._users = _known_names(recipient_map)
-        self._matchers = [
+        self.matchers = [
             compile_rule(rule, hosts=self._hosts, users=self._users)
             for rule in recipient_map.rules
         ]
@@ -54,7 +54,7 @@ class Policy:
         return self._won[path]
 
     def _first_match(self, path: str) -> tuple[Rule, Match] | None:
-        for matcher in self._matchers:
+        for matcher in self.matchers:
             match = matcher.match(path)
             if match is not None:
                 return matcher.rule, match

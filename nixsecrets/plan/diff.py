@@ -57,11 +57,6 @@ def context(
     )
 
 
-def desired(world: World, actual: Actual) -> Desired | None:
-    """Return what the map specifies for an existing file, None if no rule matches."""
-    return world.policy.desired(actual.path, actual.backend)
-
-
 def converge_plan(world: World, ctx: Context | None = None) -> Plan:
     """Return the plan that brings everything in line with the map (rekey, status)."""
     steps = differing(world, ctx)
@@ -132,7 +127,7 @@ def _by_desired(
     # by identity: the policy returns one `Desired` for all paths with the same answer
     found: dict[int, tuple[Desired | None, list[Actual]]] = {}
     for file in files:
-        want = desired(world, file)
+        want = world.policy.desired(file.path, file.backend)
         found.setdefault(id(want), (want, []))[1].append(file)
     return found.values()
 

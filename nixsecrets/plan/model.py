@@ -7,7 +7,7 @@ plaintext of a secret, only the public text of generated files.
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
 from nixsecrets.findings.catalogue import Code, Finding, argument
 from nixsecrets.keys.foreign import ForeignKey
@@ -261,6 +261,14 @@ def describe(step: Step) -> str:
             parts.append("was not written by nixsecrets and differs from the map")
         case Reason.CONTENT if step.action is Action.WRITE:
             parts.append("differs from the map")
-        case _:
-            pass
+        case (
+            Reason.NEW
+            | Reason.GRANTED
+            | Reason.REVOKED
+            | Reason.CONTENT
+            | Reason.RENAMED
+        ):
+            pass  # the readers say it all
+        case _ as never:
+            assert_never(never)
     return "; ".join(parts)

@@ -5,7 +5,7 @@
 cannot: it stops the command, or is skipped with --keep-going.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from nixsecrets.errors import (
@@ -297,9 +297,3 @@ def _obstacle(what: str, paths: Sequence[str], hint: str) -> Obstacle:
         SecretFileError(message, f"{hint}; --keep-going processes the others"),
         [SecretFileError(f"skipped: {what}", hint)],
     )
-
-
-def refuse(found: Iterable[Obstacle]) -> None:
-    """Raise the refusal of the first obstacle, if there is any."""
-    for one in found:
-        raise one.refusal

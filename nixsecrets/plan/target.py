@@ -18,7 +18,6 @@ from nixsecrets.plan.diff import (
     content_plan,
     content_step,
     context,
-    desired,
 )
 from nixsecrets.plan.model import Plan, describe
 from nixsecrets.plan.steps import converge_step
@@ -87,7 +86,7 @@ def target(world: World, name: str, *, in_place: bool = False) -> Target:
 
 def difference(world: World, actual: Actual) -> str | None:
     """Return a line on how a file's readers differ from its rule, None if equal."""
-    want = desired(world, actual)
+    want = world.policy.desired(actual.path, actual.backend)
     if want is None:
         return None
     step = converge_step(actual, want, context(world))
@@ -96,7 +95,7 @@ def difference(world: World, actual: Actual) -> str | None:
 
 def options_change(world: World, actual: Actual) -> bool:
     """Return whether a file's sops options select other values than its rule's do."""
-    want = desired(world, actual)
+    want = world.policy.desired(actual.path, actual.backend)
     return canonical_options(content_options(actual, want)) != actual.options
 
 

@@ -82,7 +82,7 @@ def command(
     _refuse_in_repository(file.absolute())
     content = _private_key(world, host, identity)
     key = host.ssh_key
-    public = "" if key is None else f"{key.text} {key.comment}".rstrip()
+    public = "" if key is None else key.line
     provision.write_tree(folder, content, public, persist=persist)
     ui.say(f"{file}: the private key of {name}, unencrypted")
     if known_hosts is not None:

@@ -169,7 +169,7 @@ def _sops_verdict(world: World, found: Actual, one: "Identity") -> str:
             return f"has its data key, but {WRONG_MAC}"
         case Mac.UNSURE | Mac.SPLIT:
             return "may open it (not tried: only sops can parse its format)"
-        case _:
+        case Mac.UNREAD:
             return "does not open it"
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from nixsecrets.findings.catalogue import Code, Finding
 from nixsecrets.keys.forms import Backend, usable
-from nixsecrets.map.match import Matcher, compile_rule, literal_path
+from nixsecrets.map.match import literal_path
 from nixsecrets.map.model import Rule
 from nixsecrets.plan.problems import problems
 from nixsecrets.world.world import MAP_NAME, World
@@ -25,13 +25,6 @@ def map_findings(world: World) -> Iterator[Finding]:
     yield from _retired_in_use(world)
 
 
-def _matchers(world: World) -> list[Matcher]:
-    hosts = [host.name for host in world.map.hosts]
-    users = [user.name for user in world.map.users]
-    rules = world.map.rules
-    return [compile_rule(rule, hosts=hosts, users=users) for rule in rules]
-
-
 def _winners(world: World) -> set[int]:
     """Return the indices of the rules that win a file."""
     winning = (world.policy.winning(path) for path in world.files)
@@ -41,8 +34,7 @@ def _winners(world: World) -> set[int]:
 def _shadowed(world: World) -> Iterator[Finding]:
     """Yield the rules that match files but win none of them."""
     won = _winners(world)
-    matchers = _matchers(world)
-    for matcher in matchers:
+    for matcher in world.policy.matchers:
         rule = matcher.rule
         if rule.index in won:
             continue
@@ -69,11 +61,10 @@ def _overlapping(world: World) -> Iterator[Finding]:
 
     Paths that rules name without wildcards count even if the file does not exist.
     """
-    matchers = _matchers(world)
     seen: set[tuple[int, int]] = set()
     named = {path for rule in world.map.rules if (path := literal_path(rule))}
     for path in sorted(named | set(world.files)):
-        matching = [matcher.rule for matcher in matchers if matcher.match(path)]
+        matching = [one.rule for one in world.policy.matchers if one.match(path)]
         for first, rule in itertools.product(matching[:1], matching[1:]):
             if (first.index, rule.index) in seen:
                 continue

@@ -15,25 +15,25 @@ from nixsecrets.errors import KeyFormatError, PlaceError, TooLargeError
 from nixsecrets.files.sops.selectors import unusable as unusable_options
 from nixsecrets.findings.catalogue import Code, Finding
 from nixsecrets.generated import yamltree
-from nixsecrets.generated.rules import ConfigRule, rules_of
+from nixsecrets.generated.rules import (
+    GROUP_FIELDS,
+    RULE_FIELDS,
+    ConfigRule,
+    rules_of,
+)
 from nixsecrets.keys.recipients import parse_recipient
+from nixsecrets.keys.sopsoptions import SELECTION
 from nixsecrets.plan.problems import unusable
 
-_KEYS = (
-    *("age", "pgp", "kms", "gcp_kms", "azure_keyvault", "hc_vault_transit_uri"),
-    *("hckms", "aws_profile"),
-)
+_KEYS = ("age", *RULE_FIELDS, "aws_profile")
 _KNOWN = frozenset(
     (
         *("path_regex", "key_groups", "shamir_threshold", "mac_only_encrypted"),
-        *("unencrypted_suffix", "encrypted_suffix", "unencrypted_regex"),
-        *("encrypted_regex", "unencrypted_comment_regex", "encrypted_comment_regex"),
+        *SELECTION,
         *_KEYS,
     )
 )
-_GROUP_KNOWN = frozenset(
-    ("age", "pgp", "kms", "gcp_kms", "azure_keyvault", "hc_vault", "hckms", "merge")
-)
+_GROUP_KNOWN = frozenset(("age", *GROUP_FIELDS, "merge"))
 _BARE_DOT = re.compile(r"(?<!\\)\.(?![*+?{])")
 _GLOB = re.compile(r"(?<![\])}.\\])/\*|^\*")
 _CONFIG = ".sops.yaml"
