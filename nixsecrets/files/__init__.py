@@ -1,4 +1,4 @@
-"""Encrypted files: what they are, and what they show without a private key.
+"""Encrypted files: detecting, reading, encrypting and decrypting them.
 
-Bytes in, bytes out; the only program that is run is the real sops, in `sops`.
+Bytes in, bytes out; the only program that is started is sops, in `files.sops`.
 """

@@ -1,4 +1,4 @@
-"""Decrypting a secret file of either backend, with the identities at hand."""
+"""Decrypting a secret file of either backend, with the available identities."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ from nixsecrets.keys.unlock import Unlock
 
 
 class SopsRun(TypedDict):
-    """What each function that runs sops takes: the program and a private folder."""
+    """The keyword arguments of each function that runs sops."""
 
     sops: SopsProgram
     workdir: Path
@@ -32,9 +32,9 @@ class SopsRun(TypedDict):
 
 @frozen
 class Bench:
-    """What the work needs besides the file: identities, sops, a private folder.
+    """What decrypting needs in addition to the file.
 
-    `private` is the folder for sops, None where no job runs it.
+    `private` is the private folder in memory in which sops is run, None if it is not.
     """
 
     identities: Sequence[Identity] = field(repr=False)
@@ -43,24 +43,30 @@ class Bench:
 
     @cached_property
     def sops(self) -> SopsProgram:
-        """The sops program, looked for when a file first needs it."""
+        """The sops program; searched on PATH when a file first needs it."""
         return self.sops_program or SopsProgram.find(os.environ)
 
     @property
     def run(self) -> SopsRun:
-        """What a job passes on that runs sops."""
+        """The arguments for functions that run sops; RuntimeError without a folder."""
         if self.private is None:
             raise RuntimeError("sops is run without a private folder")
         return {"sops": self.sops, "workdir": self.private}
 
     @cached_property
     def key_ids(self) -> frozenset[KeyId]:
-        """The keys of the identities."""
+        """The public keys of the identities, as far as known."""
         return frozenset(r.key_id for one in self.identities for r in one.recipients)
 
 
 def decrypt(path: str, backend: Backend, data: bytes, bench: Bench) -> bytes:
-    """Return the plaintext of a secret file (sops: the MAC was good)."""
+    """Return the plaintext of a secret file; for sops the MAC is verified.
+
+    Raises:
+        IdentityError: no identity decrypts it.
+        SecretFileError: it is corrupt or was tampered with.
+        ProgramError: sops is needed and fails.
+    """
     if backend is Backend.AGE:
         return operations.decrypt(data, bench.identities)
     return opening.decrypt(path, data, bench.identities, **bench.run)
@@ -69,13 +75,13 @@ def decrypt(path: str, backend: Backend, data: bytes, bench: Bench) -> bytes:
 def plaintext_of(
     name: str, data: bytes, ring: Keyring, unlock: Unlock, folder: Path
 ) -> bytes:
-    """Return what the bytes of any version of a file hold, as they are if no secret.
+    """Return the plaintext of a file's content, or the content itself if not a secret.
 
-    A locked identity is unlocked only where no open one fits, and only if it may be a
-    reader.
+    `folder` is a private folder in memory.  `unlock` is called only if no usable
+    identity decrypts the file, for the locked ones that may be among its recipients.
 
     Raises:
-        IdentityError: no identity opens it.
+        IdentityError: no identity decrypts it.
     """
     backend = backend_of(name, data)
     if backend is None:

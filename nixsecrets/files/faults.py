@@ -1,10 +1,10 @@
-"""What is wrong with a secret file, as far as that shows without a private key.
+"""Faults of a secret file that can be detected without a private key.
 
-The guard and `check` ask here.  age: the whole header, stanzas of known types with the
-sizes they have, a payload that can be one.  sops: complete metadata in every document,
-entries that are age files, and every value and comment encrypted that the file's own
-options, or those of its rule, want encrypted.  Who wrote the file does not show:
-anybody who has the public keys can write a complete one.
+For the guard and for `check`.  age: the header's syntax, the sizes of known stanza
+types, the size of the payload.  sops: complete metadata in every document, entries that
+are age files, and plaintext that the file's own options, or those of its rule, require
+to be encrypted.  This does not authenticate a file: anyone with the public keys can
+write one without faults.
 """
 
 import re
@@ -51,12 +51,12 @@ _VERSION = re.compile(r"v?\d{1,4}\.\d{1,4}\.\d{1,4}(?:[-+][0-9A-Za-z.-]{1,40})?"
 _PGP = re.compile(
     r"-----BEGIN PGP MESSAGE-----\s.*-----END PGP MESSAGE-----", re.DOTALL
 )
-# What a key service gives back: base64, of whatever alphabet, perhaps in lines.
+# the response of a key service: base64 in either alphabet, perhaps wrapped
 _BLOB = re.compile(
     r"(?:vault:v\d+:)?(?:[A-Za-z0-9+/_-]{16,}\s+)*[A-Za-z0-9+/_-]{16,}={0,2}"
 )
 _ATTENTION = "This section contains key material"  # sops before 1.0
-# Whatever else stands there, sops ignores; and nothing would encrypt it.
+# sops ignores any other field and does not encrypt it, so it may be a leaked secret
 _FIELDS = frozenset(
     (
         *("age", *FOREIGN),
@@ -72,9 +72,9 @@ _ENTRY_FIELDS |= {name: entry.fields for name, entry in FOREIGN.items()}
 def faults(
     path: str, data: bytes, *, wanted: Options | None = None
 ) -> Iterator[Finding]:
-    """Yield what keeps an encrypted file (`looks_secret`) from being a complete secret.
+    """Yield the faults of a file that is meant to be encrypted (see `looks_secret`).
 
-    `wanted` are the sops options of the file's rule, None where no rule names it.
+    `wanted` are the sops options of the file's rule, None if no rule covers it.
     """
     if line := conflict_line(data):
         yield Finding(path, Code.UNMERGED, "holds git's conflict markers", line)
@@ -107,9 +107,9 @@ def faults(
 
 
 def restores(path: str, last: bytes | None) -> bool | None:
-    """Return whether `last`, the file in the last commit, is a complete secret.
+    """Return whether `last`, the file in the last commit, is a secret without faults.
 
-    False where it has nothing, None where what it has is broken, too.
+    False if the commit has no such file, None if its version has faults, too.
     """
     if last is None:
         return False
@@ -121,34 +121,34 @@ def restores(path: str, last: bytes | None) -> bool | None:
 
 
 def strangers(path: str, data: bytes) -> Iterator[Finding]:
-    """Yield what lets somebody read a file whom no map can name."""
+    """Yield a finding for each PGP, KMS or Vault key that can decrypt a file."""
     if header.looks_like_age(data):
         return
     try:
         keys = metadata.parse(path, data).others
     except SecretFileError:
-        return  # a fault
+        return  # reported by `faults`
     for key in keys:
         yield Finding(path, Code.FOREIGN_READER, foreign_reader(key))
 
 
 def retyped(path: str, old: bytes, new: bytes) -> dict[Finding, Finding]:
-    """Return the values of a sops file that got another type, and no new ciphertext.
+    """Return the values of a sops file whose type was changed without re-encryption.
 
-    By the less telling findings of `faults`.  `old` may be several versions, the oldest
-    first.
+    The result maps the finding of `faults` for a value to the more specific one that
+    replaces it.  `old` is the previous content, or several versions, oldest first.
     """
     if header.looks_like_age(new) or not token.any_retyped(old, new):
         return {}
     try:
         kind = metadata.parse(path, new).format
-        return named(path, types.retyped(kind, old, new))
+        return retyped_findings(path, types.retyped(kind, old, new))
     except SecretFileError:
-        return {}  # a fault
+        return {}  # reported by `faults`
 
 
-def named(path: str, found: Iterable[Retyped]) -> dict[Finding, Finding]:
-    """Return findings for changed types, by the less telling ones of `faults`."""
+def retyped_findings(path: str, found: Iterable[Retyped]) -> dict[Finding, Finding]:
+    """Return the finding for each changed type, by the finding of `faults` for it."""
     code = Code.SOPS_REFUSES
     return {
         Finding(path, code, types.describe(one.leaf), one.leaf.line): Finding(
@@ -162,7 +162,7 @@ def named(path: str, found: Iterable[Retyped]) -> dict[Finding, Finding]:
 
 
 def _check_metadata(file: SopsFile) -> None:
-    """Check what every document of a file says about itself."""
+    """Check the metadata in every document; raise `SecretFileError` for a fault."""
     seen: set[str] = set()
     for block in file.blocks:
         fields = block.fields
@@ -189,7 +189,7 @@ def _noisy(entry: Entry) -> bool:
 
 
 def _refused_by_sops(path: str, data: bytes, file: SopsFile) -> Iterator[Finding]:
-    """Yield what makes sops refuse a complete file, or read other values in it."""
+    """Yield what makes sops refuse a complete file, or read it differently."""
     versions = [_text(block.fields, "version") for block in file.blocks]
     if not all(map(_VERSION.fullmatch, versions)):
         message = "has a version in its metadata that sops rejects"
@@ -206,7 +206,10 @@ def _refused_by_sops(path: str, data: bytes, file: SopsFile) -> Iterator[Finding
 
 
 def _check_entries(fields: Mapping[str, Node], seen: set[str]) -> int:
-    """Check the entries of a block or a key group; return how many there are."""
+    """Check the entries of a block or a key group; return their number.
+
+    `seen` has the `enc` texts that were already checked, of other documents as well.
+    """
     for kind, known in _ENTRY_FIELDS.items():
         for item in items(fields, kind):
             if not (item.keys() <= known and _is_time(item)):
@@ -234,13 +237,13 @@ def _sized(enc: str) -> bool:
 
 
 def _is_time(fields: Mapping[str, Node]) -> bool:
-    """Return whether an entry has no date, or one that is a date."""
+    """Return whether the optional date of an entry is valid."""
     made = _text(fields, "created_at")
     return not made or _TIME.fullmatch(made) is not None
 
 
 def _is_plain(fields: Mapping[str, Node]) -> bool:
-    """Return whether fields that are never free text hold none."""
+    """Return whether the fields of fixed form have it, so that they hide no secret."""
     given = fields.get("shamir_threshold")
     threshold = "0" if given is None else str(given.value)
     notice = _text(fields, "attention")
@@ -260,7 +263,7 @@ def _text(fields: Mapping[str, Node], name: str) -> str:
 def _values(
     path: str, data: bytes, file: SopsFile, wanted: Options | None
 ) -> Iterator[Finding]:
-    """Yield a finding for what is in plaintext, but for what its rule leaves so."""
+    """Yield a finding for each value or comment in plaintext that must be encrypted."""
     values = [leaf for leaf in leaves(file.format, data) if not leaf.empty]
     marks = comments(file.format, data)
     open_there = [leaf for leaf in values if not is_encrypted(leaf.value)]
@@ -272,7 +275,8 @@ def _values(
         own, rule = _selectors(file, wanted)
         for leaf in open_there:
             if own(leaf):
-                yield Finding(path, Code.OPEN_VALUE, _names(leaf), leaf.line)
+                message = f"{_name(leaf)} is not encrypted"
+                yield Finding(path, Code.OPEN_VALUE, message, leaf.line)
         for one in open_comments(open_marks, own):
             kind = ", which sops drops," if one.dropped else ""
             message = f"a comment{kind} is not encrypted"
@@ -287,10 +291,10 @@ def _values(
 
 
 def _selectors(file: SopsFile, wanted: Options | None) -> tuple[Selector, Selector]:
-    """Return what the file's options want encrypted, and what its rule wants.
+    """Return which values the file's options select, and which its rule does.
 
-    A rule that selects none wants them all; where there is no rule, no more than the
-    file's options do.
+    A rule without selection options selects all values.  Without a rule, both are those
+    of the file.
     """
     own = selector_of(file)
     if wanted is None or file.format is SopsFormat.BINARY:
@@ -298,13 +302,8 @@ def _selectors(file: SopsFile, wanted: Options | None) -> tuple[Selector, Select
     return own, selector(selection_of(wanted))
 
 
-def _names(leaf: Leaf) -> str:
-    """Say which value it is."""
-    return f"{_name(leaf)} is not encrypted"
-
-
 def _name(leaf: Leaf | Comment) -> str:
-    """Return the keys of a value, which sops never encrypts."""
+    """Return the key path of a value; sops never encrypts keys."""
     if isinstance(leaf, Comment):
         return "a comment"
     return _spelled(leaf.path)
@@ -326,10 +325,11 @@ def _weaker(
     wanted: Options | None,
     left: Sequence[Leaf | Comment],
 ) -> Iterator[Finding]:
-    """Yield a finding where the file's options leave open what its rule wants.
+    """Yield a finding if the file's options select less than its rule.
 
-    Of a rule with options any that are not its own count: which of two regular
-    expressions selects more is undecidable here.  Options that encrypt all are fine.
+    `left` are the plaintext values that the rule selects.  If both have options and
+    they differ, that is a finding as well: two regular expressions cannot be compared
+    here.
     """
     if wanted is None or file.format is SopsFormat.BINARY:
         return
@@ -345,12 +345,12 @@ def _weaker(
 
 
 def _silent(wanted: Options) -> bool:
-    """Return whether a rule says nothing about which values to encrypt."""
+    """Return whether a rule has no option that selects values."""
     return not any(name in SELECTION for name, _ in wanted)
 
 
 def _by_default(path: str, left: Sequence[Leaf]) -> Iterator[Finding]:
-    """Yield a note where a value is in plaintext because of sops' default suffix."""
+    """Yield a finding if values are in plaintext because of sops' default suffix."""
     _, suffix = DEFAULT_OPTION
     found = by_default(left)
     if found:

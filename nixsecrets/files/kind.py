@@ -1,7 +1,7 @@
-"""What a file is taken for, by a quick look: an age file, a sops file, neither.
+"""Detection of encrypted files: age, sops in one of its formats, or neither.
 
-Cheap and loaded first: the guard asks for every staged file, `check` for every file of
-the repository.  Whether a file is a whole secret is for the readers and `faults`.
+Cheap, as it runs for every staged file and for every file of the repository.  Whether a
+detected file is complete is up to the parsers and `faults`.
 """
 
 import re
@@ -16,15 +16,15 @@ ARMOR_BEGIN = b"-----BEGIN AGE ENCRYPTED FILE-----"
 ARMOR_END = b"-----END AGE ENCRYPTED FILE-----"
 BOM = b"\xef\xbb\xbf"
 
-# Compiled where first used (`re` keeps them): most commits hold no secret.
+# `re` compiles them at the first use: most commits change no secret
 _ENCRYPTED = re.escape(MARK).encode() + rb"data:[A-Za-z0-9+/=]*,iv:"
 YAML_KEY = rb"(?m)^(?:sops|\"sops\"|'sops')[ \t]*:"
 _JSON_KEY = rb'"sops"\s*:\s*\{'
 INI_SECTION = rb"(?m)^[ \t]*\[[ \t]*sops[ \t]*\]"
 _DOTENV_NAME = rb"(?m)^sops_(?:mac|age__|lastmodified)"
-# of dotenv files that sops takes for binary ones
+# names of dotenv files that sops treats as binary
 _ODD_ENV = r"(?:^|/)\.env\.[^/]+$|\.env\.[^/.]+$"
-# Without one of them nothing is a sops file, nor a damaged one (`\\u`: JSON).
+# every sops file, even a corrupt one, contains one of them (`\\u`: an escape in JSON)
 _WORDS = (b"sops", b"ENC[", b"\\u")
 
 
@@ -39,14 +39,14 @@ class SopsFormat(StrEnum):
 
 
 class _Signs(NamedTuple):
-    """How files of a format are named, and the patterns that find their metadata."""
+    """The suffixes of a format, and the patterns that find its metadata."""
 
     suffixes: tuple[str, ...]
     metadata: tuple[bytes, ...]
 
 
 def _signs(kind: SopsFormat) -> _Signs:
-    """Return the signs of a format (getsops/sops:cmd/sops/formats/formats.go)."""
+    """Return how to detect a format (getsops/sops:cmd/sops/formats/formats.go)."""
     match kind:
         case SopsFormat.YAML:
             return _Signs((".yaml", ".yml"), (YAML_KEY, _JSON_KEY))
@@ -56,7 +56,7 @@ def _signs(kind: SopsFormat) -> _Signs:
             return _Signs((".env",), (_DOTENV_NAME,))
         case SopsFormat.INI:
             return _Signs((".ini",), (INI_SECTION,))
-        case SopsFormat.BINARY:  # any other name; `sniffed` finds out what it holds
+        case SopsFormat.BINARY:  # any other suffix; see `detect_format`
             return _Signs((), ())
         case _ as never:
             assert_never(never)
@@ -71,7 +71,7 @@ def looks_secret(path: str, data: bytes) -> bool:
 
 
 def backend_of(path: str, data: bytes) -> Backend | None:
-    """Return what a file is, or was meant to be; None where it is no secret."""
+    """Return which kind of secret a file is or was meant to be, None if neither."""
     if looks_like_age(data):
         return Backend.AGE
     return Backend.SOPS if looks_like_sops(path, data) else None
@@ -80,8 +80,8 @@ def backend_of(path: str, data: bytes) -> Backend | None:
 def looks_like_age(data: bytes) -> bool:
     """Return whether `data` starts like an age file of any version, armored or not.
 
-    Blanks or a byte order mark before armor do not hide it: such a file was meant to
-    be a secret, and `age.header.parse` says what is wrong with it.
+    Also with blanks or a byte order mark before the armor: such a file was meant to be
+    a secret, and `age.header.parse` reports what is wrong with it.
     """
     if data.startswith(MAGIC):
         return True
@@ -89,54 +89,55 @@ def looks_like_age(data: bytes) -> bool:
 
 
 def looks_like_sops(path: str, data: bytes) -> bool:
-    """Return whether a file is, or was meant to be, a sops file (cheap, no parsing).
+    """Return whether a file is, or was meant to be, a sops file; parses nothing.
 
-    True also for a damaged one: metadata without its end, encrypted values without
-    metadata.  `metadata.parse` says what is wrong with it.
+    Also true for truncated metadata, or for encrypted values without metadata;
+    `metadata.parse` reports what is wrong with it.
     """
     if b"sops" not in data and b"ENC[" not in data:
         return False
     kind = format_for(path)
     if kind is SopsFormat.BINARY:
-        return sniffed(data) is not None
+        return detect_format(data) is not None
     named = any(re.search(sign, data) for sign in _signs(kind).metadata)
     return (named and _is_metadata(data)) or bool(re.search(_ENCRYPTED, data))
 
 
 def called_age(path: str) -> bool:
-    """Return whether a file has the name of an age file, in whatever case."""
+    """Return whether a path has the suffix `.age`, in any case."""
     return path[-4:].lower() == ".age"
 
 
 def no_sops(data: bytes) -> bool:
-    """Return whether nothing in a file can be taken for sops', not even if damaged."""
+    """Return whether a file is surely not a sops file, not even a corrupt one."""
     first, *others = _WORDS
     return first not in data and not any(word in data for word in others)
 
 
 def format_for(path: str) -> SopsFormat:
-    """Return the format that sops takes a file for: by suffix, else binary."""
+    """Return the format that sops assumes for a path: by suffix, else binary."""
     return _BY_SUFFIX.get(path[path.rfind(".") :], SopsFormat.BINARY)
 
 
 def name_warning(path: str) -> str | None:
-    """Say where sops takes a new file's name for another format than it looks like."""
+    """Return a warning if sops treats a path as another format than it looks like."""
     if re.search(_ODD_ENV, path):
         return "sops treats it as binary, not as dotenv: the name must end in .env"
     return None
 
 
-def sniffed(data: bytes) -> SopsFormat | None:
-    """Return the format of a sops file whose name has no suffix that sops knows.
+def detect_format(data: bytes) -> SopsFormat | None:
+    """Return the format of a sops file by its content, None if it is not a sops file.
 
-    sops takes such a file for binary unless it is told otherwise (`--input-type`,
-    `format` of sops-nix), so the other formats occur under any name.
+    For names without a suffix that sops knows.  sops treats them as binary by default,
+    but `--input-type`, or `format` of sops-nix, can select another format.
     """
     if not _is_metadata(data) or not re.search(_ENCRYPTED, data):
         return None
     if data.lstrip()[:1] == b"{":
         if not re.search(_JSON_KEY, data):
             return None
+        # a binary file is JSON with the only keys "data" and "sops"
         binary = re.match(rb'\s*\{\s*"(?:data"\s*:\s*"|sops")', data)
         return SopsFormat.BINARY if binary else SopsFormat.JSON
     if re.search(YAML_KEY, data):

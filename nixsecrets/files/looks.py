@@ -1,7 +1,7 @@
-"""A quick look at any file: what its bytes alone show, before map and lock are known.
+"""A quick look at any file: what its bytes show without map, lock and keys.
 
-Bytes in, values out, and no keys loaded: files are looked at while the rest of the
-program is.  What a look means is for `age.state` and `sops.state` to say.
+Loads no code for keys: worker processes look at files while the main process is still
+importing.  `age.state` and `sops.state` interpret the results.
 """
 
 import hashlib
@@ -13,26 +13,26 @@ from nixsecrets.files.sops import state
 
 
 class Plain(NamedTuple):
-    """Shown by a file that is not encrypted (`empty` when it has no bytes)."""
+    """A file that is not encrypted; `empty` if it has no bytes."""
 
     empty: bool
 
 
 Shown = shape.Shown | state.Shown | state.Broken | Plain
 Look = tuple[str, Shown, tuple[bytes, ...]]
-"""The SHA-256 of a file (hex), what it shows, and what only copies of it have, too.
+"""The SHA-256 of a file (hex), what it shows, and its key prints (`Actual.key_prints`).
 
-No class of its own: ten thousand of them go from one process to another.
+A plain tuple, because it pickles faster: workers send ten thousand of them.
 """
 
 
 def look(path: str, data: bytes) -> Look:
-    """Return what a whole file shows."""
+    """Return what the complete content of a file shows, with its SHA-256."""
     return (hashlib.sha256(data).hexdigest(), *seen(path, data))
 
 
 def seen(path: str, data: bytes) -> tuple[Shown, tuple[bytes, ...]]:
-    """Return what a whole file shows, and what only copies of it have, too."""
+    """Return what the complete content of a file shows, and its key prints."""
     if looks_like_age(data):
         return shape.look(data)
     return state.look(path, data) or (Plain(empty=not data), ())

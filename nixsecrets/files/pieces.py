@@ -1,7 +1,7 @@
-"""The values of a secret file as pieces that can be compared with those of another.
+"""The values of a secret file as pieces, for comparing versions of files.
 
-Of a sops file each encrypted value is one; an age file and a binary sops file are one
-piece as a whole.  sops only runs for what `token` cannot open.
+Each encrypted value of a sops file is a piece; an age file, or a binary sops file, is a
+single piece.  sops runs only for values that `token` cannot decrypt.
 """
 
 import hashlib
@@ -20,16 +20,16 @@ from nixsecrets.frozen import field, frozen
 from nixsecrets.keys.identities import Identity
 
 BySops = Callable[[SopsFile, bytes], bytes]
-"""Decrypts a sops file under its data key with the sops program."""
+"""Decrypts a sops file with its data key, through the sops program."""
 
 
 @frozen
 class Piece:
-    """One value: its keys (none: the whole file), its ciphertext, and its plaintext.
+    """One value: its key path (empty for a whole file), ciphertext and plaintext.
 
-    `place` is the path that `--key` takes, part by part (`[2]` is a document), None
-    where `--key` cannot name the value.
-    Pieces with equal tokens have equal plaintexts; `plaintext` is None while sealed.
+    `place` has the parts of the path for `--key` (`[2]` is a document), None if `--key`
+    cannot name the value.  Pieces with equal tokens have equal plaintexts; `plaintext`
+    is None if it was not decrypted.
     """
 
     path: Names
@@ -39,13 +39,13 @@ class Piece:
 
 
 def sealed(path: str, data: bytes) -> tuple[Piece, ...]:
-    """Return the pieces of a secret file, by ciphertext alone.
+    """Return the pieces of a secret file without their plaintexts.
 
     Raises:
-        SecretFileError: it is no secret file, or an incomplete one.
+        SecretFileError: it is not a secret file, or an incomplete one.
     """
     if looks_like_age(data):
-        return (_whole(data),)
+        return (_age_piece(data),)
     file = metadata.parse(path, data)
     return tuple(_piece(file, leaf) for leaf in _encrypted(file))
 
@@ -53,15 +53,15 @@ def sealed(path: str, data: bytes) -> tuple[Piece, ...]:
 def opened(
     path: str, data: bytes, identities: Sequence[Identity], by_sops: BySops
 ) -> tuple[Piece, ...]:
-    """Return the pieces with their plaintexts.
+    """Return the pieces of a secret file with their plaintexts.
 
     Raises:
-        IdentityError: no identity opens the file.
-        SecretFileError: it is damaged.
-        ProgramError: sops is needed and does not run.
+        IdentityError: no identity decrypts the file.
+        SecretFileError: it is corrupt.
+        ProgramError: sops is needed and fails.
     """
     if looks_like_age(data):
-        return (_whole(data, operations.decrypt(data, identities)),)
+        return (_age_piece(data, operations.decrypt(data, identities)),)
     file = metadata.parse(path, data)
     key = data_key(file, identities)
     found = list(_encrypted(file))
@@ -75,7 +75,7 @@ def opened(
 def _encrypted(file: SopsFile) -> Iterator[Leaf]:
     data = file.data
     found = (one for one in leaves(file.format, data) if is_encrypted(one.value))
-    # a comment in a list is an item of it, and counts where `--key` counts
+    # a comment in a list is an item, so it must not be filtered out before `leaves`
     return (one for one in found if type_of(one.value) != "comment")
 
 
@@ -92,13 +92,13 @@ def _values_by_sops(
 
 
 def _opened_value(leaf: Leaf, key: bytes) -> bytes | None:
-    """Return the plaintext of one encrypted value; the file's MAC is not looked at."""
+    """Return the plaintext of one encrypted value; the file's MAC is not verified."""
     bound = sops_token.additional_data(leaf.path)
     found = sops_token.opened(str(leaf.value), key, bound)
     return None if found is None else found.plaintext
 
 
-def _whole(data: bytes, plaintext: bytes | None = None) -> Piece:
+def _age_piece(data: bytes, plaintext: bytes | None = None) -> Piece:
     payload = bytes(header.parse(data).payload)
     return Piece((), (), hashlib.sha256(payload).hexdigest(), plaintext)
 
@@ -110,7 +110,7 @@ def _piece(file: SopsFile, leaf: Leaf, plaintext: bytes | None = None) -> Piece:
 
 
 def _nameable(file: SopsFile, leaf: Leaf) -> Names | None:
-    """Return the parts of a key path, None for a value below an empty name."""
+    """Return the parts of the path for `--key`, None for a value below an empty key."""
     document, steps = leaf.place
     names = tuple(map(str, steps))
     if not all(names):

@@ -1,4 +1,4 @@
-"""What a secret file tells about its readers without a private key."""
+"""The state of a secret file: its recipients, as far as known without a private key."""
 
 from typing import NamedTuple
 
@@ -11,14 +11,17 @@ from nixsecrets.keys.recipients import Recipient
 
 @frozen
 class Exact:
-    """An age file whose every stanza carries a tag that fits exactly one known key."""
+    """An age file in which the tag of every stanza matches exactly one known key."""
 
     recipients: tuple[Recipient, ...]
 
 
 @frozen
 class Recorded:
-    """An age file that the lock vouches for: hash, types, count and tags agree."""
+    """An age file with a record in the lock: hash, stanza types, count and tags agree.
+
+    `how` the recipients are known, as in the lock: "written" or "adopted".
+    """
 
     recipients: tuple[Recipient, ...]
     how: str
@@ -26,14 +29,14 @@ class Recorded:
 
 @frozen
 class Stated:
-    """A sops file: its labels, checked against the tags where there are any."""
+    """A sops file: the labels of its entries, which agree with any tags in them."""
 
     recipients: tuple[Recipient, ...]
 
 
 @frozen
 class Unknown:
-    """The readers are unknown; `seen` describes each stanza (`ssh-rsa:tag`)."""
+    """The recipients are unknown; `seen` describes each stanza (`ssh-rsa:TAG`)."""
 
     reason: str
     seen: tuple[str, ...] = ()
@@ -43,19 +46,19 @@ State = Exact | Recorded | Stated | Unknown
 
 
 class Actual(NamedTuple):
-    """One secret file as it lies on the disk (`state.recipients` in file order).
+    """One secret file on the disk (`state.recipients` in file order).
 
-    `key_prints` are the MAC of the age header and the nonce of its payload, or the tags
-    that end each sops `enc` and the MAC: two files that share one were copied from each
-    other and share their symmetric key.
-    `others` are the keys of the PGP, KMS and Vault entries of a sops file.
-    `options` are the sops selection options that the file records.  `refusal` says why
-    the file cannot be changed by us (several key groups, scrypt), else None.
-    `left_open` is what a sops file has in plaintext that re-encrypting would encrypt.
-    `plainly_whole` says that a quick look found it whole; where it did not,
-    `files.faults` looks closely.  `typed` says that values of a sops file have types
-    that not every content fits (`engine.types`).  `noisy` are the places of sops
-    entries that hold noise, which may be anybody's stanza: a grant replaces them.
+    - `key_prints`: age: the MAC of the header and the nonce of the payload; sops: the
+      tag of each `enc` and the MAC.  Files that share one are copies of each other and
+      share their symmetric key.
+    - `others`: the keys of the PGP, KMS and Vault entries of a sops file.
+    - `options`: the sops selection options in the file's metadata.
+    - `refusal`: why nixsecrets cannot change the file (several key groups, scrypt).
+    - `surely_complete`: a quick look found no fault; otherwise `files.faults` decides.
+    - `left_open`: what a sops file has in plaintext that re-encrypting would encrypt.
+    - `typed`: a sops file has values of types that restrict them (`engine.types`).
+    - `noisy`: the indexes of sops entries with grease, which may be anyone's stanza; a
+      grant replaces them.
     """
 
     path: str
@@ -67,19 +70,19 @@ class Actual(NamedTuple):
     options: tuple[tuple[str, str | bool], ...] = ()
     armored: bool = False
     refusal: str | None = None
-    plainly_whole: bool = False
+    surely_complete: bool = False
     left_open: LeftOpen = LeftOpen()
     typed: bool = False
     noisy: tuple[int, ...] = ()
 
     @property
     def recipients(self) -> tuple[Recipient, ...]:
-        """The readers found; empty where the state is unknown."""
+        """The recipients; empty if they are unknown."""
         return () if isinstance(self.state, Unknown) else self.state.recipients
 
 
 class NotSecret(NamedTuple):
-    """A file that is not encrypted (`empty` when it has no bytes)."""
+    """A file that is not encrypted; `empty` if it has no bytes."""
 
     path: str
     sha256: str
@@ -87,7 +90,7 @@ class NotSecret(NamedTuple):
 
 
 class Damaged(NamedTuple):
-    """A file that starts like a secret and is not a whole one."""
+    """A file that looks like a secret but is corrupt or incomplete."""
 
     path: str
     backend: Backend
@@ -97,7 +100,7 @@ class Damaged(NamedTuple):
 
 
 class Record(NamedTuple):
-    """The lock's word on one age file: readers in stanza order, hash, how known."""
+    """The record of an age file in the lock; recipients in stanza order."""
 
     recipients: tuple[Recipient, ...]
     sha256: str

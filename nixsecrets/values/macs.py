@@ -64,13 +64,13 @@ class Macs:
         if not self._identities:
             self.missed += 1
             return "", {}
-        from nixsecrets.files.faults import named
+        from nixsecrets.files.faults import retyped_findings
         from nixsecrets.files.sops.integrity import WRONG_MAC, Mac
 
         found = verified(path, data, self._identities)
         self.missed += found.mac not in (Mac.FITS, Mac.WRONG) and not found.types
         wrong = WRONG_MAC if found.mac is Mac.WRONG else ""
-        return wrong, named(path, found.types)
+        return wrong, retyped_findings(path, found.types)
 
     def look_at_types(self, world: "World", files: "Sequence[Actual]") -> None:
         """Verify the types in files that no run has verified yet, `_MOST` at a time."""
@@ -93,7 +93,7 @@ class Macs:
 
     def _fits(self, world: "World", file: "Actual") -> bool:
         """Return whether all types in a file are correct; record those that are not."""
-        from nixsecrets.files.faults import named
+        from nixsecrets.files.faults import retyped_findings
         from nixsecrets.files.sops.integrity import Mac, verify
 
         data = world.repo.read(file.path)
@@ -101,7 +101,7 @@ class Macs:
             found = verify(file.path, data, self._identities, mac=False)
         except SecretFileError:  # corrupt: another finding reports it
             return False
-        self.types.update(named(file.path, found.types))
+        self.types.update(retyped_findings(file.path, found.types))
         opened = found.mac is Mac.UNSURE
         self.closed += not opened
         return opened and not found.types

@@ -175,9 +175,9 @@ def flipped_body(patch: Patch) -> None:
         made = wrap(key, recipient)
         if recipient != BOB.recipient:
             return made
-        stanza = age_header.decode(made.spelled)
+        stanza = age_header.decode(made.encoded)
         body = bytes([stanza.body[0] ^ 1]) + stanza.body[1:]
-        return replace(made, spelled=spelled(replace(stanza, body=body)))
+        return replace(made, encoded=spelled(replace(stanza, body=body)))
 
     both(patch, wrong)
 
@@ -315,7 +315,7 @@ def test_a_header_that_was_tampered_with_is_not_made_good_by_a_grant(
 ) -> None:
     name = "armored.age" if armored else "s.age"
     file = age_header.parse(files[name])
-    mallory = age_header.decode(wrap(os.urandom(16), MALLORY.recipient).spelled)
+    mallory = age_header.decode(wrap(os.urandom(16), MALLORY.recipient).encoded)
     header = encode_header([*file.stanzas, mallory])
     bad = age_header.encode(header, file.mac, file.payload, armored=armored)
     with pytest.raises(SecretFileError, match="changed after it was written"):

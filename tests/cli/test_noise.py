@@ -39,7 +39,7 @@ def with_hidden(fleet: Fleet, data: bytes, hide: Hide) -> bytes:
     file = age_header.parse(data)
     key = operations.file_key(file, identities(fleet))
     eve = parse_recipient(kit.age_key().public)
-    hidden = hide(age_header.decode(wrap(key, eve).spelled))
+    hidden = hide(age_header.decode(wrap(key, eve).encoded))
     header = encode_header([*file.stanzas, hidden])
     mac = header_mac(key, header)
     return age_header.encode(header, mac, file.payload, armored=file.armored)
@@ -65,8 +65,8 @@ def hide_in_sops(fleet: Fleet, hide: Hide) -> str:
     at, file_key = labels.index(brunnen), os.urandom(16)
     eve = parse_recipient(kit.age_key().public)
     stanzas = [
-        age_header.decode(wrap(file_key, brunnen).spelled),
-        hide(age_header.decode(wrap(file_key, eve).spelled)),
+        age_header.decode(wrap(file_key, brunnen).encoded),
+        hide(age_header.decode(wrap(file_key, eve).encoded)),
     ]
     header = encode_header(stanzas)
     mac = header_mac(file_key, header)

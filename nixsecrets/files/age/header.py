@@ -1,10 +1,10 @@
-"""The age file format, parsed and written byte for byte: header and armor.
+"""The age file format: parsing and writing header and armor.
 
-The one grammar of C2SP age.md ("Header", "Recipient stanza", "Header MAC", "ASCII
-armor"), for a single file and for ten thousand.  It decrypts nothing and never reads
-the payload.  `wrap` knows what a stanza means, `state` who can open a file.  A
-parsed header written again is the same bytes: whatever has two spellings (base64 with
-stray bits, padding, other line lengths) is refused, as the specification demands.
+The only grammar of C2SP age.md ("Header", "Recipient stanza", "Header MAC", "ASCII
+armor"); fast enough for ten thousand files.  It decrypts nothing and does not read the
+payload.  `wrap` opens stanzas, `state` determines recipients.  Parsing and writing a
+header gives the same bytes: non-canonical encodings (base64 with stray bits or padding,
+other line lengths) are refused, as the specification demands.
 """
 
 import binascii
@@ -20,7 +20,7 @@ from nixsecrets.frozen import frozen
 from nixsecrets.untrusted import limits
 
 LARGE = 4 << 20
-"""Size in bytes up to which a file or a value is handled as a whole, in memory."""
+"""Bytes; larger files and values are processed in blocks, not in memory."""
 _MAGIC = MAGIC + b"v1\n"
 _HEADER_END = b"---"
 _MAC_LINE = len(" ") + 43 + len("\n")  # what follows `---`
@@ -28,18 +28,20 @@ _COLUMNS = 64  # of base64 in a stanza's body and in armor
 _TAG = 16
 _DATA_KEY = 16 + 32 + _TAG  # payload of one chunk: nonce, data key, tag
 
-# Possessive quantifiers: a hostile header of many megabytes is read once, never again.
+# All quantifiers are possessive: matching a hostile header takes linear time.
 _LETTER = rb"[A-Za-z0-9+/]"
 _64_LETTERS = rb"%b{64}\n" % _LETTER
-# Two or three letters may end base64 without padding; no bit of the last is left over.
+# Unpadded base64 may end in two or three letters, for one or two bytes; the unused low
+# bits of the last letter (4 or 2) must be zero.
 _TWO, _THREE = rb"%b[AQgw]" % _LETTER, rb"%b{2}[AEIMQUYcgkosw048]" % _LETTER
 _32_BYTES = rb"%b{42}[AEIMQUYcgkosw048]" % _LETTER
-# The stanzas of nearly all files: type and tag are captured, share and body are not.
-# The captured text ends in a space, which no argument line does.
+# The stanzas of nearly all files.  The group captures type and tag with the space after
+# it, by which heads of native stanzas are recognized: no complete argument line ends in
+# a space.  The share and the body (32 bytes each) follow.
 _NATIVE = rb"-> (X25519 |ssh-ed25519 %b{6} )%b\n%b\n" % (_LETTER, _32_BYTES, _32_BYTES)
 _ARGUMENTS = rb"[!-~]++(?: [!-~]++)*+"
 _BODY = rb"(?:%b)*+(?:%b{4}){0,15}+(?:%b|%b)?+\n" % (_64_LETTERS, _LETTER, _THREE, _TWO)
-# `^` keeps `split` linear in garbage: it tries each line once, not each "-> " in it.
+# With `^`, `split` tries each line once and not each "-> ", so it is linear.
 _STANZA = re.compile(
     rb"^(?:%b|-> (%b)\n%b)" % (_NATIVE, _ARGUMENTS, _BODY), re.MULTILINE
 )
@@ -48,16 +50,16 @@ _ARMOR = re.compile(
     rb"%b\n((?:%b(?=%b))*+(?=[A-Za-z0-9+/=]{1,64}\n)(?:%b{4})*+(?:%b=|%b==)?+\n)%b\n?"
     % (ARMOR_BEGIN, _64_LETTERS, _LETTER, _LETTER, _THREE, _TWO, ARMOR_END)
 )
-# An `enc` of a sops file, as nearly all are: one native stanza (group 1: its head), and
-# the payload (group 2: its tag).
+# The usual `enc` of a sops file: one native stanza (group 1: its head) and a payload of
+# 16 bytes nonce, 32 bytes data key and a tag (group 2).
 _ENC = re.compile(
     rb"%b%b%b.{48}(.{16})" % (re.escape(_MAGIC), _NATIVE, _MAC.pattern), re.DOTALL
 )
-# How many letters of base64 that is, by the length of its head.
+# the letters of base64 of such an `enc`, by the length of its head
 _ENC_LETTERS = {len(b"X25519 "): 312, len(b"ssh-ed25519 aaaaaa "): 328}
-# Those that may stand before its "==": their unused bits are zero.
+# the letters that may precede its "==": their 4 unused bits are zero
 _LAST_LETTERS = frozenset("AQgw")
-# To say what is wrong with a header: a stanza and a MAC but for their base64.
+# only for error messages: a stanza and a MAC whose base64 need not be canonical
 _LIKE_STANZA = re.compile(
     rb"-> %b\n(?:%b)*+%b{0,63}+\n" % (_ARGUMENTS, _64_LETTERS, _LETTER)
 )
@@ -66,7 +68,7 @@ _LIKE_MAC = re.compile(rb"--- %b{43}\n" % _LETTER)
 
 @frozen
 class Stanza:
-    """One recipient's entry in a header: `-> type args…` and the bytes of its body."""
+    """One recipient's entry in a header: `-> type args…` and the decoded body."""
 
     type: str
     args: tuple[str, ...]
@@ -74,12 +76,12 @@ class Stanza:
 
     @property
     def grease(self) -> bool:
-        """Whether this is the noise that rage and pyrage add, and no recipient."""
+        """Whether this is random noise as rage and pyrage add it, not a recipient."""
         return self.type.endswith("-grease")
 
 
 class _Parsed(NamedTuple):
-    # Made in half the time of a frozen dataclass: one for each file of a repository.
+    # a NamedTuple is created in half the time of a frozen dataclass
     armored: bool
     binary: bytes
     payload_start: int
@@ -88,14 +90,14 @@ class _Parsed(NamedTuple):
 
 
 class AgeFile(_Parsed):
-    """A parsed file: `binary` is the whole file without its armor.
+    """A parsed file.
 
-    `payload_start` is an offset in it.  The MAC has not been compared with anything.
-    `heads` has, for each stanza, what shows its recipient: of X25519 and ssh-ed25519
-    stanzas of the right sizes the argument line up to the share ("X25519 ",
-    "ssh-ed25519 TAG "), of any other the whole line.  `native` says that all are of the
-    former sort.  Stanzas are decoded on demand: a grant looks at one of them, however
-    many there are.
+    `binary` is the file without its armor, `payload_start` an offset in it.  The MAC
+    has not been verified.  `heads` has the identifying part of each stanza: for X25519
+    and ssh-ed25519 stanzas of the right sizes (native ones) the argument line up to the
+    share ("X25519 ", "ssh-ed25519 TAG "), for others the complete line.  `native` means
+    that all stanzas are native.  Stanzas are decoded on demand, as most callers need
+    one at most.
     """
 
     def __repr__(self) -> str:
@@ -104,23 +106,23 @@ class AgeFile(_Parsed):
 
     @property
     def header(self) -> bytes:
-        """The bytes that the MAC covers: from the first one through `---`."""
+        """The bytes that the MAC covers: from the start through `---`."""
         return self.binary[: self.payload_start - _MAC_LINE]
 
     @property
     def mac(self) -> bytes:
-        """The 32 bytes that the header ends in."""
+        """The header MAC (32 bytes)."""
         return decode_base64(self.mac_text)
 
     @property
     def mac_text(self) -> bytes:
-        """The MAC as the header spells it: 43 letters of base64 behind `--- `."""
+        """The header MAC in base64 (43 letters), as it follows `--- `."""
         end = self.payload_start - len("\n")
         return self.binary[end - 43 : end]
 
     @property
     def payload(self) -> memoryview:
-        """Nonce and encrypted chunks, uncopied."""
+        """Nonce and encrypted chunks, not copied."""
         return memoryview(self.binary)[self.payload_start :]
 
     @property
@@ -129,20 +131,20 @@ class AgeFile(_Parsed):
         return len(self.binary) - self.payload_start
 
     @cached_property
-    def spelled(self) -> Sequence[bytes]:
-        """The stanzas as the file spells them, the final line feed included."""
-        # from the first stanza's type to the last body, without its line feed
+    def encoded(self) -> Sequence[bytes]:
+        """The stanzas as encoded in the file, each with its final line feed."""
+        # from the first stanza's type to the last body without its line feed
         between = self.header[len(_MAGIC + b"-> ") : -len(b"\n" + _HEADER_END)]
         return [b"-> " + one + b"\n" for one in between.split(b"\n-> ")]
 
     @cached_property
     def stanzas(self) -> tuple[Stanza, ...]:
         """All stanzas, in the order of the file."""
-        return tuple(map(decode, self.spelled))
+        return tuple(map(decode, self.encoded))
 
     @cached_property
     def places(self) -> Sequence[int]:
-        """The indexes of the stanzas that are not grease."""
+        """The indexes, among all stanzas, of those that are not grease."""
         if self.native:
             return range(len(self.heads))
         types = enumerate(map(_type, self.heads))
@@ -153,12 +155,12 @@ class AgeFile(_Parsed):
         """The stanzas that are not native: of other types, or of wrong sizes."""
         if self.native:
             return []
-        pairs = zip(self.heads, self.spelled, strict=True)
-        return [decode(spelled) for head, spelled in pairs if not head.endswith(b" ")]
+        pairs = zip(self.heads, self.encoded, strict=True)
+        return [decode(stanza) for head, stanza in pairs if not head.endswith(b" ")]
 
     @property
     def entries(self) -> tuple[Stanza, ...]:
-        """The stanzas of recipients: all but the grease, in the order of the file."""
+        """The stanzas that are not grease, in the order of the file."""
         return tuple(self.stanzas[at] for at in self.places)
 
     @property
@@ -168,11 +170,11 @@ class AgeFile(_Parsed):
 
 
 class Enc(NamedTuple):
-    """What the `enc` of a sops entry shows, an age file that holds the data key.
+    """An `enc` of a sops file: an armored age file with the data key as its plaintext.
 
-    `heads` are those of its stanzas (`AgeFile.heads`).  `tag` ends its payload: entries
-    that share it are copies.  `file` is None for one native stanza, as nearly all have,
-    else the parsed file.
+    `heads` are those of its stanzas (`AgeFile.heads`).  `tag` is the authentication tag
+    (16 bytes) of its payload; entries with equal tags are copies.  `file` is the parsed
+    file, None for the usual one with a single native stanza.
     """
 
     heads: tuple[bytes, ...]
@@ -186,11 +188,12 @@ def starts_binary(data: bytes) -> bool:
 
 
 def parse(data: bytes) -> AgeFile:
-    """Return an age file, binary or armored, as header and payload.
+    """Parse an age file, binary or armored.
 
     Raises:
-        SecretFileError: `data` breaks the grammar anywhere in armor or header.  The
-            message says what is wrong in words that need no file name.
+        SecretFileError: armor or header are malformed; the message does not depend on
+            a file name.
+        TooLargeError: it has more than `limits.ENTRIES` recipients.
     """
     if data.startswith(_MAGIC):
         return _parse_binary(data, armored=False)
@@ -203,7 +206,7 @@ def parse(data: bytes) -> AgeFile:
 
 
 def before_payload(data: bytes) -> bytes:
-    """Return the header of a file without armor, MAC included; "" of any other."""
+    """Return the header with the MAC of a binary age file; empty for any other file."""
     try:
         file = parse(data)
     except SecretFileError:
@@ -212,9 +215,11 @@ def before_payload(data: bytes) -> bytes:
 
 
 def read_enc(enc: str) -> Enc:
-    """Return what an `enc` shows; raises `SecretFileError` as `parse`.
+    """Parse the `enc` of a sops entry.
 
-    Its payload must have the size of a data key, or of a share of one (Shamir).
+    Raises:
+        SecretFileError: it is malformed, or its payload has not the size of a data key
+            or of a share of one (Shamir, one byte longer).
     """
     data = enc.encode("ascii", "replace")
     armor = _ARMOR.fullmatch(data)
@@ -230,22 +235,23 @@ def read_enc(enc: str) -> Enc:
 def read_encs(
     armors: Sequence[str], indent: int
 ) -> tuple[list[bytes], list[bytes]] | None:
-    """Return heads and tags of all `enc`s of a file, as `read_enc` would.
+    """Return the heads and tags of all `enc`s of a file, in a fast way.
 
-    None unless each has one native stanza and is spelled as sops does: `armors` are the
-    lines between the markers, each indented by `indent` blanks.
+    `armors` are the lines between the markers of each `enc`, all indented by `indent`
+    blanks.  None unless each has one native stanza and the layout that sops writes.
     """
     try:
         binary = b"".join(map(binascii.a2b_base64, armors))
     except ValueError:
         return None
-    # of each what stands before it (nothing), its head, and its tag
+    # `split` gives three items for each `enc`: the text before it (which must be empty)
+    # and the two groups; the last item is the rest
     *parts, behind = _ENC.split(binary)
     heads, tags = parts[1::3], parts[2::3]
     if behind or any(parts[::3]):
         return None
-    # What is not base64 was skipped: line ends, and what must not be there, which
-    # leaves fewer bytes than so many lines have.
+    # a2b_base64 skips line ends and indentation, but also invalid characters; with one
+    # of these, the armor is longer than one with its head is
     sizes = _sizes(indent)
     if [sizes[len(head)] for head in heads] != list(map(len, armors)):
         return None
@@ -256,35 +262,36 @@ def read_encs(
 
 @cache
 def _sizes(indent: int) -> dict[int, int]:
-    """Return, by the length of its head, how long an indented armor must be."""
+    """Return the length of an indented armor by the length of the stanza's head."""
+    # `-(-n // m)` rounds up: the number of lines, each with its indentation
     return {
         head: letters + -(-letters // _COLUMNS) * (indent + len("\n")) - len("\n")
         for head, letters in _ENC_LETTERS.items()
     }
 
 
-def decode(spelled: bytes) -> Stanza:
-    """Return the stanza of which `spelled` is one item of `AgeFile.spelled`."""
-    head, *lines = spelled.removeprefix(b"-> ").split(b"\n")
+def decode(encoded: bytes) -> Stanza:
+    """Return the stanza of an item of `AgeFile.encoded`."""
+    head, *lines = encoded.removeprefix(b"-> ").split(b"\n")
     kind, *args = head.decode("ascii").split(" ")
     return Stanza(kind, tuple(args), decode_base64(b"".join(lines)))
 
 
-def join_header(spelled: Iterable[bytes]) -> bytes:
-    """Return a header through `---`, of stanzas as `AgeFile.spelled` has them."""
-    return b"".join((_MAGIC, *spelled, _HEADER_END))
+def join_header(encoded: Iterable[bytes]) -> bytes:
+    """Return a header through `---` of stanzas that are encoded as in a file."""
+    return b"".join((_MAGIC, *encoded, _HEADER_END))
 
 
 def encode(
     header: bytes, mac: bytes, payload: bytes | memoryview, *, armored: bool
 ) -> bytes:
-    """Return a file made of `join_header`'s bytes, the MAC and the payload."""
+    """Return a file of a header (through `---`), its MAC (32 bytes) and a payload."""
     binary = b"".join((with_mac(header, mac), payload))
     return _armor(binary) if armored else binary
 
 
 def with_mac(header: bytes, mac: bytes) -> bytes:
-    """Return the bytes before the payload: a header and its MAC."""
+    """Return the bytes before the payload: a header (through `---`) and its MAC."""
     return b"%b %b\n" % (header, encode_base64(mac))
 
 
@@ -294,10 +301,10 @@ def encode_base64(data: bytes) -> bytes:
 
 
 def decode_base64(text: bytes) -> bytes:
-    """Return the bytes of canonical base64 without padding.
+    """Decode canonical base64 without padding.
 
     Raises:
-        ValueError: the text is any other spelling, or no base64 at all.
+        ValueError: the text is not canonical, or not base64.
     """
     padded = text + b"=" * (-len(text) % 4)
     data = binascii.a2b_base64(padded, strict_mode=True)
@@ -307,13 +314,14 @@ def decode_base64(text: bytes) -> bytes:
 
 
 def _parse_binary(data: bytes, *, armored: bool) -> AgeFile:
-    # No line of a stanza begins with two dashes: it begins with "-> " or is base64.
+    # The MAC line is the first with two dashes: lines of stanzas are "-> …" or base64.
     end = data.find(b"\n--- ") + 1
-    if end > limits.ENTRIES:  # it may have as many stanzas
+    if end > limits.ENTRIES:  # bytes: only then may it have more than so many stanzas
         stanzas = data.count(b"\n-> ", 0, end)
         limits.check("the age file", stanzas, limits.ENTRIES, "recipients")
-    # Three items for each stanza: what stands before it, which must be nothing, and the
-    # two groups of `_STANZA`, one of them None; and at the end, what stands behind all.
+    # `split` gives three items for each stanza: the text before it (must be empty)
+    # and the two groups, of which one is None: the head of a native stanza or the line
+    # of any other; the last item is the rest.
     found = _STANZA.split(data[len(_MAGIC) : end])
     native = found[1::3]
     mac = _MAC.match(data, end)
@@ -329,7 +337,7 @@ def _parse_binary(data: bytes, *, armored: bool) -> AgeFile:
 
 
 def _fault(data: bytes) -> str:
-    """Say what is wrong with a header."""
+    """Return what is wrong with a header that does not match the grammar."""
     if data.startswith(_MAGIC[:-1] + b"\r\n"):
         return "is corrupted by CRLF line ends, as git's core.autocrlf writes them"
     if not data.startswith(_MAGIC):
@@ -358,10 +366,10 @@ def _armor(binary: bytes) -> bytes:
 
 
 def _unarmor(data: bytes) -> bytes:
-    """Return what the armor holds.
+    """Return the binary file in an armor.
 
-    Blanks are allowed around the armor and nowhere inside it, line ends are LF or CRLF;
-    beyond that armor has one spelling only.
+    Blanks are allowed around the armor but not inside, line ends are LF or CRLF; in all
+    other respects armor is canonical.
     """
     text = data.strip(b" \t\r\n")
     if text.startswith(BOM):
@@ -381,7 +389,7 @@ def _unarmor(data: bytes) -> bytes:
 
 
 def _armor_fault(text: bytes) -> str:
-    """Say what is wrong with armor."""
+    """Return what is wrong with armor that does not match the grammar."""
     if not text.endswith(b"\n" + ARMOR_END):
         return "is corrupt: its armor has no valid end"
     base64 = text[len(ARMOR_BEGIN) : -len(ARMOR_END)].replace(b"\n", b"")

@@ -1,11 +1,10 @@
 """Encrypting, decrypting and granting age files.
 
-This module writes headers.  pyrage writes the payload, for a throw-away identity that
-yields the new file key; then the throw-away stanza and any grease are dropped and the
-recipients' stanzas are written, in their order.  Payloads too large for memory are
-written by `payload` and read by pyrage, so that the writer does not check itself
-(docs/adr/0013).  A grant changes nothing but the header.  Nothing made here is used
-before `verify` has read it back.
+pyrage encrypts the payload to a throw-away identity, through which we learn the new
+file key.  Then its stanza and any grease are dropped, and this module writes the header
+with the recipients' stanzas in order.  Payloads too large for memory are written by
+`payload` and read by pyrage, so that the writer does not verify itself (docs/adr/0013).
+A grant changes only the header.  `verify` checks each result before it is used.
 """
 
 import hashlib
@@ -34,14 +33,14 @@ _POST_QUANTUM = (b"-> mlkem768x25519 ", b"-> mlkem768p256tag ")
 
 @frozen
 class Sealed:
-    """An age file that we wrote, with what verifies it once it is staged.
+    """An age file that we wrote, with what `verify` needs to check the staged copy.
 
-    `recipients` are those whose stanzas are new: all of the file after `seal`, in
-    stanza order; those added or replaced after `grant`.  `places` holds the index of
-    each one's stanza among all stanzas, `proofs` a proof for each whose stanza is ours
-    (not pyrage's), both in the order of `recipients`.  `digest` is the SHA-256 of the
-    plaintext, None after `grant`, which never sees it.  `file_key` is None where all
-    recipients are post-quantum: only pyrage knows it then.
+    `recipients` are those with new stanzas: after `seal` all of the file, in stanza
+    order; after `grant` the added and replaced ones.  `places` has the index of each
+    one's stanza, `proofs` a proof for each whose stanza is ours and not pyrage's, both
+    in the order of `recipients`.  `digest` is the SHA-256 of the plaintext, None after
+    `grant`, which does not decrypt it.  `file_key` is None if all recipients are
+    post-quantum: only pyrage knows it then.
     """
 
     data: bytes = field(repr=False)
@@ -54,15 +53,15 @@ class Sealed:
 
 @frozen
 class Streamed:
-    """An age file too large for memory: `sealed.data` is its header, MAC included."""
+    """An age file too large for memory; `sealed.data` is its header with the MAC."""
 
     sealed: Sealed
     content: Spooled
 
     def blocks(self) -> Iterator[bytes]:
-        """Yield the bytes of the file; once, since a file key encrypts one payload."""
+        """Yield the bytes of the file; only once, as a file key is for one payload."""
         yield self.sealed.data
-        key = self.sealed.file_key or b""  # never None: `seal_large`
+        key = self.sealed.file_key or b""  # `seal_large` always sets it
         yield from payload.encrypt(key, self.content.blocks())
 
 
@@ -72,9 +71,9 @@ def seal(
     """Encrypt under a fresh file key, with one stanza per recipient in their order.
 
     Raises:
-        KeyFormatError: a recipient cannot be written (its plugin is missing, it is
-            post-quantum and others are not).
-        SecretFileError: there is no recipient at all.
+        KeyFormatError: a recipient's plugin is missing, or post-quantum recipients are
+            mixed with others.
+        SecretFileError: there is no recipient.
     """
     if not recipients:
         raise SecretFileError(
@@ -92,7 +91,7 @@ def seal(
     key = file_key(raw, [throw_away], first=0)
     wrapped = [wrap(key, one) if one.ours else None for one in recipients]
     theirs = iter(foreign_stanzas)  # in the order of their recipients
-    stanzas = [one.spelled if one else next(theirs) for one in wrapped]
+    stanzas = [one.encoded if one else next(theirs) for one in wrapped]
     return Sealed(
         data=_assemble(age_header.join_header(stanzas), key, raw, armored=armored),
         recipients=tuple(recipients),
@@ -104,10 +103,15 @@ def seal(
 
 
 def seal_large(content: Spooled, recipients: Sequence[Recipient]) -> Streamed | Sealed:
-    """Encrypt a value that is not read as a whole; raises what `seal` raises.
+    """Encrypt a large value, which is read in blocks.
 
-    For post-quantum recipients it is read as a whole: only pyrage writes such files,
-    and it never hands out a file key.
+    For post-quantum recipients it is read into memory: only pyrage writes such files,
+    and it does not reveal the file key.
+
+    Raises:
+        KeyFormatError: a recipient's plugin is missing, or post-quantum recipients are
+            mixed with others.
+        SecretFileError: there is no recipient.
     """
     if any(recipient.post_quantum for recipient in recipients):
         return seal(b"".join(content.blocks()), recipients)
@@ -126,8 +130,15 @@ def reencrypt(
 ) -> Sealed:
     """Encrypt the same plaintext to exactly `recipients`, under a fresh file key.
 
-    Armor stays armor.  `first` is the index of the entry (grease left out) that is
-    tried first.  Raises what `decrypt` and `seal` raise.
+    The result is armored if `data` is.  `first` is the index of the entry (without
+    grease) to try first.
+
+    Raises:
+        IdentityError: no identity decrypts the file.
+        KeyFormatError: a recipient's plugin is missing, or post-quantum recipients are
+            mixed with others.
+        SecretFileError: the file is corrupt or was tampered with, or there is no
+            recipient.
     """
     file = age_header.parse(data)
     plaintext = _decrypted(file, identities, first)
@@ -142,31 +153,34 @@ def grant(
     replace: Sequence[tuple[int, Recipient]] = (),
     first: int | None = None,
 ) -> Sealed:
-    """Wrap the file key for more recipients; the payload stays byte for byte.
+    """Wrap the file key for more recipients; the payload does not change.
 
-    `add` is appended in order; each pair of `replace` puts another recipient in the
-    place of an entry, and `first` is where our own is expected: both count entries as
-    `Actual.recipients` does, grease left out.  All recipients must be `ours`.  Grease
-    is dropped: nobody can distinguish it from a file key wrapped for a stranger.
+    `add` is appended in order; each pair of `replace` gives the entry at an index to
+    another recipient; `first` is the index of the entry to try first.  Indexes count
+    the entries without grease, like `Actual.recipients`.  All recipients must be
+    `ours`.  Grease is dropped, as it cannot be distinguished from a file key wrapped
+    for a stranger.
 
     Raises:
-        IdentityError: no identity is a reader of a kind that we open ourselves.
-        SecretFileError: the header was tampered with; a new MAC would hide that.
-        KeyFormatError: a recipient of a kind that only pyrage can write, or classic
-            ones for a file that is post-quantum.
+        IdentityError: no X25519 or ssh-ed25519 identity decrypts the file.
+        SecretFileError: the file is corrupt or its header was tampered with, which a
+            new MAC would hide.
+        KeyFormatError: only pyrage can write a recipient's stanza, or the file is
+            post-quantum and a recipient is not.
     """
     file = age_header.parse(data)
     key = file_key(file, identities, first=first)
     _refuse_mixing(file, [*add, *(recipient for _, recipient in replace)])
     if not (add or replace):
         return Sealed(data, (), (), (), key, None)
-    stanzas = [file.spelled[place] for place in file.places]
+    stanzas = [file.encoded[place] for place in file.places]
     places = [entry for entry, _ in replace]
     places += range(len(stanzas), len(stanzas) + len(add))
     new = [wrap(key, recipient) for _, recipient in replace]
     new += [wrap(key, recipient) for recipient in add]
-    for place, wrapped in zip(places, new, strict=True):  # behind the last one it adds
-        stanzas[place : place + 1] = [wrapped.spelled]
+    for place, wrapped in zip(places, new, strict=True):
+        # a slice, as assigning to one at the end appends
+        stanzas[place : place + 1] = [wrapped.encoded]
     header = age_header.join_header(stanzas)
     return Sealed(
         data=_assemble(header, key, file, armored=file.armored),
@@ -181,14 +195,14 @@ def grant(
 def file_key(
     file: AgeFile, identities: Sequence[Identity], *, first: int | None = None
 ) -> bytes:
-    """Return the file key (16 bytes), after the header's MAC was found right under it.
+    """Return the file key (16 bytes); the header's MAC is verified.
 
-    `first` is the index of the entry (grease left out) that is tried first.  Plugins
-    and ssh-rsa keys cannot be used: pyrage never hands out a file key.
+    `first` is the index of the entry (without grease) to try first.  Plugins and
+    ssh-rsa keys cannot be used, as pyrage does not reveal the file key.
 
     Raises:
-        IdentityError: none of the identities opens an entry in this way.
-        SecretFileError: the file is damaged, or its header was tampered with.
+        IdentityError: no X25519 or ssh-ed25519 identity opens an entry.
+        SecretFileError: the file is corrupt, or its header was tampered with.
     """
     key = _find_key(file, identities, first)
     if key is None:
@@ -200,8 +214,8 @@ def decrypt(data: bytes, identities: Sequence[Identity]) -> bytes:
     """Return the plaintext; plugins are tried last, one after the other.
 
     Raises:
-        IdentityError: none of the identities is a reader.
-        SecretFileError: the file is damaged or was tampered with anywhere.
+        IdentityError: no identity decrypts the file.
+        SecretFileError: the file is corrupt or was tampered with.
     """
     return _decrypted(age_header.parse(data), identities, None)
 
@@ -209,19 +223,23 @@ def decrypt(data: bytes, identities: Sequence[Identity]) -> bytes:
 def decrypt_to(
     source: BinaryIO, target: pyrage_port.Writable, identities: Sequence[Identity]
 ) -> None:
-    """Write the plaintext of a large file without armor, chunk by chunk.
+    """Write the plaintext of a large file without armor to `target`, chunk by chunk.
 
-    Each chunk is authentic when it is written; where this raises, some are missing.
-    Raises what `decrypt` and `target` raise.
+    Each chunk is authenticated before it is written; after an error some are missing.
+
+    Raises:
+        IdentityError: no identity decrypts the file.
+        SecretFileError: the file is corrupt or was tampered with.
+        OSError: `target` raised it.
     """
     _decrypt_to(source, start_of(source), target, identities, None)
 
 
 def start_of(source: BinaryIO) -> AgeFile:
-    """Return the parsed start of a large file without armor: header, some payload.
+    """Parse the start of a large file without armor: the header and some payload.
 
     Raises:
-        SecretFileError: the file breaks the grammar.
+        SecretFileError: the header is malformed.
     """
     source.seek(0)
     return age_header.parse(source.read(LARGE))
@@ -232,21 +250,21 @@ def decrypt_with_key(
 ) -> None:
     """Write the plaintext of a file without armor whose file key is known.
 
-    pyrage takes no file key, so it reads the payload behind a header whose only
-    recipient is the throw-away identity.
+    pyrage does not accept a file key, so it gets the payload with another header, whose
+    only recipient is the throw-away identity.
 
     Raises:
-        SecretFileError: the payload is damaged or was tampered with.
+        SecretFileError: the payload is corrupt or was tampered with.
     """
     throw_away = throw_away_identity()
-    header = age_header.join_header([wrap(key, throw_away.recipients[0]).spelled])
+    header = age_header.join_header([wrap(key, throw_away.recipients[0]).encoded])
     pyrage_port.decrypt_to(with_header(header, key, source, head), target, [throw_away])
 
 
 def with_header(
     header: bytes, key: bytes, source: BinaryIO, head: AgeFile
 ) -> pyrage_port.Readable:
-    """Return the payload of `source` behind another header, with its MAC."""
+    """Return a file of another header with its MAC and the payload of `source`."""
     start = age_header.with_mac(header, header_mac(key, header))
     source.seek(head.payload_start)
     return _Concatenated(BytesIO(start), source)
@@ -280,7 +298,7 @@ def _decrypt_to(
     if key is not None:
         decrypt_with_key(source, head, key, target)
         return
-    # pyrage for the identities that only it can use, plugins one after the other
+    # the identities that only pyrage can use; plugins one at a time
     rsa = [one for one in identities if isinstance(one, SshRsaIdentity)]
     plugins = ([one] for one in identities if isinstance(one, PluginIdentity))
     groups: list[Sequence[Identity]] = [rsa, *plugins]
@@ -292,7 +310,7 @@ def _decrypt_to(
         except pyrage_port.NotAReaderError:
             continue
         except IdentityError as error:
-            # A plugin that does not answer must not hide one that would.
+            # another plugin may still succeed
             failed = error
         else:
             return
@@ -301,9 +319,9 @@ def _decrypt_to(
 
 @cache
 def throw_away_identity() -> X25519Identity:
-    """Return the identity that stands in for the readers while pyrage is at work.
+    """Return this process's identity that pyrage encrypts to and decrypts with.
 
-    One for each process: no file that leaves this module has a stanza for it.
+    No file that leaves this module has a stanza for it.
     """
     return X25519Identity.generate("throw-away identity")
 
@@ -311,7 +329,10 @@ def throw_away_identity() -> X25519Identity:
 def _find_key(
     file: AgeFile, identities: Sequence[Identity], first: int | None
 ) -> bytes | None:
-    """Return the file key if an identity of our own kinds finds it, MAC checked."""
+    """Return the file key if an X25519 or ssh-ed25519 identity opens the file.
+
+    The header's MAC is verified.
+    """
     for stanza in _likely_first(file, first):
         for identity in identities:
             key = unwrap(stanza, identity)
@@ -322,21 +343,22 @@ def _find_key(
 
 
 def _likely_first(file: AgeFile, first: int | None) -> Iterator[Stanza]:
-    """Yield the entries of our kinds, the likeliest first.
+    """Yield the X25519 and ssh-ed25519 entries, starting with the one at `first`.
 
-    Comparing a tag costs nothing, each anonymous stanza a multiplication.
+    Then ssh entries: to skip one by its tag is cheap, while each X25519 entry takes a
+    scalar multiplication.
     """
     if first is not None and first < len(file.places):
-        yield age_header.decode(file.spelled[file.places[first]])
+        yield age_header.decode(file.encoded[file.places[first]])
     for kind in (b"-> ssh-ed25519 ", b"-> X25519 "):
-        likely = (one for one in file.spelled if one.startswith(kind))
+        likely = (one for one in file.encoded if one.startswith(kind))
         yield from map(age_header.decode, likely)
 
 
 def _seal_post_quantum(
     plaintext: bytes, recipients: Sequence[Recipient], *, armored: bool
 ) -> Sealed:
-    """Leave the whole file to pyrage: a throw-away stanza would be a classic one."""
+    """Encrypt with pyrage alone: the stanza of a throw-away identity is not allowed."""
     if not all(recipient.post_quantum for recipient in recipients):
         raise _mixed()
     raw = age_header.parse(pyrage_port.encrypt(plaintext, recipients))
@@ -347,22 +369,22 @@ def _seal_post_quantum(
 
 
 def _entries(raw: AgeFile, expected: int) -> list[bytes]:
-    """Return the entries pyrage wrote, which must be one for each recipient.
+    """Return the entries that pyrage wrote, which must be one per recipient.
 
-    The age protocol lets a plugin write several; nothing could then tell which belong
-    to whom.
+    A plugin may write several for one recipient; then it would be unknown whose is
+    which.
     """
     if len(raw.places) != expected:
         raise KeyFormatError(
             "an age plugin did not write one entry per recipient",
             "give that reader a key of another kind",
         )
-    return [raw.spelled[place] for place in raw.places]
+    return [raw.encoded[place] for place in raw.places]
 
 
 def _refuse_mixing(file: AgeFile, recipients: Sequence[Recipient]) -> None:
-    """Raise rather than weaken a post-quantum file by a classic stanza."""
-    if recipients and any(one.startswith(_POST_QUANTUM) for one in file.spelled):
+    """Refuse to add a classic stanza to a post-quantum file."""
+    if recipients and any(one.startswith(_POST_QUANTUM) for one in file.encoded):
         raise _mixed()
 
 
@@ -386,6 +408,6 @@ def _nobody_opens(file: AgeFile) -> IdentityError:
 
 
 def _assemble(header: bytes, key: bytes, file: AgeFile, *, armored: bool) -> bytes:
-    """Put a new header with its MAC before the payload of `file`."""
+    """Return a file of a new header with its MAC and the payload of `file`."""
     mac = header_mac(key, header)
     return age_header.encode(header, mac, file.payload, armored=armored)

@@ -1,10 +1,10 @@
 """The payload of an age file: chunks of 64 KiB, each encrypted and authenticated.
 
 C2SP age.md, "Payload": a nonce of 16 bytes, then STREAM with ChaCha20-Poly1305 under a
-key derived from file key and nonce.  pyrage handles the payloads of ordinary age files.
-This module handles the other two: the data key in each entry of a sops file, one chunk
-(docs/adr/0004), and values too large for memory (docs/adr/0013).  `Spooled` holds such
-a value until its recipients are known.
+key derived from the file key and the nonce.  pyrage handles the payloads of ordinary
+age files.  This module handles the data key in each entry of a sops file, a single
+chunk (docs/adr/0004), and values too large for memory (docs/adr/0013); `Spooled` stores
+such a value until its recipients are known.
 """
 
 import hashlib
@@ -23,9 +23,9 @@ _TAG = 16
 
 @frozen
 class Spooled:
-    """A large value, encrypted into `file` under a key that only this process knows.
+    """A large value, encrypted in `file` under a key that only this process knows.
 
-    `size` is that of the value in bytes, `digest` its SHA-256.
+    `size` is the length of the value in bytes, `digest` its SHA-256.
     """
 
     file: BinaryIO = field(repr=False)
@@ -43,7 +43,7 @@ class Spooled:
         return decrypt(self.key, self.file)
 
     def __len__(self) -> int:
-        """Return the size, so that an empty value is false, as empty bytes are."""
+        """Return the size; an empty value is false, as for `bytes`."""
         return self.size
 
 
@@ -69,7 +69,7 @@ def spooled(blocks: Iterable[bytes], file: BinaryIO) -> Spooled:
 
 
 def encrypt(file_key: bytes, blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the payload of a plaintext that comes in blocks of any size."""
+    """Yield the payload of a plaintext, which is given in blocks of any size."""
     nonce = os.urandom(_NONCE)
     key = _payload_key(file_key, nonce)
     yield nonce
@@ -78,10 +78,10 @@ def encrypt(file_key: bytes, blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def decrypt(file_key: bytes, payload: BinaryIO) -> Iterator[bytes]:
-    """Yield the plaintext of a payload; each block is authentic when it is yielded.
+    """Yield the plaintext of a payload; each block is authenticated before.
 
     Raises:
-        SecretFileError: a chunk was changed, or the payload ends before its last one.
+        SecretFileError: a chunk was changed, or the payload is truncated.
     """
     key = _payload_key(file_key, payload.read(_NONCE))
     chunks = iter(lambda: payload.read(CHUNK + _TAG), b"")
@@ -93,14 +93,14 @@ def decrypt(file_key: bytes, payload: BinaryIO) -> Iterator[bytes]:
 
 
 def seal_chunk(file_key: bytes, plaintext: bytes) -> bytes:
-    """Return the payload of a plaintext of 1 byte to 64 KiB: nonce and one chunk."""
+    """Return the payload (nonce and one chunk) of 1 byte to 64 KiB of plaintext."""
     if not 0 < len(plaintext) <= CHUNK:
         raise ValueError("not one chunk")
     return b"".join(encrypt(file_key, [plaintext]))
 
 
 def open_chunk(file_key: bytes, payload: bytes) -> bytes | None:
-    """Return the plaintext, None where the payload is not one chunk under the key."""
+    """Return the plaintext of a single chunk, None if it does not decrypt."""
     nonce, chunk = payload[:_NONCE], payload[_NONCE:]
     if not _TAG < len(chunk) <= CHUNK + _TAG:
         return None
@@ -112,12 +112,12 @@ def _payload_key(file_key: bytes, nonce: bytes) -> bytes:
 
 
 def _counter(number: int, *, last: bool) -> bytes:
-    """Return the nonce of a chunk: its number in 11 bytes, and 1 for the last one."""
+    """Return the nonce of a chunk: its number in 11 bytes, then 1 for the last or 0."""
     return number.to_bytes(11, "big") + bytes([last])
 
 
 def _with_last(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
-    """Yield each chunk and whether it is the last; of none, one empty last chunk."""
+    """Yield each chunk and whether it is the last; for none, one empty last chunk."""
     rest = iter(chunks)
     ahead = next(rest, b"")
     for chunk in rest:

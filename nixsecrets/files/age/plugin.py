@@ -1,9 +1,9 @@
-"""Runs an age plugin in a child process, with a time limit.
+"""Running an age plugin in a child process, with a time limit.
 
-pyrage waits for a plugin without letting Python run: in our own process neither Ctrl-C
-nor a limit would be noticed.  So pyrage and the plugin run in a child, which sends the
-plaintext through a pipe and is killed, with the plugin, when the time is up.  The child
-prompts at the same terminal; the time limit does not run while a prompt is open.
+While pyrage waits for a plugin, Python does not run: neither Ctrl-C nor a time limit
+would work.  So pyrage and the plugin run in a child process, which sends the plaintext
+through a pipe and is killed with the plugin when the time is up.  The child prompts at
+the same terminal; the limit is suspended while a prompt is open.
 """
 
 import contextlib
@@ -26,23 +26,25 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 LIMIT = "NIXSECRETS_PLUGIN_TIMEOUT"
-"""Variable with the seconds that a plugin may take without asking anything."""
+"""Environment variable: the seconds that a plugin may take without a prompt."""
 _LIMIT_SECONDS = 120.0
-_PATIENCE_SECONDS = 3.0  # then a message says what is waited for
-# The first byte of a message says what it is; the rest is data.
+_PATIENCE_SECONDS = 3.0  # then a message says what we are waiting for
+# the first byte of a message is its kind, the rest is data
 _DATA, _ASKS, _ASKED, _ERROR, _END = b"D", b"Q", b"A", b"E", b"."
 
 Write = Callable[[bytes], object]
 Work = Callable[[PluginTalk, Write], None]
-"""What the child does: talk to the plugin, write what it decrypted or encrypted."""
+"""The task of the child: use the plugin, and write the plaintext or ciphertext."""
 
 
 def supervised(name: str, talk: PluginTalk, work: Work, write: Write) -> None:
-    """Run `work` with the plugin `name` in a child; `write` what the child sends.
+    """Run `work` in a child; pass what it writes to `write`.
+
+    `name` is the plugin's name for messages, `talk` answers its prompts.
 
     Raises:
         IdentityError: the plugin did not answer in time.
-        NixsecretsError: what `work` raised.
+        NixsecretsError: `work` raised it.
     """
     with _terminal_as_it_was(), _child(name, talk, work) as stream:
         _receive(name, talk, stream, write)
@@ -54,7 +56,7 @@ def supervised(name: str, talk: PluginTalk, work: Work, write: Write) -> None:
 @contextlib.contextmanager
 def _child(name: str, talk: PluginTalk, work: Work) -> "Iterator[Connection]":
     """Yield the reading end of the child's pipe; kill the child at the end."""
-    from multiprocessing.connection import Pipe  # 10 ms, which few commands need
+    from multiprocessing.connection import Pipe  # 10 ms; few commands use a plugin
 
     reading, writing = Pipe(duplex=False)
     sys.stdout.flush()
@@ -62,7 +64,9 @@ def _child(name: str, talk: PluginTalk, work: Work) -> "Iterator[Connection]":
     pid = os.fork()
     if pid == 0:
         code = 1
-        with contextlib.suppress(BaseException):  # the parent sees that it has no end
+        with contextlib.suppress(
+            BaseException
+        ):  # the parent notices that _END is missing
             reading.close()
             code = _in_child(name, talk, work, writing)
         os._exit(code)
@@ -78,10 +82,11 @@ def _child(name: str, talk: PluginTalk, work: Work) -> "Iterator[Connection]":
 
 
 def _in_child(name: str, talk: PluginTalk, work: Work, pipe: "Connection") -> int:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python is not run while pyrage waits
-    small = without_credentials(os.environ, name)
+    # Python's own handler would not run while pyrage waits
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    env = without_credentials(os.environ, name)  # which the plugin inherits
     os.environ.clear()
-    os.environ.update(small)
+    os.environ.update(env)
     try:
         work(_Noted(talk, pipe), lambda data: pipe.send_bytes(_DATA + data))
     except NixsecretsError as error:
@@ -93,7 +98,7 @@ def _in_child(name: str, talk: PluginTalk, work: Work, pipe: "Connection") -> in
 
 @frozen
 class _Noted:
-    """A conversation that reports to the parent when a prompt opens and closes."""
+    """A `PluginTalk` that reports to the parent when a prompt opens and closes."""
 
     talk: PluginTalk
     pipe: "Connection"
@@ -124,7 +129,7 @@ class _Noted:
 
 
 def _children(pid: int) -> list[int]:
-    """Return the processes that `pid` started, where the system shows them."""
+    """Return the processes that `pid` started; empty if there is no `/proc`."""
     with contextlib.suppress(OSError):
         shown = Path(f"/proc/{pid}/task/{pid}/children").read_text()
         return [int(one) for one in shown.split()]
@@ -135,7 +140,11 @@ def _children(pid: int) -> list[int]:
 
 
 def _receive(name: str, talk: PluginTalk, stream: "Connection", write: Write) -> None:
-    """Read what the child sends until it ends; raise what it raised."""
+    """Process the messages of the child until it ends; raise its error.
+
+    Waits for `patience` seconds since the last message: first until a note is shown,
+    then until the limit.
+    """
     limit = _limit()
     since, patience, asking = time.monotonic(), min(_PATIENCE_SECONDS, limit), False
     failure: NixsecretsError | None = None
@@ -149,7 +158,7 @@ def _receive(name: str, talk: PluginTalk, stream: "Connection", write: Write) ->
             continue
         try:
             message = stream.recv_bytes()
-        except (EOFError, OSError):  # between messages, within one
+        except (EOFError, OSError):  # the pipe ends between messages, or within one
             message = b""
         kind, data = message[:1], message[1:]
         since = time.monotonic()
@@ -193,6 +202,7 @@ def _raised(kind: str, message: str, hint: str | None) -> NixsecretsError:
 
 
 def _kinds(family: type[NixsecretsError]) -> dict[str, type[NixsecretsError]]:
+    """Return a class and all of its subclasses by name."""
     found = {family.__name__: family}
     for member in family.__subclasses__():
         found |= _kinds(member)
@@ -201,7 +211,7 @@ def _kinds(family: type[NixsecretsError]) -> dict[str, type[NixsecretsError]]:
 
 @contextlib.contextmanager
 def _terminal_as_it_was() -> Iterator[None]:
-    """Restore the terminal, which a prompt in a killed child leaves changed."""
+    """Restore the terminal's settings, which a killed prompt does not do itself."""
     before = termios.tcgetattr(0) if os.isatty(0) else None
     try:
         yield

@@ -1,15 +1,14 @@
-"""pyrage with our types and errors: payloads, and the recipients only it can write.
+"""pyrage with our types and errors: for payloads, and for recipients only it supports.
 
-Only this module calls pyrage.  It uses neither pyrage's file functions, which truncate
-their output before they have checked anything, nor its `decrypt`, which takes time
-quadratic in the size of the header.
+It uses neither pyrage's file functions, which truncate their output before they check
+anything, nor its `decrypt`, which takes time quadratic in the size of the header.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from io import BytesIO
-from typing import Any, Protocol
+from typing import Any, Protocol, assert_never
 
 from nixsecrets.errors import IdentityError, KeyFormatError, SecretFileError
 from nixsecrets.files.age import plugin
@@ -48,7 +47,7 @@ def _plugin_of(recipient: Recipient) -> Iterator[str]:
 
 
 def _encrypt(plaintext: bytes, recipients: Sequence[Recipient]) -> bytes:
-    import pyrage
+    import pyrage  # 5 ms; `check` and the hook never use it
 
     with _no_panic():
         try:
@@ -63,15 +62,15 @@ def _encrypt(plaintext: bytes, recipients: Sequence[Recipient]) -> bytes:
 
 
 class NotAReaderError(IdentityError):
-    """None of the identities opens the file."""
+    """No identity decrypts the file."""
 
 
 def decrypt(binary: bytes, identities: Sequence[Identity]) -> bytes:
     """Return the plaintext of a file without armor.
 
     Raises:
-        NotAReaderError: none of the identities opens it.
-        SecretFileError: header or payload are incomplete or were tampered with.
+        NotAReaderError: no identity decrypts it.
+        SecretFileError: header or payload are corrupt or were tampered with.
         IdentityError: the plugin of an identity is missing or failed.
     """
     plaintext = BytesIO()
@@ -80,10 +79,10 @@ def decrypt(binary: bytes, identities: Sequence[Identity]) -> bytes:
 
 
 class Readable(Protocol):
-    """A source of bytes, read once."""
+    """A source of bytes, which is read once."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """Return up to `size` bytes, nothing at the end."""
+        """Return up to `size` bytes, empty at the end."""
 
 
 class Writable(Protocol):
@@ -93,16 +92,21 @@ class Writable(Protocol):
         """Write all of `data`; return its length."""
 
     def flush(self) -> None:
-        """Leave nothing behind in a buffer."""
+        """Write out any buffered data."""
 
 
 def decrypt_to(
     source: Readable, target: Writable, identities: Sequence[Identity]
 ) -> None:
-    """Write the plaintext of a file without armor, chunk by chunk.
+    """Write the plaintext of a file without armor to `target`, chunk by chunk.
 
-    Every byte written is authentic; where this raises, some are missing.  Raises what
-    `decrypt` and `target` raise.
+    Each chunk is authenticated before it is written; after an error some are missing.
+
+    Raises:
+        NotAReaderError: no identity decrypts it.
+        SecretFileError: header or payload are corrupt or were tampered with.
+        IdentityError: the plugin of an identity is missing or failed.
+        OSError: `target` raised it.
     """
     plugins = [one for one in identities if isinstance(one, PluginIdentity)]
     if not plugins:
@@ -138,10 +142,10 @@ class _Pipe:
 def _decrypt_to(
     source: Readable, target: Writable, identities: Sequence[Identity]
 ) -> None:
-    import pyrage
+    import pyrage  # 5 ms; `check` and the hook never use it
 
     guarded = _Target(target)
-    streams: tuple[Any, Any] = (source, guarded)  # to read and to write is enough
+    streams: tuple[Any, Any] = (source, guarded)  # pyrage needs only read and write
     with _no_panic():
         try:
             keys = [key for identity in identities for key in _keys(identity)]
@@ -159,7 +163,7 @@ def _decrypt_to(
 
 
 class _Target:
-    """A target that remembers its own error: pyrage's are of the same class."""
+    """Stores the error of a target, to distinguish it from pyrage's own `OSError`."""
 
     def __init__(self, target: Writable) -> None:
         self._target = target
@@ -181,20 +185,21 @@ class _Target:
 
 
 def _keys(identity: Identity) -> list[Any]:
-    """Return pyrage's objects for an identity; those of plugins hold a conversation."""
+    """Return pyrage's objects for an identity; those of plugins are never reused."""
     if isinstance(identity, PluginIdentity):
         return identity.to_pyrage()
-    return _remembered_keys(identity)
+    return _cached_keys(identity)
 
 
 @lru_cache(maxsize=64)
-def _remembered_keys(identity: Identity) -> list[Any]:
+def _cached_keys(identity: Identity) -> list[Any]:
+    # parsing an ssh-rsa key takes 8 ms, and a run opens many files with it
     return identity.to_pyrage()
 
 
 def _recipient(recipient: Recipient) -> Any:
-    """Return pyrage's object for a recipient; plugins are looked up on PATH."""
-    import pyrage
+    """Return pyrage's object for a recipient; plugins are searched on PATH."""
+    import pyrage  # 5 ms; `check` and the hook never use it
 
     match recipient.kind:
         case Kind.X25519:
@@ -205,15 +210,17 @@ def _recipient(recipient: Recipient) -> Any:
             return pyrage.tag.Recipient.from_str(recipient.text)
         case Kind.TAG_PQ:
             return pyrage.tagpq.Recipient.from_str(recipient.text)
-        case _:
+        case Kind.PQ | Kind.PLUGIN:  # pyrage needs a plugin for post-quantum keys
             one = pyrage.plugin.Recipient.from_str(recipient.text)
             return pyrage.plugin.RecipientPluginV1(one.plugin(), [one], [], Silence())
+        case _ as never:
+            assert_never(never)
 
 
 def _explained(
     error: Exception, identities: Sequence[Identity]
 ) -> IdentityError | SecretFileError:
-    """Return our error for a file that pyrage could parse and not decrypt."""
+    """Return our error for a file that pyrage could parse but not decrypt."""
     if str(error) == _BAD_MAC:
         return SecretFileError(
             "the header of the age file was changed after it was written", _RESTORE
@@ -227,14 +234,14 @@ def _explained(
 
 
 def _first_line(error: Exception) -> str:
-    """Return the first line of pyrage's message, printable, without full stop."""
+    """Return the first line of pyrage's message, printable, without a period."""
     line = (str(error).splitlines() or ["no reason given"])[0]
     return "".join(char for char in line if char.isprintable()).rstrip(".")
 
 
 @contextmanager
 def _no_panic() -> Iterator[None]:
-    """Turn a panic of the Rust code, which is a BaseException, into our error."""
+    """Convert a panic of the Rust code, a `BaseException`, to `SecretFileError`."""
     try:
         yield
     except BaseException as error:

@@ -1,9 +1,9 @@
-"""What the bytes of an age file show without a key, map or lock: a first look.
+"""What the bytes of an age file show without keys, map and lock: a quick look.
 
-For `check` over ten thousand files, in processes that load no keys.  `Shown` holds the
-heads of the stanzas and whether the file can be decrypted at all, judged by the sizes
-that C2SP age.md and known plugins give to stanzas and payloads; what an unknown plugin
-writes is taken as it is.  Who the recipients are is for `state` to say.
+For `check` over ten thousand files, in worker processes that load no keys.  `Shown` has
+the heads of the stanzas, and whether anybody could decrypt the file by the sizes of its
+stanzas (C2SP age.md and known plugins; unknown types have any size) and its payload.
+`state` determines the recipients.
 """
 
 import re
@@ -14,7 +14,7 @@ from nixsecrets.errors import SecretFileError, TooLargeError
 from nixsecrets.files.age import header
 from nixsecrets.files.age.header import AgeFile, Stanza
 
-# type -> (bytes of each argument, bytes of the body); None: any
+# type -> (bytes of each argument, bytes of the body); None means any size
 _SHAPES: dict[str, tuple[tuple[int | None, ...], int | None]] = {
     "X25519": ((32,), 32),
     "ssh-ed25519": ((4, 32), 32),
@@ -25,28 +25,29 @@ _SHAPES: dict[str, tuple[tuple[int | None, ...], int | None]] = {
     "mlkem768p256tag": ((4, 1153), 32),
     "piv-p256": ((4, 33), 32),
 }
-# What rage writes as noise (age-core, grease_the_joint), and age programs ignore.
+# the grease that rage writes (str4d/rage:age-core/src/format.rs, `grease_the_joint`)
 _NOISE = re.compile(r"[!-~]{1,8}-grease")
 _NOISE_WORDS, _NOISE_WORD, _NOISE_BODY = 4, 8, 99
-_SMALLEST_RSA = 256  # age takes no key below 2048 bits
-# A payload: a nonce, then chunks (C2SP age.md, "Payload").
+_SMALLEST_RSA = 256  # bytes of the body: age refuses keys below 2048 bits
+# sizes in a payload: a nonce, then chunks (C2SP age.md, "Payload")
 _NONCE = 16
 _TAG = 16
 _CHUNK = 64 * 1024 + _TAG
-# Random bytes hold no such text: the odds are 1 in 10^13 for each place that it may
-# begin in, and for the end, which is one place, 1 in 10^8.
+# The odds of a run of 32 text characters in ciphertext are 1 in 10^13 for each offset;
+# at the end, where only one offset counts, those of 20 characters are 1 in 10^8.
 _TEXT = b"x" * 32
 _TEXT_LOOKED_AT = 4096
 _TEXT_AT_THE_END = b"x" * 20
+# a translation table: text characters to "x", all other bytes to NUL
 _TEXT_AS_X = bytes(120 if c in b"\t\n\r" or 32 <= c < 127 else 0 for c in range(256))
 
 
 class Shown(NamedTuple):
-    """What an age file shows, one value for all files that show the same.
+    """What an age file shows; files that show the same share one object.
 
-    `heads` are those of the stanzas that may be somebody's (`AgeFile.heads`): without
-    grease, unless it is `noisy`, with grease that no age program writes.  `fault` says
-    why nobody can decrypt the file, `whole` that nothing speaks against it.
+    `heads` are those of the possible recipients (`AgeFile.heads`): without grease,
+    unless it is `noisy`, with suspicious grease (see `possible_recipients`).  `fault`
+    says why nobody can decrypt the file; `whole` means that no fault was found.
     """
 
     heads: tuple[bytes, ...]
@@ -58,19 +59,19 @@ class Shown(NamedTuple):
     too_large: bool = False
 
 
-# One object for all files that show the same: it crosses a pipe once for each share.
+# pickle sends an object that occurs repeatedly only once
 _shown = lru_cache(maxsize=1024)(Shown)
 Look = tuple[Shown, tuple[bytes, ...]]
-"""What a file shows; and its MAC, in base64, and the nonce of its payload.
+"""What a file shows; and its key prints: the MAC in base64 and the payload's nonce.
 
-Files that share one of the two are copies: a grant changes only the MAC.
+Files that share one of the two are copies of each other: a grant changes only the MAC.
 """
 
 
 def look(data: bytes, rest: int = 0) -> Look:
     """Return what a file that starts like an age file shows.
 
-    Of a large one `data` may be the start: `rest` is the number of bytes not in it.
+    `data` may be only its start; `rest` is the number of bytes after it.
     """
     try:
         file = header.parse(data)
@@ -86,26 +87,27 @@ def look(data: bytes, rest: int = 0) -> Look:
 
 
 def possible_recipients(file: AgeFile) -> tuple[tuple[bytes, ...], bool]:
-    """Return the heads of stanzas that may be somebody's, and whether there is noise.
+    """Return the heads of the possible recipients, and whether grease is suspicious.
 
-    Noise is grease that rage does not write, grease alone, or more than one: somebody's
-    stanza under such a type would otherwise go unseen.  Then these are all stanzas.
+    A stranger's stanza could pretend to be grease.  So grease is suspicious if rage
+    does not write it like that, if there is more than one, or nothing else; then the
+    heads of all stanzas are returned.
     """
     if len(file.places) == len(file.heads):
         return file.heads, False
     noise = [stanza for stanza in file.foreign if stanza.grease]
-    if not file.places or len(noise) > 1 or not all(map(_as_rage_writes, noise)):
+    if not file.places or len(noise) > 1 or not all(map(_is_rage_grease, noise)):
         return file.heads, True
     return tuple(file.heads[place] for place in file.places), False
 
 
 def fault(file: AgeFile) -> str | None:
-    """Say why a file cannot be whole, None where nothing speaks against it."""
+    """Return why nobody can decrypt a file, None if no fault was found."""
     return payload_fault(file.payload_size) or _content_fault(file)
 
 
 def _content_fault(file: AgeFile) -> str | None:
-    """Say the same of a file whose payload is long enough."""
+    """Return a fault of stanzas or payload other than the payload's size."""
     if not file.native:
         if not file.places:
             return "it has no recipient"
@@ -116,7 +118,8 @@ def _content_fault(file: AgeFile) -> str | None:
     return None
 
 
-def _as_rage_writes(stanza: Stanza) -> bool:
+def _is_rage_grease(stanza: Stanza) -> bool:
+    """Return whether a grease stanza has the sizes that rage's have."""
     return (
         _NOISE.fullmatch(stanza.type) is not None
         and len(stanza.args) <= _NOISE_WORDS
@@ -126,24 +129,24 @@ def _as_rage_writes(stanza: Stanza) -> bool:
 
 
 def plausible(stanza: Stanza) -> bool:
-    """Return whether a stanza has the sizes of its type; of an unknown one it has."""
+    """Return whether a stanza has the sizes of its type; True for unknown types."""
     if stanza.type not in _SHAPES:
         return True  # of a plugin
     sizes, body = _SHAPES[stanza.type]
     if len(stanza.args) != len(sizes):
         return False
     if body is None:
-        whole = len(stanza.body) >= _SMALLEST_RSA and len(stanza.body) % 16 == 0
+        body_fits = len(stanza.body) >= _SMALLEST_RSA and len(stanza.body) % 16 == 0
     else:
-        whole = len(stanza.body) == body
-    return whole and all(
+        body_fits = len(stanza.body) == body
+    return body_fits and all(
         size is None or _size(arg) == size
         for arg, size in zip(stanza.args, sizes, strict=True)
     )
 
 
 def _size(argument: str) -> int:
-    """Return how many bytes an argument stands for, -1 where it is no base64."""
+    """Return the decoded length of a base64 argument, -1 if it is not base64."""
     try:
         return len(header.decode_base64(argument.encode("ascii")))
     except ValueError:
@@ -151,11 +154,11 @@ def _size(argument: str) -> int:
 
 
 def payload_fault(length: int) -> str | None:
-    """Say why no plaintext can have a payload of `length` bytes, or None.
+    """Return why a payload of `length` bytes is invalid, None if it is not.
 
-    Finds truncated files without a key: a payload is a nonce of 16 bytes and chunks of
-    up to 64 KiB, each 16 bytes longer than its plaintext; only the last may be shorter,
-    and it is empty only where the whole plaintext is (C2SP age.md, "Payload").
+    This detects truncated files: a payload is a nonce of 16 bytes and chunks of up to
+    64 KiB with 16 bytes more each; only the last may be shorter, and its plaintext is
+    empty only if it is the only one (C2SP age.md, "Payload").
     """
     if length < _NONCE + _TAG:
         return "its payload is truncated"

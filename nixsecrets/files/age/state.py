@@ -1,12 +1,12 @@
-"""Who can decrypt an age file, as far as its header shows without a private key.
+"""Who can decrypt an age file, determined from its header without a private key.
 
-Pure, and fast enough for ten thousand files: tags and hashes are compared, nothing is
-decrypted and no cryptographic library is loaded.  What cannot be determined is
-`Unknown`, never a guess; nothing here protects against somebody who can write to the
-repository (docs/threat-model.md).
+Fast enough for ten thousand files: it compares tags and hashes, and loads no
+cryptographic library.  What cannot be determined is `Unknown`, never a guess.  It does
+not protect against somebody who can write to the repository (docs/threat-model.md).
 """
 
 from functools import lru_cache
+from typing import assert_never
 
 from nixsecrets.files.age import header, shape
 from nixsecrets.files.age.header import Stanza
@@ -25,13 +25,13 @@ from nixsecrets.keys.recipients import Kind, Recipient
 from nixsecrets.keys.tags import SHARE_TAGGED, share_tag, stanza_tag
 
 Readers = tuple[Recipient, ...] | None
-"""The readers that the lock records for a file, None where it has no word on it."""
+"""The recipients that the lock records for a file, None if it has no valid record."""
 
-# Stanza types whose first argument is a tag, and how many arguments they have.
+# stanza types whose first argument is a tag, with their number of arguments
 _TAGGED = {"ssh-ed25519": 2, "ssh-rsa": 1, "piv-p256": 2, "tpm-ecc": 2}
 _TAGGED |= dict.fromkeys(SHARE_TAGGED, 2)
 _SCRYPT = "it is encrypted with a passphrase"
-# Why the lock does not say who its recipients are.
+# why the recipients are unknown
 _CHANGED = "it changed after nixsecrets.lock recorded its recipients"
 _NO_RECORD = "nixsecrets.lock does not record its recipients"
 
@@ -39,10 +39,10 @@ _NO_RECORD = "nixsecrets.lock does not record its recipients"
 def interpret(
     path: str, sha256: str, looked: shape.Look, book: KeyBook, record: Record | None
 ) -> Actual | Damaged:
-    """Return the state of a file of which `looked` is what its bytes show.
+    """Return the state of a file, given the result of `shape.look` for it.
 
-    `book` holds the keys whose tags are recognised.  `record` is the lock's line for
-    this hash, else the latest one for this path, None where the lock has none.
+    `book` has the keys whose tags are recognized.  `record` is the lock's line for this
+    hash, else the latest one for this path, None if it has neither.
     """
     show, prints = looked
     if show.fault is not None:
@@ -51,17 +51,20 @@ def interpret(
         path=path,
         backend=Backend.AGE,
         sha256=sha256,
-        state=_state(show, book, *_word(record, sha256)),
+        state=_state(show, book, *_recorded(record, sha256)),
         key_prints=prints,
         armored=show.armored,
         refusal=_SCRYPT if show.passphrase else None,
-        plainly_whole=show.whole,
+        surely_complete=show.whole,
     )
 
 
 @lru_cache(maxsize=1024)
 def shown(heads: tuple[bytes, ...]) -> tuple[Stanza, ...]:
-    """Return stanzas with their types and arguments; the share of native ones is ""."""
+    """Return the stanzas of some heads, without bodies; the share of native ones is "".
+
+    `heads` is as in `AgeFile.heads`.
+    """
     words = (head.decode("ascii").split(" ") for head in heads)
     return tuple(Stanza(kind, tuple(args), b"") for kind, *args in words)
 
@@ -69,7 +72,8 @@ def shown(heads: tuple[bytes, ...]) -> tuple[Stanza, ...]:
 def fits(stanza: Stanza, recipient: Recipient) -> bool:
     """Return whether `stanza` can be that of `recipient`, by its type and its tag.
 
-    Plugins choose their types; where one is known to write tags, those must agree.
+    The stanza type of a plugin is unknown; if the plugin is known to write tags, the
+    tag must match.
     """
     match recipient.kind:
         case Kind.X25519:
@@ -79,19 +83,21 @@ def fits(stanza: Stanza, recipient: Recipient) -> bool:
         case Kind.PLUGIN:
             usual = stanza_tag(recipient)
             return not usual or usual[0] != stanza.type or _carries(stanza, recipient)
-        case _:
+        case Kind.SSH_ED25519 | Kind.SSH_RSA | Kind.TAG | Kind.TAG_PQ:
             return _carries(stanza, recipient)
+        case _ as never:
+            assert_never(never)
 
 
 def describe(stanza: Stanza) -> str:
-    """Return what a stanza shows of its recipient: its type, and its tag if any."""
+    """Return the type of a stanza, with its tag if it has one (`TYPE:TAG`)."""
     if _has_tag(stanza):
         return f"{stanza.type}:{stanza.args[0]}"
     return stanza.type
 
 
-def _word(record: Record | None, sha256: str) -> tuple[Readers, str]:
-    """Return the readers that the lock records, and how; or None, and why not."""
+def _recorded(record: Record | None, sha256: str) -> tuple[Readers, str]:
+    """Return the recorded recipients and how they are known; or None and why not."""
     if record is None:
         return None, _NO_RECORD
     if record.sha256 != sha256:
@@ -99,9 +105,9 @@ def _word(record: Record | None, sha256: str) -> tuple[Readers, str]:
     return record.recipients, record.how
 
 
-@lru_cache(maxsize=1024)  # thousands show the same stanzas; they share one state
+@lru_cache(maxsize=1024)  # thousands of files show the same stanzas
 def _state(show: shape.Shown, book: KeyBook, readers: Readers, why: str) -> State:
-    """Return who the recipients are; `readers` and `why` as from `_word`."""
+    """Return the state; `readers` and `why` are the result of `_recorded`."""
     entries = shown(show.heads)
     if show.passphrase:
         return _unknown(_SCRYPT, entries)
@@ -117,14 +123,14 @@ def _state(show: shape.Shown, book: KeyBook, readers: Readers, why: str) -> Stat
 
 
 def _exact(entries: tuple[Stanza, ...], book: KeyBook) -> Exact | None:
-    """Return the owners of all entries by their tags, None where one has none."""
+    """Return the owners of all entries by their tags, None if one is not known."""
     tagged = [_owner(stanza, book) for stanza in entries]
     owners = tuple(recipient for recipient in tagged if recipient)
     return Exact(owners) if len(owners) == len(entries) else None
 
 
 def _owner(stanza: Stanza, book: KeyBook) -> Recipient | None:
-    """Return the one known key whose tag the stanza carries."""
+    """Return the only known key with the tag of a stanza, None if not exactly one."""
     if not _has_tag(stanza):
         return None
     known = book.by_tag(stanza.type, stanza.args[0], _share(stanza))
@@ -132,7 +138,7 @@ def _owner(stanza: Stanza, book: KeyBook) -> Recipient | None:
 
 
 def _why_unknown(entries: tuple[Stanza, ...], book: KeyBook, why: str) -> str:
-    """Name the first obstacle: an unknown tag where all have one, else the lock."""
+    """Return the reason: an unknown tag if all stanzas have tags, else the lock's."""
     strangers = [stanza for stanza in entries if not _owner(stanza, book)]
     if all(_has_tag(stanza) for stanza in entries):
         return f"no single known key has the tag of {describe(strangers[0])}"
@@ -154,12 +160,12 @@ def _carries(stanza: Stanza, recipient: Recipient) -> bool:
 
 
 def _has_tag(stanza: Stanza) -> bool:
-    """Return whether the stanza is of a type with a tag, and of that type's shape."""
+    """Return whether a stanza is of a type with a tag and has all its arguments."""
     return len(stanza.args) == _TAGGED.get(stanza.type)
 
 
 def _share(stanza: Stanza) -> bytes:
-    """Return the HPKE share of a stanza whose tag depends on it, else nothing."""
+    """Return the HPKE encapsulated key if a stanza's tag depends on it, else b''."""
     if stanza.type not in SHARE_TAGGED:
         return b""
     try:

@@ -1,8 +1,7 @@
-"""Verifies a staged age file, on bytes read back from the disk.
+"""Verification of a staged age file, on bytes read back from the disk.
 
-Any deviation is an error; the caller then discards the staged file.  Every stanza that
-we wrote has to open to the file key for its recipient, which `wrap.opens_to` computes
-without the private key.
+Any deviation is an error, and the caller discards the staged file.  `wrap.opens_to`
+verifies without private keys that every stanza we wrote opens to the file key.
 """
 
 import hashlib
@@ -29,26 +28,26 @@ from nixsecrets.keys.recipients import Recipient
 
 
 def verify_grant(old: bytes, new: bytes, sealed: Sealed) -> None:
-    """Check a granted file: the new stanzas are right, and nothing else changed.
+    """Verify a granted file: the new stanzas are right, and nothing else changed.
 
-    Except that no grease is left, since it could be anybody's stanza.
+    Except that the grease was dropped, since it could be anyone's stanza.
 
     Raises:
-        SecretFileError: the file deviates from `sealed`; the message says in what.
+        SecretFileError: the file deviates from `sealed`; the message says how.
     """
     if new == old and not sealed.recipients:
         return
     before, after = age_header.parse(old), age_header.parse(new)
-    expected = [before.spelled[place] for place in before.places]
-    found = list(after.spelled)
+    expected = [before.encoded[place] for place in before.places]
+    found = list(after.encoded)
     grown = sum(place >= len(expected) for place in sealed.places)
     if len(found) != len(expected) + grown:
         _deviates("it does not have the number of readers that was planned")
-    for place in sealed.places:  # replaces a stanza, or behind the last one adds one
+    for place in sealed.places:  # replaces a stanza, or appends one at the end
         expected[place : place + 1] = [found[place]]
     if found != expected:
         _deviates("an entry changed that was to stay")
-    # Bytes compare at once, memoryviews one byte after the other.
+    # comparing bytes is a memcmp, comparing memoryviews a loop over items
     if bytes(after.payload) != bytes(before.payload):
         _deviates("its payload changed")
     if after.armored != before.armored:
@@ -59,13 +58,13 @@ def verify_grant(old: bytes, new: bytes, sealed: Sealed) -> None:
 def verify_reencrypted(
     new: bytes, sealed: Sealed, identities: Sequence[Identity] = ()
 ) -> None:
-    """Check an encrypted file: recipients and plaintext are those of `sealed`.
+    """Verify a re-encrypted file: its recipients and plaintext are those of `sealed`.
 
-    An identity that is one of the recipients opens the file through pyrage, which
-    shares no code with what wrote the header; without one, the file key opens it.
+    If an identity is one of the recipients, pyrage decrypts the file with it, which
+    shares no code with the writer of the header; otherwise the file key is used.
 
     Raises:
-        SecretFileError: the file deviates from `sealed`; the message says in what.
+        SecretFileError: the file deviates from `sealed`; the message says how.
     """
     file = age_header.parse(new)
     _check_sealed(BytesIO(file.binary), file, sealed, identities)
@@ -74,21 +73,22 @@ def verify_reencrypted(
 def verify_large(
     file: BinaryIO, streamed: Streamed, identities: Sequence[Identity] = ()
 ) -> None:
-    """Check a large file, `streamed.blocks()` read back, chunk by chunk.
+    """Verify a large file, chunk by chunk: recipients and plaintext as in `streamed`.
 
-    Recipients and plaintext must be those of `streamed`, as for `verify_reencrypted`.
+    If an identity is one of the recipients, pyrage decrypts the file with it; otherwise
+    the file key is used.
 
     Raises:
-        SecretFileError: the file deviates from them; the message says in what.
+        SecretFileError: the file deviates from `streamed`; the message says how.
     """
     _check_sealed(file, start_of(file), streamed.sealed, identities)
 
 
 class Digest:
-    """A target for a plaintext that keeps only its SHA-256."""
+    """A writable stream that keeps only the SHA-256 of what is written."""
 
     def __init__(self) -> None:
-        """Begin with an empty plaintext."""
+        """Start with nothing written."""
         self._hash = hashlib.sha256()
 
     def write(self, data: bytes, /) -> int:
@@ -105,21 +105,21 @@ class Digest:
 
 
 def _check_stanzas(file: AgeFile, sealed: Sealed) -> None:
-    """Open each stanza that we wrote; check type and tag of one that pyrage wrote."""
+    """Verify each stanza that we wrote; check the type and tag of pyrage's."""
     ours: list[tuple[bytes, Recipient]] = []
     for place, recipient in zip(sealed.places, sealed.recipients, strict=True):
-        spelled = file.spelled[place]
+        encoded = file.encoded[place]
         if recipient.ours:
-            ours.append((spelled, recipient))
-        elif not fits(age_header.decode(spelled), recipient):
+            ours.append((encoded, recipient))
+        elif not fits(age_header.decode(encoded), recipient):
             _deviates("an entry does not fit its reader")
     if sealed.file_key is None:
         return
     check_mac(file, sealed.file_key)
-    for (spelled, recipient), proof in zip(ours, sealed.proofs, strict=True):
+    for (encoded, recipient), proof in zip(ours, sealed.proofs, strict=True):
         if proof.recipient != recipient:
             _deviates("an entry was wrapped for somebody else")
-        if not opens_to(spelled, proof, sealed.file_key):
+        if not opens_to(encoded, proof, sealed.file_key):
             _deviates("a reader would not be able to open it")
 
 
@@ -142,10 +142,10 @@ def _decrypt(
     identities: Sequence[Identity],
     digest: Digest,
 ) -> None:
-    """Decrypt as one of the recipients, through pyrage; without one, by the file key.
+    """Decrypt with an identity that is a recipient, through pyrage; else the file key.
 
-    pyrage gets the stanzas of these recipients alone: it takes time quadratic in the
-    size of a header, 1 ms for one of 50 stanzas.
+    pyrage gets only the stanzas of these recipients: it takes time quadratic in the
+    size of the header, 1 ms for 50 stanzas.
     """
     wanted, key = set(sealed.recipients), sealed.file_key
     ours = [one for one in identities if wanted.intersection(one.recipients)]
@@ -165,10 +165,10 @@ def _decrypt(
 
 
 def _header_for(file: AgeFile, sealed: Sealed, readers: Sequence[Identity]) -> bytes:
-    """Return a header with the stanzas of `readers` alone, through `---`."""
+    """Return a header (through `---`) with only the stanzas of `readers`."""
     keys = {recipient for one in readers for recipient in one.recipients}
     places = zip(sealed.places, sealed.recipients, strict=True)
-    theirs = [file.spelled[place] for place, reader in places if reader in keys]
+    theirs = [file.encoded[place] for place, reader in places if reader in keys]
     return age_header.join_header(theirs)
 
 

@@ -1,10 +1,9 @@
 """Wrapping a file key for one recipient, and unwrapping it (C2SP age.md).
 
-Writes and opens `X25519` stanzas ("X25519 recipient stanza") and `ssh-ed25519` stanzas
-(age's agessh package); pyrage handles every other type.  It enforces what the
-specification demands: a share and a body of exactly the right size, canonical base64,
-no all-zero shared secret, a fresh ephemeral secret for each stanza.  The primitives
-below serve `payload`, too.
+For `X25519` stanzas ("X25519 recipient stanza") and `ssh-ed25519` stanzas
+(FiloSottile/age:agessh/agessh.go); pyrage handles all other types.  Enforces the
+specification: a share and a body of exactly the right size, canonical base64, no
+all-zero shared secret, a fresh ephemeral secret for each stanza.
 """
 
 import hmac
@@ -23,21 +22,21 @@ if TYPE_CHECKING:
 
 FILE_KEY_SIZE = 16
 _SHARE_SIZE = 32
-_BODY_SIZE = FILE_KEY_SIZE + 16
+_BODY_SIZE = FILE_KEY_SIZE + 16  # with the tag of ChaCha20-Poly1305
 _LABELS = {
     Kind.X25519: b"age-encryption.org/v1/X25519",
     Kind.SSH_ED25519: b"age-encryption.org/v1/ssh-ed25519",
 }
-# All zero by the specification: a wrapping key encrypts one file key and no more.
+# all zero by the specification, as each wrapping key encrypts only one file key
 _NONCE = bytes(12)
 
 
 @frozen
 class Proof:
-    """The ephemeral secret of a stanza, which proves that `recipient` can open it.
+    """The ephemeral secret of a stanza, to verify that `recipient` can open it.
 
-    `share` is the secret's public half.  Anyone who holds the secret can open that
-    stanza, so it never leaves the process that wrapped.
+    `share` is its public key.  Anyone who knows the secret can open the stanza, so it
+    must not leave the process.
     """
 
     recipient: Recipient
@@ -45,15 +44,15 @@ class Proof:
     share: bytes = field(repr=False)
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to be sent to another process."""
+        """Refuse to be pickled."""
         raise TypeError("a proof is not to be pickled")
 
 
 @frozen
 class Wrapped:
-    """A new stanza as a header spells it (`AgeFile.spelled`), and its proof."""
+    """A new stanza, encoded as in a header (`AgeFile.encoded`), and its proof."""
 
-    spelled: bytes
+    encoded: bytes
     proof: Proof
 
 
@@ -62,33 +61,33 @@ def wrap(file_key: bytes, recipient: Recipient) -> Wrapped:
 
     Raises:
         KeyFormatError: the recipient is of another kind.
-        SecretFileError: its key is degenerate.
+        SecretFileError: its public key has low order.
     """
     ephemeral = os.urandom(_SHARE_SIZE)
     proof = Proof(recipient, ephemeral, _public_half(ephemeral))
     return Wrapped(_stanza(file_key, proof, _target(recipient)), proof)
 
 
-def opens_to(spelled: bytes, proof: Proof, file_key: bytes) -> bool:
+def opens_to(encoded: bytes, proof: Proof, file_key: bytes) -> bool:
     """Return whether the recipient's private key opens a stanza to `file_key`.
 
     The stanza is a function of the ephemeral secret, the recipient and the file key.
-    It is computed again, from the recipient's text and not from its parsed key, and
-    compared: the only proof for a recipient whose private key we lack.
+    So it is computed once more, with the key parsed again from the recipient's text,
+    and compared.  That is the only proof without the private key.
     """
     target = _target_of_text(proof.recipient.text)
-    return spelled == _stanza(file_key, proof, target)
+    return encoded == _stanza(file_key, proof, target)
 
 
 def unwrap(stanza: Stanza, identity: Identity) -> bytes | None:
-    """Return the file key that `identity` finds in `stanza`, None if it is not for it.
+    """Return the file key (16 bytes) in `stanza`, None if `identity` does not open it.
 
-    Either key of a converted pair opens either form: an ssh key the stanzas for its
-    conversion, and an X25519 secret the ssh stanzas of the key it was converted from.
+    An ssh key also opens the stanzas for its X25519 form, and a converted X25519 secret
+    those for the ssh key.
 
     Raises:
-        SecretFileError: a stanza of our types (for ssh-ed25519: with our tag) whose
-            share or body is not as the specification demands.
+        SecretFileError: the stanza is X25519, or ssh-ed25519 with the identity's tag,
+            and its share or body is malformed.
     """
     if not isinstance(identity, X25519Identity | SshEd25519Identity):
         return None
@@ -109,7 +108,7 @@ def unwrap(stanza: Stanza, identity: Identity) -> bytes | None:
 
 
 def load_libraries() -> None:
-    """Load what wraps and opens: once before a process forks, not in every child."""
+    """Import the cryptographic libraries before a fork, so that no child has to."""
     import pyrage
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -119,12 +118,16 @@ def load_libraries() -> None:
 
 
 def header_mac(file_key: bytes, header: bytes) -> bytes:
-    """Return the MAC of a header (its bytes from the first one through `---`)."""
+    """Return the MAC (32 bytes) of a header, its bytes from the start through `---`."""
     return _hmac(hkdf(file_key, b"", b"header"), header)
 
 
 def check_mac(file: AgeFile, key: bytes) -> None:
-    """Raise `SecretFileError` unless the header's MAC is right under the file key."""
+    """Verify the header's MAC under the file key.
+
+    Raises:
+        SecretFileError: it is wrong.
+    """
     if not hmac.compare_digest(header_mac(key, file.header), file.mac):
         raise SecretFileError(
             "the header of the age file was changed after it was written",
@@ -135,12 +138,12 @@ def check_mac(file: AgeFile, key: bytes) -> None:
 
 @frozen
 class _Target:
-    """Where a recipient's stanzas are aimed: what `_stanza` needs, computed once.
+    """What `_stanza` needs of a recipient, computed once.
 
-    `head` is the argument line but for the share.  `point` stands in the salt.
-    `effective` is what the ephemeral secret is multiplied with: for ssh-ed25519 the
-    point times the tweak, since scalar multiplications commute; that saves one of two
-    for every stanza after the first.
+    `head` is the argument line without the share.  `point` is the X25519 public key,
+    a part of the salt.  `effective` is the point that the ephemeral secret is
+    multiplied with: for ssh-ed25519 the public key times the tweak.  As scalar
+    multiplications commute, that saves one of two for each further stanza.
     """
 
     head: bytes
@@ -151,7 +154,7 @@ class _Target:
 
 @frozen
 class _Opener:
-    """What an identity needs to open stanzas; the tweaks of its ssh keys by tag."""
+    """What `unwrap` needs of an identity; `tweaks` of its ssh keys by their tags."""
 
     private: bytes = field(repr=False)
     point: bytes
@@ -176,7 +179,7 @@ _target = lru_cache(maxsize=8192)(_derive_target)
 
 @lru_cache(maxsize=8192)
 def _target_of_text(text: str) -> _Target:
-    # Not through `_target`, whose cache would answer with what is to be checked.
+    # not through `_target`, whose cached result is what has to be verified
     return _derive_target(parse_recipient(text))
 
 
@@ -188,14 +191,15 @@ def _opener(identity: X25519Identity | SshEd25519Identity) -> _Opener:
 
 
 def _tweak(blob: bytes) -> bytes:
-    """Return the scalar by which an ssh key differs from its X25519 conversion."""
+    """Return the scalar that an ssh-ed25519 stanza adds to the key exchange."""
     return hkdf(b"", blob, _LABELS[Kind.SSH_ED25519])
 
 
 def _stanza(file_key: bytes, proof: Proof, target: _Target) -> bytes:
-    """Return a stanza: the share, and the file key under HKDF of the shared secret.
+    """Return an encoded stanza: the share, and the file key encrypted as its body.
 
-    The salt is share and recipient, the info the label of the type.
+    The wrapping key is HKDF of the shared secret, with share and public key as salt and
+    the type's label as info.
     """
     shared = _multiplied(proof.ephemeral, target.effective)
     key = hkdf(shared, proof.share + target.point, target.label)
@@ -205,10 +209,10 @@ def _stanza(file_key: bytes, proof: Proof, target: _Target) -> bytes:
 
 
 def _share(stanza: Stanza, args: tuple[str, ...]) -> bytes:
-    """Return the ephemeral share, after all sizes were checked.
+    """Return the ephemeral share (32 bytes) of a stanza; check all sizes.
 
-    The body's size matters before anything is decrypted: a longer one could be built
-    to open under several keys (C2SP age.md, "partitioning oracle attacks").
+    The size of the body must be checked before decryption: a longer one could decrypt
+    under several keys (C2SP age.md, "partitioning oracle attacks").
     """
     if len(args) == 1 and len(stanza.body) == _BODY_SIZE:
         try:
@@ -224,14 +228,14 @@ def _share(stanza: Stanza, args: tuple[str, ...]) -> bytes:
 
 
 def _open(body: bytes, shared: bytes, salt: bytes, kind: Kind) -> bytes | None:
-    """Return the file key in a body, None where it is for another key."""
+    """Return the file key in a stanza's body, None if it is for another key."""
     return decrypted(hkdf(shared, salt, _LABELS[kind]), _NONCE, body)
 
 
 # --- primitives -------------------------------------------------------------------
 #
-# The libraries are imported on first use and looked up once: a grant calls these
-# functions thirty times for each file.
+# The libraries take 20 to 35 ms to import, so they are imported on first use.  A grant
+# calls these functions thirty times per file, so the lookups are cached.
 
 
 def hkdf(key: bytes, salt: bytes, info: bytes) -> bytes:
@@ -245,7 +249,7 @@ def encrypted(key: bytes, nonce: bytes, plaintext: bytes) -> bytes:
 
 
 def decrypted(key: bytes, nonce: bytes, ciphertext: bytes) -> bytes | None:
-    """Return the plaintext, None where the tag does not fit key and ciphertext."""
+    """Return the plaintext of ChaCha20-Poly1305, None if the tag is wrong."""
     try:
         return _chacha()(key).decrypt(nonce, ciphertext, None)
     except _invalid_tag():
@@ -253,10 +257,10 @@ def decrypted(key: bytes, nonce: bytes, ciphertext: bytes) -> bytes | None:
 
 
 def _multiplied(secret: bytes, point: bytes) -> bytes:
-    """Return X25519(secret, point).
+    """Return X25519(secret, point) (RFC 7748).
 
     Raises:
-        SecretFileError: the result is all zero, as for a point of low order.
+        SecretFileError: the result is all zero: the point has low order.
     """
     from nacl.bindings import crypto_scalarmult
 

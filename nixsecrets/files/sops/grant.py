@@ -154,7 +154,7 @@ def wrapped(key: bytes, recipient: Recipient) -> WrittenEntry:
     if recipient.ours:
         file_key = os.urandom(FILE_KEY_SIZE)
         wrapped = wrap(file_key, recipient)
-        header = age_header.join_header([wrapped.spelled])
+        header = age_header.join_header([wrapped.encoded])
         mac = header_mac(file_key, header)
         payload = seal_chunk(file_key, key)
         enc = age_header.encode(header, mac, payload, armored=True)

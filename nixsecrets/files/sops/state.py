@@ -149,7 +149,7 @@ def interpret(path: str, sha256: str, looked: Look, book: KeyBook) -> Actual | D
         others=show.others,
         options=show.options,
         refusal=show.refusal,
-        plainly_whole=show.whole and stated is not None,
+        surely_complete=show.whole and stated is not None,
         left_open=show.left_open,
         typed=show.typed,
         noisy=show.noisy,

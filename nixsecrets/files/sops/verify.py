@@ -220,8 +220,8 @@ def _check_entry(entry: WrittenEntry, data_key: bytes) -> None:
     if entry.proof.recipient != entry.recipient:
         _deviates("an entry was wrapped for somebody else")
     enc = header.parse(entry.enc.encode())
-    one = len(enc.spelled) == 1
-    if not (one and opens_to(enc.spelled[0], entry.proof, entry.file_key)):
+    one = len(enc.encoded) == 1
+    if not (one and opens_to(enc.encoded[0], entry.proof, entry.file_key)):
         _deviates("a reader would not be able to open it")
     check_mac(enc, entry.file_key)
     if open_chunk(entry.file_key, bytes(enc.payload)) != data_key:

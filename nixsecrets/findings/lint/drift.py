@@ -47,7 +47,7 @@ def with_content(plan: Plan, world: World) -> Plan:
 
 def content(world: World) -> Iterator[Finding]:
     """Yield findings on the content of secrets that can be made without a key."""
-    suspects = [p for p, actual in world.secrets.items() if not actual.plainly_whole]
+    suspects = [p for p, actual in world.secrets.items() if not actual.surely_complete]
     if not suspects:
         return
     from nixsecrets.files.faults import faults  # 14 ms, for nearly no repository

@@ -63,9 +63,9 @@ def test_what_is_written_is_read_back_the_same(
 def test_the_spelled_stanzas_of_a_file_are_its_header(written: list[Stanza]) -> None:
     header = encode_header(written)
     file = age_header.parse(age_header.encode(header, bytes(32), b"", armored=False))
-    assert list(file.spelled) == [spelled(stanza) for stanza in written]
-    assert list(map(age_header.decode, file.spelled)) == written
-    assert age_header.join_header(file.spelled) == header
+    assert list(file.encoded) == [spelled(stanza) for stanza in written]
+    assert list(map(age_header.decode, file.encoded)) == written
+    assert age_header.join_header(file.encoded) == header
 
 
 SHARE = st.binary(min_size=32, max_size=32).map(

@@ -384,7 +384,7 @@ def test_our_own_entry_is_found_wherever_it_is_expected(first: int | None) -> No
 def test_a_tampered_header_is_not_granted_which_would_launder_it() -> None:
     file = age_header.parse(age_encrypts(SECRET, ALICE.recipient))
     for stanzas in (
-        [*file.stanzas, age_header.decode(wrap(bytes(16), BOB.recipient).spelled)],
+        [*file.stanzas, age_header.decode(wrap(bytes(16), BOB.recipient).encoded)],
         [*file.stanzas, Stanza("grey-grease", (), b"")],
     ):
         header = encode_header(stanzas)
@@ -397,7 +397,7 @@ def test_a_second_entry_with_another_file_key_cannot_mislead() -> None:
     file = age_header.parse(age_encrypts(SECRET, ALICE.recipient))
     other = bytes(16)
     header = encode_header(
-        [age_header.decode(wrap(other, ALICE.recipient).spelled), *file.stanzas]
+        [age_header.decode(wrap(other, ALICE.recipient).encoded), *file.stanzas]
     )
     mac = header_mac(other, header)
     mixed = age_header.encode(header, mac, file.payload, armored=False)

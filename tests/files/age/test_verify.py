@@ -75,12 +75,12 @@ def swapped(file: AgeFile) -> list[Stanza]:
 CHANGES: dict[str, Change] = {
     "one more reader": lambda file: [
         *file.stanzas,
-        age_header.decode(wrap(bytes(16), DB.recipient).spelled),
+        age_header.decode(wrap(bytes(16), DB.recipient).encoded),
     ],
     "one reader less": lambda file: list(file.stanzas[:-1]),
     "another order": swapped,
     "another reader of the same type": lambda file: [
-        age_header.decode(wrap(bytes(16), DB.recipient).spelled)
+        age_header.decode(wrap(bytes(16), DB.recipient).encoded)
         if one.type == "ssh-ed25519"
         else one
         for one in file.stanzas
@@ -115,7 +115,7 @@ def test_other_stanzas_than_granted_are_noticed(change: Change) -> None:
 def test_an_entry_in_the_right_place_for_somebody_else_is_noticed() -> None:
     # A stanza that is whole and opens, only not for the reader who was named.
     assert SEALED.file_key
-    stranger = age_header.decode(wrap(SEALED.file_key, BOB.recipient).spelled)
+    stranger = age_header.decode(wrap(SEALED.file_key, BOB.recipient).encoded)
     file = age_header.parse(SEALED.data)
     with pytest.raises(SecretFileError, match="would not be able"):
         verify_reencrypted(rewritten(SEALED, [stranger, *file.stanzas[1:]]), SEALED, [])

@@ -46,7 +46,7 @@ ours = pytest.mark.parametrize("one", OURS.values(), ids=OURS.keys())
 
 def stanza_of(wrapped: Wrapped) -> Stanza:
     """Decode a new stanza."""
-    return age_header.decode(wrapped.spelled)
+    return age_header.decode(wrapped.encoded)
 
 
 @ours
@@ -54,7 +54,7 @@ def test_age_opens_a_stanza_of_ours(one: Reader, tmp_path: Path) -> None:
     file = age_header.parse(age_encrypts(b"hello", AGE.recipient))
     key = unwrap(file.stanzas[0], AGE.identity)
     assert key is not None
-    header = age_header.join_header([wrap(key, one.recipient).spelled])
+    header = age_header.join_header([wrap(key, one.recipient).encoded])
     mac = header_mac(key, header)
     data = age_header.encode(header, mac, file.payload, armored=False)
     assert one.opens_with_age(data, tmp_path) == b"hello"
@@ -109,10 +109,10 @@ def test_a_stanza_of_another_type_is_nobodys() -> None:
 @ours
 def test_each_wrapping_is_fresh_and_proves_itself(one: Reader) -> None:
     first, second = wrap(KEY, one.recipient), wrap(KEY, one.recipient)
-    assert first.spelled != second.spelled
-    assert opens_to(first.spelled, first.proof, KEY)
-    assert opens_to(second.spelled, second.proof, KEY)
-    assert not opens_to(first.spelled, second.proof, KEY)
+    assert first.encoded != second.encoded
+    assert opens_to(first.encoded, first.proof, KEY)
+    assert opens_to(second.encoded, second.proof, KEY)
+    assert not opens_to(first.encoded, second.proof, KEY)
 
 
 @ours
@@ -133,7 +133,7 @@ def test_a_proof_goes_by_the_text_of_the_recipient_not_by_its_parsed_key() -> No
     # As if memory had gone bad between parsing and wrapping.
     wrong = Recipient(AGE.recipient.kind, STRANGER.recipient.key, AGE.recipient.text)
     wrapped = wrap(KEY, wrong)
-    assert not opens_to(wrapped.spelled, wrapped.proof, KEY)
+    assert not opens_to(wrapped.encoded, wrapped.proof, KEY)
 
 
 def test_a_tag_of_another_key_is_passed_over() -> None:

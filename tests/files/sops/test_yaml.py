@@ -165,7 +165,7 @@ def test_labels_that_contradict_their_entries_are_not_believed(version: str) -> 
     found = read_actual(NAME, swapped.replace(b"@", LABELS[1].encode()), BOOK)
     assert isinstance(found, Actual)
     assert found.recipients == ()
-    assert not found.plainly_whole
+    assert not found.surely_complete
 
 
 @pytest.mark.parametrize("letter", ["-", "=", " ", "\0"])
