@@ -16,7 +16,7 @@ from nixsecrets.files.decrypt import Bench
 from nixsecrets.files.sops import assign, grant
 from nixsecrets.files.sops import operations as sops_operations
 from nixsecrets.files.sops import verify as sops_verify
-from nixsecrets.files.sops.keypath import Given
+from nixsecrets.files.sops.keypath import NewValues
 from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.frozen import field, frozen
 from nixsecrets.keys.forms import Backend
@@ -31,7 +31,7 @@ class Moved:
     data: bytes = field(repr=False)
 
 
-Content = bytes | Spooled | Given
+Content = bytes | Spooled | NewValues
 """A plaintext in memory, or spooled to disk if it is too large (age files only); or new
 values of a sops file, whose other values stay."""
 Sealed = Moved | age_operations.Sealed | age_operations.Streamed | grant.SopsSealed
@@ -134,7 +134,7 @@ def _age(job: Job, bench: Bench) -> age_operations.Sealed | age_operations.Strea
         if not step.armored:
             return age_operations.seal_large(content, job.recipients)
         content = b"".join(content.blocks())
-    if isinstance(content, Given):
+    if isinstance(content, NewValues):
         raise RuntimeError("an age file is a single value")
     if content is not None:
         return age_operations.seal(content, job.recipients, armored=step.armored)
@@ -174,7 +174,7 @@ def _sops(job: Job, bench: Bench) -> grant.SopsSealed:
             **bench.run,
         )
     new = job.old is None or step.action is Action.CREATE  # over a plaintext file
-    if isinstance(content, Given):
+    if isinstance(content, NewValues):
         if new:
             return assign.create_with_value(
                 path, content, job.recipients, options=step.options, **bench.run

@@ -15,7 +15,7 @@ from nixsecrets.files.age.payload import Spooled
 from nixsecrets.files.kind import name_warning
 from nixsecrets.files.sops import assign, extract, metadata, textfaults
 from nixsecrets.files.sops.engine.place import At
-from nixsecrets.files.sops.keypath import Given
+from nixsecrets.files.sops.keypath import NewValues
 from nixsecrets.files.sops.token import type_of
 from nixsecrets.files.state import Actual
 from nixsecrets.findings.catalogue import argument
@@ -257,7 +257,7 @@ def _holds(world: World, target: Target, content: Content, ring: Keyring) -> boo
     """
     assert target.actual is not None  # noqa: S101 - the caller looked
     unasked = replace(ring, locked=())
-    if isinstance(content, Given):
+    if isinstance(content, NewValues):
         data = world.repo.read(target.name)
         try:
             return assign.holds(target.name, data, unasked.identities, content)

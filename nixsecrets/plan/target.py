@@ -5,7 +5,7 @@ from typing import NamedTuple
 from nixsecrets.errors import NixsecretsError, path_text
 from nixsecrets.files.sops import extract, keypath, metadata
 from nixsecrets.files.sops.engine.place import At
-from nixsecrets.files.sops.keypath import Given
+from nixsecrets.files.sops.keypath import NewValues
 from nixsecrets.files.sops.selectors import canonical_options
 from nixsecrets.files.state import Actual, Damaged, NotSecret
 from nixsecrets.findings.catalogue import argument
@@ -123,7 +123,7 @@ def require_merged(world: World, name: str) -> None:
         require_actual(world, name)
 
 
-def given(world: World, wanted: Target, key: str, value: bytes) -> Given:
+def given(world: World, wanted: Target, key: str, value: bytes) -> NewValues:
     """Return `value` at `key` (`db/password`) of a sops file, as content of a step.
 
     Raises:
@@ -134,7 +134,7 @@ def given(world: World, wanted: Target, key: str, value: bytes) -> Given:
     if wanted.actual is not None:
         kind = metadata.parse(wanted.name, world.repo.read(wanted.name)).format
     path = keypath.key_path(kind, key)
-    return Given({path: keypath.require_text(value)})
+    return NewValues({path: keypath.require_text(value)})
 
 
 def is_there(world: World, wanted: Target, key: str) -> bool:

@@ -1,12 +1,11 @@
-"""Other texts for some values of a sops file, as `set --key` and `generate` ask for.
+"""Setting single values of a sops file, for `set --key` and `generate --key`.
 
-In place by the value engine, by sops where that declines; with the re-encryption that
-other readers or options need.
+The value engine replaces them in place; sops does if the engine declines.  The file is
+re-encrypted if its readers or options change, too.
 """
 
 import dataclasses
 import hashlib
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -25,10 +24,11 @@ from nixsecrets.files.sops.datakey import data_key
 from nixsecrets.files.sops.engine import contents, place, replacement
 from nixsecrets.files.sops.engine.place import At, Found
 from nixsecrets.files.sops.grant import SopsSealed
-from nixsecrets.files.sops.keypath import Given, KeyPath
+from nixsecrets.files.sops.keypath import KeyPath, NewValues
 from nixsecrets.files.sops.metadata import SopsFile, SopsFormat
 from nixsecrets.files.sops.opening import decrypt_with_key
 from nixsecrets.files.sops.program import SopsProgram
+from nixsecrets.files.sops.rekey import timestamp
 from nixsecrets.files.sops.token import COMMENT_END, type_of
 from nixsecrets.files.sops.values import Place
 from nixsecrets.files.sops.workcopy import WorkCopy
@@ -40,7 +40,7 @@ def replace_values(
     path: str,
     data: bytes,
     identities: Sequence[Identity],
-    given: Given,
+    given: NewValues,
     *,
     recipients: Sequence[Recipient],
     options: Iterable[tuple[str, str | bool]] | None = None,
@@ -48,19 +48,23 @@ def replace_values(
     sops: SopsProgram,
     workdir: Path,
 ) -> SopsSealed:
-    """Give some values of a file other texts; nothing else of it changes.
+    """Set some values of a file; nothing else of it changes.
 
-    For the readers that the file has, their entries and its data key stay.  For other
-    readers, with `rotate`, or for other `options`, it is re-encrypted with the new
-    values.
+    If `recipients` are the file's readers, its entries and its data key stay.  For
+    other readers, with `rotate`, or for other `options`, it is re-encrypted with the
+    new values.
 
     Raises:
-        UsageError: a path does not say which value.
-        SecretFileError: a path names no single value, or as `reencrypt`.
+        UsageError: a path is ambiguous.
+        IdentityError: no identity decrypts an age entry.
+        SecretFileError: a path does not name a single value, the file is corrupt, its
+            MAC is wrong, or it has several key groups.
+        KeyFormatError: a recipient's stanza cannot be written.
+        ProgramError: sops is needed and fails.
     """
     file = metadata.parse(path, data)
     if operations.chooses_others(file, options):
-        # first, for the file's own options may leave the new values in plaintext
+        # re-encrypt first: the file's own options may leave the new values in plaintext
         made = operations.reencrypt(
             path,
             data,
@@ -73,7 +77,7 @@ def replace_values(
         return _with_values(file.format, made, given)
     key = data_key(file, identities)
     found = placed(file, given)
-    replaced = replacement.replaced(file, key, found, _now()) if found else None
+    replaced = replacement.replaced(file, key, found, timestamp()) if found else None
     if replaced is not None:
         new, kept, values = replaced.data, None, replaced.hashed
         _require_comments(file, new, key, sops, workdir)
@@ -102,16 +106,16 @@ def replace_values(
 def _require_comments(
     file: SopsFile, new: bytes, key: bytes, sops: SopsProgram, workdir: Path
 ) -> None:
-    """Check that sops still opens the comments of a file that got new keys.
+    """Check that sops still decrypts the comments of a file with added keys.
 
-    A comment is bound to the keys above it, and sops says to which a line belongs.
+    The encryption of a comment is bound to the keys above it, as sops determines them.
 
     Raises:
-        SecretFileError: it would not open one any more.
+        SecretFileError: a comment would not decrypt any more.
     """
     again = metadata.parse_as(file.format, new)
     if COMMENT_END not in new or new.count(b"\n") == file.text.count("\n"):
-        return
+        return  # no encrypted comments, or no added lines
     after = decrypt_with_key(again, key, sops=sops, workdir=workdir)
     if COMMENT_END in after:
         before = decrypt_with_key(file, key, sops=sops, workdir=workdir)
@@ -120,14 +124,20 @@ def _require_comments(
 
 def create_with_value(
     path: str,
-    given: Given,
+    given: NewValues,
     recipients: Sequence[Recipient],
     *,
     options: Iterable[tuple[str, str | bool]] = (),
     sops: SopsProgram,
     workdir: Path,
 ) -> SopsSealed:
-    """Encrypt a new file with one value; raises as `create`."""
+    """Encrypt a new file with a single value.
+
+    Raises:
+        SecretFileError: there is no recipient, or the options leave it in plaintext.
+        KeyFormatError: a recipient's stanza cannot be written.
+        ProgramError: sops fails.
+    """
     kind = metadata.format_for(path)
     (where,) = given.values
     text = keypath.first_text(kind, where, "placeholder")
@@ -137,11 +147,11 @@ def create_with_value(
     return _with_values(kind, made, given)
 
 
-def _with_values(kind: SopsFormat, made: SopsSealed, given: Given) -> SopsSealed:
-    """Return a file that was just encrypted, with other values in it."""
+def _with_values(kind: SopsFormat, made: SopsSealed, given: NewValues) -> SopsSealed:
+    """Return a newly encrypted file with some of its values replaced."""
     file = metadata.parse_as(kind, made.data)
     found = placed(file, given)
-    replaced = replacement.replaced(file, made.data_key, found, _now())
+    replaced = replacement.replaced(file, made.data_key, found, timestamp())
     if replaced is None:
         raise SecretFileError(
             "the values cannot be set by these names",
@@ -152,17 +162,15 @@ def _with_values(kind: SopsFormat, made: SopsSealed, given: Given) -> SopsSealed
     )
 
 
-def _now() -> str:
-    """Return the time as sops writes it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
-def holds(path: str, data: bytes, identities: Sequence[Identity], given: Given) -> bool:
-    """Return whether a file has these values already; False where that is uncertain.
+def holds(
+    path: str, data: bytes, identities: Sequence[Identity], given: NewValues
+) -> bool:
+    """Return whether a file has these values already; False if unsure.
 
     Raises:
-        IdentityError: no identity opens an age entry.
-        SecretFileError: a path names no single value.
+        UsageError: a path is ambiguous.
+        IdentityError: no identity decrypts an age entry.
+        SecretFileError: a path does not name a single value, or the file is corrupt.
     """
     file = metadata.parse(path, data)
     places = placed(file, given)
@@ -170,12 +178,12 @@ def holds(path: str, data: bytes, identities: Sequence[Identity], given: Given) 
     return found is not None and replacement.unchanged(found, places)
 
 
-def placed(file: SopsFile, given: Given) -> dict[Place, str]:
-    """Return the values by their places, none where the file cannot be read for that.
+def placed(file: SopsFile, given: NewValues) -> dict[Place, str]:
+    """Return the given values by place; empty if the engine cannot read the file.
 
     Raises:
-        UsageError: a path does not say which document.
-        SecretFileError: something else stands at a place.
+        UsageError: a path is ambiguous: it does not name its document.
+        SecretFileError: there is something other than a value at a path.
     """
     found = {
         place.find(file.format, file.text, path): value
@@ -198,15 +206,14 @@ def _refuse_dropping() -> None:
 
 
 def _set_by_sops(
-    file: SopsFile, key: bytes, given: Given, *, sops: SopsProgram, workdir: Path
+    file: SopsFile, key: bytes, given: NewValues, *, sops: SopsProgram, workdir: Path
 ) -> tuple[bytes, bytes]:
-    """Let sops set values, one by one; return the file and its plaintext.
+    """Set values with sops, one by one; return the file and its plaintext.
 
-    Compared value by value afterwards: where another one changed, nothing is returned.
-    The data key and the entries stay.
+    The data key and the entries stay.  Afterwards all other values are compared.
 
     Raises:
-        SecretFileError: sops cannot do it, or does more than that.
+        SecretFileError: sops cannot set a value, or changed another one.
     """
     copy = current = workcopy.copied(file, key, sops=sops, workdir=workdir)
     for wanted, value in given.values.items():
@@ -228,10 +235,10 @@ def _set_by_sops(
 
 
 def _expression(known: Found, wanted: KeyPath, copy: WorkCopy) -> str:
-    """Return how sops writes a path.
+    """Return a key path as an expression for sops (`["a"][0]`).
 
     Raises:
-        SecretFileError: it cannot.
+        SecretFileError: sops has no expression for it.
     """
     ways = list(keypath.expressions(wanted))
     if not ways:

@@ -1,7 +1,7 @@
-"""The comments of a sops file: sops encrypts them as it does values.
+"""The comments of a sops file, which sops encrypts like values.
 
-Where they stand, which keys are above them, and which of them sops does not keep.
-Without the values (`values`), but from the same readers.
+For each: its text and place, the keys above it, and whether sops keeps it.  The values
+are in `values`; both use the same parsers.
 """
 
 import re
@@ -21,19 +21,21 @@ from nixsecrets.files.sops.values import (
 from nixsecrets.splice import line_start
 from nixsecrets.untrusted import limits
 
-# between scalars: what a `#` begins at the start of a line or behind white space
+# in the text between scalars: a `#` at the start of a line or after white space
 _FOREIGN_COMMENT = re.compile(r"(?:(?<=[ \t,\[{\]}])|^)(#[^\r\n]*)", re.MULTILINE)
 
 
 class Comment(NamedTuple):
-    """One comment of a sops file: sops encrypts it as it does a value.
+    """One comment of a sops file.
 
-    `text` is what sops reads, without the mark; `spans` is where it stands, marks
-    included (INI joins what stands above a key to one).  `path` are the keys above it,
-    as far as that can be known without sops; `others` are further ones that sops may
-    take instead.  `applying` are the comments that decide about this one where options
-    go by comments.  `dropped` comments stand where sops keeps none: it never encrypts
-    them, and the next time that it writes the file they are gone.
+    - `path`: the keys above it, the best guess without sops; `others` are further
+      possible paths.
+    - `text`: as sops reads it, without the mark.
+    - `spans`: the parts of the file, with marks; in INI, the comment lines above a key
+      and the comment after it form one comment.
+    - `applying`: the comments before it that options about comments consider for it.
+    - `dropped`: it is where sops keeps no comments: sops does not encrypt it, and loses
+      it the next time that it writes the file.
     """
 
     path: tuple[str, ...]
@@ -46,16 +48,15 @@ class Comment(NamedTuple):
 
     @property
     def blank(self) -> bool:
-        """Whether it says nothing: sops leaves an empty one as it is."""
+        """Whether it is empty; sops does not encrypt empty comments."""
         return not self.text.strip("#; \t")
 
 
 def comments(kind: SopsFormat, data: bytes) -> list[Comment]:
-    """Return the comments of a sops file that say anything, in their order.
+    """Return the comments of a sops file that are not empty, in order.
 
     Raises:
-        SecretFileError: it cannot be read with certainty.
-
+        SecretFileError: it cannot be parsed with certainty.
     """
     text = decoded(data)
     match kind:
@@ -89,13 +90,13 @@ def _yaml_comments(text: str) -> list[Comment]:
 def _of_document(document: tree.Document, lines: Lines) -> Iterator[Comment]:
     """Yield the comments of a document, each with the keys that sops counts above it.
 
-    It belongs to what follows in its column, else to what ended above it in that.
+    A comment belongs to the next key in its column, else to the previous one in it.
     """
     limits.check("the file", len(document.comments), limits.COMMENTS, "comments")
     marks, text = document.marks, lines.text
     metadata = _metadata_span(document)
     applying: tuple[str, ...] = ()
-    after = 0
+    after = 0  # index of the first mark (key or dash) after the comment
     for start, end in document.comments:
         while after < len(marks) and marks[after].start < start:
             after, applying = after + 1, ()
@@ -103,15 +104,16 @@ def _of_document(document: tree.Document, lines: Lines) -> Iterator[Comment]:
         column = start - line_start(text, start)
         around = [*marks[after : after + 1], *reversed(marks[:after])]
         level = [mark.path for mark in around if mark.column == column]
-        inline = text[start - column : start].strip(" \t")
+        inline = text[start - column : start].strip(" \t")  # something before it
         if inline and after:
             level = [marks[after - 1].path]
         near = [mark.path for mark in around[:2]]
-        path = (*level, *near, ())[0]
+        path = (*level, *near, ())[0]  # the first candidate, if any
         within = path[:1] == ("sops",) and (not document.root or start < metadata[1])
         dropped = within or metadata[0] <= start < metadata[1]
         if path[:1] == ("sops",) and not dropped:
-            path = ()  # below the metadata sops keeps them, however they are indented
+            path = ()  # after the metadata sops keeps comments, at any indentation
+        # every prefix of the neighbors' paths, the longest first
         others = dict.fromkeys(
             one[:depth] for one in near for depth in range(len(one), -1, -1)
         )
@@ -128,30 +130,30 @@ def _of_document(document: tree.Document, lines: Lines) -> Iterator[Comment]:
 
 
 def _metadata_span(document: tree.Document) -> tuple[int, int]:
-    """Return where the metadata stands: sops keeps no comment between its lines."""
+    """Return the span of the metadata, in which sops keeps no comments."""
     root = document.root.value if document.root else None
     sops = root.get("sops") if isinstance(root, dict) else None
     return (sops.start, sops.end) if sops else (0, 0)
 
 
 def _documents_by_library(text: str) -> list[tree.Document]:
-    """Return the comments of YAML that sops did not write, as of one document.
+    """Return the comments of YAML that sops did not format, as one document.
 
-    They are what stands between scalars behind a `#`.
+    ruamel.yaml gives the spans of scalars; a `#` between them starts a comment.
     """
     limits.check("the file", len(text), limits.FOREIGN_VALUES, "characters of YAML")
     scalars: list[Any] = []
     marks: list[tree.Mark] = []
     for place, node, key in nodes(text, tree.composed(text)):
         scalars += (one for one in (key, node) if one and one.id == "scalar")
-        if place[1]:  # keys above it: its own, if it has one, is not among them
+        if place[1]:  # the path of a mark does not contain its own key
             at = (key or node).start_mark
             names = names_of(place)
             marks.append(tree.Mark(at.index, at.column, names[:-1] if key else names))
     taken: list[tuple[int, int]] = []
     for one in scalars:
         start = one.start_mark.index
-        block = one.style in ("|", ">")  # may have a comment beside its mark
+        block = one.style in ("|", ">")  # a comment may follow the indicator
         start = text.find("\n", start) if block else start
         taken.append((start, one.end_mark.index))
     comments: list[tuple[int, int]] = []
@@ -179,10 +181,10 @@ def _dotenv_comments(text: str) -> list[Comment]:
 
 
 def _ini_comments(text: str) -> list[Comment]:
-    """Return the comments of an INI file (gopkg.in/ini.v1, parser.go).
+    """Return the comments of an INI file (go-ini/ini:parser.go).
 
-    Those above a key or a section and the one beside it are one, in that section; of
-    those below the last key sops keeps none, nor of its own section.
+    The comments above a key or section and the one after it form one comment.  sops
+    keeps none after the last key, nor in its own section.
     """
     found: list[Comment] = []
     pending: list[tuple[int, tuple[int, int]]] = []

@@ -1,7 +1,6 @@
-"""The data key of a sops file: found with an identity, and checked against the MAC.
+"""The data key of a sops file: decrypted with an identity, and checked with the MAC.
 
-Opens one `enc` of many and decides which to try; writes nothing and runs no program,
-but for the plugins of identities that are plugins.
+Decides which `enc` to try first.  Only plugin identities run a program.
 """
 
 import contextlib
@@ -21,11 +20,16 @@ _PLUGIN_KINDS = (Kind.PLUGIN, Kind.TAG, Kind.TAG_PQ, Kind.PQ)
 
 
 Opener = Callable[[bytes, Sequence[Identity]], bytes]
-"""Opens one `enc`; raises as `pyrage_port.decrypt`."""
+"""Decrypts one `enc` with identities; raises `IdentityError` or `SecretFileError`."""
 
 
 def opened(enc: bytes, identities: Sequence[Identity]) -> bytes:
-    """Return the data key in an `enc`: by our own code where that can open it."""
+    """Return the data key in an `enc`, with our own code if possible, else with pyrage.
+
+    Raises:
+        IdentityError: no identity decrypts it.
+        SecretFileError: it is corrupt.
+    """
     file = header.parse(enc)
     try:
         key = operations.file_key(file, identities)
@@ -38,26 +42,28 @@ def opened(enc: bytes, identities: Sequence[Identity]) -> bytes:
 
 
 def opened_by_pyrage(enc: bytes, identities: Sequence[Identity]) -> bytes:
-    """Return the data key in an `enc`: by pyrage, which shares no code with our writer.
+    """Return the data key in an `enc`, with pyrage, which shares no code with us.
 
-    pyrage does not know that an X25519 secret also opens the ssh stanzas of the
-    key that it was converted from.
+    Raises:
+        IdentityError: no identity decrypts it.
+        SecretFileError: it is corrupt.
     """
     try:
         return pyrage_port.decrypt(enc, identities)
     except pyrage_port.NotAReaderError:
+        # pyrage cannot open ssh stanzas with a converted X25519 secret
         return opened(enc, identities)
 
 
 def data_key(
     file: SopsFile, identities: Sequence[Identity], *, opener: Opener = opened
 ) -> bytes:
-    """Return the data key (32 bytes), after it was verified to open the file's MAC.
+    """Return the data key (32 bytes); it is verified to decrypt the file's MAC.
 
     Raises:
-        IdentityError: no identity opens an age entry.
-        SecretFileError: the key does not open the MAC, or there are several groups.
-
+        IdentityError: no identity decrypts an age entry.
+        SecretFileError: the key does not decrypt the MAC, or there are several key
+            groups.
     """
     if file.groups > 1 or not (file.entries or file.others):
         raise SecretFileError(
@@ -76,7 +82,7 @@ def data_key(
 
 
 def opens_with(file: SopsFile, identity: Identity) -> bool:
-    """Return whether an age entry is labelled with a key of `identity`, in any form."""
+    """Return whether an age entry has the label of a key of `identity`, in any form."""
     ours = {recipient.key_id for recipient in identity.recipients}
     labelled = map(recipient_of, file.entries.labels)
     return any(one is not None and one.key_id in ours for one in labelled)
@@ -114,9 +120,9 @@ def _likely_first(
 
 
 def _plugin_key(file: SopsFile, identities: Sequence[Identity]) -> bytes:
-    """Return the data key that a plugin finds, each asked by itself.
+    """Return the data key, decrypted by a plugin; one plugin and entry at a time.
 
-    Only for entries that can be a plugin's: it may want its token to be touched.
+    Only for entries of kinds that plugins handle, as a plugin may ask for a touch.
     """
     failed = IdentityError(
         "no identity opens the sops file",

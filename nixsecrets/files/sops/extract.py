@@ -1,7 +1,7 @@
-"""One value of a sops file: what stands at a key path, and its plaintext.
+"""Reading a single value of a sops file by its key path.
 
-By the value engine where it understands the file, else by sops, which gets a copy of
-the file for a throw-away identity.
+The value engine decrypts it; if it declines, sops does, from a copy of the file for a
+throw-away identity.
 """
 
 import contextlib
@@ -29,13 +29,14 @@ def value_at(
     sops: SopsProgram,
     workdir: Path,
 ) -> bytes:
-    """Return one value of a file; `key` is its path (`powerdns/api-key`).
+    """Return the plaintext of one value; `key` is its path (`powerdns/api-key`).
 
     Raises:
-        UsageError: that is no path.
-        SecretFileError: the file has no such value, or as `decrypt`.
-        IdentityError: no identity opens an age entry.
-
+        UsageError: that is not a path, or it is ambiguous.
+        SecretFileError: the file has no such value or is corrupt, its MAC is wrong, or
+            it has several key groups.
+        IdentityError: no identity decrypts an age entry.
+        ProgramError: sops is needed and fails.
     """
     file = metadata.parse(path, data)
     wanted = keypath.key_path(file.format, key)
@@ -50,7 +51,7 @@ def value_at(
     copy = workcopy.copied(file, key_of_file, sops=sops, workdir=workdir)
     there = by_sops(copy, wanted)
     if there is None:
-        # not there, or the file is corrupt: then this says so
+        # either there is no such value, or the file is corrupt and this raises
         decrypt_with_key(file, key_of_file, sops=sops, workdir=workdir)
         raise _no_such_value()
     return there[1]
@@ -69,7 +70,7 @@ def _shown(value: contents.Value) -> bytes:
 
 
 def by_sops(copy: WorkCopy, wanted: KeyPath) -> tuple[str, bytes] | None:
-    """Return how sops writes the path of a value, and its plaintext, if it is there."""
+    """Return the expression of sops for a path, and the plaintext; None if absent."""
     for expression in keypath.expressions(wanted):
         with contextlib.suppress(SecretFileError):
             return expression, copy.extract(expression)
@@ -77,11 +78,11 @@ def by_sops(copy: WorkCopy, wanted: KeyPath) -> tuple[str, bytes] | None:
 
 
 def found_at(path: str, data: bytes, key: str) -> Found:
-    """Return what stands at a typed path, which needs no identity.
+    """Return what a file has at a path; this needs no identity.
 
     Raises:
-        UsageError: that is no path, or it names values in several documents.
-        SecretFileError: the file cannot be read.
+        UsageError: that is not a path, or it is ambiguous.
+        SecretFileError: the file is corrupt.
     """
     file = metadata.parse(path, data)
     wanted = keypath.key_path(file.format, key)

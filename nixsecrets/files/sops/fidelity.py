@@ -1,9 +1,9 @@
-"""What sops would change in a text: the text against what sops prints of it.
+"""What sops would change in a text: compares it with what sops prints of it.
 
-The one comparison for every format: `edit`, `set FILE` and `set --from-file` ask here
-before anything is replaced.  A value that would be another one is refused, with the
-spelling that keeps it; one that is only spelled in another way is reported.  Values are
-secret: what is said of one is its place and the kind of the change.
+For `edit`, `set FILE` and `set --from-file`, in all formats.  A value that sops would
+change is refused, with a spelling that preserves it; one that sops only spells
+differently is reported.  Messages have the place of a value and the kind of change,
+never its content.
 """
 
 import re
@@ -16,7 +16,7 @@ from nixsecrets.errors import SecretFileError
 from nixsecrets.files.kind import SopsFormat
 from nixsecrets.files.sops import plaintexts, printed
 from nixsecrets.files.sops.comments import comments
-from nixsecrets.files.sops.plaintexts import Style, Written
+from nixsecrets.files.sops.plaintexts import SourceValue, Style
 from nixsecrets.files.sops.values import Place
 from nixsecrets.splice import line_start
 
@@ -31,7 +31,7 @@ _WHOLE = (
 
 
 class Change(NamedTuple):
-    """What becomes of one value, and how to write it so that it stays."""
+    """How sops would change one value, and how to write the value instead."""
 
     line: int
     place: Place
@@ -45,14 +45,14 @@ def require_kept(
     kept: bytes,
     before: Mapping[Place, str] | None = None,
 ) -> tuple[str, ...]:
-    """Check that sops prints the values of a text as they were written.
+    """Check that sops preserves the values of a text.
 
-    Returns what it spells in another way, to be reported; of values that the file had
-    `before`, nothing.
+    `kept` is what sops prints of it.  Returns notes about values that are spelled
+    differently, without those that the file had `before` (text by place).
 
     Raises:
-        SecretFileError: a value would be another one (`line` is that of the first), or
-            a comment would be lost.
+        SecretFileError: a value would change (`line` is that of the first), or a
+            comment would be lost.
     """
     printed.require_comments(plaintext, kept)
     if kind is SopsFormat.BINARY:
@@ -84,7 +84,7 @@ def _refuse(lost: Sequence[Change]) -> None:
 
 
 def shown(place: Place) -> str:
-    """Return the path of a value, fit for a terminal: sops leaves it in plaintext."""
+    """Return the path of a value for a message; sops does not encrypt keys."""
     path = "/".join(map(str, place[1]))
     path = path if place[0] == 0 else f"[{place[0] + 1}]/{path}"
     return path if path.isprintable() and len(path) <= 80 else "a value"
@@ -94,10 +94,10 @@ def shown(place: Place) -> str:
 
 
 def _lost(
-    kind: SopsFormat, wrote: Iterable[Written], has: Iterable[Written]
+    kind: SopsFormat, wrote: Iterable[SourceValue], has: Iterable[SourceValue]
 ) -> Iterator[Change]:
-    """Yield the values that would be other ones, of joined lines the first."""
-    kept: dict[Place, list[Written]] = {}
+    """Yield the values that sops would change; of joined lines only the first."""
+    kept: dict[Place, list[SourceValue]] = {}
     for one in has:
         kept.setdefault(one.place, []).append(one)
     counts = Counter(one.place for one in wrote)
@@ -106,13 +106,14 @@ def _lost(
     for one in wrote:
         there = kept.get(one.place, [])
         taken[one.place] += 1
+        # a repeated key that sops does not keep as often: reported at its second place
         if 1 < counts[one.place] != len(there):
             if taken[one.place] == 2:
                 yield _change(one, "is duplicated: sops keeps one", _repeated(kind))
             continue
         if not there and joined:
             joined = False
-            continue  # is at the end of the value before
+            continue  # sops joined it to the previous value
         found = there[taken[one.place] - 1] if there else None
         change = _compared(kind, one, found)
         joined = kind is SopsFormat.INI and one.text.endswith("\\")
@@ -120,7 +121,7 @@ def _lost(
             yield change
 
 
-def _change(one: Written, what: str, hint: str = "") -> Change:
+def _change(one: SourceValue, what: str, hint: str = "") -> Change:
     return Change(one.line, one.place, what, hint)
 
 
@@ -130,8 +131,10 @@ def _repeated(kind: SopsFormat) -> str:
     return "keep the intended one"
 
 
-def _compared(kind: SopsFormat, one: Written, there: Written | None) -> Change | None:
-    """Return what would become of a value, None where it stays."""
+def _compared(
+    kind: SopsFormat, one: SourceValue, there: SourceValue | None
+) -> Change | None:
+    """Return how sops would change a value, None if it does not."""
     match kind:
         case SopsFormat.YAML:
             return _yaml_value(one, there)
@@ -147,7 +150,7 @@ def _compared(kind: SopsFormat, one: Written, there: Written | None) -> Change |
             assert_never(never)
 
 
-def _yaml_value(one: Written, there: Written | None) -> Change | None:
+def _yaml_value(one: SourceValue, there: SourceValue | None) -> Change | None:
     name = _quoted_name(one.place)
     quote = f'write it in double quotes: {name}: "…"'
     if "\x85" in one.text:  # a line break for sops, in quotes too
@@ -169,7 +172,7 @@ def _yaml_value(one: Written, there: Written | None) -> Change | None:
         same = one.text == there.text and not _resolved(there)
         return None if same else _change(one, "is read as other text", quote)
     if one.text == there.text:
-        return None  # a word that sops puts into quotes is still the word
+        return None  # sops quotes the word, which is still the same text
     kind = _kind_of_change(one.text, there)
     return None if kind is None else _change(one, kind, quote)
 
@@ -179,14 +182,14 @@ def _quoted_name(place: Place) -> str:
     return name if name.isprintable() and len(name) <= 40 else "key"
 
 
-def _resolved(there: Written) -> bool:
-    """Return whether a word that sops prints bare is no text."""
+def _resolved(there: SourceValue) -> bool:
+    """Return whether a word that sops prints without quotes is not text."""
     bare = there.style is Style.BARE and not plaintexts.bare_is_text(there.text)
     return there.style is Style.NULL or bare
 
 
-def _kind_of_change(text: str, there: Written) -> str | None:
-    """Say what a bare word is read as, None where it is only spelled differently."""
+def _kind_of_change(text: str, there: SourceValue) -> str | None:
+    """Return what a bare word is read as, None if it is only spelled differently."""
     word = text.lower()
     if word in plaintexts.CONSTANTS and there.text.lower() == word:
         return None
@@ -221,7 +224,7 @@ def _decimal(text: str) -> Decimal | None:
         return None
 
 
-def _json_value(one: Written, there: Written | None) -> Change | None:
+def _json_value(one: SourceValue, there: SourceValue | None) -> Change | None:
     name = _quoted_name(one.place)
     if there is None:
         return _change(one, "is not kept at all")
@@ -244,7 +247,7 @@ def _json_value(one: Written, there: Written | None) -> Change | None:
     )
 
 
-def _ini_value(one: Written, there: Written | None) -> Change | None:
+def _ini_value(one: SourceValue, there: SourceValue | None) -> Change | None:
     if there is not None and there.text == one.text:
         return None
     name, text = _quoted_name(one.place), one.text
@@ -276,7 +279,7 @@ def _ini_value(one: Written, there: Written | None) -> Change | None:
     return _change(one, "is read as other text", way)
 
 
-def _dotenv_value(one: Written, there: Written | None) -> Change | None:
+def _dotenv_value(one: SourceValue, there: SourceValue | None) -> Change | None:
     if one.text.endswith("\r"):
         return _change(
             one,
@@ -296,7 +299,7 @@ def _dotenv_value(one: Written, there: Written | None) -> Change | None:
 def _notes(
     kind: SopsFormat,
     wrote: plaintexts.Plaintext,
-    has: Sequence[Written],
+    has: Sequence[SourceValue],
 ) -> Iterator[str]:
     if wrote.aliases:
         line = wrote.aliases[0]
@@ -313,7 +316,7 @@ def _notes(
         yield f"and {len(notes) - _SHOWN} more values that are spelled differently"
 
 
-def _note(kind: SopsFormat, one: Written, there: Written | None) -> str | None:
+def _note(kind: SopsFormat, one: SourceValue, there: SourceValue | None) -> str | None:
     name = _quoted_name(one.place)
     if kind is SopsFormat.DOTENV:
         return _dotenv_note(one)
@@ -330,7 +333,7 @@ def _note(kind: SopsFormat, one: Written, there: Written | None) -> str | None:
     return None
 
 
-def _dotenv_note(one: Written) -> str | None:
+def _dotenv_note(one: SourceValue) -> str | None:
     name = str(one.place[1][0])
     if name.startswith("export "):
         return 'has "export " as part of its name for sops'
@@ -344,14 +347,14 @@ def _dotenv_note(one: Written) -> str | None:
 
 
 def _comments_moved(kind: SopsFormat, plaintext: bytes, kept: bytes) -> Iterator[str]:
-    """Say where a comment beside a value would stand above it."""
+    """Yield a note if sops would move a comment from after a value to above it."""
     beside = _beside(kind, plaintext)
     if len(beside) > len(_beside(kind, kept)):
         yield f"line {beside[0]}: sops moves a comment after a value above it"
 
 
 def _beside(kind: SopsFormat, data: bytes) -> list[int]:
-    """Return the lines of the comments that stand beside something."""
+    """Return the lines of the comments that follow something on their line."""
     if kind is not SopsFormat.YAML:
         return []
     text = data.decode("utf-8", "replace")

@@ -1,9 +1,10 @@
-"""dotenv and INI files: their lines, and the sops metadata among these.
+r"""dotenv and INI files: their lines, and the sops metadata in them.
 
-One reader of lines for each, of values, comments and metadata alike.  A line of
-metadata is one leaf, its path a flat name: `age__list_0__map_enc` is the `enc` of the
-first age entry.  dotenv names start with `sops_`, INI names stand in the section
-`[sops]`.  Line breaks inside values are spelled backslash-n.
+One parser of lines for each format, for values, comments and metadata.  A metadata line
+has one leaf of the tree; its name is the flattened path: `age__list_0__map_enc` is the
+`enc` of the first age entry (getsops/sops:stores/flatten.go).  In dotenv the names have
+the prefix `sops_`, in INI they are in the section `[sops]`.  Line breaks inside values
+are written as `\n`.
 """
 
 import re
@@ -17,16 +18,16 @@ from nixsecrets.splice import after_line
 
 _PAIR = re.compile(r"([^=:]*+)[=:][ \t]*")
 _MARK = re.compile(r"[#;]")
-_LONG_QUOTES = ('"""', "`")  # around values of several lines
+_LONG_QUOTES = ('"""', "`")  # may enclose several lines
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
-_MOST_STEPS, _MOST_DIGITS = 32, 9  # in a name; sops writes a handful of both
+_MOST_STEPS, _MOST_DIGITS = 32, 9  # limits for a name; sops needs a handful of both
 _SEPARATOR = re.compile(r"__(map|list)_")
 
 _Tree = dict[str | int, "Node | _Tree"]
 
 
 class Kind(Enum):
-    """What a line is; BROKEN is one that sops refuses."""
+    """The kind of a line; sops refuses a BROKEN one."""
 
     COMMENT = "comment"
     SECTION = "section"
@@ -35,13 +36,12 @@ class Kind(Enum):
 
 
 class Line(NamedTuple):
-    """A line that holds anything; several lines where an INI value has them.
+    """A line that is not blank; several lines if an INI value spans them.
 
-    It stands in `text[start:end]`, its line end included.  `name`, which ends at
-    `name_end`, is that of a pair or of the section that begins.  `span` is where the
-    value of a pair stands, quotes included, `value` what is between these.  `comment`
-    is where a comment stands, its mark included; start and end are equal if there is
-    none.
+    `text[start:end]` is the line with its line end.  `name` is the name of a pair,
+    which ends at `name_end`, or of a section.  `span` is the value of a pair with its
+    quotes, `value` its text without them.  `comment` is the span of a comment with its
+    mark; it is empty (start equals end) if there is none.
     """
 
     kind: Kind
@@ -75,9 +75,9 @@ def dotenv_lines(text: str) -> Iterator[Line]:
 
 
 def ini_lines(text: str) -> Iterator[Line]:
-    """Yield the lines of an INI file (gopkg.in/ini.v1: parser.go, as sops uses it).
+    """Yield the lines of an INI file (go-ini/ini:parser.go, with sops' settings).
 
-    What stands above the first section is in one called DEFAULT.
+    Pairs above the first section are in a section called DEFAULT.
     """
     section, number, end = "DEFAULT", 1, 0
     while end < len(text):
@@ -96,7 +96,7 @@ def ini_lines(text: str) -> Iterator[Line]:
 
 
 def _ini_line(text: str, line: str, first: int, section: str) -> Line:
-    """Return the line that stands at `first`; its number and start are the caller's."""
+    """Parse the line at `first`; the caller sets its number, start and end."""
     stop = first + len(line)
     if line[0] in "#;":
         return Line(Kind.COMMENT, 0, 0, 0, comment=(first, stop))
@@ -114,12 +114,13 @@ def _ini_line(text: str, line: str, first: int, section: str) -> Line:
     found = Line(Kind.PAIR, 0, 0, 0, section, name, first + len(name))
     for quote in _LONG_QUOTES:
         inner = at + len(quote)
+        # the closing quote: the last one on this line, else the next one below
         if text.startswith(quote, at, stop) and (
             (close := text.rfind(quote, inner, stop)) >= 0
             or (close := text.find(quote, stop)) >= 0
         ):
-            end = after_line(text, close)  # of a value of several lines
-            close = text.rfind(quote, inner, end)
+            end = after_line(text, close)
+            close = text.rfind(quote, inner, end)  # the last one on its line
             after = close + len(quote)
             return found._replace(
                 end=end,
@@ -135,7 +136,7 @@ def _ini_line(text: str, line: str, first: int, section: str) -> Line:
 
 
 def _comment(text: str, start: int, stop: int) -> tuple[int, int]:
-    """Return where the comment begins, at the first mark, and where it ends."""
+    """Return the span of the comment from the first mark to `stop`; may be empty."""
     mark = _MARK.search(text, start, stop)
     return (mark.start() if mark else stop, stop)
 
@@ -151,7 +152,7 @@ def _unquoted(value: str) -> str:
 class FlatBlock(Block):
     """The metadata lines of a dotenv file, or of the `[sops]` section of an INI file.
 
-    `prefix` stands before every name; `lines` are those of age entries, `others` the
+    `prefix` is the prefix of every name; `lines` are those of age entries, `others` the
     rest.
     """
 
@@ -160,11 +161,11 @@ class FlatBlock(Block):
     others: tuple[Line, ...] = field(repr=False)
 
     def _dropped(self, names: Sequence[str]) -> list[tuple[int, int]]:
-        """Return the lines whose names begin like this."""
+        """Return the spans of the lines of some fields."""
         return [(line.start, line.end) for line in self._named(names)]
 
     def _adopted(self, other: "FlatBlock", names: Sequence[str]) -> list[Edit]:
-        """Copy lines to above the age entries."""
+        """Copy the lines of some fields to above the age entries."""
         at = self.lines[0].start
         texts = [other.text[line.start : line.end] for line in other._named(names)]
         ended = [text if text.endswith("\n") else f"{text}\n" for text in texts]
@@ -177,7 +178,7 @@ class FlatBlock(Block):
                 yield line
 
     def append(self, entries: Sequence[tuple[str, str]]) -> list[Edit]:
-        """Add the lines of more entries after the last line of an age entry."""
+        """Add entries after the last line of an age entry."""
         end = max(line.end for line in self.lines)
         numbered = enumerate(entries, len(self.slots))
         text = "".join(self._entry(n, label, enc) for n, (label, enc) in numbered)
@@ -186,7 +187,7 @@ class FlatBlock(Block):
         return [(end, end, text)]
 
     def only(self, label: str, enc: str) -> list[Edit]:
-        """Put one entry in the place of the first line, drop the other lines."""
+        """Replace the first line by one entry, and drop the other lines."""
         first, *rest = self.lines
         kept = (first.start, first.end, self._entry(0, label, enc))
         return [kept, *((line.start, line.end, "") for line in rest)]
@@ -197,7 +198,7 @@ class FlatBlock(Block):
         return "\r\n" if self.text[end - 2 : end] == "\r\n" else "\n"
 
     def _entry(self, number: int, label: str, enc: str) -> str:
-        """Return the two lines of an entry, aligned like the last one's."""
+        """Return the two lines of an entry, aligned like the last entry."""
         leaves = {"enc": self._escaped(enc), "recipient": self._escaped(label)}
         return "".join(
             self._head(f"{self.prefix}age__list_{number}__map_{leaf}")
@@ -207,7 +208,10 @@ class FlatBlock(Block):
         )
 
     def _head(self, name: str) -> str:
-        """Return the name with the blanks and `=` that the last line has after it."""
+        """Return a name with blanks and `=` as in the last line.
+
+        If blanks precede the `=`, sops aligns the column, and so do we.
+        """
         like = self.lines[-1]
         between = self.text[like.name_end : like.span[0]]
         separator = between.lstrip(" \t")
@@ -229,10 +233,10 @@ class FlatBlock(Block):
 
 
 def read_dotenv(text: str) -> tuple[FlatBlock, ...]:
-    """Read the `sops_` lines of a dotenv file.
+    """Parse the metadata of a dotenv file.
 
     Raises:
-        SecretFileError: there are none, or they do not fit together.
+        SecretFileError: there is none, or its lines are inconsistent.
     """
     pairs = [line for line in dotenv_lines(text) if line.name.startswith("sops_")]
     if "\r\nsops_" in text or any(line.value.endswith("\r") for line in pairs):
@@ -244,11 +248,11 @@ def read_dotenv(text: str) -> tuple[FlatBlock, ...]:
 
 
 def read_ini(text: str) -> tuple[FlatBlock, ...]:
-    """Read the `[sops]` section of an INI file.
+    """Parse the metadata of an INI file.
 
     Raises:
-        SecretFileError: there is none or a second one, or its lines do not fit.
-
+        SecretFileError: there is not exactly one `[sops]` section, or its lines are
+            inconsistent.
     """
     ours = [line for line in ini_lines(text) if line.section == "sops"]
     sections = sum(line.kind is Kind.SECTION for line in ours)
@@ -272,9 +276,10 @@ def _block(text: str, prefix: str, lines: Sequence[Line]) -> FlatBlock:
 
 
 def _unflatten(prefix: str, lines: Iterable[Line]) -> dict[str, Node]:
-    """Build the tree that the names of the lines spell."""
+    """Return the tree of fields that the flattened names of the lines describe."""
     root: _Tree = {}
     for line in lines:
+        # `a__list_0__map_b` splits into `a`, `list`, `0`, `map`, `b`
         first, *steps = _SEPARATOR.split(line.name.removeprefix(prefix))
         if len(steps) > _MOST_STEPS:
             refuse("has sops metadata that is nested deeper than sops writes it")
@@ -286,7 +291,7 @@ def _unflatten(prefix: str, lines: Iterable[Line]) -> dict[str, Node]:
             branch, key = below, _index(name) if kind == "list" else name
         if key in branch:
             refuse("has the same sops metadata line twice")
-        # 3.13.0 and 3.13.1 break lines instead, within three quotes
+        # sops 3.13.0 and 3.13.1 write real line breaks, inside triple quotes
         value = line.value.rstrip().replace("\\n", "\n")
         branch[key] = Node(value, *line.span)
     return {str(key): _node(value) for key, value in root.items()}

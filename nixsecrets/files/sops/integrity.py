@@ -1,8 +1,8 @@
-"""Whether the MAC and the types of a sops file fit its values, without running sops.
+"""Verifying the MAC and the value types of a sops file, without running sops.
 
-A file whose MAC does not fit is opened by nobody: sops refuses it, and so does every
-host.  Two edits that a merge, or a person, put into one text leave such a file: each
-value opens, and its readers and metadata look as ever.  Types: see `engine.types`.
+sops refuses a file with a wrong MAC, and so does every host.  Such a file is the result
+of merging two edits as text: each value decrypts, and recipients and metadata look
+normal.  `engine.types` verifies types.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ WRONG_MAC = "its MAC does not match its values, so nobody can decrypt it"
 
 
 class Mac(Enum):
-    """What was found out about the MAC of a file."""
+    """The result of verifying the MAC of a file."""
 
     FITS = "fits"
     WRONG = "does not fit"
@@ -31,7 +31,7 @@ class Mac(Enum):
 
 
 class Opened(NamedTuple):
-    """What the data key of a file shows: of its MAC, and the types that do not fit."""
+    """The result of verifying a file: its MAC, and the values with wrong types."""
 
     mac: Mac
     types: tuple[Retyped, ...] = ()
@@ -40,13 +40,12 @@ class Opened(NamedTuple):
 def verify(
     path: str, data: bytes, identities: Sequence[Identity], *, mac: bool = True
 ) -> Opened:
-    """Return whether the MAC fits, and which types do not.
+    """Verify the MAC and the types of a file, without plugins and without sops.
 
-    Plugins are not asked, and nothing is run.  Without `mac` only the types are looked
-    at, and the MAC is `UNSURE` where the file was opened.
+    Without `mac`, only the types; the MAC is `UNSURE` then, if the file was decrypted.
 
     Raises:
-        SecretFileError: `data` is no complete sops file.
+        SecretFileError: `data` is not a complete sops file.
     """
     file = metadata.parse(path, data)
     if file.groups > 1:
@@ -56,7 +55,7 @@ def verify(
         key = data_key(file, known)
     except IdentityError:
         return Opened(Mac.UNREAD)
-    except SecretFileError:  # the data key opens the MAC of another version
+    except SecretFileError:  # no data key decrypts the MAC: it is of another version
         return Opened(Mac.WRONG)
     types = tuple(sops_types.misfits(file, key))
     fits = contents.fits(file, key) if mac else None

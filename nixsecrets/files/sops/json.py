@@ -1,7 +1,7 @@
-"""sops metadata in JSON: files of the json format, and the envelope of binary ones.
+"""JSON with spans: files of the json format, and the envelope of binary ones.
 
-Every value is read by the JSON scanner of the standard library; this module only walks
-the few levels above it to know where things stand.  Order and white space are free.
+The JSON scanner of the standard library parses all scalars; this module walks objects
+and arrays, to get the span of each value.
 """
 
 import json
@@ -17,10 +17,10 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 
 class RepeatedKeyError(SecretFileError):
-    """An object has the same key twice; `at` is where the second one stands."""
+    """An object has the same key twice; `at` is the offset of the second one."""
 
     def __init__(self, at: int) -> None:
-        """Keep the place in the text."""
+        """Store the offset in the text."""
         super().__init__("has a duplicate key in its JSON", subject="the file")
         self.at = at
 
@@ -30,27 +30,28 @@ _scan = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
 
 @frozen
 class JsonBlock(Block):
-    """The `sops` object of a JSON document, whose brace is at `start`."""
+    """The `sops` object of a JSON document; its opening brace is at `start`."""
 
     start: int
 
     def append(self, entries: Sequence[tuple[str, str]]) -> list[Edit]:
-        """Add entries that look like the last one."""
+        """Add entries with the layout of the last one."""
         array = self._age()
         before = array[-2].end if len(array) > 1 else self.fields["age"].start
+        # the white space before the last entry, after the comma or the bracket
         gap = self.text[before : array[-1].start].lstrip(" \t\r\n")[1:]
         texts = ["," + gap + self._entry(label, enc) for label, enc in entries]
         return [(array[-1].end, array[-1].end, "".join(texts))]
 
     def only(self, label: str, enc: str) -> list[Edit]:
-        """Put one entry in the place of all."""
+        """Replace all entries by one."""
         array = self._age()
         return [(array[0].start, array[-1].end, self._entry(label, enc))]
 
     def _dropped(self, names: Sequence[str]) -> list[tuple[int, int]]:
-        """Return the spans of members, each with the comma that it takes along.
+        """Return the spans of members, each with one of the commas around it.
 
-        That is the one after it, and the one before where nothing of ours follows.
+        That is the comma after a member, or the one before it if it is the last.
         """
         ordered = sorted(self.fields, key=lambda name: self.fields[name].start)
         ours = [name for name in ordered if name not in names]
@@ -67,7 +68,7 @@ class JsonBlock(Block):
         return [*spans, *([(last, tail)] if tail > last else [])]
 
     def _adopted(self, other: "JsonBlock", names: Sequence[str]) -> list[Edit]:
-        """Copy members to above the age entries."""
+        """Copy members to before the age entries."""
         at = self.text.rfind('"age"', 0, self.fields["age"].start)
         lead = self.text[len(self.text[:at].rstrip(" \t\r\n")) : at]
         texts = [
@@ -79,14 +80,14 @@ class JsonBlock(Block):
 
     @property
     def indent(self) -> str:
-        """The white space of one level, empty where all is on one line."""
+        """The white space of one level, empty if all is on one line."""
         first = min(self.fields, key=lambda name: self.fields[name].start)
         key = self.text.rfind(f'"{first}"', 0, self.fields[first].start)
         lead = self.text[line_start(self.text, key) : key]
         return lead[: len(lead) // 2] if lead.strip() == "" else ""
 
     def _entry(self, label: str, enc: str) -> str:
-        """Return the text of the last entry with another label and `enc`."""
+        """Return the text of the last entry with its label and `enc` replaced."""
         last, slot = self._age()[-1], self.slot(-1)
         spelled = [(slot.label, self._label(label)), (slot.enc, self._enc(slot, enc))]
         text, end = "", last.start
@@ -104,7 +105,7 @@ class JsonBlock(Block):
 
 
 class _OtherMetadataError(Exception):
-    """A key that some versions of sops take for `sops`, whatever its letters' case."""
+    """There is a key that some versions of sops read as `sops`, such as `SOPS`."""
 
 
 def other_sops(key: str) -> bool:
@@ -113,12 +114,11 @@ def other_sops(key: str) -> bool:
 
 
 def read(text: str) -> tuple[JsonBlock, ...]:
-    """Read the `sops` object of the document.
+    """Parse the metadata of a JSON file.
 
     Raises:
-        SecretFileError: the text is not one JSON object, has no `sops` object, or one
-            more that sops before 3.13 would read along with it.
-
+        SecretFileError: the text is not a JSON object, has no `sops` object, or a
+            second one (`SOPS`) that sops before 3.13 would merge with it.
     """
     try:
         root = _tree(text, _skip(text, 0), only="sops")
@@ -140,26 +140,26 @@ def read(text: str) -> tuple[JsonBlock, ...]:
 
 
 class Members(dict[str, Node]):
-    """The members of an object, by key the first; `again` has those after it."""
+    """The members of an object; `again` has those with a repeated key."""
 
     def __init__(self) -> None:
-        """Begin without any."""
+        """Start empty."""
         super().__init__()
         self.again: list[tuple[str, Node]] = []
 
     def in_order(self) -> list[tuple[str, Node]]:
-        """Return all of them as they stand in the text."""
+        """Return all members in the order of the text."""
         return sorted([*self.items(), *self.again], key=lambda pair: pair[1].start)
 
 
 def document(text: str, *, repeats: bool = False) -> Node:
-    """Read the whole document, the values outside of `sops` included.
+    """Parse a document with all of its values.
 
-    With `repeats` an object may have a key more than once (`Members`), as for sops.
+    With `repeats` an object may have a key more than once (`Members`), as sops allows.
 
     Raises:
-        SecretFileError: the text is not one JSON object, or gives a key twice.
-
+        SecretFileError: the text is not valid JSON, or (`RepeatedKeyError`) an object
+            has a key twice.
     """
     try:
         root = _tree(text, _skip(text, 0), repeats=repeats)
@@ -178,11 +178,10 @@ def _skip(text: str, at: int) -> int:
 def _tree(
     text: str, at: int, *, only: str | None = None, repeats: bool = False
 ) -> Node:
-    """Read the value at `at`; of an object only the member `only`, if that is given.
+    """Parse the value at `at`; of an object only the member `only`, if given.
 
     Raises:
-        ValueError, IndexError: as the JSON scanner does.
-
+        ValueError, IndexError: it is not valid JSON.
     """
     match text[at]:
         case "{":

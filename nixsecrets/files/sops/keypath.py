@@ -1,9 +1,8 @@
-"""Key paths: how one value inside of a sops file is named; and a first text for one.
+"""Key paths: the syntax that names one value in a sops file.
 
-One syntax for every command: a name for each level with `/` between, as sops-nix takes
-it (`powerdns/api-key`), or a number for a place in a list, counted from 0.  `[2]/` in
-front names the second document of a YAML file.  A backslash takes a `/`, `[`, `]`, `"`
-or backslash as a part of a name.
+The keys of all levels, separated by `/` as in sops-nix (`powerdns/api-key`); a number
+is an index in a list, from 0.  The prefix `[2]/` selects the second document of a YAML
+file.  A backslash escapes `/`, `[`, `]`, `"` and backslash in a key.
 """
 
 import json
@@ -15,10 +14,10 @@ from nixsecrets.errors import SecretFileError, UsageError
 from nixsecrets.files.kind import SopsFormat
 from nixsecrets.frozen import field, frozen
 
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
+NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 _DOCUMENT = re.compile(r"\[([1-9][0-9]{0,8})\]/")
 _LEVEL = re.compile(r'(?:[^\\/\[\]"]|\\[\\/\[\]"])+')
-# What ends a name, or begins something else, in formats without quotes for names.
+# characters that a key cannot contain in formats without quotes for keys
 _UNFIT = {
     SopsFormat.DOTENV: re.compile(r"[=\n\r]|\A#|\A\Z"),
     SopsFormat.INI: re.compile(r"[=:\[\]\n\r`\"]|\A[#;\s]|\s\Z"),
@@ -28,34 +27,34 @@ _SPECIAL = re.compile(r'[\\/\[\]"]')
 
 
 class KeyPath(NamedTuple):
-    """The names down to a value, and its document (from 0; None: whichever has it)."""
+    """The keys down to a value, and its document (from 0; None for the one with it)."""
 
     names: tuple[str, ...]
     document: int | None = None
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The parts of the path as they are typed, with `/` between them."""
+        """The escaped parts of the path, which are joined by `/`."""
         names = tuple(_SPECIAL.sub(r"\\\g<0>", name) for name in self.names)
         return names if self.document is None else (f"[{self.document + 1}]", *names)
 
     def __str__(self) -> str:
-        """Return the path as it is typed."""
+        """Return the path as the user types it."""
         return "/".join(self.parts)
 
 
 @frozen
-class Given:
-    """Texts for some values of a file, the rest of which stays as it is."""
+class NewValues:
+    """New texts for some values of a file."""
 
     values: Mapping[KeyPath, str] = field(repr=False)
 
 
 def key_path(kind: SopsFormat, key: str) -> KeyPath:
-    """Return a typed path.
+    """Parse a key path for a file of the format `kind`.
 
     Raises:
-        UsageError: it is no path, or none that a file of this format can have.
+        UsageError: it is not a path, or not possible in this format.
     """
     document = _DOCUMENT.match(key)
     rest = key[document.end() :] if document else key
@@ -84,7 +83,7 @@ def key_path(kind: SopsFormat, key: str) -> KeyPath:
 
 
 def _levels(text: str) -> tuple[str, ...]:
-    """Return the names of a path without its document, none where it is no path."""
+    """Return the keys of a path without a document prefix; empty if it is invalid."""
     parts, at = list[str](), 0
     while level := _LEVEL.match(text, at):
         parts.append(_ESCAPED.sub(r"\1", level[0]))
@@ -98,25 +97,25 @@ def _levels(text: str) -> tuple[str, ...]:
 
 
 def expressions(path: KeyPath) -> Iterator[str]:
-    """Yield how sops may write the path: numbers as names first, then as places.
+    """Yield the possible expressions of sops: numbers as keys first, then as indexes.
 
-    Nothing for what sops cannot write: quotes in names, documents after the first.
+    None for what sops cannot express: quotes in keys, documents after the first.
     """
     if path.document or any(set(name) & set('[]"\\') for name in path.names):
         return
     yield "".join(f'["{name}"]' for name in path.names)
-    if any(_NUMBER.fullmatch(name) for name in path.names):
+    if any(NUMBER.fullmatch(name) for name in path.names):
         yield "".join(
-            f"[{name}]" if _NUMBER.fullmatch(name) else f'["{name}"]'
+            f"[{name}]" if NUMBER.fullmatch(name) else f'["{name}"]'
             for name in path.names
         )
 
 
 def require_text(value: bytes) -> str:
-    """Return a value as the text that a sops file can hold.
+    """Return a value as text that a sops file can store.
 
     Raises:
-        SecretFileError: it is not UTF-8, or holds a NUL.
+        SecretFileError: it is not UTF-8, or contains a NUL.
     """
     try:
         text = value.decode("utf-8")
@@ -131,7 +130,7 @@ def require_text(value: bytes) -> str:
 
 
 def first_text(kind: SopsFormat, path: KeyPath, value: str) -> bytes:
-    """Return the plaintext of a new file with one value, a plain word."""
+    """Return the plaintext of a new file with a single value, which is a bare word."""
     names = path.names
     match kind:
         case SopsFormat.DOTENV:

@@ -1,7 +1,7 @@
-"""The keys of a sops file: is a key path there, and of what type is its value?
+"""The keys of a sops file: whether a key exists, and the type of its value.
 
-As sops-nix looks a `key` up (pkgs/sops-install-secrets): in the first document, `/`
-descends; values need not be decrypted, because sops writes their type beside them.
+Looks up a `key` like sops-nix (Mic92/sops-nix:pkgs/sops-install-secrets/main.go): in
+the first document, with `/` between levels.  Nothing is decrypted: tokens have a type.
 """
 
 import json
@@ -15,7 +15,7 @@ from nixsecrets.files.sops.token import type_of
 
 
 class Value(StrEnum):
-    """What stands at a key path."""
+    """What is at a key path."""
 
     TEXT = "text"
     OTHER = "other"
@@ -24,22 +24,22 @@ class Value(StrEnum):
 
 
 class Keys:
-    """The tree of keys of one file; it holds ciphertext and shows none."""
+    """The tree of keys of one file."""
 
     __slots__ = ("_root",)
 
     def __init__(self, root: object) -> None:
-        """Take a document as a parser returned it."""
+        """Store the root of a parsed document."""
         self._root = root
 
     def top(self) -> frozenset[str]:
-        """Return the keys at the top, without the one of the metadata."""
+        """Return the top-level keys, without `sops`."""
         if not isinstance(self._root, dict):
             return frozenset()
         return frozenset(str(key) for key in self._root if key != "sops")
 
     def find(self, key: str) -> Value:
-        """Return what stands at `key`, as sops-nix descends: `/` between names."""
+        """Return what is at `key`, with `/` between levels."""
         here = self._root
         first, *_ = names = key.split("/")
         if first == "sops":
@@ -60,10 +60,10 @@ def _kind(value: object) -> Value:
 
 
 def keys_of(kind: SopsFormat, data: bytes) -> Keys:
-    """Return the keys of a YAML or JSON file; the other formats are used whole.
+    """Return the keys of a YAML or JSON file; other formats have none in sops-nix.
 
     Raises:
-        SecretFileError: it cannot be read.
+        SecretFileError: it cannot be parsed.
     """
     text = data.decode("utf-8", "surrogateescape")
     try:
@@ -79,7 +79,7 @@ def keys_of(kind: SopsFormat, data: bytes) -> Keys:
 
 
 class _UnsureError(Exception):
-    """A bare word that is not encrypted: only a YAML library knows its type."""
+    """There is an unencrypted bare word, whose type only a YAML library knows."""
 
 
 def _plain(node: Node, text: str) -> object:

@@ -1,8 +1,8 @@
-"""sops metadata: what an encrypted file says about itself, in all five formats.
+"""The metadata of sops files in all five formats, and the meaning of its fields.
 
-Pure: bytes in, values out.  Knows where metadata stands (`yaml`, `json`,
-`flat` read it) and what its fields mean (getsops/sops stores/stores.go); it opens
-nothing and trusts no order of keys, which changed between sops 3.7 and 3.13.
+`yaml`, `json` and `flat` parse it; the fields are those of
+getsops/sops:stores/stores.go.  Their order is not relied on: it changed between sops
+3.7 and 3.13.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,14 +24,15 @@ from nixsecrets.keys.foreign import ForeignKey
 from nixsecrets.keys.sopsoptions import SELECTION as SELECTION
 from nixsecrets.untrusted import limits
 
-_CONSTANT = ("v1", "keys")  # parts of an address that are no fields
+_CONSTANT = ("v1", "keys")  # parts of an address that are not fields
 
 
 class ForeignEntry(NamedTuple):
-    """What an entry for a key that is not age looks like (sops: stores/stores.go).
+    """The form of an entry for a key that is not age (getsops/sops:stores/stores.go).
 
-    `prefix` is how the map spells such a key.  `name` are the fields that name it, with
-    the constant parts of its address, `others` the further fields that it may have.
+    `prefix` is the prefix of such a key in the map.  `name` are the fields that
+    identify the key, with the constant parts of its address; `others` are further
+    fields.
     """
 
     prefix: str
@@ -61,7 +62,7 @@ FOREIGN = {
 
 
 class _Read(NamedTuple):
-    # Made in a third of the time of a frozen dataclass: one for each file.
+    # a NamedTuple is created in a third of the time of a frozen dataclass
     format: SopsFormat
     text: str
     blocks: tuple[Block, ...]
@@ -76,12 +77,15 @@ class _Read(NamedTuple):
 
 
 class SopsFile(_Read):
-    """What the metadata of one file says; with several documents, the first one.
+    """A sops file with its metadata; of several documents, that of the first.
 
-    `blocks` has the metadata of every document; `agree` tells whether all name the
-    same entries.  `groups` counts key groups: with more than one, an `enc` holds only
-    a share of the data key.  `others` describes entries that are not age
-    (`pgp:85D7…`).  `options` are in the canonical form of `canonical_options`.
+    - `blocks`: the metadata of every document.
+    - `agree`: whether all documents have the same entries.
+    - `groups`: the number of key groups; with several, an `enc` has only a share of
+      the data key.
+    - `others`: the keys of entries that are not age (`pgp:85D7…`).
+    - `hidden`: there are key groups in addition to age entries, which sops ignores.
+    - `options`: the selection options (`canonical_options`).
     """
 
     def __repr__(self) -> str:
@@ -95,17 +99,17 @@ class SopsFile(_Read):
 
     @cached_property
     def entries(self) -> Entries:
-        """The age entries, in their order."""
+        """The age entries, in the order of the file."""
         return self.blocks[0].entries
 
 
 def parse(path: str, data: bytes) -> SopsFile:
-    """Read the metadata of a file.
+    """Parse the metadata of a file; `path` determines the format.
 
     Raises:
-        SecretFileError: it is not whole, or not spelled as sops and formatters do.
-            The message says what is wrong in words that need no file name.
-
+        SecretFileError: it is incomplete, or not formatted as by sops and formatters;
+            the message does not depend on a file name.
+        TooLargeError: it has more than `limits.ENTRIES` recipients.
     """
     require_readable(data)
     kind = format_for(path)
@@ -115,15 +119,23 @@ def parse(path: str, data: bytes) -> SopsFile:
 
 
 def parse_as(kind: SopsFormat, data: bytes) -> SopsFile:
-    """Read the metadata of a file whose format is known; raises as `parse`."""
+    """Parse the metadata of a file whose format is known.
+
+    Raises:
+        SecretFileError: it is incomplete, or not formatted as by sops and formatters.
+    """
     text = data.decode("utf-8", "surrogateescape")
     return _interpret(kind, text, _blocks(kind, text))
 
 
 def require_readable(data: bytes) -> None:
-    """Raise `TooLargeError` if the metadata may name more recipients than are read."""
+    """Check the number of recipients without parsing.
+
+    Raises:
+        TooLargeError: there are more than `limits.ENTRIES`.
+    """
     words = (b"BEGIN AGE ENCRYPTED FILE", b"created_at")
-    if len(data) > limits.ENTRIES * len(words[1]):  # seldom: else there is no room
+    if len(data) > limits.ENTRIES * len(words[1]):  # else it is too small for so many
         count = max(map(data.count, words))
         limits.check("the file", count, limits.ENTRIES, "recipients")
 
@@ -131,7 +143,7 @@ def require_readable(data: bytes) -> None:
 def _blocks(kind: SopsFormat, text: str) -> tuple[Block, ...]:
     if kind is SopsFormat.YAML and not text.lstrip().startswith("{"):
         return yaml.read(text)
-    # loaded for files in these formats: `check` starts for every commit
+    # only for files in these formats: most fleets have only YAML
     from nixsecrets.files.sops import flat as sops_flat
     from nixsecrets.files.sops import json
 
@@ -174,7 +186,7 @@ def _interpret(kind: SopsFormat, text: str, blocks: tuple[Block, ...]) -> SopsFi
 
 
 def _agree(blocks: tuple[Block, ...], others: Sequence[Sequence[ForeignKey]]) -> bool:
-    """Return whether all documents name the same entries."""
+    """Return whether all documents have the same entries."""
     first = blocks[0].entries
     return all(
         block.entries == first and there == others[0]
@@ -183,7 +195,7 @@ def _agree(blocks: tuple[Block, ...], others: Sequence[Sequence[ForeignKey]]) ->
 
 
 def _text(values: Mapping[str, object], name: str) -> str:
-    """Return a text field, empty where it is absent or null."""
+    """Return a text field, stripped; "" if it is absent or null."""
     value = values.get(name)
     if value is None:
         return ""
@@ -193,9 +205,9 @@ def _text(values: Mapping[str, object], name: str) -> str:
 
 
 def _others(fields: Mapping[str, object]) -> Iterator[ForeignKey]:
-    """Yield the key of each entry that is not age, whatever group it stands in.
+    """Yield the key of each entry that is not age, in all key groups.
 
-    `fields` are the foreign ones of a document (`Block.foreign`).
+    `fields` are the foreign fields of a document (`Block.foreign`).
     """
     for group in (fields, *_mappings(fields.get("key_groups"))):
         for name, entries in _foreign_fields(group):
@@ -205,18 +217,18 @@ def _others(fields: Mapping[str, object]) -> Iterator[ForeignKey]:
 
 
 def _foreign_fields(fields: Mapping[str, object]) -> list[tuple[str, object]]:
-    """Return the fields that hold such entries; sops reads them in any letter case."""
+    """Return the fields with foreign entries; sops ignores the case of their names."""
     return [(n.casefold(), v) for n, v in fields.items() if n.casefold() in FOREIGN]
 
 
 def _mappings(value: object) -> list[Mapping[str, object]]:
-    """Return the mappings of a list; sops takes one alone for a list of one."""
+    """Return the mappings in a list; sops accepts a single mapping as a list of one."""
     entries = value if isinstance(value, list) else [value]
     return [one for one in entries if isinstance(one, dict)]
 
 
 def _address(entry: Mapping[str, object], parts: Iterable[str]) -> str:
-    """Return what identifies a key, spelled from the fields of an entry."""
+    """Return the address that identifies a key, composed of fields of its entry."""
     found = {name.casefold(): value for name, value in entry.items()}
     texts = (part if part in _CONSTANT else found.get(part) for part in parts)
     words = [text.strip().strip("/") for text in texts if isinstance(text, str)]

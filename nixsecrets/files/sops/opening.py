@@ -1,4 +1,4 @@
-"""Opening a sops file: the real sops prints it, and checks its MAC."""
+"""Decrypting a sops file with sops, which also verifies its MAC."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,13 +20,13 @@ def decrypt(
     sops: SopsProgram,
     workdir: Path,
 ) -> bytes:
-    """Return the plaintext as sops prints it, after it checked the MAC.
+    """Return the plaintext as sops prints it; the MAC is verified.
 
     Raises:
-        IdentityError: no identity opens an age entry.
-        SecretFileError: the file is damaged, its MAC is wrong, or it has key groups.
-        ProgramError: sops does not run.
-
+        IdentityError: no identity decrypts an age entry.
+        SecretFileError: the file is corrupt, its MAC is wrong, or it has several key
+            groups.
+        ProgramError: sops fails.
     """
     file = metadata.parse(path, data)
     key = data_key(file, identities)
@@ -36,10 +36,15 @@ def decrypt(
 def decrypt_with_key(
     file: SopsFile, key: bytes, *, sops: SopsProgram, workdir: Path
 ) -> bytes:
-    """Return the plaintext of a file whose data key is known; raises as `decrypt`."""
+    """Return the plaintext of a file whose data key is known; the MAC is verified.
+
+    Raises:
+        SecretFileError: the file is corrupt, or its MAC is wrong.
+        ProgramError: sops fails.
+    """
     copy = workcopy.copied(file, key, sops=sops, workdir=workdir)
     try:
         return copy.decrypt()
     except SecretFileError:
-        types.require_fitting(file, key)  # says more than sops does
+        types.require_fitting(file, key)  # a more specific error, if it is about types
         raise

@@ -1,11 +1,10 @@
-"""Re-encrypting sops files, creating them, and giving them other content.
+"""Re-encrypting sops files, creating them, and replacing their content.
 
-Where every value is encrypted, the data key changes in place (`rekey`).  Whatever else
-touches values is the work of the real sops program, on a staged copy whose only age
-recipient is a throw-away identity; the data key is then taken out with that identity
-and the real entries are written by the code of the grant.  So sops never sees a
-person's identity.  Bytes in, bytes out; the caller verifies what was written (`verify`)
-before it replaces anything.
+If every value is encrypted, the data key is replaced in place (`rekey`).  All other
+changes of values are made by sops, on a copy whose only recipient is a throw-away
+identity.  With that identity we decrypt the new data key, and write the real entries
+with the code of the grant.  So sops never sees the user's identity.  The caller
+verifies the result (`verify`) before it replaces a file.
 """
 
 from collections.abc import Iterable, Sequence
@@ -48,16 +47,16 @@ def reencrypt(
 ) -> SopsSealed:
     """Encrypt the same values under a fresh data key, for exactly `recipients`.
 
-    Entries that are not age go: nobody but `recipients` gets the new key, and nobody is
-    contacted.  `options` None keeps the selection options of the file; with others it
-    is encrypted from scratch.
+    Entries that are not age are dropped: only `recipients` get the new key, and no key
+    service is contacted.  `options` None keeps the selection options of the file; with
+    others, it is encrypted from scratch.
 
     Raises:
-        IdentityError: no identity opens an age entry.
-        SecretFileError: the file is damaged (its MAC included), or has key groups.
-        KeyFormatError: a recipient cannot be written.
-        ProgramError: sops does not run.
-
+        IdentityError: no identity decrypts an age entry.
+        SecretFileError: the file is corrupt, its MAC is wrong, it has several key
+            groups, or there is no recipient.
+        KeyFormatError: a recipient's stanza cannot be written.
+        ProgramError: sops fails.
     """
     file = metadata.parse(path, data)
     key = data_key(file, identities)
@@ -69,7 +68,7 @@ def reencrypt(
     copy = workcopy.copied(file, key, sops=sops, workdir=workdir)
     plaintext = copy.decrypt()
     if chooses_others(file, options):
-        return _anew(file, plaintext, recipients, options, sops, workdir)
+        return _from_scratch(file, plaintext, recipients, options, sops, workdir)
     return _rotated(copy, recipients, plaintext, key)
 
 
@@ -82,14 +81,13 @@ def create(
     sops: SopsProgram,
     workdir: Path,
 ) -> SopsSealed:
-    """Encrypt a new file; its format follows from `path`.
+    """Encrypt a new file; `path` determines its format.
 
     Raises:
-        SecretFileError: sops cannot read the content in that format, would change or
-            leave open a value of it, or there is no recipient.
-        KeyFormatError: a recipient cannot be written.
-        ProgramError: sops does not run.
-
+        SecretFileError: sops cannot parse the content in that format, would change a
+            value or leave one in plaintext, or there is no recipient.
+        KeyFormatError: a recipient's stanza cannot be written.
+        ProgramError: sops fails.
     """
     kind = metadata.format_for(path)
     chosen = _options_for(kind, options)
@@ -108,20 +106,25 @@ def replace_content(
     sops: SopsProgram,
     workdir: Path,
 ) -> SopsSealed:
-    """Give a file other content; values that stay the same keep their ciphertext.
+    """Replace the content of a file; unchanged values keep their ciphertext.
 
-    Where `recipients` is None or names the readers that the file has, its entries stay
-    byte for byte, those that are not age included; with other readers, or `rotate`, the
-    data key is rotated, and entries that are not age go.  `options` None keeps the
-    file's; others encrypt it from scratch.  Content that is what the file holds already
-    leaves the file as it is.
+    If `recipients` is None, or they are the file's readers, all entries stay unchanged.
+    For other readers, or with `rotate`, the data key is rotated, and entries that are
+    not age are dropped.  `options` None keeps the file's options; with others, it is
+    encrypted from scratch.  If the content is the same, the file stays unchanged.
 
-    Raises what `create` and `reencrypt` raise.
+    Raises:
+        IdentityError: no identity decrypts an age entry.
+        SecretFileError: the file is corrupt, its MAC is wrong, it has several key
+            groups, there is no recipient, or sops cannot parse the content, would
+            change a value or leave one in plaintext.
+        KeyFormatError: a recipient's stanza cannot be written.
+        ProgramError: sops fails.
     """
     file = metadata.parse(path, data)
     if chooses_others(file, options):
         readers = _labelled(file) if recipients is None else recipients
-        return _anew(file, plaintext, readers, options, sops, workdir)
+        return _from_scratch(file, plaintext, readers, options, sops, workdir)
     if recipients is None:
         grant.require_agreement(file)
     key = data_key(file, identities)
@@ -150,7 +153,7 @@ def replace_content(
 
 
 def _texts(file: SopsFile, key: bytes) -> dict[Place, str]:
-    """Return the values of a file that are text, as far as it is understood."""
+    """Return the values of a file as text by place; empty if the engine declines."""
     return {
         value.leaf.place: value.plaintext.decode("utf-8", "replace")
         for value in contents.opened(file, key) or ()
@@ -180,7 +183,7 @@ def _create(
     return replace(made, notes=notes)
 
 
-def _anew(
+def _from_scratch(
     file: SopsFile,
     plaintext: bytes,
     recipients: Sequence[Recipient],
@@ -188,7 +191,7 @@ def _anew(
     sops: SopsProgram,
     workdir: Path,
 ) -> SopsSealed:
-    """Encrypt from scratch, because sops cannot change a file's selection options."""
+    """Encrypt as a new file, because sops cannot change a file's selection options."""
     chosen, layout = _options_for(file.format, options or ()), layout_of(file)
     return _create(file.format, plaintext, recipients, chosen, layout, sops, workdir)
 
@@ -196,14 +199,14 @@ def _anew(
 def chooses_others(
     file: SopsFile, options: Iterable[tuple[str, str | bool]] | None
 ) -> bool:
-    """Return whether `options` are other than those that the file follows."""
+    """Return whether `options` differ from those of the file; False for None."""
     if options is None:
         return False
     return _options_for(file.format, options) != _options_for(file.format, file.options)
 
 
 def same_readers(file: SopsFile, recipients: Sequence[Recipient]) -> bool:
-    """Return whether exactly these are the file's readers, in these forms."""
+    """Return whether exactly these are the file's recipients, in these forms."""
     same = {e.recipient for e in file.entries} == set(recipients)
     return same and file.agree and not file.hidden
 
@@ -211,10 +214,10 @@ def same_readers(file: SopsFile, recipients: Sequence[Recipient]) -> bool:
 def _rotated(
     copy: WorkCopy, recipients: Sequence[Recipient], plaintext: bytes, old_key: bytes
 ) -> SopsSealed:
-    """Let sops make a new data key, then write the readers' entries."""
+    """Rotate the data key with sops, then write the recipients' entries."""
     rotated = copy.rotated()
     kept = plaintext
-    if COMMENT_END in rotated.data:  # which sops may have moved, or lost
+    if COMMENT_END in rotated.data:  # sops may have moved or lost comments
         kept = rotated.decrypt()
         printed.require_same(copy.format, plaintext, kept)
     sealed = _finished(rotated, recipients, kept)
@@ -229,7 +232,7 @@ def _rotated(
 def _finished(
     copy: WorkCopy, recipients: Sequence[Recipient], plaintext: bytes
 ) -> SopsSealed:
-    """Write the readers' entries in the place of the throw-away one."""
+    """Replace the entry of the throw-away identity by those of `recipients`."""
     rekey.require_readers(recipients)
     file = metadata.parse_as(copy.format, copy.data)
     key = data_key(file, [copy.identity])
@@ -239,7 +242,7 @@ def _finished(
 
 
 def _labelled(file: SopsFile) -> list[Recipient]:
-    """Return the readers that the file has now."""
+    """Return the recipients in the labels of the file."""
     found = [entry.recipient for entry in file.entries]
     named = [recipient for recipient in found if recipient is not None]
     if len(named) != len(found):

@@ -1,11 +1,10 @@
-"""The values of a plaintext as its author wrote them, before sops has its say.
+"""The values of a plaintext as its author wrote them, before sops interprets them.
 
-By the plain rules of each format, not by those of sops' libraries: a YAML word stays
-the word, an INI or dotenv value is what stands behind the `=`.  Of what sops prints,
-the same readers say what a machine will find.
+By the plain rules of each format, not those of sops' libraries: a bare YAML word is
+that word, and an INI or dotenv value is the text after `=`.  Applied to what sops
+prints, the same parsers give the values that a program will find.
 """
 
-import bisect
 import re
 from collections.abc import Iterator
 from enum import Enum
@@ -16,7 +15,7 @@ from nixsecrets.files.kind import SopsFormat
 from nixsecrets.files.sops import json, tree
 from nixsecrets.files.sops.flat import Kind, dotenv_lines, ini_lines
 from nixsecrets.files.sops.spans import Node
-from nixsecrets.files.sops.values import DeepError, Place, nodes
+from nixsecrets.files.sops.values import DeepError, Lines, Place, nodes
 
 _TAG = re.compile(r"(?:&\S+[ \t\r\n]+)?(!\S*)")
 DATE = re.compile(r"\d{4}-\d\d?-\d\d?(?:[Tt \t]|$)")
@@ -28,7 +27,7 @@ _LONG_QUOTES = ('"""', "`")
 
 
 class Style(Enum):
-    """How a value is written: as text whatever it says, or as a bare word or number."""
+    """How a value is written: quoted (surely text), bare, as null, or with a tag."""
 
     TEXT = "text"
     BARE = "bare"
@@ -36,8 +35,8 @@ class Style(Enum):
     TAGGED = "tagged"
 
 
-class Written(NamedTuple):
-    """One value: where it stands, what its author wrote, and how."""
+class SourceValue(NamedTuple):
+    """One value as it is written: its place and line, its text and its style."""
 
     place: Place
     line: int
@@ -45,14 +44,14 @@ class Written(NamedTuple):
     style: Style
 
     def __repr__(self) -> str:
-        """Show where it stands, never what it is."""
-        return f"Written({self.place}, line {self.line})"
+        """Show the place, never the text."""
+        return f"SourceValue({self.place}, line {self.line})"
 
 
 class Plaintext(NamedTuple):
-    """The values of a text in order, and the lines on which aliases stand."""
+    """The values of a text in order, and the lines of YAML aliases."""
 
-    values: list[Written]
+    values: list[SourceValue]
     aliases: list[int]
 
 
@@ -71,7 +70,7 @@ def read(kind: SopsFormat, data: bytes) -> Plaintext:
     """Return the values of a text.
 
     Raises:
-        SecretFileError: it cannot be read; `line` says where, if that is known.
+        SecretFileError: it cannot be parsed; `line` has the place, if known.
     """
     try:
         text = data.decode("utf-8")
@@ -88,7 +87,7 @@ def read(kind: SopsFormat, data: bytes) -> Plaintext:
         case SopsFormat.INI:
             return Plaintext(list(_ini(text)), [])
         case SopsFormat.BINARY:
-            return Plaintext([Written((0, ()), 1, text, Style.TEXT)], [])
+            return Plaintext([SourceValue((0, ()), 1, text, Style.TEXT)], [])
         case _ as never:
             assert_never(never)
 
@@ -98,25 +97,15 @@ def _refuse(what: str, line: int, hint: str) -> NoReturn:
     raise SecretFileError(f"{what}{where}", hint, subject="the text", line=line)
 
 
-class _Lines:
-    """The line of each place in a text."""
-
-    def __init__(self, text: str) -> None:
-        self._ends = [found.start() for found in re.finditer("\n", text)]
-
-    def at(self, place: int) -> int:
-        return bisect.bisect_left(self._ends, place) + 1
-
-
 # --- JSON and YAML --------------------------------------------------------------------
 
 
 def _json(kind: SopsFormat, text: str) -> Plaintext:
-    lines = _Lines(text)
+    lines = Lines(text)
     try:
         root = json.document(text)
     except json.RepeatedKeyError as error:
-        line = lines.at(error.at)
+        line = lines.line(error.at)
         raise RepeatedError(
             f"the text has the same key twice, the second time at line {line}",
             "keep the intended one; of both, most programs take the last",
@@ -128,44 +117,46 @@ def _json(kind: SopsFormat, text: str) -> Plaintext:
         error.subject = "the text"
         error.hint = "it must be one JSON object, with nothing after it"
         raise
-    return Plaintext(list(_below((0, ()), root, text, lines)), [])
+    return Plaintext(list(_below((0, ()), root, lines)), [])
 
 
 def _yaml(text: str) -> Plaintext:
-    lines = _Lines(text)
+    lines = Lines(text)
     try:
         documents = tree.documents(text)
     except (SecretFileError, RecursionError):
         return _by_library(text)
-    found: list[Written] = []
+    found: list[SourceValue] = []
     for number, root in enumerate(documents):
-        found += _below((number, ()), root, text, lines)
+        found += _below((number, ()), root, lines)
     return Plaintext(found, [])
 
 
-def _below(place: Place, node: Node, text: str, lines: _Lines) -> Iterator[Written]:
+def _below(place: Place, node: Node, lines: Lines) -> Iterator[SourceValue]:
+    """Yield the values of a tree; `place` is that of `node`."""
     if isinstance(node.value, dict):
         for key, inner in node.value.items():
-            yield from _below((place[0], (*place[1], key)), inner, text, lines)
+            yield from _below((place[0], (*place[1], key)), inner, lines)
     elif isinstance(node.value, list):
         for index, inner in enumerate(node.value):
-            yield from _below((place[0], (*place[1], index)), inner, text, lines)
+            yield from _below((place[0], (*place[1], index)), inner, lines)
     else:
+        text, value = lines.text, node.value
         bare = text[node.start : node.start + 1] not in ("", *_QUOTES)
-        value = node.value
         style = Style.BARE if bare else Style.TEXT
         style = Style.NULL if value is None else style
         said = text[node.start : node.end] if isinstance(value, bool) else value
-        yield Written(place, lines.at(node.start), str(said or ""), style)
+        yield SourceValue(place, lines.line(node.start), str(said or ""), style)
 
 
 def _by_library(text: str) -> Plaintext:
+    """Return the values of YAML that `tree` does not parse, with ruamel.yaml."""
     found = Plaintext([], [])
     seen: set[int] = set()
     try:
         for place, node, _ in nodes(text, tree.composed(text)):
             line = node.start_mark.line + 1
-            if id(node) in seen:  # an alias is the same node again
+            if id(node) in seen:  # an alias: ruamel.yaml returns the same object again
                 found.aliases.append(line)
             seen.add(id(node))
             tag = _TAG.match(text, node.start_mark.index)
@@ -174,43 +165,46 @@ def _by_library(text: str) -> Plaintext:
                 one = _scalar(place, node, line, tagged=tagged, text=text)
                 found.values.append(one)
             elif tagged:
-                found.values.append(Written(place, line, "", Style.TAGGED))
+                found.values.append(SourceValue(place, line, "", Style.TAGGED))
     except DeepError as error:
         why = "has too many YAML aliases, or is too deep"
         _refuse(why, error.at, "write them out")
     return found
 
 
-def _scalar(place: Place, node: Any, line: int, *, tagged: bool, text: str) -> Written:
+def _scalar(
+    place: Place, node: Any, line: int, *, tagged: bool, text: str
+) -> SourceValue:
     said = str(node.value)
     if tagged:
-        return Written(place, line, said, Style.TAGGED)
+        return SourceValue(place, line, said, Style.TAGGED)
     bare = node.style is None and not text.startswith("!", node.start_mark.index)
     if bare and said in ("", "~", "null", "Null", "NULL"):
-        return Written(place, line, "", Style.NULL)
-    return Written(place, line, said, Style.BARE if bare else Style.TEXT)
+        return SourceValue(place, line, "", Style.NULL)
+    return SourceValue(place, line, said, Style.BARE if bare else Style.TEXT)
 
 
 # --- one line for each value ----------------------------------------------------------
 
 
-def _dotenv(text: str) -> Iterator[Written]:
+def _dotenv(text: str) -> Iterator[SourceValue]:
     for line in dotenv_lines(text):
         if line.kind is Kind.PAIR:
-            yield Written((0, (line.name,)), line.number, line.value, Style.TEXT)
+            yield SourceValue((0, (line.name,)), line.number, line.value, Style.TEXT)
 
 
-def _ini(text: str) -> Iterator[Written]:
-    """Yield what stands behind each `=`, without the quotes that INI cannot do without.
+def _ini(text: str) -> Iterator[SourceValue]:
+    """Yield the text after each `=`; without backquotes or triple double quotes.
 
-    These are backquotes and three double quotes, which may hold several lines.
+    These are the only quotes that INI values of several lines need.
     """
     for line in ini_lines(text):
-        if line.kind is not Kind.PAIR:  # sops takes no line that is broken
+        if line.kind is not Kind.PAIR:  # sops refuses files with BROKEN lines
             continue
         place = (0, (line.section, line.name))
         start, end = line.span
-        # what sops takes for quotes or a comment its author may have meant as a value
-        whole = text[start : max(line.comment[1], end)]
-        long = whole.startswith(_LONG_QUOTES) and len(whole) == end - start
-        yield Written(place, line.number, line.value if long else whole, Style.TEXT)
+        # what sops reads as quotes or a comment may be meant as a part of the value
+        raw = text[start : max(line.comment[1], end)]
+        long = raw.startswith(_LONG_QUOTES) and len(raw) == end - start
+        said = line.value if long else raw
+        yield SourceValue(place, line.number, said, Style.TEXT)

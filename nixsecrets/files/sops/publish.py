@@ -1,11 +1,11 @@
-"""Many sops files read by one run of the real `sops`: values, data keys and MACs.
+"""Verifying many sops files with one run of sops: values, data keys and MACs.
 
-Starting sops takes longer than reading a file, and its commands that read values take
-one, but for `sops publish --recursive`: it opens every file of a folder, checks its
-MAC, and only then hands the values to a Vault.  That Vault is us, at a Unix socket in
-the private folder, and the values are dropped (ADR 16).  Sources: getsops/sops
-cmd/sops/main.go, cmd/sops/subcommand/publish/publish.go (order, MAC), publish/vault.go;
-hashicorp/vault api/client.go (`unix://`).
+Starting sops takes longer than reading a file.  Its commands read a single file, except
+`sops publish --recursive`: it decrypts every file of a folder, verifies its MAC, and
+only then sends the values to a Vault server.  We are that server, at a Unix socket in
+the private folder, and discard the values (docs/adr/0016).  Sources:
+getsops/sops:cmd/sops/main.go, cmd/sops/subcommand/publish/publish.go (order, MAC),
+publish/vault.go; hashicorp/vault:api/client.go (`unix://`).
 """
 
 import json
@@ -31,7 +31,7 @@ _SUFFIX = {
     SopsFormat.INI: "ini",
     SopsFormat.BINARY: "bin",
 }
-# One attempt: were we gone, sops would wait between more of them.
+# no retries: if we died, sops would wait before each
 _VAULT = {"VAULT_MAX_RETRIES": "0"}
 _PUT = re.compile(rb"(?:PUT|POST) /\S*/(\d{1,9})\.[a-z]+ HTTP/")
 _LENGTH = re.compile(rb"(?im)^content-length:[ \t]*(\d{1,18})\s*$")
@@ -48,21 +48,20 @@ def read_by_sops(
     identity: str,
     workdir: Path,
 ) -> set[int]:
-    """Return the places of those `files` that sops read, their MACs being right.
+    """Return the indexes in `files` of those that sops decrypted with a correct MAC.
 
-    It stops at the first that it cannot read, and may read none where it is a sops that
-    does this differently, or where there is no room for a socket or for the files: that
-    a file is not among them says nothing.
+    `identity` (AGE-SECRET-KEY-1…) decrypts all of them.  sops stops at the first file
+    that it refuses.  Another version of sops, or a lack of space, may lead to an empty
+    result: a missing index does not mean that the file is wrong.
 
     Raises:
-        ProgramError: sops does not run.
-
+        ProgramError: sops cannot be run.
     """
     with tempfile.TemporaryDirectory(dir=workdir, prefix="sops-") as name:
         room = Path(name)
         door, folder = room / "vault", room / "files"
         with suppress(OSError), socket.socket(socket.AF_UNIX) as vault:
-            vault.bind(str(door))  # whose path has to fit into 107 bytes, or fewer
+            vault.bind(str(door))  # fails if the path has more than 107 bytes
             vault.listen()
             folder.mkdir()
             for place, (kind, data) in enumerate(files):
@@ -84,7 +83,10 @@ def read_by_sops(
 def _running(
     command: Sequence[str], env: Mapping[str, str], cwd: Path, size: int
 ) -> Iterator[IO[bytes]]:
-    """Run a command on `size` bytes beside us; what it prints ends when it does."""
+    """Run a command in the background; yield its output.
+
+    `size` is the number of bytes that it processes, for its memory limit.
+    """
     try:
         running = subprocess.Popen(
             command,
@@ -103,13 +105,13 @@ def _running(
         try:
             yield running.stdout
         finally:
-            running.kill()  # has ended, unless we are interrupted
+            running.kill()  # only matters if we are interrupted
 
 
 def _handed_over(vault: socket.socket, output: IO[bytes]) -> Iterator[int]:
-    """Yield the place of each file that sops hands over, until it ends.
+    """Yield the index of each file that sops sends, until it exits.
 
-    Nobody is waited for alone: sops may print, or connect, when another line is open.
+    Waits for all sources at once: sops may print or connect while a connection is open.
     """
     with ExitStack() as lines, selectors.DefaultSelector() as waiting:
         waiting.register(vault, selectors.EVENT_READ)
@@ -133,20 +135,19 @@ def _handed_over(vault: socket.socket, output: IO[bytes]) -> Iterator[int]:
 
 @dataclass
 class _Caller:
-    """A connection: what has come of a request, and how much of its body has not."""
+    """A connection: the head of a request so far, and the missing bytes of its body."""
 
     line: socket.socket
     head: bytes = field(default=b"", repr=False)
     missing: int = 0
 
     def hear(self) -> Iterator[int]:
-        """Take what has come, drop its values, and answer as an empty Vault does.
+        """Receive data, discard the values, and answer like an empty Vault.
 
-        Yields the place of what was put.
+        Yields the index of the file that was sent.
 
         Raises:
-            OSError: the connection has ended, or nobody speaks HTTP there.
-
+            OSError: the connection has ended, or does not use HTTP.
         """
         body = self.line.recv(_PIECE)
         if not body or len(self.head) > _LONGEST_HEAD:

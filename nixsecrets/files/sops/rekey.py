@@ -1,6 +1,6 @@
-"""A sops file re-keyed in place: another data key for its values and its comments.
+"""Re-keying a sops file in place: a new data key for its values and comments.
 
-By the value engine; where the file has comments, sops says whether they are right.
+The value engine does it; sops verifies the comments, if there are any.
 """
 
 import hashlib
@@ -30,13 +30,20 @@ def rekeyed(
     sops: SopsProgram,
     workdir: Path,
 ) -> SopsSealed | None:
-    """Give values and comments a new data key in place; None: only sops can do it.
+    """Return the file with values and comments under a new data key.
 
-    Only sops says which keys it counts above a comment that was in plaintext: a guess
-    is right if sops prints the same values and comments as before.
+    None if the value engine declines and only sops can do it.
+
+    Raises:
+        SecretFileError: there is no recipient, or the file is corrupt.
+        KeyFormatError: a recipient's stanza cannot be written.
+        ProgramError: sops is needed and fails.
     """
     new_key = os.urandom(_DATA_KEY_SIZE)
     before: bytes | None = None
+    # The encryption of a comment is bound to the keys that sops counts above it.  For
+    # one that was in plaintext they have to be guessed, and sops has to confirm it:
+    # by printing the same values and comments as before.
     guesses: dict[int, int] = {}
     while True:
         made = _in_place(file, old_key, new_key, recipients, guesses)
@@ -51,6 +58,7 @@ def rekeyed(
         after = decrypt_with_key(written, new_key, sops=sops, workdir=workdir)
         if printed.same(file.format, before, after):
             return replace(sealed, digest=hashlib.sha256(after).digest())
+        # sops prints a comment that it cannot decrypt as its token: try the next guess
         wrong = [at for at, token in remarks.guessed.items() if token.encode() in after]
         if not wrong:
             return None
@@ -64,12 +72,13 @@ def _in_place(
     recipients: Sequence[Recipient],
     guesses: Mapping[int, int],
 ) -> tuple[SopsSealed, rekeying.Comments] | None:
-    """Return the file under a new key, and what its comments are now."""
+    """Return the file under a new key, and its comments; None if unsure."""
     remarks = rekeying.comment_edits(file, old_key, new_key, guesses)
     if remarks is None:
         return None
-    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    changed = rekeying.value_edits(file, old_key, new_key, now, comments=remarks.known)
+    changed = rekeying.value_edits(
+        file, old_key, new_key, timestamp(), comments=remarks.known
+    )
     values = mac.hash_in(file, old_key)
     if changed is None or values is None:
         return None
@@ -83,8 +92,13 @@ def _in_place(
     return sealed, remarks
 
 
+def timestamp() -> str:
+    """Return the current time as sops writes it (RFC 3339, UTC, no fractions)."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
 def _outside(edits: Sequence[Edit], others: Sequence[Edit]) -> list[Edit]:
-    """Return the edits that are not within `others`, which replace what is there."""
+    """Return the edits that are not inside the span of one of `others`."""
     return [
         one
         for one in edits
@@ -93,7 +107,7 @@ def _outside(edits: Sequence[Edit], others: Sequence[Edit]) -> list[Edit]:
 
 
 def require_readers(recipients: Sequence[Recipient]) -> None:
-    """Raise `SecretFileError` where nobody could open the file."""
+    """Raise `SecretFileError` if there is no recipient."""
     if not recipients:
         raise SecretFileError(
             "a secret without readers could never be decrypted",

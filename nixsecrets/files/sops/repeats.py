@@ -1,4 +1,4 @@
-"""Keys that stand twice in one place of a sops file, which sops takes."""
+"""Duplicate keys in a sops file, which sops accepts."""
 
 from collections.abc import Iterator
 
@@ -16,11 +16,10 @@ from nixsecrets.files.sops.values import (
 
 
 def repeated(kind: SopsFormat, data: bytes) -> list[tuple[Names, int]]:
-    """Return the keys that stand twice in one place, each with the line of the later.
+    """Return the duplicate keys, each with the line of its second occurrence.
 
     Raises:
-        SecretFileError: it cannot be read with certainty.
-
+        SecretFileError: the file cannot be parsed with certainty.
     """
     if kind is SopsFormat.JSON:
         text = decoded(data)

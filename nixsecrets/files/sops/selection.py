@@ -1,7 +1,7 @@
-"""Which values of a sops file are to be encrypted, and which are.
+"""Which values of a sops file must be encrypted, and which are.
 
-As sops decides (sops.go, shouldBeEncrypted): by one of six selection options that each
-file records, on the keys of a value's path or on the comments above it.
+Like sops (getsops/sops:sops.go, shouldBeEncrypted): by one of six selection options in
+the metadata, which match the keys of a value's path or the comments above it.
 """
 
 import re
@@ -23,30 +23,30 @@ from nixsecrets.files.sops.values import Leaf, leaves
 from nixsecrets.keys.sopsoptions import SELECTION
 from nixsecrets.untrusted import regex
 
-# a mark behind which there is something else than nothing, or what sops encrypted
+# a comment mark that is followed by something other than a token
 _OPEN_MARK = re.compile(rb"[#;][ \t]*+(?!%b)[^\s]" % re.escape(MARK).encode())
 Selector = Callable[[Leaf | Comment], bool]
-"""Returns whether sops encrypts a value or a comment."""
+"""Returns whether options select a value or a comment for encryption."""
 
 
 def open_values(values: Iterable[Leaf], selects: Selector) -> Iterator[Leaf]:
-    """Yield the values that are not encrypted and should be."""
+    """Yield the values that are selected but not encrypted."""
     for leaf in values:
         if not (leaf.empty or is_encrypted(leaf.value)) and selects(leaf):
             yield leaf
 
 
 def by_default(values: Iterable[Leaf]) -> list[Leaf]:
-    """Return the values in plaintext that sops leaves so by its default suffix."""
+    """Return the values that are in plaintext because of sops' default suffix."""
     selects = selector((DEFAULT_OPTION,))
     open_there = (one for one in values if not (one.empty or is_encrypted(one.value)))
     return [leaf for leaf in open_there if not selects(leaf)]
 
 
 def opened_by(values: Iterable[Leaf], options: Options) -> list[Leaf]:
-    """Return the values that are encrypted and that `options` leave in plaintext.
+    """Return the encrypted values that re-encrypting with `options` would decrypt.
 
-    With options that sops cannot use none: what is encrypted with them is refused.
+    Empty for options that sops cannot use; re-encrypting refuses them.
     """
     if unusable(options):
         return []
@@ -55,15 +55,15 @@ def opened_by(values: Iterable[Leaf], options: Options) -> list[Leaf]:
 
 
 def left_open(kind: SopsFormat, data: bytes, options: Options) -> LeftOpen:
-    """Return what a file leaves in plaintext that re-encrypting it would encrypt.
+    """Return what a file has in plaintext that re-encrypting would encrypt.
 
-    Nothing where it cannot be read; then `faults` says so.
+    Empty if the file cannot be parsed; `faults` reports that.
     """
     chosen = selection_of(options)
     if kind is SopsFormat.BINARY or not (chosen or _maybe_commented(kind, data)):
         return LeftOpen()
     usual = selector(())
-    # sops takes an expression that it cannot compile for one that matches nothing
+    # sops treats an expression that it cannot compile as one that matches nothing
     own = (lambda _: False) if unusable(options) else selector(options)
     try:
         marks = [c for c in comments(kind, data) if not is_encrypted(c.text.strip())]
@@ -77,14 +77,14 @@ def left_open(kind: SopsFormat, data: bytes, options: Options) -> LeftOpen:
 
 
 def _maybe_commented(kind: SopsFormat, data: bytes) -> bool:
-    """Return whether there may be a comment that is not encrypted."""
+    """Return whether a file may have a comment that is not encrypted; no parsing."""
     return kind is not SopsFormat.JSON and _OPEN_MARK.search(data) is not None
 
 
 def open_comments(found: Iterable[Comment], selects: Selector) -> Iterator[Comment]:
-    """Yield the comments that are not encrypted and should be.
+    """Yield the comments that are selected but not encrypted.
 
-    One that sops does not keep never is, and nobody else would see to it.
+    And the unencrypted ones that sops drops: it never encrypts them.
     """
     for one in found:
         if not is_encrypted(one.text.strip()) and (one.dropped or selects(one)):
@@ -92,16 +92,14 @@ def open_comments(found: Iterable[Comment], selects: Selector) -> Iterator[Comme
 
 
 def selector(options: Options) -> Selector:
-    """Return the function that says which values `options` want encrypted.
+    """Return the selector of some options (getsops/sops:sops.go, Tree.Encrypt).
 
-    As sops decides (sops.go: Tree.Encrypt).  Suffixes and expressions are about any key
-    on the path.  A value whose comments are unknown is encrypted by options that go by
-    comments.  A comment counts among those that apply to it only where it says that all
-    is to stay in plaintext.
+    Suffixes and expressions match any key of the path.  Options about comments select a
+    value whose comments are unknown.  A comment itself counts as one of its comments
+    only for `unencrypted_comment_regex`.
 
     Raises:
-        ValueError: sops cannot compile the regular expression; says why.
-
+        ValueError: sops cannot compile the regular expression; has the reason.
     """
     chosen = {name: str(value) for name, value in options if name in SELECTION}
     name, text = next(iter(chosen.items()), DEFAULT_OPTION)
@@ -115,10 +113,10 @@ def selector(options: Options) -> Selector:
 
 
 def selector_of(file: SopsFile) -> Selector:
-    """Return the function that says which values sops encrypts in this file.
+    """Return the selector of a file's own options.
 
     Raises:
-        ValueError: as `selector`, for the options of the file.
+        ValueError: sops cannot compile their regular expression; has the reason.
     """
     if file.format is SopsFormat.BINARY:  # one value; sops reads no options there
         return lambda _: True
@@ -141,8 +139,8 @@ def require_encrypted(kind: SopsFormat, data: bytes, options: Options) -> None:
     """Check that sops encrypted every value that `options` select, and at least one.
 
     Raises:
-        SecretFileError: it did not, or it could not compile an expression of them.
-
+        SecretFileError: it did not, or the options have an expression that it cannot
+            compile.
     """
     if why := unusable(options):
         raise SecretFileError(

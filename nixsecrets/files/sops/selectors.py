@@ -1,4 +1,4 @@
-"""The options with which sops chooses what to encrypt, in a form to be compared."""
+"""The selection options of sops in a canonical form, for comparison."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -8,10 +8,10 @@ from nixsecrets.untrusted import regex
 
 
 class LeftOpen(NamedTuple):
-    """What a file leaves in plaintext that re-encrypting it would encrypt.
+    """What a file has in plaintext that re-encrypting it would encrypt.
 
-    `comments`: comments that its own options want encrypted, or that sops drops.
-    `weak`: values or comments that sops would encrypt but for the file's options.
+    `comments`: comments that its own options select, or that sops drops.  `weak`:
+    values or comments that are in plaintext only because of the file's options.
     """
 
     comments: bool = False
@@ -24,15 +24,15 @@ DEFAULT_OPTION = ("unencrypted_suffix", "_unencrypted")
 
 
 def selection_of(options: Iterable[tuple[str, str | bool]]) -> Options:
-    """Return the option that selects values, in canonical form; none: sops' default."""
+    """Return the selecting option in canonical form; empty for sops' default."""
     return canonical_options(o for o in options if o[0] in SELECTION)
 
 
 def canonical_options(options: Iterable[tuple[str, str | bool]]) -> Options:
-    """Return selection options so that equal meanings compare equal.
+    """Return options such that equivalent ones compare equal.
 
-    Sorted; what is empty, false or sops' own default (`unencrypted_suffix:
-    _unencrypted`) is left out.
+    They are sorted; empty or false ones, and sops' default (`unencrypted_suffix:
+    _unencrypted`), are dropped.
     """
     kept = (o for o in options if o[1] and tuple(o) != DEFAULT_OPTION)
     return tuple(sorted(kept, key=lambda option: option[0]))
@@ -41,8 +41,8 @@ def canonical_options(options: Iterable[tuple[str, str | bool]]) -> Options:
 def unusable(options: Iterable[tuple[str, str | bool]]) -> str | None:
     """Return which option has an expression that cannot be compiled, and why.
 
-    sops says nothing about one: it treats it as an expression that matches no key, and
-    so leaves every value of an `encrypted_regex` in plaintext.
+    sops does not report it: it treats the expression as one that matches no key, and
+    with `encrypted_regex` leaves every value in plaintext.
     """
     for name, text in options:
         if name.endswith("_regex"):

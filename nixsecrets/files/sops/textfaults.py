@@ -1,7 +1,7 @@
-"""Where a text is wrong that sops refuses, and what to write instead.
+"""Locating the mistake in a text that sops refuses, with a hint how to correct it.
 
-sops says no more than that it failed, and sometimes on which line.  Values are secret:
-only lines and key paths are named, which sops leaves in plaintext.
+sops only reports that it failed, sometimes with a line.  Messages have lines and key
+paths, which sops does not encrypt, never values.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ _RESERVED = {
     SopsFormat.DOTENV: rb"(?m)^sops_",
     SopsFormat.INI: INI_SECTION,
 }
-_MOST = 512 * 1024  # characters of YAML that are composed to find a mistake
-_BIGGEST, _BEYOND = 2**63, 2**64  # sops stores no integer between them
+_MOST = 512 * 1024  # characters; longer YAML is not parsed, which takes seconds
+_BIGGEST, _BEYOND = 2**63, 2**64  # sops refuses integers from the one up to the other
 
 
 class Fault(NamedTuple):
-    """The first mistake of a text: its line, what it is, how to write it."""
+    """The first mistake in a text: its line (0 if unknown), a message and a hint."""
 
     line: int
     what: str = ""
@@ -35,14 +35,14 @@ class Fault(NamedTuple):
 
 
 def require_sound(kind: SopsFormat, plaintext: bytes) -> None:
-    """Check for mistakes that sops accepts, or that it reports as something else.
+    """Check for mistakes that sops accepts, or reports as something else.
 
-    They are a byte order mark, which sops takes for a part of the first key; a key that
-    has a name of the metadata (before 3.12 `sops edit` wrote such a file, and could not
-    read it again); and a JSON key that stands twice, which sops stores twice.
+    These are a byte order mark, which sops makes a part of the first key; a key with a
+    name that sops uses for its metadata (before 3.12, `sops edit` wrote a file that it
+    could not read any more); and a duplicate JSON key, which sops stores twice.
 
     Raises:
-        SecretFileError: the text has one; `line` says where, if that is known.
+        SecretFileError: the text has one; `line` has the place, if known.
     """
     if kind is not SopsFormat.BINARY and plaintext.startswith(BOM):
         raise SecretFileError(
@@ -63,7 +63,7 @@ def require_sound(kind: SopsFormat, plaintext: bytes) -> None:
             plaintexts.read(kind, plaintext)
         except plaintexts.RepeatedError:
             raise
-        except SecretFileError:  # sops says what is wrong with it
+        except SecretFileError:  # sops reports what is wrong with it
             return
 
 
@@ -71,15 +71,15 @@ def _has_member_sops(plaintext: bytes) -> bool:
     try:
         value = json.loads(plaintext)
     except (ValueError, RecursionError):
-        return False  # sops will say what is wrong with it
+        return False  # sops reports what is wrong with it
     return isinstance(value, dict) and "sops" in value
 
 
 def require_values(kind: SopsFormat, plaintext: bytes) -> None:
-    """Check that a text is not empty where sops has no empty file.
+    """Check that a text is not empty, if the format cannot be.
 
     Raises:
-        SecretFileError: it is; sops would blame the syntax.
+        SecretFileError: it is empty; sops would report a syntax error.
     """
     if kind in {SopsFormat.YAML, SopsFormat.JSON} and not plaintext.strip():
         raise SecretFileError(
@@ -89,7 +89,7 @@ def require_values(kind: SopsFormat, plaintext: bytes) -> None:
 
 
 def line_of_fault(kind: SopsFormat, plaintext: bytes) -> int:
-    """Return the line of the first mistake that sops refuses, 0 where none is found."""
+    """Return the line of the first mistake that sops refuses, 0 if none is found."""
     fault = _fault(kind, plaintext)
     return fault.line if fault else 0
 
@@ -99,7 +99,7 @@ def explained(
 ) -> SecretFileError:
     """Return the error for a text that sops refused, with the place of the mistake.
 
-    Where that is not found, or sops said as much, `refused` as it is.
+    Returns `refused` if the place is not found, or sops already reported it.
     """
     fault = _fault(kind, plaintext)
     if fault is None or (refused.line and not fault.what):
@@ -185,7 +185,7 @@ def _yaml(text: str) -> Fault | None:
 
 
 def _mistakes(found: Iterable[Composed]) -> Iterator[Fault]:
-    """Yield what sops refuses in YAML, in the order of the text."""
+    """Yield the mistakes in composed YAML that sops refuses, in order."""
     for place, node, _ in found:
         line, steps = node.start_mark.line + 1, [str(step) for step in place[1]]
         if node.id == "mapping":

@@ -1,9 +1,9 @@
-"""The token that stands for an encrypted value in a sops file; opened, and sealed.
+"""The token of an encrypted value in a sops file: its grammar, encrypting, decrypting.
 
-`ENC[AES256_GCM,data:…,iv:…,tag:…,type:…]` (getsops/sops: aes/cipher.go).  The value is
-encrypted with AES-256-GCM under the data key of the file and bound to additional data:
-the keys above it, for the MAC the time of the last change.  This is the only module
-that knows how a token is spelled, and the only one that encrypts or decrypts a value.
+`ENC[AES256_GCM,data:…,iv:…,tag:…,type:…]` (getsops/sops:aes/cipher.go).  The value is
+encrypted with AES-256-GCM under the data key of the file, with associated data: the
+keys above it, for the MAC the time of the last change.  This is the only module that
+knows the syntax of tokens, and the only one that encrypts or decrypts values.
 """
 
 import binascii
@@ -15,12 +15,13 @@ from typing import NamedTuple
 MARK = "ENC[AES256_GCM,"
 COMMENT_END = b",type:comment]"
 TYPES = ("str", "int", "float", "bool", "bytes", "time", "comment")
-_IV_SIZE = 32  # of sops; it reads 12 bytes, the size of everybody else, as well
+_IV_SIZE = 32  # what sops writes; it also reads the usual 12 bytes
 _TAG_SIZE = 16
 
-# Base64 as Go writes it: in its last letter the bits that stand for no byte are zero.
+# canonical base64: the unused bits of the last letter are zero
 _LETTER = "[A-Za-z0-9+/]"
-_LAST = ("", "[AQgw]==", "[AEIMQUYcgkosw048]=")  # by the bytes behind the last three
+# the end, by the number of bytes after the last full group of three
+_LAST = ("", "[AQgw]==", "[AEIMQUYcgkosw048]=")
 
 
 def _base64(size: int) -> str:
@@ -42,16 +43,17 @@ TOKEN_PATTERN = _pattern(_DATA, f"(?:{'|'.join(TYPES)})")
 """A regular expression without groups for a token."""
 MAC_PATTERN = _pattern(_base64(128), "str")
 """A regular expression without groups for a MAC: a SHA-512 in hexadecimal digits."""
-# AES-GCM keeps lengths: True and False, the digits and the sign of 64 bits.
+# AES-GCM preserves lengths: "True" and "False" have 4 and 5 bytes, a 64-bit integer has
+# up to 20 digits with its sign
 _SIZES = {"bool": range(4, 6), "int": range(1, 21)}
-# `sealed` is all that the type does not belong to.
-# Compiled where first used (`re` keeps it): the hook starts for every commit.
+# The group `sealed` is everything but the type.  `re` compiles the pattern at the first
+# use: the hook starts for every commit, and most have no token.
 _TOKEN = (
     rf"{_START}(?P<sealed>data:(?P<data>{_DATA}),iv:(?P<iv>{_IV}),tag:(?P<tag>{_TAG}))"
     r",type:(?P<type>\w+)\]"
 )
 _OTHER_THAN_TEXT = re.compile(rb",type:(?!str\])")
-# of tokens that are well-formed
+# data and type of well-formed tokens whose type restricts the size
 _SIZED = r"data:([^,]*+),iv:[^,]*+,tag:[^,]*+,type:(int|bool)\]"
 _TYPED = re.compile(r",type:(?:int|float|bool|time)\]")
 
@@ -63,14 +65,14 @@ class Opened(NamedTuple):
     type: str
 
     def __repr__(self) -> str:
-        """Show the type, never the plaintext."""
+        """Show only the type, never the plaintext."""
         return f"Opened({self.type})"
 
 
 def is_encrypted(value: object) -> bool:
-    """Return whether a value is a token as sops writes it, to the last byte.
+    """Return whether a value is a token exactly as sops writes it.
 
-    Canonical base64, an IV of 32 bytes (or the usual 12), a tag of 16, a known type.
+    Canonical base64, an IV of 32 (or 12) bytes, a tag of 16 bytes, a known type.
     """
     return _parsed(value) is not None
 
@@ -81,9 +83,9 @@ def _parsed(value: object) -> "re.Match[str] | None":
 
 
 def type_of(value: object) -> str:
-    """Return the type that a token is marked with, "" for a value that is none.
+    """Return the type in a token, "" if the value is not a token.
 
-    The type may be a word that sops does not know.
+    The type may be one that sops does not know.
     """
     found = re.fullmatch(_TOKEN, value) if isinstance(value, str) else None
     return found["type"] if found else ""
@@ -92,8 +94,9 @@ def type_of(value: object) -> str:
 def any_misfitting(text: str) -> bool:
     """Return whether a text has a token that is too long or too short for its type.
 
-    All tokens of the text are well-formed (`is_encrypted`).
+    All tokens of the text must be well-formed (`is_encrypted`).
     """
+    # 3 bytes per 4 letters, minus the padding
     return any(
         len(data) * 3 // 4 - data.count("=") not in _SIZES[kind]
         for data, kind in re.findall(_SIZED, text)
@@ -101,13 +104,13 @@ def any_misfitting(text: str) -> bool:
 
 
 def without_type(value: object) -> str:
-    """Return a token without its type, which identifies its ciphertext; "" for none."""
+    """Return a token without its type, which identifies its ciphertext; else ""."""
     found = re.fullmatch(_TOKEN, value) if isinstance(value, str) else None
     return found["sealed"] if found else ""
 
 
 def spans(text: str) -> dict[str, list[tuple[int, int]]]:
-    """Return where each token of a text stands, as start and end."""
+    """Return the spans (start, end) of each token in a text."""
     found: dict[str, list[tuple[int, int]]] = {}
     for token in re.finditer(_TOKEN, text):
         found.setdefault(token[0], []).append(token.span())
@@ -115,12 +118,12 @@ def spans(text: str) -> dict[str, list[tuple[int, int]]]:
 
 
 def any_typed(text: str) -> bool:
-    """Return whether a text has a token of a type that not every plaintext fits."""
+    """Return whether a text has a token of a type that restricts the plaintext."""
     return _TYPED.search(text) is not None
 
 
 def types(text: str) -> dict[str, str]:
-    """Return the type of each ciphertext (`without_type`); of two types the first."""
+    """Return the type of each ciphertext (`without_type`); if repeated, the first."""
     found: dict[str, str] = {}
     for token in re.finditer(_TOKEN, text):
         found.setdefault(token["sealed"], token["type"])
@@ -128,10 +131,8 @@ def types(text: str) -> dict[str, str]:
 
 
 def any_retyped(old: bytes, new: bytes) -> bool:
-    """Return whether `new` has a ciphertext of `old` under another type.
-
-    Both are texts of whole files.  Most have no type but `str`, and are not parsed.
-    """
+    """Return whether a ciphertext of the file `old` has another type in `new`."""
+    # most files have only the type `str`, and need not be searched for tokens
     if not (_OTHER_THAN_TEXT.search(old) or _OTHER_THAN_TEXT.search(new)):
         return False
     before, after = (types(t.decode("utf-8", "surrogateescape")) for t in (old, new))
@@ -139,15 +140,16 @@ def any_retyped(old: bytes, new: bytes) -> bool:
 
 
 def additional_data(path: Sequence[str]) -> bytes:
-    """Return what sops binds a value to: the keys above it, each with a colon."""
+    """Return the associated data of a value: the keys above it, each with a colon."""
     return (":".join(path) + ":").encode("utf-8", "surrogateescape")
 
 
 def opened(token: str, key: bytes, additional: bytes) -> Opened | None:
-    """Decrypt a token; None where it is none, or not encrypted under these two.
+    """Decrypt a token under the data key (32 bytes) with its associated data.
 
-    `key` is the data key (32 bytes), `additional` what the token is bound to.
+    None if `token` is not a token, or does not decrypt.
     """
+    # 20 ms, which commands that read no value must not pay
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -157,19 +159,21 @@ def opened(token: str, key: bytes, additional: bytes) -> Opened | None:
     data, iv, tag = map(binascii.a2b_base64, found.group("data", "iv", "tag"))
     try:
         return Opened(AESGCM(key).decrypt(iv, data + tag, additional), found["type"])
-    except (InvalidTag, ValueError):  # ValueError: not the length of a key
+    except (InvalidTag, ValueError):  # ValueError: the key has a wrong length
         return None
 
 
 def sealed(key: bytes, plaintext: bytes, additional: bytes, kind: str) -> str:
-    """Encrypt a value under the data key `key`, bound to `additional`, as a token.
+    """Return the token of a value, encrypted under the data key (32 bytes).
 
-    `plaintext` is spelled as sops spells a value of the type `kind`, and not empty.
+    `plaintext` is not empty, and formatted as sops does for the type `kind`;
+    `additional` is the associated data.
     """
+    # 20 ms, which commands that encrypt no value must not pay
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     iv = os.urandom(_IV_SIZE)
-    both = AESGCM(key).encrypt(iv, plaintext, additional)
+    both = AESGCM(key).encrypt(iv, plaintext, additional)  # ciphertext and tag
     data, tag = both[:-_TAG_SIZE], both[-_TAG_SIZE:]
     texts = (
         binascii.b2a_base64(part, newline=False).decode() for part in (data, iv, tag)

@@ -1,9 +1,9 @@
-"""Block YAML as trees with spans: what sops and formatters write, without a library.
+"""Parsing block YAML into trees with spans: what sops and formatters write.
 
-Any indentation and order, comments, quotes, CRLF, sequences that are not indented,
-several documents.  The rest is refused: anchors, flow collections with content, tags.
-Callers that have to read it (`composed`, `loaded`) get it from a YAML library, at 16 ms
-a file.  Nothing else of sops' files is read by one.
+Any indentation and order of keys, comments, quotes, CRLF, sequences that are not
+indented, several documents.  Other YAML is refused: anchors, tags, flow collections
+with content.  For callers that must read it anyway, `composed` and `loaded` use
+ruamel.yaml, which takes 16 ms per file.
 """
 
 import re
@@ -25,15 +25,18 @@ _INDENTED = re.compile(r"^[ \t]+[^#\s]", re.MULTILINE)
 _KEY = re.compile(
     r"(?:([A-Za-z_][\w.-]*)|\"([\w.-]+)\"|'([\w.-]+)')[ \t]*:(?=[ \t\r\n]|\Z)[ \t]*"
 )
-# A key outside of the metadata: any that is spelled on one line and without escapes.
+# A key outside of the metadata: any plain or quoted key on one line without escapes.
+# The group that matched is the key's text (`lastindex`).
 _DATA_KEY = re.compile(
     r"(?:((?:[^\s\-?:,\[\]{}#&*!|>'\"%@`]|[-?:](?=\S))"
     r"(?:[^\s:]++|:(?=\S)|[ \t]++(?=[^\s:#]))*+)"
     r"|\"([^\"\\\r\n]*)\"|'([^'\r\n]*)')[ \t]*:(?=[ \t\r\n]|\Z)[ \t]*"
 )
 _DASH = re.compile(r"-(?=[ \r\n]|\Z) *")
+# blank lines and lines with only a comment
 _SKIPPED = re.compile(r"(?:[ \t]*(?:#[^\n]*)?\r?\n)*(?:[ \t]*#[^\n]*\Z)?")
 _COMMENT = re.compile(r"#[^\r\n]*")
+# what may follow a value on its line: a comment after white space
 _REST = re.compile(r"[ \t]*(?:(?<=\s)#[^\n]*)?(?:\r?\n|\r?\Z)")
 _BLOCK_SCALAR = re.compile(r"([|>])([-+]?)[ \t]*(?:#[^\n]*)?\r?\n")
 _DOUBLE = re.compile(r'"(?:[^"\\\r\n]|\\[^\r\n])*"')
@@ -52,7 +55,7 @@ _EMPTY: dict[str, Value] = {"[]": [], "{}": {}}
 
 
 class Mark(NamedTuple):
-    """A key or the dash of an item: where it begins, its column, what it stands in."""
+    """A key or the dash of an item: its offset, its column, and the keys above it."""
 
     start: int
     column: int
@@ -60,9 +63,9 @@ class Mark(NamedTuple):
 
 
 class Document(NamedTuple):
-    """One document; `comments` are the spans of its comments, `#` included.
+    """One document; `comments` are the spans of its comments with the `#`.
 
-    `root` is None where it holds nothing else.
+    `root` is None if it has only comments.
     """
 
     root: Node | None
@@ -71,19 +74,21 @@ class Document(NamedTuple):
 
 
 def documents(text: str) -> list[Node]:
-    """Read every document that holds anything, the values outside of `sops` included.
+    """Parse every document that is not empty, with all of its values.
 
     Raises:
-        SecretFileError: something is spelled in a way that only a YAML library reads.
-
+        SecretFileError: the text has YAML that only a YAML library can parse.
     """
     return [found.root for found in documents_with_comments(text) if found.root]
 
 
 def documents_with_comments(text: str) -> list[Document]:
-    """Read every document; those beside document markers count as the next one's.
+    """Parse every document with its comments.
 
-    Raises as `documents`.
+    Comments after a document marker are those of the next document.
+
+    Raises:
+        SecretFileError: the text has YAML that only a YAML library can parse.
     """
     if any(not _REST.match(mark[0], 3) for mark in _BREAK.finditer(text)):
         refuse("has content beside a document marker")
@@ -104,12 +109,12 @@ def documents_with_comments(text: str) -> list[Document]:
 
 
 def _comments(text: str, start: int, end: int) -> dict[int, int]:
-    """Return the spans of the comments in a text that holds nothing else."""
+    """Return the spans of the comments in a part that has nothing else."""
     return dict(found.span() for found in _COMMENT.finditer(text, start, end))
 
 
 def _documents(text: str) -> list[tuple[int, int]]:
-    """Return the spans between document markers (which no scalar can contain)."""
+    """Return the spans between document markers; no scalar can contain a marker."""
     if not text.startswith(("---", "...")) and not ("\n---" in text or "\n..." in text):
         return [(0, len(text))]
     marks = [(mark.start(), mark.end()) for mark in _BREAK.finditer(text)]
@@ -119,11 +124,11 @@ def _documents(text: str) -> list[tuple[int, int]]:
 
 
 def metadata(text: str) -> list[dict[str, Node]]:
-    """Read what is below the `sops` key of each document, and nothing else.
+    """Parse only the mapping below the `sops` key of each document.
 
     Raises:
-        SecretFileError: there is none, a document that holds anything lacks it, or it
-            is not readable.
+        SecretFileError: there is none, a document that is not empty lacks it, or it has
+            YAML that only a YAML library can parse.
     """
     found: list[dict[str, Node]] = []
     missing = 0
@@ -144,9 +149,9 @@ def metadata(text: str) -> list[dict[str, Node]]:
 
 
 class _Reader:
-    """A recursive reader of block YAML, at `at`, up to `end` of the document.
+    """A recursive-descent parser for one document, at offset `at`, up to `end`.
 
-    What it passes is kept in `comments` (start and end) and in `marks`.
+    Collects the spans of `comments`, and `marks`.  `key` is the pattern for keys.
     """
 
     __slots__ = ("at", "comments", "done", "end", "key", "marks", "path", "text")
@@ -155,13 +160,13 @@ class _Reader:
         self, text: str, at: int, end: int, key: "re.Pattern[str]" = _KEY
     ) -> None:
         self.text, self.at, self.end, self.key = text, at, end, key
-        self.done = at  # end of the last line that held content
+        self.done = at  # end of the last line with content
         self.comments: dict[int, int] = {}
         self.marks: list[Mark] = []
         self.path: tuple[str, ...] = ()
 
     def document(self) -> Node:
-        """Read one document, which has to be a mapping."""
+        """Parse one document, which has to be a mapping."""
         column = self._next_indent()
         self.at += max(column, 0)
         if not self.key.match(self.text, self.at, self.end):
@@ -172,7 +177,7 @@ class _Reader:
         return found
 
     def fields(self) -> dict[str, Node]:
-        """Read the mapping below the `sops` key."""
+        """Parse the mapping below the `sops` key."""
         blanks = INDENT.match(self.text, self.at, self.end)
         self.at = blanks.end() if blanks else self.at
         value = self._nested(0).value
@@ -187,7 +192,7 @@ class _Reader:
         refuse(f"has sops metadata that is not as sops writes it at line {line}", _HINT)
 
     def _next_indent(self) -> int:
-        """Go to the next line with content; return its indentation, -1 at the end."""
+        """Advance to the next line with content; return its indentation or -1."""
         skipped = _SKIPPED.match(self.text, self.at, self.end)
         if skipped and skipped.end() > self.at:
             self._passed(skipped)
@@ -196,13 +201,17 @@ class _Reader:
         return -1 if self.at + width >= self.end else width
 
     def _passed(self, blank: "re.Match[str]") -> None:
-        """Go to the end of what holds white space and comments only."""
+        """Advance past a match of white space and comments; collect the comments."""
         if "#" in blank[0]:
             self.comments |= _comments(self.text, *blank.span())
         self.at = blank.end()
 
     def _nested(self, parent: int) -> Node:
-        """Read what follows a key or dash: on this line, or deeper on the next ones."""
+        """Parse the value after a key or dash in column `parent`.
+
+        It is on the same line, or on the next lines with a deeper indentation; the
+        dashes of a sequence may also have the indentation of its key.
+        """
         rest = _REST.match(self.text, self.at, self.end)
         if not rest:
             return self._scalar(parent)
@@ -221,7 +230,7 @@ class _Reader:
         return self._scalar(parent)
 
     def _mapping(self, column: int) -> Node:
-        """Read the mapping whose first key stands at `self.at`, in `column`."""
+        """Parse the mapping whose first key is at `self.at`, in `column`."""
         start, found = self.at, dict[str, Node]()
         above = self.path
         while True:
@@ -243,7 +252,7 @@ class _Reader:
             self.at += indent
 
     def _sequence(self, column: int) -> Node:
-        """Read the sequence whose first line starts at `self.at`."""
+        """Parse the sequence whose first line starts at `self.at`."""
         start, found = self.at + column, list[Node]()
         while True:
             found.append(self._item(column))
@@ -254,7 +263,7 @@ class _Reader:
         return _DASH.match(self.text, self.at + column, self.end)
 
     def _item(self, column: int) -> Node:
-        """Read one item of a sequence whose dashes stand in `column`."""
+        """Parse one item of a sequence whose dashes are in `column`."""
         begin = self.at + column
         dash = self._dash(column)
         if not dash:
@@ -271,7 +280,7 @@ class _Reader:
         return Node(value, begin, self.done)
 
     def _scalar(self, parent: int) -> Node:
-        """Read the scalar at `self.at` up to and with the end of its last line."""
+        """Parse the scalar at `self.at`; advance past the end of its last line."""
         text, start, end = self.text, self.at, self.end
         value: Value
         if plain := PLAIN.match(text, start, end):  # first, because most are
@@ -298,9 +307,12 @@ class _Reader:
         return Node(value, start, stop)
 
     def _block_scalar(self, head: "re.Match[str]", parent: int) -> Node:
-        """Read a literal (`|`) or folded (`>`) block scalar."""
+        """Parse a literal (`|`) or folded (`>`) block scalar.
+
+        In the metadata, where the text is base64, folding is approximated.
+        """
         if self.key is _DATA_KEY and (head[1] == ">" or head[2] == "+"):
-            self._fail()  # folding is left to the library
+            self._fail()  # folding and kept line ends are left to the library
         self.comments |= _comments(self.text, *head.span())
         self.at = head.end()
         first = INDENT.match(self.text, self.at, self.end)
@@ -317,7 +329,7 @@ class _Reader:
                 break
             lines.append(line[width:])
             at = min(stop + 1, self.end)
-            if line.strip(" "):  # blank lines at the end belong to nobody
+            if line.strip(" "):  # blank lines at the end are not a part of it
                 self.at = self.done = at
         joined = ("\n" if head[1] == "|" else " ").join(lines)
         tail = "" if head[2] == "-" else "\n"
@@ -325,7 +337,7 @@ class _Reader:
         return Node(joined.rstrip(blank) + tail, head.start(), self.done)
 
     def _unescaped(self, quoted: str) -> str:
-        """Return what a double-quoted scalar on one line stands for (YAML 1.2, 5.7)."""
+        """Return the text of a double-quoted scalar on one line (YAML 1.2, 5.7)."""
 
         def char(escape: "re.Match[str]") -> str:
             if escape[1]:
@@ -340,21 +352,21 @@ class _Reader:
             self._fail()
 
 
-# --- what sops does not write -----------------------------------------------------
+# --- YAML that sops does not write ------------------------------------------------
 
 
 def composed(text: str) -> list[Any]:
-    """Return the documents of any YAML as nodes of ruamel.yaml, empty ones left out.
+    """Return the documents of any YAML, except empty ones, as nodes of ruamel.yaml.
 
     Raises:
-        SecretFileError: it is no YAML, or nests too deep.
+        SecretFileError: it is not valid YAML, or (`TooLargeError`) nests too deeply.
     """
-    from ruamel.yaml import YAML
+    from ruamel.yaml import YAML  # 30 ms, for YAML that sops did not write
 
     limits.check_depth("the file", text)
     try:
         return [node for node in YAML(typ="safe", pure=True).compose_all(text) if node]
-    except Exception as error:  # hostile text trips it in many ways
+    except Exception as error:  # hostile text can make it raise anything
         raise SecretFileError(
             "is not valid YAML", "restore it from git", subject="the file"
         ) from error
@@ -364,8 +376,9 @@ def loaded(text: str | bytes) -> Iterator[object]:
     """Yield the documents of any YAML as plain values.
 
     Raises:
-        SecretFileError: it is no YAML.
+        SecretFileError: it is not valid YAML.
     """
+    # 30 ms, for YAML that sops did not write, and for what sops prints
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 

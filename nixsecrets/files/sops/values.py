@@ -1,7 +1,7 @@
 """The values of a sops file, each with its path, its line and the comments above it.
 
-As strict as a guard has to be: what cannot be read, or stands outside of the tree, is
-an error and never skipped.  Metadata is.  A YAML library (16 ms a file) only reads what
+Strict, because the guard relies on it: anything that cannot be parsed is an error and
+never skipped, except the metadata.  ruamel.yaml (16 ms per file) parses the YAML that
 `tree` does not, which sops does not write.
 """
 
@@ -18,23 +18,26 @@ from nixsecrets.untrusted import limits
 
 Names = tuple[str, ...]
 Place = tuple[int, tuple[str | int, ...]]
-"""A document (counted from 0), and the names and list indices down to a value in it."""
+"""A document (counted from 0), and the keys and list indexes down to a value in it."""
 
 UNKNOWN_SPAN = (-1, -1)
 _MOST_LEVELS = 200
-# Metadata at the end of a text; only `metadata` reads it, which has many entries.
+# Metadata at the end of a text: it may have many entries, so it is replaced by a stub
+# before parsing.
 _METADATA = re.compile(r"(?<=\n)sops:\n(?: ++[^\s#][^\n#]*+\n)++\Z")
 _NO_METADATA = "sops:\n    mac: x\n"
 
 
 class Leaf(NamedTuple):
-    """One value: its path (keys only, as sops counts it), and where it stands.
+    """One value of a file.
 
-    `value` is text, or None for null; what is no text (JSON's true and numbers) is not
-    encrypted, whatever it is.  `comments` are those that sops applies to it, in the
-    order of the file and without their marks, None where they are unknown.
-    `place` also has the positions in lists.  `span` is the text that spells the value,
-    quotes included; UNKNOWN_SPAN where only a YAML library could read it.
+    - `path`: the keys above it, as sops counts them: without list indexes.
+    - `value`: its text, None for null; another type (a JSON boolean) is not encrypted.
+    - `comments`: those that sops applies to it, in order and without their marks; None
+      if unknown.
+    - `place`: the path with list indexes, and the document.
+    - `span`: the value's text in the file, with quotes; UNKNOWN_SPAN if only a YAML
+      library could parse it.
     """
 
     path: tuple[str, ...]
@@ -46,18 +49,17 @@ class Leaf(NamedTuple):
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to encrypt: sops leaves null and "" as they are."""
+        """Whether there is nothing to encrypt: sops does not encrypt null and ""."""
         return self.value is None or self.value == ""
 
 
 def leaves(kind: SopsFormat, data: bytes, *, plaintext: bool = False) -> Iterator[Leaf]:
-    """Yield the values of a sops file, without those of its metadata.
+    """Yield the values of a sops file, without its metadata.
 
-    `plaintext` is for what sops prints: its documents need no metadata.
+    `plaintext` is for a text that sops printed: it needs no metadata.
 
     Raises:
-        SecretFileError: it cannot be read with certainty.
-
+        SecretFileError: it cannot be parsed with certainty.
     """
     text = decoded(data)
     match kind:
@@ -77,7 +79,7 @@ def decoded(data: bytes) -> str:
     """Return the text of a file.
 
     Raises:
-        SecretFileError: it is not UTF-8, or starts as no file of sops does.
+        SecretFileError: it is not UTF-8, has a byte order mark, or contains a NUL.
     """
     try:
         text = data.decode("utf-8")
@@ -89,15 +91,15 @@ def decoded(data: bytes) -> str:
 
 
 class Lines:
-    """A text, and the line of a place in it (asked for in rising order)."""
+    """A text, and the line numbers of its offsets; fast for ascending offsets."""
 
     def __init__(self, text: str) -> None:
-        """Take the text."""
+        """Store the text."""
         self.text = text
         self._at, self._line = 0, 1
 
     def line(self, at: int) -> int:
-        """Return the line of a place, the first is 1."""
+        """Return the line of an offset, counted from 1."""
         if at < self._at:
             self._at, self._line = 0, 1
         self._line += self.text.count("\n", self._at, at)
@@ -125,7 +127,7 @@ def _plain(place: Place, node: Node, lines: Lines) -> Iterator[Leaf]:
 
 
 def _children(node: Node) -> Iterable[tuple[str | int, Node]]:
-    """Return what a mapping or a list holds, by key or index."""
+    """Return the children of a mapping or a list, by key or index."""
     if isinstance(node.value, json.Members) and node.value.again:
         return node.value.in_order()
     if isinstance(node.value, dict):
@@ -138,14 +140,14 @@ def _below(place: Place, step: str | int) -> Place:
 
 
 def names_of(place: Place) -> Names:
-    """Return the keys of a place, without the indices of lists."""
+    """Return the keys of a place, without list indexes."""
     return tuple(step for step in place[1] if isinstance(step, str))
 
 
 def roots(kind: SopsFormat, text: str) -> list[Node] | None:
     """Return the documents of a YAML or JSON text as trees with spans.
 
-    None where only a YAML library could read it.
+    None if only a YAML library could parse it.
     """
     try:
         if kind is not SopsFormat.YAML or text.lstrip().startswith("{"):
@@ -182,7 +184,7 @@ def _yaml(text: str, *, plaintext: bool) -> Iterator[Leaf]:
 
 
 def _line_start(text: str, at: int) -> int:
-    """Return where the comments above the first line of a document begin."""
+    """Return the start of a document, given the offset of its first key."""
     start = text.rfind("\n---", 0, at)
     return 0 if start < 0 else start + 1
 
@@ -194,10 +196,10 @@ def _commented(
     above: tuple[str, ...],
     lines: Lines,
 ) -> Iterator[Leaf]:
-    """Yield the values of a tree; `start` is the end of what stands before it.
+    """Yield the values of a tree; `start` is the end of what precedes it.
 
-    `above` are the comments that apply to all of it.  As sops walks: a comment applies
-    to the value that follows at its level, and to everything below that.
+    `above` are the comments that apply to all of it.  As in sops, a comment applies to
+    the next value at its level, and to everything below that.
     """
     if not isinstance(node.value, dict | list):
         line, span = lines.line(node.start), (node.start, node.end)
@@ -214,9 +216,12 @@ def _commented(
 
 
 def _comments_between(text: str, start: int, node: Node) -> tuple[tuple[str, ...], int]:
-    """Return the comments of a value, and where those of its first child may begin."""
+    """Return the comments of a value, and where those of its first child may begin.
+
+    `start` is the end of what precedes the value.
+    """
     at = start
-    if start and text[start - 1] != "\n":  # the rest of a line belongs to what is on it
+    if start and text[start - 1] != "\n":  # the rest of that line belongs to it
         at = text.find("\n", start) + 1
     found: list[tuple[int, str]] = []
     column = 0
@@ -228,7 +233,7 @@ def _comments_between(text: str, start: int, node: Node) -> tuple[tuple[str, ...
         if comment:
             found.append((column, comment[1:].rstrip("\r")))
         at += len(line) + 1
-    # One that is indented otherwise belongs to what ended above it.
+    # a comment with another indentation belongs to what ended above it
     own = [comment for indent, comment in found if indent == column]
     if not isinstance(node.value, dict | list):
         own += _inline_comment(text, node.end)
@@ -237,7 +242,7 @@ def _comments_between(text: str, start: int, node: Node) -> tuple[tuple[str, ...
 
 
 def _inline_comment(text: str, end: int) -> list[str]:
-    """Return the comment behind a value that ends at `end`, if there is one."""
+    """Return the comment after a value that ends at `end`, if there is one."""
     if text[end - 1] == "\n":
         return []
     stop = text.find("\n", end)
@@ -258,7 +263,7 @@ def _yaml_by_library(text: str, *, plaintext: bool) -> Iterator[Leaf]:
         if node.id == "mapping":
             keys = [key.value for key, _ in node.value]
             texts = {key for key in keys if isinstance(key, str)}
-            # sops looks for repeated keys in the first document only
+            # sops checks for duplicate keys in the first document only
             twice = len(texts) < len(keys) and not place[0]
             if twice or not all(isinstance(key, str) for key in keys):
                 refuse("has a duplicate key, or one that is not a string")
@@ -276,7 +281,7 @@ def _metadata(root: Any) -> bool:
 
 
 class Composed(NamedTuple):
-    """A node as the YAML library composes it, where it stands, and that of its key.
+    """A node of ruamel.yaml with its place, and the node of its key.
 
     `key` is None for a document and for an item of a list.
     """
@@ -287,12 +292,13 @@ class Composed(NamedTuple):
 
 
 def nodes(text: str, roots: Iterable[Any]) -> Iterator[Composed]:
-    """Yield the nodes of a text (`tree.composed`) in order, keys by their values.
+    """Yield all nodes of a text, given its documents (`tree.composed`), in order.
 
     Raises:
-        DeepError: there are more nodes than characters, which only aliases can make, or
-            more levels than any file has.
+        DeepError: there are more nodes than characters, which only aliases can cause,
+            or too many levels.
     """
+    # a stack, as hostile input could exceed the recursion limit; the first node is last
     left = [Composed((number, ()), root) for number, root in enumerate(roots)][::-1]
     visits = iter(range(len(text) + 2))
     while left:
@@ -310,10 +316,10 @@ def nodes(text: str, roots: Iterable[Any]) -> Iterator[Composed]:
 
 
 class DeepError(SecretFileError):
-    """YAML has aliases, or a depth, that only an attack needs; `at` is the line."""
+    """The YAML has too many aliases or levels; `at` is the line."""
 
     def __init__(self, at: int) -> None:
-        """Keep the line."""
+        """Store the line."""
         what = "has YAML aliases, or a depth, that sops does not write"
         super().__init__(what, "restore it from git", subject="the file")
         self.at = at
@@ -340,8 +346,8 @@ def _dotenv(text: str) -> Iterator[Leaf]:
 def _ini(text: str) -> Iterator[Leaf]:
     """Yield the values of an INI file.
 
-    sops puts the comment above a key behind it: it applies to the next key, that of a
-    section to its first one [seen with 3.11 and 3.13].
+    In sops 3.11 to 3.13, the comment above a key applies to the next key, and that of a
+    section to its first key.
     """
     applying: tuple[str, ...] = ()
     above: tuple[str, ...] = ()

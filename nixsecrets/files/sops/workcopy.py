@@ -1,6 +1,6 @@
-"""The copy of a sops file that sops works on, for a throw-away identity alone.
+"""The copy of a sops file that sops works on, with a throw-away identity.
 
-So sops never sees a person's identity, and contacts no key service.
+So sops never sees the user's identity, and contacts no key service.
 """
 
 import dataclasses
@@ -18,10 +18,10 @@ from nixsecrets.keys.identities import X25519Identity
 
 @frozen
 class WorkCopy:
-    """A file whose only recipient is `identity`, and the sops that works on it.
+    """A file whose only recipient is `identity`, and the sops program to use.
 
-    Every method runs sops once.  It raises `SecretFileError` where sops refuses the
-    file or what it is asked for, `ProgramError` where sops does not run.
+    Every method runs sops once.  It raises `SecretFileError` if sops refuses the file
+    or the operation, `ProgramError` if sops cannot be run.
     """
 
     format: SopsFormat
@@ -32,7 +32,7 @@ class WorkCopy:
     workdir: Path
 
     def decrypt(self) -> bytes:
-        """Return the plaintext as sops prints it, after it verified the MAC."""
+        """Return the plaintext as sops prints it; the MAC is verified."""
         return self.sops.decrypt(
             self.data,
             kind=self.format,
@@ -42,7 +42,7 @@ class WorkCopy:
         )
 
     def extract(self, expression: str) -> bytes:
-        """Return the value that sops finds at an expression (`["a"][0]`)."""
+        """Return the value at an expression of sops (`["a"][0]`)."""
         return self.sops.extract(
             self.data,
             expression,
@@ -52,7 +52,7 @@ class WorkCopy:
         )
 
     def rotated(self) -> "WorkCopy":
-        """Return the copy under another data key."""
+        """Return the copy under a new data key."""
         new = self.sops.rotate(
             self.data,
             kind=self.format,
@@ -63,7 +63,7 @@ class WorkCopy:
         return dataclasses.replace(self, data=new)
 
     def edited(self, plaintext: bytes) -> "WorkCopy":
-        """Return the copy with other content; itself where that is what it holds."""
+        """Return the copy with other content, or itself if the content is the same."""
         new = self.sops.edit(
             self.data,
             plaintext,
@@ -75,7 +75,7 @@ class WorkCopy:
         return self if new is None else dataclasses.replace(self, data=new)
 
     def with_value(self, expression: str, value: str) -> "WorkCopy":
-        """Return the copy with one value set, at an expression of sops."""
+        """Return the copy with the value at an expression of sops set."""
         new = self.sops.set_value(
             self.data,
             expression,
@@ -104,7 +104,12 @@ def encrypted(
     sops: SopsProgram,
     workdir: Path,
 ) -> WorkCopy:
-    """Return a new file with that content; raises as the methods of `WorkCopy`."""
+    """Return a newly encrypted file.
+
+    Raises:
+        SecretFileError: sops cannot parse the content.
+        ProgramError: sops cannot be run.
+    """
     identity = X25519Identity.generate("throw-away identity")
     data = sops.encrypt(
         plaintext,
@@ -118,7 +123,7 @@ def encrypted(
 
 
 def layout_of(file: SopsFile) -> Layout:
-    """Return the indentation that the file has, so that it keeps it."""
+    """Return the indentation of a file, so that sops preserves it."""
     match file.blocks[0]:
         case YamlBlock() as block:
             return Layout(yaml=block.indent)

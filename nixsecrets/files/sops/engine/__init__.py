@@ -1,1 +1,1 @@
-"""The value engine: opens, seals and replaces values of a sops file, and its MAC."""
+"""The value engine: decrypts, replaces and re-keys the values of a sops file."""

@@ -1,9 +1,8 @@
-"""The values of a sops file, opened: what each of them is, and that none is missing.
+"""Decrypting all values of a sops file, and verifying that they are complete.
 
-As sops does it (getsops/sops: sops.go, Tree.Decrypt; aes/cipher.go).  The engine
-verifies that it understood a file: the hash over what it opened has to be the one that
-is in the file's MAC.  What it does not understand it declines (None), and the caller
-runs sops.
+Like sops (getsops/sops:sops.go, Tree.Decrypt; aes/cipher.go).  The engine verifies that
+it understood a file: the hash over all decrypted values must be the one in the MAC.
+Otherwise it declines (returns None), and the caller runs sops.
 """
 
 import re
@@ -26,14 +25,14 @@ _ODD_NUMBER = re.compile(
 _YAML_BOOLS = {"true": True, "True": True, "TRUE": True}
 _YAML_BOOLS |= {"false": False, "False": False, "FALSE": False}
 _QUOTES = "\"'|>"
-_EXACT_FLOAT = 2**53
+_EXACT_FLOAT = 2**53  # sops reads JSON numbers as float64, which is exact below
 
 
 class Value(NamedTuple):
-    """A value, opened: its plaintext as sops hashes it, and its type (`str`, `int`, …).
+    """A value: its plaintext as sops hashes it, and its type (`str`, `int`, …).
 
-    `sealed` is true for a value that the file has encrypted.  An empty one (null, "")
-    never is, and its `plaintext` is empty.  A comment in a list is one of its items.
+    `sealed` is true if it is encrypted in the file.  An empty value (null, "") never
+    is; its plaintext is empty.  A comment in a list is one of its items.
     """
 
     leaf: Leaf
@@ -42,7 +41,7 @@ class Value(NamedTuple):
     sealed: bool
 
     def __repr__(self) -> str:
-        """Show where it stands and its type, never what it is."""
+        """Show the place and the type, never the plaintext."""
         return f"Value({self.leaf.place}, {self.type})"
 
 
@@ -50,10 +49,10 @@ Values = tuple[Value, ...]
 
 
 def opened(file: SopsFile, key: bytes) -> Values | None:
-    """Return every value of a file in its order, after its MAC was verified.
+    """Return all values of a file in order; the MAC is verified.
 
-    `key` is the data key.  None where the file is not fully understood, or its MAC is
-    not that of these values.
+    `key` is the data key.  None if the file is not fully understood, or the MAC does
+    not match.
     """
     found = unverified(file, key)
     if found is None or mac.hash_in(file, key) != mac.hash_of(file, found):
@@ -62,10 +61,10 @@ def opened(file: SopsFile, key: bytes) -> Values | None:
 
 
 def fits(file: SopsFile, key: bytes) -> bool | None:
-    """Return whether the MAC of a file is that of its values; None: only sops knows.
+    """Return whether the MAC of a file matches its values; None if unsure.
 
-    How sops spells a number that is not encrypted may be guessed wrong here, so a MAC
-    that does not fit counts as wrong only where every value is encrypted.
+    How sops formats an unencrypted number is only guessed here, so a mismatch is
+    certain only if all values are encrypted.
     """
     found = unverified(file, key)
     if found is None:
@@ -77,10 +76,10 @@ def fits(file: SopsFile, key: bytes) -> bool | None:
 
 
 def unverified(file: SopsFile, key: bytes) -> Values | None:
-    """Return every value of a file in its order, without a look at its MAC.
+    """Return all values of a file in order, without verifying the MAC.
 
-    None where a value is not encrypted as the options of the file want it, is not
-    opened by the data key `key`, or is spelled in a way that is not understood.
+    None if a value is not encrypted although the options select it, does not decrypt
+    under the data key `key`, or is not understood.
     """
     try:
         selects = selector_of(file)
@@ -95,7 +94,7 @@ def unverified(file: SopsFile, key: bytes) -> Values | None:
 
 
 def _with_spans(text: str, found: Iterable[Leaf]) -> Iterator[Leaf]:
-    """Give leaves that a YAML library read the span of their token, if it is unique."""
+    """Set the spans of leaves from a YAML library, if their token is unique."""
     tokens: dict[str, list[tuple[int, int]]] = {}
     for leaf in found:
         if leaf.span != UNKNOWN_SPAN or not isinstance(leaf.value, str):
@@ -122,9 +121,10 @@ def _open(leaf: Leaf, key: bytes) -> Value | None:
 
 
 def _in_plaintext(file: SopsFile, leaf: Leaf) -> tuple[bytes, str] | None:
-    """Return how sops hashes a value in plaintext, and its type; None: only sops knows.
+    """Return what sops hashes for an unencrypted value, and its type; None if unsure.
 
-    It hashes what its library for the format reads, a bare YAML word by its type.
+    sops hashes what the parser of the format returns: for a bare YAML word a value of
+    its type, formatted by Go.
     """
     value = leaf.value
     if isinstance(value, bool):

@@ -1,8 +1,8 @@
-"""The MAC of a sops file: the hash that is in it, the one that belongs in it.
+"""The MAC of a sops file: reading, computing and writing it.
 
-A SHA-512 over all values in the order of the file, in upper-case hexadecimal digits,
-encrypted as a token under the data key and bound to the time of the last change
-(getsops/sops: sops.go, Tree.Encrypt; cmd/sops/common/common.go, EncryptTree).
+A SHA-512 over all values in the order of the file, in upper-case hexadecimal, encrypted
+as a token under the data key with the time of the last change as associated data
+(getsops/sops:sops.go, Tree.Encrypt; cmd/sops/common/common.go, EncryptTree).
 """
 
 import hashlib
@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # the data key of a file is found without reading its values
     from nixsecrets.files.sops.engine.contents import Value
 
 MAC_ONLY = "mac_only_encrypted"
-# sops hashes this first where only encrypted values follow (sops.go: MACOnlyEncrypted).
+# hashed first if the MAC covers only encrypted values (sops.go: MACOnlyEncrypted)
 _MAC_ONLY_SEED = bytes.fromhex(
     "8a3fd2ad54ce66527b1034f3d147be0b0b975b3bf44f72c6fdadec8176f27d69"
 )
@@ -27,23 +27,23 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 def hash_in(file: SopsFile, key: bytes) -> bytes | None:
-    """Return the hash that is in the file's MAC, None where `key` does not open it."""
-    found = token.opened(file.mac, key, _as_go_prints(file.lastmodified))
+    """Return the hash in the file's MAC, None if the data key does not decrypt it."""
+    found = token.opened(file.mac, key, _associated_time(file.lastmodified))
     return found.plaintext if found and found.type == "str" else None
 
 
-def _as_go_prints(time: str) -> bytes:
-    """Return an RFC 3339 time in the spelling that sops binds the MAC to."""
+def _associated_time(time: str) -> bytes:
+    """Return an RFC 3339 time as Go formats it: the associated data of the MAC."""
     return re.sub(r"\.\d+|\+00:00$", "", time).encode()
 
 
 def hash_of(file: SopsFile, values: "Iterable[Value]") -> bytes:
-    """Return the hash that the MAC of a file with these values has to hold."""
+    """Return the hash for the MAC of a file with these values."""
     binary = file.format is SopsFormat.BINARY  # sops reads no options there
     only = bool(dict(file.options).get(MAC_ONLY)) and not binary
     hashed = hashlib.sha512(_MAC_ONLY_SEED if only else b"")
     for value in values:
-        # sops writes the comments of a list as its items, and hashes none
+        # sops writes comments in a list as items, and does not hash comments
         if value.type != "comment" and (value.sealed or not only):
             hashed.update(value.plaintext)
     return hashed.hexdigest().upper().encode()
@@ -52,8 +52,8 @@ def hash_of(file: SopsFile, values: "Iterable[Value]") -> bytes:
 def edits(file: SopsFile, key: bytes, hashed: bytes, now: str) -> list[Edit] | None:
     """Return the edits that write a new MAC and its time into every document.
 
-    `hashed` goes into the MAC under the data key `key`, `now` is the time in RFC 3339
-    (UTC, no fractions).  None where one of both is not spelled as sops spells it.
+    `hashed` is the hash, `key` the data key, `now` the time (RFC 3339, UTC, no
+    fractions).  None if the old MAC or its time is not formatted as sops does.
     """
     if not _TIME.fullmatch(file.lastmodified):
         return None

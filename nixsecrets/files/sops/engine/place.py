@@ -1,26 +1,23 @@
-"""Places in a sops file: what stands at a key path.
+"""Finding the place of a key path in a sops file.
 
-Found in the text alone: sops does not encrypt keys, so no private key is needed.
+sops does not encrypt keys, so this needs no private key.
 """
 
-import re
 from enum import Enum
 from typing import NamedTuple
 
 from nixsecrets.errors import SecretFileError, UsageError
-from nixsecrets.files.sops.keypath import KeyPath
+from nixsecrets.files.sops.keypath import NUMBER, KeyPath
 from nixsecrets.files.sops.metadata import SopsFormat
 from nixsecrets.files.sops.spans import Node
 from nixsecrets.files.sops.values import Leaf, Place, leaves, roots
 
-_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
-
 
 class At(Enum):
-    """What stands at a place.
+    """What is at a place.
 
-    NEW: nothing, and it can be added.  BRANCH: a mapping or list with values.  BELOW: a
-    single value stands above it.  UNKNOWN: only a YAML library could read the file.
+    NEW: nothing, and a value can be added.  BRANCH: a mapping or list with values.
+    BELOW: a part of the path is a single value.  UNKNOWN: `tree` cannot parse the file.
     """
 
     VALUE = "value"
@@ -31,7 +28,7 @@ class At(Enum):
 
 
 class Found(NamedTuple):
-    """A place, and what stands there (`value` as the file spells it, None for null)."""
+    """A place, and what is there; `value` is as in the file, None for null."""
 
     place: Place
     at: At
@@ -39,10 +36,10 @@ class Found(NamedTuple):
 
 
 def find(kind: SopsFormat, text: str, path: KeyPath) -> Found:
-    """Return the place that a typed path names, a number being a name where it is one.
+    """Return the place of a key path; numbers are indexes in lists, keys in mappings.
 
     Raises:
-        UsageError: the file has no such document, or several have that path.
+        UsageError: the file has no such document, or several documents have the path.
     """
     if kind in (SopsFormat.DOTENV, SopsFormat.INI):
         return _find_line(kind, text, path)
@@ -82,7 +79,7 @@ def _find_line(kind: SopsFormat, text: str, path: KeyPath) -> Found:
 
 
 def _find_leaf(kind: SopsFormat, text: str, path: KeyPath) -> Found:
-    """Return what stands at a path of a file that only a YAML library reads."""
+    """Return what is at a path of a file that only ruamel.yaml can parse."""
     unknown = Found((path.document or 0, path.names), At.UNKNOWN)
     try:
         every = leaves_in(kind, text)
@@ -102,21 +99,23 @@ def leaves_in(kind: SopsFormat, text: str) -> list[Leaf]:
     """Return the leaves of a text.
 
     Raises:
-        SecretFileError: it cannot be read with certainty.
+        SecretFileError: it cannot be parsed with certainty.
     """
     return list(leaves(kind, text.encode("utf-8", "surrogateescape")))
 
 
 def _walked(root: Node, document: int, path: KeyPath) -> Found:
+    """Return what is at a path of one document."""
     node, steps = root, list[str | int]()
     for name in path.names:
         step: str | int = name
-        if isinstance(node.value, list) and _NUMBER.fullmatch(name):
+        if isinstance(node.value, list) and NUMBER.fullmatch(name):
             step = int(name)
         below = child_of(node, step)
         steps.append(step)
         if below is None:
             steps += path.names[len(steps) :]
+            # to a mapping, to null or an empty list, or by an index to any list
             addable = isinstance(node.value, dict) or node.value in (None, [])
             addable = addable or (isinstance(node.value, list) and step is not name)
             return Found((document, tuple(steps)), At.NEW if addable else At.BELOW)
@@ -128,7 +127,7 @@ def _walked(root: Node, document: int, path: KeyPath) -> Found:
 
 
 def child_of(node: Node, step: str | int) -> Node | None:
-    """Return what a node has under a key or at an index, None if nothing."""
+    """Return the child of a node at a key or an index, None if there is none."""
     if isinstance(node.value, dict) and isinstance(step, str):
         return node.value.get(step)
     if isinstance(node.value, list) and isinstance(step, int):

@@ -1,8 +1,8 @@
-"""The values and comments of a sops file under another data key; all else stays.
+"""Re-encrypting the values and comments of a sops file under a new data key.
 
-The edits that `sops rotate` would make, without its run of 20 ms for each file, and
-without new indentation (ADR 15).  What the engine does not understand it declines, and
-the caller lets sops rotate.
+The same edits as `sops rotate`, without its 20 ms per file, and without changing the
+indentation (docs/adr/0015).  If the engine does not understand a file, it declines
+(returns None), and the caller runs sops.
 """
 
 from collections.abc import Mapping
@@ -23,12 +23,12 @@ from nixsecrets.splice import line_start
 def value_edits(
     file: SopsFile, old: bytes, new: bytes, now: str, *, comments: int = 0
 ) -> list[Edit] | None:
-    """Return the edits that encrypt every value under the data key `new`, not `old`.
+    """Return the edits that re-encrypt every value from the data key `old` to `new`.
 
-    The MAC is new as well, and `now` (RFC 3339, UTC, no fractions) the time of the
-    change.  Entries and encrypted comments are the caller's: they still hold or need
-    the old key, and `comments` says how many of these there are.  None where the file
-    has a value in plaintext or several documents, or its MAC does not fit.
+    And those of the MAC; `now` (RFC 3339, UTC, no fractions) is the time of the change.
+    The caller replaces the entries and the encrypted comments, whose number is
+    `comments`.  None if the file has a value in plaintext or several documents, or its
+    MAC does not match.
     """
     if len(file.blocks) > 1 or dict(file.options).get(mac.MAC_ONLY):
         return None
@@ -38,7 +38,7 @@ def value_edits(
     full = [value for value in values if not value.leaf.empty]
     if not all(v.sealed and v.leaf.span != UNKNOWN_SPAN for v in full):
         return None
-    # every token is that of a value, of a comment or the MAC: none is left behind
+    # every token is of a value, of a comment, or the MAC: none stays under the old key
     if file.text.count(token.MARK) != len(full) + comments + 1:
         return None
     dated = mac.edits(file, new, mac.hash_of(file, values), now)
@@ -52,11 +52,11 @@ def _value_edit(file: SopsFile, value: contents.Value, key: bytes) -> Edit:
 
 
 class Comments(NamedTuple):
-    """The comments of a file under another data key.
+    """The re-encryption of a file's comments.
 
-    `edits` encrypt every comment that sops would encrypt, and remove those that stand
-    in the metadata, where sops keeps none.  `known` counts those that were encrypted
-    before; `guessed` has the token of each other one, by its place in the text.
+    `edits` encrypt every comment that sops would encrypt, and remove those in the
+    metadata, where sops keeps none.  `known` is the number of comments that were
+    encrypted before; `guessed` has the tokens of all others by their offset.
     """
 
     edits: list[Edit]
@@ -67,13 +67,13 @@ class Comments(NamedTuple):
 def comment_edits(
     file: SopsFile, old: bytes, new: bytes, guesses: Mapping[int, int]
 ) -> Comments | None:
-    """Return the comments of a file under the data key `new` instead of `old`.
+    """Return the re-encryption of the comments from the data key `old` to `new`.
 
-    sops binds a comment to the keys that it counts above it.  One that is encrypted
-    shows by itself which these are; of one in plaintext it is known once sops has read
-    what was written.  `guesses` says which of the possible paths to try for the comment
-    at a place, if not the first.  None where a comment cannot be opened, or no path is
-    left to try.
+    The associated data of a comment are the keys that sops counts above it.  For an
+    encrypted comment they are those with which it decrypts; for one in plaintext they
+    are guessed, and sops has to confirm the result.  `guesses` is the number of the
+    possible path to use by the offset of a comment, 0 if absent.  None if a comment
+    does not decrypt, or no path is left to try.
     """
     try:
         found = comments(file.format, file.data)
@@ -101,7 +101,7 @@ def comment_edits(
                 return None
             sealed = _sealed(new, one.text, ways[tried])
             guessed[start] = sealed
-            mark = file.text[start : file.text.index(one.text, start)]
+            mark = file.text[start : file.text.index(one.text, start)]  # `# `, `; `
             edits.append((start, end, mark + sealed))
     return Comments(edits, known, guessed)
 
@@ -109,7 +109,7 @@ def comment_edits(
 def _comment_again(
     spelled: str, ways: list[tuple[str, ...]], old: bytes, new: bytes
 ) -> str | None:
-    """Return a comment under `new`, None where `old` opens it at none of the paths."""
+    """Return a comment under `new`, None if it decrypts with none of the paths."""
     for path in ways:
         bound = token.additional_data(path)
         opened = token.opened(spelled, old, bound)
@@ -124,7 +124,7 @@ def _sealed(key: bytes, text: str, path: tuple[str, ...]) -> str:
 
 
 def _without(text: str, comment: Comment) -> list[Edit]:
-    """Return the edits that take a comment out, with its line if it has one."""
+    """Return the edits that remove a comment, with its line if it is alone on it."""
     edits: list[Edit] = []
     for start, end in comment.spans:
         begin = line_start(text, start)

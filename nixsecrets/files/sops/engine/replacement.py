@@ -1,7 +1,7 @@
-"""Other texts for some values of a sops file; every other byte stays.
+"""Replacing some values of a sops file; every other byte stays.
 
-Only these values, the MAC and the time of the last change become other bytes.  A value
-that is not there yet is added behind its last sibling.
+Only these values, the MAC and the time of the last change become other bytes.  A new
+value is added after its last sibling.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from nixsecrets.splice import apply_edits
 
 
 class Replaced(NamedTuple):
-    """A file with other values: its bytes, and the hash that its MAC holds."""
+    """A file with replaced values: its bytes, and the hash in its MAC."""
 
     data: bytes
     hashed: bytes
@@ -31,13 +31,12 @@ def replaced(
 ) -> Replaced | None:
     """Return the file with the texts of `values` at their places.
 
-    `key` is the data key, `now` becomes the time of the change (RFC 3339, UTC, no
-    fractions).  None where that cannot be done with certainty: the result is read
-    again, and has to differ from the file in these values alone.
+    `key` is the data key, `now` the time of the change (RFC 3339, UTC, no fractions).
+    The result is parsed again, and may differ only in these values; None if it does
+    not, or the engine does not understand the file.
 
     Raises:
         SecretFileError: the file's options would leave a new value unencrypted.
-
     """
     before = contents.opened(file, key)
     if before is None:
@@ -46,7 +45,7 @@ def replaced(
         return Replaced(file.data, mac.hash_of(file, before))
     there = {value.leaf.place for value in before}
     text = _edited(file, key, before, values)
-    if text is None or len(there) < len(before):  # JSON with a key twice
+    if text is None or len(there) < len(before):  # the latter: JSON with duplicate keys
         return None
     for place in values.keys() - there:
         require_selected(file, text, place)
@@ -62,18 +61,18 @@ def replaced(
 
 
 def unchanged(found: Values, values: Mapping[Place, str]) -> bool:
-    """Return whether these values are there already, as text."""
+    """Return whether a file already has these values, as text."""
     texts = {v.leaf.place: v.plaintext for v in found if v.type == "str"}
     return all(texts.get(place) == text.encode() for place, text in values.items())
 
 
 def require_selected(file: SopsFile, text: str, place: Place) -> None:
-    """Check that the file's options want a new value encrypted.
+    """Check that the file's options select a new value for encryption.
 
-    `text` is the file with a value at `place`, "" where there is none yet.
+    `text` is the file with a value at `place`, "" if it has none yet.
 
     Raises:
-        SecretFileError: they would leave it unencrypted.
+        SecretFileError: they do not.
     """
     there = Leaf(names_of(place), "")
     with contextlib.suppress(SecretFileError, RecursionError):
@@ -81,7 +80,7 @@ def require_selected(file: SopsFile, text: str, place: Place) -> None:
         there = next((leaf for leaf in found if leaf.place == place), there)
     try:
         selected = selector_of(file)(there)
-    except ValueError:  # sops decides, and what it wrote is verified
+    except ValueError:  # left to sops, whose result is verified
         return
     if not selected:
         raise SecretFileError(
@@ -93,9 +92,9 @@ def require_selected(file: SopsFile, text: str, place: Place) -> None:
 def _edited(
     file: SopsFile, key: bytes, before: Values, values: Mapping[Place, str]
 ) -> str | None:
-    """Return the text with other values under its old MAC, None where one is refused.
+    """Return the text with the new values and its old MAC, None if unsure.
 
-    One by one, since each moves what follows it.
+    One value at a time, since each edit moves the following spans.
     """
     text, known = file.text, {value.leaf.place: value for value in before}
     for place, value in values.items():
@@ -113,19 +112,19 @@ def _edited(
 
 
 def _edit(file: SopsFile, text: str, key: bytes, old: Value, value: str) -> Edit | None:
-    """Return the edit that gives a value that is there another text."""
+    """Return the edit that replaces an existing value, None if unsure."""
     start, end = old.leaf.span
     if start < 0 or (old.type == "null" and isinstance(old.leaf.value, str)):
         return None
     if old.sealed and value:
         return spelling.respelled(text, old.leaf, _sealed(key, old.leaf.place, value))
-    if selector_of(file)(old.leaf):  # an empty one, now or until now
+    if selector_of(file)(old.leaf):  # the old or the new value is empty
         value = _sealed(key, old.leaf.place, value)
     return spelling.spelled(file.format, text, (start, end), value)
 
 
 def _sealed(key: bytes, place: Place, value: str) -> str:
-    """Return the token of a text, "" for an empty one, which sops does not encrypt."""
+    """Return the token of a text, "" for the empty one, which sops does not encrypt."""
     if not value:
         return ""
     bound = token.additional_data(names_of(place))
@@ -137,7 +136,7 @@ def _parsed(file: SopsFile, text: str) -> SopsFile:
 
 
 def _read(file: SopsFile, text: str, key: bytes) -> Values | None:
-    """Return the values of an edited text, whose MAC is still the old one."""
+    """Return the values of an edited text; its MAC, the old one, is not verified."""
     try:
         return contents.unverified(_parsed(file, text), key)
     except SecretFileError:
@@ -145,7 +144,7 @@ def _read(file: SopsFile, text: str, key: bytes) -> Values | None:
 
 
 def _differ_only_in(before: Values, after: Values, values: Mapping[Place, str]) -> bool:
-    """Return whether `after` has the texts of `values`, and all else as `before`."""
+    """Return whether `after` has the texts of `values` and else equals `before`."""
     kept, still = (
         [
             (v.leaf.place, v.leaf.value, v.plaintext, v.type)

@@ -1,8 +1,7 @@
-"""How a value is spelled in the text of a sops file: one that is there, or a new one.
+"""Edits that write a value into the text of a sops file, in the style of the file.
 
-A new value goes behind its last sibling, in the indentation and style of the file.
-Every function declines (None) what it cannot do with certainty, and the caller runs
-sops.
+A new value is added after its last sibling.  Every function declines (returns None)
+when it is unsure, and the caller runs sops.
 """
 
 import json
@@ -22,17 +21,17 @@ _YAML_NAME = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)
 _YAML_WORDS = frozenset(("null", "true", "false", "yes", "no", "on", "off", "y", "n"))
 _INI_NAME = re.compile(r"[\w./@-]+(?: [\w./@-]+)*")
 _INI_SAFE = re.compile(r"[\w./@+%:,-]+(?: [\w./@+%:,-]+)*")
-# What stands before a value: indentation, name, separator with the blanks around it.
+# the line before a value: indentation, name, separator with the blanks around it
 _INI_HEAD = re.compile(r"(?P<indent>[ \t]*)(?P<name>.*?)(?P<between>[ \t]*[=:][ \t]*)")
 _INI_SOPS = re.compile(INI_SECTION.decode())
 _DOTENV_NAME = re.compile(r"(?!sops_)[^=\s#][^=\n\r]*")
-# The white space before the first key of an object, and the colon behind that key.
+# the white space before the first key of an object, and the colon after that key
 _JSON_GAP = re.compile(r",?(?P<lead>\s*)(?=\").*?(?P<colon>\s*:\s*)", re.DOTALL)
 _DASHES = re.compile(r"(?:- +)*")
 
 
 def respelled(text: str, leaf: Leaf, token: str) -> Edit:
-    """Return the edit that puts a token where an encrypted value stands."""
+    """Return the edit that replaces an encrypted value by another token."""
     start, end = leaf.span
     return start, end, text[start:end].replace(str(leaf.value), token)
 
@@ -40,14 +39,15 @@ def respelled(text: str, leaf: Leaf, token: str) -> Edit:
 def spelled(
     kind: SopsFormat, text: str, span: tuple[int, int], value: str
 ) -> Edit | None:
-    """Return the edit that spells `value` in a span, None where that is uncertain.
+    """Return the edit that writes `value` into a span, None if unsure.
 
-    What stood there is no encrypted value; `value` may be the token of one.
+    The old value there is not encrypted; the new one may be a token.
     """
     start, end = span
     new = _spelling(kind, text, value)
     if new is None or text[start:end].startswith(("|", ">")):
         return None
+    # an empty old value: keep blanks after the key or dash, and before a comment
     if start == end and start and text[start - 1] in ":-":
         new = " " + new
     if start == end and text[end : end + 1] == "#":
@@ -76,7 +76,7 @@ def _is_token(value: str) -> bool:
 
 
 def in_double_quotes(value: str) -> str:
-    """Return a text as a YAML scalar in double quotes, on one line."""
+    """Return a text as a double-quoted YAML scalar on one line."""
 
     def shown(char: str) -> str:
         if char.isprintable():
@@ -91,10 +91,10 @@ def in_double_quotes(value: str) -> str:
 
 
 class _Parent(NamedTuple):
-    """The mapping that gets a new value.
+    """The mapping `node` that gets a new value, in the document `root`.
 
-    `root` is the document, `names` lead from `node` down to the value, `siblings` are
-    the values that `node` has, without the metadata.
+    `names` are the keys from `node` down to the value; `siblings` are the values that
+    `node` already has, without the metadata.
     """
 
     root: Node
@@ -104,7 +104,7 @@ class _Parent(NamedTuple):
 
 
 def insertion(kind: SopsFormat, text: str, place: Place, token: str) -> Edit | None:
-    """Return the edit that adds a value, None where its place is uncertain."""
+    """Return the edit that adds a value (`token`, or "") at a place, None if unsure."""
     document, steps = place
     names = names_of(place)
     match kind:
@@ -130,10 +130,9 @@ def insertion(kind: SopsFormat, text: str, place: Place, token: str) -> Edit | N
 
 
 def _parent_of(root: Node, steps: Sequence[str | int]) -> _Parent | None:
-    """Return the deepest mapping on the way to a place, if it has any value.
+    """Return the deepest existing mapping above a place, None if it is empty.
 
-    None where an item of a list is missing below it: sops counts items, and a new one
-    would have to be in order.
+    Also None if the place needs a new list item: that is left to sops.
     """
     node, at = root, 0
     while (below := child_of(node, steps[at])) is not None and at < len(steps) - 1:
@@ -162,21 +161,21 @@ def _into_yaml(text: str, parent: _Parent, token: str) -> Edit:
 
 
 def _line_end(text: str, at: int) -> int:
-    """Return where the line after that of a node begins."""
+    """Return the start of the line after a node that ends at `at`."""
     if at and text[at - 1] == "\n":
         return at
     return after_line(text, at)
 
 
 def _column(text: str, node: Node) -> int:
-    """Return the column of the keys of a mapping, which may begin behind a dash."""
+    """Return the column of the keys of a mapping, which may follow dashes."""
     dashes = _DASHES.match(text, node.start)
     start = dashes.end() if dashes else node.start
     return start - line_start(text, start)
 
 
 def _units(text: str, node: Node) -> Iterator[int]:
-    """Yield by how much mappings of a document are indented below others."""
+    """Yield the indentations of nested mappings relative to their parents."""
     if not isinstance(node.value, dict):
         return
     for below in node.value.values():
@@ -191,7 +190,7 @@ def _yaml_key(name: str) -> str:
 
 
 def _into_json(text: str, parent: _Parent, token: str) -> Edit | None:
-    """Return the edit that adds a value, with the objects above it, spaced alike."""
+    """Return the edit that adds a value, with the objects above it, in like style."""
     root, node, siblings, names = parent
     gap = _JSON_GAP.match(text, node.start + 1)
     first_of_root = _JSON_GAP.match(text, root.start + 1)
@@ -200,6 +199,7 @@ def _into_json(text: str, parent: _Parent, token: str) -> Edit | None:
     lead, colon = gap["lead"], gap["colon"]
     unit = first_of_root["lead"].rpartition("\n")[2]  # one level of indentation
     value = json.dumps(token)
+    # from the inside out: wrap the value in an object for each further key
     for depth in range(len(names) - 1, 0, -1):
         inner, outer = "", ""
         if "\n" in lead:
@@ -213,7 +213,7 @@ def _into_json(text: str, parent: _Parent, token: str) -> Edit | None:
 
 
 def _into_dotenv(text: str, names: tuple[str, ...], token: str) -> Edit | None:
-    """Return the edit that adds a line behind the last value."""
+    """Return the edit that adds a line after the last value."""
     if len(names) != 1 or not _DOTENV_NAME.fullmatch(names[0]):
         return None
     found = leaves_in(SopsFormat.DOTENV, text)

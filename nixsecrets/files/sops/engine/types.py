@@ -1,10 +1,9 @@
-"""The types of a sops file's values: do they fit what the values hold?
+"""Verifying the types in the tokens of a sops file.
 
-sops writes the type of a value beside its ciphertext, where neither the value's own
-authentication nor the MAC covers it.  A changed type makes sops refuse the whole file,
-or hand over another value.  `retyped` compares with earlier versions and needs no key,
-`misfits` decrypts the values.  Source: getsops/sops aes/cipher.go (how a value of each
-type is spelled before it is encrypted).
+sops writes the type of a value next to its ciphertext, where neither the value's own
+authentication nor the MAC covers it.  A changed type makes sops refuse the file, or
+return another value.  `retyped` compares with earlier versions and needs no key;
+`misfits` decrypts the values and checks their format (getsops/sops:aes/cipher.go).
 """
 
 import math
@@ -23,10 +22,9 @@ _TIME = re.compile(rb"\d{4}-\d\d-\d\dT\S+")
 
 
 class Retyped(NamedTuple):
-    """A value whose type is not the one that it was encrypted with, and that one.
+    """A value whose type is not `was`, the one that it was encrypted with.
 
-    `seen` says that an earlier version has it with the type `was`; otherwise that is
-    what its content is.
+    `seen` if an earlier version has the type `was`; otherwise the content has it.
     """
 
     leaf: Leaf
@@ -35,20 +33,19 @@ class Retyped(NamedTuple):
 
     @property
     def message(self) -> str:
-        """Which value it is, and both types; nothing of its content."""
+        """The key path and both types, without any content."""
         how = "and was" if self.seen else "but its content is"
         before = " before" if self.seen else ""
         return f"{_marked(self.leaf)}, {how} of type {self.was}{before}"
 
 
 def misfits(file: SopsFile, key: bytes) -> Iterator[Retyped]:
-    """Yield the values whose type is not one that their content can have.
+    """Yield the values whose content does not have the format of their type.
 
-    `key` is the file's data key; what it does not open is not checked.
+    `key` is the file's data key; values that it does not decrypt are not checked.
 
     Raises:
-        SecretFileError: the values of the file cannot be read.
-
+        SecretFileError: the file cannot be parsed.
     """
     if not token.any_typed(file.text):
         return
@@ -62,26 +59,24 @@ def misfits(file: SopsFile, key: bytes) -> Iterator[Retyped]:
 
 
 def require_fitting(file: SopsFile, key: bytes) -> None:
-    """Check that sops will take every value for what it is.
+    """Check that every value has the format of its type.
 
     Raises:
-        SecretFileError: a value has a type that its content does not have.
-
+        SecretFileError: one does not, so sops refuses the file.
     """
     for one in misfits(file, key):
         raise SecretFileError(f"{one.message}; sops rejects the file", HINT)
 
 
 def retyped(kind: SopsFormat, old: bytes, new: bytes) -> Iterator[Retyped]:
-    """Yield the values of `new` that `old` has under another type, else the same.
+    """Yield the values of `new` whose ciphertext has another type in `old`.
 
-    `old` may be several versions, the oldest first, whose word counts.  Nobody who
-    encrypts a value keeps its ciphertext: somebody edited the type.
+    `old` may be several versions, oldest first; the oldest type counts.
 
     Raises:
-        SecretFileError: the values of `new` cannot be read.
-
+        SecretFileError: `new` cannot be parsed.
     """
+    # encrypting always gives a new ciphertext: the same one means an edited type
     before = token.types(old.decode("utf-8", "surrogateescape"))
     for leaf in leaves(kind, new):
         is_now = type_of(leaf.value)
@@ -93,7 +88,7 @@ HINT = "restore the version before it: git log -p -- FILE"
 
 
 def describe(leaf: Leaf) -> str:
-    """Say what is wrong with a value, where its right type is not known."""
+    """Return a message about a value with a wrong type, if the right one is unknown."""
     return f"{_marked(leaf)}, which it was not encrypted as"
 
 
@@ -104,20 +99,19 @@ def _marked(leaf: Leaf) -> str:
 
 
 def _content(plaintext: bytes) -> str:
-    """Return the type that a content is of; text is of any."""
+    """Return the first type whose format a content has, else "str"."""
     return next((kind for kind, fits in _SPELLED.items() if fits(plaintext)), "str")
 
 
 def float_text(number: float) -> bytes:
     """Return a finite number as Go's strconv.FormatFloat(number, 'f', -1, 64) does."""
-    # 9 ms; few files hold numbers that need it
-    from decimal import Decimal
+    from decimal import Decimal  # 6 ms; few files have floats
 
     return format(Decimal(repr(number)), "f").removesuffix(".0").encode()
 
 
 def _float(plaintext: bytes) -> bool:
-    """Return whether Go formats a float so: the shortest, without an exponent."""
+    """Return whether this is how Go formats a float: shortest, without an exponent."""
     try:
         number = float(plaintext)
     except ValueError:

@@ -12,7 +12,7 @@ from nixsecrets.errors import SecretFileError, UsageError
 from nixsecrets.files.sops import assign, extract, metadata
 from nixsecrets.files.sops.datakey import data_key
 from nixsecrets.files.sops.engine import contents, replacement
-from nixsecrets.files.sops.keypath import Given, KeyPath, key_path
+from nixsecrets.files.sops.keypath import KeyPath, NewValues, key_path
 from nixsecrets.files.sops.program import Layout
 from tests.files import sopsfiles
 from tests.files.agekeys import reader
@@ -83,7 +83,7 @@ def replaced(name: str, data: bytes, key: str, value: str, folder: Path) -> byte
         name,
         data,
         [ALICE.identity],
-        Given({path: value}),
+        NewValues({path: value}),
         recipients=[ALICE.recipient],
         sops=program,
         workdir=folder,
@@ -329,7 +329,7 @@ def test_other_readers_get_the_new_value_under_a_new_key(tmp_path: Path) -> None
         "s.json",
         data,
         [ALICE.identity],
-        Given({KeyPath(("a",)): "new"}),
+        NewValues({KeyPath(("a",)): "new"}),
         recipients=[BOB.recipient],
         sops=program,
         workdir=tmp_path,
@@ -345,7 +345,9 @@ def test_several_values_change_at_once(tmp_path: Path) -> None:
     data = written("3.11", "s.yaml", tmp_path)
     file = metadata.parse("s.yaml", data)
     key = data_key(file, [ALICE.identity])
-    given = Given({KeyPath((name,)): f"new {name}" for name in ("n", "switch", "x")})
+    given = NewValues(
+        {KeyPath((name,)): f"new {name}" for name in ("n", "switch", "x")}
+    )
     places = assign.placed(file, given)
     found = replacement.replaced(file, key, places, "2026-01-02T03:04:05Z")
     assert found is not None
