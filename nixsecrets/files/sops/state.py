@@ -69,7 +69,7 @@ class Shown(NamedTuple):
 
 
 # One object for all files that show the same: it crosses a pipe once for each share.
-# NewValues by place: names would make a longer key.
+# called with positional arguments: names would make a longer key
 _shown = lru_cache(maxsize=1024)(Shown)
 
 
