@@ -35,9 +35,8 @@ _64_LETTERS = rb"%b{64}\n" % _LETTER
 # bits of the last letter (4 or 2) must be zero.
 _TWO, _THREE = rb"%b[AQgw]" % _LETTER, rb"%b{2}[AEIMQUYcgkosw048]" % _LETTER
 _32_BYTES = rb"%b{42}[AEIMQUYcgkosw048]" % _LETTER
-# The stanzas of nearly all files.  The group captures type and tag with the space after
-# it, by which heads of native stanzas are recognized: no complete argument line ends in
-# a space.  The share and the body (32 bytes each) follow.
+# The stanzas of nearly all files: type and tag (the group), share and body (32 bytes
+# each).  The group ends in a space, as no complete argument line does.
 _NATIVE = rb"-> (X25519 |ssh-ed25519 %b{6} )%b\n%b\n" % (_LETTER, _32_BYTES, _32_BYTES)
 _ARGUMENTS = rb"[!-~]++(?: [!-~]++)*+"
 _BODY = rb"(?:%b)*+(?:%b{4}){0,15}+(?:%b|%b)?+\n" % (_64_LETTERS, _LETTER, _THREE, _TWO)
@@ -96,8 +95,7 @@ class AgeFile(_Parsed):
     has not been verified.  `heads` has the identifying part of each stanza: for X25519
     and ssh-ed25519 stanzas of the right sizes (native ones) the argument line up to the
     share ("X25519 ", "ssh-ed25519 TAG "), for others the complete line.  `native` means
-    that all stanzas are native.  Stanzas are decoded on demand, as most callers need
-    one at most.
+    that all stanzas are native.
     """
 
     def __repr__(self) -> str:
@@ -191,8 +189,7 @@ def parse(data: bytes) -> AgeFile:
     """Parse an age file, binary or armored.
 
     Raises:
-        SecretFileError: armor or header are malformed; the message does not depend on
-            a file name.
+        SecretFileError: armor or header are malformed (without a file name).
         TooLargeError: it has more than `limits.ENTRIES` recipients.
     """
     if data.startswith(_MAGIC):
@@ -218,8 +215,7 @@ def read_enc(enc: str) -> Enc:
     """Parse the `enc` of a sops entry.
 
     Raises:
-        SecretFileError: it is malformed, or its payload has not the size of a data key
-            or of a share of one (Shamir, one byte longer).
+        SecretFileError: it is malformed, or its payload has a wrong size.
     """
     data = enc.encode("ascii", "replace")
     armor = _ARMOR.fullmatch(data)
@@ -227,7 +223,7 @@ def read_enc(enc: str) -> Enc:
     if usual:
         return Enc((usual[1],), usual[2])
     file = parse(data)
-    if file.payload_size not in (_DATA_KEY, _DATA_KEY + 1):
+    if file.payload_size not in (_DATA_KEY, _DATA_KEY + 1):  # a Shamir share is longer
         _refuse("holds no data key")
     return Enc(file.heads, bytes(file.payload[-_TAG:]), file)
 
@@ -366,11 +362,7 @@ def _armor(binary: bytes) -> bytes:
 
 
 def _unarmor(data: bytes) -> bytes:
-    """Return the binary file in an armor.
-
-    Blanks are allowed around the armor but not inside, line ends are LF or CRLF; in all
-    other respects armor is canonical.
-    """
+    """Return the binary file in an armor; only blanks around it and CRLF may vary."""
     text = data.strip(b" \t\r\n")
     if text.startswith(BOM):
         _refuse("starts with a byte order mark, which age does not accept")

@@ -71,8 +71,7 @@ def seal(
     """Encrypt under a fresh file key, with one stanza per recipient in their order.
 
     Raises:
-        KeyFormatError: a recipient's plugin is missing, or post-quantum recipients are
-            mixed with others.
+        KeyFormatError: a plugin is missing, or post-quantum and classic keys are mixed.
         SecretFileError: there is no recipient.
     """
     if not recipients:
@@ -109,8 +108,7 @@ def seal_large(content: Spooled, recipients: Sequence[Recipient]) -> Streamed | 
     and it does not reveal the file key.
 
     Raises:
-        KeyFormatError: a recipient's plugin is missing, or post-quantum recipients are
-            mixed with others.
+        KeyFormatError: a plugin is missing, or post-quantum and classic keys are mixed.
         SecretFileError: there is no recipient.
     """
     if any(recipient.post_quantum for recipient in recipients):
@@ -135,10 +133,8 @@ def reencrypt(
 
     Raises:
         IdentityError: no identity decrypts the file.
-        KeyFormatError: a recipient's plugin is missing, or post-quantum recipients are
-            mixed with others.
-        SecretFileError: the file is corrupt or was tampered with, or there is no
-            recipient.
+        KeyFormatError: a plugin is missing, or post-quantum and classic keys are mixed.
+        SecretFileError: the file is corrupt, or there is no recipient.
     """
     file = age_header.parse(data)
     plaintext = _decrypted(file, identities, first)
@@ -156,17 +152,13 @@ def grant(
     """Wrap the file key for more recipients; the payload does not change.
 
     `add` is appended in order; each pair of `replace` gives the entry at an index to
-    another recipient; `first` is the index of the entry to try first.  Indexes count
-    the entries without grease, like `Actual.recipients`.  All recipients must be
-    `ours`.  Grease is dropped, as it cannot be distinguished from a file key wrapped
-    for a stranger.
+    another recipient; `first` is the index of the entry to try first.  Indexes do not
+    count grease, which is dropped: it could be a file key wrapped for a stranger.
 
     Raises:
         IdentityError: no X25519 or ssh-ed25519 identity decrypts the file.
-        SecretFileError: the file is corrupt or its header was tampered with, which a
-            new MAC would hide.
-        KeyFormatError: only pyrage can write a recipient's stanza, or the file is
-            post-quantum and a recipient is not.
+        SecretFileError: the file is corrupt, or its header was tampered with.
+        KeyFormatError: a recipient is not `ours`, or the file is post-quantum.
     """
     file = age_header.parse(data)
     key = file_key(file, identities, first=first)
@@ -329,10 +321,7 @@ def throw_away_identity() -> X25519Identity:
 def _find_key(
     file: AgeFile, identities: Sequence[Identity], first: int | None
 ) -> bytes | None:
-    """Return the file key if an X25519 or ssh-ed25519 identity opens the file.
-
-    The header's MAC is verified.
-    """
+    """Return the file key of a file that one of our own kinds opens; verify the MAC."""
     for stanza in _likely_first(file, first):
         for identity in identities:
             key = unwrap(stanza, identity)
@@ -343,11 +332,8 @@ def _find_key(
 
 
 def _likely_first(file: AgeFile, first: int | None) -> Iterator[Stanza]:
-    """Yield the X25519 and ssh-ed25519 entries, starting with the one at `first`.
-
-    Then ssh entries: to skip one by its tag is cheap, while each X25519 entry takes a
-    scalar multiplication.
-    """
+    """Yield the X25519 and ssh-ed25519 entries, starting with the one at `first`."""
+    # ssh entries are skipped by their tag, X25519 entries take a multiplication each
     if first is not None and first < len(file.places):
         yield age_header.decode(file.encoded[file.places[first]])
     for kind in (b"-> ssh-ed25519 ", b"-> X25519 "):
