@@ -62,7 +62,7 @@ class Session(NamedTuple):
         files with the last commit; `only` is the one file to look at.
         """
         self._warn_of_unfinished()
-        with survey.begun(self.repo, compare=compare, only=only) as begun:
+        with survey.start(self.repo, compare=compare, only=only) as begun:
             yield begun
             begun.cache()
 

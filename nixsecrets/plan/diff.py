@@ -73,7 +73,7 @@ def differing(
     ctx = ctx or context(world)
     return [
         step
-        for want, files in world.alike
+        for want, files in world.file_groups
         if want is not None
         for step in steps_for_each(
             files, partial(converge_step, desired=want, context=ctx), ctx
@@ -108,7 +108,7 @@ def change_plan(
     decided = {s.path for s in instead} | {s.origin for s in instead}
     steps = [
         step
-        for new, files in after.alike
+        for new, files in after.file_groups
         for old, alike in _by_desired(before, files)
         for step in steps_for_each(
             alike, partial(change_step, before=old, after=new, context=ctx), ctx

@@ -86,7 +86,7 @@ def _plaintext(world: World, found: NotSecret) -> Iterator[Finding]:
 
 
 def _secret_problems(world: World) -> Iterator[Finding]:
-    for want, files in world.alike:
+    for want, files in world.file_groups:
         for code, message in _wrong(files[0], want, world.users):
             for file in files:
                 yield Finding(file.path, code, message)

@@ -138,7 +138,7 @@ class Removals(NamedTuple):
 def _readable(world: World, keys: Collection[KeyId]) -> dict[KeyId, list[str]]:
     """Return the sorted paths of the files that each of `keys` can read."""
     found: dict[KeyId, list[str]] = {}
-    for _, files in world.alike:
+    for _, files in world.file_groups:
         for key_id in {r.key_id for r in files[0].recipients}.intersection(keys):
             found.setdefault(key_id, []).extend(file.path for file in files)
     return {key_id: sorted(paths) for key_id, paths in found.items()}

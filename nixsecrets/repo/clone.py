@@ -110,7 +110,7 @@ class Clone(NamedTuple):
             ) from error
 
     def cached(self, name: str) -> bytes:
-        """Return what this person's last run cached under a name, "" for nothing."""
+        """Return what this user's last run cached under a name, empty if nothing."""
         place = self._cache(name)
         try:
             if not os.path.lexists(place):
@@ -126,8 +126,8 @@ class Clone(NamedTuple):
         return rest
 
     def cache(self, name: str, data: bytes) -> None:
-        """Cache something under a name, if the clone can be written to."""
-        from nixsecrets.repo import locking  # by the few runs that write
+        """Cache `data` under a name; do nothing if the clone is not writable."""
+        from nixsecrets.repo import locking  # few runs write
 
         mac = userstate.sign(self.env, self._purpose(name) + data)
         if mac is None:
@@ -141,7 +141,7 @@ class Clone(NamedTuple):
                 files.write_durably(str(place), b"%b\n%b" % (mac.encode(), data))
 
     def _cache(self, name: str) -> Path:
-        """Return the place of a cache for this map: a clone may have several maps."""
+        """Return the path of a cache for this map; a clone may have several maps."""
         which = hashlib.sha256(os.fsencode(self.map_path)).hexdigest()[:16]
         return self.place.with_name(f"{name}-{which}")
 

@@ -1,12 +1,12 @@
-"""A cache of what whole files show, for runs over thousands of unchanged files.
+"""A cache of looks at complete files, for runs over thousands of unchanged files.
 
-The clone keeps it under a MAC (`repo.clone`); `survey` reads and writes it.  A look
-depends on the bytes of a file, on the format that its name stands for, and on the code
-that looks.  So a cached one counts for the same SHA-256 (sops files: under a name that
-stands for YAML), and only while no module of that code has changed (`code_id`).
+`repo.clone` stores it with a MAC; `survey` reads and writes it.  A look depends on the
+bytes of a file, on the format that its name implies, and on the code.  So a cached look
+is valid for the same SHA-256 (for sops files with a name that implies YAML), while the
+code is unchanged (`code_id`).
 
-The first line is that id, the second a JSON list of what files show.  For each item of
-the list follow the SHA-256s of its files, then the prints of these.
+Format: a line with that id, a line with a JSON list of what files show, and for each
+item of the list the SHA-256s of its files, followed by their key prints.
 """
 
 import hashlib
@@ -34,9 +34,9 @@ Whole = shape.Shown | state.Shown
 
 
 class _Group(NamedTuple):
-    """Files that show the same, with prints of the same lengths.
+    """Files that show the same and have prints of the same lengths.
 
-    `spans` is where each print of a file stands; those of the next file follow.
+    `prints` has the prints of all files; `spans` are those of the first file in it.
     """
 
     shown: Whole
@@ -44,16 +44,16 @@ class _Group(NamedTuple):
     prints: bytes
 
     def prints_of(self, number: int) -> tuple[bytes, ...]:
-        """Return the prints of one file; the first has the number 0."""
+        """Return the prints of one file, counted from 0."""
         at = number * self.spans[-1][1]
         return tuple([self.prints[at + a : at + b] for a, b in self.spans])
 
 
 class LookCache:
-    """Looks that earlier runs took, by the SHA-256 (hex) of the file."""
+    """Looks of earlier runs, by the SHA-256 (hex) of the file."""
 
     def __init__(self, data: bytes = b"") -> None:
-        """Read what `rendered` wrote; other code's looks are ignored."""
+        """Parse the output of `rendered`; ignore it if other code wrote it."""
         self._places: dict[str, tuple[_Group, int]] = {}
         made_by, _, rest = data.partition(b"\n")
         if made_by == code_id():
@@ -66,7 +66,7 @@ class LookCache:
         return sha256 in self._places
 
     def look(self, path: str, data: bytes) -> Look:
-        """Return what a whole file shows, as `looks.look` does."""
+        """Return what the complete content of a file shows, with its SHA-256."""
         sha256 = hashlib.sha256(data).hexdigest()
         place = self._places.get(sha256)
         if place is None or not _fits(place[0].shown, path):
@@ -76,13 +76,13 @@ class LookCache:
 
 
 def cacheable(path: str, look: Look) -> bool:
-    """Return whether a file is whole and shows nothing but what `_spelled` has."""
+    """Return whether a look is of a complete file and `_spelled` preserves it."""
     _, shown, _ = look
     return isinstance(shown, Whole) and _fits(shown, path) and _survives(shown)
 
 
 def rendered(found: Iterable[Look]) -> bytes:
-    """Return the text of a cache with these looks, which are `cacheable`."""
+    """Return the content of a cache with these looks, all of them `cacheable`."""
     groups: dict[tuple[Whole, tuple[int, ...]], list[Look]] = {}
     for one in found:
         _, shown, prints = one
@@ -100,7 +100,7 @@ def rendered(found: Iterable[Look]) -> bytes:
 
 
 def _groups(data: bytes) -> Iterator[tuple[list[str], _Group]]:
-    """Yield each group of files with their hashes."""
+    """Parse the groups of files, each with their hashes."""
     head, _, rest = data.partition(b"\n")
     at = 0
     for spelled, sizes, number in json.loads(head):
@@ -114,18 +114,19 @@ def _groups(data: bytes) -> Iterator[tuple[list[str], _Group]]:
 
 
 def _fits(shown: Whole, path: str) -> bool:
-    """Return whether a file of this name may show this, if its bytes do."""
+    """Return whether a look is valid for a file of this name (sops: only YAML)."""
     return isinstance(shown, shape.Shown) or format_for(path) is SopsFormat.YAML
 
 
 @cache
 def _survives(shown: Whole) -> bool:
+    """Return whether a file is complete and writing and reading preserves the look."""
     spelled = json.loads(json.dumps(_spelled(shown)))
     return shown.whole and _read(*spelled) == shown
 
 
 def _spelled(shown: Whole) -> list[object]:
-    """Return what a whole file shows as JSON, without what few files have."""
+    """Return a look at a complete file as JSON, without what few files have."""
     heads = [head.decode("ascii") for head in shown.heads]
     if isinstance(shown, shape.Shown):
         return [heads, shown.armored]
@@ -133,7 +134,7 @@ def _spelled(shown: Whole) -> list[object]:
 
 
 def _read(heads: list[str], *others: Any) -> Whole:
-    """Return what `_spelled` wrote."""
+    """Return the look of an output of `_spelled`."""
     found = tuple(head.encode("ascii") for head in heads)
     if len(others) == 1:
         return shape.Shown(found, fault=None, whole=True, armored=others[0])
@@ -154,14 +155,14 @@ def _read(heads: list[str], *others: Any) -> Whole:
 
 @cache
 def code_id() -> bytes:
-    """Return an id of the code that looks."""
+    """Return an id of the code that computes looks."""
     return id_of(Path(looks.__file__).parents[1])
 
 
 def id_of(package: Path) -> bytes:
-    """Return an id of a package: its version and place, size and time of its modules.
+    """Return a hash (hex) of a package's version, path, and module sizes and times.
 
-    Hex digits; the content of seventy modules would take 3 ms to read.
+    Reading the content of its seventy modules would take 3 ms.
     """
     found = [__version__, sys.version, str(package)]
     for folder in _CODE:

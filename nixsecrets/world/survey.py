@@ -1,8 +1,8 @@
-"""The first look at every file, begun before anything else is known.
+"""Looking at every file in worker processes, started before anything else is loaded.
 
-What the bytes of a file show depends on neither map nor lock (`files.looks`), so
-other processes look while this one loads what judges and reads map and lock.  A file
-without a look (large, unreadable, spelled otherwise) is left to be read with care.
+What the bytes of a file show depends on neither map nor lock (`files.looks`), so the
+workers look at files while this process imports modules and reads map and lock.  Files
+without a look (large or unreadable) are read later.
 """
 
 import contextlib
@@ -21,25 +21,24 @@ if TYPE_CHECKING:
     from nixsecrets.world.lookcache import LookCache
 
     Seen = tuple[Look | None, bool]
-    """A look at a file, and whether it is a sops file as the last commit has it."""
+    """A look at a file, and whether it is a sops file that equals the last commit."""
 
 _SMALL = 1 << 20  # bytes
-WORTH_A_PROCESS = 400  # files; to fork and to copy the answers takes 20 ms
-# looks, which take 30 ms; of 10,000 the cache saves two fifths of the time of `check`
+WORTH_A_PROCESS = 400  # files; a fork and copying the answers take 20 ms
+# new looks, which take 30 ms; for 10,000 files the cache saves two fifths of `check`
 _WORTH_A_CACHE = 1000
 _CACHE = "looks"
 
 
 class Survey(NamedTuple):
-    """The files there are; map and lock as they were before these were listed.
+    """The listed files, and looks at them.
 
-    So what changes map or lock later is seen when they are replaced, and no record of
-    a file that came later is taken for one of a file that is gone.
-
-    `looks` yields them as they come, of more names than there are files, and lends a
-    hand; it can be called once.  It adds the sops files that are as in the last commit
-    to `unchanged`, as far as `committed` has any.  `cache` has the clone keep them
-    for the next run.
+    - `map` and `lock` were read before the files were listed: so a later change is
+      noticed when they are replaced, and no new record is used for an old file.
+    - `looks` joins in and yields (path, look) as they arrive, also for paths that are
+      not files of this map.  It can be called once.
+    - `unchanged` gets the sops files that equal the last commit, if `committed` is set.
+    - `cache` stores the looks in the clone, for the next run.
     """
 
     listing: Listing
@@ -58,22 +57,25 @@ class Survey(NamedTuple):
 
 
 @contextlib.contextmanager
-def begun(
+def start(
     repo: Repo, *, compare: bool = False, only: str | None = None
 ) -> Iterator[Survey]:
-    """List the files and have them looked at; `compare` them with the last commit, too.
+    """List the files and start to look at them.
 
-    `only` looks at one file, as if there were no other.
+    With `compare`, also compare them with the last commit; `only` restricts all to one
+    file.
 
-    Raises `NixsecretsError` where map or lock cannot be read.
+    Raises:
+        NixsecretsError: map or lock cannot be read.
     """
     texts = repo.read(MAP_NAME), repo.read_if_there(LOCK_NAME)
     with repo.naming(only) as listed, _committed(repo, compare=compare) as there:
-        from nixsecrets.files import looks as first  # while git lists them
+        # imported while git lists the files
+        from nixsecrets.files import looks as first
         from nixsecrets.files.sops.state import Shown
 
         (names, some_unmerged), committed = listed(), there()
-    if only is not None:  # it may be a folder
+    if only is not None:  # git lists the files below it if it is a folder
         names = [name for name in names if name == only]
     cached = _cached(repo) if len(names) >= _WORTH_A_CACHE else None
     look = cached.look if cached else first.look
@@ -85,7 +87,7 @@ def begun(
         return [seen(path) for path in share]
 
     def seen(path: str) -> "Seen":
-        # a rule may name one that is left out; then it is read with care
+        # if a rule names a skipped file literally, it is read later
         skipped = no_secret(path) or path == MAP_NAME
         data = None if skipped else repo.read_quickly(path, _SMALL)
         if data is None:
@@ -118,15 +120,17 @@ def begun(
 
 
 def _cached(repo: Repo) -> "LookCache":
-    """Return the looks that the clone keeps."""
-    from nixsecrets.repo.clone import Clone  # for thousands of files only
+    """Return the looks that the clone has cached."""
+    # only for thousands of files
+    from nixsecrets.repo.clone import Clone
     from nixsecrets.world.lookcache import LookCache
 
     return LookCache(Clone.of(repo, os.environ).cached(_CACHE))
 
 
 def _cache(repo: Repo, had: "LookCache", taken: "Sequence[tuple[str, Look]]") -> None:
-    """Have the clone keep the looks, where many were not in its cache."""
+    """Store the looks in the clone, if many are new."""
+    # only for thousands of files
     from nixsecrets.repo.clone import Clone
     from nixsecrets.world.lookcache import cacheable, rendered
 
@@ -143,8 +147,7 @@ def _committed(
     if repo.git is None or not compare:
         yield lambda: None
         return
-    # for `check` alone
-    from nixsecrets.repo import differing
+    from nixsecrets.repo import differing  # only for `check`
 
     with differing.committed(repo.root) as there:
         yield there

@@ -1,7 +1,7 @@
-"""Load: everything a plan is made of, read from the disk once.
+"""Loading the current state: everything a plan is computed from.
 
-A `World` is a value: the map, the lock, the generated files as they are, and what
-every secret file tells without a private key.  Nothing here judges or writes.
+A `World` is a value: the map, the lock, the generated files, and the state of every
+secret file, as far as known without a private key.
 """
 
 import contextlib
@@ -60,16 +60,15 @@ class _Parts(NamedTuple):
 
 
 class World(_Parts):
-    """One repository at one moment.
+    """A repository at one moment.
 
-    `files` holds every file that a rule of the map claims and every other file that is
-    encrypted, by path relative to the map's folder.  `texts` are the generated files
-    as they lie there, None where there is none.  `reach` says which secrets of the map
-    are not in `files`.
+    `files` has every file that a rule of the map covers, and every other encrypted
+    file, by path relative to the map's folder.  `texts` are the generated files, None
+    if one does not exist.  `reach` has the secrets of the map that are not in `files`.
     """
 
     def __repr__(self) -> str:
-        """Return where it is; the rest is thousands of lines."""
+        """Show only the folder: the rest is thousands of lines."""
         return f"World({self.repo.root})"
 
     @property
@@ -79,34 +78,36 @@ class World(_Parts):
 
     @cached_property
     def book(self) -> KeyBook:
-        """Every key that has a name: the map's first, then retired, recorded ones."""
+        """All keys with names: those of the map, then retired, then recorded ones."""
         return key_book(self.map, self.lock)
 
     @cached_property
     def secrets(self) -> dict[str, Actual]:
-        """The files that are encrypted and whole."""
+        """The encrypted files that are complete."""
         return {p: f for p, f in self.files.items() if isinstance(f, Actual)}
 
     @cached_property
     def shared_prints(self) -> frozenset[bytes]:
-        """The key prints that more than one secret carries."""
+        """The key prints that more than one secret has."""
         every = [file.key_prints for file in self.secrets.values()]
         flat = list(chain.from_iterable(every))
-        if len(set(flat)) == len(flat):  # as nearly always, and cheap to find out
+        if len(set(flat)) == len(flat):  # the usual case, which is cheap to detect
             return frozenset()
+        # a print may occur twice within one file
         count = Counter(chain.from_iterable(map(set, every)))
         return frozenset(p for p, times in count.items() if times > 1)
 
     @cached_property
-    def alike(self) -> list[tuple[Desired | None, list[Actual]]]:
-        """Them with what the map wants of them, None where no rule names them.
+    def file_groups(self) -> list[tuple[Desired | None, list[Actual]]]:
+        """The secrets with their desired state, None if no rule covers them.
 
-        Together are those that show the same and of which it wants the same.
+        Secrets with the same actual and desired state are in one group.
         """
         found: dict[object, tuple[Desired | None, list[Actual]]] = {}
         for file in self.secrets.values():
             want = self.policy.desired(file.path, file.backend)
-            form = format_for(file.path)  # which options make sense depends on it
+            form = format_for(file.path)  # which options are valid depends on it
+            # equal states are shared objects, so their ids are enough
             same = id(want), id(file.backend), id(file.state), id(form), file.options
             key = (*same, file.refusal, file.others, file.left_open, file.armored)
             found.setdefault(key, (want, []))[1].append(file)
@@ -120,12 +121,12 @@ class World(_Parts):
 
     @property
     def config_readable(self) -> bool:
-        """Whether `.sops.yaml` can be read: not with conflict markers in it."""
+        """Whether `.sops.yaml` can be parsed: it has no conflict markers."""
         text = self.texts.get(self.map.sops_config or "")
         return text is None or not splice.conflict_line(text.encode(errors="replace"))
 
     def key_in_map(self, recipient: Recipient) -> Recipient:
-        """Return a reader's key as the map spells it (the ssh form of a host's)."""
+        """Return a key in its form in the map, such as the ssh form of a host's key."""
         keys = (key for _, key in named_keys(self.map))
         fits = (key for key in keys if key.key_id == recipient.key_id)
         return next(fits, recipient)
@@ -136,9 +137,9 @@ class World(_Parts):
         return frozenset(user.name for user in self.map.users)
 
     def with_map(self, text: str) -> "World":
-        """Return the same files under another map.
+        """Return the same repository under another map.
 
-        Files that only the new map claims are read now.
+        Files that only the new map covers are read now.
         """
         after = self._replace(map_text=text, policy=Policy(load(text)))
         with self.repo.naming() as listed:
@@ -149,7 +150,7 @@ class World(_Parts):
 
 
 def key_book(recipient_map: RecipientMap, lock: Lock) -> KeyBook:
-    """Return the names of all keys that the map and the lock know."""
+    """Return a book of all keys in the map and the lock."""
     return KeyBook([*named_keys(recipient_map), *lock.named_recipients()])
 
 
@@ -170,7 +171,7 @@ def _known_keys(recipient_map: RecipientMap) -> Iterator[Recipient]:
 
 
 def fresh_world(repo: Repo, map_text: str) -> World:
-    """Return a repository that has a map, `map_text`, and nothing else of ours yet."""
+    """Return a repository with a new map and nothing else of nixsecrets yet."""
     policy = Policy(load(map_text))
     world = World(repo, map_text, policy, Lock(), files={}, texts={})
     attributes = text_if_there(repo, ATTRIBUTES)
@@ -180,9 +181,9 @@ def fresh_world(repo: Repo, map_text: str) -> World:
 def adopting_world(
     repo: Repo, map_text: str, lock: Lock, *, without: Collection[str] = ()
 ) -> World:
-    """Return a repository as it is, under a map and a lock that it has not yet.
+    """Return a repository with its files, under a new map and lock.
 
-    `without` are folders that will have a map of their own.
+    `without` are folders that will have their own map.
     """
     world = fresh_world(repo, map_text)._replace(lock=lock)
     folders = tuple(f"{folder}/" for folder in without)
@@ -191,13 +192,13 @@ def adopting_world(
 
 
 def encrypted_files(repo: Repo) -> list[str]:
-    """Return the files that are age or sops files, whether or not a map names them."""
+    """Return the paths of all age and sops files, whether or not a rule covers them."""
     found = ((path, repo.read(path)) for path in repo.list_files())
     return [path for path, data in found if looks_secret(path, data)]
 
 
 def mapped_world(repo: Repo, begun: Survey) -> World:
-    """Return a repository with its map and what is generated, and no files yet.
+    """Return a repository with its map, lock and generated files, without secrets.
 
     Raises:
         MapError: the map cannot be read, or the lock is of a newer version.
@@ -205,7 +206,7 @@ def mapped_world(repo: Repo, begun: Survey) -> World:
     map_text = decode(begun.map)
     recipient_map = load(map_text)
     limits.check(LOCK_NAME, len(begun.lock or b""), limits.LOCK)
-    # bytes that are no UTF-8 make one line unreadable, not the whole lock
+    # bytes that are not UTF-8 make only their line unreadable
     lock_text = (begun.lock or b"").decode(errors="surrogateescape")
     lock = Lock.parse(lock_text, LOCK_NAME, lambda: _known_keys(recipient_map))
     texts = {LOCK_NAME: None if begun.lock is None else lock_text}
@@ -215,12 +216,12 @@ def mapped_world(repo: Repo, begun: Survey) -> World:
 
 
 def with_files(world: World, begun: Survey) -> World:
-    """Return it with what a survey comes to.
+    """Return `world` with the files of a survey, and their conflicts.
 
     Raises:
-        NixsecretsError: a file vanished while it was read.
+        NixsecretsError: a file was removed meanwhile, or cannot be read.
     """
-    with _no_collecting():
+    with _gc_paused():
         files = _interpret_all(world, begun.paths, begun.looks())
     conflicts = merge.conflicts(world.repo, world.policy, world.texts, files, begun)
     files |= {
@@ -233,7 +234,7 @@ def with_files(world: World, begun: Survey) -> World:
 
 
 def text_if_there(repo: Repo, path: str) -> str | None:
-    """Return a public text file of the repository, None where there is none.
+    """Return a text file of the repository, None if it does not exist.
 
     Raises:
         MapError: it is not UTF-8.
@@ -244,9 +245,9 @@ def text_if_there(repo: Repo, path: str) -> str | None:
 
 
 def _texts(world: World) -> dict[str, str | None]:
-    """Return the generated files of its map.
+    """Return the generated files of the map; those already loaded are not read again.
 
-    What it has of them stays: a change is compared with what a plan is made of.
+    So a plan is compared with the content that it was computed from.
     """
     names = [LOCK_NAME, world.map.sops_config, world.map.agenix_rules]
     had = world.texts
@@ -260,7 +261,7 @@ def _texts(world: World) -> dict[str, str | None]:
 def _interpret_all(
     world: World, paths: Sequence[str], looks: Iterable[tuple[str, Look | None]] = ()
 ) -> dict[str, Found]:
-    """Return what looks tell of files; those without one are read with care."""
+    """Return the files at `paths`: interpret their `looks`, read those without one."""
     policy, book, lock = world.policy, world.book, world.lock
     found: dict[str, Found | None] = dict.fromkeys(
         path for path in paths if not policy.never_secret(path)
@@ -270,7 +271,7 @@ def _interpret_all(
             found[path] = interpret(path, looked, book, lock)
     others = [path for path, one in found.items() if one is None]
     found |= _read_all(world.repo, book, lock, others)
-    return {p: one for p, one in found.items() if one and _counts(policy, one)}
+    return {p: one for p, one in found.items() if one and _belongs(policy, one)}
 
 
 def _read_all(
@@ -279,13 +280,13 @@ def _read_all(
     def read(share: Sequence[str]) -> list[Found]:
         return [read_file(repo, path, book, lock) for path in share]
 
-    with _no_collecting():
+    with _gc_paused():
         found = pool.spread(read, paths, each=survey.WORTH_A_PROCESS)
     return {one.path: one for one in found}
 
 
-def _counts(policy: Policy, file: Found) -> bool:
-    """Return whether a file is encrypted or called so, or is one that a rule names."""
+def _belongs(policy: Policy, file: Found) -> bool:
+    """Return whether a file is encrypted, is called `.age`, or has a rule."""
     return (
         not isinstance(file, NotSecret)
         or called_age(file.path)
@@ -294,10 +295,10 @@ def _counts(policy: Policy, file: Found) -> bool:
 
 
 @contextlib.contextmanager
-def _no_collecting() -> Iterator[None]:
-    """Let Python look for no cycles: a third of the time, and there are none.
+def _gc_paused() -> Iterator[None]:
+    """Disable the cyclic garbage collector, which takes a third of the time.
 
-    Nor later, among what was read: it stays to the end of the run.
+    What was read has no cycles and lives until the end, so it is frozen, too.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -310,24 +311,24 @@ def _no_collecting() -> Iterator[None]:
 
 
 def read_file(repo: Repo, path: str, book: KeyBook, lock: Lock) -> Found:
-    """Read one file and return what it shows of its readers."""
+    """Read one file and return its state."""
     data = repo.read_or_start(path, LARGE, header.starts_binary)
     if isinstance(data, bytes):
         return examine(path, data, book, lock)
     looked = shape.look(data.data, rest=data.size - len(data.data))
     found = interpret(path, (data.sha256, *looked), book, lock)
-    if isinstance(found, Damaged):  # a header that is larger than the start
+    if isinstance(found, Damaged):  # perhaps a header that is longer than the start
         return examine(path, repo.read(path), book, lock)
     return found
 
 
 def examine(path: str, data: bytes, book: KeyBook, lock: Lock) -> Found:
-    """Return what the bytes of a whole file show of its readers."""
+    """Return the state of a file with this content."""
     return interpret(path, look(path, data), book, lock)
 
 
 def interpret(path: str, looked: Look, book: KeyBook, lock: Lock) -> Found:
-    """Return what a look at a file says of its readers, by the lock's record of it."""
+    """Return the state of a file from a look at it and the lock's record."""
     sha256, shown, prints = looked
     match shown:
         case shape.Shown():
@@ -342,10 +343,11 @@ def interpret(path: str, looked: Look, book: KeyBook, lock: Lock) -> Found:
 
 
 def find_file(world: World, path: str) -> Found | None:
-    """Return the file at `path`, also one that git ignores or that a link leads to.
+    """Return the file at `path`, even if git ignores it or it is behind a link.
 
     Raises:
         SecretFileError: a link leads out of the tree.
+        NixsecretsError: it cannot be read.
     """
     if path in world.files:
         return world.files[path]
@@ -354,10 +356,12 @@ def find_file(world: World, path: str) -> Found | None:
 
 
 def require_actual(world: World, path: str) -> Actual:
-    """Return a secret file of the world.
+    """Return the secret file at `path`.
 
     Raises:
-        SecretFileError: there is no such file, or it is no whole secret.
+        SecretFileError: there is no such file, it has a conflict, or it is not a
+            complete secret.
+        NixsecretsError: it cannot be read.
     """
     found, word = find_file(world, path), shell_word(path)
     match found:

@@ -35,7 +35,7 @@ def _few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def found(fleet: Fleet) -> dict[str, Found]:
     repo = Repo.at(fleet.root)
-    with survey.begun(repo) as begun:
+    with survey.start(repo) as begun:
         files = dict(with_files(mapped_world(repo, begun), begun).files)
         begun.cache()
     return files

@@ -11,7 +11,7 @@ from tests.fleet import Fleet
 
 def found(fleet: Fleet) -> dict[str, Found]:
     repo = Repo.at(fleet.root)
-    with survey.begun(repo) as begun:
+    with survey.start(repo) as begun:
         return dict(with_files(mapped_world(repo, begun), begun).files)
 
 
@@ -57,8 +57,8 @@ def test_a_survey_of_one_file_finds_the_same_of_it_and_no_other(fleet: Fleet) ->
     every = found(fleet)
     repo = Repo.at(fleet.root)
     for path, one in every.items():
-        with survey.begun(repo, only=path) as begun:
+        with survey.start(repo, only=path) as begun:
             assert with_files(mapped_world(repo, begun), begun).files == {path: one}
     for path in ("s", ".", "s/*.age", ":(top)s", "s/no.age", "s/link.age"):
-        with survey.begun(repo, only=path) as begun:
+        with survey.start(repo, only=path) as begun:
             assert with_files(mapped_world(repo, begun), begun).files == {}

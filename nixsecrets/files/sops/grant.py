@@ -1,8 +1,8 @@
-"""The entries of sops files: what wraps a data key for a reader, and the grant.
+"""The entries of sops files: wrapping the data key for a recipient, and the grant.
 
-A grant is ours alone: the data key is unwrapped, wrapped once more, and inserted as
-text; the values are not looked at.  The caller verifies what was written
-(`verify`) before it replaces anything.
+A grant runs no sops: the data key is unwrapped, wrapped again, and inserted as text;
+the values are not decrypted.  The caller verifies the result (`verify`) before it
+replaces a file.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ from nixsecrets.splice import apply_edits
 
 @frozen
 class WrittenEntry:
-    """An age entry that we wrote, with what proves that its reader can open it.
+    """An age entry that we wrote, with what `verify` needs to check it.
 
     `proof` and `file_key` (of the `enc`) are None for kinds that only pyrage writes.
     """
@@ -41,17 +41,17 @@ class WrittenEntry:
 
 @frozen
 class SopsSealed:
-    """A sops file that we wrote, with what is needed to check it once it is staged.
+    """A sops file that we wrote, with what `verify` needs to check the staged copy.
 
-    `entries` are the age entries of the whole file, `written` those of them that are
-    new, `inserted` the edits that made a grant out of the old text (empty for a file
-    that sops wrote anew) and `before` that text, as it was read.  `digest` is the
-    SHA-256 of the plaintext as sops prints it, None after a grant, which never sees it;
-    `values` is the hash over all values that the MAC has to hold, for a file that was
-    re-encrypted in place.
-    `foreign` is what each document keeps besides (`Block.foreign`), where its data key
-    stayed; nothing stays under a new one.  The last `renewed` of `written` are for
-    readers whose entries had noise in them.  `notes` say what sops spells differently.
+    - `entries`: the age entries of the file; `written`: those of them that are new.
+    - `inserted`: the edits of a grant, and `before`: the file that they were applied
+      to; empty and None for a re-encrypted file.
+    - `digest`: the SHA-256 of the plaintext as sops prints it, None if unknown.
+    - `values`: for a file re-encrypted in place, the hash over all values in its MAC.
+    - `foreign`: the entries of other kinds in each document (`Block.foreign`); empty if
+      the data key is new.
+    - `renewed`: the last so many of `written` replace entries that had grease.
+    - `notes`: what sops spells differently.
     """
 
     data: bytes = field(repr=False)
@@ -68,7 +68,7 @@ class SopsSealed:
 
     @property
     def recipients(self) -> tuple[Recipient, ...]:
-        """The readers whose entries are new, but for those that had one."""
+        """The recipients of the new entries, without those that already had one."""
         asked = self.written[: len(self.written) - self.renewed]
         return tuple(entry.recipient for entry in asked)
 
@@ -81,17 +81,16 @@ def grant(
     add: Sequence[Recipient] = (),
     replace: Sequence[tuple[int, Recipient]] = (),
 ) -> SopsSealed:
-    """Give more readers the data key; every other byte of the file stays.
+    """Wrap the data key for more recipients; every other byte of the file stays.
 
-    `add` is appended in order; each pair of `replace` puts another recipient in the
-    place of an age entry, counted in file order.
+    `add` is appended in order; each pair of `replace` gives the age entry at an index
+    to another recipient.
 
     Raises:
-        IdentityError: no identity opens an age entry.
-        SecretFileError: the file is damaged, has several key groups, or its documents
-            name different recipients.
-        KeyFormatError: a recipient cannot be written.
-
+        IdentityError: no identity decrypts an age entry.
+        SecretFileError: the file is corrupt, has several key groups, or its documents
+            have different recipients.
+        KeyFormatError: a recipient's stanza cannot be written.
     """
     file = metadata.parse(path, data)
     require_agreement(file)
@@ -120,10 +119,10 @@ def grant(
 
 
 def renewed(sealed: SopsSealed, path: str) -> SopsSealed:
-    """Return a file whose entries stayed, but for those with noise in them.
+    """Return a file in which new entries replace those with grease.
 
-    Their readers get new ones, since the noise may be anybody's stanza.  What only
-    pyrage writes keeps its own: that of post-quantum keys.
+    The grease may be a stranger's stanza.  Entries of post-quantum keys stay: pyrage,
+    which alone can write them, adds grease itself.
     """
     file = metadata.parse(path, sealed.data)
     entries = [
@@ -150,7 +149,7 @@ def renewed(sealed: SopsSealed, path: str) -> SopsSealed:
 
 
 def wrapped(key: bytes, recipient: Recipient) -> WrittenEntry:
-    """Return a new entry: a small age file for one reader, with its own file key."""
+    """Return a new entry: an age file for one recipient, with its own file key."""
     if recipient.ours:
         file_key = os.urandom(FILE_KEY_SIZE)
         wrapped = wrap(file_key, recipient)
@@ -165,19 +164,22 @@ def wrapped(key: bytes, recipient: Recipient) -> WrittenEntry:
 
 
 def pair(entry: WrittenEntry) -> tuple[str, str]:
-    """Return label and `enc`, as they stand in a file."""
+    """Return the label and the `enc` of an entry."""
     return entry.recipient.text, entry.enc
 
 
 def edited(file: SopsFile, edits: Iterable[Edit]) -> bytes:
-    """Return the bytes of a file after some edits."""
+    """Return the content of a file after some edits."""
     return apply_edits(file.text, edits).encode("utf-8", "surrogateescape")
 
 
 def only_for(file: SopsFile, key: bytes, recipient: Recipient) -> bytes:
-    """Return the file with one age recipient in the place of all readers.
+    """Return the file with a single age recipient, for a run of sops.
 
-    Entries of other kinds are not in it: sops would contact whom they name.
+    Entries of other kinds are removed: sops would contact the services in them.
+
+    Raises:
+        SecretFileError: they cannot be removed.
     """
     only = pair(wrapped(key, recipient))
     staged = edited(file, [e for block in file.blocks for e in block.bare(*only)])
@@ -192,7 +194,7 @@ def only_for(file: SopsFile, key: bytes, recipient: Recipient) -> bytes:
 
 
 def with_only(file: SopsFile, only: tuple[str, str]) -> bytes:
-    """Return the file with one age entry in the place of all, in every document."""
+    """Return the file with all age entries replaced by one, in every document."""
     return edited(file, [edit for block in file.blocks for edit in block.only(*only)])
 
 
@@ -206,9 +208,10 @@ def with_entries(
     values: bytes | None = None,
     before: SopsFile | None = None,
 ) -> SopsSealed:
-    """Put `pairs` in the place of the only entry, in every document.
+    """Replace the only entry by the entries `pairs`, in every document.
 
-    `before` is the file whose entries of other kinds stay: its data key did.
+    `before` is the file whose entries of other kinds are preserved; only if its data
+    key is the same.
     """
     first, *rest = pairs
     olds = [] if before is None else list(before.blocks)
@@ -236,7 +239,11 @@ def with_entries(
 
 
 def require_agreement(file: SopsFile) -> None:
-    """Raise `SecretFileError` unless all documents name the same readers."""
+    """Check that all documents have the same entries.
+
+    Raises:
+        SecretFileError: they do not.
+    """
     if not file.agree:
         raise SecretFileError(
             "the documents of the file name different recipients",

@@ -1,8 +1,8 @@
-"""What the readers of sops metadata share: nodes with spans, and a block of metadata.
+"""Types shared by the parsers of sops metadata: nodes with spans, metadata blocks.
 
-One `Block` is the sops metadata of one document, read by `yaml`, `json` or
-`flat`.  It says where its age entries stand in the text and which edits change
-them; it applies none, and it does not know what the fields mean (`metadata` does).
+A `Block` is the metadata of one document, parsed by `yaml`, `json` or `flat`.  It has
+the spans of its age entries, and computes edits of them; `metadata` interprets the
+fields.
 """
 
 from abc import ABC, abstractmethod
@@ -15,13 +15,13 @@ from nixsecrets.frozen import field, frozen
 from nixsecrets.keys.recipients import Recipient, recipient_of
 from nixsecrets.keys.sopsoptions import SELECTION
 
-# The fields that belong to age entries and values.  Whatever else there is, sops reads
-# as another reader, in any letter case [getsops/sops stores/metadata.go: mapstructure;
-# before 3.13 encoding/json], or not at all.
+# The fields of age entries and values.  All others are entries of other kinds, whose
+# names sops reads in any case (getsops/sops:stores/metadata.go with mapstructure;
+# before 3.13 encoding/json), or unknown to sops.
 OURS = frozenset(
     ("age", "mac", "lastmodified", "version", "mac_only_encrypted", *SELECTION)
 )
-_THRESHOLD = "shamir_threshold"  # of one group it means nothing
+_THRESHOLD = "shamir_threshold"  # has no meaning with one key group
 
 BEGIN, END = (f"{line.decode()}\n" for line in (ARMOR_BEGIN, ARMOR_END))
 
@@ -30,7 +30,7 @@ Edit = tuple[int, int, str]
 
 
 class Node(NamedTuple):
-    """A value and the span of the text that spells it."""
+    """A value and its span in the text."""
 
     value: "Value"
     start: int
@@ -38,10 +38,10 @@ class Node(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One age recipient of a sops file, as the file has it.
+    """One age entry of a sops file.
 
-    `label` is the text of its `recipient` field, `enc` the armored age file that holds
-    the data key, with one line feed at its end.
+    `label` is the text of its `recipient` field, `enc` the armored age file with the
+    data key, with one line feed at its end.
     """
 
     label: str
@@ -49,21 +49,21 @@ class Entry(NamedTuple):
 
     @property
     def recipient(self) -> Recipient | None:
-        """The key that the label spells, None where it spells none."""
+        """The key in the label, None if it is not a valid key."""
         return recipient_of(self.label)
 
     def __repr__(self) -> str:
-        """Show the label alone."""
+        """Show only the label."""
         return f"Entry({self.label!r})"
 
 
 @frozen
 class Entries:
-    """The age entries of a text in their order, each spelled out when it is asked for.
+    """The age entries of a text in order; each `enc` is assembled on access.
 
-    `encs` are whole where `pad` is empty; else they are the lines between the markers,
-    with `pad` before each.  A grant opens one entry of fifty and compares all: to leave
-    the others as they stand saves a sixth of its time.
+    Without a `pad`, `encs` are complete; otherwise they are the lines between the armor
+    markers, each with `pad` before it.  A grant opens one entry of fifty and compares
+    all of them: not assembling the others saves a sixth of its time.
     """
 
     labels: Sequence[str]
@@ -86,12 +86,12 @@ class Entries:
         return map(self.__getitem__, range(len(self)))
 
     def __contains__(self, entry: tuple[str, str]) -> bool:
-        """Return whether there is this label with this `enc`."""
+        """Return whether an entry has this label and this `enc`."""
         places = (at for at, label in enumerate(self.labels) if label == entry[0])
         return any(self[at] == entry for at in places)
 
     def __eq__(self, other: object) -> bool:
-        """Return whether others are the same, however they are indented."""
+        """Return whether both have the same entries, at any indentation."""
         if not isinstance(other, Entries):
             return NotImplemented
         if self.pad == other.pad:
@@ -105,16 +105,17 @@ class Entries:
         new: Iterable[tuple[int, tuple[str, str]]],
         added: Iterable[tuple[str, str]],
     ) -> "Entries":
-        """Return these with others in some places, which count from 0, and more."""
+        """Return a copy with the entries at some indexes replaced, and others added."""
         labels, encs = list(self.labels), list(self.encs)
         for at, (label, enc) in new:
-            labels[at], encs[at] = label, self._spelled(enc)
+            labels[at], encs[at] = label, self._padded(enc)
         for label, enc in added:
             labels.append(label)
-            encs.append(self._spelled(enc))
+            encs.append(self._padded(enc))
         return Entries(labels, encs, self.pad)
 
-    def _spelled(self, enc: str) -> str:
+    def _padded(self, enc: str) -> str:
+        """Return an `enc` in the form of `encs`."""
         if not self.pad:
             return enc
         lines = enc.removeprefix(BEGIN).removesuffix(f"\n{END}")
@@ -122,7 +123,7 @@ class Entries:
 
 
 Value = str | bool | None | list[Node] | dict[str, Node]
-"""Numbers are kept as the text that spells them."""
+"""The value of a node; numbers are kept as text."""
 
 
 class Slot(NamedTuple):
@@ -134,14 +135,14 @@ class Slot(NamedTuple):
 
 @frozen
 class Block(ABC):
-    """The sops metadata of one document, with the text that it was read from."""
+    """The sops metadata of one document, with the text of the file."""
 
     text: str = field(repr=False)
     fields: Mapping[str, Node] = field(repr=False)
 
     @property
     def entries(self) -> Entries:
-        """The age entries in the order of the file; raises as `slots`."""
+        """The age entries in the order of the file; SecretFileError if incomplete."""
         return entries_of(self.slots)
 
     @property
@@ -160,11 +161,11 @@ class Block(ABC):
         return tuple(slot_of(item) for item in items(self.fields, "age"))
 
     def slot(self, index: int) -> Slot:
-        """Return one age entry; raises as `slots`."""
+        """Return one age entry; SecretFileError if it is incomplete."""
         return slot_of(items(self.fields, "age")[index])
 
     def replace(self, index: int, label: str, enc: str) -> list[Edit]:
-        """Return the edits that give entry `index` another recipient, in its place."""
+        """Return the edits that replace the label and the `enc` of an entry."""
         slot = self.slot(index)
         return [
             (slot.label.start, slot.label.end, self._label(label)),
@@ -173,28 +174,27 @@ class Block(ABC):
 
     @property
     def foreign(self) -> Mapping[str, object]:
-        """What the block holds besides age entries and what belongs to the values.
+        """All fields but those of age entries and values, as plain values.
 
-        The other readers (PGP, KMS, Vault, key groups) above all, as plain values;
-        empty lists, which old versions of sops write, are none.
+        These are entries of other kinds (PGP, KMS, Vault) and key groups; without empty
+        lists, which old versions of sops write.
         """
         return foreign_of(self.fields)
 
     def bare(self, label: str, enc: str) -> list[Edit]:
-        """Return the edits that leave this one reader in the place of all.
+        """Return the edits that replace all entries, of other kinds too, by this one.
 
-        This is all that sops may ever get to see: it contacts every service that the
-        metadata names, with the data key.
+        sops only gets such a file: it contacts every service in the metadata, with the
+        data key.
         """
         dropped = self._dropped(tuple(self.foreign))
         return [*self.only(label, enc), *((start, end, "") for start, end in dropped)]
 
     def adopt(self, other: "Block") -> list[Edit]:
-        """Return the edits that put the foreign fields of `other` here, as they stand.
+        """Return the edits that copy the foreign fields of `other` into this block.
 
         Raises:
-            SecretFileError: they are spelled for a file of another layout.
-
+            SecretFileError: the blocks are in different formats.
         """
         if not other.foreign:
             return []
@@ -207,7 +207,7 @@ class Block(ABC):
 
     @abstractmethod
     def _dropped(self, names: Sequence[str]) -> list[tuple[int, int]]:
-        """Return the spans of whole fields, apart from each other."""
+        """Return the spans of some fields, not overlapping."""
 
     @abstractmethod
     def _adopted(self, other: Any, names: Sequence[str]) -> list[Edit]:
@@ -217,15 +217,15 @@ class Block(ABC):
     def append(self, entries: Sequence[tuple[str, str]]) -> list[Edit]:
         """Return the edits that add (label, enc) entries after the last one.
 
-        The block has at least one entry: whoever appends has opened one of them.
+        The block has at least one entry: the one that the data key was decrypted from.
         """
 
     @abstractmethod
     def only(self, label: str, enc: str) -> list[Edit]:
-        """Return the edits that leave this one age entry in the place of all."""
+        """Return the edits that replace all age entries by this one."""
 
     def _age(self) -> list[Node]:
-        """Return the list of age entries as it stands in the text."""
+        """Return the nodes of the age entries; there is at least one."""
         value = self.fields["age"].value if "age" in self.fields else None
         if not isinstance(value, list) or not value:
             refuse("has sops metadata without an age entry")
@@ -233,20 +233,20 @@ class Block(ABC):
 
     @abstractmethod
     def _label(self, label: str) -> str:
-        """Return how this text spells a label."""
+        """Return a label as a scalar of this format."""
 
     @abstractmethod
     def _enc(self, slot: Slot, enc: str) -> str:
-        """Return how this text spells an `enc` where that of `slot` stands."""
+        """Return an `enc` as a scalar of this format, to replace that of `slot`."""
 
 
 def values_of(fields: Mapping[str, Node]) -> Mapping[str, Value]:
-    """Return the values of fields."""
+    """Return the values of fields by name, without spans."""
     return {name: node.value for name, node in fields.items()}
 
 
 def entries_of(slots: Sequence[Slot]) -> Entries:
-    """Return label and `enc` of each slot, the latter with one line feed at its end."""
+    """Return the entries of some slots, each `enc` with one line feed at its end."""
     encs = [str(slot.enc.value).strip() + "\n" for slot in slots]
     return Entries([str(slot.label.value) for slot in slots], encs)
 
@@ -261,7 +261,7 @@ def foreign_of(fields: Mapping[str, Node]) -> Mapping[str, object]:
 
 
 def plain(node: Node) -> object:
-    """Return a value without the spans that spell it."""
+    """Return a value without spans."""
     match node.value:
         case dict() as members:
             return {name: plain(inner) for name, inner in members.items()}
@@ -272,11 +272,10 @@ def plain(node: Node) -> object:
 
 
 def items(fields: Mapping[str, Node], name: str) -> list[Mapping[str, Node]]:
-    """Return the mappings in the list called `name`; none where it is null or absent.
+    """Return the mappings in the list `name`; empty if it is null or absent.
 
     Raises:
-        SecretFileError: the field is no list of mappings.
-
+        SecretFileError: the field is not a list of mappings.
     """
     value = fields[name].value if name in fields else None
     if value is None or value == {}:

@@ -1,7 +1,7 @@
-"""What a sops file tells about its readers without a private key.
+"""The recipients of a sops file, determined without a private key.
 
-Labels are taken at their word where nothing can contradict them (X25519), and compared
-with the tag inside the `enc` where there is one (ssh).  Opens nothing.
+The labels are trusted if nothing can contradict them (X25519), and compared with the
+tag in the `enc` if there is one (ssh).
 """
 
 import hashlib
@@ -47,13 +47,16 @@ _SIGNED = re.compile(
 
 
 class Shown(NamedTuple):
-    """What a sops file shows of its readers, one value for all that show the same.
+    """What a sops file shows; files that show the same share one object.
 
-    `heads` are, for each entry, those of the stanzas that may be somebody's
-    (`AgeFile.heads`), in lines.  `refusal` says why the file cannot be changed by us,
-    `doubt` why its labels cannot be trusted, whatever they are.  `whole` says that all
-    values are encrypted and all comments, and that nothing else speaks against it;
-    False says nothing.  `typed` is of `any_typed`, `noisy` of `Actual`.
+    - `heads`: for each entry those of the possible recipients (`AgeFile.heads`), as
+      lines.
+    - `refusal`: why nixsecrets cannot change the file.
+    - `doubt`: why none of its labels can be trusted.
+    - `whole`: all values and comments are encrypted, and no fault was found; False
+      means unsure.
+    - `typed` (`token.any_typed`), `options`, `others`, `left_open`, `noisy`: see
+      `Actual`.
     """
 
     labels: tuple[str, ...]
@@ -68,41 +71,45 @@ class Shown(NamedTuple):
     noisy: tuple[int, ...]
 
 
-# One object for all files that show the same: it crosses a pipe once for each share.
-# called with positional arguments: names would make a longer key
+# Pickle sends an object that occurs repeatedly only once.  It is called with positional
+# arguments, as keywords make the key of the cache longer.
 _shown = lru_cache(maxsize=1024)(Shown)
 
 
 class Broken(NamedTuple):
-    """Shown by a file that was meant to be a sops file and cannot be read."""
+    """A file that looks like a sops file but cannot be parsed."""
 
     reason: str
     too_large: bool
 
 
 Look = tuple[Shown | Broken, tuple[bytes, ...]]
-"""What a file shows, and its own tags: those that end the payloads of its entries, and
-its MAC.  Equal ones belong to copies.
+"""What a file shows, and its key prints: the tag of each `enc`, and the end of the MAC.
+
+Files that share one are copies of each other.
 """
+# tag and type of the MAC's token
 _MAC_END = len("tag:0123456789012345678901==,type:str]")
 
 
 def look(path: str, data: bytes) -> Look | None:
-    """Return what the bytes of a file show; None where it is no sops file."""
+    """Return what the bytes of a file show, None if it is not a sops file."""
     if no_sops(data):
         return None
     try:
         file = metadata.parse(path, data)
-        usual = _usual(file.blocks[0])
-        heads, tags, noisy = (*usual, []) if usual else _closely(file.entries)
+        usual = _native_entries(file.blocks[0])
+        heads, tags, noisy = (*usual, []) if usual else _parsed_entries(file.entries)
     except SecretFileError as error:
         if not looks_like_sops(path, data):
             return None
         return Broken(error.message, isinstance(error, TooLargeError)), ()
-    whole = bool(usual) and _whole_at_a_glance(file)
+    whole = bool(usual) and _surely_complete(file)
     left = LeftOpen()
     if not whole:
-        from nixsecrets.files.sops.selection import left_open  # which few files need
+        from nixsecrets.files.sops.selection import (
+            left_open,  # 30 ms; few files need it
+        )
 
         left = left_open(file.format, data, file.options)
     refusal = _refusal(file)
@@ -118,15 +125,12 @@ def look(path: str, data: bytes) -> Look | None:
         any_typed(file.text),
         tuple(noisy),
     )
-    # entries may be new, and the data key old: the MAC then is the same
+    # a copy may have new entries under the old data key; then the MAC is the same
     return show, (*tags, file.mac[-_MAC_END:].encode())
 
 
 def read_actual(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | Damaged:
-    """Read one file and say what it tells about its readers.
-
-    `book` gives keys their names in what is said about an unknown state.
-    """
+    """Return the state of one file; `book` has the names of keys for messages."""
     sha256 = hashlib.sha256(data).hexdigest()
     looked = look(path, data)
     if looked is None:
@@ -135,7 +139,7 @@ def read_actual(path: str, data: bytes, book: KeyBook) -> Actual | NotSecret | D
 
 
 def interpret(path: str, sha256: str, looked: Look, book: KeyBook) -> Actual | Damaged:
-    """Return what a look comes to; `book` is as for `read_actual`."""
+    """Return the state of a file from a look; `book` has names of keys for messages."""
     show, tags = looked
     if isinstance(show, Broken):
         return Damaged(path, Backend.SOPS, sha256, show.reason, show.too_large)
@@ -158,7 +162,7 @@ def interpret(path: str, sha256: str, looked: Look, book: KeyBook) -> Actual | D
 
 @lru_cache(maxsize=1024)
 def _stated(labels: tuple[str, ...], heads: tuple[bytes, ...]) -> Stated | None:
-    """Return whom the labels name, None unless each agrees with its entry's stanza."""
+    """Return the keys in the labels, None unless each matches its entry's stanza."""
     recipients = tuple(
         recipient
         for label, found in zip(labels, map(_stanzas, heads), strict=True)
@@ -180,7 +184,7 @@ def _unknown(show: Shown, book: KeyBook) -> Unknown:
 
 
 def _contradiction(show: Shown, found: list[tuple[Stanza, ...]], book: KeyBook) -> str:
-    """Say which label cannot be trusted: the first one."""
+    """Return why the first label that cannot be trusted cannot."""
     pairs = zip(show.labels, found, strict=True)
     for number, (label, stanzas) in enumerate(pairs, start=1):
         recipient = recipient_of(label)
@@ -201,7 +205,7 @@ def _refusal(file: SopsFile) -> str | None:
 
 
 def _doubt(file: SopsFile) -> str | None:
-    """Say why none of the labels can be trusted; None if nothing contradicts them."""
+    """Return why no label can be trusted, None if nothing contradicts them."""
     if not file.agree:
         return "its documents name different recipients"
     if file.hidden:
@@ -209,11 +213,11 @@ def _doubt(file: SopsFile) -> str | None:
     return None
 
 
-def _whole_at_a_glance(file: SopsFile) -> bool:
-    """Return whether `files.faults` would find nothing; False says nothing.
+def _surely_complete(file: SopsFile) -> bool:
+    """Return whether `files.faults` would find nothing; False means unsure.
 
-    Only of YAML of one document whose metadata stands at its end; its entries are for
-    the caller.
+    Only for YAML of one document with its metadata at the end; the caller checks the
+    entries.
     """
     block = file.blocks[0]
     if not (isinstance(block, YamlBlock) and block.written):
@@ -234,7 +238,7 @@ def _whole_at_a_glance(file: SopsFile) -> bool:
 
 
 def read_enc(enc: str) -> Enc:
-    """Return what an `enc` shows.
+    """Parse the `enc` of an entry.
 
     Raises:
         SecretFileError: it is not an age file, or its payload is not a data key.
@@ -246,12 +250,12 @@ def read_enc(enc: str) -> Enc:
 
 
 def has_noise(enc: Enc) -> bool:
-    """Return whether there is a stanza that nobody is supposed to open."""
+    """Return whether an `enc` has grease."""
     return enc.file is not None and len(enc.file.places) != len(enc.file.heads)
 
 
 def stanzas_of(enc: Enc) -> tuple[Stanza, ...]:
-    """Return the stanzas that may be for somebody, with types and arguments only."""
+    """Return the stanzas of the possible recipients, without bodies."""
     return shown(_heads(enc))
 
 
@@ -259,10 +263,12 @@ def _heads(enc: Enc) -> tuple[bytes, ...]:
     return shape.possible_recipients(enc.file)[0] if enc.file else enc.heads
 
 
-def _closely(entries: Iterable[Entry]) -> tuple[list[bytes], list[bytes], list[int]]:
-    """Return heads and tag of each entry, and the places of those with noise.
+def _parsed_entries(
+    entries: Iterable[Entry],
+) -> tuple[list[bytes], list[bytes], list[int]]:
+    """Return the heads and the tag of each entry, and the indexes of those with grease.
 
-    However they are spelled; raises as `read_enc`.
+    Raises `SecretFileError` for an invalid entry.
     """
     encs = [read_enc(entry.enc) for entry in entries]
     heads = [b"\n".join(_heads(enc)) for enc in encs]
@@ -270,10 +276,10 @@ def _closely(entries: Iterable[Entry]) -> tuple[list[bytes], list[bytes], list[i
     return heads, [enc.tag for enc in encs], noisy
 
 
-def _usual(block: Block) -> tuple[list[bytes], list[bytes]] | None:
-    """Return heads and tag of each entry; None unless all have one native stanza.
+def _native_entries(block: Block) -> tuple[list[bytes], list[bytes]] | None:
+    """Return the heads and the tag of each entry of a block in sops' own layout.
 
-    Only of a block that is spelled as sops spells it.
+    None for another layout, or unless all entries have one native stanza.
     """
     if not isinstance(block, YamlBlock) or block.written is None:
         return None

@@ -1,7 +1,6 @@
-"""Proof, on bytes read back, that a staged sops file is what it was meant to be.
+"""Verification of a staged sops file, on bytes read back from the disk.
 
-Decides nothing and repairs nothing: any deviation is an error, and the caller then
-throws the staged file away.
+Any deviation is an error, and the caller discards the staged file.
 """
 
 import hashlib
@@ -24,17 +23,16 @@ from nixsecrets.files.sops.state import read_enc, stanzas_of
 from nixsecrets.files.sops.yaml import YamlBlock
 from nixsecrets.keys.identities import Identity, PluginIdentity, X25519Identity
 
-# getsops/sops version/version.go; of the unusual ones sops is asked
+# usual versions (getsops/sops:version/version.go); sops itself judges the others
 _VERSION = re.compile(r"v?(?:0|[1-9]\d{0,9})(?:\.(?:0|[1-9]\d{0,9})){2}")
 _OTHER_CONTENT = "its plaintext is not the one that was to be encrypted"
 
 
 def verify_grant(path: str, old: bytes, new: bytes, sealed: SopsSealed) -> None:
-    """Check a granted file: the new entries are right, and nothing else changed.
+    """Verify a granted file: the new entries are right, and nothing else changed.
 
     Raises:
-        SecretFileError: with what is wrong.
-
+        SecretFileError: the file deviates from `sealed`; the message says how.
     """
     before = sealed.before
     if before is None or before.text != _text(old):
@@ -51,15 +49,13 @@ def verify_grant(path: str, old: bytes, new: bytes, sealed: SopsSealed) -> None:
 def verify_reencrypted(
     path: str, new: bytes, sealed: SopsSealed, identities: Sequence[Identity] = ()
 ) -> SopsFile:
-    """Check a re-encrypted file as far as sops is not needed; return what was read.
+    """Verify a re-encrypted file as far as possible without sops; return it parsed.
 
-    Its readers are those planned.  An identity that is one of them unwraps the data
-    key; plugins are not asked once more, and where there is no such identity, the data
-    key at hand is used.  `verify_values` has to follow.
+    Its entries are as planned, and an identity that is one of the recipients, except a
+    plugin, unwraps the data key.  The caller must call `verify_values` afterwards.
 
     Raises:
-        SecretFileError: with what is wrong.
-
+        SecretFileError: the file deviates from `sealed`; the message says how.
     """
     file = metadata.parse(path, new)
     _check_planned(file, sealed)
@@ -86,13 +82,12 @@ def verify_values(
     sops: SopsProgram,
     workdir: Path,
 ) -> dict[int, SecretFileError]:
-    """Check that sops opens re-encrypted files to what was encrypted, MACs included.
+    """Verify that sops decrypts re-encrypted files to the same values, with good MACs.
 
-    Returns what is wrong, by the place of the file in `written`.
+    Returns the errors by the index of the file in `written`.
 
     Raises:
-        ProgramError: sops does not run.
-
+        ProgramError: sops cannot be run.
     """
     in_place = [n for n, (_, s) in enumerate(written) if s.digest is None and s.values]
     read = _read_at_once(written, in_place, sops, workdir)
@@ -110,7 +105,7 @@ def verify_values(
 def _read_alone(
     file: SopsFile, sealed: SopsSealed, sops: SopsProgram, workdir: Path
 ) -> None:
-    """Let sops say what is wrong with one file, if anything is."""
+    """Verify one file with `sops decrypt`; raises `SecretFileError`."""
     plaintext = opening.decrypt_with_key(
         file, sealed.data_key, sops=sops, workdir=workdir
     )
@@ -118,11 +113,10 @@ def _read_alone(
         _deviates(_OTHER_CONTENT)
 
 
-def _judged_by_more(file: SopsFile) -> bool:
-    """Return whether `sops decrypt` may refuse a file that can be read at once.
+def _decrypt_may_refuse(file: SopsFile) -> bool:
+    """Return whether `sops decrypt` may refuse a file that `sops publish` accepts.
 
-    It compares the version of the file with others, and prints a binary file only
-    where its value is text.
+    It checks the version in the metadata, and that the value of a binary file is text.
     """
     if _VERSION.fullmatch(file.version) is None:
         return True
@@ -136,12 +130,12 @@ def _read_at_once(
     sops: SopsProgram,
     workdir: Path,
 ) -> set[int]:
-    """Return which of some files sops read, its values being those of the MAC.
+    """Return the indexes of the files that sops decrypts with good MACs.
 
-    sops stops at the first that it cannot read: that one is left out, and it starts
-    again behind it.
+    sops stops at the first file that it refuses: that one is skipped, and another run
+    continues after it.
     """
-    left = [place for place in places if not _judged_by_more(written[place][0])]
+    left = [place for place in places if not _decrypt_may_refuse(written[place][0])]
     read: set[int] = set()
     nothing = False
     while len(left) > 1:
@@ -155,7 +149,7 @@ def _read_at_once(
             workdir=workdir,
         )
         if nothing and not found:
-            break  # it is more than one file that stops it
+            break  # two runs without a result: the reason is not a single file
         nothing = not found
         read |= {left[number] for number in found}
         stopped = next((n for n in range(len(left)) if n not in found), len(left))
@@ -164,7 +158,7 @@ def _read_at_once(
 
 
 def _check_untouched(old: str, new: str, sealed: SopsSealed) -> None:
-    """Walk both texts along the edits: what lies between them must be the same."""
+    """Check that both texts are the same outside of the edits."""
     at, before = 0, 0
     for start, end, text in sorted(sealed.inserted, key=lambda edit: edit[:2]):
         length = start - before
@@ -179,11 +173,11 @@ def _check_untouched(old: str, new: str, sealed: SopsSealed) -> None:
 
 
 def _as_planned(before: SopsFile, sealed: SopsSealed) -> bool:
-    """Return whether the edits make the planned entries and change nothing else.
+    """Return whether the edits result in the planned entries and change nothing else.
 
-    They are read alone: a text that ends in entries stays one with more behind them.
-    False says nothing: then the whole file is read again, which takes a grant of fifty
-    readers a seventh longer.
+    Parses only the added text, as it is appended to the other entries.  False means
+    unsure: then the complete file is parsed again, which makes a grant in a file with
+    fifty recipients a seventh slower.
     """
     block = before.blocks[0]
     grown = block.grown(sealed.inserted) if isinstance(block, YamlBlock) else None
@@ -191,7 +185,7 @@ def _as_planned(before: SopsFile, sealed: SopsSealed) -> bool:
 
 
 def _check_elsewhere(old: SopsFile, new: SopsFile) -> None:
-    """Check that nothing but entries was edited: without them, both are the same."""
+    """Check that only entries were edited: with a single entry, both are the same."""
     one = old.entries[0]
     if grant.with_only(old, one) != grant.with_only(new, one):
         _deviates("it changed outside of its entries")
@@ -203,7 +197,7 @@ def _check_planned(file: SopsFile, sealed: SopsSealed) -> None:
 
 
 def _check_written(sealed: SopsSealed) -> None:
-    """Open the entries that we wrote; all of them stand in the file as planned."""
+    """Verify the entries that we wrote, and that the file has them."""
     for entry in sealed.written:
         _check_entry(entry, sealed.data_key)
         if (entry.recipient.text, entry.enc) not in sealed.entries:
@@ -211,7 +205,10 @@ def _check_written(sealed: SopsSealed) -> None:
 
 
 def _check_entry(entry: WrittenEntry, data_key: bytes) -> None:
-    """Check type and tag of a new entry, and that its reader finds the data key."""
+    """Verify that the recipient of a new entry can decrypt the data key.
+
+    For an entry that pyrage wrote, only check the type and the tag.
+    """
     if entry.proof is None or entry.file_key is None:
         found = stanzas_of(read_enc(entry.enc))
         if len(found) != 1 or not fits(found[0], entry.recipient):

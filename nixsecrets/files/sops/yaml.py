@@ -1,8 +1,8 @@
-"""sops metadata in YAML, as sops spells it.
+"""sops metadata in YAML, in the layout that sops writes.
 
-One reader: a few regular expressions that take every byte of the block, for `check`
-over ten thousand files.  What sops did not spell (comments, other quotes, several
-documents) is read by `tree`.  One writer: `Layout`.
+A few regular expressions match every byte of the block, fast enough for `check` over
+ten thousand files.  Other layouts (comments, other quotes, several documents) are
+parsed by `tree`.  `Layout` formats entries.
 """
 
 import json
@@ -42,10 +42,10 @@ _START = re.compile(
 
 
 class Layout(NamedTuple):
-    """How a text spells age entries.
+    """The layout of age entries in a text.
 
-    `lead` stands before a dash, `gap` between it and the first field, `pad` before each
-    line of an `enc`; without one an `enc` is quoted.
+    `lead` is the text before a dash, `gap` that between it and the first field, `pad`
+    that before each line of an `enc`.  Without a `pad`, an `enc` is a quoted scalar.
     """
 
     lead: str
@@ -55,7 +55,7 @@ class Layout(NamedTuple):
     enc_first: bool = False
 
     def entry(self, label: str, enc: str) -> str:
-        """Return the lines of an entry; `label` is a scalar already."""
+        """Return the lines of an entry; `label` is already a YAML scalar."""
         fields = [f"recipient: {label}", f"enc: {self.scalar(enc)}"]
         if self.enc_first:
             fields.reverse()
@@ -63,7 +63,7 @@ class Layout(NamedTuple):
         return f"{self.lead}-{self.gap}{below.join(fields)}{self.newline}"
 
     def scalar(self, enc: str) -> str:
-        """Return an `enc` as a literal block, or quoted, without its last line end."""
+        """Return an `enc` as a literal block, or quoted, without a final line end."""
         if not self.pad:
             return json.dumps(enc)
         lines = enc.removesuffix("\n").split("\n")
@@ -128,7 +128,7 @@ class YamlBlock(Block):
 
     @property
     def entries(self) -> Entries:
-        """The age entries in the order of the file; raises as `slots`."""
+        """The age entries in the order of the file; SecretFileError if incomplete."""
         return self.written.entries if self.written else entries_of(self.slots)
 
     @property
@@ -138,12 +138,12 @@ class YamlBlock(Block):
 
     @property
     def foreign(self) -> Mapping[str, object]:
-        """What the block holds besides age entries and what belongs to the values."""
+        """The entries of other kinds as plain values (see `Block.foreign`)."""
         return {} if self.written else foreign_of(self.fields)
 
     @property
     def _layout(self) -> Layout:
-        """How the last age entry is spelled."""
+        """The layout of the last age entry."""
         if self.written:
             return self.written.layout
         last, slot = self._age()[-1], self.slot(-1)
@@ -155,7 +155,7 @@ class YamlBlock(Block):
         )
 
     def _layout_of(self, slot: Slot) -> Layout:
-        """How the `enc` of an entry is spelled."""
+        """Return the layout of the `enc` of an entry."""
         literal = self.text.startswith("|", slot.enc.start)
         end = self.text.find("\n", slot.enc.start)
         pad = INDENT.match(self.text, end + 1)
@@ -164,14 +164,14 @@ class YamlBlock(Block):
 
     @property
     def _span(self) -> tuple[int, int]:
-        """Where the lines of all age entries stand."""
+        """The span of the lines of all age entries."""
         if self.written:
             return self.written.span
         age = self._age()
         return line_start(self.text, age[0].start), age[-1].end
 
     def append(self, entries: Sequence[tuple[str, str]]) -> list[Edit]:
-        """Add entries that look like the last one."""
+        """Add entries with the layout of the last one."""
         _, end = self._span
         layout = self._layout
         text = "".join(layout.entry(self._label(a), b) for a, b in entries)
@@ -195,22 +195,22 @@ class YamlBlock(Block):
         return self.written.entries.changed((), added)
 
     def only(self, label: str, enc: str) -> list[Edit]:
-        """Put one entry in the place of the first to the last."""
+        """Replace all entries by one."""
         return [(*self._span, self._layout.entry(self._label(label), enc))]
 
     def _dropped(self, names: Sequence[str]) -> list[tuple[int, int]]:
-        """Return the lines of fields."""
+        """Return the spans of the lines of some fields."""
         return [(self._key(name), self._after(name)) for name in names]
 
     def _adopted(self, other: "YamlBlock", names: Sequence[str]) -> list[Edit]:
-        """Copy lines to above the age entries."""
+        """Copy the lines of some fields to above the age entries."""
         at = self._key("age")
         text = "".join(other.text[start:end] for start, end in other._dropped(names))
         text = text.replace("\r\n", "\n")
         return [(at, at, text if text.endswith("\n") else f"{text}\n")]
 
     def _key(self, name: str) -> int:
-        """Return the start of the line of a field's key: the last such one above it."""
+        """Return the start of the line of a field's key, the last before its value."""
         value = self.fields[name].start
         word = re.escape(name)
         spelled = rf"^ *(?:{word}|\"{word}\"|'{word}')[ \t]*:"
@@ -223,7 +223,7 @@ class YamlBlock(Block):
 
     @property
     def indent(self) -> int:
-        """How many blanks the fields of the block are indented by."""
+        """The indentation of the fields of the block, in blanks."""
         starts = [n.start for n in self.fields.values() if isinstance(n.value, str)]
         leads = (INDENT.match(self.text, line_start(self.text, at)) for at in starts)
         return min(len(lead[0]) for lead in leads if lead)
@@ -238,11 +238,10 @@ class YamlBlock(Block):
 
 
 def read(text: str) -> tuple[YamlBlock, ...]:
-    """Read the sops block of every document that holds anything.
+    """Parse the metadata of every document that is not empty.
 
     Raises:
-        SecretFileError: there is none, a document lacks it, or it is not readable.
-
+        SecretFileError: there is none, a document lacks it, or it cannot be parsed.
     """
     written = _written(text)
     if written:
@@ -251,8 +250,8 @@ def read(text: str) -> tuple[YamlBlock, ...]:
 
 
 def _trees(text: str) -> list[dict[str, Node]]:
-    """Return the fields of each document, whatever their spelling; raises as `read`."""
-    from nixsecrets.files.sops import tree  # a dozen expressions, seldom needed
+    """Return the fields of each document in any layout; raises `SecretFileError`."""
+    from nixsecrets.files.sops import tree  # compiles a dozen patterns; rarely needed
 
     return tree.metadata(text)
 
@@ -294,7 +293,7 @@ def _entries(
 
 
 def _structured(above: str) -> bool:
-    """Return whether a document marker or another `sops` key may stand there."""
+    """Return whether the text may have a document marker or another `sops` key."""
     marked = above.startswith(("---", "...")) or "\n---" in above or "\n..." in above
     return marked or "sops" in above
 
@@ -326,7 +325,10 @@ def _entry(
     pad: str,
     enc_first: bool,  # noqa: FBT001
 ) -> "tuple[re.Pattern[str], Layout]":
-    """Return a pattern for an age entry: a plain label, and a literal block."""
+    """Return a pattern for an age entry (groups: label and `enc`), and its layout.
+
+    The label is a plain scalar, the `enc` a literal block.
+    """
     label = r"recipient: (age1[0-9a-z]++|ssh-[a-z0-9]++(?: [\w.@+/=-]++)++)\n"
     # No age file fits in fewer than four full lines.  An end of a line among their 64
     # letters leaves fewer bytes than so many lines have: `header.read_encs` declines.
@@ -342,7 +344,7 @@ def _entry(
 
 @cache
 def _field(indent: str) -> "re.Pattern[str]":
-    """Return a pattern for a field with a scalar, or an empty list."""
+    """Return a pattern for a field; groups: its name, a quoted or a plain scalar."""
     # nearly all plain ones are one word, which takes half the time
     plain = rf"{_FIRST}\S*+(?<!:)(?=\n)|{PLAIN.pattern}|\[\]"
     return re.compile(rf"{indent}([a-z]\w*): (?:\"([^\"\\\n]*+)\"|({plain}))\n")

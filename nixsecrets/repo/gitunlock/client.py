@@ -1,8 +1,8 @@
-"""What git starts for each file that it shows: it asks the keeper, and nothing else.
+"""The fast path of `textconv`: gets the text of a file from the keeper.
 
 git starts it 200 times for a history of 50 commits with two files each, so it imports
-only what the interpreter has loaded, or built in.  What it cannot answer, the program
-does (`cli.commands.textconv`).
+only modules that the interpreter has already loaded or built in.  If the keeper has no
+answer, `cli.commands.textconv` takes over.
 """
 
 # pathlib takes longer to load than all of this
@@ -15,11 +15,11 @@ import stat
 import sys
 
 PREFIX = "keeper-"
-"""How the sockets of keepers begin, in private folders (`FOLDERS`)."""
+"""Prefix of the sockets of keepers, which are in private folders (`FOLDERS`)."""
 FOLDERS = "nixsecrets-private-"
 SHARED_MEMORY = "/dev/shm"  # noqa: S108 (what lies there is used if it is ours alone)
-# Requests and answers, by their first byte.  A request ends with the writing end of
-# the connection; an answer of nothing is none.
+# The first byte of requests and answers.  A request ends when the client shuts down its
+# side of the connection; an empty answer means that there is none.
 SHOW, SHOW_LOCKED, LEARN = b"T", b"L", b"U"
 TEXT, WANTED, PLUGINS, FAILED = b"=", b"?", b"!", b"-"
 
@@ -28,16 +28,13 @@ _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 _SECONDS = 120.0  # the keeper may be running sops on a large file
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BLOCK = 1 << 18
-# What `files.kind` takes for a secret begins with the first or holds one of the others.
+# every file that `files.kind` detects begins with the first or contains another one
 _AGE = b"age-encryption.org/"
 _SIGNS = (b"BEGIN AGE ENC", b"ENC[", b"lastmodified")
 
 
 def shown(words: list[str]) -> bool:
-    """Print the file that `words` name as text; return False where that takes more.
-
-    Where it was printed, this does not return: the process ends.
-    """
+    """Print the text of the file in `words` and exit; return False if that failed."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump holds plaintext
     if len(words) != 1 or words[0].startswith("-") or os.isatty(1):
         return False
@@ -54,17 +51,17 @@ def shown(words: list[str]) -> bool:
 
 
 def may_be_secret(data: bytes) -> bool:
-    """Return False only for what `files.kind` takes for no secret of any name."""
+    """Return False only if `files.kind` detects no secret, whatever the file's name."""
     return data.startswith(_AGE) or any(sign in data for sign in _SIGNS)
 
 
 def request(kind: bytes, path: str, data: bytes) -> bytes:
-    """Return the request for the text of a file."""
+    """Return the request of a `kind` for the text of a file with this content."""
     return kind + os.path.basename(os.fsencode(path)) + b"\0" + data
 
 
 def _content(path: str) -> bytes | None:
-    """Return what a regular file holds, None for all else."""
+    """Return the content of a regular file, None for anything else."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return None
@@ -85,7 +82,7 @@ def _content(path: str) -> bytes | None:
 
 
 def end_with(data: bytes) -> None:
-    """Write to stdout and end the process; return where it cannot be written."""
+    """Write to stdout and exit; return only if it cannot be written."""
     left = memoryview(data)
     try:
         while left:
@@ -98,9 +95,9 @@ def end_with(data: bytes) -> None:
 
 
 def asked(said: bytes, mark: str = "") -> bytes | None:
-    """Return what the keeper of the git above us answers, None where there is none.
+    """Return the answer of the keeper of our git process, None if there is none.
 
-    Every keeper of this person is asked; it answers those below its own git alone.
+    Asks every keeper of this user; each answers only processes below its own git.
     `mark` is that of `keeper.leave`.
     """
     here = os.open(".", os.O_RDONLY | os.O_CLOEXEC)
@@ -117,7 +114,7 @@ def asked(said: bytes, mark: str = "") -> bytes | None:
 
 
 def _folders() -> list[str]:
-    """Return what may be a folder of a keeper."""
+    """Return the possible private folders of keepers."""
     env = os.environ
     parents = {env.get("XDG_RUNTIME_DIR", ""), SHARED_MEMORY}
     if env.get("NIXSECRETS_ALLOW_DISK"):
@@ -133,22 +130,23 @@ def _folders() -> list[str]:
 
 
 def _doors(folder: str, mark: str) -> list[str]:
-    """Go into a folder that is ours alone; return the sockets of keepers in it."""
+    """Change into a folder that only we can access; return the keepers' sockets."""
     try:
         place = os.open(folder, _FOLDER)
     except OSError:
-        return []  # another person's, or gone meanwhile
+        return []  # another user's, or removed meanwhile
     try:
         found = os.fstat(place)
         if found.st_uid != os.geteuid() or found.st_mode & 0o077:
             return []
-        os.fchdir(place)  # the path of a socket has 100 bytes
+        os.fchdir(place)  # the path of a socket is limited to about 100 bytes
         names = os.listdir(place)
     except OSError:
         return []
     finally:
         os.close(place)
-    mine = PREFIX if _PEER else f"{PREFIX}{os.getppid()}-"  # else it cannot judge us
+    # without SO_PEERCRED, a keeper cannot check us: only that of our parent is asked
+    mine = PREFIX if _PEER else f"{PREFIX}{os.getppid()}-"
     marks = 2 + bool(mark)
     return [
         name
@@ -158,7 +156,7 @@ def _doors(folder: str, mark: str) -> list[str]:
 
 
 def _asked_at(name: str, said: bytes) -> bytes | None:
-    """Return what the keeper behind a socket answers, None where it does not."""
+    """Return the answer of the keeper at a socket, None if there is none."""
     door = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
         door.settimeout(_SECONDS)
@@ -172,13 +170,14 @@ def _asked_at(name: str, said: bytes) -> bytes | None:
             parts.append(part)
         return b"".join(parts)
     except OSError:
-        return None  # it is ending, or we are none of its git's
+        return None  # it is exiting, or belongs to another git process
     finally:
         door.close()
 
 
 def peer(door: "_socket.socket") -> tuple[int, int]:
-    """Return the process and the user at the other end of a connection (Linux)."""
+    """Return process id and user id of the other end of a connection (Linux)."""
+    # struct ucred of unix(7): pid, uid and gid, 4 bytes each
     said = door.getsockopt(_socket.SOL_SOCKET, _PEER or 0, 12)
     pid, uid = (int.from_bytes(said[at : at + 4], sys.byteorder) for at in (0, 4))
     return pid, uid

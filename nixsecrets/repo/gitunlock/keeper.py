@@ -1,12 +1,11 @@
-"""A process that answers questions for as long as one other process runs.
+"""A background process that answers requests while one other process runs.
 
-git starts a program for each file that it shows, and none of them knows of the others.
-The first one leaves a keeper behind: a process that answers whoever git starts later.
-What questions and answers mean is the caller's.
+git starts a program for each file that it shows; these processes do not know of each
+other.  The first one leaves a keeper behind, which answers the later ones.
 
-A keeper belongs to one *owner* (git), ends with it, and answers nobody but what the
-owner started, as the same person.  Its socket lies in a private folder in memory;
-nothing else of it is in any file, on a command line or in an environment.
+A keeper belongs to one *owner* (a git process), exits with it, and answers only
+processes that the owner started, of the same user.  Its socket is in a private folder
+in memory; nothing else about it is in a file, on a command line or in an environment.
 """
 
 import contextlib
@@ -24,7 +23,7 @@ from nixsecrets.repo import private
 from nixsecrets.repo.gitunlock import client, proctable
 
 _IDLE_SECONDS = 30 * 60.0
-_LOOK_SECONDS = 0.5  # how often, where the system does not tell of an end
+_POLL_SECONDS = 0.5  # if the system cannot notify us of the owner's exit
 _READY_SECONDS = 10.0
 _ANSWER_SECONDS = 10.0
 _BLOCK = 1 << 18
@@ -36,14 +35,14 @@ Answer = Callable[[bytes], bytes]
 
 
 class Owner(NamedTuple):
-    """A process: its number, and when it started, for numbers are used again."""
+    """A process: its id and start time, since ids are reused."""
 
     pid: int
     started: str
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Whether it is still running."""
         found = proctable.look_at(self.pid)
         return found is not None and found.started == self.started
 
@@ -54,7 +53,7 @@ class Owner(NamedTuple):
 
 
 def owner(program: str) -> Owner | None:
-    """Return the nearest process above us that is called `program`, if there is one."""
+    """Return our nearest ancestor process with the name `program`, None if none."""
     for process in proctable.above(os.getpid()):
         if process.name == program:
             return Owner(process.pid, process.started)
@@ -67,10 +66,10 @@ def leave(
     begin: Callable[[Path], Answer],
     mark: str = "",
 ) -> bool:
-    """Leave a keeper behind; return whether it is there.
+    """Leave a keeper behind; return whether it is running.
 
-    `begin` makes what answers from a private folder that the keeper has.  Only who
-    knows `mark` is answered.
+    `begin` returns the function that answers, given a private folder of the keeper.
+    Clients have to know `mark`.
     """
     reading, writing = os.pipe()
     child = os.fork()
@@ -98,15 +97,15 @@ def _become_keeper(
     mark: str,
     ready: int,
 ) -> NoReturn:
-    """Leave the parent, the terminal and its streams; answer until the owner ends."""
+    """Detach from parent, terminal and streams; answer until the owner exits."""
     try:
         os.setsid()
         if os.fork() == 0:
             _leave_streams()
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            _forbid_looking_in()
+            _forbid_memory_access()
             with (
-                contextlib.suppress(Exception),  # there is nobody to report it to
+                contextlib.suppress(Exception),  # nobody to report it to
                 private.private_folder(env) as folder,
                 _listening(folder, belongs_to.door + mark) as door,
             ):
@@ -119,17 +118,17 @@ def _become_keeper(
 
 
 def _leave_streams() -> None:
-    """Let go of stdin, stdout, stderr: git waits for the end of what it reads."""
+    """Close stdin, stdout and stderr: git waits until its pipe is closed."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nowhere, descriptor)
     os.close(nowhere)
 
 
-def _forbid_looking_in() -> None:
-    """Let no other process of the same person read our memory (Linux)."""
+def _forbid_memory_access() -> None:
+    """Prevent other processes of the same user from reading our memory (Linux)."""
     if sys.platform == "linux":
-        import ctypes
+        import ctypes  # 3 ms, which only the first process of a git command pays
 
         ctypes.CDLL(None).prctl(*_NOT_DUMPABLE)
 
@@ -145,12 +144,12 @@ def _serve(door: socket.socket, belongs_to: Owner, answer: Answer) -> None:
 def _answered(said: bytes, answer: Answer) -> bytes:
     try:
         return answer(said)
-    except Exception:  # noqa: BLE001 - at the caller's it fails again, and is reported
+    except Exception:  # noqa: BLE001 - the client tries itself, and reports it
         return client.FAILED
 
 
 def _heard(caller: socket.socket) -> bytes:
-    """Return a request; only who may ask is listened to, so it may be a large file."""
+    """Return a request of a trusted client, which may have a large file."""
     parts = []
     while part := caller.recv(_BLOCK):
         parts.append(part)
@@ -159,8 +158,8 @@ def _heard(caller: socket.socket) -> bytes:
 
 @contextlib.contextmanager
 def _listening(folder: Path, name: str) -> Iterator[socket.socket]:
-    """Give a socket in `folder`, from within it: a path has 100 bytes."""
-    here = Path.cwd()
+    """Yield a listening socket in `folder`."""
+    here = Path.cwd()  # bind a relative path: paths of sockets are limited to 100 bytes
     os.chdir(folder)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as door:
         before = os.umask(0o177)
@@ -172,7 +171,7 @@ def _listening(folder: Path, name: str) -> Iterator[socket.socket]:
 
 
 def _callers(door: socket.socket, belongs_to: Owner) -> Iterator[socket.socket]:
-    """Yield who calls, until the owner ends or nobody has called for long."""
+    """Yield connections, until the owner exits or nobody has connected for long."""
     with selectors.DefaultSelector() as waiting, contextlib.ExitStack() as stack:
         waiting.register(door, selectors.EVENT_READ)
         end = _end_of(belongs_to, stack)
@@ -180,7 +179,7 @@ def _callers(door: socket.socket, belongs_to: Owner) -> Iterator[socket.socket]:
             waiting.register(end, selectors.EVENT_READ)
         until = time.monotonic() + _IDLE_SECONDS
         while belongs_to.alive and time.monotonic() < until:
-            left = until - time.monotonic() if end is not None else _LOOK_SECONDS
+            left = until - time.monotonic() if end is not None else _POLL_SECONDS
             for key, _ in waiting.select(left):
                 if key.fileobj is not door:
                     return
@@ -189,7 +188,7 @@ def _callers(door: socket.socket, belongs_to: Owner) -> Iterator[socket.socket]:
 
 
 def _end_of(belongs_to: Owner, stack: contextlib.ExitStack) -> int | None:
-    """Return a descriptor that tells of the owner's end, None where there is none."""
+    """Return a descriptor that is readable when the owner exits, None if impossible."""
     opener = getattr(os, "pidfd_open", None)  # Linux 5.3
     if opener is None:
         return None
@@ -202,9 +201,9 @@ def _end_of(belongs_to: Owner, stack: contextlib.ExitStack) -> int | None:
 
 
 def _may_ask(caller: socket.socket, belongs_to: Owner) -> bool:
-    """Return whether the owner started who calls; the folder lets nobody else come."""
+    """Return whether the owner started the client."""
     if not hasattr(socket, "SO_PEERCRED"):
-        return True
+        return True  # the folder already excludes other users
     pid, uid = client.peer(caller)
     if uid != os.geteuid():
         return False

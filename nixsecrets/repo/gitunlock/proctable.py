@@ -1,6 +1,6 @@
-"""The processes around us: who started whom, and who is at the terminal.
+"""The process table: ancestors, process groups and open terminals.
 
-From `/proc` where there is one, else from `ps`.
+From `/proc` if it exists, else from ps(1).
 """
 
 # ruff: noqa: PTH115, PTH208 (texts to compare, not paths)
@@ -15,13 +15,13 @@ from nixsecrets.frozen import frozen
 _HAS_PROC = Path("/proc/self/stat").exists()
 _MOST_ANCESTORS = 64
 _TERMINALS = ("/dev/tty", "/dev/pts/")
-_STREAMS = 2  # stdin, stdout, stderr have the descriptors up to this
+_STREAMS = 2  # the last descriptor of stdin, stdout and stderr
 _COLUMNS = ("pid", "ppid", "pgid", "lstart", "comm")  # lstart is five words
 
 
 @frozen
 class Process:
-    """One process; with its number, `started` tells it from any later one."""
+    """One process; process ids are reused, so `started` is part of its identity."""
 
     pid: int
     parent: int
@@ -31,12 +31,12 @@ class Process:
 
 
 def look_at(pid: int) -> Process | None:
-    """Return what is known of a process, None where it ended."""
+    """Return a process, None if it has exited."""
     return (look_in_proc if _HAS_PROC else look_with_ps)(pid)
 
 
 def above(pid: int) -> Iterator[Process]:
-    """Yield the processes above `pid`, its parent first."""
+    """Yield the ancestors of a process, its parent first."""
     found = look_at(pid)
     for _ in range(_MOST_ANCESTORS):
         if found is None or found.parent <= 1:
@@ -57,9 +57,9 @@ def in_group(group: int) -> list[Process]:
 
 
 def may_read_keys(process: Process) -> bool:
-    """Return whether a process has opened the terminal by itself, as a pager does.
+    """Return whether a process has opened the terminal itself, as a pager does.
 
-    Where that cannot be known, it may.
+    True if unknown.
     """
     if not _HAS_PROC:
         return True
@@ -81,21 +81,21 @@ def _leads_to(link: str) -> str:
 
 
 def look_in_proc(pid: int) -> Process | None:
-    """Look at `/proc` (proc(5), stat: fields 2 to 5 and 22)."""
+    """Return a process from `/proc` (proc(5), stat: fields 2 to 5 and 22)."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
         return None
     before, _, after = text.rpartition(")")
     fields = after.split()
-    if fields[0] == "Z":
+    if fields[0] == "Z":  # a zombie
         return None
     name = before.partition("(")[2]
     return Process(pid, int(fields[1]), int(fields[2]), fields[19], name)
 
 
 def look_with_ps(pid: int) -> Process | None:
-    """Ask `ps` (macOS, the BSDs)."""
+    """Return a process from ps(1) (macOS, the BSDs)."""
     return _from_line(_ps("-p", str(pid)))
 
 

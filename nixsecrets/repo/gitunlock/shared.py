@@ -1,9 +1,9 @@
-"""One keeper for all the files that one git shows, and one question for each key.
+"""One keeper for all files that one git process shows, and one prompt for each key.
 
-git starts `textconv` for each of them.  The first leaves a `keeper` behind, which
-decrypts for the others and ends with git.  Only what a person has to say is asked here,
-on the terminal; the keeper remembers what it opened.  A no is remembered, too: nobody
-is asked a second time.
+git starts `textconv` for each file.  The first one leaves a `keeper` behind, which
+decrypts for the others and exits with git.  Prompts are shown here, at the terminal;
+the keeper stores the unlocked identities.  It also stores a refusal, so that there is
+no second prompt.
 """
 
 import contextlib
@@ -23,16 +23,19 @@ _OWNER = "git"
 _ATTEMPTS = 3
 
 Ask = Callable[[int, str, bool], bytes]
-"""Asks, at a terminal, for the passphrase of a source; once more after a wrong one."""
+"""Prompts at a terminal (a descriptor) for the passphrase of a source.
+
+The last argument is True after a wrong passphrase.
+"""
 
 
 def shown(
     name: str, data: bytes, find: Callable[[], Keyring], ask: Ask, mark: str = ""
 ) -> bytes:
-    """Return the text of a secret file, or a line that says why it is not opened.
+    """Return the text of a secret file, or a line that says why it cannot be shown.
 
-    `find` returns the keyring, where the keeper does not have it yet; `mark` names it
-    where it is not the usual one: each has a keeper.
+    `find` returns the keyring; it is called if there is no keeper yet.  `mark` names a
+    keyring other than the default one: each keyring has its own keeper.
     """
     request = client.request(client.SHOW, name, data)
     answer = _Answer(find, mark)
@@ -55,7 +58,7 @@ def shown(
 
 
 class _Answer:
-    """Answers as the keeper of the git above us, by ourselves where there is none."""
+    """Answers requests through the keeper of our git process, or itself without one."""
 
     def __init__(self, find: Callable[[], Keyring], mark: str) -> None:
         self.stack = contextlib.ExitStack()
@@ -65,7 +68,7 @@ class _Answer:
 
     @functools.cached_property
     def ring(self) -> Keyring:
-        """What this person has at hand."""
+        """The available identities."""
         return self._find()
 
     def __call__(self, said: bytes) -> bytes:
@@ -73,15 +76,14 @@ class _Answer:
         if answer and answer != client.FAILED:
             return answer
         if self._ours is None:
-            # only where there is no keeper
-            from nixsecrets.repo import private
+            from nixsecrets.repo import private  # only without a keeper
 
             folder = private.private_folder(os.environ)
             self._ours = _begun(self.ring)(self.stack.enter_context(folder))
         return self._ours(said)
 
     def _by_keeper(self, said: bytes) -> bytes | None:
-        """Ask the keeper; where there is none yet, leave one behind."""
+        """Ask the keeper; if there is none yet, leave one behind."""
         if self._git is None:
             return None
         answer = client.asked(said, self._mark)
@@ -94,11 +96,10 @@ class _Answer:
 
 
 def _begun(ring: Keyring) -> Callable[[Path], Answer]:
-    """Return what makes an answer for a private folder."""
+    """Return the function that returns the answering function for a private folder."""
 
     def begin(folder: Path) -> Answer:
-        # not in a process that leaves this to the keeper
-        from nixsecrets.repo.gitunlock.texts import Texts
+        from nixsecrets.repo.gitunlock.texts import Texts  # only in the keeper
 
         return Texts(ring, folder).answer
 
@@ -106,8 +107,8 @@ def _begun(ring: Keyring) -> Callable[[Path], Answer]:
 
 
 def _by_plugins(name: str, data: bytes, ring: Keyring) -> bytes:
-    """Return the text of a file as plugins open it, which may ask for a touch."""
-    # few people have a plugin's key
+    """Return the text of a file, decrypted by plugins, which may ask for a touch."""
+    # few users have a plugin identity
     from nixsecrets.files.decrypt import plaintext_of
     from nixsecrets.repo import private
 
@@ -117,13 +118,13 @@ def _by_plugins(name: str, data: bytes, ring: Keyring) -> bytes:
 
 
 def not_shown(error: NixsecretsError, data: bytes) -> bytes:
-    """Return the line for a secret that is not opened; it changes with the file."""
+    """Return the line for a secret that cannot be shown; it depends on the version."""
     digest = hashlib.sha256(data).hexdigest()
     return f"(cannot be shown: {error.message}; sha256 {digest})\n".encode()
 
 
 def _learned(source: str, ring: Keyring, ask: Ask) -> bytes:
-    """Return what to tell the keeper of a locked identity: no key where it stays so."""
+    """Return the message for the keeper about a locked identity; empty if refused."""
     locked = next((one for one in ring.locked if one.source == source), None)
     opened = _opened(locked, ask) if locked else ()
     keys = "\n".join(map(identity_text, opened)).encode()
@@ -131,10 +132,9 @@ def _learned(source: str, ring: Keyring, ask: Ask) -> bytes:
 
 
 def _opened(locked: Locked, ask: Ask) -> tuple[Identity, ...]:
-    """Ask for the passphrase on the terminal.
+    """Unlock an identity with a prompt at the terminal.
 
-    Returns what is inside, nothing where the person will not say it, or where there is
-    no terminal to ask on.
+    Empty if the user refuses, or there is no terminal for a prompt.
     """
     with _terminal() as terminal:
         if terminal is None:
@@ -149,21 +149,22 @@ def _opened(locked: Locked, ask: Ask) -> tuple[Identity, ...]:
 
 
 def _answer(terminal: int, source: str, ask: Ask, *, again: bool) -> str:
-    """Ask, and take the question away again: a pager has drawn around it."""
+    """Prompt for a passphrase; "" if refused."""
     typed = b""
     with contextlib.suppress(KeyboardInterrupt, OSError, DeclinedError):
         typed = ask(terminal, source, again)
+    # erase the prompt (carriage return, CSI K): a pager has drawn around it
     os.write(terminal, b"\r\x1b[K")
     return typed.decode("utf-8", "surrogateescape")
 
 
 @contextlib.contextmanager
 def _terminal() -> Iterator[int | None]:
-    """Give the terminal, for us alone, with typing not shown.
+    """Yield the terminal for a prompt; None if prompting is impossible.
 
-    None where there is none, where git is in the background or is run by a program and
-    not by a person (its stdin is no terminal, or GIT_TERMINAL_PROMPT is 0), and where
-    something that git did not start reads keys there: `git log -p | less`.
+    That is: there is no terminal, git is in the background, a program runs git (its
+    stdin is not a terminal, or GIT_TERMINAL_PROMPT is 0), or a process that git did not
+    start reads keys from the terminal (`git log -p | less`).
     """
     if os.environ.get("GIT_TERMINAL_PROMPT", "1").lower() in {"0", "false", "no"}:
         yield None
@@ -183,13 +184,13 @@ def _terminal() -> Iterator[int | None]:
         if others:
             yield None
             return
-        if group != os.getpid():  # else a person started us, and nobody else is there
+        if group != os.getpid():  # else the user started us, and we are alone
             stack.enter_context(_alone(terminal, group, pagers))
         yield terminal
 
 
 def _reading_keys(group: int) -> tuple[list[int], bool]:
-    """Return git's pagers, which can be told to wait, and whether others read keys."""
+    """Return git's pagers, which we can stop, and whether others read keys."""
     git = keeper.owner(_OWNER)
     mine = {os.getpid(), *(one.pid for one in proctable.above(os.getpid()))}
     pagers, others = [], False
@@ -206,10 +207,10 @@ def _reading_keys(group: int) -> tuple[list[int], bool]:
 
 @contextlib.contextmanager
 def _alone(terminal: int, theirs: int, pagers: list[int]) -> Iterator[None]:
-    """Be the terminal's foreground, and let pagers that wait for keys wait for us.
+    """Become the terminal's foreground process group, and stop the pagers.
 
-    They may be in the middle of reading, which no change of the foreground ends.  The
-    shell does not see that they stop: they are git's children, not its own.
+    A pager may be blocked in a read, which a change of the foreground does not end.
+    The shell does not notice that they are stopped: they are children of git.
     """
     held = (signal.SIGTTOU, signal.SIGTSTP)
     before = [signal.signal(number, signal.SIG_IGN) for number in held]
@@ -226,6 +227,6 @@ def _alone(terminal: int, theirs: int, pagers: list[int]) -> Iterator[None]:
         with contextlib.suppress(OSError):
             os.killpg(theirs, signal.SIGCONT)
             for pager in pagers:
-                os.kill(pager, signal.SIGWINCH)  # it draws its screen anew
+                os.kill(pager, signal.SIGWINCH)  # so that it redraws its screen
         for number, handler in zip(held, before, strict=True):
             signal.signal(number, handler)

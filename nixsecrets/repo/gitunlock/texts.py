@@ -1,7 +1,7 @@
-"""The texts of the secrets that one git shows, for the keeper to answer with.
+"""Decrypting the secrets that one git process shows, in the keeper.
 
-Asks nobody: what only a person can open is left to the process at their terminal
-(`shared`), which says what it learned.
+Never prompts: that is left to the process at the terminal (`shared`), which sends the
+unlocked identities.
 """
 
 import hashlib
@@ -28,18 +28,18 @@ from nixsecrets.repo.gitunlock.client import (
 from nixsecrets.repo.gitunlock.shared import not_shown
 
 MOST_BYTES = 16 << 20
-"""Bytes of texts that are remembered, with a fixed addition for each."""
+"""Bytes of cached texts, with a fixed overhead for each."""
 _FOR_EACH = 256
 
 
 class Texts:
-    """Decrypts files with a keyring and what was unlocked of it; remembers the texts.
+    """Decrypts files with a keyring and its unlocked identities; caches the texts.
 
     git shows each version of a file twice, as the new and as the old one.
     """
 
     def __init__(self, ring: Keyring, folder: Path) -> None:
-        """Decrypt with `ring`; `folder` is a private one, for sops."""
+        """Decrypt with `ring`; `folder` is a private folder for sops."""
         plain = [one for one in ring.identities if not isinstance(one, PluginIdentity)]
         self._ring = Keyring(tuple(plain), ring.locked)
         self._has_plugins = len(plain) < len(ring.identities)
@@ -71,7 +71,7 @@ class Texts:
         return TEXT + text
 
     def _text(self, name: str, data: bytes, *, plugins: bool) -> bytes:
-        """Return the text of a file; `plugins` are asked before a passphrase is."""
+        """Return the text of a file; with `plugins`, they go before a passphrase."""
 
         def unlock(locked: Locked) -> tuple[Identity, ...]:
             if plugins:
@@ -96,7 +96,7 @@ class Texts:
 
 
 class _LeftToOthersError(Exception):
-    """A file is opened by none of what asks nobody; `answer` says by what it may be."""
+    """A file needs a prompt; `answer` tells the client for what."""
 
     def __init__(self, answer: bytes) -> None:
         super().__init__()
