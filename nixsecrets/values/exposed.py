@@ -5,31 +5,20 @@ files value by value, wherever a value has moved since.  Equal ciphertext needs 
 identity; everything else is opened.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from nixsecrets.errors import (
-    MapError,
-    NixsecretsError,
-    ProgramError,
-    SecretFileError,
-)
+from nixsecrets.errors import NixsecretsError, SecretFileError
 from nixsecrets.files import pieces
-from nixsecrets.files.age import header
-from nixsecrets.files.age.state import fits
 from nixsecrets.files.kind import looks_secret
 from nixsecrets.files.pieces import Piece
-from nixsecrets.files.sops import metadata
 from nixsecrets.frozen import frozen
 from nixsecrets.generated.lock import Lock
-from nixsecrets.keys.recipients import KeyId, Recipient
-from nixsecrets.keys.tags import SHARE_TAGGED, stanza_tag
-from nixsecrets.map.load import load
 from nixsecrets.map.model import Retired
-from nixsecrets.repo.files import sha256
-from nixsecrets.repo.history import LONGEST_BLOB, History, Swap, Version
+from nixsecrets.repo.history import History, Swap, Version
+from nixsecrets.values.access import Access, could_read, is_tagged
 from nixsecrets.values.known import (
     Families,
     Today,
@@ -39,17 +28,11 @@ from nixsecrets.values.known import (
     shares,
     small,
 )
-from nixsecrets.world.world import LOCK_NAME, MAP_NAME, World
+from nixsecrets.values.past import Past
+from nixsecrets.world.world import World
 
 Key = tuple[str, ...]
 Keys = tuple[Key, ...]
-
-
-class Read(Protocol):
-    """Reads git blobs."""
-
-    def __call__(self, oid: str, /) -> bytes:
-        """Return a blob, cut after LONGEST_BLOB; ProgramError if git lacks it."""
 
 
 class Open(Protocol):
@@ -60,14 +43,6 @@ class Open(Protocol):
 
         Without `asking`, no identity that may prompt is used.
         """
-
-
-class Access(StrEnum):
-    """Whether a key could read a version; PERHAPS if its stanzas are anonymous."""
-
-    YES = "yes"
-    PERHAPS = "perhaps"
-    NO = "no"
 
 
 class State(StrEnum):
@@ -123,30 +98,10 @@ class Report:
     notes: tuple[str, ...] = ()
 
 
-@dataclass
-class _Past:
-    """The git history and its blobs; `missing` counts those that cannot be read."""
-
-    history: History
-    blob: Read
-    missing: int = 0
-
-    def read(self, oid: str) -> bytes | None:
-        """Return a blob; None, and counted, if git lacks it or it is too long."""
-        try:
-            data = self.blob(oid)
-        except ProgramError:  # a partial clone
-            data = None
-        if data is None or len(data) >= LONGEST_BLOB:
-            self.missing += 1
-            return None
-        return data
-
-
 def find_exposed(
     world: World,
     history: History,
-    blob: Read,
+    blob: Callable[[str], bytes],
     opener: Open,
     removed: Iterable[Retired] = (),
 ) -> Report:
@@ -155,17 +110,17 @@ def find_exposed(
     The keys are the map's `[[retired]]` entries and `removed` ones that it does not
     list, except keys that are in use again.
     """
-    past = _Past(history, blob)
+    past = Past(history, blob)
     used = world.map.keys_in_use
     every = {one.key.key_id: one for one in (*removed, *world.map.retired)}
     retired = [one for key_id, one in every.items() if key_id not in used]
     if not retired:
         return Report((), tuple(_foreign_notes(world)))
-    lock = _past_lock(past) if any(not _tagged(r.key) for r in retired) else Lock()
+    lock = past.lock() if any(not is_tagged(r.key) for r in retired) else Lock()
     readable = list(_readable(world, past, retired, lock))
     judge = _Judge(world, past, opener)
     exposures = judge.exposures(readable) if readable else ()
-    unseen = _never_in_use(past, retired)
+    unseen = past.never_in_use(retired)
     notes = _notes(past, unseen, judge.unopened)
     return Report(tuple(exposures), (*notes, *_foreign_notes(world)))
 
@@ -179,7 +134,7 @@ class _Readable:
 
 
 def _readable(
-    world: World, past: _Past, retired: Sequence[Retired], lock: Lock
+    world: World, past: Past, retired: Sequence[Retired], lock: Lock
 ) -> Iterator[_Readable]:
     for path, versions in past.history.versions.items():
         if world.policy.never_secret(path):
@@ -194,11 +149,7 @@ def _readable(
                 yield _Readable(version, able)
 
 
-def _tagged(key: Recipient) -> bool:
-    return stanza_tag(key) is not None or key.kind in SHARE_TAGGED.values()
-
-
-def _notes(past: _Past, unseen: Sequence[Retired], unopened: int) -> Iterator[str]:
+def _notes(past: Past, unseen: Sequence[Retired], unopened: int) -> Iterator[str]:
     history = past.history
     if history.shallow:
         yield (
@@ -235,40 +186,6 @@ def _foreign_notes(world: World) -> Iterator[str]:
         yield f"{name}, which is not in the map, can read {files}: nixsecrets rekey"
 
 
-def _past_lock(past: _Past) -> Lock:
-    """Return all earlier locks combined, line by line, as one lock."""
-    lines: dict[str, None] = {}
-    for version in past.history.versions.get(LOCK_NAME, ()):
-        data = past.read(version.blob) or b""
-        lines.update(dict.fromkeys(data.decode(errors="replace").splitlines()))
-    try:
-        return Lock.parse("".join(f"{line}\n" for line in lines), LOCK_NAME)
-    except MapError:  # one of a newer format: anonymous stanzas stay anonymous
-        return Lock()
-
-
-def _never_in_use(past: _Past, retired: Sequence[Retired]) -> list[Retired]:
-    """Return the keys that no version of the map shows in use."""
-    left = list(retired)
-    for version in past.history.versions.get(MAP_NAME, ()):
-        data = past.read(version.blob) or b""
-        present = [one for one in left if one.key.text.encode() in data]
-        if present:
-            used = _used_in(data)
-            left = [one for one in left if one.key.key_id not in used]
-        if not left:
-            break
-    return left
-
-
-def _used_in(data: bytes) -> Collection[KeyId]:
-    try:
-        recipient_map = load(data.decode(errors="replace"))
-    except MapError:
-        return ()
-    return recipient_map.keys_in_use
-
-
 @frozen
 class _Hit:
     """The newest version from which a key knows a value of today."""
@@ -286,7 +203,7 @@ class _Judge:
     """
 
     world: World
-    past: _Past
+    past: Past
     opener: Open
     unopened: int = 0
     today: Today = field(default_factory=Today, repr=False)
@@ -448,45 +365,3 @@ class _Judge:
             return Comparison(State.CHANGED)
         state = State.UNCHANGED if whole and present else State.PARTLY
         return Comparison(state, keys, unnamed)
-
-
-def could_read(path: str, data: bytes, key: Recipient, lock: Lock) -> Access:
-    """Return whether `key` could read a version of a file; `lock` has old records."""
-    try:
-        if header.looks_like_age(data):
-            return _could_read_age(path, data, key, lock)
-        return Access.YES if _names_key(path, data, key) else Access.NO
-    except SecretFileError:  # a corrupt version: nobody could read it
-        return Access.NO
-
-
-def _could_read_age(path: str, data: bytes, key: Recipient, lock: Lock) -> Access:
-    fitting = any(fits(stanza, key) for stanza in header.parse(data).entries)
-    if not fitting or _tagged(key):
-        return Access.YES if fitting else Access.NO
-    record = lock.record(path, sha256(data))
-    if record is None:
-        return Access.PERHAPS
-    return Access.YES if _is_among(key, record.recipients) else Access.NO
-
-
-def _names_key(path: str, data: bytes, key: Recipient) -> bool:
-    texts = {key.text.encode(), key.converted().text.encode()}
-    if not any(text in data for text in texts):
-        return False
-    if not metadata.looks_like_sops(path, data):
-        return False
-    entries = metadata.parse(path, data).entries
-    return _is_among(key, (e.recipient for e in entries if e.recipient is not None))
-
-
-def _is_among(key: Recipient, recipients: Iterable[Recipient]) -> bool:
-    return any(recipient.key_id == key.key_id for recipient in recipients)
-
-
-def by_path(exposures: Iterable[Exposure]) -> Mapping[str, list[Exposure]]:
-    """Return the exposures of each path, in the order of the report."""
-    found: dict[str, list[Exposure]] = {}
-    for exposure in exposures:
-        found.setdefault(exposure.path, []).append(exposure)
-    return found

@@ -4,6 +4,7 @@ import datetime
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
+from itertools import groupby
 from pathlib import Path
 
 import click
@@ -17,8 +18,8 @@ from nixsecrets.keys.unlock import once
 from nixsecrets.map.model import Retired
 from nixsecrets.plan.recall import recall
 from nixsecrets.repo.history import LONGEST_BLOB, MAX_COMMITS, read_history
-from nixsecrets.values.exposed import Access, Exposure, Report, State, by_path
-from nixsecrets.values.exposed import find_exposed as find
+from nixsecrets.values.access import Access
+from nixsecrets.values.exposed import Exposure, Report, State, find_exposed
 from nixsecrets.values.read import Opener
 
 
@@ -73,7 +74,7 @@ def command(
             Retired(one.name, one.key, one.date or None)
             for one in recall(world).by_key.values()
         ]
-        report = find(world, history, blob, opener, removed)
+        report = find_exposed(world, history, blob, opener, removed)
     shown = [e for e in report.exposures if e.open or everything]
     if as_json:
         ui.answer_text(_to_json(report, shown))
@@ -95,7 +96,8 @@ def _show(report: Report, shown: list[Exposure]) -> None:
 
 
 def _lines(shown: list[Exposure]) -> Iterator[str]:
-    for path, exposures in by_path(shown).items():
+    for path, group in groupby(shown, key=lambda exposure: exposure.path):
+        exposures = list(group)
         yield f"  {show.path_text(path)}"
         for exposure in exposures:
             yield f"      {_who(exposure)}: {_what(exposure)}"
