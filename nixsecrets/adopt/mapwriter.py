@@ -42,7 +42,7 @@ def map_text(
     if old.rules is not None:
         parts.append(f"[agenix]\nrules = {toml_string(old.rules)}\n")
     if loose:
-        heading = f"What {old.rules} said besides:" if old.rules else "Said besides:"
+        heading = f"Other comments in {old.rules}:" if old.rules else "Other comments:"
         parts.append("".join(_comment([heading, *loose])))
     for at, (rule, readers) in enumerate(zip(rules, naming.readers, strict=True)):
         block = "[[secrets]]\n" + rule_block(rule.rule(at, readers))

@@ -287,7 +287,7 @@ def readers_of_text(
             used = _READS_TEXT.search(line)
             mentioned = next((name for name in sorted(names) if name in line), None)
             if used and mentioned:
-                yield f"{path}:{number} reads {mentioned} with {used[1]}: look at it"
+                yield f"{path}:{number} reads {mentioned} with {used[1]}: check it"
 
 
 def _is_script(path: str) -> bool:

@@ -117,7 +117,7 @@ def _rules(one: Prepared) -> Iterator[str]:
     for mixed in one.proposal.rules:
         if mixed.plaintext:
             pattern = mixed.path or mixed.path_regex
-            yield f'  {pattern} covers plain files too: plaintext = "allowed"'
+            yield f'  {pattern} also covers plaintext files: plaintext = "allowed"'
     for path in one.adoption.vouched:
         yield f"  {path_text(path)}: its readers are taken from the old rules"
     for warning in one.sources.warnings:

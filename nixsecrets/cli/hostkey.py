@@ -112,8 +112,8 @@ class KeyOptions(NamedTuple):
             raise UsageError("give one of --key, --key-file, --local and --generate")
         if given and (self.fingerprint or self.login or self.trust_on_first_use):
             raise UsageError(
-                "--fingerprint, --login and --trust-on-first-use are about a key that "
-                "is collected, not about one that is given"
+                "--fingerprint, --login and --trust-on-first-use verify a collected "
+                "key, not a given one"
             )
 
     def refuse_loss(self, options: RoadOptions) -> None:

@@ -101,7 +101,7 @@ class HookFile:
         foreign = self.standing() is Standing.FOREIGN
         if foreign and os.path.lexists(self.aside):
             raise NixsecretsError(
-                f"both {self.path} and {self.aside.name} are there",
+                f"both {self.path} and {self.aside.name} exist",
                 "merge the two, or delete the one that is not wanted",
             )
         try:

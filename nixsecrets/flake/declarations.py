@@ -29,11 +29,13 @@ class Source(NamedTuple):
         """Raise UsageError for options that contradict each other."""
         if self.flake is not None and self.file is not None:
             raise UsageError(
-                "--flake and --declared name two sources", "give one of them"
+                "--flake and --declared exclude each other", "give one of them"
             )
         if not self.asked and (self.hosts or self.save):
             raise UsageError(
-                "--host and --save are about what a flake declares", "add --flake"
+                "--host and --save apply to the declarations of a flake", "add --flake"
             )
         if self.file is not None and self.save is not None:
-            raise UsageError("--save copies what --declared reads", "leave it out")
+            raise UsageError(
+                "--save writes the file that --declared reads", "omit --save"
+            )

@@ -109,7 +109,7 @@ def _supports_dir(reference: str, cwd: Path) -> bool:
 
 def _bare_path(reference: str) -> NixsecretsError:
     return NixsecretsError(
-        f"the flake {quoted(reference)} is no git repository: reading it would copy"
+        f"the flake {quoted(reference)} is not a git repository: reading it would copy"
         " untracked files to the store",
         "git init, git add its files, and name it without `path:`",
     )

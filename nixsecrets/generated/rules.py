@@ -195,7 +195,7 @@ class _Reader:
         if isinstance(found, Scalar) and found.null:
             return {}
         if not isinstance(found, Mapping):
-            raise self.fail(node, "a list of fields was expected here")
+            raise self.fail(node, "expected a mapping")
         own: dict[str, Node] = {}
         merged: dict[str, Node] = {}
         for key, value in found.pairs:
@@ -206,7 +206,7 @@ class _Reader:
                 for source in self.merge_sources(value):
                     merged = {**self.fields(source), **merged}
             elif name.text in own:
-                raise self.fail(key, "the field stands here twice")
+                raise self.fail(key, "duplicate field")
             else:
                 own[name.text] = value
         return {**merged, **own}
@@ -222,7 +222,7 @@ class _Reader:
         if isinstance(found, Scalar) and found.null:
             return ()
         if not isinstance(found, Sequence):
-            raise self.fail(node, "a list was expected here")
+            raise self.fail(node, "expected a list")
         return found.items
 
     def text(self, node: Node | None) -> str:
@@ -230,7 +230,7 @@ class _Reader:
             return ""
         found = resolved(node)
         if not isinstance(found, Scalar):
-            raise self.fail(node, "a text was expected here")
+            raise self.fail(node, "expected a string")
         return "" if found.null else found.text
 
     def texts(self, node: Node | None) -> Iterator[str]:

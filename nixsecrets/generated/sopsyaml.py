@@ -177,7 +177,7 @@ class _Editor:
         if root is None or (isinstance(root, yamltree.Scalar) and root.null):
             return None
         if not isinstance(root, yamltree.Mapping) or root.flow:
-            raise self.fail(root.line, "no block can be put into what stands here")
+            raise self.fail(root.line, "expected a block mapping")
         return root
 
     def section(self, name: SectionName) -> _Section | None:
@@ -352,7 +352,7 @@ class _Editor:
             if rule.number not in adopted:
                 continue
             if dash is None or dash.start() > rule.span[0]:
-                raise self.fail(rule.line, "cannot tell where this rule begins")
+                raise self.fail(rule.line, "cannot determine where this rule begins")
             slot = _Slot(dash.start(), floor, frozenset({adopted[rule.number]}))
             if last is not None and not self.base[last.end : slot.start].strip():
                 slot = _Slot(last.start, slot.end, last.rules | slot.rules)

@@ -50,10 +50,11 @@ def key_over_login(where: Endpoint, *, timeout: float = 5.0) -> Recipient:
     )
     done = openssh.run(command(where, timeout), timeout + _SECONDS, late)
     if done.returncode != 0:
-        lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no word"]
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        last = lines[-1] if lines else "no output"
         raise NixsecretsError(
-            f"could not read the key over ssh from {shown}: {quoted(lines[-1])}",
-            "--login needs a server that known_hosts has, and a login without a "
+            f"could not read the key over ssh from {shown}: {quoted(last)}",
+            "--login needs a server in known_hosts and a login without a "
             f"question: see what `ssh {where.asked.host} cat {KEY_PATH}` says",
         )
     return _one_key(done.stdout.decode(errors="replace"), where)

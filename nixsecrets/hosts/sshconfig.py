@@ -57,7 +57,7 @@ def resolve(text: str, *, config: Path | None = None) -> Endpoint:
     """
     asked = parse_address(text, port=0)
     late = NixsecretsError(
-        f"ssh did not say where {quoted(asked.host)} is",
+        f"ssh took too long to resolve {quoted(asked.host)}",
         f"see what `ssh -G {asked.host}` does",
     )
     try:
@@ -68,7 +68,7 @@ def resolve(text: str, *, config: Path | None = None) -> Endpoint:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         said = f": {quoted(lines[-1])}" if lines else ""
         raise NixsecretsError(
-            f"ssh does not say where {quoted(asked.host)} is{said}",
+            f"ssh cannot resolve {quoted(asked.host)}{said}",
             f"correct ssh_config; see what `ssh -G {asked.host}` says",
         )
     settings = _settings(done.stdout.decode(errors="surrogateescape"))

@@ -110,7 +110,7 @@ def _check_known(path: Path, name: str, known: Iterable[str], source: Source) ->
     if path[0] != "secrets":
         raise source.error(
             path,
-            f"{quoted(name)} can only stand in a rule",
+            f"{quoted(name)} is allowed only in a rule",
             "name hosts, users or groups here",
         )
 

@@ -43,7 +43,7 @@ def parse_glob(path: str) -> tuple[Segment, ...]:
     names = [part.placeholder for one in segments for part in one if part.placeholder]
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"{{{name}}} may stand only once in a path")
+            raise ValueError(f"{{{name}}} may occur only once in a path")
     return tuple(segments)
 
 
@@ -74,7 +74,7 @@ def _parse_part(text: str, pos: int) -> tuple[Part, int]:
                 if text.startswith(f"{{{name}}}", pos):
                     return Part(ANY_NAME, placeholder=name), pos + len(name) + 2
             raise ValueError(
-                "only {host} and {user} may stand in braces; write [{] for a brace"
+                "only {host} and {user} are allowed in braces; write [{] for a brace"
             )
         case "}" | "]" | "\\":
             wanted = "[]]" if char == "]" else f"[{char}]"

@@ -115,7 +115,7 @@ def _check_version(root: Table) -> None:
     if version != VERSION:
         raise root.error(
             "version",
-            f"this is a map of version {version}; version {VERSION} can be read",
+            f"this map has version {version}; nixsecrets reads version {VERSION}",
             "a newer nixsecrets wrote it: upgrade this one"
             if version > VERSION
             else hint,
@@ -272,7 +272,7 @@ def _sops_options(table: Table) -> tuple[tuple[str, str | bool], ...]:
         if options:
             raise table.error(
                 name,
-                f'"{name}" beside "{next(iter(options))}": sops takes only one of them',
+                f'"{name}" and "{next(iter(options))}": sops accepts only one of them',
                 "keep one; every other value is then treated the other way",
             )
         if name.endswith("_regex"):
@@ -337,7 +337,9 @@ def _generated(table: Table, key: str) -> str | None:
             'write it like "secrets/secrets.nix", without "./" or ".."',
         )
     if path is not None and _has_another_use(path):
-        raise table.error(key, "this file has another use", "choose another name")
+        raise table.error(
+            key, "this path is reserved for another file", "choose another name"
+        )
     return path
 
 

@@ -199,7 +199,7 @@ class Table:
             raise self.error(
                 key,
                 f"{quoted(key)} must be {allowed}",
-                did_you_mean(value, choices) or "leave the line out for the default",
+                did_you_mean(value, choices) or "omit the line for the default",
             )
         return value
 

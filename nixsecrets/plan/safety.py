@@ -228,7 +228,7 @@ def _foreign_files(change: Change) -> Iterator[Question]:
 def _foreign_rules(change: Change) -> Iterator[Question]:
     moved = winner_changes(change.world, change.plan)
     if moved:
-        first = "the new configuration changes the rule for files of foreign rules:"
+        first = "the new configuration takes over files from foreign rules:"
         lines = [first, *(f"  {line}" for line in moved)]
         yield Question("write it?", YES, f"agree in advance with {YES}", lines)
 

@@ -142,8 +142,8 @@ def test_a_dead_rule_plain_files_and_readers_of_the_text_are_reported(
 ) -> None:
     shown = old.ok("init", "--dry-run")
     assert "  line 30 never applies: line 27 covers what it covers\n" in shown
-    assert '(yaml|env)$ covers plain files too: plaintext = "allowed"\n' in shown
-    assert "  justfile:2 reads .sops.yaml with yq: look at it\n" in shown
+    assert '(yaml|env)$ also covers plaintext files: plaintext = "allowed"\n' in shown
+    assert "  justfile:2 reads .sops.yaml with yq: check it\n" in shown
 
 
 def test_the_rules_file_has_the_same_names_and_keys_as_before(old: Fleet) -> None:

@@ -98,4 +98,4 @@ def test_the_map_may_not_name_what_has_another_use(
     points_at(ready, table, key, path)
     done = ready.run("check")
     assert done.returncode == 1
-    assert "this file has another use" in done.stderr
+    assert "this path is reserved for another file" in done.stderr

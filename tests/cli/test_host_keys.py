@@ -416,7 +416,7 @@ def test_discover_asks_once_and_not_without_a_terminal(ready: Fleet, net: Net) -
     assert changed(ready, before) == set()
     ready.ok("add-host", *flags, "--trust-on-first-use")
     assert ready.run("add-host", *flags).stderr == (
-        "every host there is already in the map; nothing to do\n"
+        "every host found is already in the map; nothing to do\n"
     )
 
 

@@ -115,7 +115,7 @@ def test_a_later_edit_says_that_a_text_is_kept(fleet: Fleet) -> None:
     fleet.run("edit", WIFI)
     fleet.env["EDITOR"] = "true"
     done = fleet.run("edit", WIFI)
-    assert f"an earlier text of {WIFI} was not saved" in done.stderr
+    assert f"{WIFI} has an unsaved draft" in done.stderr
     assert len(kept(fleet)) == 1
 
 
@@ -239,8 +239,7 @@ def test_on_a_terminal_both_versions_are_opened(fleet: Fleet) -> None:
         child.sendline("y")
         assert ended(child) == 0, child.before
     assert (fleet.home / "seen").read_text() == (
-        "<<<<<<< what you typed\napp: mine\n=======\napp: theirs\n"
-        ">>>>>>> what is on the disk\n"
+        "<<<<<<< your draft\napp: mine\n=======\napp: theirs\n>>>>>>> on disk\n"
     )
     assert sops_text(fleet, path) == b"app: both\n"
     assert kept(fleet) == []

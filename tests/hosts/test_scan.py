@@ -146,7 +146,7 @@ def test_a_broken_ssh_config_is_an_error_with_a_hint(tmp_path: Path) -> None:
     config.write_text("Nonsense yes\n")
     with pytest.raises(NixsecretsError) as raised:
         resolve("brunnen", config=config)
-    assert "ssh does not say where" in raised.value.message
+    assert "ssh cannot resolve" in raised.value.message
     assert "correct ssh_config" in str(raised.value.hint)
 
 

@@ -157,7 +157,7 @@ def test_a_flake_without_git_is_refused(tmp_path: Path, several: Fleet) -> None:
     shutil.rmtree(several.root / ".git")
     done = several.run("check", "--flake")
     assert done.returncode == 1
-    assert "is no git repository" in done.stderr
+    assert "is not a git repository" in done.stderr
 
 
 def test_the_code_of_a_flake_sees_nothing_of_this_machine(several: Fleet) -> None:

@@ -711,7 +711,10 @@ def test_a_path_that_no_secret_can_have_is_no_file(ready: Fleet, path: str) -> N
     ("arguments", "complaint"),
     [
         (["--flake", ".", "--declared", "x"], "--flake and --declared name two"),
-        (["--host", "brunnen"], "--host and --save are about what a flake declares"),
+        (
+            ["--host", "brunnen"],
+            "--host and --save apply to the declarations of a flake",
+        ),
     ],
 )
 def test_options_that_contradict_each_other_are_usage_errors(

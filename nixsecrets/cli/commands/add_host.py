@@ -178,7 +178,7 @@ def _discover(
         raise UsageError("--discover collects from the names; it takes no key options")
     names = _new_names(names, recipient_map)
     if not names:
-        ui.say("every host there is already in the map; nothing to do")
+        ui.say("every host found is already in the map; nothing to do")
         return 0
     with ui.progress("collecting", len(names)) as tick:
         every = []

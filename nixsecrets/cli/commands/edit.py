@@ -34,7 +34,7 @@ from nixsecrets.values import drafts, read, sides
 from nixsecrets.values.drafts import Draft
 from nixsecrets.world.world import World
 
-MINE, THEIRS = "what you typed", "what is on the disk"
+MINE, THEIRS = "your draft", "on disk"
 
 
 @click.command("edit")
@@ -125,7 +125,7 @@ class Editing:
         self._ask_keys(world, target)
         if rescue.kept(self.session.repo, os.environ, name):
             ui.warn(
-                f"an earlier text of {show.path_text(name)} was not saved",
+                f"{show.path_text(name)} has an unsaved draft",
                 f"nixsecrets edit --resume {argument(name)},"
                 f" or --discard {argument(name)}",
             )

@@ -116,7 +116,7 @@ def _private_key(world: World, host: Host, identity: tuple[Path, ...]) -> bytes:
     path = hostkeys.key_path(host.name)
     if path not in world.files:
         raise NixsecretsError(
-            f"the private key of {host.name} is not here: {path} does not exist",
+            f"there is no private key of {host.name}: {path} does not exist",
             f"only a key made with --generate can be provisioned: "
             f"nixsecrets rotate-host {host.name} --generate",
         )

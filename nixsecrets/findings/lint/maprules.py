@@ -71,8 +71,8 @@ def _overlapping(world: World) -> Iterator[Finding]:
             seen.add((first.index, rule.index))
             if _readers(world, first) != _readers(world, rule):
                 message = (
-                    f"the rule {rule.pattern} matches {path}, too, which the rule"
-                    f" {first.pattern} (line {first.line}) wins with other readers"
+                    f"the rule {rule.pattern} also matches {path}, but the rule"
+                    f" {first.pattern} (line {first.line}) applies, with other readers"
                 )
                 yield Finding(MAP_NAME, Code.RULES_OVERLAP, message, rule.line)
 

@@ -156,7 +156,7 @@ def _regex_reasons(regex: str) -> Iterator[str]:
 def _keys(path: str, rule: ConfigRule) -> Iterator[Finding]:
     for text, times in Counter((*rule.age, *rule.others)).items():
         if times > 1:
-            message = f"a key stands {times} times in the rule"
+            message = f"the rule has a key {times} times"
             yield Finding(path, Code.KEY_TWICE, message, rule.line)
         if text in rule.age:
             try:
