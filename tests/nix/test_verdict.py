@@ -710,7 +710,7 @@ def test_a_path_that_no_secret_can_have_is_no_file(ready: Fleet, path: str) -> N
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--flake", ".", "--declared", "x"], "--flake and --declared name two"),
+        (["--flake", ".", "--declared", "x"], "--flake and --declared exclude"),
         (
             ["--host", "brunnen"],
             "--host and --save apply to the declarations of a flake",
