@@ -506,7 +506,7 @@ def approve_keys(root: Path, env: Mapping[str, str]) -> None:
         return
     readers = approvals.readers_of(found)
     Clone.of(Repo.at(root), env).change(
-        approvals.approving(readers, found, "2026-11-30")
+        approvals.approval_edit(readers, found, "2026-11-30")
     )
 
 

@@ -80,7 +80,7 @@ def today() -> str:
 def approval(standing: Sequence[Standing], recipient_map: RecipientMap) -> list[Edit]:
     """Return the edit of the records that approves keys; empty without keys."""
     readers = [one.reader for one in standing]
-    return [approvals.approving(readers, recipient_map, today())] if readers else []
+    return [approvals.approval_edit(readers, recipient_map, today())] if readers else []
 
 
 def about_keys(
@@ -103,4 +103,4 @@ def about_keys(
     if standing and not first:
         lines = blame(world.repo.root, MAP_NAME) if world.repo.git is not None else []
         origins = [approvals.origin_text(world, one, lines) for one in standing]
-    return list(safety.unapproved_keys(standing, origins, given, hint))
+    return list(safety.approval_question(standing, origins, given, hint))

@@ -27,21 +27,21 @@ PARTIAL = 1
 KEYS_SHOWN = 40
 
 
-def finish(
+def report(
     session: Session, world: World, outcome: "Outcome", options: RoadOptions
 ) -> int:
     """Report what was done, which values to change, and what to add to git.
 
     Returns the exit code.
     """
-    exposed = items(session.repo, outcome.done)
+    exposed = exposed_items(session.repo, outcome.done)
     if options.as_json:
         ui.answer_text(to_json(exposed))
     elif exposed:
         ui.say("change these values; those who lost access still know them:")
-        for line in lines(exposed):
+        for line in checklist_lines(exposed):
             ui.say(line)
-        ui.say(last_line(world, outcome.done))
+        ui.say(closing_line(world, outcome.done))
     for note in outcome.notes:
         ui.warn(note)
     for path in outcome.hard_links:
@@ -83,7 +83,7 @@ def git_add(
         ui.say("git add -- " + " ".join(map(shell_word, paths)))
 
 
-def say_left(world: World, plan: Plan, carried: Collection[str]) -> None:
+def report_remaining(world: World, plan: Plan, carried: Collection[str]) -> None:
     """Report how many other files differ from the map, and unapproved keys.
 
     `carried` are configurations whose earlier drift this command resolved.
@@ -101,7 +101,7 @@ def say_left(world: World, plan: Plan, carried: Collection[str]) -> None:
         ui.say(others)
 
 
-def tell_problems(left: Sequence[Finding]) -> None:
+def report_problems(left: Sequence[Finding]) -> None:
     """Report what `check` will still fail on."""
     failing = [p for p in left if p.code.fails_check]
     if failing:
@@ -128,7 +128,7 @@ class Item(NamedTuple):
     unnamed: int = 0
 
 
-def items(repo: Repo, steps: Sequence[Step]) -> list[Item]:
+def exposed_items(repo: Repo, steps: Sequence[Step]) -> list[Item]:
     """Return the files that a step revoked from someone, with their present values."""
     return [_item(repo, step) for step in steps if step.losers]
 
@@ -154,7 +154,7 @@ def key_lines(keys: Sequence[Sequence[str]], unnamed: int) -> Iterator[str]:
         yield f"… and {what} that --key cannot name (nixsecrets edit)"
 
 
-def lines(found: Sequence[Item]) -> Iterator[str]:
+def checklist_lines(found: Sequence[Item]) -> Iterator[str]:
     """Yield the checklist for a terminal."""
     for item in found:
         yield f"  {show.path_text(item.path)}  (known to {', '.join(item.names)})"
@@ -162,7 +162,7 @@ def lines(found: Sequence[Item]) -> Iterator[str]:
             yield f"      {line}"
 
 
-def last_line(world: World, steps: Sequence[Step]) -> str:
+def closing_line(world: World, steps: Sequence[Step]) -> str:
     """Return the line on whether `nixsecrets exposed` can repeat the list.
 
     It covers removed keys only: not a reader who stays in the map, nor a recipient

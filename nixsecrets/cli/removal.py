@@ -92,13 +92,13 @@ def removal_command(
             files = ownfiles.own_files(before, name)
             private = ownfiles.private_key(before, name)
             if private is not None and private not in files:
-                files.append(private)  # deleted with them; `moving` ignores it
+                files.append(private)  # deleted with them; `move_steps` ignores it
             asking = not (options.dry_run or options.no_rekey)
             fate, folder = _fate(files, own_files, move_to, asking=asking)
             if fate == DELETE:
                 return [delete_step(actual) for actual in files]
             if fate == MOVE:
-                return ownfiles.moving(before, after, ctx, name, folder)
+                return ownfiles.move_steps(before, after, ctx, name, folder)
             return []
 
         return change_map(start, options, MapChange(edited, revoked, instead))

@@ -94,8 +94,8 @@ def change_map(
         known=known,
     )
     if not options.dry_run:
-        outcome.say_left(after, plan, carried)
-        outcome.tell_problems(left)
+        outcome.report_remaining(after, plan, carried)
+        outcome.report_problems(left)
     return code
 
 
@@ -140,17 +140,17 @@ def walk(
     """
     plan = disclosure.with_opened(plan, world, contents or {})
     known = recall(world) if known is None else known
-    for finding in known.findings(world, leaving=removals.taken_out(plan)):
+    for finding in known.findings(world, leaving=removals.revoked_keys(plan)):
         ui.warn(finding.message)
-    returning = known.asked(plan)
+    returning = known.granted_by(plan)
     if before is not None:
-        returning = known.returning(before.map, world.map, returning)
+        returning = known.reused(before.map, world.map, returning)
     memory = consent.memory(session.repo).read()
     introduced = _introduced(before, world, memory)
-    unseen = approvals.missing(plan, world, memory, introduced)
+    unseen = approvals.unapproved_keys(plan, world, memory, introduced)
     if options.dry_run:
         dry = frozenset({*options.given, safety.ALLOW_RETIRED})
-        consent.ask(safety.returned_keys(returning), dry)
+        consent.ask(safety.return_question(returning), dry)
         consent.warn_of_damage(session.repo, memory)
         _show_dry(plan, unseen, as_json=options.as_json)
         return 0
@@ -175,7 +175,7 @@ def walk(
     consent.ask(safety.questions(asked, options.given), options.given)
     edits = consent.approval(unseen, world.map)
     if returning:
-        edits.append(removals.agreeing((o for _, o in returning), consent.today()))
+        edits.append(removals.return_edit((o for _, o in returning), consent.today()))
     consent.remember(session.repo, *edits)
     # 30 ms, which a dry run and an empty plan save
     from nixsecrets.apply.apply import Tools, apply
@@ -184,7 +184,7 @@ def walk(
         tools = Tools(ring, unlock, tick, options.keep_going)
         done = apply(plan, world, tools, contents)
     _remember_done(before, world, done, introduced)
-    code = outcome.finish(session, world, done, options)
+    code = outcome.report(session, world, done, options)
     for obstacle in obstacles:
         for error in obstacle.skipped:
             ui.report_error(error)
@@ -197,7 +197,7 @@ def _introduced(
     """Return the keys that the command itself added to the map."""
     if before is None:
         return ()
-    return approvals.introduced(before.map, after.map, approvals.pairs(memory))
+    return approvals.introduced_keys(before.map, after.map, approvals.pairs(memory))
 
 
 def _remember_done(
@@ -213,13 +213,13 @@ def _remember_done(
     keys = [(r.name, world.key_in_map(r.recipient)) for r in gone.values()]
     edits = []
     if before is not None:
-        keys += removals.left(before.map, world.map)
-        if names := approvals.dropped(before.map, world.map):
-            edits.append(approvals.forgetting(names, world.map))
+        keys += removals.removed_keys(before.map, world.map)
+        if names := approvals.names_with_lost_keys(before.map, world.map):
+            edits.append(approvals.withdrawal_edit(names, world.map))
     if keys:
-        edits.append(removals.removing(keys, consent.today()))
+        edits.append(removals.removal_edit(keys, consent.today()))
     if introduced:
-        edits.append(approvals.approving(introduced, world.map, consent.today()))
+        edits.append(approvals.approval_edit(introduced, world.map, consent.today()))
     consent.remember(world.repo, *edits)
 
 
@@ -256,7 +256,7 @@ def _with_entries(before: World, after: World, known: Removals) -> World:
     """
     missing = [
         Retired(one.name, one.key, one.date or None, one.reason or None)
-        for _, one in known.returning(before.map, after.map)
+        for _, one in known.reused(before.map, after.map)
         for _ in range(known.missing_entries(after.map, one.key.key_id))
     ]
     return after.with_map(retire(after.map_text, missing)) if missing else after
@@ -319,7 +319,7 @@ def rekey(
     obstacles = [*safety.damage(broken, world), *safety.absent(absent)]
     code = walk(session, world, plan, ring, options, obstacles=obstacles)
     if not options.dry_run:
-        outcome.tell_problems(problems_after(world, plan))
+        outcome.report_problems(problems_after(world, plan))
     return code
 
 

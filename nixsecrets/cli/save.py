@@ -26,7 +26,13 @@ from nixsecrets.map.tomledit import toml_string
 from nixsecrets.plan import approvals, disclosure
 from nixsecrets.plan.model import Plan
 from nixsecrets.plan.outputs import with_texts
-from nixsecrets.plan.target import Target, difference, given, options_change, plan_for
+from nixsecrets.plan.target import (
+    Target,
+    difference,
+    options_change,
+    plan_for,
+    value_content,
+)
 from nixsecrets.repo import private
 from nixsecrets.values import read
 from nixsecrets.world.world import World, find_file, text_if_there
@@ -104,7 +110,7 @@ def ask_keys(
         return  # `walk` asks, or fails without a terminal
     after, plan = plan_for(world, wanted, wanted.actual, as_mapped=as_mapped)
     found = consent.recalled(after.repo)
-    unseen = approvals.missing(plan, after, found)
+    unseen = approvals.unapproved_keys(plan, after, found)
     asked = consent.about_keys(after, unseen, (), first=not found.approved)
     consent.ask(asked, ())
     consent.remember(after.repo, *consent.approval(unseen, after.map))
@@ -185,7 +191,7 @@ def _warn_of_default(world: World, path: str, before: disclosure.Values) -> None
         )
 
 
-def give(
+def store(
     session: Session,
     world: World,
     target: Target,
@@ -207,7 +213,7 @@ def give(
     actual = target.actual
     content = value
     if key is not None and isinstance(value, bytes):  # for a sops file it always is
-        content = given(world, target, key, value)
+        content = value_content(world, target, key, value)
     if actual is not None and _holds(world, target, content, ring):
         ui.say(f"{show.path_text(target.name)}: unchanged")
         return 0

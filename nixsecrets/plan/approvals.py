@@ -77,12 +77,12 @@ def readers_of(recipient_map: RecipientMap) -> tuple[Reader, ...]:
     )
 
 
-def of_map(recipient_map: RecipientMap, found: Remembered) -> list[Standing]:
+def map_standings(recipient_map: RecipientMap, found: Remembered) -> list[Standing]:
     """Return the standing of every key in use in a map, in the map's order."""
     return standings(readers_of(recipient_map), recipient_map, found)
 
 
-def missing(
+def unapproved_keys(
     plan: Plan, world: World, found: Remembered, introduced: Iterable[Reader] = ()
 ) -> list[Standing]:
     """Return the keys that a plan needs and that this clone has not approved.
@@ -145,7 +145,7 @@ def _kind(name: str, users: Collection[str]) -> str:
     return "user" if name in users else "host"
 
 
-def introduced(
+def introduced_keys(
     before: RecipientMap, after: RecipientMap, approved: Collection[Pair]
 ) -> tuple[Reader, ...]:
     """Return the keys that a command's own change of the map adds.
@@ -162,7 +162,7 @@ def introduced(
     )
 
 
-def approving(
+def approval_edit(
     readers: Collection[Reader], recipient_map: RecipientMap, date: str
 ) -> Edit:
     """Return the edit of the clone's records after a person approved `readers`.
@@ -185,13 +185,13 @@ def approving(
     return edit
 
 
-def dropped(before: RecipientMap, after: RecipientMap) -> set[str]:
+def names_with_lost_keys(before: RecipientMap, after: RecipientMap) -> set[str]:
     """Return the names that have lost a key between two maps."""
     use = {pair_of(reader) for reader in readers_of(after)}
     return {r.name for r in readers_of(before) if pair_of(r) not in use}
 
 
-def forgetting(
+def withdrawal_edit(
     names: Collection[str], recipient_map: RecipientMap | None = None
 ) -> Edit:
     """Return the edit that withdraws the approvals of `names`.

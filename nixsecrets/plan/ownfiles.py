@@ -29,7 +29,7 @@ def private_key(world: World, name: str) -> Actual | None:
     return world.secrets.get(hostkeys.key_path(name))
 
 
-def moving(
+def move_steps(
     before: World, after: World, ctx: Context, name: str, folder: str
 ) -> list[Step]:
     """Return the steps that move the own files of `name` below `folder`.
@@ -44,7 +44,7 @@ def moving(
     return [move_step(after, a, new[a.path], ctx) for a in files]
 
 
-def renaming(before: World, after: World, old: str, new: str) -> list[Step]:
+def rename_steps(before: World, after: World, old: str, new: str) -> list[Step]:
     """Return the steps that move the own files of `old`, which is renamed to `new`.
 
     Raises:

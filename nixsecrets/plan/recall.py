@@ -18,7 +18,7 @@ from nixsecrets.findings.catalogue import Finding
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import recipient_of
 from nixsecrets.map.pastkeys import PastMap, may_remove_a_key, read_past
-from nixsecrets.plan.removals import Removal, Removals, newest, removals_between
+from nixsecrets.plan.removals import Removal, Removals, one_per_key, removals_between
 from nixsecrets.plan.rollback import COMPARED, rolled_back
 from nixsecrets.repo.clone import Clone
 from nixsecrets.repo.files import blob_id
@@ -158,13 +158,13 @@ def _together(
     world: World, found: Iterable[Removal | None], kept: Remembered, looked: str
 ) -> Removals:
     """Combine removals from the history, the map and the clone, in that order."""
-    history = newest(one for one in found if one is not None)
+    history = one_per_key(one for one in found if one is not None)
     here = (_removal(one) for one in kept.removed)
     listed = [
         Removal(one.name, one.key, one.date or "", reason=one.reason or "")
         for one in reversed(world.map.retired)
     ]
-    by_key = newest(
+    by_key = one_per_key(
         one for one in (*history.values(), *listed, *here) if one is not None
     )
     returned = {
@@ -259,7 +259,7 @@ def _keep(git: Git, clone: Clone, found: Sequence[Removal]) -> None:
         return
     seen = tuple(
         Seen(f"{n:06}", r.name, r.key.text, r.date, r.commit, str(r.entries))
-        for n, r in enumerate(newest(found).values())
+        for n, r in enumerate(one_per_key(found).values())
     )
     with contextlib.suppress(NixsecretsError):  # a read-only clone
         clone.change(lambda now: now._replace(scanned=(Scanned(head),), seen=seen))

@@ -53,7 +53,7 @@ class Removals(NamedTuple):
     returned: Collection[KeyId] = ()
     looked: str = ""
 
-    def asked(self, plan: Plan) -> list[tuple[str, Removal]]:
+    def granted_by(self, plan: Plan) -> list[tuple[str, Removal]]:
         """Return (new owner, removal) of each removed key that `plan` encrypts to.
 
         Keys whose return was agreed to in this clone are not among them.
@@ -77,7 +77,7 @@ class Removals(NamedTuple):
             if key_id in self.by_key and key_id not in self.returned
         ]
 
-    def returning(
+    def reused(
         self,
         before: RecipientMap,
         after: RecipientMap,
@@ -107,7 +107,7 @@ class Removals(NamedTuple):
         for key_id, removal in self.by_key.items():
             if key_id in leaving:
                 continue
-            if key_id in use and not self.agreed(world.map, key_id):
+            if key_id in use and not self.return_recorded(world.map, key_id):
                 number = counted(len(paths.get(key_id, ())), "file")
                 message = f"{_removed(removal)} and can read {number} again"
                 found.append(
@@ -120,7 +120,7 @@ class Removals(NamedTuple):
                 found.append(Finding(there[0], Code.REMOVED_READS, message + rest))
         return found
 
-    def agreed(self, recipient_map: RecipientMap, key_id: KeyId) -> bool:
+    def return_recorded(self, recipient_map: RecipientMap, key_id: KeyId) -> bool:
         """Return whether the return of a key in use is recorded as intended.
 
         The record is in this clone, or for everybody in the map: all `[[retired]]`
@@ -167,7 +167,7 @@ def describe(name: str, removal: Removal) -> str:
     return line if line.isprintable() else quoted(line)
 
 
-def newest(found: Iterable[Removal]) -> dict[KeyId, Removal]:
+def one_per_key(found: Iterable[Removal]) -> dict[KeyId, Removal]:
     """Return one removal for each key: the first, completed from the others.
 
     Empty fields are filled from later removals of the key; `entries` is the maximum.
@@ -185,12 +185,14 @@ def newest(found: Iterable[Removal]) -> dict[KeyId, Removal]:
     return by_key
 
 
-def taken_out(plan: Plan) -> set[KeyId]:
+def revoked_keys(plan: Plan) -> set[KeyId]:
     """Return the keys that lose access to a file by the plan."""
     return {r.recipient.key_id for step in plan.steps for r in step.remove}
 
 
-def left(before: RecipientMap, after: RecipientMap) -> list[tuple[str, Recipient]]:
+def removed_keys(
+    before: RecipientMap, after: RecipientMap
+) -> list[tuple[str, Recipient]]:
     """Return (owner, key) of each key that `before` uses and `after` does not."""
     use = after.keys_in_use
     return [
@@ -201,15 +203,15 @@ def left(before: RecipientMap, after: RecipientMap) -> list[tuple[str, Recipient
     ]
 
 
-def agreeing(found: Iterable[Removal], date: str) -> Edit:
+def return_edit(found: Iterable[Removal], date: str) -> Edit:
     """Return the edit of the clone's records after a person agreed to reuse keys."""
-    back = newest(found).values()
+    back = one_per_key(found).values()
     return _in_place(
         returned=[Returned(one.name, one.key.text, date, one.commit) for one in back]
     )
 
 
-def removing(keys: Iterable[tuple[str, Recipient]], date: str) -> Edit:
+def removal_edit(keys: Iterable[tuple[str, Recipient]], date: str) -> Edit:
     """Return the edit of the clone's records after keys were removed on `date`.
 
     It also revokes an earlier agreement to reuse one of them.

@@ -81,7 +81,7 @@ def questions(change: Change, given: Collection[str]) -> list[Question]:
         DeclinedError: a file would be left without any reader.
     """
     return [
-        *returned_keys(change.returning),
+        *return_question(change.returning),
         *_empty_always(change),
         *change.unapproved,
         *_lockout(change, given),
@@ -93,7 +93,7 @@ def questions(change: Change, given: Collection[str]) -> list[Question]:
     ]
 
 
-def returned_keys(found: Sequence[tuple[str, Removal]]) -> Iterator[Question]:
+def return_question(found: Sequence[tuple[str, Removal]]) -> Iterator[Question]:
     """Yield the question whether to use removed keys again; none without such keys."""
     if found:
         lines = [Alarm(describe(name, removal)) for name, removal in found]
@@ -101,7 +101,7 @@ def returned_keys(found: Sequence[tuple[str, Removal]]) -> Iterator[Question]:
         yield Question("use it again?", ALLOW_RETIRED, hint, lines, always=True)
 
 
-def unapproved_keys(
+def approval_question(
     standing: Sequence[Standing],
     origins: Sequence[str],
     given: Collection[str],

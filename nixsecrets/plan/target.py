@@ -123,7 +123,7 @@ def require_merged(world: World, name: str) -> None:
         require_actual(world, name)
 
 
-def given(world: World, wanted: Target, key: str, value: bytes) -> NewValues:
+def value_content(world: World, wanted: Target, key: str, value: bytes) -> NewValues:
     """Return `value` at `key` (`db/password`) of a sops file, as content of a step.
 
     Raises:
@@ -137,7 +137,7 @@ def given(world: World, wanted: Target, key: str, value: bytes) -> NewValues:
     return NewValues({path: keypath.require_text(value)})
 
 
-def is_there(world: World, wanted: Target, key: str) -> bool:
+def has_value(world: World, wanted: Target, key: str) -> bool:
     """Return whether a secret has a value at `key`; True if that cannot be determined.
 
     Raises:

@@ -14,7 +14,7 @@ STAGES = {"base": 1, "ours": 2, "theirs": 3}
 _LIMIT = 64 << 20
 
 
-def one(
+def side_text(
     world: World, name: str, side: str, ring: Keyring, unlock: Unlock, folder: Path
 ) -> bytes:
     """Return the plaintext of one side ("base", "ours", "theirs") of a conflict.
@@ -39,7 +39,7 @@ def one(
     return plaintext_of(name, data, ring, unlock, folder)
 
 
-def as_one(
+def merged_text(
     world: World, name: str, ring: Keyring, unlock: Unlock, folder: Path
 ) -> bytes:
     """Return both sides merged into one plaintext, with conflict markers.
@@ -53,9 +53,9 @@ def as_one(
     conflict = world.conflicts[name]
     unlock = once(unlock)
     if not conflict.stages or world.repo.git is None:
-        one(world, name, "ours", ring, unlock, folder)  # raises, with the reason
+        side_text(world, name, "ours", ring, unlock, folder)  # raises, with the reason
     texts = {
-        side: one(world, name, side, ring, unlock, folder)
+        side: side_text(world, name, side, ring, unlock, folder)
         if stage in conflict.stages
         else b""
         for side, stage in STAGES.items()

@@ -12,7 +12,7 @@ from nixsecrets.plan.safety import (
     ALLOW_RETIRED,
     ALLOW_REVOKE,
     YES,
-    returned_keys,
+    return_question,
 )
 from tests import fleet as kit
 
@@ -53,8 +53,8 @@ def test_every_command_that_writes_can_be_agreed_to_beforehand() -> None:
 
 
 def test_a_removed_key_is_shown_even_where_an_option_agrees() -> None:
-    assert list(returned_keys([])) == []
+    assert list(return_question([])) == []
     key = parse_recipient(kit.age_key().public)
-    (one,) = returned_keys([("carol", Removal("bob", key, "2026-11-30"))])
+    (one,) = return_question([("carol", Removal("bob", key, "2026-11-30"))])
     assert (one.flag, one.always) == (ALLOW_RETIRED, True)
     assert one.lines[0].startswith("carol would get a key of bob that is retired since")

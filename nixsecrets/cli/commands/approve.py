@@ -14,7 +14,7 @@ from nixsecrets.map.load import decode
 from nixsecrets.plan import approvals, safety
 from nixsecrets.plan.approvals import Standing
 from nixsecrets.plan.recall import recall
-from nixsecrets.plan.removals import Removal, Removals, agreeing
+from nixsecrets.plan.removals import Removal, Removals, return_edit
 from nixsecrets.world.world import MAP_NAME, World, fresh_world
 
 
@@ -70,7 +70,7 @@ def command(
     world = fresh_world(session.repo, text)  # without files: only the map matters
     if revoke:
         return _revoke(world, names)
-    every = approvals.of_map(world.map, consent.recalled(world.repo))
+    every = approvals.map_standings(world.map, consent.recalled(world.repo))
     chosen = _of_names(every, names)
     if listing:
         _list(chosen, as_json=as_json)
@@ -137,11 +137,11 @@ def _agree_to_return(
     Raises:
         DeclinedError: the answer was no, or there is no terminal and no option agrees.
     """
-    meant = all(removals.agreed(world.map, one.key.key_id) for _, one in back)
+    meant = all(removals.return_recorded(world.map, one.key.key_id) for _, one in back)
     given = {safety.ALLOW_RETIRED} if allowed or (yes and meant) else set()
-    consent.ask(safety.returned_keys(back), given)
+    consent.ask(safety.return_question(back), given)
     if back:
-        consent.remember(world.repo, agreeing((o for _, o in back), consent.today()))
+        consent.remember(world.repo, return_edit((o for _, o in back), consent.today()))
         ui.say("approved in this clone: a removed key is used again")
 
 
@@ -156,7 +156,7 @@ def _revoke(world: World, names: Sequence[str]) -> int:
             "nixsecrets approve --list",
         )
     count = sum(one.name in names for one in found.approved)
-    clone.change(approvals.forgetting(names))
+    clone.change(approvals.withdrawal_edit(names))
     keys = show.counted(count, "key")
     ui.say(f"withdrew the approval of {keys}; nixsecrets approve asks again")
     return 0

@@ -64,7 +64,7 @@ def command(
             raise UsageError("--side prints a whole version", "omit --key and --output")
         with private.private_folder(os.environ) as folder:
             ui.answer_bytes(
-                sides.one(world, name, side, keyring(identity), unlock, folder)
+                sides.side_text(world, name, side, keyring(identity), unlock, folder)
             )
         return
     actual = require_actual(world, name)

@@ -131,7 +131,7 @@ class Editing:
             )
         with desk() as at:
             if name in world.conflicts:
-                text = sides.as_one(world, name, self.ring, unlock, at.folder)
+                text = sides.merged_text(world, name, self.ring, unlock, at.folder)
                 return self._work(at, target, Draft(name, target.sha256, b"", text))
             base = self._plaintext(world, target.actual, at.folder)
             return self._work(at, target, Draft(name, target.sha256, base, base))

@@ -74,7 +74,7 @@ def command(
     public = None
     if fresh.public is not None and key is None:
         public = {name + ".pub": fresh.public + "\n"}
-    code = save.give(
+    code = save.store(
         session, world, wanted, key, fresh.secret, ring, options, public=public
     )
     if code == 0 and fresh.public is not None and not options.dry_run:
@@ -86,4 +86,4 @@ def _is_there(world: World, wanted: Target, key: str | None) -> bool:
     """Return whether a value would be replaced; True if that cannot be determined."""
     if key is None:
         return wanted.actual is not None
-    return target.is_there(world, wanted, key)
+    return target.has_value(world, wanted, key)

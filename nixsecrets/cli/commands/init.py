@@ -184,7 +184,7 @@ def _write(plan: Plan, world: World, folder: str = "") -> tuple[Step, ...]:
     for step in outcome.done:
         ui.say(f"wrote {posixpath.join(folder, step.path)}")
     readers = approvals.readers_of(world.map)
-    agreed = approvals.approving(readers, world.map, consent.today())
+    agreed = approvals.approval_edit(readers, world.map, consent.today())
     consent.remember(world.repo, agreed)
     return outcome.done
 

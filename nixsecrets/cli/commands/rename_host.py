@@ -37,6 +37,6 @@ def command(start: Path, old: str, new: str, options: RoadOptions) -> int:
         return edit.rename(world.map_text, old, new)
 
     def instead(before: World, after: World, _: Context) -> list[Step]:
-        return ownfiles.renaming(before, after, old, new)
+        return ownfiles.rename_steps(before, after, old, new)
 
     return change_map(start, options, MapChange(edited, instead=instead))

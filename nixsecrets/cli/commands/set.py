@@ -84,7 +84,7 @@ def command(
                 "the value is empty; nothing was changed",
                 "to allow it: --allow-empty",
             )
-        return save.give(
+        return save.store(
             session, world, wanted, key, it, keyring(options.identity), options
         )
 

@@ -31,7 +31,7 @@ def command(start: Path, *, as_json: bool) -> None:
         removals, (older, types) = recall(world), compare(world)
     plan = drift(world, removals, older, types)
     if as_json:
-        standing = approvals.of_map(world.map, consent.recalled(world.repo))
+        standing = approvals.map_standings(world.map, consent.recalled(world.repo))
         unseen = [one.as_json() for one in standing if not one.approved]
         ui.answer_text(plan.to_json(unapproved=unseen))
         return

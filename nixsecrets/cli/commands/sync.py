@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from nixsecrets.cli.options import Reach, RoadOptions, road_options
-from nixsecrets.cli.outcome import tell_problems
+from nixsecrets.cli.outcome import report_problems
 from nixsecrets.cli.road import walk, warn_of_unreached, without_secrets
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.plan.diff import generated_plan
@@ -36,5 +36,5 @@ def command(start: Path, options: RoadOptions) -> int:
         warn_of_unreached(world)
         code = walk(session, world, plan, keyring(()), options)
         if not options.dry_run:
-            tell_problems(problems_after(world, plan))
+            report_problems(problems_after(world, plan))
         return code
