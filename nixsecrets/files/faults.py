@@ -39,7 +39,7 @@ from nixsecrets.files.sops.selectors import DEFAULT_OPTION, selection_of, unusab
 from nixsecrets.files.sops.spans import Node, items, refuse, slot_of
 from nixsecrets.files.sops.state import read_enc
 from nixsecrets.files.sops.token import is_encrypted
-from nixsecrets.files.sops.values import Leaf, leaves
+from nixsecrets.files.sops.values import Leaf, leaves, printable_path
 from nixsecrets.findings.catalogue import Code, Finding, foreign_reader
 from nixsecrets.splice import conflict_line
 
@@ -99,7 +99,7 @@ def faults(
                 return
             yield from _values(path, data, file, wanted)
             for names, line in repeated(file.format, data):
-                message = f"{_spelled(names)} is there twice"
+                message = f"{printable_path(names)} is there twice"
                 yield Finding(path, Code.KEY_AGAIN, message, line)
     except SecretFileError as error:
         code = Code.TOO_LARGE if isinstance(error, TooLargeError) else Code.DAMAGED
@@ -306,12 +306,7 @@ def _name(leaf: Leaf | Comment) -> str:
     """Return the key path of a value; sops never encrypts keys."""
     if isinstance(leaf, Comment):
         return "a comment"
-    return _spelled(leaf.path)
-
-
-def _spelled(names: Sequence[str]) -> str:
-    keys = ".".join(names)
-    return keys if keys.isprintable() and len(keys) <= 80 else "a value"
+    return printable_path(leaf.path)
 
 
 def _selecting(options: Options) -> Options:

@@ -106,7 +106,7 @@ def explain_base64(word: str, encoded: str) -> KeyFormatError:
     """Return the error for the invalid base64 of an ssh key of type `word`."""
     if re.search(_PLACEHOLDER, encoded, re.IGNORECASE):
         return _placeholder()
-    return KeyFormatError(f"the {word} key is not whole base64", SSH_HINT)
+    return KeyFormatError(f"the {word} key is not complete base64", SSH_HINT)
 
 
 def _placeholder() -> KeyFormatError:

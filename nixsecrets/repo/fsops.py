@@ -16,7 +16,7 @@ from functools import cache
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-# O_NONBLOCK: a FIFO that stands where a file should must not make us wait for a writer
+# O_NONBLOCK: opening a FIFO in place of a file must not wait for a writer
 _OLD = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 

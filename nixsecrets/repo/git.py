@@ -253,7 +253,7 @@ class Git(NamedTuple):
         return {entry.path: entry.oid for entry in listed}
 
     def option(self, name: str) -> str | None:
-        """Return the last value of an option of this clone, None where it has none."""
+        """Return the last value of an option of this clone, None if it is not set."""
         result = run(("config", "--local", "--null", "--get", name), self.top)
         if result.returncode == 1:
             return None

@@ -134,7 +134,7 @@ class Journal(NamedTuple):
                 raise ValueError(mac)
         except (ValueError, TypeError, AttributeError) as error:
             raise NixsecretsError(
-                "the journal of an interrupted run is damaged",
+                "the journal of an interrupted run is corrupt",
                 "`nixsecrets recover --discard` drops it, then see `git status`",
             ) from error
         return cls(entries, mac)

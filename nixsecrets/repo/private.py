@@ -50,16 +50,6 @@ def private_folder(env: Mapping[str, str]) -> Iterator[Path]:
         yield folder
 
 
-def private_folders(env: Mapping[str, str]) -> Iterator[Path]:
-    """Yield the existing private folders of this user."""
-    for parent in _possible_parents(env):
-        for place in parent.glob(_PREFIX + "*"):
-            with contextlib.suppress(OSError):
-                found = place.lstat()
-                if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
-                    yield place
-
-
 def remove_leftovers(env: Mapping[str, str]) -> int:
     """Remove the private folders whose process is dead; return their number.
 

@@ -168,7 +168,7 @@ def _complete(
     if damaged:
         raise NixsecretsError(
             f"an interrupted run cannot be completed: its file for"
-            f" {_names(repo, damaged)} is gone or damaged",
+            f" {_names(repo, damaged)} is missing or corrupt",
             "`nixsecrets recover --discard` leaves every file unchanged",
         )
     journal.carry_out(repo, Journal.of(entries))

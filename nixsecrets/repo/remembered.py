@@ -124,7 +124,7 @@ def parse(text: bytes, map_path: str) -> Remembered:
     version = (_object(head) or {}).get("nixsecrets-clone")
     if version != _VERSION:
         newer = isinstance(version, int)
-        what = "a newer nixsecrets wrote it" if newer else "its first line is damaged"
+        what = "a newer nixsecrets wrote it" if newer else "its first line is corrupt"
         return Remembered(damage=what, newer=newer)
     facts: dict[str, dict[Fact, None]] = {kind: {} for kind in _KINDS}
     others: list[str] = []
@@ -132,11 +132,11 @@ def parse(text: bytes, map_path: str) -> Remembered:
     for number, line in enumerate(lines, start=2):
         found = _object(line)
         if found is None or not isinstance(found.get("kind"), str):
-            damage = damage or f"line {number} is damaged"
+            damage = damage or f"line {number} is corrupt"
         elif found.get("map") != map_path or found["kind"] not in _KINDS:
             others.append(line)
         elif (fact := _fact(found)) is None:
-            damage = damage or f"line {number} is damaged"
+            damage = damage or f"line {number} is corrupt"
         else:
             facts[str(found["kind"])][fact] = None
     known: dict[str, Any] = {

@@ -1,9 +1,9 @@
 """Opening regular files without ever blocking on a file of another type.
 
-A FIFO, a device, a socket or a folder can stand wherever a secret, a map, a key or an
-edited text is expected.  Opening a FIFO waits for a writer, and reading a device may
-never end.  So files are opened with `O_NONBLOCK`, and the type is checked on the open
-descriptor, where it cannot change any more.
+A FIFO, a device, a socket or a folder can be in place of a secret, a map, a key or an
+edited text.  Opening a FIFO waits for a writer, and reading a device may never end.  So
+files are opened with `O_NONBLOCK`, and the type is checked on the open descriptor,
+where it cannot change any more.
 """
 
 import errno

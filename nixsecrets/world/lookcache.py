@@ -30,7 +30,7 @@ from nixsecrets.files.sops.selectors import LeftOpen
 _HEX = 64  # digits of a SHA-256
 _CODE = ("", "files", "files/age", "files/sops", "keys", "untrusted", "world")
 
-Whole = shape.Shown | state.Shown
+CompleteLook = shape.Shown | state.Shown
 
 
 class _Group(NamedTuple):
@@ -39,7 +39,7 @@ class _Group(NamedTuple):
     `prints` has the prints of all files; `spans` are those of the first file in it.
     """
 
-    shown: Whole
+    shown: CompleteLook
     spans: list[tuple[int, int]]
     prints: bytes
 
@@ -76,20 +76,20 @@ class LookCache:
 
 
 def cacheable(path: str, look: Look) -> bool:
-    """Return whether a look is of a complete file and `_spelled` preserves it."""
+    """Return whether a look is of a complete file and `_to_json` preserves it."""
     _, shown, _ = look
-    return isinstance(shown, Whole) and _fits(shown, path) and _survives(shown)
+    return isinstance(shown, CompleteLook) and _fits(shown, path) and _survives(shown)
 
 
 def rendered(found: Iterable[Look]) -> bytes:
     """Return the content of a cache with these looks, all of them `cacheable`."""
-    groups: dict[tuple[Whole, tuple[int, ...]], list[Look]] = {}
+    groups: dict[tuple[CompleteLook, tuple[int, ...]], list[Look]] = {}
     for one in found:
         _, shown, prints = one
-        if isinstance(shown, Whole):
+        if isinstance(shown, CompleteLook):
             groups.setdefault((shown, tuple(map(len, prints))), []).append(one)
     head = [
-        (_spelled(shown), sizes, len(files)) for (shown, sizes), files in groups.items()
+        (_to_json(shown), sizes, len(files)) for (shown, sizes), files in groups.items()
     ]
     parts = [code_id(), b"\n", json.dumps(head).encode(), b"\n"]
     for files in groups.values():
@@ -103,29 +103,29 @@ def _groups(data: bytes) -> Iterator[tuple[list[str], _Group]]:
     """Parse the groups of files, each with their hashes."""
     head, _, rest = data.partition(b"\n")
     at = 0
-    for spelled, sizes, number in json.loads(head):
+    for encoded, sizes, number in json.loads(head):
         end = at + number * _HEX
         hashes = rest[at:end].decode("ascii")
         at, end = end, end + number * sum(sizes)
         spans = list(pairwise(accumulate(sizes, initial=0)))
-        group = _Group(_read(*spelled), spans, rest[at:end])
+        group = _Group(_from_json(*encoded), spans, rest[at:end])
         yield [hashes[i : i + _HEX] for i in range(0, len(hashes), _HEX)], group
         at = end
 
 
-def _fits(shown: Whole, path: str) -> bool:
+def _fits(shown: CompleteLook, path: str) -> bool:
     """Return whether a look is valid for a file of this name (sops: only YAML)."""
     return isinstance(shown, shape.Shown) or format_for(path) is SopsFormat.YAML
 
 
 @cache
-def _survives(shown: Whole) -> bool:
+def _survives(shown: CompleteLook) -> bool:
     """Return whether a file is complete and writing and reading preserves the look."""
-    spelled = json.loads(json.dumps(_spelled(shown)))
-    return shown.whole and _read(*spelled) == shown
+    encoded = json.loads(json.dumps(_to_json(shown)))
+    return shown.complete and _from_json(*encoded) == shown
 
 
-def _spelled(shown: Whole) -> list[object]:
+def _to_json(shown: CompleteLook) -> list[object]:
     """Return a look at a complete file as JSON, without what few files have."""
     heads = [head.decode("ascii") for head in shown.heads]
     if isinstance(shown, shape.Shown):
@@ -133,11 +133,11 @@ def _spelled(shown: Whole) -> list[object]:
     return [heads, shown.labels, shown.options, shown.typed]
 
 
-def _read(heads: list[str], *others: Any) -> Whole:
-    """Return the look of an output of `_spelled`."""
+def _from_json(heads: list[str], *others: Any) -> CompleteLook:
+    """Return the look of an output of `_to_json`."""
     found = tuple(head.encode("ascii") for head in heads)
     if len(others) == 1:
-        return shape.Shown(found, fault=None, whole=True, armored=others[0])
+        return shape.Shown(found, fault=None, complete=True, armored=others[0])
     labels, options, typed = others
     return state.Shown(
         labels=tuple(labels),
@@ -146,7 +146,7 @@ def _read(heads: list[str], *others: Any) -> Whole:
         others=(),
         refusal=None,
         doubt=None,
-        whole=True,
+        complete=True,
         left_open=LeftOpen(),
         typed=typed,
         noisy=(),

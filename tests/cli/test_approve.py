@@ -310,7 +310,7 @@ def test_a_damaged_memory_is_said_to_be_and_asks_again(ready: Fleet) -> None:
     assert done.returncode == 1
     assert (
         f"nixsecrets: warning: the records of this clone cannot be used: {place}: "
-        "line 5 is damaged\n"
+        "line 5 is corrupt\n"
         "nixsecrets: hint: every key must be approved again\n"
         "no key is approved in this clone yet:\n"
     ) in done.stderr

@@ -100,7 +100,7 @@ def test_after_a_damaged_line_nothing_counts_as_approved_but_removals_do(
 ) -> None:
     text = with_head(render(Remembered((ALICE,), (GONE,)), "m") + line + b"\n", None)
     found = parse(text, "m")
-    assert found.damage == "line 4 is damaged"
+    assert found.damage == "line 4 is corrupt"
     assert found.approved == ()
     assert found.removed == (GONE,)
 
@@ -329,7 +329,7 @@ def test_a_damaged_memory_is_said_to_be_and_replaced_by_the_next_agreement(
     memory = clone(repo)
     memory.change(approve(ALICE))
     memory.place.write_bytes(memory.place.read_bytes()[:-9])
-    assert memory.read() == Remembered(damage="line 2 is damaged")
+    assert memory.read() == Remembered(damage="line 2 is corrupt")
     memory.change(approve(BOB))
     assert memory.read() == Remembered((BOB,))
 

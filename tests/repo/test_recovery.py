@@ -191,7 +191,7 @@ def test_a_lost_staged_file_is_an_error_and_discard_helps(any_repo: Repo) -> Non
     waiting = found.entries[1].waiting(any_repo)
     assert waiting is not None
     Path(waiting).write_bytes(b"rotten")
-    with pytest.raises(NixsecretsError, match="gone or damaged"):
+    with pytest.raises(NixsecretsError, match="missing or corrupt"):
         recovered(any_repo)
     with exclusive(any_repo):
         assert recovery.discard(any_repo) is not None

@@ -47,12 +47,12 @@ class Shown(NamedTuple):
 
     `heads` are those of the possible recipients (`AgeFile.heads`): without grease,
     unless it is `noisy`, with suspicious grease (see `possible_recipients`).  `fault`
-    says why nobody can decrypt the file; `whole` means that no fault was found.
+    says why nobody can decrypt the file; `complete` means that no fault was found.
     """
 
     heads: tuple[bytes, ...]
     fault: str | None
-    whole: bool
+    complete: bool
     armored: bool = False
     passphrase: bool = False
     noisy: bool = False
@@ -77,11 +77,11 @@ def look(data: bytes, rest: int = 0) -> Look:
         file = header.parse(data)
     except SecretFileError as error:
         large = isinstance(error, TooLargeError)
-        return Shown((), error.message, whole=False, too_large=large), ()
+        return Shown((), error.message, complete=False, too_large=large), ()
     cut = payload_fault(file.payload_size + rest)
     heads, noisy = (file.heads, False) if file.native else possible_recipients(file)
-    whole = not (cut or noisy or _content_fault(file))
-    show = _shown(heads, cut, whole, file.armored, file.passphrase, noisy)
+    complete = not (cut or noisy or _content_fault(file))
+    show = _shown(heads, cut, complete, file.armored, file.passphrase, noisy)
     nonce = file.binary[file.payload_start : file.payload_start + _NONCE]
     return show, (file.mac_text, nonce)
 

@@ -55,7 +55,7 @@ def interpret(
         key_prints=prints,
         armored=show.armored,
         refusal=_SCRYPT if show.passphrase else None,
-        surely_complete=show.whole,
+        surely_complete=show.complete,
     )
 
 

@@ -293,7 +293,7 @@ def _dotenv_value(one: SourceValue, there: SourceValue | None) -> Change | None:
     )
 
 
-# --- what is only spelled in another way ----------------------------------------------
+# --- what is only spelled differently -------------------------------------------------
 
 
 def _notes(

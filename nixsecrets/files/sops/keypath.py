@@ -74,8 +74,8 @@ def key_path(kind: SopsFormat, key: str) -> KeyPath:
     unfit = _UNFIT.get(kind)
     if unfit is not None and any(map(unfit.search, parts)):
         raise UsageError(
-            f"a name in a file of the format {kind} cannot be spelled like that",
-            "name it with letters, digits, - and _",
+            f"the path has a key that is not possible in a file of the format {kind}",
+            "use letters, digits, - and _",
         )
     if parts[0] == "sops" or (kind is SopsFormat.DOTENV and parts[0][:5] == "sops_"):
         raise UsageError("sops reserves that name", "choose another name")

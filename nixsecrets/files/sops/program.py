@@ -281,7 +281,7 @@ class _Room:
         rest: Sequence[str] = (),
         stdin: bytes = b"",
     ) -> bytes | None:
-        """Run a command that rewrites its file; return that, None where it did not."""
+        """Run a command that rewrites its file; return the file, None if unchanged."""
         file = self._file("file", data)
         args = [command, *_types(kind), *flags, str(file), *rest]
         done = self._run(args, stdin, env)

@@ -200,7 +200,7 @@ class Block(ABC):
             return []
         if type(self) is not type(other):
             refuse(
-                "has entries that are not age, spelled as sops does not write them",
+                "has entries that are not age, in a format that sops does not write",
                 "drop them: nixsecrets rekey FILE",
             )
         return self._adopted(other, tuple(other.foreign))

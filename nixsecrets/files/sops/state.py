@@ -53,7 +53,7 @@ class Shown(NamedTuple):
       lines.
     - `refusal`: why nixsecrets cannot change the file.
     - `doubt`: why none of its labels can be trusted.
-    - `whole`: all values and comments are encrypted, and no fault was found; False
+    - `complete`: all values and comments are encrypted, and no fault was found; False
       means unsure.
     - `typed` (`token.any_typed`), `options`, `others`, `left_open`, `noisy`: see
       `Actual`.
@@ -65,7 +65,7 @@ class Shown(NamedTuple):
     others: tuple[ForeignKey, ...]
     refusal: str | None
     doubt: str | None
-    whole: bool
+    complete: bool
     left_open: LeftOpen
     typed: bool
     noisy: tuple[int, ...]
@@ -104,9 +104,9 @@ def look(path: str, data: bytes) -> Look | None:
         if not looks_like_sops(path, data):
             return None
         return Broken(error.message, isinstance(error, TooLargeError)), ()
-    whole = bool(usual) and _surely_complete(file)
+    complete = bool(usual) and _surely_complete(file)
     left = LeftOpen()
-    if not whole:
+    if not complete:
         from nixsecrets.files.sops.selection import (
             left_open,  # 30 ms; few files need it
         )
@@ -120,7 +120,7 @@ def look(path: str, data: bytes) -> Look | None:
         file.others,
         refusal,
         refusal or _doubt(file),
-        whole,
+        complete,
         left,
         any_typed(file.text),
         tuple(noisy),
@@ -153,7 +153,7 @@ def interpret(path: str, sha256: str, looked: Look, book: KeyBook) -> Actual | D
         others=show.others,
         options=show.options,
         refusal=show.refusal,
-        surely_complete=show.whole and stated is not None,
+        surely_complete=show.complete and stated is not None,
         left_open=show.left_open,
         typed=show.typed,
         noisy=show.noisy,
@@ -220,9 +220,9 @@ def _surely_complete(file: SopsFile) -> bool:
     entries.
     """
     block = file.blocks[0]
-    if not (isinstance(block, YamlBlock) and block.written):
+    if not (isinstance(block, YamlBlock) and block.standard):
         return False
-    values, fields = block.written.above, block.written.fields
+    values, fields = block.standard.above, block.standard.fields
     return bool(
         fields.keys() <= _FIELDS
         and fields.get("mac_only_encrypted") in (None, "true")
@@ -281,6 +281,6 @@ def _native_entries(block: Block) -> tuple[list[bytes], list[bytes]] | None:
 
     None for another layout, or unless all entries have one native stanza.
     """
-    if not isinstance(block, YamlBlock) or block.written is None:
+    if not isinstance(block, YamlBlock) or block.standard is None:
         return None
     return header.read_encs(block.entries.encs, len(block.entries.pad))

@@ -155,7 +155,7 @@ def _dotenv(text: str) -> Fault | None:
 
 def _ini(text: str) -> Fault | None:
     what = "it is not name = value"
-    hint = "a comment begins with ;, a value of several lines stands in"
+    hint = "a comment begins with ;, a value of several lines needs"
     return _broken(ini_lines(text), what, f'{hint} """…"""')
 
 

@@ -91,7 +91,7 @@ def documents_with_comments(text: str) -> list[Document]:
         SecretFileError: the text has YAML that only a YAML library can parse.
     """
     if any(not _REST.match(mark[0], 3) for mark in _BREAK.finditer(text)):
-        refuse("has content beside a document marker")
+        refuse("has content after a document marker")
     found: list[Document] = []
     last = 0
     for start, end in _documents(text):

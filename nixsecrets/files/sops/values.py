@@ -144,6 +144,12 @@ def names_of(place: Place) -> Names:
     return tuple(step for step in place[1] if isinstance(step, str))
 
 
+def printable_path(names: Names) -> str:
+    """Return the keys of a value for a message; sops does not encrypt keys."""
+    keys = ".".join(names)
+    return keys if keys.isprintable() and 0 < len(keys) <= 80 else "a value"
+
+
 def roots(kind: SopsFormat, text: str) -> list[Node] | None:
     """Return the documents of a YAML or JSON text as trees with spans.
 

@@ -34,7 +34,7 @@ PLAIN = re.compile(
     rf"{_FIRST}[^\s:]*+(?:(?::(?![ \t\r\n]|\Z)|[ \t]++(?![#\r\n]|\Z))[^\s:]*+)*+"
 )
 NULLS = ("null", "~", "Null", "NULL")
-# The fields above the age entries, and what shows how these are spelled.
+# the fields above the age entries, and the start of the first entry with its layout
 _START = re.compile(
     r"(?P<above>(?:(?! *+age:\n).++\n)*+)(?P<in> ++)age:\n"
     r"(?P<lead> *+)- (?:recipient: .++\n *+enc|(?P<enc_first>enc)): \|\n(?P<pad> ++)"
@@ -70,12 +70,12 @@ class Layout(NamedTuple):
         return (self.newline + self.pad).join(["|", *lines])
 
 
-class Written(NamedTuple):
-    """What a block holds that is spelled as sops spells it, and nothing else.
+class Standard(NamedTuple):
+    """The content of a block in the layout that sops writes.
 
-    `above` is what stands above the block.  `fields` are all but `age`, whose `entries`
-    stand in `span` of the text.  Their lines have 64 letters but for the last, each
-    behind the layout's `pad`.
+    `above` is the text before the block.  `fields` are all fields except `age`, whose
+    `entries` are at `span` of the text, in lines of 64 letters after the layout's
+    `pad`.
     """
 
     above: str
@@ -86,23 +86,24 @@ class Written(NamedTuple):
 
 
 class _Later(Mapping[str, Node]):
-    """The fields of a text that is `written`, read when one is asked for.
+    """The fields of a block in `standard` layout as nodes, parsed at the first access.
 
-    Those of one line are found by themselves: a new MAC has two of them replaced, which
-    takes a re-keying of fifty readers a tenth longer where all entries are read for it.
+    A field on one line is found without parsing the rest: a new MAC replaces two of
+    them, and parsing all entries would make re-keying a file with fifty recipients a
+    tenth slower.
     """
 
-    def __init__(self, text: str, written: Written) -> None:
-        self._text, self._written = text, written
+    def __init__(self, text: str, standard: Standard) -> None:
+        self._text, self._standard = text, standard
 
     @cached_property
     def _fields(self) -> Mapping[str, Node]:
         return _trees(self._text)[0]
 
     def __getitem__(self, name: str) -> Node:
-        value, (start, end) = self._written.fields.get(name), self._written.span
+        value, (start, end) = self._standard.fields.get(name), self._standard.span
         line = re.compile(rf"^ +{name}: (.+)$", re.MULTILINE)
-        above, below = (len(self._written.above), start), (end, len(self._text))
+        above, below = (len(self._standard.above), start), (end, len(self._text))
         if isinstance(value, str):
             for region in above, below:
                 if found := line.search(self._text, *region):
@@ -120,32 +121,32 @@ class _Later(Mapping[str, Node]):
 class YamlBlock(Block):
     """A `sops:` block of a YAML document.
 
-    What is added looks like what stands there: same indentation, order and line ends.
-    `written` is there for a block that ends the text and that sops may have written.
+    Added entries have the same indentation, order and line ends as the others.
+    `standard` is set for a block at the end of the text in the layout that sops writes.
     """
 
-    written: Written | None = None
+    standard: Standard | None = None
 
     @property
     def entries(self) -> Entries:
         """The age entries in the order of the file; SecretFileError if incomplete."""
-        return self.written.entries if self.written else entries_of(self.slots)
+        return self.standard.entries if self.standard else entries_of(self.slots)
 
     @property
     def values(self) -> Mapping[str, Value]:
         """The values of the fields; `age` may not be among them."""
-        return self.written.fields if self.written else values_of(self.fields)
+        return self.standard.fields if self.standard else values_of(self.fields)
 
     @property
     def foreign(self) -> Mapping[str, object]:
         """The entries of other kinds as plain values (see `Block.foreign`)."""
-        return {} if self.written else foreign_of(self.fields)
+        return {} if self.standard else foreign_of(self.fields)
 
     @property
     def _layout(self) -> Layout:
         """The layout of the last age entry."""
-        if self.written:
-            return self.written.layout
+        if self.standard:
+            return self.standard.layout
         last, slot = self._age()[-1], self.slot(-1)
         gap = INDENT.match(self.text, last.start + 1)
         return self._layout_of(slot)._replace(
@@ -165,8 +166,8 @@ class YamlBlock(Block):
     @property
     def _span(self) -> tuple[int, int]:
         """The span of the lines of all age entries."""
-        if self.written:
-            return self.written.span
+        if self.standard:
+            return self.standard.span
         age = self._age()
         return line_start(self.text, age[0].start), age[-1].end
 
@@ -180,19 +181,19 @@ class YamlBlock(Block):
         return [(end, end, text)]
 
     def grown(self, edits: Sequence[Edit]) -> Entries | None:
-        """Return all entries after edits that add some below those that are `written`.
+        """Return all entries after edits that append entries to a `standard` block.
 
-        None where they do anything else, or may.
+        None for other blocks and other edits.
         """
-        if not self.written:
+        if not self.standard:
             return None
-        _, end = self.written.span
-        lead, _, pad, _, enc_first = self.written.layout
+        _, end = self.standard.span
+        lead, _, pad, _, enc_first = self.standard.layout
         entry, layout = _entry(lead, pad, enc_first)
         added, below = _entries("".join(text for _, _, text in edits), entry, layout)
         if below or any(end != start or end != stop for start, stop, _ in edits):
             return None
-        return self.written.entries.changed((), added)
+        return self.standard.entries.changed((), added)
 
     def only(self, label: str, enc: str) -> list[Edit]:
         """Replace all entries by one."""
@@ -243,9 +244,9 @@ def read(text: str) -> tuple[YamlBlock, ...]:
     Raises:
         SecretFileError: there is none, a document lacks it, or it cannot be parsed.
     """
-    written = _written(text)
-    if written:
-        return (written,)
+    standard = _standard(text)
+    if standard:
+        return (standard,)
     return tuple(YamlBlock(text, fields) for fields in _trees(text))
 
 
@@ -256,11 +257,11 @@ def _trees(text: str) -> list[dict[str, Node]]:
     return tree.metadata(text)
 
 
-def _written(text: str) -> YamlBlock | None:
-    """Read the only block of a text that is spelled as sops spells it.
+def _standard(text: str) -> YamlBlock | None:
+    """Parse the only block of a text, if it has the layout that sops writes.
 
-    At any indentation and with its fields in any order, because formatters change the
-    one and sops the other.  None where there is anything else, be it a comment.
+    Any indentation and order of fields is accepted, as formatters change the former and
+    sops the latter.  None for any other layout, even a comment in it.
     """
     key = text.find("\nsops:\n") + 1
     start = _START.match(text, key + len("sops:\n")) if key else None
@@ -274,15 +275,16 @@ def _written(text: str) -> YamlBlock | None:
     if fields is None:
         return None
     span = at, len(text) - len(below)
-    written = Written(text[:key], fields, entries, span, layout)
-    return YamlBlock(text, _Later(text, written), written)
+    standard = Standard(text[:key], fields, entries, span, layout)
+    return YamlBlock(text, _Later(text, standard), standard)
 
 
 def _entries(
     text: str, entry: "re.Pattern[str]", layout: Layout
 ) -> tuple[Entries, str]:
-    """Return the entries that a text begins with, and what stands below them."""
-    # of each entry what stands before it (nothing), and its two fields
+    """Return the entries at the start of a text, and the rest of the text."""
+    # `split` gives three items for each entry: the text before it (which must be empty)
+    # and its two fields; the last item is the rest
     *parts, below = entry.split(text)
     if any(parts[::3]):
         return Entries((), ()), text
@@ -299,11 +301,12 @@ def _structured(above: str) -> bool:
 
 
 def _fields(indent: str, lines: str) -> dict[str, Value] | None:
-    """Return the fields that are spelled in some lines.
+    """Return the fields in some lines.
 
-    None where there is anything else, one twice, or one of another kind of reader.
+    None if there is anything else, a duplicate field, or an entry of another kind.
     """
-    # of each field what stands before it (nothing), its name, and its value
+    # `split` gives four items for each field: the text before it (which must be empty),
+    # its name, and a quoted or a plain value (one of them is None)
     *parts, rest = _field(indent).split(lines)
     if rest or any(parts[::4]):
         return None
@@ -330,8 +333,9 @@ def _entry(
     The label is a plain scalar, the `enc` a literal block.
     """
     label = r"recipient: (age1[0-9a-z]++|ssh-[a-z0-9]++(?: [\w.@+/=-]++)++)\n"
-    # No age file fits in fewer than four full lines.  An end of a line among their 64
-    # letters leaves fewer bytes than so many lines have: `header.read_encs` declines.
+    # An age file has at least four full lines.  `.` also matches a line feed, to be
+    # fast; a line feed among the 64 letters makes `header.read_encs` decline, as the
+    # armor then has fewer bytes than its length requires.
     full = rf"{pad}(?s:.{{64}})\n"
     enc = (
         rf"enc: \|\n{pad}{re.escape(BEGIN)}"
@@ -345,6 +349,6 @@ def _entry(
 @cache
 def _field(indent: str) -> "re.Pattern[str]":
     """Return a pattern for a field; groups: its name, a quoted or a plain scalar."""
-    # nearly all plain ones are one word, which takes half the time
+    # the first alternative is for a single word, the usual case, in half the time
     plain = rf"{_FIRST}\S*+(?<!:)(?=\n)|{PLAIN.pattern}|\[\]"
     return re.compile(rf"{indent}([a-z]\w*): (?:\"([^\"\\\n]*+)\"|({plain}))\n")

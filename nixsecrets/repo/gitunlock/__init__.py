@@ -1,1 +1,1 @@
-"""What opens a passphrase once for a whole `git log`, and ends with it."""
+"""One passphrase prompt for all files that a `git log -p` shows."""

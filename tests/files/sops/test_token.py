@@ -56,7 +56,7 @@ def test_what_is_no_token_is_none_for_every_reader(
     other = data.replace(first.encode(), wrong.encode())
     looked = look("s.yaml", other)
     assert looked
-    assert not (isinstance(looked[0], Shown) and looked[0].whole)
+    assert not (isinstance(looked[0], Shown) and looked[0].complete)
     assert any("is not encrypted" in one.message for one in faults("s.yaml", other))
     leaf = Leaf(("k",), wrong)
     assert [*selection.open_values([leaf], selection.selector((DEFAULT_OPTION,)))]

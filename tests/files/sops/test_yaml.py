@@ -37,7 +37,7 @@ def in_one_step(data: bytes) -> SopsFile:
     file = metadata.parse(NAME, data)
     (block,) = file.blocks
     assert isinstance(block, YamlBlock)
-    assert block.written
+    assert block.standard
     return file
 
 
@@ -66,7 +66,7 @@ def test_what_sops_writes_is_read_in_one_step(version: str, *, indented: bool) -
     assert file.entries == by_its_tree(file).entries
     looked = look(NAME, data)
     assert looked
-    assert shown(data).whole
+    assert shown(data).complete
     assert len(set(looked[1])) == len(LABELS) + 1  # the MAC
 
 
@@ -103,7 +103,7 @@ def test_fields_of_older_and_other_files_are_read_in_one_step(
     before, lines = OTHER_FIELDS[case]
     data = sample(version).replace(before, lines + before, 1)
     assert in_one_step(data).entries == metadata.parse(NAME, sample(version)).entries
-    assert shown(data).whole
+    assert shown(data).complete
 
 
 NOT_WHOLE = {
@@ -152,7 +152,7 @@ def test_a_file_with_anything_else_in_it_is_looked_at_closely(
     assert data != sample(version)
     looked = look(NAME, data)
     assert looked
-    assert not (isinstance(looked[0], Shown) and looked[0].whole)
+    assert not (isinstance(looked[0], Shown) and looked[0].complete)
     assert any(faults(NAME, data)) or case in FINE
 
 
@@ -223,7 +223,7 @@ def test_what_is_read_in_one_step_is_what_its_tree_has(
     except SecretFileError:
         return
     block = file.blocks[0]
-    if not (isinstance(block, YamlBlock) and block.written):
+    if not (isinstance(block, YamlBlock) and block.standard):
         return
     tree = by_its_tree(file)
     assert block.entries == tree.entries

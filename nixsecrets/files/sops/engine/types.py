@@ -15,7 +15,7 @@ from nixsecrets.errors import SecretFileError
 from nixsecrets.files.sops import token
 from nixsecrets.files.sops.metadata import SopsFile, SopsFormat
 from nixsecrets.files.sops.token import type_of
-from nixsecrets.files.sops.values import Leaf, leaves
+from nixsecrets.files.sops.values import Leaf, leaves, printable_path
 
 _INT = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 _TIME = re.compile(rb"\d{4}-\d\d-\d\dT\S+")
@@ -93,9 +93,7 @@ def describe(leaf: Leaf) -> str:
 
 
 def _marked(leaf: Leaf) -> str:
-    keys = ".".join(leaf.path)
-    shown = keys if keys.isprintable() and 0 < len(keys) <= 80 else "a value"
-    return f"{shown} is marked as {type_of(leaf.value)}"
+    return f"{printable_path(leaf.path)} is marked as {type_of(leaf.value)}"
 
 
 def _content(plaintext: bytes) -> str:
