@@ -215,9 +215,9 @@ def test_a_damaged_journal_is_an_error_and_discard_helps(
 ) -> None:
     run_batch(any_repo)
     (any_repo.staging / "journal").write_bytes(text)
-    with pytest.raises(NixsecretsError, match="damaged"):
+    with pytest.raises(NixsecretsError, match="corrupt"):
         unfinished(any_repo)
-    with pytest.raises(NixsecretsError, match="damaged"):
+    with pytest.raises(NixsecretsError, match="corrupt"):
         recovered(any_repo)
     with exclusive(any_repo):
         assert recovery.discard(any_repo) is not None
@@ -249,7 +249,7 @@ def test_a_journal_cannot_lead_out_of_the_tree(changes: dict[str, object]) -> No
     }
     head = '{"nixsecrets-journal": 1, "entries": 1}\n'
     journal.Journal.parse((head + json.dumps(entry)).encode())
-    with pytest.raises(NixsecretsError, match="damaged"):
+    with pytest.raises(NixsecretsError, match="corrupt"):
         journal.Journal.parse((head + json.dumps(entry | changes)).encode())
 
 
