@@ -64,7 +64,7 @@ class AgeEntry:
 
     @property
     def access(self) -> Access:
-        """The keys that it gives access to."""
+        """The ids of the keys that the entry grants access to."""
         return frozenset(key.key_id for key in self.readers)
 
 

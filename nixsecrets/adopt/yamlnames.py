@@ -76,7 +76,7 @@ class _Reader:
     ) -> Iterator[Sighting]:
         keys = keys_in(node.text)
         where = f"{self.filename}:{node.line}"
-        comment = self.beside(node)
+        comment = self.comment_after(node)
         names = self.names_above(node, len(keys)) if len(keys) > 1 else []
         for at, key in enumerate(keys):
             name, full = None, None
@@ -90,10 +90,10 @@ class _Reader:
             elif names:
                 name, origin = names[at], f"comment above {where}"
             elif comment and (called := _as_name(comment)):
-                name, origin = called, f"comment beside {where}"
+                name, origin = called, f"comment next to {where}"
             yield Sighting(key, name, origin, kind, comment, full)
 
-    def beside(self, node: Node) -> str:
+    def comment_after(self, node: Node) -> str:
         """Return the comment on the line where a node ends."""
         end = self.text.find("\n", node.end)
         rest = self.text[node.end : end if end >= 0 else None]

@@ -117,10 +117,13 @@ def say(line: str = "") -> None:
 
 
 def ask_line(question: str) -> str:
-    """Ask for a line; "" at the end of the input."""
+    """Ask for a line; "" at the end of the input.
+
+    Bytes that are not UTF-8 become U+FFFD, which no name and no answer has.
+    """
     _put(sys.stderr, printable(question))
     sys.stderr.flush()
-    return typed_line()
+    return sys.stdin.buffer.readline().decode("utf-8", "replace")
 
 
 def _put(stream: TextIO, text: str) -> None:
@@ -234,14 +237,6 @@ def ask_text(question: str) -> str:
     if not has_terminal():
         return ""
     return ask_line(f"{question}: ").strip()
-
-
-def typed_line() -> str:
-    """Return the next line of stdin, "" at the end of the input.
-
-    Bytes that are not UTF-8 become U+FFFD, which no name and no answer has.
-    """
-    return sys.stdin.buffer.readline().decode("utf-8", "replace")
 
 
 def ask_passphrase(source: str) -> str | None:

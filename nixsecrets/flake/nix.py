@@ -10,7 +10,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
@@ -159,7 +159,8 @@ def declare(
     evaluated one by one, because Nix does not say which of them failed.  `tick` is
     called for each.
     """
-    batches = [hosts[n : n + _size(hosts, jobs)] for n in _starts(hosts, jobs)]
+    size = _batch_size(hosts, jobs)
+    batches = [hosts[n : n + size] for n in range(0, len(hosts), size)]
     found: dict[Host, dict[str, Any]] = {}
     with ThreadPoolExecutor(max_workers=max(jobs, 1)) as pool:
         asked = [pool.submit(partial(_batch, flake, one, cwd)) for one in batches]
@@ -170,14 +171,10 @@ def declare(
     return [found[host] for host in hosts]
 
 
-def _size(hosts: Sequence[Host], jobs: int) -> int:
+def _batch_size(hosts: Sequence[Host], jobs: int) -> int:
     """Return the number of configurations per process, so that all jobs have work."""
     share = -(-len(hosts) // max(jobs, 1))
     return max(1, min(BATCH, share))
-
-
-def _starts(hosts: Sequence[Host], jobs: int) -> Iterable[int]:
-    return range(0, len(hosts), _size(hosts, jobs))
 
 
 def _batch(

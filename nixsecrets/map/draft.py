@@ -117,7 +117,9 @@ class Draft:
         """Remove `name` from every list of names."""
         while True:  # one occurrence per list and round: edits shift the others
             lists = [
-                (p, names) for p, names in name_lists(self._data()) if name in names
+                (p, names)
+                for p, names in name_lists(tomllib.loads(self.text))
+                if name in names
             ]
             if not lists:
                 return
@@ -154,11 +156,8 @@ class Draft:
         owners: list[Host | User] = [*self.map.hosts, *self.map.users]
         return {owner.name: owner for owner in owners}
 
-    def _data(self) -> Data:
-        return tomllib.loads(self.text)
-
     def _strings(self, path: Path) -> list[str]:
-        value: Any = self._data()
+        value: Any = tomllib.loads(self.text)
         for part in path:
             value = value[part]
         return list(value)

@@ -27,7 +27,7 @@ class Host:
 
     @property
     def ssh_key(self) -> Recipient | None:
-        """Its ssh-ed25519 key, None where it has other kinds only."""
+        """Its ssh-ed25519 key, None if it only has keys of other kinds."""
         return next((k for k in self.keys if k.kind is Kind.SSH_ED25519), None)
 
 

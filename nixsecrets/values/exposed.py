@@ -320,10 +320,10 @@ class _Judge:
             for retired, access in one.access.items():
                 hit = _Hit(one.version, access)
                 own.setdefault((path, retired), hit)
-                of_family.setdefault((self.families.name(path), retired), hit)
+                of_family.setdefault((self.families.family(path), retired), hit)
         retired_ones = dict.fromkeys(retired for _, retired in own)
         for path in {path for path, _ in own} | self.world.secrets.keys():
-            family = self.families.name(path)
+            family = self.families.family(path)
             for retired in retired_ones:
                 newest = own.get((path, retired))
                 if newest is None and path in self.world.secrets:

@@ -133,17 +133,14 @@ class Families:
 
     def join(self, one: str, other: str) -> None:
         """Record that content moved between two paths."""
-        self._parents[self._root(one)] = self._root(other)
+        self._parents[self.family(one)] = self.family(other)
 
     def related(self, one: str, other: str) -> bool:
         """Return whether content moved between two paths, perhaps through others."""
-        return one == other or self._root(one) == self._root(other)
+        return one == other or self.family(one) == self.family(other)
 
-    def name(self, path: str) -> str:
+    def family(self, path: str) -> str:
         """Return a path that represents the group of `path`."""
-        return self._root(path)
-
-    def _root(self, path: str) -> str:
         while (parent := self._parents.get(path, path)) != path:
             path = parent
         return path
