@@ -16,8 +16,7 @@ from nixsecrets.adopt.oldrules import AgeEntry, Old, SopsRule, read_age, read_so
 from nixsecrets.adopt.planned import Tree
 from nixsecrets.adopt.yamlnames import names_in
 from nixsecrets.errors import NixsecretsError, quoted
-from nixsecrets.files.age.header import looks_like_age
-from nixsecrets.files.sops.metadata import looks_like_sops
+from nixsecrets.files.kind import looks_like_age, looks_like_sops
 from nixsecrets.keys.forms import Backend
 from nixsecrets.map.load import decode
 from nixsecrets.repo.worktree import Repo

@@ -12,8 +12,8 @@ from nixsecrets.cli.road import walk
 from nixsecrets.cli.session import Session, unlock
 from nixsecrets.errors import IdentityError, NixsecretsError
 from nixsecrets.files.age.payload import Spooled
-from nixsecrets.files.kind import name_warning
-from nixsecrets.files.sops import assign, extract, metadata, textfaults
+from nixsecrets.files.kind import format_for, name_warning
+from nixsecrets.files.sops import assign, extract, textfaults
 from nixsecrets.files.sops.engine.place import At
 from nixsecrets.files.sops.keypath import NewValues
 from nixsecrets.files.sops.token import type_of
@@ -220,7 +220,7 @@ def store(
     if key is not None:
         report_value(world, target, key)
     if isinstance(content, bytes) and target.backend(world) is Backend.SOPS:
-        kind = metadata.format_for(target.name)
+        kind = format_for(target.name)
         textfaults.require_values(kind, content)
     try:
         return save(

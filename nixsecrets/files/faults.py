@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from nixsecrets.errors import SecretFileError, TooLargeError
 from nixsecrets.files.age import header, shape
-from nixsecrets.files.kind import looks_secret
+from nixsecrets.files.kind import looks_like_age, looks_secret
 from nixsecrets.files.sops import metadata, token
 from nixsecrets.files.sops.comments import Comment, comments
 from nixsecrets.files.sops.engine import types
@@ -80,7 +80,7 @@ def faults(
         yield Finding(path, Code.UNMERGED, "holds git's conflict markers", line)
         return
     try:
-        if header.looks_like_age(data):
+        if looks_like_age(data):
             age = header.parse(data)
             fault = shape.fault(age)
             if fault is not None:
@@ -122,7 +122,7 @@ def restores(path: str, last: bytes | None) -> bool | None:
 
 def strangers(path: str, data: bytes) -> Iterator[Finding]:
     """Yield a finding for each PGP, KMS or Vault key that can decrypt a file."""
-    if header.looks_like_age(data):
+    if looks_like_age(data):
         return
     try:
         keys = metadata.parse(path, data).others
@@ -138,7 +138,7 @@ def retyped(path: str, old: bytes, new: bytes) -> dict[Finding, Finding]:
     The result maps the finding of `faults` for a value to the more specific one that
     replaces it.  `old` is the previous content, or several versions, oldest first.
     """
-    if header.looks_like_age(new) or not token.any_retyped(old, new):
+    if looks_like_age(new) or not token.any_retyped(old, new):
         return {}
     try:
         kind = metadata.parse(path, new).format

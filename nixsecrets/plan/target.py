@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from nixsecrets.errors import NixsecretsError, path_text
+from nixsecrets.files.kind import format_for
 from nixsecrets.files.sops import extract, keypath, metadata
 from nixsecrets.files.sops.engine.place import At
 from nixsecrets.files.sops.keypath import NewValues
@@ -130,7 +131,7 @@ def value_content(world: World, wanted: Target, key: str, value: bytes) -> NewVa
         UsageError: `key` is not a valid path to a value.
         SecretFileError: the value is not text.
     """
-    kind = metadata.format_for(wanted.name)
+    kind = format_for(wanted.name)
     if wanted.actual is not None:
         kind = metadata.parse(wanted.name, world.repo.read(wanted.name)).format
     path = keypath.key_path(kind, key)

@@ -208,10 +208,10 @@ class Git(NamedTuple):
         result = run(("config", "--type=path", "--get", "core.hooksPath"), self.top)
         return os.fsdecode(result.stdout).removesuffix("\n") or None
 
-    def git_folder(self) -> Path:
-        """Return the absolute git folder of this work tree."""
-        answer = self._output(("rev-parse", "--absolute-git-dir"), self.top)
-        return Path(os.fsdecode(answer.removesuffix(b"\n")))
+    @property
+    def folder(self) -> Path:
+        """The git folder of this work tree; linked work trees have their own."""
+        return self.staging.parent
 
     def head(self) -> str | None:
         """Return the id of the last commit, None if there is none."""

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
-from nixsecrets.errors import NixsecretsError, quoted
+from nixsecrets.errors import NixsecretsError, counted, quoted
 from nixsecrets.frozen import frozen
 from nixsecrets.repo import files, journal
 from nixsecrets.repo.journal import Entry, Journal, Standing
@@ -51,12 +51,12 @@ class Recovered:
     def message(self) -> str:
         """One line about what was found and what was done."""
         if self.completed:
-            number = _files(len(self.replaced) + len(self.removed))
+            number = counted(len(self.replaced) + len(self.removed), "file")
             kept = [
                 f"; {quoted(path)} as it was is kept in {p}" for path, p in self.kept
             ]
             return f"completed an interrupted run: {number} put in place{''.join(kept)}"
-        number = _files(self.dropped)
+        number = counted(self.dropped, "file")
         return f"discarded the staged files of an interrupted run ({number})"
 
 
@@ -211,7 +211,3 @@ def _names(repo: Repo, entries: Iterable[Entry]) -> str:
     names = [quoted(repo.shown(entry.path)) for entry in entries]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
-
-
-def _files(number: int) -> str:
-    return f"{number} file" if number == 1 else f"{number} files"

@@ -76,13 +76,13 @@ def unmerged(git: Git, folder: Path) -> dict[str, Stages]:
 
 def merging(git: Git) -> bool:
     """Return whether a merge, rebase, cherry-pick or revert is unfinished."""
-    folder = _folder(git)
+    folder = git.folder
     return any((folder / name).exists() for name in _STATES)
 
 
 def sides(git: Git) -> Sides:
     """Return the names of both sides: branches if known, else commits."""
-    folder = _folder(git)
+    folder = git.folder
     for name in ("rebase-merge", "rebase-apply"):
         if (folder / name).is_dir():
             onto = _named(git, _line(folder / name / "onto"))
@@ -99,11 +99,6 @@ def sides(git: Git) -> Sides:
         if theirs:
             return Sides(ours or "HEAD", prefix + theirs)
     return Sides(ours or "HEAD", "what was applied (a stash or a patch)")
-
-
-def _folder(git: Git) -> Path:
-    """Return the git folder of this work tree; linked work trees have their own."""
-    return git.staging.parent
 
 
 def _line(path: Path) -> str:

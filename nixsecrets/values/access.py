@@ -6,6 +6,7 @@ from enum import StrEnum
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.age import header
 from nixsecrets.files.age.state import fits
+from nixsecrets.files.kind import looks_like_age, looks_like_sops
 from nixsecrets.files.sops import metadata
 from nixsecrets.generated.lock import Lock
 from nixsecrets.keys.recipients import Recipient
@@ -24,7 +25,7 @@ class Access(StrEnum):
 def could_read(path: str, data: bytes, key: Recipient, lock: Lock) -> Access:
     """Return whether `key` could read a version of a file; `lock` has old records."""
     try:
-        if header.looks_like_age(data):
+        if looks_like_age(data):
             return _could_read_age(path, data, key, lock)
         return Access.YES if _names_key(path, data, key) else Access.NO
     except SecretFileError:  # a corrupt version: nobody could read it
@@ -45,7 +46,7 @@ def _names_key(path: str, data: bytes, key: Recipient) -> bool:
     texts = {key.text.encode(), key.converted().text.encode()}
     if not any(text in data for text in texts):
         return False
-    if not metadata.looks_like_sops(path, data):
+    if not looks_like_sops(path, data):
         return False
     entries = metadata.parse(path, data).entries
     return _is_among(key, (e.recipient for e in entries if e.recipient is not None))

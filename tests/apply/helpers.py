@@ -11,7 +11,7 @@ from pathlib import Path
 from nixsecrets.cli.main import run
 from nixsecrets.errors import IdentityError
 from nixsecrets.files.age import operations as age_operations
-from nixsecrets.files.age.header import looks_like_age
+from nixsecrets.files.kind import looks_like_age
 from nixsecrets.files.sops import datakey, metadata, opening
 from nixsecrets.files.sops.program import SopsProgram
 from nixsecrets.keys.identities import Identity, parse_identities

@@ -15,6 +15,7 @@ from nixsecrets.files.age import header as age_header
 from nixsecrets.files.age import shape
 from nixsecrets.files.age import state as age_state
 from nixsecrets.files.faults import faults
+from nixsecrets.files.kind import looks_like_sops
 from nixsecrets.files.sops import metadata
 from nixsecrets.files.sops import state as sops_state
 from nixsecrets.files.state import Actual
@@ -73,7 +74,7 @@ def armor(data: bytes) -> None:
 
 def _sops(path: str) -> Target:
     def target(data: bytes) -> None:
-        metadata.looks_like_sops(path, data)
+        looks_like_sops(path, data)
         found = sops_state.read_actual(path, data, _BOOK)
         if not isinstance(found, Actual):
             return

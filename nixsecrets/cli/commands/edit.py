@@ -20,6 +20,7 @@ from nixsecrets.errors import (
     SecretFileError,
     UsageError,
 )
+from nixsecrets.files.kind import format_for
 from nixsecrets.files.sops import metadata, textfaults
 from nixsecrets.files.state import Actual
 from nixsecrets.findings.catalogue import argument
@@ -270,7 +271,7 @@ class Editing:
         if target.backend(world) is Backend.AGE:
             return None
         if target.actual is None:
-            return metadata.format_for(target.name)
+            return format_for(target.name)
         return metadata.parse(target.name, world.repo.read(target.name)).format
 
     def _line(self, target: Target, text: bytes, error: NixsecretsError) -> int:

@@ -300,7 +300,7 @@ def _work_tree(start: Path) -> Git:
             "this is not a git repository", "git init, or go to one (or -C DIR)"
         )
     given = os.environ.get("GIT_DIR")
-    if given and (start / given).resolve() != git.git_folder().resolve():
+    if given and (start / given).resolve() != git.folder:
         raise NixsecretsError(
             "git runs this hook for another repository",
             "repositories whose work tree lies elsewhere are not supported",

@@ -15,7 +15,6 @@ from typing import NamedTuple, NoReturn
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.kind import ARMOR_BEGIN, ARMOR_END, BOM, MAGIC
-from nixsecrets.files.kind import looks_like_age as looks_like_age
 from nixsecrets.frozen import frozen
 from nixsecrets.untrusted import limits
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from nixsecrets.errors import SecretFileError
+from nixsecrets.files.kind import format_for
 from nixsecrets.files.sops import (
     extract,
     grant,
@@ -138,7 +139,7 @@ def create_with_value(
         KeyFormatError: a recipient's stanza cannot be written.
         ProgramError: sops fails.
     """
-    kind = metadata.format_for(path)
+    kind = format_for(path)
     (where,) = given.values
     text = keypath.first_text(kind, where, "placeholder")
     made = operations.create(

@@ -11,9 +11,7 @@ from itertools import chain
 from typing import NamedTuple, assert_never
 
 from nixsecrets.files.kind import SopsFormat as SopsFormat
-from nixsecrets.files.kind import detect_format
-from nixsecrets.files.kind import format_for as format_for
-from nixsecrets.files.kind import looks_like_sops as looks_like_sops
+from nixsecrets.files.kind import detect_format, format_for
 from nixsecrets.files.sops import yaml
 from nixsecrets.files.sops.selectors import Options as Options
 from nixsecrets.files.sops.selectors import canonical_options as canonical_options

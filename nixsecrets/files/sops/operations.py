@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nixsecrets.errors import SecretFileError
+from nixsecrets.files.kind import format_for
 from nixsecrets.files.sops import (
     fidelity,
     grant,
@@ -89,7 +90,7 @@ def create(
         KeyFormatError: a recipient's stanza cannot be written.
         ProgramError: sops fails.
     """
-    kind = metadata.format_for(path)
+    kind = format_for(path)
     chosen = _options_for(kind, options)
     return _create(kind, plaintext, recipients, chosen, Layout(), sops, workdir)
 

@@ -107,9 +107,8 @@ def look(path: str, data: bytes) -> Look | None:
     complete = bool(usual) and _surely_complete(file)
     left = LeftOpen()
     if not complete:
-        from nixsecrets.files.sops.selection import (
-            left_open,  # 30 ms; few files need it
-        )
+        # 30 ms; few files need it
+        from nixsecrets.files.sops.selection import left_open
 
         left = left_open(file.format, data, file.options)
     refusal = _refusal(file)

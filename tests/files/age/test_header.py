@@ -13,6 +13,7 @@ from nixsecrets.errors import SecretFileError
 from nixsecrets.files.age import header as age_header
 from nixsecrets.files.age import shape
 from nixsecrets.files.age.header import AgeFile, Stanza
+from nixsecrets.files.kind import looks_like_age
 from tests import gate
 from tests.files.agekeys import encode_header, spelled
 from tests.fleet import SHARED
@@ -56,7 +57,7 @@ def test_what_is_written_is_read_back_the_same(
     assert (file.mac, bytes(file.payload), file.header) == (mac, payload, header)
     assert file.armored is armored
     assert again(file) == data
-    assert age_header.looks_like_age(data)
+    assert looks_like_age(data)
 
 
 @given(st.lists(stanzas, min_size=1, max_size=3))
@@ -212,7 +213,7 @@ REFUSED_ARMOR = {
 
 @pytest.mark.parametrize("data", ACCEPTED_ARMOR.values(), ids=ACCEPTED_ARMOR.keys())
 def test_armor_may_have_blanks_around_it_and_windows_line_ends(data: bytes) -> None:
-    assert age_header.looks_like_age(data)
+    assert looks_like_age(data)
     assert again(age_header.parse(data)) == ARMORED
 
 
@@ -239,7 +240,7 @@ def test_armor_with_any_fault_inside_is_refused(data: bytes) -> None:
     ],
 )
 def test_a_file_is_taken_for_age_by_how_it_starts(data: bytes, expected: bool) -> None:
-    assert age_header.looks_like_age(data) is expected
+    assert looks_like_age(data) is expected
 
 
 def test_no_error_repeats_what_is_in_the_file() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from nixsecrets.errors import SecretFileError
+from nixsecrets.files.kind import format_for
 from nixsecrets.files.sops import fidelity, opening, operations, plaintexts
 from nixsecrets.files.sops.grant import SopsSealed
-from nixsecrets.files.sops.metadata import format_for
 from tests import gate
 from tests.files import sopsfiles
 from tests.files.agekeys import reader

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nixsecrets.errors import SecretFileError
+from nixsecrets.files.kind import format_for, looks_like_sops
 from nixsecrets.files.sops import metadata as sops_metadata
-from nixsecrets.files.sops.metadata import SopsFormat, format_for, looks_like_sops
+from nixsecrets.files.sops.metadata import SopsFormat
 from nixsecrets.splice import apply_edits
 from tests.files import sopsfiles
 from tests.files.agekeys import reader

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from nixsecrets.errors import ProgramError
+from nixsecrets.files.kind import format_for
 from nixsecrets.files.sops import metadata, operations, publish, verify
 from nixsecrets.files.sops.grant import SopsSealed
-from nixsecrets.files.sops.metadata import SopsFile, format_for
+from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.program import SopsProgram
 from tests.files import sopsfiles
 from tests.files.agekeys import reader

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nixsecrets.errors import SecretFileError, UsageError
+from nixsecrets.files.kind import format_for
 from nixsecrets.files.sops import assign, extract, metadata
 from nixsecrets.files.sops.datakey import data_key
 from nixsecrets.files.sops.engine import contents, replacement
@@ -78,7 +79,7 @@ def written(version: str, name: str, folder: Path, *options: str) -> bytes:
 def replaced(name: str, data: bytes, key: str, value: str, folder: Path) -> bytes:
     """The file with one value, as a command would write it, verified as staged."""
     program = sopsfiles.SOPS["3.11"]()
-    path = key_path(metadata.format_for(name), key)
+    path = key_path(format_for(name), key)
     sealed = assign.replace_values(
         name,
         data,
@@ -157,7 +158,7 @@ def test_the_engine_understands_what_sops_writes(
     for options in ((), (regex,), (MAC_ONLY,), (regex, MAC_ONLY)):
         data = program.encrypt(
             CASES[name][0],
-            kind=metadata.format_for(name),
+            kind=format_for(name),
             recipient=ALICE.recipient.text,
             options=options,
             layout=Layout(),
