@@ -1,7 +1,7 @@
 """One step's new bytes, and the verification of what was staged.
 
-Chooses the operation of `files` for each step.  Arguments and results can be pickled,
-so that worker processes can run it.
+Chooses the operation of `files` for each step.  Everything goes in and out as plain
+values, so that worker processes can run it.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""A secret as text for git, where no keeper answers `gitunlock.client`.
+"""Prints a secret as text for git if no keeper answers `gitunlock.client`.
 
-That is for the first file that a git shows, and where a person has to be asked.  It
-works without click, which takes as long to load as all of this.
+That is the case for the first file of a git command, and for prompts.  It works without
+click, which takes as long to import as everything here.
 """
 
 import gc
@@ -23,7 +23,7 @@ _ALLOCATIONS = 50_000  # as in `main`
 
 
 def run(words: Sequence[str]) -> NoReturn:
-    """Print a file as text and exit; options and errors are left to the program."""
+    """Print a file as text and exit; with options or errors, run the whole program."""
     gc.set_threshold(_ALLOCATIONS)
     if len(words) == 1 and not words[0].startswith("-") and not os.isatty(1):
         try:
@@ -51,7 +51,7 @@ def text_of(file: Path, identity: Sequence[Path] = ()) -> bytes:
     from nixsecrets.repo.gitunlock import shared
 
     def find() -> "Keyring":
-        # only where no keeper has it
+        # 15 ms, if no keeper has the identities
         from nixsecrets.keys.find import find_identities
 
         ring = find_identities(os.environ, Path.home(), identity)

@@ -31,9 +31,9 @@ class Session(NamedTuple):
         return Session(Repo.find(start))
 
     def world(self, *, only: str | None = None) -> "World":
-        """Read the repository; warn of an interrupted run, but do not touch it.
+        """Read the repository, or `only` one of its files.
 
-        Of its files it has `only` one, if that is given.
+        Warns of an interrupted run, but does not touch it.
         """
         from nixsecrets.world.world import with_files  # 60 ms, loaded during the survey
 
@@ -59,7 +59,7 @@ class Session(NamedTuple):
         """Start the survey of the files in other processes.
 
         Meanwhile the command can load what it needs.  `compare` also compares sops
-        files with the last commit; `only` is the one file to look at.
+        files with the last commit; `only` restricts the survey to one file.
         """
         self._warn_of_unfinished()
         with survey.start(self.repo, compare=compare, only=only) as begun:
@@ -69,7 +69,7 @@ class Session(NamedTuple):
     def _warn_of_unfinished(self) -> None:
         if not os.path.lexists(self.repo.staging / JOURNAL_NAME):
             return
-        # what reads a journal takes 2 ms, and there is hardly ever one
+        # 2 ms; an interrupted run is rare
         from nixsecrets.repo import journal
 
         if journal.unfinished(self.repo) is not None:

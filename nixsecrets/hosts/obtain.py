@@ -125,7 +125,7 @@ def _candidate(found: Found) -> Candidate:
 
 
 def names_of_folders(folder: Path) -> list[str]:
-    """Return the names of the folders in `folder`, except those with a `.` or `_`.
+    """Return the names of the folders in `folder` that start with neither `.` nor `_`.
 
     Raises:
         UsageError: it cannot be listed.
