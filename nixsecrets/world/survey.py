@@ -134,9 +134,10 @@ def _cache(repo: Repo, had: "LookCache", taken: "Sequence[tuple[str, Look]]") ->
     from nixsecrets.repo.clone import Clone
     from nixsecrets.world.lookcache import cacheable, rendered
 
-    new = [(path, one) for path, one in taken if one[0] not in had]
-    if sum(cacheable(path, one) for path, one in new) >= _WORTH_A_CACHE:
-        kept = [one for path, one in taken if cacheable(path, one)]
+    if sum(one[0] not in had for _, one in taken) < _WORTH_A_CACHE:
+        return
+    kept = [one for path, one in taken if cacheable(path, one)]
+    if sum(one[0] not in had for one in kept) >= _WORTH_A_CACHE:
         Clone.of(repo, os.environ).cache(_CACHE, rendered(kept))
 
 

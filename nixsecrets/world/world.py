@@ -268,7 +268,10 @@ def _interpret_all(
     )
     for path, looked in looks:
         if looked is not None and path in found:
-            found[path] = interpret(path, looked, book, lock)
+            one = found[path] = interpret(path, looked, book, lock)
+            if isinstance(one, Actual):
+                # found now, while others look, and not again for `file_groups`
+                policy.desired(path, one.backend)
     others = [path for path, one in found.items() if one is None]
     found |= _read_all(world.repo, book, lock, others)
     return {p: one for p, one in found.items() if one and _belongs(policy, one)}
