@@ -164,23 +164,29 @@ def run_cli(
     stdin: str = "",
 ) -> subprocess.CompletedProcess[str]:
     """Run the real nixsecrets in its own process; stdin is never a terminal."""
+    done = run_cli_bytes(*args, cwd=cwd, env=env, stdin=stdin.encode())
+    stdout, stderr = (_text(data) for data in (done.stdout, done.stderr))
+    return subprocess.CompletedProcess(done.args, done.returncode, stdout, stderr)
+
+
+def run_cli_bytes(
+    *args: str | Path, cwd: Path, env: Mapping[str, str], stdin: bytes = b""
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the real nixsecrets with bytes on its stdin, stdout and stderr."""
     argv = [*map(str, args)]
     own = {**env, "PYTHONPATH": str(PROJECT)}
     server = _server()
-    if server.serves(argv, own, stdin.encode()):
-        done = server.run(argv, cwd, own, stdin.encode(), TIMEOUT_SECONDS)
-    else:
-        done = subprocess.run(
-            [sys.executable, "-m", "nixsecrets", *argv],
-            input=stdin.encode(),
-            env=own,
-            cwd=cwd,
-            capture_output=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
-    stdout, stderr = (_text(data) for data in (done.stdout, done.stderr))
-    return subprocess.CompletedProcess(done.args, done.returncode, stdout, stderr)
+    if server.serves(argv, own, stdin):
+        return server.run(argv, cwd, own, stdin, TIMEOUT_SECONDS)
+    return subprocess.run(
+        [sys.executable, "-m", "nixsecrets", *argv],
+        input=stdin,
+        env=own,
+        cwd=cwd,
+        capture_output=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
 
 
 def _text(data: bytes) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pexpect
 
 from nixsecrets.repo.gitunlock import proctable
-from tests.fleet import PROJECT, AgeKey, Fleet, program
+from tests.fleet import PROJECT, AgeKey, Fleet, program, run_cli_bytes
 
 CANARY = "c4n4ry-7f3e"
 
@@ -89,15 +89,7 @@ def run_bytes(
     fleet: Fleet, *args: str, stdin: bytes = b""
 ) -> "subprocess.CompletedProcess[bytes]":
     """Run nixsecrets with bytes in and out."""
-    return subprocess.run(
-        [sys.executable, "-m", "nixsecrets", *args],
-        input=stdin,
-        env={**fleet.env, "PYTHONPATH": str(PROJECT)},
-        cwd=fleet.root,
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
+    return run_cli_bytes(*args, cwd=fleet.root, env=fleet.env, stdin=stdin)
 
 
 def put(fleet: Fleet, *args: str, value: bytes) -> None:

@@ -19,6 +19,7 @@ from tests.edit.helpers import (
     put,
     rest,
 )
+from tests.files.agekeys import passphrase_file
 from tests.fleet import Fleet, program, run_program
 
 WIFI, DNS = "secrets/wifi.age", "secrets/dns.yaml"
@@ -37,17 +38,16 @@ def history(
     if request.param == "ssh":
         key = fleet.home / ".ssh" / "id_ed25519"
         key.parent.mkdir(mode=0o700, exist_ok=True)
-        args = ("-q", "-t", "ed25519", "-N", PASSPHRASE, "-f", str(key))
+        quick = ("-a", "1")  # rounds of the passphrase's hash
+        args = ("-q", "-t", "ed25519", *quick, "-N", PASSPHRASE, "-f", str(key))
         run_program(program("ssh-keygen"), *args, env=fleet.env)
         public = key.with_suffix(".pub").read_text().rsplit(" ", 1)[0]
         agree = ("--yes", "--allow-revoke", "--allow-lockout")
         fleet.ok("rotate-user", "alice", "--key", public, *agree)
     else:
-        import pyrage
-
         key = fleet.home / "locked.txt"
         open_key = Path(fleet.env["NIXSECRETS_IDENTITY"]).read_bytes()
-        key.write_bytes(pyrage.passphrase.encrypt(open_key, PASSPHRASE))
+        key.write_bytes(passphrase_file(open_key, PASSPHRASE))
         key.chmod(0o600)
     git_setup(fleet)
     for number in range(4):

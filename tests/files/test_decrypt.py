@@ -10,11 +10,12 @@ from nixsecrets.files.decrypt import plaintext_of
 from nixsecrets.keys.identities import Identity, Keyring, Locked, parse_identities
 from nixsecrets.keys.unlock import once
 from tests import fleet as kit
+from tests.files.agekeys import passphrase_file
 
 
 def locked(key: kit.AgeKey, name: str) -> Locked:
     """Return an identity file of `key` under a passphrase."""
-    data = pyrage.passphrase.encrypt(key.private.encode(), "correct horse")
+    data = passphrase_file(key.private.encode(), "correct horse")
     (one,) = parse_identities(data, name).locked
     return one
 

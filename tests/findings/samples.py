@@ -17,7 +17,7 @@ from nixsecrets.findings.guard import commit
 from nixsecrets.findings.guard.judge import Judge
 from nixsecrets.keys.recipients import parse_recipient
 from nixsecrets.keys.sopsoptions import SELECTION
-from tests.files.agekeys import age_encrypts
+from tests.files.agekeys import age_encrypts, passphrase_file
 from tests.files.sopsfiles import encrypt
 from tests.fleet import age_key, rsa_key, sops_path, ssh_key
 
@@ -123,7 +123,7 @@ def age_files() -> Mapping[str, bytes]:
         made[f"{len(made)}/x.age"] = data
     own = pyrage.x25519.Identity.generate().to_public()
     made["rage/x.age"] = pyrage.encrypt(b"hunter2", [own])
-    made["scrypt/x.age"] = pyrage.passphrase.encrypt(b"hunter2", "correct horse")
+    made["scrypt/x.age"] = passphrase_file(b"hunter2", "correct horse")
     return made
 
 

@@ -1,6 +1,10 @@
-"""Ten thousand files that are almost secrets, of which none passes; all secrets do."""
+"""Thousands of files that are almost secrets, of which none passes; all secrets do.
+
+NIXSECRETS_CAMPAIGN=12 makes 10,500 of them.
+"""
 
 import base64
+import os
 import random
 import re
 from collections import Counter
@@ -12,7 +16,7 @@ from nixsecrets.files.faults import faults
 from tests.findings.samples import Blob, age_files, judged, sops_files
 
 SEED = 20261121
-WANTED = 10_500
+CAMPAIGN = int(os.environ.get("NIXSECRETS_CAMPAIGN", "4"))
 ENC = re.compile(rb"ENC\[AES256_GCM,data:[^\]]*type:(?:str|int|float|bool)\]")
 REQUIRED = (b"mac", b"lastmodified", b"version", b"enc", b"recipient")
 OPEN = (b"hunter2", b'"hunter2"', b"ENC[]", b"ENC[hunter2]", b"5x", b"'x y'")
@@ -435,7 +439,7 @@ def mutants(
 
 @pytest.mark.parametrize(
     ("originals", "mutations", "number"),
-    [(sops_files, SOPS, 7000), (age_files, AGE, WANTED - 7000)],
+    [(sops_files, SOPS, 583 * CAMPAIGN), (age_files, AGE, 292 * CAMPAIGN)],
     ids=["sops", "age"],
 )
 def test_no_near_miss_passes(

@@ -25,6 +25,7 @@ from nixsecrets.keys.identities import (
 )
 from nixsecrets.keys.plugins import Silence
 from nixsecrets.keys.recipients import Kind, Recipient, parse_recipient
+from tests.files.agekeys import passphrase_file
 from tests.fleet import age_key, program, rsa_key, run_program, ssh_key
 from tests.keys.vectors import PQ_IDENTITY, VECTORS, Vector
 
@@ -162,40 +163,9 @@ def test_a_cipher_that_cannot_be_opened_is_told_before_anybody_is_asked(
     assert "ssh-keygen -p" in str(broken.hint)
 
 
-def passphrase_file(inside: bytes, passphrase: bytes) -> bytes:
-    """Write an age file with a scrypt stanza (C2SP age.md) that is quick to open.
-
-    pyrage and age choose a work factor that takes a second each time.
-    """
-    import hmac
-
-    from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-    from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
-
-    def base64_of(data: bytes) -> bytes:
-        return base64.b64encode(data).rstrip(b"=")
-
-    def hkdf(key: bytes, salt: bytes, info: bytes) -> bytes:
-        extracted = hmac.digest(salt, key, "sha256")
-        return hmac.digest(extracted, info + b"\x01", "sha256")
-
-    file_key, salt, nonce = bytes(range(16)), bytes(range(16, 32)), bytes(16)
-    label = b"age-encryption.org/v1/scrypt"
-    wrap_key = Scrypt(label + salt, 32, 2**4, 8, 1).derive(passphrase)
-    body = ChaCha20Poly1305(wrap_key).encrypt(bytes(12), file_key, None)
-    header = b"age-encryption.org/v1\n-> scrypt %b 4\n%b\n---" % (
-        base64_of(salt),
-        base64_of(body),
-    )
-    mac = hmac.digest(hkdf(file_key, b"", b"header"), header, "sha256")
-    payload_key = hkdf(file_key, nonce, b"payload")
-    sealed = ChaCha20Poly1305(payload_key).encrypt(bytes(11) + b"\1", inside, None)
-    return header + b" " + base64_of(mac) + b"\n" + nonce + sealed
-
-
 def test_an_identity_file_under_a_passphrase_is_unlocked() -> None:
     inside = f"# mine\n{VECTORS[0].secret}\n\n{VECTORS[1].secret}\n{PQ_IDENTITY}\n"
-    data = passphrase_file(inside.encode(), "päss".encode())
+    data = passphrase_file(inside.encode(), "päss")
     keyring = parse_identities(data, "keys.txt.age")
     (locked,) = keyring.locked
     assert (locked.kind, locked.recipients) == ("age identity file", ())
@@ -221,7 +191,7 @@ def test_an_armored_identity_file_of_pyrage_is_unlocked() -> None:
     ("inside", "reason"), [("\n", "no identity"), (PQ_IDENTITY, "post-quantum")]
 )
 def test_an_unlocked_file_without_identities_says_so(inside: str, reason: str) -> None:
-    data = passphrase_file(inside.encode(), b"secret")
+    data = passphrase_file(inside.encode(), "secret")
     (locked,) = parse_identities(data, "keys.age").locked
     with pytest.raises(IdentityError, match=rf"keys\.age: .*{reason}"):
         locked.unlock("secret")

@@ -27,6 +27,7 @@ from tests.files.agekeys import (
     converted,
     encode_header,
     install_toy_plugin,
+    passphrase_file,
     reader,
     toy_reader,
 )
@@ -246,7 +247,7 @@ def test_an_age_secret_opens_a_file_for_the_ssh_key_it_came_from() -> None:
 
 
 def test_a_passphrase_file_says_so() -> None:
-    data = pyrage.passphrase.encrypt(SECRET, "hunter2")
+    data = passphrase_file(SECRET, "hunter2")
     with pytest.raises(IdentityError, match="passphrase"):
         operations.decrypt(data, [ALICE.identity, RSA.identity])
 
