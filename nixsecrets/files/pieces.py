@@ -84,6 +84,7 @@ def _values_by_sops(
 ) -> list[bytes | None]:
     if file.format is SopsFormat.BINARY:
         return [text for _ in found]
+    # matched by path and place; an ambiguous match counts as unknown
     there: dict[tuple[Names, Place], list[object]] = {}
     for leaf in leaves(file.format, text, plaintext=True):
         there.setdefault((leaf.path, leaf.place), []).append(leaf.value)

@@ -24,6 +24,7 @@ _BESIDE_NAME = "beside"
 _VERSION = {"nixsecrets-journal": 2}
 _UNSIGNED = {"nixsecrets-journal": 1}  # written before journals had a MAC
 _VERSIONS = (_VERSION, _UNSIGNED)
+# the path is a link, not a regular file, below a regular file, or a socket
 _NOT_A_FILE = frozenset({errno.ELOOP, errno.EINVAL, errno.ENOTDIR, errno.ENXIO})
 
 
@@ -89,6 +90,7 @@ class Entry(NamedTuple):
     def parse(cls, fields: dict[str, Any]) -> Self:
         """Validate the fields of one line; ValueError or TypeError if invalid."""
         entry = cls(**fields)
+        # a journal may come from an archive: its paths must not leave the tree
         for folder in (entry.path, entry.beside or "x"):
             if not _inside(folder):
                 raise ValueError(folder)
@@ -126,6 +128,7 @@ class Journal(NamedTuple):
         """
         try:
             head, *lines = [json.loads(line) for line in text.splitlines()]
+            # the head counts the entries, so a truncated journal is detected
             entries = tuple(Entry.parse(line) for line in lines)
             mac = head.pop("mac", None)
             if head not in [one | {"entries": len(entries)} for one in _VERSIONS]:
@@ -161,6 +164,7 @@ class Journal(NamedTuple):
 
     def untouched(self, repo: Repo) -> bool:
         """Return whether no path has been replaced or removed yet."""
+        # renaming removes a staged file, and a removal removes its target
         return all(
             os.path.lexists(entry.waiting(repo) or entry.target(repo))
             for entry in self.entries
@@ -222,7 +226,7 @@ def carry_out(repo: Repo, journal: Journal) -> None:
             cause = files.explained(error, "replace", repo.shown(entry.path))
             raise Stopped(done, total, cause) from error
     try:
-        files.flush((), changed)
+        files.flush((), changed)  # the files themselves were flushed when staged
         withdraw(repo)
     except OSError as error:
         cause = files.explained(error, "flush", str(repo.root))
@@ -244,7 +248,7 @@ def _make_folders(folder: str, changed: set[str]) -> None:
         return
     if not os.path.lexists(folder):
         _make_folders(os.path.dirname(folder), changed)
-        files.make_folder(folder, 0o777)
+        files.make_folder(folder, 0o777)  # minus the umask
     elif os.path.realpath(folder) != folder:
         raise OSError(errno.ELOOP, "a folder has become a link")
     changed.add(folder)

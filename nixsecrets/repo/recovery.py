@@ -124,6 +124,7 @@ def finish(repo: Repo) -> Recovered | None:
     if found is None:
         return recover(repo)
     pending, changed = _by_standing(repo, found)
+    # of the changed files, those that the run had already replaced stay as they are
     forced = [entry for entry in changed if _is_pending(repo, entry)]
     kept = tuple((repo.shown(e.path), _back_up(repo, e)) for e in forced)
     return _complete(repo, [*pending, *forced], kept)
@@ -154,6 +155,7 @@ def _by_standing(repo: Repo, found: Journal) -> tuple[list[Entry], list[Entry]]:
             standing = entry.standing(repo)
         except OSError as error:
             raise files.explained(error, "read", repo.shown(entry.path)) from error
+        # an entry with the content from after the run needs nothing
         if standing is Standing.BEFORE:
             pending.append(entry)
         elif standing is Standing.NEITHER:
@@ -164,6 +166,7 @@ def _by_standing(repo: Repo, found: Journal) -> tuple[list[Entry], list[Entry]]:
 def _complete(
     repo: Repo, entries: list[Entry], kept: tuple[tuple[str, Path], ...]
 ) -> Recovered:
+    # checked for all entries before the first file is replaced
     damaged = [entry for entry in entries if not _is_intact(repo, entry)]
     if damaged:
         raise NixsecretsError(
@@ -196,6 +199,7 @@ def _is_pending(repo: Repo, entry: Entry) -> bool:
 def _back_up(repo: Repo, entry: Entry) -> Path:
     """Copy the current content of an entry's file; return the path of the copy."""
     target = Path(entry.target(repo))
+    # the end of the name has the suffix; a full name could exceed 255 bytes
     place = repo.staging / f"kept-{secrets.token_hex(4)}-{target.name[-40:]}"
     try:
         files.write_durably(str(place), files.read_bytes_nofollow(str(target)))

@@ -139,6 +139,7 @@ def parse(text: bytes, map_path: str) -> Remembered:
             damage = damage or f"line {number} is corrupt"
         else:
             facts[str(found["kind"])][fact] = None
+    # corrupt text may lack a line: approvals must not count, but removals are safe
     known: dict[str, Any] = {
         kind: tuple(found)
         for kind, found in facts.items()
@@ -153,6 +154,7 @@ def render(found: Remembered, map_path: str) -> bytes:
     for kind in _KINDS:
         for fact in getattr(found, kind):
             lines.add(_line({"kind": kind, "map": map_path, **fact._asdict()}))
+    # sorted, so that the same facts give the same bytes and MAC
     return "".join(f"{line}\n" for line in sorted(lines)).encode()
 
 

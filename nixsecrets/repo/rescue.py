@@ -93,6 +93,7 @@ def _read_head(repo: Repo, place: Path) -> Kept | None:
     try:
         head, _, _ = files.read_bytes_nofollow(str(place)).partition(b"\n")
         said = json.loads(head)
+        # the folder in memory has drafts of all repositories of this user
         if said["root"] != str(repo.root) and _PREFIX in place.parent.name:
             return None
         if place.stat().st_uid != os.geteuid():

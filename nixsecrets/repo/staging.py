@@ -33,6 +33,7 @@ from nixsecrets.repo.locking import prepare_staging
 from nixsecrets.repo.signals import deferred, termination_raises
 from nixsecrets.repo.worktree import Repo
 
+# by default access(2) checks the real user id, but open(2) the effective one
 _EFFECTIVE_IDS = os.access in os.supports_effective_ids
 
 
@@ -200,8 +201,11 @@ class Batch:
         """
         self.flush()
         self._refuse_case_clashes()
+        # files that would not change are neither replaced nor in the journal
         plan = Journal.of(e for e in self._entries.values() if e.before != e.after)
         if plan.entries:
+            # once the journal exists, an interruption would only leave work to the
+            # next run, so signals wait
             with deferred():
                 self._replace_all(plan)
         journal.drop_staged(self._repo)
@@ -222,10 +226,12 @@ class Batch:
     def _replace_all(self, plan: Journal) -> None:
         try:
             journal.publish(self._repo, plan)
+            # as late as possible, to keep the time until the first rename short; if it
+            # refuses, `abort` withdraws the journal
             self._refuse_changed(plan)
             journal.carry_out(self._repo, plan)
         except journal.Stopped as stop:
-            untouched = plan.untouched(self._repo)
+            untouched = plan.untouched(self._repo)  # before `abort` removes the files
             self.abort()
             if untouched:
                 raise _unchanged(stop.cause) from stop
@@ -251,6 +257,7 @@ class Batch:
         """Refuse two paths that are one file on a case-insensitive file system."""
         seen: dict[str, str] = {}
         for path, entry in self._entries.items():
+            # macOS also treats differently composed characters as equal
             folded = unicodedata.normalize("NFD", entry.path).casefold()
             other = seen.setdefault(folded, path)
             if other != path and newfile.ignores_case(self._repo):
@@ -310,12 +317,15 @@ class Batch:
         found = os.stat(folder)
         if not stat.S_ISDIR(found.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, "not a folder")
+        # fail now, not in the middle of replacing files; root passes the second check
+        # on a read-only file system
         if os.statvfs(folder).f_flag & os.ST_RDONLY:
             raise OSError(errno.EROFS, "read-only file system")
         if not os.access(folder, os.W_OK | os.X_OK, effective_ids=_EFFECTIVE_IDS):
             raise PermissionError(errno.EACCES, "read-only folder")
         if newfile.mount_of(folder) == self._staging_mount:
             return _Home(found, str(self._repo.staging), None)
+        # rename(2) cannot cross mounts: stage in the folder itself, and note that first
         beside = self._repo.relative_to_top(folder)
         known = {
             home.beside for home in self._homes.values() if home.beside is not None

@@ -85,6 +85,7 @@ def sides(git: Git) -> Sides:
     folder = git.folder
     for name in ("rebase-merge", "rebase-apply"):
         if (folder / name).is_dir():
+            # git's own files (builtin/rebase.c): the new base, the rebased branch
             onto = _named(git, _line(folder / name / "onto"))
             head = _line(folder / name / "head-name").removeprefix("refs/heads/")
             return Sides(onto or "the new base", _shown(head) or "what is rebased")

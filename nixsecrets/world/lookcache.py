@@ -28,6 +28,7 @@ from nixsecrets.files.sops import state
 from nixsecrets.files.sops.selectors import LeftOpen
 
 _HEX = 64  # digits of a SHA-256
+# the folders with code that a look depends on
 _CODE = ("", "files", "files/age", "files/sops", "keys", "untrusted", "world")
 
 CompleteLook = shape.Shown | state.Shown

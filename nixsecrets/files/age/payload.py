@@ -84,6 +84,7 @@ def decrypt(file_key: bytes, payload: BinaryIO) -> Iterator[bytes]:
         SecretFileError: a chunk was changed, or the payload is truncated.
     """
     key = _payload_key(file_key, payload.read(_NONCE))
+    # the last-chunk flag is part of the nonce, so a truncated payload does not decrypt
     chunks = iter(lambda: payload.read(CHUNK + _TAG), b"")
     for number, (chunk, last) in enumerate(_with_last(chunks)):
         plaintext = decrypted(key, _counter(number, last=last), chunk)
@@ -119,7 +120,7 @@ def _counter(number: int, *, last: bool) -> bytes:
 def _with_last(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
     """Yield each chunk and whether it is the last; for none, one empty last chunk."""
     rest = iter(chunks)
-    ahead = next(rest, b"")
+    ahead = next(rest, b"")  # one chunk ahead, to know whether it is the last
     for chunk in rest:
         yield ahead, False
         ahead = chunk

@@ -113,7 +113,7 @@ def _check_stanzas(file: AgeFile, sealed: Sealed) -> None:
             ours.append((encoded, recipient))
         elif not fits(age_header.decode(encoded), recipient):
             _deviates("an entry does not fit its reader")
-    if sealed.file_key is None:
+    if sealed.file_key is None:  # only pyrage knows it, and has written all stanzas
         return
     check_mac(file, sealed.file_key)
     for (encoded, recipient), proof in zip(ours, sealed.proofs, strict=True):

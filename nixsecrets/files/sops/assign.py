@@ -195,7 +195,7 @@ def placed(file: SopsFile, given: NewValues) -> dict[Place, str]:
         if comment or one.at in (At.BRANCH, At.BELOW):
             _refuse_dropping()
     if any(one.at is At.UNKNOWN for one in found):
-        return {}
+        return {}  # left to sops
     return {one.place: value for one, value in found.items()}
 
 

@@ -183,6 +183,7 @@ def only_for(file: SopsFile, key: bytes, recipient: Recipient) -> bytes:
     """
     only = pair(wrapped(key, recipient))
     staged = edited(file, [e for block in file.blocks for e in block.bare(*only)])
+    # parse the result: an entry in an unusual layout may have survived the edits
     if file.others or any(block.foreign for block in file.blocks):
         blocks = metadata.parse_as(file.format, staged).blocks
         if any(block.foreign for block in blocks):
@@ -215,7 +216,8 @@ def with_entries(
     """
     first, *rest = pairs
     olds = [] if before is None else list(before.blocks)
-    olds += olds[:1] * (len(file.blocks) - len(olds))  # documents that are new
+    # new documents get the entries of the first one
+    olds += olds[:1] * (len(file.blocks) - len(olds))
     edits = [
         edit
         for block in file.blocks

@@ -25,6 +25,7 @@ class RepeatedKeyError(SecretFileError):
         self.at = at
 
 
+# numbers stay text, as sops must get them back exactly
 _scan = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
 
 
@@ -64,6 +65,7 @@ class JsonBlock(Block):
             if name in names and end < last:
                 spans.append((begin, after))
             begin = after
+        # dropped members after our last one, with the comma before them
         tail = max(self.fields[name].end for name in ordered)
         return [*spans, *([(last, tail)] if tail > last else [])]
 
@@ -83,7 +85,7 @@ class JsonBlock(Block):
         """The white space of one level, empty if all is on one line."""
         first = min(self.fields, key=lambda name: self.fields[name].start)
         key = self.text.rfind(f'"{first}"', 0, self.fields[first].start)
-        lead = self.text[line_start(self.text, key) : key]
+        lead = self.text[line_start(self.text, key) : key]  # of two levels
         return lead[: len(lead) // 2] if lead.strip() == "" else ""
 
     def _entry(self, label: str, enc: str) -> str:

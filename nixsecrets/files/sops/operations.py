@@ -61,7 +61,7 @@ def reencrypt(
     """
     file = metadata.parse(path, data)
     key = data_key(file, identities)
-    types.require_fitting(file, key)
+    types.require_fitting(file, key)  # sops would refuse it with a vague message
     if not chooses_others(file, options):
         sealed = rekey.rekeyed(file, key, recipients, sops, workdir)
         if sealed is not None:
@@ -140,9 +140,10 @@ def replace_content(
     same = recipients is None or same_readers(file, recipients)
     other_readers = rotate or not same
     selection.require_encrypted(file.format, current.data, file.options)
+    # decrypted again, because sops may have changed values or lost comments
     kept = current.decrypt()
     notes = fidelity.require_kept(file.format, plaintext, kept, _texts(file, key))
-    if current is copy and not other_readers:
+    if current is copy and not other_readers:  # the content is the same
         return SopsSealed(data, file.entries, (), (), key, None, foreign=foreign)
     if recipients is None or not other_readers:
         again = metadata.parse_as(file.format, current.data)
@@ -222,6 +223,7 @@ def _rotated(
         kept = rotated.decrypt()
         printed.require_same(copy.format, plaintext, kept)
     sealed = _finished(rotated, recipients, kept)
+    # a wrapper in place of sops could do nothing
     if sealed.data_key == old_key:
         raise SecretFileError(
             "sops kept the data key that it was to replace",

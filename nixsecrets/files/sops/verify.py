@@ -63,6 +63,7 @@ def verify_reencrypted(
     if kept != [*sealed.foreign, *[{}] * (len(kept) - len(sealed.foreign))]:
         _deviates("its entries that are not age are not those that were to stay")
     _check_written(sealed)
+    # a plugin would ask for a touch again
     native = [one for one in identities if not isinstance(one, PluginIdentity)]
     readers = [one for one in native if datakey.opens_with(file, one)]
     if readers:
@@ -159,7 +160,7 @@ def _read_at_once(
 
 def _check_untouched(old: str, new: str, sealed: SopsSealed) -> None:
     """Check that both texts are the same outside of the edits."""
-    at, before = 0, 0
+    at, before = 0, 0  # offsets in the new and in the old text
     for start, end, text in sorted(sealed.inserted, key=lambda edit: edit[:2]):
         length = start - before
         if old[before:start] != new[at : at + length]:

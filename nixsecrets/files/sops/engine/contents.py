@@ -19,6 +19,7 @@ from nixsecrets.files.sops.values import UNKNOWN_SPAN, Leaf, leaves
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9]\d*)")
 _FLOAT = re.compile(r"[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?")
+# words that a YAML parser may read as a number: how sops formats them is unsure
 _ODD_NUMBER = re.compile(
     r"[-+]?(?:0[xob]?[\d_a-fA-F]+|[\d_][\d_.]*|\.(?:inf|nan))", re.I
 )
