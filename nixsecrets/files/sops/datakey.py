@@ -109,7 +109,7 @@ def _likely_first(
     file: SopsFile, known: Sequence[Identity]
 ) -> Iterator[tuple[Entry, Sequence[Identity]]]:
     owners = {r.key_id: one for one in known for r in one.recipients}
-    others: list[int] = []
+    others: list[int] = []  # their labels may be wrong, so they are tried last
     for at, recipient in enumerate(map(recipient_of, file.entries.labels)):
         if recipient and recipient.key_id in owners:
             yield file.entries[at], [owners[recipient.key_id]]
