@@ -19,7 +19,12 @@ AUDITED = (
     *("files/age/plugin", "files/age/pyrage_port", "files/age/verify"),
     *("files/age/wrap", "files/pieces", "files/sops/assign", "files/sops/datakey"),
     *("files/sops/engine", "files/sops/extract", "files/sops/grant"),
-    *("files/sops/integrity", "files/sops/opening", "files/sops/operations"),
+    *(
+        "files/sops/integrity",
+        "files/sops/lookup",
+        "files/sops/opening",
+        "files/sops/operations",
+    ),
     *("files/sops/program", "files/sops/publish", "files/sops/rekey"),
     *("files/sops/run", "files/sops/token", "files/sops/verify"),
     *("files/sops/workcopy", "apply", "repo/fsops", "repo/journal", "repo/private"),

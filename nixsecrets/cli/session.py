@@ -12,11 +12,11 @@ from nixsecrets.errors import IdentityError
 from nixsecrets.map.names import LOCK_NAME
 from nixsecrets.repo.git import JOURNAL_NAME
 from nixsecrets.repo.worktree import MAP_NAME, Repo
-from nixsecrets.world import survey
 
 if TYPE_CHECKING:  # the survey begins before these are loaded
     from nixsecrets.keys.identities import Identity, Keyring, Locked
     from nixsecrets.map.model import RecipientMap
+    from nixsecrets.world.survey import Survey
     from nixsecrets.world.world import World
 
 
@@ -30,6 +30,21 @@ class Session(NamedTuple):
         """Return the session of the nearest map in `start` or a folder above it."""
         return Session(Repo.find(start))
 
+    @staticmethod
+    def holding(start: Path, path: Path) -> "tuple[Session, str] | None":
+        """Return the session of a file that git tracks, and the file's name in it.
+
+        The map is read, and an interrupted run reported, as `world` does it.  None
+        where only a look at the whole repository can say what the file is.
+        """
+        held = Repo.holding(start, path)
+        if held is None:
+            return None
+        session = Session(held[0])
+        session._warn_of_unfinished()
+        session.map()
+        return session, held[1]
+
     def world(self, *, only: str | None = None) -> "World":
         """Read the repository, or `only` one of its files.
 
@@ -40,7 +55,7 @@ class Session(NamedTuple):
         with self.surveying(only=only) as begun:
             return with_files(self.mapped(begun), begun)
 
-    def mapped(self, begun: survey.Survey) -> "World":
+    def mapped(self, begun: "Survey") -> "World":
         """Return the repository with map and lock, without its files yet.
 
         Warns once of lock lines that cannot be read.
@@ -55,13 +70,16 @@ class Session(NamedTuple):
     @contextmanager
     def surveying(
         self, *, compare: bool = False, only: str | None = None
-    ) -> Iterator[survey.Survey]:
+    ) -> "Iterator[Survey]":
         """Start the survey of the files in other processes.
 
         Meanwhile the command can load what it needs.  `compare` also compares sops
         files with the last commit; `only` restricts the survey to one file.
         """
         self._warn_of_unfinished()
+        # 3 ms, for processes that look at many files
+        from nixsecrets.world import survey
+
         with survey.start(self.repo, compare=compare, only=only) as begun:
             yield begun
             begun.cache()

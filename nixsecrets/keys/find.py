@@ -4,14 +4,12 @@ Reads key files and runs the commands in `SOPS_AGE_KEY_CMD` and
 `SOPS_AGE_SSH_PRIVATE_KEY_CMD`; never prompts.  `identities` parses the content.
 """
 
-import shlex
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 
 from nixsecrets.errors import IdentityError, KeyFormatError, quoted
+from nixsecrets.frozen import replace
 from nixsecrets.keys.identities import (
     Broken,
     Identity,
@@ -22,7 +20,6 @@ from nixsecrets.keys.identities import (
     parse_identities,
 )
 from nixsecrets.keys.places import FILES, listed, quiet_files, usual_places
-from nixsecrets.keys.publickeys import read_public_keys
 from nixsecrets.untrusted import inputs
 
 _LARGEST_FILE = 1024 * 1024
@@ -120,6 +117,8 @@ def _with_public(locked: Locked, path: Path) -> Locked:
     """Add the public key from the `.pub` file if the locked file does not show it."""
     if locked.recipients:
         return locked
+    from nixsecrets.keys.publickeys import read_public_keys  # for a locked key alone
+
     public = path.with_name(path.name + ".pub")
     try:
         text = inputs.read_text(public)
@@ -136,6 +135,9 @@ def _from_command(name: str, env: Mapping[str, str]) -> Keyring:
     Its stdin is empty; its stderr goes to the terminal, as it may ask for a touch or a
     PIN.
     """
+    import shlex  # for a key that a program prints
+    import subprocess
+
     try:
         words = shlex.split(env[name])
         if not words:

@@ -4,8 +4,8 @@ A keyring holds usable identities, locked ones that need a passphrase, and broke
 with the reason.  `find` looks for the files.  No `repr` and no message has a secret.
 """
 
+import os
 import re
-import secrets
 from collections.abc import Iterable
 from typing import Any, Literal, Self, assert_never
 
@@ -18,7 +18,6 @@ from nixsecrets.keys.recipients import (
     Recipient,
     ed25519_blob,
     from_ssh_blob,
-    from_x25519,
     parse_recipient,
 )
 
@@ -40,15 +39,17 @@ class X25519Identity:
     def from_secret(cls, secret: bytes, source: str) -> Self:
         """Return the identity of a 32-byte secret; messages call it `source`."""
         # 20 ms: commands that open nothing must not pay for it
-        from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+        # cryptography does it, too, but takes 15 ms to load; pyrage opens the files
+        import pyrage
 
-        key = X25519PrivateKey.from_private_bytes(secret)
-        return cls(source, secret, (from_x25519(key.public_key().public_bytes_raw()),))
+        text = bech32.encode(_SECRET_PREFIX, secret).upper()
+        public = str(pyrage.x25519.Identity.from_str(text).to_public())
+        return cls(source, secret, (parse_recipient(public),))
 
     @classmethod
     def generate(cls, source: str) -> Self:
         """Return a new random identity."""
-        return cls.from_secret(secrets.token_bytes(_SECRET_SIZE), source)
+        return cls.from_secret(os.urandom(_SECRET_SIZE), source)
 
     @property
     def ssh_blobs(self) -> tuple[bytes, ...]:
@@ -99,11 +100,15 @@ class SshEd25519Identity:
         """Return the converted secret as `AGE-SECRET-KEY-1…`, as ssh-to-age prints."""
         return bech32.encode(_SECRET_PREFIX, self.x25519_secret).upper()
 
+    def pem(self) -> bytes:
+        """Return the OpenSSH private key file, without passphrase."""
+        return sshprivate.openssh_pem(self.seed, self.recipients[0].key[-32:])
+
     def to_pyrage(self) -> list[Any]:
         """Return both forms of the identity as pyrage objects."""
         import pyrage  # 5 ms; most files are opened without it
 
-        pem = sshprivate.openssh_pem(self.seed)
+        pem = self.pem()
         return [
             pyrage.ssh.Identity.from_buffer(pem),
             pyrage.x25519.Identity.from_str(self.secret_text()),
@@ -262,7 +267,7 @@ def identity_text(identity: Identity) -> str:
         case X25519Identity():
             return identity.secret_text()
         case SshEd25519Identity():
-            return sshprivate.openssh_pem(identity.seed).decode()
+            return identity.pem().decode()
         case SshRsaIdentity():
             return identity.pem.decode()
         case PluginIdentity():

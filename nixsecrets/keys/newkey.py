@@ -19,6 +19,6 @@ def new_ssh_key(comment: str) -> NewKey:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     key = Ed25519PrivateKey.generate()
-    blob = ed25519_blob(key.public_key().public_bytes_raw())
-    private = openssh_pem(key.private_bytes_raw())
-    return NewKey(from_ssh_blob(blob, comment), private)
+    public = key.public_key().public_bytes_raw()
+    private = openssh_pem(key.private_bytes_raw(), public)
+    return NewKey(from_ssh_blob(ed25519_blob(public), comment), private)

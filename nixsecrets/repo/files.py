@@ -10,7 +10,6 @@ replace several files together.
 
 import contextlib
 import errno
-import hashlib
 import os
 import re
 import stat
@@ -59,6 +58,8 @@ def explained(error: OSError, doing: str, path: str) -> NixsecretsError:
 
 def sha256(data: bytes) -> str:
     """Return the SHA-256 of `data` in lower-case hex."""
+    import hashlib  # loads OpenSSL, 3 ms, and reading a file hashes nothing
+
     return hashlib.sha256(data).hexdigest()
 
 
@@ -67,6 +68,8 @@ def blob_id(data: bytes, like: str) -> str:
 
     The length of `like` says whether its ids are SHA-1 or SHA-256.
     """
+    import hashlib  # as above
+
     kind = hashlib.sha256 if len(like) == 64 else hashlib.sha1
     return kind(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
@@ -135,6 +138,8 @@ def read_or_start(
         OSError: it cannot be read; `ELOOP` if its last component is a link, `EINVAL` if
             it is not a regular file.
     """
+    import hashlib  # as above
+
     descriptor = fsops.ops.open(path)
     try:
         found = inputs.require_regular(descriptor).st_size
@@ -159,6 +164,8 @@ def hash_file(path: str) -> str | None:
         OSError: it cannot be read; `ELOOP` if its last component is a link, `EINVAL` if
             it is not a regular file.
     """
+    import hashlib  # as above
+
     try:
         descriptor = fsops.ops.open(path)
     except FileNotFoundError:

@@ -14,6 +14,7 @@ from typing import NamedTuple, Self
 from nixsecrets.errors import ProgramError, quoted
 from nixsecrets.repo import changes
 from nixsecrets.repo.changes import Changes, Entry
+from nixsecrets.repo.gitplaces import has_git_folder, two_places
 from nixsecrets.repo.gitrun import (
     BlobReader,
     blob_reader,
@@ -25,6 +26,7 @@ from nixsecrets.repo.gitrun import (
 
 STAGING_NAME = "nixsecrets"
 JOURNAL_NAME = "journal"
+_PLACES = ("--is-inside-work-tree", "--show-cdup", "--git-common-dir", "--git-dir")
 _DATED = "--format=%x01%cI"  # a control character marks the line with the date
 _RAW = ("--raw", "-z", "--no-abbrev", "--no-renames", "--no-relative")
 # an entry of `git add -N` is not part of the next commit
@@ -63,31 +65,55 @@ class Git(NamedTuple):
                 (another owner, corrupt), or `folder` is inside `.git`.
         """
         folder = folder.resolve()
-        places = ("--git-common-dir", "--git-dir")
-        arguments = ("--is-inside-work-tree", "--show-cdup", *places)
         try:
-            asked = ("rev-parse", "--path-format=absolute", *arguments)
+            asked = ("rev-parse", "--path-format=absolute", *_PLACES)
             result = run(asked, folder, at_once=True)
         except ProgramError:
-            if _has_git_folder(folder):
+            if has_git_folder(folder):
                 raise
             return None
         bare = b"cannot use bare repository" in result.stderr
         if result.returncode != 0 and not bare:
-            if b"not a git repository" in result.stderr and not _has_git_folder(folder):
+            if b"not a git repository" in result.stderr and not has_git_folder(folder):
                 return None
             raise failure("rev-parse", result)
-        inside, _, answers = (
-            os.fsdecode(result.stdout).removesuffix("\n").partition("\n")
-        )
-        if bare or inside != "true":
+        found = None if bare else cls._answered(folder, result.stdout, index_file)
+        if found is None:
             raise ProgramError(
                 "this folder lies inside a .git folder or a bare repository",
                 "go to a work tree of the repository (or -C DIR)",
             )
+        return found
+
+    @classmethod
+    def holding(cls, folder: Path, path: str) -> Self | None:
+        """Return the work tree of a real folder if git tracks `path` in it, merged.
+
+        In one run of git.  None also for any error: `find` says which.
+        """
+        # a stage of its own name is in the index of what is merged alone; without it,
+        # git answers nothing at all
+        asked = ("rev-parse", "--path-format=absolute", "--revs-only", f":0:./{path}")
+        try:
+            result = run((*asked, *_PLACES), folder, at_once=True)
+        except ProgramError:
+            return None
+        _, _, answers = result.stdout.partition(b"\n")
+        if result.returncode != 0:
+            return None
+        return cls._answered(folder, answers, None)
+
+    @classmethod
+    def _answered(
+        cls, folder: Path, output: bytes, index_file: Path | None
+    ) -> Self | None:
+        """Return the work tree that git answers for `_PLACES`; None outside of one."""
+        inside, _, answers = os.fsdecode(output).removesuffix("\n").partition("\n")
+        if inside != "true":
+            return None
         # the first line has only `../`; the paths after it may contain line feeds
         up, _, places_found = answers.partition("\n")
-        common, own = _two_places(places_found)
+        common, own = two_places(places_found)
         # the staging folder is not resolved: `locking` refuses a link in its place
         return cls((folder / up).resolve(), own / STAGING_NAME, common, index_file)
 
@@ -360,27 +386,3 @@ def _batches(paths: Sequence[str]) -> Iterator[Sequence[str]]:
     """Yield the paths in batches that fit on a command line; `()` once if empty."""
     for start in range(0, len(paths) or 1, 500):
         yield paths[start : start + 500]
-
-
-def _two_places(text: str) -> tuple[Path, Path]:
-    """Split two paths at the line feed between them; they may contain line feeds, too.
-
-    They are the git folder that all work trees share and the one of this work tree,
-    which is the same one or a folder below its `worktrees`.
-    """
-    middle = len(text) // 2  # where the separator is if both are equal
-    if text[:middle] == text[middle + 1 :]:
-        return Path(text[:middle]).resolve(), Path(text[:middle]).resolve()
-    end = text.find("\n")
-    while end != -1 and not text.startswith(text[:end] + "/worktrees/", end + 1):
-        end = text.find("\n", end + 1)
-    if end == -1:
-        raise ProgramError(
-            "git rev-parse gives paths that do not fit together",
-            "see `git rev-parse --git-common-dir --git-dir` in this folder",
-        )
-    return Path(text[:end]).resolve(), Path(text[end + 1 :]).resolve()
-
-
-def _has_git_folder(folder: Path) -> bool:
-    return any(os.path.lexists(place / ".git") for place in (folder, *folder.parents))

@@ -93,6 +93,22 @@ class Repo:
         root = root.resolve()
         return cls(root, Git.find(root, index_file=index_file))
 
+    @classmethod
+    def holding(cls, start: Path, path: Path) -> tuple[Self, str] | None:
+        """Return the repository of a file that git tracks, and the file's name in it.
+
+        `path` is typed in `start`.  None for what is no plain, merged file of the
+        nearest map: `find`, and what looks at the file, say why.
+        """
+        root = find_root(start)
+        full = start / path
+        place = full.parent.resolve() / full.name
+        if not place.is_relative_to(root) or place.is_symlink():
+            return None
+        name = place.relative_to(root).as_posix()
+        git = Git.holding(root, name)
+        return None if git is None else (cls(root, git), name)
+
     @property
     def top(self) -> Path:
         """The folder that no path may lead out of: the work tree's top, else `root`."""

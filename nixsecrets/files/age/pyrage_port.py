@@ -8,14 +8,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from io import BytesIO
-from typing import Any, Protocol, assert_never
+from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 from nixsecrets.errors import IdentityError, KeyFormatError, SecretFileError
-from nixsecrets.files.age import plugin
 from nixsecrets.frozen import frozen, replace
 from nixsecrets.keys.identities import Identity, PluginIdentity
 from nixsecrets.keys.plugins import PluginTalk, Silence
 from nixsecrets.keys.recipients import Kind, Recipient
+
+if TYPE_CHECKING:
+    from nixsecrets.files.age.plugin import Write
 
 _NO_MATCH = "No matching keys found"
 _BAD_MAC = "Header MAC is invalid"
@@ -31,8 +33,9 @@ def encrypt(plaintext: bytes, recipients: Sequence[Recipient]) -> bytes:
     sealed = BytesIO()
     names = [name for recipient in recipients for name in _plugin_of(recipient)]
     if names:
+        from nixsecrets.files.age import plugin  # as below
 
-        def seal(_talk: PluginTalk, write: plugin.Write) -> None:
+        def seal(_talk: PluginTalk, write: "Write") -> None:
             write(_encrypt(plaintext, recipients))
 
         plugin.supervised(" and ".join(names), Silence(), seal, sealed.write)
@@ -113,7 +116,10 @@ def decrypt_to(
         _decrypt_to(source, target, identities)
         return
 
-    def work(talk: PluginTalk, write: plugin.Write) -> None:
+    # 4 ms, for a child process and its messages
+    from nixsecrets.files.age import plugin
+
+    def work(talk: PluginTalk, write: "Write") -> None:
         talking = [
             replace(one, talk=talk) if isinstance(one, PluginIdentity) else one
             for one in identities
@@ -129,7 +135,7 @@ def decrypt_to(
 class _Pipe:
     """The target in a plugin's child process: a pipe to the parent."""
 
-    send: plugin.Write
+    send: "Write"
 
     def write(self, data: bytes, /) -> int:
         self.send(bytes(data))

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.files.sops import keypath, metadata, workcopy
+from nixsecrets.files.sops import keypath, lookup, metadata, workcopy
 from nixsecrets.files.sops.datakey import data_key
-from nixsecrets.files.sops.engine import contents, place
+from nixsecrets.files.sops.engine import place
 from nixsecrets.files.sops.engine.place import At, Found
 from nixsecrets.files.sops.keypath import KeyPath
 from nixsecrets.files.sops.opening import decrypt_with_key
@@ -44,10 +44,9 @@ def value_at(
     if found.at in (At.NEW, At.BELOW):
         raise _no_such_value()
     key_of_file = data_key(file, identities)
-    if found.at is At.VALUE:
-        for value in contents.opened(file, key_of_file) or ():
-            if value.leaf.place == found.place and value.type != "null":
-                return _shown(value)
+    value = lookup.opened(file, key_of_file, found)
+    if value is not None:
+        return value
     copy = workcopy.copied(file, key_of_file, sops=sops, workdir=workdir)
     there = by_sops(copy, wanted)
     if there is None:
@@ -63,10 +62,6 @@ def _no_such_value() -> SecretFileError:
         "list its values: nixsecrets edit FILE",
         subject="the file",
     )
-
-
-def _shown(value: contents.Value) -> bytes:
-    return value.plaintext.lower() if value.type == "bool" else value.plaintext
 
 
 def by_sops(copy: WorkCopy, wanted: KeyPath) -> tuple[str, bytes] | None:

@@ -1,0 +1,61 @@
+"""What one secret holds, without a look at the rest of the repository.
+
+For the everyday case: git tracks the file and has merged it, and a private key that
+needs no passphrase and no plugin opens it.  Everything else is left to `read`, which
+knows who the readers are and says what is wrong.
+"""
+
+import contextlib
+import os
+from collections.abc import Sequence
+
+from nixsecrets.errors import IdentityError, SecretFileError
+from nixsecrets.files.kind import backend_of
+from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.identities import Identity, Keyring, PluginIdentity
+from nixsecrets.repo.worktree import Repo
+
+_LARGEST = 1 << 20  # bytes; a larger one is decrypted piece by piece
+_MARKS = b"<<<<<<<"  # of a conflict, perhaps
+
+
+def content(repo: Repo, name: str, key: str | None, ring: Keyring) -> bytes | None:
+    """Return what a secret holds, or one value of it; None where `read` has to see.
+
+    `name` is a file that the index of git has, merged.
+
+    Raises:
+        UsageError: `key` is no path of a value.
+    """
+    identities = [one for one in ring.identities if not isinstance(one, PluginIdentity)]
+    data = repo.read_quickly(name, _LARGEST)
+    if not identities or data is None or _MARKS in data:
+        return None
+    backend = backend_of(name, data)
+    with contextlib.suppress(IdentityError, SecretFileError):
+        if backend is Backend.SOPS:
+            return _sops_content(name, data, key, identities)
+        if backend is Backend.AGE and key is None:
+            # 5 ms that a sops file does not need
+            from nixsecrets.files.age import reading
+
+            return reading.decrypted(data, identities)
+    return None
+
+
+def _sops_content(
+    name: str, data: bytes, key: str | None, identities: Sequence[Identity]
+) -> bytes | None:
+    if key is not None:
+        # 20 ms that an age file does not need
+        from nixsecrets.files.sops import lookup
+
+        return lookup.value(name, data, identities, key)
+    # sops alone knows how it prints a file; 15 ms that one value does not need
+    from nixsecrets.files.sops import opening
+    from nixsecrets.files.sops.program import SopsProgram
+    from nixsecrets.repo import private
+
+    sops = SopsProgram.find(os.environ)
+    with private.private_folder(os.environ) as folder:
+        return opening.decrypt(name, data, identities, sops=sops, workdir=folder)
