@@ -165,8 +165,8 @@ def _write_generated(
     fleet: Fleet, readers: Sequence[Recipient], hashes: Sequence[str]
 ) -> None:
     repo = Repo.at(fleet.root)
-    with survey.begun(repo) as begun:
-        world = with_files(mapped_world(repo, begun), begun)
+    with survey.start(repo) as found:
+        world = with_files(mapped_world(repo, found), found)
     for path, text in rendered(world).items():
         fleet.write(path, text)
     records: dict[str, Record | None] = {
