@@ -2,7 +2,8 @@
 
 It is built from ruamel.yaml's events, because ruamel's own trees lose the position of
 an alias.  It has what reading and splicing a `.sops.yaml` needs: no tags, no types,
-and only the first document.
+and only the first document.  `files.sops.tree` cannot do it, since it refuses the
+anchors, aliases and flow collections that people write there.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,7 @@
-"""Duplicate keys in a sops file, which sops accepts."""
+"""Duplicate keys in a sops file, which sops accepts.
+
+Of JSON the whole tree is searched, since the leaves of two objects may all differ.
+"""
 
 from collections.abc import Iterator
 
