@@ -34,6 +34,7 @@ _LOCK = "lock"
 _PURPOSE = b"remembered\0"
 _LARGEST = 16 << 20  # bytes; an approval takes some 200
 _LARGEST_CACHE = 64 << 20
+_HEAD = 65  # bytes before what is cached: the MAC in hex, and the end of its line
 
 
 class Clone(NamedTuple):
@@ -130,7 +131,7 @@ class Clone(NamedTuple):
         from nixsecrets.repo import locking  # few runs write
 
         mac = userstate.sign(self.env, self._purpose(name) + data)
-        if mac is None:
+        if mac is None or len(data) > _LARGEST_CACHE - _HEAD:
             return
         with contextlib.suppress(OSError, NixsecretsError, _ObjectionError):
             self._make_folders()

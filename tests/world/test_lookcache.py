@@ -185,6 +185,17 @@ def test_a_cache_of_one_map_is_none_of_another(fleet: Fleet) -> None:
     assert other.cached("looks") == b""
 
 
+def test_what_could_not_be_read_again_is_not_cached(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clone = Clone.of(Repo.at(fleet.root), os.environ)
+    monkeypatch.setattr("nixsecrets.repo.clone._LARGEST_CACHE", 100)
+    clone.cache("looks", b"x" * 36)
+    assert clone.cached("looks") == b""
+    clone.cache("looks", b"x" * 35)
+    assert clone.cached("looks") == b"x" * 35
+
+
 # --- as people run it -----------------------------------------------------------------
 
 
