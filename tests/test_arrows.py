@@ -49,13 +49,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "flake": {*BASE, *JUDGED, "repo"},
     "adopt": {*BASE, *JUDGED, "repo", "ruamel"},
 }
+MAY_IMPORT["merge"] = {*BASE, *JUDGED, "apply", "repo"}
 MAY_IMPORT["cli"] = {*MAY_IMPORT, "click", "rich"}
 MAY_IMPORT["cli/commands"] = {*MAY_IMPORT, "click", "rich"}
 
 # Text in, values out: no clock, no environment, no disk, no other program.
 PURE = {
     *("errors", "frozen", "splice", "findings", "findings/lint", "map", "generated"),
-    "plan",
+    *("plan", "merge"),
 }
 # Parsing of secret files is judgement too; these modules seal, open or run sops.
 DOING = {
@@ -70,6 +71,7 @@ DOING = {
     "files": {"decrypt", "pieces"},
     "findings": {"hookfile"},
     "plan": {"recall"},
+    "merge": {"decide", "trees"},
     "untrusted": {"inputs"},
     "adopt": {"evaluate"},
 }

@@ -9,7 +9,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from nixsecrets.apply.carry_out import Content, Job
+from nixsecrets.apply.carry_out import Content, Job, Version
 from nixsecrets.apply.workers import Maker, hired
 from nixsecrets.errors import (
     IdentityError,
@@ -30,7 +30,7 @@ from nixsecrets.keys.identities import (
     PluginIdentity,
 )
 from nixsecrets.keys.unlock import Unlock, unlocked
-from nixsecrets.plan.model import Action, Plan, Reason, Step
+from nixsecrets.plan.model import Action, Plan, Step
 from nixsecrets.plan.outputs import lock_text
 from nixsecrets.repo import private
 from nixsecrets.repo.staging import Batch
@@ -147,10 +147,12 @@ def apply(
 
 def _job(step: Step, world: World, contents: Mapping[str, Content]) -> Job:
     found = world.files.get(step.origin or step.path)
+    have = found.recipients if isinstance(found, Actual) else ()
+    noisy = found.noisy if isinstance(found, Actual) else ()
     content = contents.get(step.path)
-    if not isinstance(found, Actual):
-        return Job(step, content=content)
-    return Job(step, found.recipients, found.noisy, content)
+    if isinstance(content, Version):
+        return Job(step, have, noisy, content.content, content.data)
+    return Job(step, have, noisy, content)
 
 
 def _bench(jobs: Iterable[Job], tools: Tools, stack: contextlib.ExitStack) -> Bench:
@@ -290,7 +292,7 @@ def _records(
 
 def _record(step: Step, digest: str, world: World) -> Record | None:
     """Return the lock's record of a new file; one that only moved keeps its record."""
-    if step.action is Action.MOVE and step.reason is Reason.RENAMED:
+    if step.keeps_bytes:
         return world.lock.record(step.origin or step.path, digest)
     recipients = tuple(reader.recipient for reader in step.target)
     return Record(recipients, digest, "written")

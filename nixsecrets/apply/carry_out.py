@@ -21,7 +21,7 @@ from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.frozen import field, frozen
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient
-from nixsecrets.plan.model import Action, Reason, Step
+from nixsecrets.plan.model import Action, Step
 
 
 @frozen
@@ -31,9 +31,20 @@ class Moved:
     data: bytes = field(repr=False)
 
 
-Content = bytes | Spooled | NewValues
+@frozen
+class Version:
+    """Another version of a file than the one on the disk, to start from.
+
+    `content` is what the file is to hold, None for what it holds.
+    """
+
+    data: bytes = field(repr=False)
+    content: bytes | None = field(default=None, repr=False)
+
+
+Content = bytes | Spooled | NewValues | Version
 """A plaintext in memory, or spooled to disk if it is too large (age files only); or new
-values of a sops file, whose other values stay."""
+values of a sops file, whose other values stay; or another version of the file."""
 Sealed = Moved | age_operations.Sealed | age_operations.Streamed | grant.SopsSealed
 Entries = tuple[tuple[Recipient, ...], tuple[tuple[int, Recipient], ...]]
 KEEPS_KEY = (Action.GRANT, Action.FORM_CHANGE)
@@ -44,7 +55,8 @@ class Job:
     """A step, its new content if any, and the present file (`old`) once it is read.
 
     `have` are the file's recipients according to the plan, empty if unknown; `noisy`
-    are the indices of those whose entries have noise (`Actual.noisy`).
+    are the indices of those whose entries have noise (`Actual.noisy`).  `old` is given
+    from the start for another version than the one on the disk.
     """
 
     step: Step
@@ -63,7 +75,8 @@ class Job:
         """Whether an identity is needed; not for new content of an age file."""
         given = self.content is not None and self.step.backend is Backend.AGE
         closed = self.keeps_bytes or self.step.action in (Action.CREATE, Action.DELETE)
-        return self.step.before is not None and not given and not closed
+        there = self.step.before is not None or self.old is not None
+        return there and not given and not closed
 
     @property
     def large(self) -> bool:
@@ -73,7 +86,7 @@ class Job:
     @property
     def keeps_bytes(self) -> bool:
         """Whether the file only moves."""
-        return self.step.action is Action.MOVE and self.step.reason is Reason.RENAMED
+        return self.step.keeps_bytes
 
     @property
     def runs_sops(self) -> bool:
@@ -130,6 +143,8 @@ def carry_out(job: Job, bench: Bench) -> Sealed:
 def _age(job: Job, bench: Bench) -> age_operations.Sealed | age_operations.Streamed:
     step = job.step
     content = job.content
+    if isinstance(content, Version):
+        raise RuntimeError("a version is taken apart before")
     if isinstance(content, Spooled):
         if not step.armored:
             return age_operations.seal_large(content, job.recipients)
@@ -159,7 +174,7 @@ def _own_place(job: Job, bench: Bench) -> int | None:
 
 def _sops(job: Job, bench: Bench) -> grant.SopsSealed:
     step, path, content = job.step, job.step.path, job.content
-    if isinstance(content, Spooled):
+    if isinstance(content, Spooled | Version):
         raise RuntimeError("sops takes a content as a whole")
     if step.action in KEEPS_KEY:
         add, replace = job.entries

@@ -117,7 +117,7 @@ class Maker:
                 f"{job.source}: changed on the disk since the plan was made",
                 "nothing was changed; run the command again",
             )
-        return replace(job, old=old)
+        return job if job.old is not None else replace(job, old=old)
 
 
 class Crew(ABC):

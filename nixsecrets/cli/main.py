@@ -54,6 +54,7 @@ COMMANDS = {
     "approve": "approve the map's keys for use in this clone",
     "accept": "vouch for files whose recipients are unknown",
     "why": "explain one file: rule, desired and actual recipients",
+    "resolve": "finish a merge of secrets, map and generated files",
     "recover": "complete or discard an interrupted run",
     "completion": "print the completion script of a shell",
 }

@@ -28,9 +28,15 @@ KEYS_SHOWN = 40
 
 
 def report(
-    session: Session, world: World, outcome: "Outcome", options: RoadOptions
+    session: Session,
+    world: World,
+    outcome: "Outcome",
+    options: RoadOptions,
+    unstaged: Collection[str] = (),
 ) -> int:
     """Report what was done, which values to change, and what to add to git.
+
+    `unstaged` are written paths that git is not told of.
 
     Returns the exit code.
     """
@@ -49,7 +55,8 @@ def report(
             f"{show.path_text(path)} had other names (hard links),"
             " which keep the old content"
         )
-    git_add(session, outcome.done, stage=options.git_add)
+    steps = [step for step in outcome.done if step.path not in unstaged]
+    git_add(session, steps, stage=options.git_add)
     for failure in outcome.failed:
         what = f"skipped {show.path_text(failure.step.path)}: {failure.error.message}"
         ui.report_error(NixsecretsError(what, failure.hint))

@@ -125,6 +125,7 @@ def walk(
     agreed: bool = False,
     obstacles: Sequence[Obstacle] = (),
     known: Removals | None = None,
+    unstaged: Collection[str] = (),
 ) -> int:
     """Show the plan, ask what must be agreed to, apply it, and report the outcome.
 
@@ -135,6 +136,7 @@ def walk(
       revoked access and unapproved keys are asked about nevertheless.
     - `obstacles`: files that the plan should change and cannot.
     - `known`: the removed keys, if the caller has recalled them already.
+    - `unstaged`: paths that `--git-add` leaves as they are in the index.
 
     Returns the exit code.
     """
@@ -184,7 +186,7 @@ def walk(
         tools = Tools(ring, unlock, tick, options.keep_going)
         done = apply(plan, world, tools, contents)
     _remember_done(before, world, done, introduced)
-    code = outcome.report(session, world, done, options)
+    code = outcome.report(session, world, done, options, unstaged)
     for obstacle in obstacles:
         for error in obstacle.skipped:
             ui.report_error(error)

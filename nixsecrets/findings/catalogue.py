@@ -239,19 +239,14 @@ CATALOGUE: Mapping[Code, Kind] = {
         " waits for a decision; or its conflict markers were left in the file. Neither"
         " side is lost until you run `git add FILE` or finish the merge. Taking one"
         " side's file (`git checkout`, `git restore`) discards the other side's value,"
-        " and nothing would show it.\n\nFor a secret, `nixsecrets edit FILE --git-add`"
-        " opens both sides, decrypted, as one text with markers where they differ. The"
-        " saved text is encrypted to the recipients that the map specifies, and staged"
-        " with `nixsecrets.lock`, which records them. `nixsecrets cat --side ours FILE`"
-        " and `--side theirs` print each side; `nixsecrets set FILE --git-add` stores a"
-        " new value. If one side deleted the file, keep it with `git add FILE` or"
-        " delete it with `git rm FILE`. If the markers were already added, `git"
-        " update-index --unresolve FILE` restores the conflict; if they were committed,"
-        " `git show` the file in the commit's parents.\n\nFor the map, and for a"
-        " `.sops.yaml` with other rules in it, edit the file, keep what both sides"
-        " added, and delete the markers. The blocks that nixsecrets writes there,"
-        " `secrets.nix` and the lock follow from the map: once it is merged, run"
-        " `nixsecrets sync --git-add`, then `git add FILE`.",
+        " and nothing would show it.\n\n`nixsecrets resolve` merges the map, the"
+        " recipients and the values of every file that a side changed, and stages the"
+        " result. A value that both sides changed stays unmerged, and the command"
+        " prints how to choose: `--ours FILE#KEY`, `--theirs FILE#KEY`, or `nixsecrets"
+        " edit FILE --git-add`, which opens both versions as one text. `nixsecrets cat"
+        " --side ours FILE` and `--side theirs` print each. If the conflict was"
+        " committed, `nixsecrets resolve --last` merges again what HEAD was made"
+        " from.",
     ),
     Code.WRONG_MAC: Kind(
         "wrong-mac",
@@ -780,7 +775,7 @@ _FIXES: Mapping[Code, str] = {
     Code.PLAINTEXT: "{nixsecrets} set {file} --from-file {file} --git-add",
     Code.DAMAGED: "{git} checkout HEAD -- {file}",
     Code.OPEN_VALUE: "{git} checkout HEAD -- {file} && {nixsecrets} edit {file}",
-    Code.UNMERGED: "{nixsecrets} edit {file} --git-add",
+    Code.UNMERGED: "{nixsecrets} resolve",
     Code.WEAK_OPTIONS: "{nixsecrets} rekey {file}",
     Code.LEFTOVER: "{git} rm --cached {file}",
     Code.NOT_A_FILE: "{git} rm --cached {file}",
@@ -820,18 +815,17 @@ def fix_for(
 
 
 def unmerged_fix(
-    path: str, folder: str = "", *, generated: bool = False, added: bool = False
+    path: str, folder: str = "", *, finished: bool = False, generated: bool = False
 ) -> str:
     """Return the command that resolves a merge conflict.
 
-    `generated`: nixsecrets writes the file from the map; `added`: the conflict was
-    staged as resolved.  `path` and `folder` are those of `fix_for`.
+    `finished`: git merges nothing any more, the conflict was committed; `generated`:
+    nixsecrets writes the file from the map.  `path` and `folder` as in `fix_for`.
     """
     template = _FIXES[Code.UNMERGED]
-    if generated:
-        template = "{nixsecrets} sync --git-add && {git} add {file}"
-    elif added:
-        template = "{git} update-index --unresolve {file} && " + template
+    if finished:
+        sync = "{nixsecrets} sync --git-add && {git} add {file}"
+        template = sync if generated else template + " --last"
     return _command(template, path, folder)
 
 

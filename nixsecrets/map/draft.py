@@ -25,71 +25,17 @@ _SECTIONS = ("", "users", "hosts", "groups", "sops", "agenix", "secrets", "retir
 """The usual order of the tables in a map; "" stands for the keys above all tables."""
 
 
-class Draft:
-    """One edit of a map.
-
-    The caller changes `intended`, the parsed map, to the value that the text must have
-    afterwards; the methods change only the text.
-    """
+class DraftText:
+    """The text of a map under edit; its methods change it and judge nothing."""
 
     def __init__(self, text: str) -> None:
-        """Start from the text of a map; MapError if it is not a valid one."""
-        self.map = load(text)
-        self.intended: Data = tomllib.loads(text)
-        self.text = text
-        self.document = scan(text)
-
-    def finished(self, what: str) -> str:
-        """Return the new text after checking that it is valid and reads as intended.
+        """Start from a TOML text.
 
         Raises:
-            MapError: it is not; the reason starts with `what`.
-
+            ScanError: it is none.
         """
-        try:
-            require_value(self.text, reread=_parsed, intended=_normal(self.intended))
-            load(self.text)
-        except (SpliceError, tomllib.TOMLDecodeError):
-            raise MapError(
-                MAP_NAME,
-                0,
-                f"{what}: the map is written in an unusual way",
-                "make this change by hand, in an editor",
-            ) from None
-        except MapError as error:
-            # without the line, which is one of a text that is never written
-            reason = f"{what}: {error.reason}"
-            raise MapError(MAP_NAME, 0, reason, error.hint) from None
-        return self.text
-
-    def owner(self, name: str) -> Host | User:
-        """Return the host or user called `name`; MapError if there is none."""
-        owners = self._owners()
-        if name not in owners:
-            raise MapError(
-                MAP_NAME,
-                0,
-                f"no host or user is called {quotable(name)}",
-                did_you_mean(name, owners) or "see the names in the map",
-            )
-        return owners[name]
-
-    def names(self) -> set[str]:
-        """Return the names of all hosts, users and groups."""
-        return set(self._owners()) | set(dict(self.map.groups))
-
-    def require_free(self, name: str) -> None:
-        """Raise MapError unless `name` can be the name of something new."""
-        if not NAME.fullmatch(name):
-            reason = f"{quotable(name)} cannot be a name"
-            raise MapError(MAP_NAME, 0, reason, NAME_HINT)
-        if name in self.names():
-            raise MapError(
-                MAP_NAME,
-                0,
-                f"{quoted(name)} is in the map already",
-                "hosts, users and groups share one set of names; choose another",
-            )
+        self.text = text
+        self.document = scan(text)
 
     def apply(self, edits: Sequence[Edit]) -> None:
         """Apply `edits` to the text."""
@@ -152,10 +98,6 @@ class Draft:
         sections = (section, *reversed(before))
         self.apply(tomledit.insert_table(self.document, sections, block))
 
-    def _owners(self) -> dict[str, Host | User]:
-        owners: list[Host | User] = [*self.map.hosts, *self.map.users]
-        return {owner.name: owner for owner in owners}
-
     def _strings(self, path: Path) -> list[str]:
         value: Any = tomllib.loads(self.text)
         for part in path:
@@ -177,6 +119,76 @@ class Draft:
                     self.document, array, index, heads_no_others=replaced
                 )
             )
+
+
+class Draft(DraftText):
+    """One edit of a map.
+
+    The caller changes `intended`, the parsed map, to the value that the text must have
+    afterwards; the methods change only the text.
+    """
+
+    def __init__(self, text: str) -> None:
+        """Start from the text of a map; MapError if it is not a valid one."""
+        self.map = load(text)
+        self.intended: Data = tomllib.loads(text)
+        super().__init__(text)
+
+    def finished(self, what: str) -> str:
+        """Return the new text after checking that it is valid and reads as intended.
+
+        Raises:
+            MapError: it is not; the reason starts with `what`.
+
+        """
+        try:
+            require_value(self.text, reread=_parsed, intended=_normal(self.intended))
+            load(self.text)
+        except (SpliceError, tomllib.TOMLDecodeError):
+            raise MapError(
+                MAP_NAME,
+                0,
+                f"{what}: the map is written in an unusual way",
+                "make this change by hand, in an editor",
+            ) from None
+        except MapError as error:
+            # without the line, which is one of a text that is never written
+            reason = f"{what}: {error.reason}"
+            raise MapError(MAP_NAME, 0, reason, error.hint) from None
+        return self.text
+
+    def owner(self, name: str) -> Host | User:
+        """Return the host or user called `name`; MapError if there is none."""
+        owners = self._owners()
+        if name not in owners:
+            raise MapError(
+                MAP_NAME,
+                0,
+                f"no host or user is called {quotable(name)}",
+                did_you_mean(name, owners) or "see the names in the map",
+            )
+        return owners[name]
+
+    def names(self) -> set[str]:
+        """Return the names of all hosts, users and groups."""
+        return set(self._owners()) | set(dict(self.map.groups))
+
+    def require_free(self, name: str) -> None:
+        """Raise MapError unless `name` can be the name of something new."""
+        if not NAME.fullmatch(name):
+            reason = f"{quotable(name)} cannot be a name"
+            raise MapError(MAP_NAME, 0, reason, NAME_HINT)
+        if name in self.names():
+            raise MapError(
+                MAP_NAME,
+                0,
+                f"{quoted(name)} is in the map already",
+                "hosts, users and groups share one set of names; choose another",
+            )
+
+    def _owners(self) -> dict[str, Host | User]:
+        owners: list[Host | User] = [*self.map.hosts, *self.map.users]
+        return {owner.name: owner for owner in owners}
 
 
 def name_lists(data: Data) -> Iterator[tuple[Path, list[str]]]:

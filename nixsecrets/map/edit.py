@@ -11,7 +11,7 @@ from typing import Any
 from nixsecrets.errors import MapError, quoted
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.map import tomledit
-from nixsecrets.map.draft import Draft, name_lists
+from nixsecrets.map.draft import Draft, DraftText, name_lists
 from nixsecrets.map.model import Host, Retired, Rule, SopsForm
 from nixsecrets.map.names import MAP_NAME
 from nixsecrets.map.source import did_you_mean, quotable
@@ -215,7 +215,7 @@ def _remove_owner(
     draft.remove((kind, name))
     for group in _vanished_groups(draft):
         draft.intended.setdefault("groups", {})[group] = []
-        _add_group(draft, group)
+        add_group(draft, group)
     _retire(draft, retired)
     return draft.finished(f"cannot remove {quoted(name)}")
 
@@ -230,7 +230,8 @@ def _vanished_groups(draft: Draft) -> list[str]:
     return [name for name in groups if name in mentioned - defined]
 
 
-def _add_group(draft: Draft, group: str) -> None:
+def add_group(draft: DraftText, group: str) -> None:
+    """Add a group that has no members."""
     before = draft.text
     draft.set_value(("groups",), group, "[]")
     if draft.text == before:

@@ -183,7 +183,7 @@ def insert_table(document: Document, sections: Sequence[str], block: str) -> lis
             section = str(statement.path[0])
         last[section] = statement
     anchor = next(last[section] for section in sections if section in last)
-    place = _block_end(document, anchor)
+    place = block_end(document, anchor)
     if sections[0] not in last and anchor is document.statements[-1]:
         place = after_line(text, len(text.rstrip()))
     follows_directly = place < len(text) and _blank_line_end(text, place) is None
@@ -250,14 +250,14 @@ def _remove_block(document: Document, first: Statement, last: Statement) -> Edit
     start = _comments_above(text, start)
     above = text[:start].rstrip()
     content_above = after_line(text, len(above)) if above else 0
-    end = _block_end(document, last)
+    end = block_end(document, last)
     if content_above < start or start == 0:  # keep one of the two gaps
         while (after := _blank_line_end(text, end)) is not None:
             end = after
     return (content_above if end == len(text) else start, end, "")
 
 
-def _block_end(document: Document, last: Statement) -> int:
+def block_end(document: Document, last: Statement) -> int:
     """Return the end of a table's lines, including the comments that trail it."""
     text = document.text
     end = below = after_line(text, last.end)

@@ -27,6 +27,7 @@ class Action(StrEnum):
     REENCRYPT = "re-encrypt"
     CREATE = "create"
     MOVE = "move"
+    TAKE = "take"
     DELETE = "delete"
     WRITE = "write"
 
@@ -44,6 +45,7 @@ class Reason(StrEnum):
     CONTENT = "content"
     RENAMED = "renamed"
     PLAINTEXT = "plaintext"
+    MERGED = "merged"
 
 
 class Step(NamedTuple):
@@ -80,6 +82,12 @@ class Step(NamedTuple):
     opens: tuple[str, ...] = ()
 
     @property
+    def keeps_bytes(self) -> bool:
+        """Whether the file is one that is there already: moved, or another branch's."""
+        renamed = self.action is Action.MOVE and self.reason is Reason.RENAMED
+        return renamed or self.action is Action.TAKE
+
+    @property
     def losers(self) -> tuple[str, ...]:
         """The names of all readers and foreign keys that lose access."""
         return (*(r.name for r in self.remove), *map(str, self.dropped))
@@ -96,8 +104,8 @@ class Step(NamedTuple):
     @property
     def encrypted_to(self) -> tuple[Reader, ...]:
         """The readers for whom a stanza is written; not those whose stanza stays."""
-        moves_only = self.action is Action.MOVE and self.reason is Reason.RENAMED
-        if not self.touches_secret() or self.action is Action.DELETE or moves_only:
+        gone = self.action is Action.DELETE
+        if not self.touches_secret() or gone or self.keeps_bytes:
             return ()
         return self.add if self.action is Action.GRANT else self.target
 
@@ -267,6 +275,7 @@ def describe(step: Step) -> str:
             | Reason.REVOKED
             | Reason.CONTENT
             | Reason.RENAMED
+            | Reason.MERGED
         ):
             pass  # the readers say it all
         case _ as never:

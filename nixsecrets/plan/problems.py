@@ -48,9 +48,10 @@ def _left(step: Step, backend: Backend, old: object) -> Actual:
     if not isinstance(old, Actual):
         readers = tuple(reader.recipient for reader in step.target)
         return Actual(step.path, backend, "", Stated(readers))
-    renamed = step.action is Action.MOVE and step.reason is Reason.RENAMED
     content = step.reason is Reason.CONTENT and backend is Backend.SOPS
-    kept = renamed or content or step.action in (Action.GRANT, Action.FORM_CHANGE)
+    kept = (
+        step.keeps_bytes or content or step.action in (Action.GRANT, Action.FORM_CHANGE)
+    )
     prints, others = (old.key_prints, old.others) if kept else ((), ())
     return old._replace(path=step.path, key_prints=prints, others=others)
 

@@ -86,17 +86,17 @@ def sides(git: Git) -> Sides:
     for name in ("rebase-merge", "rebase-apply"):
         if (folder / name).is_dir():
             # git's own files (builtin/rebase.c): the new base, the rebased branch
-            onto = _named(git, _line(folder / name / "onto"))
+            onto = named(git, _line(folder / name / "onto"))
             head = _line(folder / name / "head-name").removeprefix("refs/heads/")
             return Sides(onto or "the new base", _shown(head) or "what is rebased")
     head = _line(folder / "HEAD").removeprefix("ref: refs/heads/")
-    ours = _named(git, head) if re.fullmatch(_OID, head) else _shown(head)
+    ours = named(git, head) if re.fullmatch(_OID, head) else _shown(head)
     for name, prefix in (
         ("MERGE_HEAD", ""),
         ("CHERRY_PICK_HEAD", ""),
         ("REVERT_HEAD", "the revert of "),
     ):
-        theirs = _named(git, _line(folder / name))
+        theirs = named(git, _line(folder / name))
         if theirs:
             return Sides(ours or "HEAD", prefix + theirs)
     return Sides(ours or "HEAD", "what was applied (a stash or a patch)")
@@ -109,7 +109,7 @@ def _line(path: Path) -> str:
         return ""
 
 
-def _named(git: Git, oid: str) -> str:
+def named(git: Git, oid: str) -> str:
     """Return a branch that points at a commit, else `commit` and its abbreviated id."""
     if not re.fullmatch(_OID, oid):
         return ""

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -179,6 +180,7 @@ def runs(fleet: Fleet, port: int, shown: kit.SshKey) -> list[Run]:
         *(Run(("cat", path)) for path in CONTENT),
         Run(("-C", str(fleet.home / "adopted"), "init", "--user", "alice", "--yes")),
         Run(("accept", "secrets/old.age", "--yes")),
+        Run(("resolve", "--last"), code=1),
         Run(("recover", "--finish")),
         Run(("edit", one)),
         *(Run(("set", path), content) for path, content in CONTENT.items()),
@@ -421,3 +423,26 @@ def test_an_address_with_escapes_does_not_reach_the_terminal(ready: Fleet) -> No
         assert "\x1b" not in text
         assert "\u202e" not in text
         assert max(map(len, text.splitlines())) < 2000
+
+
+@pytest.mark.parametrize("pushed", ["3.11"], indirect=True)
+def test_a_merge_contacts_nobody_and_drops_them_with_consent(
+    pushed: Fleet, listener: Listener
+) -> None:
+    pushed.env |= credentials(listener.address)
+    path = "secrets/app.yaml"
+    pushed.git("checkout", "-q", "-b", "side")
+    pushed.ok("set", path, "--key", "theirs", "--yes", stdin="b")
+    pushed.commit("theirs")
+    pushed.git("checkout", "-q", "main")
+    pushed.ok("set", path, "--key", "ours", "--yes", stdin="a")
+    pushed.commit("ours")
+    merging = [program("git"), "merge", "-q", "side"]
+    subprocess.run(merging, cwd=pushed.root, env=pushed.env, check=False)
+    done = pushed.run("resolve", "--yes")
+    assert done.returncode == 1
+    assert "--allow-revoke" in done.stderr
+    assert pushed.ok("resolve", "--yes", "--allow-revoke") == ""
+    assert pushed.ok("cat", path) == "app: canary\nours: a\ntheirs: b\n"
+    assert KEY.encode() not in pushed.read(path)
+    assert listener.calls == []

@@ -80,9 +80,8 @@ def test_check_names_both_sides_and_what_it_advises_keeps_both_values(
     ours, theirs = way(forked)
     done = forked.run("check")
     message = f"git could not merge it: {ours} and {theirs} both changed it"
-    fixes = [f"nixsecrets edit {path} --git-add" for path in (FILE, AGE)]
-    assert f"NS018  {FILE}: {message}\n    {fixes[0]}\n" in done.stdout
-    assert f"NS018  {AGE}: {message}\n    {fixes[1]}\n" in done.stdout
+    assert f"NS018  {FILE}: {message}\n    nixsecrets resolve\n" in done.stdout
+    assert f"NS018  {AGE}: {message}\n" in done.stdout
     assert "NS002" not in done.stdout
     for command in (("check",), ("status",), ("rekey", "--yes"), ("cat", AGE)):
         done = forked.run(*command)
@@ -91,7 +90,7 @@ def test_check_names_both_sides_and_what_it_advises_keeps_both_values(
     sides = {forked.ok("cat", "--side", side, AGE) for side in ("ours", "theirs")}
     assert sides == {"ours", "theirs"}
     forked.env["EDITOR"] = both_kept(forked)
-    follow(forked, fixes)
+    follow(forked, [f"nixsecrets edit {path} --git-add" for path in (FILE, AGE)])
     assert forked.ok("cat", AGE) in {"ours\ntheirs\n", "theirs\nours\n"}
     value = forked.ok("cat", FILE)
     assert value == TWO.replace("base-two", "their-two").replace("base-one", "our-one")
@@ -159,7 +158,7 @@ def test_marks_that_were_staged_are_a_finding_of_the_hook_and_its_advice_works(
 ) -> None:
     merge(forked)
     forked.git("add", "-A")
-    for command in (("hook", "run"), ("check",)):
+    for command in (("check",), ("hook", "run")):
         done = forked.run(*command)
         assert done.returncode == 1
         lines = done.stdout.splitlines()
@@ -167,11 +166,8 @@ def test_marks_that_were_staged_are_a_finding_of_the_hook_and_its_advice_works(
         assert "holds git's conflict markers" in lines[at]
         fix = lines[at + 1].strip()
         assert "checkout" not in done.stdout
-    assert fix == (
-        f"git update-index --unresolve {FILE} && nixsecrets edit {FILE} --git-add"
-    )
-    forked.env["EDITOR"] = both_kept(forked)
-    follow(forked, [fix])
+    assert fix == "nixsecrets resolve"
+    follow(forked, [f"{fix} --yes --theirs {AGE}"])
     value = forked.ok("cat", FILE)
     assert value == TWO.replace("base-two", "their-two").replace("base-one", "our-one")
     assert forked.run("hook", "run").returncode == 0
@@ -277,8 +273,8 @@ def test_marks_in_the_map_are_named(ready: Fleet) -> None:
     for command in ("check", "rekey"):
         assert ready.run(command).stderr == (
             f"nixsecrets: error: nixsecrets.toml:{line}: git's conflict markers are in"
-            " it (NS018)\nnixsecrets: hint: keep what both sides added, delete the"
-            " markers, then git add nixsecrets.toml\n"
+            " it (NS018)\nnixsecrets: hint: nixsecrets resolve merges the map; or keep"
+            " what both sides added, delete the markers, then git add nixsecrets.toml\n"
         )
 
 

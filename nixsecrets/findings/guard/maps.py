@@ -28,7 +28,7 @@ class Claim(NamedTuple):
         folder = posixpath.dirname(self.map)
         inside = posixpath.relpath(path, folder) if folder else path
         if code is Code.UNMERGED:
-            return unmerged_fix(inside, folder, added=True)
+            return unmerged_fix(inside, folder, finished=not self.merging)
         if code in RESTORED and self.merging:
             return ""  # the last commit has only one side of the merge
         return fix_for(code, inside, folder, committed=committed)

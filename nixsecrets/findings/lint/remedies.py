@@ -16,7 +16,7 @@ from nixsecrets.findings.catalogue import (
 )
 from nixsecrets.findings.reports import text_line
 from nixsecrets.repo.unmerged import merging
-from nixsecrets.repo.worktree import MAP_NAME, Repo
+from nixsecrets.repo.worktree import Repo
 from nixsecrets.world.world import World
 
 _LARGEST = 64 << 20  # bytes of a file that are read
@@ -51,18 +51,18 @@ def with_fixes(findings: Sequence[Finding], world: World, folder: str) -> Iterat
 
 def _fix(world: World, one: Finding, folder: str, *, committed: bool | None) -> str:
     """Return the command that resolves a finding, "" if no single one does."""
-    conflict = world.conflicts.get(one.path)
-    if one.code is not Code.UNMERGED or conflict is None:
+    git = world.repo.git
+    if one.code is not Code.UNMERGED or git is None:
         fix = fix_for(one.code, one.path, folder, committed=committed)
         # `git rm --cached` is for the hook: the file would still be in the work tree
         return "" if " rm --cached " in fix else fix
-    if one.path == world.map.sops_config and not world.config_readable:
+    conflict = world.conflicts.get(one.path)
+    waits = conflict is not None and bool(conflict.stages)
+    finished = not (waits or merging(git))
+    if finished and one.path == world.map.sops_config and not world.config_readable:
         return ""
-    if one.path in world.texts:
-        return unmerged_fix(one.path, folder, generated=True)
-    if one.path == MAP_NAME or (conflict.stages and not conflict.both):
-        return ""
-    return unmerged_fix(one.path, folder, added=not conflict.stages)
+    generated = one.path in world.texts
+    return unmerged_fix(one.path, folder, finished=finished, generated=generated)
 
 
 def _restorable(repo: Repo, paths: Sequence[str]) -> dict[str, bool | None]:

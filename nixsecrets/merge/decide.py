@@ -1,0 +1,335 @@
+"""A merge as a plan: a step for each secret that differs from what both sides made.
+
+Paths that either side changed count, not only those that git left unmerged: git
+finishes by itself what nixsecrets has to look at.  The plan walks the ordinary road.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+
+from nixsecrets.apply.carry_out import Content
+from nixsecrets.apply.carry_out import Version as Start
+from nixsecrets.errors import IdentityError, NixsecretsError, path_text
+from nixsecrets.files.kind import backend_of
+from nixsecrets.files.state import Actual, NotSecret
+from nixsecrets.frozen import field, frozen, replace
+from nixsecrets.keys.book import KeyBook
+from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.recipients import KeyId
+from nixsecrets.map.model import Reader
+from nixsecrets.map.names import LOCK_NAME, MAP_NAME
+from nixsecrets.merge import readers, secrets
+from nixsecrets.merge.readers import Settled, Side
+from nixsecrets.merge.secrets import Clash, Found, Made, Result, Version
+from nixsecrets.merge.trees import Three, policies
+from nixsecrets.plan.model import Action, Plan, Reason, Step
+from nixsecrets.plan.outputs import lock_write, rendered, write_step
+from nixsecrets.repo.files import sha256
+from nixsecrets.repo.parted import Commits, Tree
+from nixsecrets.world.world import World, examine, named_keys
+
+Choices = Mapping[str, Mapping[str, str]]
+"""Which side counts, by path and key path ("ours", "theirs")."""
+NO_CHOICES: Mapping[str, str] = {}
+
+
+@frozen
+class Merge:
+    """A merge, decided: the plan, what its steps start from, and what is left open.
+
+    `clashes` are the secrets that both sides changed, `closed` those that no identity
+    at hand opens.  `gone` are the keys that a side took from any file.
+    """
+
+    plan: Plan
+    contents: Mapping[str, Content] = field(repr=False)
+    clashes: Mapping[str, Clash]
+    closed: Mapping[str, IdentityError]
+    gone: frozenset[KeyId]
+    world: World
+    settled: tuple[str, ...] = ()
+
+
+class Decider:
+    """Decides each path of a merge."""
+
+    def __init__(
+        self,
+        sides: Three,
+        world: World,
+        opened: Callable[[Version], bytes],
+        unmerged: Collection[str] = (),
+        choices: Choices | None = None,
+        *,
+        allow_again: bool = False,
+    ) -> None:
+        """Take the sides, and the repository under the merged map.
+
+        `opened` decrypts a version of a file; `unmerged` are the paths that git could
+        not merge; `allow_again`: the map says on purpose who reads again.
+        """
+        self.sides, self.world, self.opened = sides, world, opened
+        self.unmerged, self.choices = unmerged, choices or {}
+        self.allow_again = allow_again
+        self.maps = policies(sides)
+        maps = [self.world.policy, *self.maps[::-1]]
+        pairs = [
+            pair for one in maps if one is not None for pair in named_keys(one.map)
+        ]
+        self.book = KeyBook([*pairs, *self.world.lock.named_recipients()])
+        names: dict[KeyId, str] = {}
+        for name, recipient in pairs:
+            names.setdefault(recipient.key_id, name)
+        self.names = names
+        in_use = self.world.map.keys_in_use
+        self.dropped = frozenset(
+            key
+            for one in self.maps[1:]
+            if one is not None
+            for key in one.map.keys_in_use.keys() - in_use.keys()
+        )
+        trees = self.sides
+        self.moved = (
+            self._moves(trees.base, trees.ours),
+            self._moves(trees.base, trees.theirs),
+        )
+
+    def decided(self) -> Merge:
+        """Return the merge as a plan.
+
+        Raises:
+            NixsecretsError: the merged map would give readers back whom a side removed.
+        """
+        steps: list[Step] = []
+        contents: dict[str, Content] = {}
+        clashes: dict[str, Clash] = {}
+        closed: dict[str, IdentityError] = {}
+        gone: set[KeyId] = set()
+        again: dict[str, list[str]] = {}
+        files = dict(self.world.files)
+        settled_paths: list[str] = []
+        for path in self._paths():
+            found = self._versions(path)
+            if not any(isinstance(one, Version) for one in found):
+                continue
+            who = self._settled(path, found)
+            gone |= who.gone
+            for reader in who.again:
+                again.setdefault(reader.name, []).append(path)
+            result: Result
+            try:
+                result = self._result(path, found, who.target)
+            except IdentityError as error:
+                closed[path] = error
+                result = _kept(found)
+            if isinstance(result, Clash):
+                clashes[path] = result
+                result = _kept(found)
+            step = self._step(path, result, who)
+            if path not in clashes and path not in closed:
+                settled_paths.append(path)
+            if isinstance(result, Made):
+                files[path] = result.start.found
+            if step is None:
+                continue
+            steps.append(step)
+            if isinstance(result, Made):
+                contents[path] = Start(result.start.data, result.content)
+        if again and not self.allow_again:
+            raise NixsecretsError(*_about_again(again, self.sides.commits))
+        world = replace(self.world, files=files, conflicts={})
+        plan = Plan.of([*steps, *self._written(world, steps)])
+        return Merge(
+            plan,
+            contents,
+            clashes,
+            closed,
+            frozenset(gone),
+            world,
+            tuple(settled_paths),
+        )
+
+    def _paths(self) -> list[str]:
+        """Return the paths to decide, by their names after the merge."""
+        generated = {MAP_NAME, LOCK_NAME, ".gitattributes"}
+        old = {path for moves in self.moved for path in moves.values()}
+        return [
+            path
+            for path in self.sides.changed()
+            if path not in generated
+            and not self.world.policy.never_secret(path)
+            and not (path in old and self._taken_along(path))
+        ]
+
+    def _taken_along(self, path: str) -> bool:
+        """Tell whether what a path was is looked at under its new name."""
+        return any(
+            path in moves.values() and tree.oid(path) is None
+            for moves, tree in zip(
+                self.moved, (self.sides.ours, self.sides.theirs), strict=True
+            )
+        )
+
+    def _moves(self, base: Tree, side: Tree) -> dict[str, str]:
+        """Return the files that a side moved, the old path by the new one."""
+        lost: dict[str, str] = {}
+        for path in base.entries.keys() - side.entries.keys():
+            oid = base.oid(path)
+            if oid is not None:
+                lost[oid] = path
+        fresh = side.entries.keys() - base.entries.keys()
+        return {
+            path: lost[oid]
+            for path in fresh
+            if (oid := side.oid(path)) is not None and oid in lost
+        }
+
+    def _versions(self, path: str) -> tuple[Found, Found, Found]:
+        """Return the versions of a path; a side's may have another name there."""
+        before = self.moved[0].get(path) or self.moved[1].get(path) or path
+        base = self._version(self.sides.base, path, before)
+        ours = self._version(self.sides.ours, path, before)
+        theirs = self._version(self.sides.theirs, path, before)
+        return base, ours, theirs
+
+    def _version(self, tree: Tree, path: str, before: str) -> Found:
+        oid = tree.oid(path) or (tree.oid(before) if before != path else None)
+        if oid is None:
+            return None
+        data = self.sides.read(oid)
+        if backend_of(path, data) is None:
+            return NotSecret(path, sha256(data), not data)
+        found = examine(path, data, self.book, self.world.lock)
+        if (
+            tree.oid(path) is None
+            and isinstance(found, Actual)
+            and not found.recipients
+        ):
+            found = examine(before, data, self.book, self.world.lock)
+        return Version(data, found) if isinstance(found, Actual) else found
+
+    def _settled(self, path: str, found: tuple[Found, Found, Found]) -> Settled:
+        actual = [one.found if isinstance(one, Version) else None for one in found]
+        backend = next(one.backend for one in actual[::-1] if one is not None)
+        base, ours, theirs = (
+            Side(file, policy) for file, policy in zip(actual, self.maps, strict=True)
+        )
+        want = self.world.policy.desired(path, backend)
+        sides = (ours, theirs)
+        return readers.settled(
+            path, backend, base, sides, want, self.names, self.dropped
+        )
+
+    def _result(
+        self, path: str, found: tuple[Found, Found, Found], target: tuple[Reader, ...]
+    ) -> Result:
+        own = self._by_a_person(path, found)
+        if own is not None:
+            base = found[0]
+            return secrets.for_readers(
+                own, base if isinstance(base, Version) else None, target
+            )
+        chosen = self.choices.get(path, NO_CHOICES)
+        return secrets.merged(path, found, target, self.opened, chosen)
+
+    def _by_a_person(self, path: str, found: Sequence[Found]) -> Version | None:
+        """Return the file on the disk where somebody has merged it already."""
+        if path in self.unmerged or path in self.choices:
+            return None
+        data = self.world.repo.read_if_there(path)
+        sides = [one.data for one in found if isinstance(one, Version)]
+        if data is None or data in sides or backend_of(path, data) is None:
+            return None
+        now = examine(path, data, self.book, self.world.lock)
+        return Version(data, now) if isinstance(now, Actual) else None
+
+    def _step(self, path: str, result: Result, who: Settled) -> Step | None:
+        data = self.world.repo.read_if_there(path)
+        before = None if data is None else sha256(data)
+        if result is None:
+            backend = backend_of(path, data) if data is not None else None
+            if data is None:
+                return None
+            gone = Reason.MERGED
+            return Step(
+                path, backend or Backend.SOPS, Action.DELETE, gone, before=before
+            )
+        if isinstance(result, Clash):
+            return None
+        start = result.start
+        if result.action is Action.TAKE and data == start.data:
+            return None
+        ours = self._version(self.sides.ours, path, self.moved[0].get(path) or path)
+        have = set(ours.keys) if isinstance(ours, Version) else set()
+        label = self.book.label
+        return Step(
+            path,
+            start.found.backend,
+            result.action,
+            Reason.MERGED,
+            add=tuple(r for r in who.target if r.recipient.key_id not in have),
+            remove=tuple(
+                Reader(label(r), r)
+                for r in (ours.found.recipients if isinstance(ours, Version) else ())
+                if r.key_id not in {w.recipient.key_id for w in who.target}
+            ),
+            target=_in_place(result, who.target),
+            before=before,
+            options=result.options,
+            armored=start.found.armored,
+            dropped=start.found.others if result.action is Action.REENCRYPT else (),
+        )
+
+    def _written(self, world: World, steps: Sequence[Step]) -> Iterator[Step]:
+        """Yield the steps that write map, configurations and lock."""
+        repo = self.world.repo
+        present = repo.read_if_there(MAP_NAME)
+        text = None if present is None else present.decode(errors="surrogateescape")
+        if text != world.map_text:
+            yield write_step(MAP_NAME, text, world.map_text)
+        for path, wanted in rendered(world, steps).items():
+            found = repo.read_if_there(path)
+            now = None if found is None else found.decode(errors="surrogateescape")
+            if now != wanted:
+                yield write_step(path, now, wanted)
+        if any(s.backend is Backend.AGE for s in steps) or _conflicted(world):
+            yield lock_write(world, None)
+
+
+def _in_place(made: Made, target: tuple[Reader, ...]) -> tuple[Reader, ...]:
+    """Return the readers in the order in which the file will have them.
+
+    A file that is taken keeps its order; a grant appends.
+    """
+    if made.action not in (Action.TAKE, Action.GRANT):
+        return target
+    places = {r.key_id: n for n, r in enumerate(made.start.found.recipients)}
+    last = len(places)
+    return tuple(sorted(target, key=lambda r: places.get(r.recipient.key_id, last)))
+
+
+def _conflicted(world: World) -> bool:
+    text = world.texts.get(LOCK_NAME)
+    return text is not None and text != world.lock.render()
+
+
+def _kept(found: tuple[Found, Found, Found]) -> Result:
+    """Return ours as it is: what stays on the disk while a file is not merged."""
+    ours = found[1]
+    return (
+        Made(Action.TAKE, ours, None, ours.found.options)
+        if isinstance(ours, Version)
+        else Clash(())
+    )
+
+
+def _about_again(again: Mapping[str, list[str]], commits: Commits) -> tuple[str, str]:
+    what = "the merged map gives readers back whom one side removed:"
+    lines = [f"  {name}: {_listed(paths)}" for name, paths in sorted(again.items())]
+    return "\n".join([what, *lines]), (
+        f"write {MAP_NAME} as it shall be, then: {commits.command} --keep-map"
+    )
+
+
+def _listed(paths: Sequence[str]) -> str:
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    return ", ".join(map(path_text, paths[:3])) + more

@@ -1,0 +1,94 @@
+"""Who reads a file after a merge: what either side added, without whom one removed.
+
+A side changes the readers of a file in two ways: in the file, and in the map.  Both
+count, so that what one side changed reaches a file that only the other has.  Pure.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
+
+from nixsecrets.files.state import Actual
+from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.recipients import KeyId
+from nixsecrets.map.model import Desired, Reader
+from nixsecrets.map.resolve import Policy
+
+
+class Side(NamedTuple):
+    """One version of a file, None where there is none, and of the map (None: none)."""
+
+    file: Actual | None
+    policy: Policy | None
+
+    def wants(self, path: str, backend: Backend) -> dict[KeyId, Reader]:
+        """Return who shall read a path by this side's map."""
+        want = self.policy.desired(path, backend) if self.policy else None
+        return _by_key(want.readers) if want is not None else {}
+
+
+class Settled(NamedTuple):
+    """The readers of a merged file, in the order in which they are written.
+
+    `gone` are the keys that a side took from it, `again` those of them that the merged
+    map would give back.
+    """
+
+    target: tuple[Reader, ...]
+    gone: frozenset[KeyId]
+    again: tuple[Reader, ...] = ()
+
+
+def settled(
+    path: str,
+    backend: Backend,
+    base: Side,
+    sides: tuple[Side, Side],
+    want: Desired | None,
+    names: Mapping[KeyId, str],
+    dropped: Collection[KeyId] = (),
+) -> Settled:
+    """Return who reads a file after a merge.
+
+    `want` is what the merged map wants for it, `names` whose each key is, `dropped` the
+    keys of either side's map that the merged one does not have.
+    """
+    removed = set(dropped)
+    removed_names: set[str] = set()
+    readers: dict[KeyId, Reader] = {}
+    added: dict[KeyId, Reader] = {}
+    for side in sides:
+        had, has = _stated(base.file, names), _stated(side.file, names)
+        wanted, wants = base.wants(path, backend), side.wants(path, backend)
+        readers |= has
+        if base.file is not None and side.file is not None:
+            removed |= had.keys() - has.keys()
+            removed_names |= _names(had) - _names(has)
+        if base.policy is not None and side.policy is not None:
+            removed |= wanted.keys() - wants.keys()
+            removed_names |= _names(wanted) - _names(wants)
+            added |= {key: wants[key] for key in wants.keys() - wanted.keys()}
+    wish = _by_key(want.readers) if want is not None else {}
+    if not readers:  # both versions' are unknown: the map says
+        readers = dict(wish)
+    kept = {
+        key: reader
+        for key, reader in {**readers, **added}.items()
+        if key not in removed and reader.name not in removed_names
+    }
+    again = tuple(r for key, r in wish.items() if key in removed and key not in kept)
+    ordered = [wish[key] for key in wish if key in kept]
+    ordered += [reader for key, reader in kept.items() if key not in wish]
+    return Settled(tuple(ordered), frozenset(removed), again)
+
+
+def _stated(file: Actual | None, names: Mapping[KeyId, str]) -> dict[KeyId, Reader]:
+    found = file.recipients if file is not None else ()
+    return {r.key_id: Reader(names.get(r.key_id, r.text), r) for r in found}
+
+
+def _by_key(readers: Iterable[Reader]) -> dict[KeyId, Reader]:
+    return {reader.recipient.key_id: reader for reader in readers}
+
+
+def _names(readers: Mapping[KeyId, Reader]) -> set[str]:
+    return {reader.name for reader in readers.values()}

@@ -1,0 +1,135 @@
+"""The three sides of a merge as git has them, and the repository under their map."""
+
+from collections.abc import Mapping, Sequence
+
+from nixsecrets.errors import MapError
+from nixsecrets.frozen import field, frozen, replace
+from nixsecrets.map.load import decode, load
+from nixsecrets.map.names import LOCK_NAME, MAP_NAME
+from nixsecrets.map.resolve import Policy
+from nixsecrets.merge import mapmerge, secrets
+from nixsecrets.merge import three as three_way
+from nixsecrets.merge.contents import WHOLE
+from nixsecrets.repo import parted
+from nixsecrets.repo.git import Git
+from nixsecrets.repo.gitrun import BlobReader
+from nixsecrets.repo.parted import Commits, Tree
+from nixsecrets.repo.worktree import Repo
+from nixsecrets.world.survey import Survey
+from nixsecrets.world.world import World, mapped_world, with_files
+
+Choices = Mapping[str, Mapping[str, str]]
+"""Which side counts, by path and key path ("ours", "theirs")."""
+Opened = secrets.Open
+NO_CHOICES: Mapping[str, str] = {}
+
+
+@frozen
+class Three:
+    """The three sides of a merge: trees, and the public texts in them."""
+
+    commits: Commits
+    base: Tree
+    ours: Tree
+    theirs: Tree
+    read: BlobReader = field(repr=False)
+
+    @property
+    def trees(self) -> tuple[Tree, Tree, Tree]:
+        """Base, ours, theirs."""
+        return self.base, self.ours, self.theirs
+
+    def text(self, tree: Tree, path: str) -> str | None:
+        """Return a public text of one side, None where it has none."""
+        oid = tree.oid(path)
+        return None if oid is None else decode(self.read(oid), path)
+
+    def texts(self, path: str) -> tuple[str | None, str | None, str | None]:
+        """Return a public text of all three."""
+        base, ours, theirs = (self.text(tree, path) for tree in self.trees)
+        return base, ours, theirs
+
+    def changed(self) -> list[str]:
+        """Return the paths that either side changed, sorted."""
+        every = {path for tree in self.trees for path in tree.entries}
+        return sorted(
+            path for path in every if len({tree.oid(path) for tree in self.trees}) > 1
+        )
+
+
+def three(git: Git, repo: Repo, commits: Commits, read: BlobReader) -> Three:
+    """Read the trees of a merge."""
+    sides = (commits.base, commits.ours, commits.theirs)
+    base, ours, theirs = (parted.tree(git, side, repo.root) for side in sides)
+    return Three(commits, base, ours, theirs, read)
+
+
+def merged_map(sides: Three, choices: Mapping[str, str]) -> mapmerge.Merged:
+    """Return the map of both sides.
+
+    Raises:
+        MapError: a side's map cannot be read, or both make no valid one, or both
+            changed the same entity.
+    """
+    base, ours, theirs = sides.texts(MAP_NAME)
+    if ours is None or theirs is None:
+        return mapmerge.Merged(ours or theirs or "")
+    whole = choices.get(WHOLE)
+    if whole is not None:
+        return mapmerge.Merged(theirs if whole == "theirs" else ours)
+    found = mapmerge.merged(base or "", ours, theirs, choices)
+    if found.clashes:
+        raise _clash(found.clashes, sides.commits)
+    return found
+
+
+def _clash(clashes: Sequence[mapmerge.Clash], commits: Commits) -> MapError:
+    """Name what both sides changed, with both lines, and the ways to settle it."""
+    names, command = commits.names, commits.command
+    lines = [
+        f"  {one.name}: {names.ours} at line {one.ours},"
+        f" {names.theirs} at line {one.theirs}"
+        for one in clashes
+    ]
+    first = f"'{MAP_NAME}#{clashes[0].name}'"
+    return MapError(
+        MAP_NAME,
+        0,
+        "\n".join(["both sides changed the same parts", *lines]),
+        f"{command} --ours {first}, or --theirs {first}\n"
+        f"or write {MAP_NAME} as it shall be: {command} --keep-map",
+    )
+
+
+def world(repo: Repo, begun: Survey, map_text: str, sides: Three) -> World:
+    """Return the repository under the merged map, with the records of both locks."""
+    locks = [sides.text(tree, LOCK_NAME) or "" for tree in (sides.ours, sides.theirs)]
+    if begun.lock:  # what an earlier run wrote, or git put together
+        locks.append(begun.lock.decode(errors="surrogateescape"))
+    both = "\n".join(locks)
+    surveyed = replace(
+        begun, map=map_text.encode(), lock=both.encode(errors="surrogateescape")
+    )
+    read = mapped_world(repo, surveyed)
+    present = begun.lock.decode(errors="surrogateescape") if begun.lock else None
+    texts = {**read.texts, LOCK_NAME: present}
+    config = read.map.sops_config
+    if config is not None:
+        texts[config] = _config(sides, config)
+    return with_files(replace(read, texts=texts), surveyed)
+
+
+def _config(sides: Three, path: str) -> str | None:
+    """Return what `.sops.yaml` holds besides what is generated, of both sides."""
+    base, ours, theirs = sides.texts(path)
+    if ours is None or theirs is None:
+        return ours if theirs is None else theirs
+    return three_way.texts(base or "", ours, theirs)
+
+
+def policies(sides: Three) -> tuple[Policy | None, Policy | None, Policy | None]:
+    """Return the map of each side, compiled; None where it has none."""
+    base, ours, theirs = (
+        None if text is None else Policy(load(text)) for text in sides.texts(MAP_NAME)
+    )
+    return base, ours, theirs

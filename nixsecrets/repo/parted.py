@@ -1,0 +1,118 @@
+"""The three commits that a merge is about: where two sides parted, and both of them.
+
+A merge, rebase, cherry-pick, revert or `stash pop` at which git stopped, or the merge
+commit that HEAD is.  Reads; the index and git's own state stay as they are.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from nixsecrets.frozen import field, frozen
+from nixsecrets.repo import unmerged
+from nixsecrets.repo.changes import Entry
+from nixsecrets.repo.git import Git
+from nixsecrets.repo.gitrun import run
+from nixsecrets.repo.unmerged import Sides
+
+_MERGED_PARENTS = 2
+
+
+class Commits(NamedTuple):
+    """What a merge is made from; `base` is None where the sides have none in common.
+
+    `finished` says that git has committed it.
+    """
+
+    base: str | None
+    ours: str
+    theirs: str
+    names: Sides
+    finished: bool = False
+
+    @property
+    def command(self) -> str:
+        """The command that looks at this merge."""
+        return f"nixsecrets resolve{' --last' if self.finished else ''}"
+
+
+@frozen
+class Tree:
+    """The ordinary files of one side, below the map's folder and relative to it."""
+
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+
+    def oid(self, path: str) -> str | None:
+        """Return the id of a file's content, None where the side has no such file."""
+        entry = self.entries.get(path)
+        return entry.oid if entry is not None and entry.regular else None
+
+
+def stopped(git: Git) -> Commits | None:
+    """Return what git has stopped at, None where it is merging nothing."""
+    folder = git.staging.parent
+    names = unmerged.sides(git) if unmerged.merging(git) else None
+    ours = git.head()
+    if ours is None:
+        return None
+    if names is not None:
+        theirs = _first(git, folder, "MERGE_HEAD")
+        if theirs is not None:
+            return Commits(_base(git, ours, theirs), ours, theirs, names)
+        for name in ("REBASE_HEAD", "CHERRY_PICK_HEAD"):
+            theirs = _first(git, folder, name)
+            if theirs is not None:
+                return Commits(_commit(git, f"{theirs}^"), ours, theirs, names)
+        reverted = _first(git, folder, "REVERT_HEAD")
+        if reverted is not None:
+            theirs = _commit(git, f"{reverted}^")
+            return (theirs and Commits(reverted, ours, theirs, names)) or None
+    stash = _commit(git, "refs/stash")
+    if stash is None or not unmerged.unmerged(git, git.top):
+        return None
+    names = Sides(unmerged.sides(git).ours, "the stash")
+    return Commits(_commit(git, f"{stash}^1"), ours, stash, names)
+
+
+def finished(git: Git) -> Commits | None:
+    """Return what the merge commit that HEAD is was made from, None for another one."""
+    head = git.head()
+    if head is None:
+        return None
+    asked = run(("rev-list", "--parents", "-n", "1", head), git.top)
+    _, *parents = asked.stdout.decode().split()
+    if len(parents) != _MERGED_PARENTS:
+        return None
+    ours, theirs = parents
+    names = Sides(_named(git, ours), _named(git, theirs))
+    return Commits(_base(git, ours, theirs), ours, theirs, names, finished=True)
+
+
+def tree(git: Git, commit: str | None, root: Path) -> Tree:
+    """Return what a commit has below the folder `root`."""
+    if commit is None:
+        return Tree()
+    prefix = "" if root == git.top else f"{root.relative_to(git.top)}/"
+    found = git.entries(commit=commit)
+    inside = (entry for entry in found if entry.path.startswith(prefix))
+    return Tree({entry.path[len(prefix) :]: entry for entry in inside})
+
+
+def _first(git: Git, folder: Path, name: str) -> str | None:
+    """Return the commit that a file of git's state names."""
+    return _commit(git, name) if (folder / name).exists() else None
+
+
+def _commit(git: Git, revision: str) -> str | None:
+    arguments = ("rev-parse", "--verify", "--quiet", "--end-of-options")
+    found = run((*arguments, revision + "^{commit}"), git.top)
+    return found.stdout.decode().strip() or None
+
+
+def _base(git: Git, ours: str, theirs: str) -> str | None:
+    found = run(("merge-base", ours, theirs), git.top).stdout.decode().split()
+    return found[0] if found else None
+
+
+def _named(git: Git, commit: str) -> str:
+    return unmerged.named(git, commit) or f"commit {commit[:10]}"
