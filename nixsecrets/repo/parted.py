@@ -50,7 +50,7 @@ class Tree:
 
 def stopped(git: Git) -> Commits | None:
     """Return what git has stopped at, None where it is merging nothing."""
-    folder = git.staging.parent
+    folder = git.folder
     names = unmerged.sides(git) if unmerged.merging(git) else None
     ours = git.head()
     if ours is None:
