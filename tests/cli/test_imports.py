@@ -6,18 +6,12 @@ from tests.cli.import_table import COMMANDS, loaded, table
 from tests.fleet import Fleet
 
 _POOLS = ("multiprocessing", "concurrent")
-<<<<<<< HEAD
 # on a busy machine, reading the git history takes so long that the clone keeps the
 # result (`plan.recall`), which loads what writes
 _WHEN_SLOW = {
     name: {"nixsecrets.repo.journal", "nixsecrets.repo.locking"}
     for name in ("check", "status", "ls", "why")
 }
-=======
-_RECALL = "nixsecrets.plan.recall"
-# what it keeps of a history that git took long to search, as on a busy machine
-_KEPT = {"nixsecrets.repo.journal", "nixsecrets.repo.locking"}
->>>>>>> 5555f8a (tests: what is kept of a slow search is no module too many; adr: two had one number)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -27,13 +21,7 @@ def test_an_everyday_command_loads_no_module_but_those_of_its_table(
     """For one that has to be there: `python -m tests.cli.import_table --write`."""
     command = COMMANDS[name]
     command.prepare(ready)
-<<<<<<< HEAD
     allowed = table()[name] | _WHEN_SLOW.get(name, set())
-=======
-    allowed = table()[name]
-    if _RECALL in allowed:
-        allowed |= _KEPT
->>>>>>> 5555f8a (tests: what is kept of a slow search is no module too many; adr: two had one number)
     assert sorted(loaded(ready, command.words) - allowed) == []
 
 
