@@ -5,7 +5,6 @@ click, which takes as long to import as everything here.
 """
 
 import gc
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,6 +61,8 @@ def text_of(file: Path, identity: Sequence[Path] = ()) -> bytes:
 
 
 def _mark(identity: Sequence[Path]) -> str:
+    import hashlib  # 2 ms, rarely needed
+
     named = b"\0".join(os.fsencode(path.absolute()) for path in identity)
     return "-" + hashlib.sha256(named).hexdigest()[:16]
 

@@ -73,12 +73,13 @@ def decrypt(path: str, backend: Backend, data: bytes, bench: Bench) -> bytes:
 
 
 def plaintext_of(
-    name: str, data: bytes, ring: Keyring, unlock: Unlock, folder: Path
+    name: str, data: bytes, ring: Keyring, unlock: Unlock, folder: Path | None
 ) -> bytes:
     """Return the plaintext of a file's content, or the content itself if not a secret.
 
-    `folder` is a private folder in memory.  `unlock` is called only if no usable
-    identity decrypts the file, for the locked ones that may be among its recipients.
+    `folder` is a private folder in memory, None for an age file.  `unlock` is called
+    only if no usable identity decrypts the file, for the locked ones that may be among
+    its recipients.
 
     Raises:
         IdentityError: no identity decrypts it.

@@ -10,10 +10,13 @@ import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from nixsecrets.errors import NixsecretsError, quoted
 from nixsecrets.repo import files, fsops, owned
-from nixsecrets.repo.worktree import Repo
+
+if TYPE_CHECKING:  # the private folder of a secret is locked without git
+    from nixsecrets.repo.worktree import Repo
 
 LOCK_NAME = "lock"
 
@@ -43,7 +46,7 @@ def held(descriptor: int) -> Iterator[None]:
 
 @contextmanager
 def exclusive(
-    repo: Repo, on_wait: Callable[[str], None] | None = None, *, wait: bool = True
+    repo: "Repo", on_wait: Callable[[str], None] | None = None, *, wait: bool = True
 ) -> Iterator[None]:
     """Hold the lock of `repo`'s work tree during the block; creates the staging folder.
 
@@ -88,7 +91,7 @@ def locked(
         os.close(descriptor)
 
 
-def prepare_staging(repo: Repo) -> None:
+def prepare_staging(repo: "Repo") -> None:
     """Create the staging folder (mode 0700), or check the existing one.
 
     The next run replaces files by what it finds there.
@@ -111,7 +114,7 @@ def prepare_staging(repo: Repo) -> None:
         )
 
 
-def staging_objection(repo: Repo) -> str | None:
+def staging_objection(repo: "Repo") -> str | None:
     """Return why the staging folder cannot be trusted, None if it can.
 
     Raises:

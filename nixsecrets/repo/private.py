@@ -10,9 +10,7 @@ The files are not encrypted, and the system may swap out a tmpfs: use encrypted 
 import contextlib
 import fcntl
 import os
-import secrets
 import stat
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -96,7 +94,7 @@ def _locked_folder(parent: Path) -> Iterator[Path]:
 def _make_locked(parent: Path) -> tuple[Path, int]:
     """Make and lock a folder; retry if `remove_leftovers` of another process won."""
     while True:
-        folder = parent / (_PREFIX + secrets.token_hex(16))
+        folder = parent / (_PREFIX + os.urandom(16).hex())
         try:
             fsops.ops.mkdir(str(folder), 0o700)
         except OSError as error:
@@ -269,6 +267,9 @@ def _file_system(place: Path) -> str | None:
 
 def _type_from_mount(place: Path) -> str | None:
     """Return the file system type from mount(8), for macOS and the BSDs."""
+    # 5 ms, and Linux has no use for it
+    import subprocess
+
     folder = place.resolve()
     while not folder.is_mount():
         folder = folder.parent

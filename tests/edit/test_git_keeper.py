@@ -1,5 +1,6 @@
 """The keeper that the first textconv of a git leaves: it decrypts for the others."""
 
+import contextlib
 import os
 import re
 import signal
@@ -244,7 +245,7 @@ from nixsecrets.repo.gitunlock import keeper, proctable
 pid = int(sys.argv[1])
 owner = keeper.Owner(pid, proctable.look_at(pid).started)
 answer = sys.argv[2].encode()
-assert keeper.leave(os.environ, owner, lambda _: lambda said: answer)
+assert keeper.leave(os.environ, owner, lambda _: lambda said: answer).ready()
 """
 ASK = "from nixsecrets.repo.gitunlock import client; print(client.asked(b'T'))"
 
@@ -384,7 +385,8 @@ def test_texts_are_remembered_up_to_a_bound_the_oldest_forgotten_first(
 ) -> None:
     alice = fleet.users["alice"]
     assert isinstance(alice, AgeKey)
-    kept = texts.Texts(parse_identities(alice.private.encode(), "alice"), memory)
+    ring = parse_identities(alice.private.encode(), "alice")
+    kept = texts.Texts(ring, lambda: contextlib.nullcontext(memory))
     reader = parse_recipient(alice.public)
     size = texts.MOST_BYTES // 4
     files = [operations.seal(bytes([n]) * size, [reader]).data for n in range(5)]

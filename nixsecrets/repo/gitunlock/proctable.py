@@ -6,7 +6,6 @@ From `/proc` if it exists, else from ps(1).
 # ruff: noqa: PTH115, PTH208 (texts to compare, not paths)
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -100,6 +99,9 @@ def look_with_ps(pid: int) -> Process | None:
 
 
 def _ps(*which: str) -> str:
+    # not where there is /proc
+    import subprocess
+
     columns = [word for column in _COLUMNS for word in ("-o", f"{column}=")]
     done = subprocess.run(
         ["/bin/ps", *columns, *which],

@@ -8,7 +8,6 @@ no second prompt.
 
 import contextlib
 import functools
-import hashlib
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -27,6 +26,8 @@ Ask = Callable[[int, str, bool], bytes]
 
 The last argument is True after a wrong passphrase.
 """
+Room = Callable[[], contextlib.AbstractContextManager[Path]]
+"""Returns a context with a private folder, for sops."""
 
 
 def shown(
@@ -44,7 +45,7 @@ def shown(
             while (said := answer(request))[:1] != client.TEXT:
                 if said[:1] == client.WANTED:
                     source = os.fsdecode(said[1:])
-                    answer(_learned(source, answer.ring, ask))
+                    answer.learn(_learned(source, answer.ring, ask))
                     continue
                 request = client.request(client.SHOW_LOCKED, name, data)
                 try:
@@ -58,7 +59,11 @@ def shown(
 
 
 class _Answer:
-    """Answers requests through the keeper of our git process, or itself without one."""
+    """Answers requests through the keeper of our git process, or itself without one.
+
+    Without one it also leaves a keeper behind for the next process, which starts up
+    meanwhile; closing `stack` waits until it is ready.
+    """
 
     def __init__(self, find: Callable[[], Keyring], mark: str) -> None:
         self.stack = contextlib.ExitStack()
@@ -72,53 +77,59 @@ class _Answer:
         return self._find()
 
     def __call__(self, said: bytes) -> bytes:
-        answer = self._by_keeper(said) if self._ours is None else None
-        if answer and answer != client.FAILED:
-            return answer
         if self._ours is None:
-            from nixsecrets.repo import private  # only without a keeper
-
-            folder = private.private_folder(os.environ)
-            self._ours = _begun(self.ring)(self.stack.enter_context(folder))
+            answer = client.asked(said, self._mark) if self._git else None
+            if answer and answer != client.FAILED:
+                return answer
+            if self._git and not answer:
+                self._leave(self._git)
+            self._ours = _answering(self.ring, _room)
         return self._ours(said)
 
-    def _by_keeper(self, said: bytes) -> bytes | None:
-        """Ask the keeper; if there is none yet, leave one behind."""
-        if self._git is None:
-            return None
-        answer = client.asked(said, self._mark)
-        if answer:
-            return answer
-        begin = _begun(self.ring)
-        if not keeper.leave(os.environ, self._git, begin, self._mark):
-            return None
-        return client.asked(said, self._mark)
+    def learn(self, said: bytes) -> None:
+        """Report an unlocked identity to the keeper, and remember it here."""
+        if self._git:
+            self.stack.close()
+            client.asked(said, self._mark)
+        if self._ours is not None:
+            self._ours(said)
+
+    def _leave(self, git: keeper.Owner) -> None:
+        ring = self.ring
+
+        def begin(folder: Path) -> Answer:
+            return _answering(ring, lambda: contextlib.nullcontext(folder))
+
+        left = keeper.leave(os.environ, git, begin, self._mark)
+        self.stack.callback(left.ready)
 
 
-def _begun(ring: Keyring) -> Callable[[Path], Answer]:
-    """Return the function that returns the answering function for a private folder."""
+def _answering(ring: Keyring, room: Room) -> Answer:
+    from nixsecrets.repo.gitunlock.texts import Texts  # only without a keeper
 
-    def begin(folder: Path) -> Answer:
-        from nixsecrets.repo.gitunlock.texts import Texts  # only in the keeper
+    return Texts(ring, room).answer
 
-        return Texts(ring, folder).answer
 
-    return begin
+def _room() -> contextlib.AbstractContextManager[Path]:
+    from nixsecrets.repo import private  # only for sops and plugins
+
+    return private.private_folder(os.environ)
 
 
 def _by_plugins(name: str, data: bytes, ring: Keyring) -> bytes:
     """Return the text of a file, decrypted by plugins, which may ask for a touch."""
     # few users have a plugin identity
     from nixsecrets.files.decrypt import plaintext_of
-    from nixsecrets.repo import private
 
-    with private.private_folder(os.environ) as folder:
+    with _room() as folder:
         ours = Keyring(ring.identities)
         return plaintext_of(name, data, ours, lambda _: (), folder)
 
 
 def not_shown(error: NixsecretsError, data: bytes) -> bytes:
     """Return the line for a secret that cannot be shown; it depends on the version."""
+    import hashlib  # 2 ms, rarely needed
+
     digest = hashlib.sha256(data).hexdigest()
     return f"(cannot be shown: {error.message}; sha256 {digest})\n".encode()
 

@@ -7,10 +7,10 @@ unlocked identities.
 import hashlib
 import os
 from collections import OrderedDict
-from pathlib import Path
 
 from nixsecrets.errors import IdentityError, NixsecretsError
 from nixsecrets.files.decrypt import plaintext_of
+from nixsecrets.files.kind import looks_like_age
 from nixsecrets.keys.identities import (
     Identity,
     Keyring,
@@ -25,7 +25,7 @@ from nixsecrets.repo.gitunlock.client import (
     TEXT,
     WANTED,
 )
-from nixsecrets.repo.gitunlock.shared import not_shown
+from nixsecrets.repo.gitunlock.shared import Room, not_shown
 
 MOST_BYTES = 16 << 20
 """Bytes of cached texts, with a fixed overhead for each."""
@@ -38,12 +38,12 @@ class Texts:
     git shows each version of a file twice, as the new and as the old one.
     """
 
-    def __init__(self, ring: Keyring, folder: Path) -> None:
-        """Decrypt with `ring`; `folder` is a private folder for sops."""
+    def __init__(self, ring: Keyring, room: Room) -> None:
+        """Decrypt with `ring`."""
         plain = [one for one in ring.identities if not isinstance(one, PluginIdentity)]
         self._ring = Keyring(tuple(plain), ring.locked)
         self._has_plugins = len(plain) < len(ring.identities)
-        self._folder = folder
+        self._room = room
         self._unlocked: dict[str, tuple[Identity, ...]] = {}
         self._texts = OrderedDict[bytes, bytes]()
         self.size = 0
@@ -81,7 +81,10 @@ class Texts:
             return self._unlocked[locked.source]
 
         try:
-            return plaintext_of(name, data, self._ring, unlock, self._folder)
+            if looks_like_age(data):
+                return plaintext_of(name, data, self._ring, unlock, None)
+            with self._room() as folder:
+                return plaintext_of(name, data, self._ring, unlock, folder)
         except IdentityError:
             if plugins:
                 raise _LeftToOthersError(PLUGINS) from None
