@@ -37,6 +37,16 @@ WIFI, DNS = "secrets/wifi.age", "secrets/dns.yaml"
 CLIENT = str(PROJECT / "bin/nixsecrets-textconv")
 
 
+# Prints the process that was left behind here; tests run side by side.
+KEEPER = f"""
+keeper() {{
+  for pid in $(pgrep -f -- '-textconv {WIFI}'); do
+    if grep -qz "$XDG_RUNTIME_DIR" /proc/$pid/environ; then echo $pid; fi
+  done
+}}
+"""
+
+
 def under_git(fleet: Fleet, script: str) -> str:
     """Run a shell script as a child of one git; return what it prints."""
     path = fleet.home / "script"
@@ -113,9 +123,9 @@ def test_nothing_is_left_of_a_git_that_is_interrupted(
 
 
 def test_a_keeper_that_was_killed_is_replaced(shown: Fleet, memory: Path) -> None:
-    script = f"""
+    script = f"""{KEEPER}
       nixsecrets-textconv {WIFI} > '{shown.home}/first'
-      kill -9 "$(pgrep -f -- '-textconv {WIFI}')"
+      kill -9 "$(keeper)"
       nixsecrets-textconv {WIFI}; ls -d "$XDG_RUNTIME_DIR"/*/keeper-* | wc -l
     """
     program("pgrep")
@@ -370,10 +380,10 @@ def test_a_history_of_two_thousand_commits_stays_within_its_memory(
     many.write_text(MANY)
     out = under_git(
         shown,
-        f"""
+        f"""{KEEPER}
         "{sys.executable}" '{many}' '{tmp_path}'
         sleep 1
-        grep -h VmRSS /proc/$(pgrep -f -- '-textconv {WIFI}')/status
+        grep -h VmRSS /proc/$(keeper)/status
         """,
     )
     (kilobytes,) = re.findall(r"VmRSS:\s+(\d+) kB", out)
