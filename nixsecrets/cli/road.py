@@ -33,7 +33,6 @@ from nixsecrets.plan.problems import problems, problems_after, unreached_problem
 from nixsecrets.plan.recall import recall
 from nixsecrets.plan.removals import Removals
 from nixsecrets.plan.safety import Change, Obstacle
-from nixsecrets.repo.remembered import Remembered
 from nixsecrets.world.survey import Survey
 from nixsecrets.world.world import World, with_files
 
@@ -144,11 +143,13 @@ def walk(
     known = recall(world) if known is None else known
     for finding in known.findings(world, leaving=removals.revoked_keys(plan)):
         ui.warn(finding.message)
+    memory = consent.memory(session.repo).read()
     returning = known.granted_by(plan)
+    introduced: Sequence[Reader] = ()  # the keys that the command adds to the map
     if before is not None:
         returning = known.reused(before.map, world.map, returning)
-    memory = consent.memory(session.repo).read()
-    introduced = _introduced(before, world, memory)
+        approved = approvals.pairs(memory)
+        introduced = approvals.introduced_keys(before.map, world.map, approved)
     unseen = approvals.unapproved_keys(plan, world, memory, introduced)
     if options.dry_run:
         dry = frozenset({*options.given, safety.ALLOW_RETIRED})
@@ -191,15 +192,6 @@ def walk(
         for error in obstacle.skipped:
             ui.report_error(error)
     return outcome.PARTIAL if obstacles else code
-
-
-def _introduced(
-    before: World | None, after: World, memory: Remembered
-) -> Sequence[Reader]:
-    """Return the keys that the command itself added to the map."""
-    if before is None:
-        return ()
-    return approvals.introduced_keys(before.map, after.map, approvals.pairs(memory))
 
 
 def _remember_done(

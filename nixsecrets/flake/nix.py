@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from nixsecrets.errors import NixsecretsError, ProgramError, quoted
+from nixsecrets.generated.secretsnix import nix_string
 from nixsecrets.repo import gitrun
 
 BATCH = 8
@@ -102,7 +103,7 @@ def _locked_copy(metadata: Mapping[str, Any], folder: str) -> str | None:
 
 def _supports_dir(reference: str, cwd: Path) -> bool:
     """Return whether Nix supports `dir` in a `path:` reference (2.26 does, 2.8 not)."""
-    asked = f"builtins.seq (builtins.getFlake {_nix_string(reference)}) true"
+    asked = f"builtins.seq (builtins.getFlake {nix_string(reference)}) true"
     done = _nix(("eval", "--json", "--expr", asked), cwd)
     return b"unsupported parameter" not in done.stderr
 
@@ -181,7 +182,7 @@ def _batch(
     flake: Flake, hosts: Sequence[Host], cwd: Path
 ) -> list[tuple[Host, dict[str, Any]]]:
     text = json.dumps([{"kind": one.kind, "name": one.name} for one in hosts])
-    asked = f"map inventory.describe (builtins.fromJSON {_nix_string(text)})"
+    asked = f"map inventory.describe (builtins.fromJSON {nix_string(text)})"
     done = _evaluate(flake, asked, cwd)
     if done.returncode == 0:  # a failed run may print valid JSON too
         return list(zip(hosts, json.loads(done.stdout), strict=True))
@@ -198,16 +199,11 @@ def _evaluate(
     source = resources.files("nixsecrets.flake") / "inventory.nix"
     whole = (
         f"let inventory = ({source.read_text(encoding='utf-8')}) "
-        f"{{ flake = builtins.getFlake {_nix_string(flake.reference)}; }}; "
+        f"{{ flake = builtins.getFlake {nix_string(flake.reference)}; }}; "
         f"in {expression}"
     )
     mode = () if flake.pure else ("--impure",)
     return _nix(("eval", "--json", *mode, "--expr", whole), cwd)
-
-
-def _nix_string(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("${", "\\${")
-    return f'"{escaped}"'
 
 
 def _nix(arguments: Sequence[str], cwd: Path) -> "subprocess.CompletedProcess[bytes]":

@@ -12,14 +12,13 @@ from nixsecrets.files.state import Actual, Damaged, NotSecret, Unknown
 from nixsecrets.findings.catalogue import Code, Finding, argument
 from nixsecrets.flake.declared import Configuration, Part, Secret, SopsSide
 from nixsecrets.flake.gather import Place, Seen
-from nixsecrets.flake.identitypaths import identity_findings
+from nixsecrets.flake.identitypaths import FLAKE, identity_findings
 from nixsecrets.flake.sopsuse import use_problem
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.map.model import Host, User
 from nixsecrets.world.world import MAP_NAME, World
 
-FLAKE = "flake.nix"
 OK, ELSEWHERE = "ok", "not checked"
 Problem = tuple[Code, str]
 
