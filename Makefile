@@ -28,7 +28,7 @@ help:
 	@echo "make constraints  resolve the dependencies and rewrite constraints.txt"
 
 test: venv
-	$(PY) -m pytest -n auto $(PYTEST_ARGS)
+	$(PY) -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 lint: venv
 	$(PY) -m ruff format --check .

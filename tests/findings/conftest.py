@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fleet import PROJECT, Fleet
+from tests.cli.conftest import copied
+from tests.fleet import PROJECT, Fleet, make_fleet
 
 RULES = """
 [[secrets]]
@@ -20,10 +21,9 @@ sops = { encrypted_regex = "^(data|stringData)$" }
 K8S = "kind: Secret\ndata:\n    a: b\n"
 
 
-@pytest.fixture
-def guarded(fleet: Fleet) -> Fleet:
-    """A repository with a map, two secrets, and the hook; nothing else is staged."""
-    fleet.add_host("web")
+@pytest.fixture(scope="session")
+def guarded_template(tmp_path_factory: pytest.TempPathFactory) -> Fleet:
+    fleet = make_fleet(tmp_path_factory.mktemp("guarded"), hosts=("web",))
     fleet.write_map(RULES)
     alice = fleet.public("alice")
     fleet.age_encrypt("secrets/wifi.age", "wifi", "alice", "web")
@@ -36,6 +36,12 @@ def guarded(fleet: Fleet) -> Fleet:
     fleet.env["PATH"] = without_nixsecrets(fleet.env["PATH"])
     fleet.ok("hook", "install")
     return fleet
+
+
+@pytest.fixture
+def guarded(guarded_template: Fleet, tmp_path: Path) -> Fleet:
+    """A repository with a map, two secrets, and the hook; nothing else is staged."""
+    return copied(guarded_template, tmp_path / "fleet")
 
 
 def without_nixsecrets(path: str) -> str:

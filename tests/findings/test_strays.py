@@ -1,9 +1,11 @@
 """Outside of the rules: what is called .age, and what lands among secrets."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import copied
 from tests.findings.shims import attempt, stopped
 from tests.fleet import Fleet
 
@@ -36,15 +38,23 @@ WAYS = (
 )
 
 
+@pytest.fixture(scope="module")
+def narrow_template(
+    guarded_template: Fleet, tmp_path_factory: pytest.TempPathFactory
+) -> Fleet:
+    fleet = copied(guarded_template, tmp_path_factory.mktemp("narrow") / "fleet")
+    fleet.git("rm", "-q", "-r", "k8s", "secrets/app.yaml")
+    fleet.write_map(MAP)
+    fleet.write("src/main.py", "print()\n")
+    fleet.git("add", "-A")
+    assert attempt(fleet, "commit", "-m", "rules").returncode == 0
+    return fleet
+
+
 @pytest.fixture
-def narrow(guarded: Fleet) -> Fleet:
+def narrow(narrow_template: Fleet, tmp_path: Path) -> Fleet:
     """The guarded repository with rules that name single kinds of files."""
-    guarded.git("rm", "-q", "-r", "k8s", "secrets/app.yaml")
-    guarded.write_map(MAP)
-    guarded.write("src/main.py", "print()\n")
-    guarded.git("add", "-A")
-    assert attempt(guarded, "commit", "-m", "rules").returncode == 0
-    return guarded
+    return copied(narrow_template, tmp_path / "fleet")
 
 
 def commit(fleet: Fleet, path: str, content: str | bytes = "hunter2\n") -> str:
