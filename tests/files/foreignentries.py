@@ -1,4 +1,4 @@
-"""Readers that are not age keys, put into real sops files as anybody with push can."""
+"""Readers that are not age keys, added to real sops files."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ _BLOB = "AQICAHgjunkjunkjunkjunkjunkjunk="
 
 
 def entries(address: str) -> dict[str, tuple[Entry, str]]:
-    """Return, by metadata field, an entry and how the map spells its key.
+    """Return an entry and its key in the map, by metadata field.
 
     Those that carry an address of their own lead to `address` (http://host:port).
     """

@@ -1,4 +1,4 @@
-"""Any version of a secret is opened by whatever identity of a person fits."""
+"""Any version of a secret is decrypted by whichever identity fits."""
 
 from pathlib import Path
 

@@ -40,7 +40,7 @@ def version(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def recorder(tmp_path: Path, version: str) -> Iterator[SopsProgram]:
-    """The real sops behind a script that keeps every file which it is given."""
+    """A script around the real sops that keeps a copy of every file it gets."""
     seen, real = tmp_path / "seen", sopsfiles.SOPS[version]().path
     seen.mkdir()
     script = tmp_path / "bin" / "sops"
@@ -79,7 +79,7 @@ def others(name: str, data: bytes) -> list[str]:
 
 
 @pytest.mark.parametrize(("name", "field"), CASES)
-def test_an_entry_is_told_as_the_map_would_spell_it(
+def test_an_entry_is_reported_as_the_map_spells_it(
     version: str, name: str, field: str
 ) -> None:
     data = with_entry(version, name, field)
@@ -176,7 +176,7 @@ def test_new_content_under_a_new_key_drops_it(
 def test_letters_of_another_case_hide_nothing(
     recorder: SopsProgram, version: str, name: str, field: str, tmp_path: Path
 ) -> None:
-    """Go's decoders take any case for the name of a field."""
+    """Go's decoders ignore the case of field names."""
     entry, shown = KINDS["hc_vault"]
     data = sopsfiles.sample(version, name, *LABELS)
     old = planted(name, data, field, entry)
@@ -191,7 +191,7 @@ def test_letters_of_another_case_hide_nothing(
 
 
 def test_one_entry_that_is_no_list_counts(version: str) -> None:
-    """sops 3.13 takes a mapping alone for a list of one."""
+    """sops 3.13 reads a single mapping as a list of one."""
     data = sopsfiles.sample(version, "s.yaml", *LABELS)
     more = b"sops:\n    hc_vault:\n        vault_address: http://127.0.0.1:9\n"
     assert others("s.yaml", data.replace(b"sops:\n", more)) == [
@@ -228,10 +228,10 @@ def test_an_ini_line_that_only_sops_would_read_is_refused(
     assert isinstance(read_actual("s.ini", odd.encode(), BOOK), Damaged)
 
 
-def test_key_groups_beside_age_entries_are_told_and_go(
+def test_key_groups_next_to_age_entries_are_reported_and_dropped(
     recorder: SopsProgram, version: str, tmp_path: Path
 ) -> None:
-    """sops reads the entries alone; somebody may keep a wrapped key in the groups."""
+    """sops reads only the entries; the groups may still have a wrapped key."""
     data = sopsfiles.sample(version, "s.yaml", *LABELS)
     group = b"sops:\n    key_groups:\n        - pgp:\n            - fp: AB\n"
     old = data.replace(b"sops:\n", group)

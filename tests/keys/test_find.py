@@ -1,4 +1,4 @@
-"""Where identities are looked for, in which order, and what is said of bad ones."""
+"""Where identities are searched, in which order, and the messages about bad ones."""
 
 import json
 import os
@@ -110,7 +110,7 @@ def test_xdg_config_home_hides_the_other_configuration_folders(tmp_path: Path) -
 def test_the_real_sops_opens_with_the_key_that_is_found(
     place: str, env: dict[str, str], tmp_path: Path
 ) -> None:
-    """Both look at the same places: whatever sops would use, we find."""
+    """sops and nixsecrets search the same places."""
     ssh = ".ssh" in place or "SOPS_AGE_SSH_PRIVATE_KEY_FILE" in env
     key = rsa_key() if place.endswith("rsa") else ssh_key("sops") if ssh else age_key()
     key.write(tmp_path / place)
@@ -150,7 +150,7 @@ def test_a_named_identity_that_cannot_be_used_is_an_error(
 
 
 @pytest.mark.parametrize(("data", "reason"), BAD.values(), ids=BAD.keys())
-def test_a_found_identity_that_cannot_be_used_is_told_and_hides_nothing(
+def test_an_unusable_identity_is_reported_and_hides_no_other(
     data: bytes | None, reason: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "from variable"
@@ -172,7 +172,7 @@ def test_a_named_file_with_one_good_and_one_bad_line_is_taken(tmp_path: Path) ->
     assert keyring.broken[0].reason.startswith("line 1: ")
 
 
-def test_a_place_that_cannot_even_be_looked_at_is_told(tmp_path: Path) -> None:
+def test_an_inaccessible_path_is_reported(tmp_path: Path) -> None:
     (tmp_path / ".ssh").write_text("a file where a folder belongs")
     broken = find(tmp_path).broken
     assert [one.reason for one in broken] == ["not a directory"] * 2

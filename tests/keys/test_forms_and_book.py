@@ -85,7 +85,7 @@ def test_keys_are_found_by_tag_and_stanza_type() -> None:
     assert book.by_tag(stanza, tag) == (YUBIKEY,)
 
 
-def test_a_tpm_key_is_tagged_by_its_whole_point() -> None:
+def test_a_tpm_key_is_tagged_by_its_uncompressed_point() -> None:
     kind, tag = stanza_tag(TPM) or ("", "")
     assert kind == "tpm-ecc"
     assert tag != (stanza_tag(YUBIKEY) or ("", ""))[1]

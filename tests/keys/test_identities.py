@@ -118,7 +118,7 @@ def test_keys_of_the_real_ssh_keygen_are_read(
 @pytest.mark.parametrize(
     "cipher", ["aes256-ctr", "aes256-cbc", "aes256-gcm@openssh.com"]
 )
-def test_a_locked_ssh_key_tells_its_public_key_and_opens_with_the_passphrase(
+def test_a_locked_ssh_key_shows_its_public_key_and_opens_with_the_passphrase(
     cipher: str, tmp_path: Path
 ) -> None:
     options = ["-t", "ed25519", "-a", "4", "-Z", cipher]
@@ -152,7 +152,7 @@ def test_a_locked_rsa_key_opens_with_the_passphrase(form: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("cipher", ["aes128-ctr", "chacha20-poly1305@openssh.com"])
-def test_a_cipher_that_cannot_be_opened_is_told_before_anybody_is_asked(
+def test_an_unsupported_cipher_is_reported_before_a_prompt(
     cipher: str, tmp_path: Path
 ) -> None:
     data = keygen(tmp_path / "key", "-Z", cipher, "-t", "ed25519", passphrase="secret")
@@ -391,7 +391,7 @@ print("-> done\\n", flush=True)
 
 
 class Clerk(Silence):
-    """Somebody who reads messages and knows the PIN."""
+    """A user who reads messages and knows the PIN."""
 
     def __init__(self) -> None:
         self.said: list[str] = []

@@ -1,4 +1,4 @@
-"""Files of public keys: which are taken, which are left out, which are refused."""
+"""Files of public keys: which are accepted, skipped and refused."""
 
 from pathlib import Path
 

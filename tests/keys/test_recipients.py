@@ -1,4 +1,4 @@
-"""Public keys: what is believed, what is refused and with which words."""
+"""Public keys: which are accepted, which are refused, and the messages."""
 
 import base64
 import hashlib
@@ -116,7 +116,7 @@ def test_real_public_keys_of_ssh_keygen_are_read(tmp_path: Path) -> None:
         assert recipient.comment == "a b"
 
 
-def test_every_kind_is_told_apart() -> None:
+def test_every_kind_is_distinguished() -> None:
     yubikey = bech32.encode("age1yubikey", P256_POINT)
     post_quantum = bech32.encode("age1pq", bytes(1216))
     kinds = {
@@ -208,7 +208,7 @@ UNSUPPORTED = [
 
 
 @pytest.mark.parametrize(("text", "message"), UNSUPPORTED)
-def test_sound_keys_that_age_cannot_use_are_told_from_damage(
+def test_valid_keys_that_age_cannot_use_are_distinguished_from_corrupt_ones(
     text: str, message: str
 ) -> None:
     with pytest.raises(UnsupportedKeyError, match=message) as caught:

@@ -31,7 +31,7 @@ def repo(tmp_path: Path, committed: Path) -> Repo:
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Repo:
-    """The same without git."""
+    """A folder with a map and three secrets, without git."""
     fill(tmp_path / "bare")
     return Repo.at(tmp_path / "bare")
 

@@ -33,7 +33,7 @@ REMOVED = "secrets/moved.age"
 
 
 def tree(repo: Repo) -> dict[str, bytes]:
-    """Return every file below the root but git's and the lock, whatever its name."""
+    """Return all files below the root except git's and the lock."""
     found = {}
     for place in sorted(repo.root.rglob("*")):
         path = place.relative_to(repo.root)
@@ -43,12 +43,12 @@ def tree(repo: Repo) -> dict[str, bytes]:
 
 
 def staging_names(repo: Repo) -> set[str]:
-    """Return what lies in the staging folder besides the lock."""
+    """Return the names in the staging folder except the lock."""
     return {place.name for place in repo.staging.glob("*")} - {"lock"}
 
 
 def after() -> dict[str, bytes]:
-    """Return what `run_batch` makes of the usual files."""
+    """Return the files after `run_batch`."""
     return {path: data for path, data in (OLD | NEW).items() if path != REMOVED}
 
 
@@ -109,12 +109,12 @@ def installed(ops: FileOps) -> Iterator[None]:
 
 
 def die() -> None:
-    """End this process as a pulled plug would."""
+    """Kill this process, as a power failure would."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def failing(number: int) -> Callable[[], None]:
-    """Return what makes an operation fail with the errno `number`."""
+    """Return a function that makes an operation fail with the errno `number`."""
 
     def fail() -> None:
         raise OSError(number, os.strerror(number))

@@ -1,4 +1,4 @@
-"""What a clone remembers: where it lies, whom it trusts, and that nothing tears it."""
+"""What a clone remembers: where it is, whom it trusts, and that it is never torn."""
 
 import errno
 import json
@@ -39,7 +39,7 @@ def clone(repo: Repo, state: Path | None = None) -> Clone:
 
 @pytest.fixture(autouse=True)
 def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep what these tests sign out of the state folder of who runs them."""
+    """Give these tests their own state folder."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "own-state"))
 
 
@@ -286,7 +286,7 @@ def test_root_shares_the_memory_of_the_owner_of_the_repository(repo: Repo) -> No
             os.environ.pop(f"GIT_CONFIG_{name}", None)
 
 
-def test_a_newer_versions_memory_is_neither_believed_nor_overwritten(
+def test_a_newer_versions_memory_is_neither_trusted_nor_overwritten(
     repo: Repo,
 ) -> None:
     memory = clone(repo)

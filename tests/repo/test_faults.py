@@ -1,4 +1,4 @@
-"""Every operation of a run in turn is the last one, or fails.
+"""Each operation of a run in turn is its last one, or fails.
 
 The usual batch (two secrets change, a third moves) runs over and over; each time the
 fault comes one operation later, until a run gets through.
@@ -144,7 +144,7 @@ def run_with(repo: Repo, ops: Counting) -> NixsecretsError | None:
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
-def test_told_to_end_while_staging_the_tree_is_untouched(
+def test_a_signal_while_staging_leaves_the_tree_unchanged(
     any_repo: Repo, name: str
 ) -> None:
     number = signal.Signals[name]
@@ -165,7 +165,7 @@ def test_told_to_end_while_staging_the_tree_is_untouched(
     assert staging_names(any_repo) == set()
 
 
-def test_told_to_end_while_replacing_the_run_completes_first(any_repo: Repo) -> None:
+def test_a_signal_while_replacing_takes_effect_after_the_run(any_repo: Repo) -> None:
     class Told(Counting):
         def step(self, operation: str, path: str | int) -> None:
             if operation == "replace" and str(path).endswith("wifi.age"):

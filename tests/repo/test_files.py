@@ -1,4 +1,4 @@
-"""Single files: read without following, written in one move."""
+"""Single files: read without following links, written atomically."""
 
 import errno
 import os

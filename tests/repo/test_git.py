@@ -1,4 +1,4 @@
-"""Git: found, asked with a clean environment, and its names taken as they are."""
+"""Git: found, run with a clean environment, and file names taken literally."""
 
 import os
 from pathlib import Path

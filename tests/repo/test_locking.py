@@ -1,4 +1,4 @@
-"""One writer at a time; death releases the lock; readers do not care."""
+"""One writer at a time; the lock of a dead process is released; readers take none."""
 
 import errno
 import os
@@ -50,7 +50,7 @@ def end(process: "subprocess.Popen[str]") -> None:
     process.communicate()
 
 
-def test_a_second_run_is_told_who_is_at_work(any_repo: Repo) -> None:
+def test_a_second_run_reports_the_process_that_holds_the_lock(any_repo: Repo) -> None:
     process = holder(any_repo)
     try:
         with (

@@ -1,4 +1,4 @@
-"""A run that died is completed unasked only if the person began it in this place."""
+"""An interrupted run is completed without asking only if this user began it here."""
 
 import os
 from pathlib import Path

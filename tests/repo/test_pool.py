@@ -1,4 +1,4 @@
-"""The pool: what goes wrong in a worker is what would go wrong without one."""
+"""The pool: errors in a worker are those that the work itself would raise."""
 
 import signal
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def test_what_is_too_large_for_a_worker_is_no_bug_of_ours(
             list(pool.answers(workers))
 
 
-def test_workers_end_where_whoever_started_us_ignores_children() -> None:
+def test_workers_end_if_the_parent_process_ignores_sigchld() -> None:
     def work(share: Sequence[str]) -> list[str]:
         return [*share]
 

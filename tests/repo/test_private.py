@@ -1,4 +1,4 @@
-"""The private folder: in memory, for us alone, and gone afterwards."""
+"""The private folder: in memory, for this user alone, and removed afterwards."""
 
 import os
 import signal

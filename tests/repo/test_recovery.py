@@ -1,4 +1,4 @@
-"""After a run that died: dropped or completed, by what lies on the disk."""
+"""After an interrupted run: discarded or completed, by the files on the disk."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ def recovered(repo: Repo) -> Recovered | None:
         return recovery.recover(repo)
 
 
-def test_nothing_to_recover_is_none(any_repo: Repo) -> None:
+def test_without_an_interrupted_run_there_is_nothing_to_recover(any_repo: Repo) -> None:
     run_batch(any_repo)
     assert recovered(any_repo) is None
 

@@ -1,4 +1,4 @@
-"""A batch: nothing before `commit`, everything after it, and what is kept."""
+"""A batch: nothing is replaced before `commit`, everything after it."""
 
 import os
 import stat
@@ -108,7 +108,7 @@ def test_staged_files_are_out_of_others_sight(repo: Repo) -> None:
         assert Path(batch.staged_place(WIFI)).parent == repo.staging
 
 
-def test_on_another_disk_files_are_staged_beside_under_a_name_nobody_can_guess(
+def test_on_another_disk_files_are_staged_in_place_under_a_random_name(
     spread: Repo,
 ) -> None:
     with batch_of(spread) as batch:
@@ -244,7 +244,7 @@ def test_names_that_differ_in_case_are_refused_where_the_disk_takes_them_for_one
     assert tree(repo) == OLD
 
 
-def test_hard_links_are_told_and_the_other_name_keeps_the_old_content(
+def test_hard_links_are_reported_and_the_other_name_keeps_the_old_content(
     any_repo: Repo,
 ) -> None:
     os.link(any_repo.root / WIFI, any_repo.root / "other.age")

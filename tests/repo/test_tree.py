@@ -1,4 +1,4 @@
-"""The tree: where it is, which files it has, and what may not be read."""
+"""The working tree: finding it, listing its files, and what may not be read."""
 
 import os
 import tempfile

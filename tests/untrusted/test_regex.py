@@ -1,4 +1,4 @@
-"""The one engine for expressions, compared with Go's `regexp`, which sops uses."""
+"""RE2 compared with Go's `regexp`, which sops uses."""
 
 import json
 import os
@@ -118,7 +118,7 @@ GO_CACHE = os.environ.get("GOCACHE", str(Path.home() / ".cache/go-build"))
 
 @pytest.fixture(scope="module")
 def go(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Sequence[str]], Answers]:
-    """Return what asks Go's `regexp` about all of TEXTS."""
+    """Return a function that matches all of TEXTS with Go's `regexp`."""
     compiler = shutil.which("go")
     if compiler is None:
         gate.absent("go", "install golang")

@@ -19,7 +19,7 @@ readers = ["web"]
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Fleet:
-    """A fleet with files of every kind: whole, damaged, large, odd."""
+    """A fleet with files of every kind: complete, corrupt, large, unusual."""
     fleet = make_fleet(tmp_path, hosts=["web"])
     fleet.write_map(RULES)
     fleet.ok("set", "s/recorded.age", stdin="x")

@@ -1,4 +1,4 @@
-"""What earlier runs saw of whole files counts for the same bytes, and for no others."""
+"""Cached looks at complete files count for the same bytes, and for no others."""
 
 import os
 from pathlib import Path
@@ -23,7 +23,7 @@ WHOLE = {
 
 @pytest.fixture(autouse=True)
 def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep what these tests sign out of the state folder of who runs them."""
+    """Give these tests their own state folder."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "own-state"))
 
 
@@ -58,7 +58,7 @@ def only_cached(fleet: Fleet) -> LookCache:
 # --- what is cached -----------------------------------------------------------------
 
 
-def test_looks_at_whole_files_alone_are_cached(fleet: Fleet) -> None:
+def test_only_looks_at_complete_files_are_cached(fleet: Fleet) -> None:
     worth = {path for path, one in every_look(fleet).items() if cacheable(path, one)}
     assert worth == WHOLE | {"s/large.age"}
 
@@ -171,7 +171,7 @@ def test_a_cache_that_somebody_else_wrote_is_ignored(
 
 
 @pytest.mark.usefixtures("few")
-def test_a_cache_of_one_map_is_none_of_another(fleet: Fleet) -> None:
+def test_a_cache_of_one_map_is_not_used_for_another(fleet: Fleet) -> None:
     found(fleet)
     (place,) = (fleet.root / ".git/nixsecrets/clone").glob("looks-*")
     inner = fleet.root / "inner"

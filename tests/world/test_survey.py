@@ -1,4 +1,4 @@
-"""The first look at all files finds what reading each of them with care does."""
+"""A survey gives the same states as reading each file."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def found(fleet: Fleet) -> dict[str, Found]:
         return dict(with_files(mapped_world(repo, begun), begun).files)
 
 
-def test_everything_is_told_as_what_it_is(fleet: Fleet) -> None:
+def test_every_file_has_the_state_of_its_content(fleet: Fleet) -> None:
     files = found(fleet)
     states = {p: f.state for p, f in files.items() if isinstance(f, Actual)}
     assert isinstance(states["s/recorded.age"], Recorded)

@@ -1,4 +1,4 @@
-"""The age format: what is accepted comes back byte for byte, the rest is refused."""
+"""The age format: parsing and writing gives the same bytes; the rest is refused."""
 
 import re
 import zlib
@@ -113,7 +113,7 @@ NEARLY_NATIVE = {
 
 
 @pytest.mark.parametrize("stanza", NEARLY_NATIVE.values(), ids=NEARLY_NATIVE.keys())
-def test_what_only_resembles_a_native_stanza_is_shown_whole(stanza: Stanza) -> None:
+def test_the_complete_line_of_an_almost_native_stanza_is_shown(stanza: Stanza) -> None:
     one = Stanza("X25519", ("A" * 43,), bytes(32))
     header = encode_header([one, stanza, one])
     file = age_header.parse(age_header.encode(header, bytes(32), b"", armored=False))
@@ -280,7 +280,7 @@ CHUNK = 64 * 1024
 
 
 @pytest.mark.parametrize("size", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK])
-def test_the_payload_of_a_real_file_is_whole(size: int) -> None:
+def test_the_payload_of_a_real_file_has_no_fault(size: int) -> None:
     to = pyrage.x25519.Identity.generate().to_public()
     file = age_header.parse(pyrage.encrypt(bytes(size), [to]))
     assert shape.payload_fault(len(file.payload)) is None

@@ -1,4 +1,4 @@
-"""Sealing, granting, re-encrypting: who opens the result, and what stayed the same."""
+"""Sealing, granting, re-encrypting: who opens the result, and what is unchanged."""
 
 import os
 import pickle
@@ -425,7 +425,7 @@ def test_a_recipient_only_pyrage_can_write_is_not_granted() -> None:
 
 
 @pytest.mark.parametrize("data", SOURCES.values(), ids=SOURCES.keys())
-def test_reencrypting_shuts_out_whoever_is_not_named(data: bytes) -> None:
+def test_reencrypting_excludes_everyone_who_is_not_named(data: bytes) -> None:
     old_key = operations.file_key(age_header.parse(data), [ALICE.identity])
     sealed = operations.reencrypt(data, [ALICE.identity], recipients(BOB, DB))
     assert age_header.parse(sealed.data).armored is age_header.parse(data).armored

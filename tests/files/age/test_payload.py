@@ -1,4 +1,4 @@
-"""Payloads written chunk by chunk are age's: pyrage reads what we write."""
+"""Payloads written chunk by chunk are valid: pyrage reads them."""
 
 import hashlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What `check` learns of an age file without any private key, and what it does not."""
+"""What is known of an age file without a private key, and what is not."""
 
 import subprocess
 import sys
@@ -65,7 +65,7 @@ def with_stanzas(*stanzas: Stanza) -> bytes:
 
 
 @pytest.mark.parametrize("armored", [False, True], ids=["binary", "armored"])
-def test_tags_of_known_keys_tell_the_readers_exactly(armored: bool) -> None:
+def test_tags_of_known_keys_determine_the_readers_exactly(armored: bool) -> None:
     data = age_encrypts(b"x", WEB, RSA, WEB, armored=armored)
     assert state(data) == Exact((WEB, RSA, WEB))
 
@@ -79,7 +79,7 @@ def test_one_stanza_of_grease_is_no_reader() -> None:
     assert state(pyrage.encrypt(b"x", to)) == Exact((WEB,))
 
 
-def test_tags_are_believed_before_the_lock() -> None:
+def test_tags_take_precedence_over_the_lock() -> None:
     data = age_encrypts(b"x", WEB)
     assert state(data, record(data, ALICE)) == Exact((WEB,))
 
@@ -102,7 +102,7 @@ def test_every_kind_of_reader_can_be_recorded() -> None:
     assert state(data, record(data, toy, ALICE)) == Recorded((toy, ALICE), "written")
 
 
-def test_a_lock_that_disagrees_with_the_file_is_not_believed() -> None:
+def test_a_lock_that_disagrees_with_the_file_is_not_trusted() -> None:
     data = age_encrypts(b"x", ALICE, WEB)
     for wrong in ((ALICE,), (ALICE, DB), (WEB, ALICE), (ALICE, WEB, WEB), ()):
         known = state(data, record(data, *wrong))
@@ -191,7 +191,7 @@ def test_a_passphrase_file_is_refused() -> None:
 # --- files ------------------------------------------------------------------------
 
 
-def test_facts_of_the_file_are_told() -> None:
+def test_the_facts_of_a_file_are_returned() -> None:
     data = operations.seal(b"x", [WEB], armored=True).data
     actual = read_actual("secrets/a.age", data, BOOK, None)
     assert isinstance(actual, Actual)

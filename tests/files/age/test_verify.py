@@ -1,4 +1,4 @@
-"""Whatever goes wrong between planning and staging, the staged bytes give it away."""
+"""Verification detects every deviation in the staged bytes."""
 
 import os
 from collections.abc import Callable
@@ -62,12 +62,12 @@ Change = Callable[[AgeFile], list[Stanza]]
 
 
 def with_body(stanza: Stanza) -> Stanza:
-    """Let a stanza hold another file key than the file's."""
+    """Return a stanza with another file key."""
     return replace(stanza, body=bytes(len(stanza.body)))
 
 
 def swapped(file: AgeFile) -> list[Stanza]:
-    """Let the first two change places."""
+    """Return the stanzas with the first two swapped."""
     first, second, *rest = file.stanzas
     return [second, first, *rest]
 

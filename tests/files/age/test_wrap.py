@@ -1,4 +1,4 @@
-"""One stanza: wrapped here and opened by age, wrapped by age and opened here."""
+"""Stanzas that we write are opened by age, and those of age by us."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The comments of sops files: where they stand, and what sops takes them for."""
+"""The comments of sops files: their places, and how sops reads them."""
 
 import pytest
 
@@ -90,7 +90,7 @@ def test_the_comments_of_foreign_yaml_are_the_same() -> None:
     assert [one.text for one in found] == [" a", " b", " c"]
 
 
-def test_comments_beside_markers_and_in_empty_documents_are_found() -> None:
+def test_comments_after_markers_and_in_empty_documents_are_found() -> None:
     text = "# 1\n---\n# 2\na: b\n# 3\n--- # 4\nc: d\n...\n# 5\n---\n# 6\n"
     found = comments(SopsFormat.YAML, text.encode())
     assert "".join(one.text for one in found) == " 1 2 3 4 5 6"
@@ -125,6 +125,6 @@ def test_the_comments_of_ini_are_one_for_each_key_and_section() -> None:
     assert spelled[:2] == [["; top", "; beside"], ["# one", "; two", "# dropped"]]
 
 
-def test_a_comment_that_says_nothing_is_none() -> None:
+def test_an_empty_comment_is_skipped() -> None:
     assert comments(SopsFormat.YAML, b"#\n##\na: b\n#  \n") == []
     assert comments(SopsFormat.JSON, b'{"a": "# b"}') == []

@@ -1,4 +1,4 @@
-"""What a person writes against what sops hands out, and the spelling that keeps it."""
+"""What is written compared with what sops returns, and spellings that preserve it."""
 
 import re
 from pathlib import Path

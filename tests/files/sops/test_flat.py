@@ -1,4 +1,4 @@
-"""Lines of dotenv and INI files are those that the real sops reads."""
+"""The lines of dotenv and INI files are those that sops reads."""
 
 import json
 import time

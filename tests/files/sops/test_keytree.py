@@ -1,4 +1,4 @@
-"""Which keys a sops file has, and of what type, told from what real sops writes."""
+"""The keys of a sops file and their types, in files of the real sops."""
 
 import json
 from pathlib import Path

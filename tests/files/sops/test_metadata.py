@@ -1,4 +1,4 @@
-"""Metadata of sops files: read in every format and spelling, and edited as text."""
+"""Metadata of sops files: parsed in every format and layout, and edited as text."""
 
 import re
 from collections.abc import Callable
@@ -335,7 +335,7 @@ def test_entries_of_other_kinds_are_described() -> None:
     ("name", "original"),
     [("app.conf", "s.json"), ("secret", "s.yaml"), ("x.txt", "s.env"), ("y", "s.ini")],
 )
-def test_a_format_that_the_suffix_does_not_tell_is_found(
+def test_the_content_determines_a_format_that_the_suffix_does_not(
     name: str, original: str
 ) -> None:
     data = sample("3.11", original)

@@ -148,7 +148,7 @@ def test_every_kind_of_identity_grants(operator: Reader, elsewhere: Path) -> Non
 
 
 def test_the_x25519_secret_of_an_ssh_key_opens_its_ssh_entry() -> None:
-    """A person whose map says ssh, with only keys.txt at hand."""
+    """For a user with the ssh form in the map and only keys.txt."""
     old = sopsfiles.sample("3.11", "s.yaml", WEB.recipient.text)
     sealed = grant.grant("s.yaml", old, [WEB_CONVERTED.identity], add=[BOB.recipient])
     sops_verify.verify_grant("s.yaml", old, sealed.data, sealed)
@@ -259,10 +259,10 @@ def test_a_reencrypted_file_has_a_new_data_key_for_exactly_its_readers(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_whoever_was_removed_cannot_open_the_file(
+def test_a_removed_reader_cannot_decrypt_the_file(
     name: str, version: str, sops: SopsProgram, workdir: Path, elsewhere: Path
 ) -> None:
-    """In every document: sops reads the first, a thief any."""
+    """In every document: sops reads the first, an attacker any."""
     old = sample(version, name)
     assert opens(sops, name, old, WEB, elsewhere)
     sealed = sops_operations.reencrypt(
@@ -313,7 +313,7 @@ def test_a_file_with_a_wrong_mac_is_not_laundered(workdir: Path) -> None:
 
 
 def test_comments_in_lists_are_no_riddle_with_sops_3_13_2(workdir: Path) -> None:
-    """It cannot read what it wrote (getsops/sops#2243); others can."""
+    """It cannot read its own output (getsops/sops#2243); other versions can."""
     at = At(sops=sopsfiles.old_sops(), workdir=workdir)
     data = sops_operations.create(
         "s.yaml", b"k:\n    # c\n    - v\n", [ALICE.recipient], **at
@@ -410,7 +410,7 @@ def with_pgp(env: dict[str, str], folder: Path) -> bytes:
     return run_program(*argv, "--pgp", env["PGP_FP"], str(file), env=env, cwd=folder)
 
 
-def test_whoever_joined_by_pgp_reads_after_a_grant_and_not_after_a_reencryption(
+def test_a_pgp_reader_reads_after_a_grant_and_not_after_a_reencryption(
     gnupg: dict[str, str], workdir: Path, elsewhere: Path
 ) -> None:
     old = with_pgp(gnupg, elsewhere)
@@ -646,7 +646,7 @@ def test_other_options_encrypt_the_file_from_scratch(
 def test_content_that_sops_cannot_read_ends_the_edit(
     plaintext: bytes, words: str, sops: SopsProgram, workdir: Path
 ) -> None:
-    """Without a person at a terminal, sops would ask for a key press forever."""
+    """Without a terminal, sops would wait for a key press forever."""
     with pytest.raises(SecretFileError) as caught:
         sops_operations.replace_content(
             "s.yaml",

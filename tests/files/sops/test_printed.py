@@ -1,4 +1,4 @@
-"""sops may move comments, and loses no value on its way."""
+"""sops may move comments, and loses no value."""
 
 import pytest
 

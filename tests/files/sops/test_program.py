@@ -1,4 +1,4 @@
-"""The sops program: which one is found, what it gets to see, what its failures say."""
+"""The sops program: finding it, its environment, and the messages about failures."""
 
 import os
 import shutil
@@ -97,7 +97,7 @@ def test_without_any_the_hint_says_how_to_get_one(
     assert "nixpkgs" in str(caught.value.hint)
 
 
-def test_the_program_tells_its_version() -> None:
+def test_the_program_reports_its_version() -> None:
     assert SopsProgram.find(os.environ).version()[:2] == "3."
 
 
@@ -182,7 +182,7 @@ def test_credentials_and_settings_of_a_person_are_not_passed_on(tmp_path: Path) 
         (128, SecretFileError, "sops decrypt failed with exit code 128"),
     ],
 )
-def test_failures_are_told_without_what_sops_printed(
+def test_failures_are_reported_without_what_sops_printed(
     code: int, error: type[NixsecretsError], words: str, tmp_path: Path
 ) -> None:
     sops = script(

@@ -1,4 +1,4 @@
-"""Many sops files are read by one run of sops; what it does not read is read alone."""
+"""Many sops files are verified by one run of sops; the others one by one."""
 
 import os
 import re
@@ -185,7 +185,7 @@ def test_files_that_were_reencrypted_take_one_run(tmp_path: Path) -> None:
 
 
 def test_what_was_not_read_at_once_is_read_alone(tmp_path: Path) -> None:
-    """Here by a sops that does not know how to publish."""
+    """Here with a sops that cannot publish."""
     written = [rewritten("s.yaml"), rewritten("s.json")]
     program = logging(tmp_path, 'test "$3" = publish && exit 1')
     verify.verify_values(written, sops=program, workdir=tmp_path)

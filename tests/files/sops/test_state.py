@@ -69,7 +69,7 @@ def test_labels_and_tags_of_a_real_file_are_stated(version: str, name: str) -> N
     assert (actual.refusal, actual.others, actual.options) == (None, (), ())
 
 
-def test_every_order_of_labels_is_told_from_every_other() -> None:
+def test_every_order_of_labels_is_distinguished() -> None:
     """Swapped labels of tagged stanzas are noticed, whatever the order."""
     entries = metadata.parse("s.json", sample("s.json")).entries
     for order in itertools.permutations(range(len(entries))):
@@ -129,7 +129,7 @@ def test_grease_in_an_enc_is_no_recipient() -> None:
 
 
 @pytest.mark.parametrize("kind", [TAG_RECIPIENT])
-def test_labels_of_other_kinds_are_believed_with_the_right_stanza(kind: str) -> None:
+def test_labels_of_other_kinds_are_trusted_with_the_right_stanza(kind: str) -> None:
     recipient = parse_recipient(kind)
     actual = read_actual(
         "s.json", with_entry("s.json", 0, recipient.text, enc_for(recipient)), BOOK
@@ -177,7 +177,7 @@ def test_what_is_not_encrypted_is_no_secret(data: bytes, *, empty: bool) -> None
         (enc_for(ALICE.recipient)[:200], "armor"),
     ],
 )
-def test_an_enc_that_is_not_whole_is_damage(enc: str, reason: str) -> None:
+def test_an_incomplete_enc_is_reported_as_corrupt(enc: str, reason: str) -> None:
     found = read_actual(
         "s.json", with_entry("s.json", 0, ALICE.recipient.text, enc), BOOK
     )

@@ -43,7 +43,7 @@ def spoiled(token: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("how", spoiled(sealed()))
-def test_what_is_no_token_is_none_for_every_reader(
+def test_every_parser_refuses_what_is_not_a_token(
     how: str,
 ) -> None:
     data = sopsfiles.sample("3.11", "s.yaml", LABEL)

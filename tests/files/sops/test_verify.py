@@ -154,7 +154,7 @@ def test_a_plan_that_does_not_fit_the_file_is_refused(wrong: str) -> None:
         verify.verify_grant("s.yaml", old, sealed.data, change(sealed))
 
 
-def test_a_rewritten_file_is_believed_with_and_without_the_readers_key(
+def test_a_rewritten_file_is_verified_with_and_without_the_readers_key(
     tmp_path: Path,
 ) -> None:
     sealed = rewritten(tmp_path)

@@ -157,7 +157,7 @@ def test_a_file_with_anything_else_in_it_is_looked_at_closely(
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_labels_that_contradict_their_entries_are_not_believed(version: str) -> None:
+def test_labels_that_contradict_their_entries_are_not_trusted(version: str) -> None:
     data = sample(version)
     swapped = data.replace(LABELS[0].encode(), b"@").replace(
         LABELS[1].encode(), LABELS[0].encode()
