@@ -1,7 +1,7 @@
-"""Printing a secret where one look at the file is not enough.
+"""Prints a secret in the cases that `values.alone` does not cover.
 
-A passphrase or a plugin is needed, git has not merged it, it goes to a file; or there
-is something to say about what is wrong with it.
+A passphrase or a plugin is needed, git has not merged the file, the plaintext goes to a
+file, or there is an error to report.
 """
 
 import os
@@ -26,7 +26,7 @@ from nixsecrets.world.world import World, require_actual
 
 
 class Request(NamedTuple):
-    """What to print: `path` is typed in `start`; the rest are options of `cat`."""
+    """What to print: `path` is relative to `start`; the rest are options of `cat`."""
 
     start: Path
     path: Path

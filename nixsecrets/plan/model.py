@@ -83,7 +83,7 @@ class Step(NamedTuple):
 
     @property
     def keeps_bytes(self) -> bool:
-        """Whether the file is one that is there already: moved, or another branch's."""
+        """Whether the step writes no new bytes: it moves a file, or takes a branch's."""
         renamed = self.action is Action.MOVE and self.reason is Reason.RENAMED
         return renamed or self.action is Action.TAKE
 

@@ -1,8 +1,7 @@
-"""What one secret holds, without a look at the rest of the repository.
+"""Reads one secret without reading the rest of the repository.
 
-For the everyday case: git tracks the file and has merged it, and a private key that
-needs no passphrase and no plugin opens it.  Everything else is left to `read`, which
-knows who the readers are and says what is wrong.
+This is the everyday case: git tracks the file and has merged it, and an identity opens
+it that needs no passphrase and no plugin.  `read` does the rest, and reports errors.
 """
 
 import contextlib
@@ -16,16 +15,16 @@ from nixsecrets.keys.identities import Identity, Keyring, PluginIdentity
 from nixsecrets.repo.worktree import Repo
 
 _LARGEST = 1 << 20  # bytes; a larger one is decrypted piece by piece
-_MARKS = b"<<<<<<<"  # of a conflict, perhaps
+_MARKS = b"<<<<<<<"  # perhaps a conflict marker
 
 
 def content(repo: Repo, name: str, key: str | None, ring: Keyring) -> bytes | None:
-    """Return what a secret holds, or one value of it; None where `read` has to see.
+    """Return the plaintext of a secret, or its value at `key`; None to use `read`.
 
-    `name` is a file that the index of git has, merged.
+    `name` is a file in git's index that has no conflict.
 
     Raises:
-        UsageError: `key` is no path of a value.
+        UsageError: `key` is not a valid path to a value.
     """
     identities = [one for one in ring.identities if not isinstance(one, PluginIdentity)]
     data = repo.read_quickly(name, _LARGEST)
