@@ -83,7 +83,7 @@ class Step(NamedTuple):
 
     @property
     def keeps_bytes(self) -> bool:
-        """Whether the step writes no new bytes: it moves a file, or takes a branch's."""
+        """Whether no bytes are new: a file is moved, or taken from another branch."""
         renamed = self.action is Action.MOVE and self.reason is Reason.RENAMED
         return renamed or self.action is Action.TAKE
 
