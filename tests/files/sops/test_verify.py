@@ -112,6 +112,27 @@ def test_a_grant_that_loses_an_entry_on_purpose_is_refused_by_its_plan() -> None
         verify.verify_grant("s.yaml", old, written, replace(sealed, inserted=edits))
 
 
+def test_a_new_entry_above_the_old_ones_is_refused_by_its_plan() -> None:
+    old, sealed = granted("s.yaml")
+    ((_, _, text),) = sealed.inserted
+    at = old.decode().index("age:\n") + len("age:\n")
+    edits = ((at, at, text),)
+    written = apply_edits(old.decode(), edits).encode()
+    assert len(metadata.parse("s.yaml", written).entries) == len(sealed.entries)
+    with pytest.raises(SecretFileError, match="not those that were planned"):
+        verify.verify_grant("s.yaml", old, written, replace(sealed, inserted=edits))
+
+
+def test_a_new_entry_with_something_behind_it_is_refused() -> None:
+    old, sealed = granted("s.yaml")
+    ((start, end, text),) = sealed.inserted
+    for behind in ("        # a word\n", "    pgp: []\n", "        - x\n"):
+        edits = ((start, end, text + behind),)
+        written = apply_edits(old.decode(), edits).encode()
+        with pytest.raises(SecretFileError):
+            verify.verify_grant("s.yaml", old, written, replace(sealed, inserted=edits))
+
+
 def without_last(entries: Entries) -> Entries:
     return replace(entries, labels=entries.labels[:-1], encs=entries.encs[:-1])
 
