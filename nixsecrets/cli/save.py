@@ -2,30 +2,21 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from nixsecrets.apply.apply import ApplyError
-from nixsecrets.apply.carry_out import Content
-from nixsecrets.cli import consent, show, ui
+from nixsecrets.cli import show, ui
 from nixsecrets.cli.options import RoadOptions
-from nixsecrets.cli.road import walk
 from nixsecrets.cli.session import Session, unlock
 from nixsecrets.errors import IdentityError, NixsecretsError
-from nixsecrets.files.age.payload import Spooled
 from nixsecrets.files.kind import format_for, name_warning
-from nixsecrets.files.sops import assign, extract, textfaults
-from nixsecrets.files.sops.engine.place import At
-from nixsecrets.files.sops.keypath import NewValues
-from nixsecrets.files.sops.token import type_of
 from nixsecrets.files.state import Actual
 from nixsecrets.findings.catalogue import argument
+from nixsecrets.frozen import replace
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.map.model import Rule
 from nixsecrets.map.tomledit import toml_string
-from nixsecrets.plan import approvals, disclosure
 from nixsecrets.plan.model import Plan
-from nixsecrets.plan.outputs import with_texts
 from nixsecrets.plan.target import (
     Target,
     difference,
@@ -33,9 +24,11 @@ from nixsecrets.plan.target import (
     plan_for,
     value_content,
 )
-from nixsecrets.repo import private
-from nixsecrets.values import read
 from nixsecrets.world.world import World, find_file, text_if_there
+
+if TYPE_CHECKING:
+    from nixsecrets.apply.carry_out import Content
+    from nixsecrets.plan.disclosure import Values
 
 
 class ChangedError(NixsecretsError):
@@ -108,6 +101,9 @@ def ask_keys(
     """
     if options.yes or options.dry_run or not ui.has_terminal():
         return  # `walk` asks, or fails without a terminal
+    from nixsecrets.cli import consent  # 15 ms, for a person at a terminal
+    from nixsecrets.plan import approvals
+
     after, plan = plan_for(world, wanted, wanted.actual, as_mapped=as_mapped)
     found = consent.recalled(after.repo)
     unseen = approvals.unapproved_keys(plan, after, found)
@@ -120,6 +116,10 @@ def report_value(world: World, wanted: Target, key: str) -> None:
     """Report that a value is new, or that its type will change to string."""
     if wanted.actual is None:
         return
+    from nixsecrets.files.sops import extract
+    from nixsecrets.files.sops.engine.place import At
+    from nixsecrets.files.sops.token import type_of
+
     found = extract.found_at(wanted.name, world.repo.read(wanted.name), key)
     what = f"{show.path_text(wanted.name)}: {show.path_text(key)}"
     kind = type_of(found.value)
@@ -132,7 +132,7 @@ def report_value(world: World, wanted: Target, key: str) -> None:
 def save(
     session: Session,
     wanted: Target,
-    content: Content,
+    content: "Content",
     *,
     before: str | None,
     ring: Keyring,
@@ -149,6 +149,11 @@ def save(
     Raises:
         ChangedError: the file is no longer that version.
     """
+    # what writes takes 40 ms, which `edit` needs once the text is typed
+    from nixsecrets.cli.road import walk
+    from nixsecrets.plan import disclosure
+    from nixsecrets.plan.outputs import with_texts
+
     name = wanted.name
     with session.writing(dry_run=options.dry_run):
         world = session.world()
@@ -177,8 +182,10 @@ def save(
         return code
 
 
-def _warn_of_default(world: World, path: str, before: disclosure.Values) -> None:
+def _warn_of_default(world: World, path: str, before: "Values") -> None:
     """Warn of values newly saved in plaintext; `before` were in plaintext already."""
+    from nixsecrets.plan import disclosure  # as in `save`
+
     saved = disclosure.by_default(world, path) - before
     names = [show.path_text("/".join(keys)) for keys in sorted({k for k, _ in saved})]
     if names:
@@ -196,7 +203,7 @@ def store(
     world: World,
     target: Target,
     key: str | None,
-    value: Content,
+    value: "Content",
     ring: Keyring,
     options: RoadOptions,
     *,
@@ -210,8 +217,11 @@ def store(
         ApplyError: a sops file that cannot be opened cannot be changed.
         SecretFileError: the file's format cannot hold the value.
     """
+    from nixsecrets.apply.apply import ApplyError  # as in `save`
+    from nixsecrets.files.sops import textfaults
+
     actual = target.actual
-    content = value
+    content: Content = value
     if key is not None and isinstance(value, bytes):  # for a sops file it always is
         content = value_content(world, target, key, value)
     if actual is not None and _holds(world, target, content, ring):
@@ -253,7 +263,7 @@ def _explain_unread(error: NixsecretsError) -> None:
     )
 
 
-def _holds(world: World, target: Target, content: Content, ring: Keyring) -> bool:
+def _holds(world: World, target: Target, content: "Content", ring: Keyring) -> bool:
     """Return whether the secret already has this content; False if it cannot be read.
 
     Only identities that need no passphrase are used.
@@ -262,6 +272,12 @@ def _holds(world: World, target: Target, content: Content, ring: Keyring) -> boo
         SecretFileError: a key path names no single value.
     """
     assert target.actual is not None  # noqa: S101 - the caller looked
+    from nixsecrets.files.age.payload import Spooled  # as in `save`
+    from nixsecrets.files.sops import assign
+    from nixsecrets.files.sops.keypath import NewValues
+    from nixsecrets.repo import private
+    from nixsecrets.values import read
+
     unasked = replace(ring, locked=())
     if isinstance(content, NewValues):
         data = world.repo.read(target.name)

@@ -55,8 +55,8 @@ def command(
       nixsecrets set app.yaml --from-file app.yaml    # encrypt it in place
     """
     session = Session.open(start)
-    world = session.world()
     name = relative(session.repo, start, path)
+    world = session.world(only=name)  # `save` reads all of it, under the lock
     itself = key is None and _same_file(start, path, from_file)
     wanted = save.with_rule(world, target.target(world, name, in_place=itself))
     if itself and wanted.plain is None:
