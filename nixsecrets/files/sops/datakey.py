@@ -15,7 +15,7 @@ from nixsecrets.files.sops.metadata import Entry, SopsFile
 from nixsecrets.keys.identities import Identity, PluginIdentity
 from nixsecrets.keys.recipients import Kind, recipient_of
 
-_DATA_KEY_SIZE = 32
+DATA_KEY_SIZE = 32
 _PLUGIN_KINDS = (Kind.PLUGIN, Kind.TAG, Kind.TAG_PQ, Kind.PQ)
 
 
@@ -73,7 +73,7 @@ def data_key(
     key = _native_key(file, identities, opener)
     if key is None:
         key = _plugin_key(file, identities)
-    if len(key) != _DATA_KEY_SIZE or mac.hash_in(file, key) is None:
+    if len(key) != DATA_KEY_SIZE or mac.hash_in(file, key) is None:
         raise SecretFileError(
             "the data key of the file does not open its MAC",
             "it was changed without sops, or merged by hand: nixsecrets explain NS019",

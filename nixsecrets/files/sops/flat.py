@@ -18,7 +18,7 @@ from nixsecrets.splice import after_line
 
 _PAIR = re.compile(r"([^=:]*+)[=:][ \t]*")
 _MARK = re.compile(r"[#;]")
-_LONG_QUOTES = ('"""', "`")  # may enclose several lines
+LONG_QUOTES = ('"""', "`")  # may enclose several lines
 _NAME = re.compile(r"[A-Za-z_][\w.-]*")
 _MOST_STEPS, _MOST_DIGITS = 32, 9  # limits for a name; sops needs a handful of both
 _SEPARATOR = re.compile(r"__(map|list)_")
@@ -112,7 +112,7 @@ def _ini_line(text: str, line: str, first: int, section: str) -> Line:
     at = pair.end()
     name = pair[1].rstrip(" \t")
     found = Line(Kind.PAIR, 0, 0, 0, section, name, first + len(name))
-    for quote in _LONG_QUOTES:
+    for quote in LONG_QUOTES:
         inner = at + len(quote)
         # the closing quote: the last one on this line, else the next one below
         if text.startswith(quote, at, stop) and (

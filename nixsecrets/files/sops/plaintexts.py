@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, NoReturn, assert_never
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.kind import SopsFormat
 from nixsecrets.files.sops import json, tree
-from nixsecrets.files.sops.flat import Kind, dotenv_lines, ini_lines
+from nixsecrets.files.sops.flat import LONG_QUOTES, Kind, dotenv_lines, ini_lines
 from nixsecrets.files.sops.spans import Node
 from nixsecrets.files.sops.values import DeepError, Lines, Place, nodes
 
@@ -23,7 +23,6 @@ NUMBER = re.compile(r"[-+]?\.?\d[\d_.eE+-]*|[-+]?0[xXoObB][\da-fA-F_]+")
 CONSTANTS = frozenset(("true", "false", ".inf", "-.inf", "+.inf", ".nan", "null", "~"))
 _USUAL_TAGS = ("!!str", "!!map", "!!seq", "!!merge")
 _QUOTES = "\"'|>"
-_LONG_QUOTES = ('"""', "`")
 
 
 class Style(Enum):
@@ -205,6 +204,6 @@ def _ini(text: str) -> Iterator[SourceValue]:
         start, end = line.span
         # what sops reads as quotes or a comment may be meant as a part of the value
         raw = text[start : max(line.comment[1], end)]
-        long = raw.startswith(_LONG_QUOTES) and len(raw) == end - start
+        long = raw.startswith(LONG_QUOTES) and len(raw) == end - start
         said = line.value if long else raw
         yield SourceValue(place, line.number, said, Style.TEXT)

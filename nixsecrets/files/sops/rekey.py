@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.sops import grant, metadata, printed
+from nixsecrets.files.sops.datakey import DATA_KEY_SIZE
 from nixsecrets.files.sops.engine import mac, rekeying
 from nixsecrets.files.sops.grant import SopsSealed
 from nixsecrets.files.sops.metadata import SopsFile
@@ -19,8 +20,6 @@ from nixsecrets.files.sops.opening import decrypt_with_key
 from nixsecrets.files.sops.program import SopsProgram
 from nixsecrets.files.sops.spans import Edit
 from nixsecrets.keys.recipients import Recipient
-
-_DATA_KEY_SIZE = 32
 
 
 def rekeyed(
@@ -39,7 +38,7 @@ def rekeyed(
         KeyFormatError: a recipient's stanza cannot be written.
         ProgramError: sops is needed and fails.
     """
-    new_key = os.urandom(_DATA_KEY_SIZE)
+    new_key = os.urandom(DATA_KEY_SIZE)
     before: bytes | None = None
     # The encryption of a comment is bound to the keys that sops counts above it.  For
     # one that was in plaintext they have to be guessed, and sops has to confirm it:

@@ -5,6 +5,7 @@ So sops never sees the user's identity, and contacts no key service.
 
 import dataclasses
 from pathlib import Path
+from typing import TypedDict
 
 from nixsecrets.files.kind import SopsFormat
 from nixsecrets.files.sops import grant
@@ -14,6 +15,15 @@ from nixsecrets.files.sops.program import Layout, SopsProgram
 from nixsecrets.files.sops.yaml import YamlBlock
 from nixsecrets.frozen import field, frozen
 from nixsecrets.keys.identities import X25519Identity
+
+
+class _Options(TypedDict):
+    """The keyword arguments of most methods of `SopsProgram`."""
+
+    kind: SopsFormat
+    identity: str
+    layout: Layout
+    workdir: Path
 
 
 @frozen
@@ -31,15 +41,18 @@ class WorkCopy:
     sops: SopsProgram
     workdir: Path
 
+    @property
+    def _options(self) -> "_Options":
+        return {
+            "kind": self.format,
+            "identity": self.identity.secret_text(),
+            "layout": self.layout,
+            "workdir": self.workdir,
+        }
+
     def decrypt(self) -> bytes:
         """Return the plaintext as sops prints it; the MAC is verified."""
-        return self.sops.decrypt(
-            self.data,
-            kind=self.format,
-            identity=self.identity.secret_text(),
-            layout=self.layout,
-            workdir=self.workdir,
-        )
+        return self.sops.decrypt(self.data, **self._options)
 
     def extract(self, expression: str) -> bytes:
         """Return the value at an expression of sops (`["a"][0]`)."""
@@ -53,38 +66,17 @@ class WorkCopy:
 
     def rotated(self) -> "WorkCopy":
         """Return the copy under a new data key."""
-        new = self.sops.rotate(
-            self.data,
-            kind=self.format,
-            identity=self.identity.secret_text(),
-            layout=self.layout,
-            workdir=self.workdir,
-        )
+        new = self.sops.rotate(self.data, **self._options)
         return dataclasses.replace(self, data=new)
 
     def edited(self, plaintext: bytes) -> "WorkCopy":
         """Return the copy with other content, or itself if the content is the same."""
-        new = self.sops.edit(
-            self.data,
-            plaintext,
-            kind=self.format,
-            identity=self.identity.secret_text(),
-            layout=self.layout,
-            workdir=self.workdir,
-        )
+        new = self.sops.edit(self.data, plaintext, **self._options)
         return self if new is None else dataclasses.replace(self, data=new)
 
     def with_value(self, expression: str, value: str) -> "WorkCopy":
         """Return the copy with the value at an expression of sops set."""
-        new = self.sops.set_value(
-            self.data,
-            expression,
-            value,
-            kind=self.format,
-            identity=self.identity.secret_text(),
-            layout=self.layout,
-            workdir=self.workdir,
-        )
+        new = self.sops.set_value(self.data, expression, value, **self._options)
         return dataclasses.replace(self, data=new)
 
 

@@ -16,7 +16,6 @@ from nixsecrets.files.sops.metadata import SopsFile, SopsFormat
 from nixsecrets.files.sops.selection import Selector, selector_of
 from nixsecrets.files.sops.values import UNKNOWN_SPAN, Leaf, leaves
 
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9]\d*)")
 _FLOAT = re.compile(r"[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?")
 # words that a YAML parser may read as a number: how sops formats them is unsure
@@ -144,6 +143,6 @@ def _in_plaintext(file: SopsFile, leaf: Leaf) -> tuple[bytes, str] | None:
             return str(number).encode(), "int"
     if _FLOAT.fullmatch(value):
         return types.float_text(float(value)), "float"
-    if _TIME.fullmatch(value):
+    if mac.TIME.fullmatch(value):
         return value.encode(), "time"
     return None if _ODD_NUMBER.match(value) else (value.encode(), "str")

@@ -23,7 +23,7 @@ MAC_ONLY = "mac_only_encrypted"
 _MAC_ONLY_SEED = bytes.fromhex(
     "8a3fd2ad54ce66527b1034f3d147be0b0b975b3bf44f72c6fdadec8176f27d69"
 )
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
 
 def hash_in(file: SopsFile, key: bytes) -> bytes | None:
@@ -55,7 +55,7 @@ def edits(file: SopsFile, key: bytes, hashed: bytes, now: str) -> list[Edit] | N
     `hashed` is the hash, `key` the data key, `now` the time (RFC 3339, UTC, no
     fractions).  None if the old MAC or its time is not formatted as sops does.
     """
-    if not _TIME.fullmatch(file.lastmodified):
+    if not TIME.fullmatch(file.lastmodified):
         return None
     mac = token.sealed(key, hashed, now.encode(), "str")
     found: list[Edit] = []
