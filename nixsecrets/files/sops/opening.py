@@ -1,4 +1,4 @@
-"""Decrypting a sops file with sops, which also verifies its MAC."""
+"""Decrypting a sops file: plain ones here, others with sops; both verify the MAC."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.sops import metadata, workcopy
 from nixsecrets.files.sops.datakey import data_key
-from nixsecrets.files.sops.engine import types
+from nixsecrets.files.sops.engine import printing, types
 from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.program import SopsProgram
 from nixsecrets.keys.identities import Identity
@@ -42,6 +42,9 @@ def decrypt_with_key(
         SecretFileError: the file is corrupt, or its MAC is wrong.
         ProgramError: sops fails.
     """
+    plain = printing.printed(file, key)
+    if plain is not None:
+        return plain
     copy = workcopy.copied(file, key, sops=sops, workdir=workdir)
     try:
         return copy.decrypt()
