@@ -5,28 +5,25 @@ import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from nixsecrets.errors import IdentityError
 from nixsecrets.files.age import header, operations
-from nixsecrets.files.age.state import fits
 from nixsecrets.files.kind import backend_of
-from nixsecrets.files.sops import opening
-from nixsecrets.files.sops.program import SopsProgram
-from nixsecrets.files.sops.state import read_actual
-from nixsecrets.files.state import Actual
 from nixsecrets.frozen import field, frozen
-from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Identity, Keyring, Locked
 from nixsecrets.keys.recipients import KeyId
 from nixsecrets.keys.unlock import Unlock
 
+if TYPE_CHECKING:  # an age file is decrypted without what reads a sops file
+    from nixsecrets.files.sops.program import SopsProgram
+
 
 class SopsRun(TypedDict):
     """The keyword arguments of each function that runs sops."""
 
-    sops: SopsProgram
+    sops: "SopsProgram"
     workdir: Path
 
 
@@ -39,11 +36,13 @@ class Bench:
 
     identities: Sequence[Identity] = field(repr=False)
     private: Path | None = None
-    sops_program: SopsProgram | None = None
+    sops_program: "SopsProgram | None" = None
 
     @cached_property
-    def sops(self) -> SopsProgram:
+    def sops(self) -> "SopsProgram":
         """The sops program; searched on PATH when a file first needs it."""
+        from nixsecrets.files.sops.program import SopsProgram  # only to run it
+
         return self.sops_program or SopsProgram.find(os.environ)
 
     @property
@@ -69,6 +68,8 @@ def decrypt(path: str, backend: Backend, data: bytes, bench: Bench) -> bytes:
     """
     if backend is Backend.AGE:
         return operations.decrypt(data, bench.identities)
+    from nixsecrets.files.sops import opening  # 15 ms, only for a sops file
+
     return opening.decrypt(path, data, bench.identities, **bench.run)
 
 
@@ -103,8 +104,14 @@ def _may_read(locked: Locked, name: str, backend: Backend, data: bytes) -> bool:
     if not locked.recipients:
         return True
     if backend is Backend.AGE:
+        from nixsecrets.files.age.state import fits  # only for a locked identity
+
         entries = header.parse(data).entries
         return any(fits(one, r) for one in entries for r in locked.recipients)
+    from nixsecrets.files.sops.state import read_actual  # only for a sops file
+    from nixsecrets.files.state import Actual
+    from nixsecrets.keys.book import KeyBook
+
     found = read_actual(name, data, KeyBook([]))
     if not isinstance(found, Actual) or not found.recipients:
         return True
