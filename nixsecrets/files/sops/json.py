@@ -123,16 +123,12 @@ def read(text: str) -> tuple[JsonBlock, ...]:
             second one (`SOPS`) that sops before 3.13 would merge with it.
     """
     try:
-        root = _tree(text, _skip(text, 0), only="sops")
+        root = _document(text, only="sops")
     except _OtherMetadataError:
         refuse(
             'has a second "sops" object in other letters, which sops may read as well',
             "remove it, or restore the file from git",
         )
-    except (ValueError, RecursionError, IndexError):
-        refuse("is not valid JSON")
-    if _skip(text, root.end) != len(text):
-        refuse("has something after the end of its JSON")
     sops = root.value.get("sops") if isinstance(root.value, dict) else None
     if sops is None:
         refuse("has no sops metadata")
@@ -163,8 +159,12 @@ def document(text: str, *, repeats: bool = False) -> Node:
         SecretFileError: the text is not valid JSON, or (`RepeatedKeyError`) an object
             has a key twice.
     """
+    return _document(text, repeats=repeats)
+
+
+def _document(text: str, *, only: str | None = None, repeats: bool = False) -> Node:
     try:
-        root = _tree(text, _skip(text, 0), repeats=repeats)
+        root = _tree(text, _skip(text, 0), only=only, repeats=repeats)
     except (ValueError, RecursionError, IndexError):
         refuse("is not valid JSON")
     if _skip(text, root.end) != len(text):
