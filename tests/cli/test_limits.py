@@ -1,12 +1,14 @@
 """What is too large is refused by name, before it is parsed, and is never a bug."""
 
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
 import pytest
 
-from tests.fleet import Fleet
+from tests.fleet import PROJECT, Fleet
 
 MEGABYTES_60 = 60_000_000
 
@@ -160,10 +162,25 @@ def test_sops_does_not_take_all_memory_for_aliases_of_aliases(ready: Fleet) -> N
     lines = ["a0: &a0 [x,x,x,x,x,x,x,x,x]"]
     lines += [f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
     before(ready, "secrets/app.yaml", "\n".join(lines) + "\n")
-    code, shown, _ = timed(ready, "cat", "secrets/app.yaml")
-    assert (code, "sops decrypt failed" in shown) == (1, True)
+    done = as_child(ready, "cat", "secrets/app.yaml")
+    assert (done.returncode, "sops decrypt failed" in done.stderr) == (1, True)
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert children.ru_maxrss < 2 << 20, "kilobytes"
+
+
+def as_child(fleet: Fleet, *args: str) -> subprocess.CompletedProcess[str]:
+    """Run nixsecrets so that the kernel counts what it uses as a child's of ours.
+
+    `Fleet.run` may have another process fork it.
+    """
+    return subprocess.run(
+        [sys.executable, "-m", "nixsecrets", *args],
+        cwd=fleet.root,
+        env=fleet.env | {"PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def child_seconds() -> float:
@@ -177,12 +194,12 @@ def test_a_map_whose_keys_have_thousands_of_parts_is_refused_at_once(
     bad = good + b"[x]\n" + b"a." * 60_000 + b"b = 1\n"
     (ready.root / "nixsecrets.toml").write_bytes(bad)
     started = child_seconds()
-    done = ready.run("check")
+    done = as_child(ready, "check")
     assert "nixsecrets.toml has a key of more than 100 parts" in done.stderr
     for number in range(3):
         change = b"# %d ssh-ed25519\n" % number
         (ready.root / "nixsecrets.toml").write_bytes(bad + change)
         ready.commit("hostile")
     (ready.root / "nixsecrets.toml").write_bytes(good)
-    ready.ok("check")
-    assert child_seconds() - started < 20
+    assert as_child(ready, "check").returncode == 0
+    assert 0 < child_seconds() - started < 20
