@@ -1,17 +1,13 @@
 """One secret to write: its current state, its future readers, and the plan for it."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from nixsecrets.errors import NixsecretsError, path_text
 from nixsecrets.files.kind import format_for
-from nixsecrets.files.sops import extract, keypath, metadata
-from nixsecrets.files.sops.engine.place import At
-from nixsecrets.files.sops.keypath import NewValues
 from nixsecrets.files.sops.selectors import canonical_options
 from nixsecrets.files.state import Actual, Damaged, NotSecret
 from nixsecrets.findings.catalogue import argument
 from nixsecrets.keys.forms import Backend
-from nixsecrets.map import edit
 from nixsecrets.map.model import Rule
 from nixsecrets.plan.diff import (
     change_plan,
@@ -23,6 +19,9 @@ from nixsecrets.plan.diff import (
 from nixsecrets.plan.model import Plan, describe
 from nixsecrets.plan.steps import converge_step
 from nixsecrets.world.world import World, find_file, require_actual
+
+if TYPE_CHECKING:  # what reads a sops file takes 15 ms, which an age file need not wait
+    from nixsecrets.files.sops.keypath import NewValues
 
 
 class Target(NamedTuple):
@@ -41,6 +40,8 @@ class Target(NamedTuple):
         """Return the world with the rule added."""
         if self.rule is None:
             return world
+        from nixsecrets.map import edit  # 3 ms, for a secret without a rule
+
         return world.with_map(edit.add_rule(world.map_text, self.rule))
 
     @property
@@ -124,18 +125,20 @@ def require_merged(world: World, name: str) -> None:
         require_actual(world, name)
 
 
-def value_content(world: World, wanted: Target, key: str, value: bytes) -> NewValues:
+def value_content(world: World, wanted: Target, key: str, value: bytes) -> "NewValues":
     """Return `value` at `key` (`db/password`) of a sops file, as content of a step.
 
     Raises:
         UsageError: `key` is not a valid path to a value.
         SecretFileError: the value is not text.
     """
+    from nixsecrets.files.sops import keypath, metadata  # as above
+
     kind = format_for(wanted.name)
     if wanted.actual is not None:
         kind = metadata.parse(wanted.name, world.repo.read(wanted.name)).format
     path = keypath.key_path(kind, key)
-    return NewValues({path: keypath.require_text(value)})
+    return keypath.NewValues({path: keypath.require_text(value)})
 
 
 def has_value(world: World, wanted: Target, key: str) -> bool:
@@ -146,5 +149,8 @@ def has_value(world: World, wanted: Target, key: str) -> bool:
     """
     if wanted.actual is None:
         return False
+    from nixsecrets.files.sops import extract  # as above
+    from nixsecrets.files.sops.engine.place import At
+
     found = extract.found_at(wanted.name, world.repo.read(wanted.name), key)
     return found.at in (At.VALUE, At.BRANCH, At.UNKNOWN)

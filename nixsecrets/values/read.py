@@ -5,16 +5,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nixsecrets.errors import IdentityError, UsageError, path_text
-from nixsecrets.files import pieces
-from nixsecrets.files.age import operations, pyrage_port, verify
+from nixsecrets.files.age import operations, pyrage_port
 from nixsecrets.files.age.header import LARGE
 from nixsecrets.files.age.payload import Spooled
 from nixsecrets.files.decrypt import Bench, decrypt
-from nixsecrets.files.pieces import Piece
-from nixsecrets.files.sops import opening
-from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.state import Actual
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Identity, Keyring, PluginIdentity
@@ -22,6 +19,10 @@ from nixsecrets.keys.unlock import Unlock, unlocked
 from nixsecrets.repo import files, private
 from nixsecrets.untrusted import inputs
 from nixsecrets.world.world import World, examine
+
+if TYPE_CHECKING:  # `exposed` alone takes values apart, 20 ms
+    from nixsecrets.files.pieces import Piece
+    from nixsecrets.files.sops.metadata import SopsFile
 
 
 def opened(actual: Actual, ring: Keyring, unlock: Unlock, folder: Path) -> Bench:
@@ -49,6 +50,8 @@ def holds(world: World, actual: Actual, value: Spooled, bench: Bench) -> bool:
     Raises:
         IdentityError: no identity opens it.
     """
+    from nixsecrets.files.age import verify  # for a large value alone
+
     digest = verify.Digest()
     plaintext_to(world, actual, bench, digest)
     return digest.value() == value.digest
@@ -99,7 +102,7 @@ class Opener:
     stack: contextlib.ExitStack
     _folder: Path | None = None
 
-    def __call__(self, path: str, data: bytes, *, asking: bool) -> Sequence[Piece]:
+    def __call__(self, path: str, data: bytes, *, asking: bool) -> "Sequence[Piece]":
         """Return the values of a file with the bytes `data`.
 
         Without `asking`, no identity of a plugin is used.
@@ -114,10 +117,14 @@ class Opener:
         identities: Sequence[Identity] = unlocked([readers], self.ring, self.unlock)
         if not asking:  # a hardware token may have to be touched for each file
             identities = [i for i in identities if not isinstance(i, PluginIdentity)]
+        from nixsecrets.files import pieces  # as above
+
         return pieces.opened(path, data, identities, self._by_sops)
 
-    def _by_sops(self, file: SopsFile, key: bytes) -> bytes:
+    def _by_sops(self, file: "SopsFile", key: bytes) -> bytes:
         if self._folder is None:
             folder = private.private_folder(os.environ)
             self._folder = self.stack.enter_context(folder)
+        from nixsecrets.files.sops import opening  # as above
+
         return opening.decrypt_with_key(file, key, **Bench((), self._folder).run)

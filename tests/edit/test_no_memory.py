@@ -71,7 +71,7 @@ def test_without_memory_nothing_is_opened_and_the_risk_is_named(
     fleet, mounts, temporary = diskless
     script(fleet, f'printf {CANARY} > "$1"')
     before = fleet.snapshot()
-    for args in (("edit", WIFI), ("cat", DNS), ("edit", DNS)):
+    for args in (("edit", WIFI), ("edit", DNS)):
         done = namespace(fleet, mounts, *args)
         assert done.returncode == 1
         assert b"no memory file system for plaintext" in done.stderr
@@ -83,7 +83,7 @@ def test_without_memory_nothing_is_opened_and_the_risk_is_named(
 
 def test_what_needs_no_file_is_printed_without_memory(diskless: Diskless) -> None:
     fleet, mounts, temporary = diskless
-    for args in (("cat", WIFI), ("cat", DNS, "--key", "dns")):
+    for args in (("cat", WIFI), ("cat", DNS), ("cat", DNS, "--key", "dns")):
         assert namespace(fleet, mounts, *args).returncode == 0
     assert list(temporary.iterdir()) == []
 

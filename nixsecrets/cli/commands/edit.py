@@ -19,8 +19,7 @@ from nixsecrets.errors import (
     SecretFileError,
     UsageError,
 )
-from nixsecrets.files.kind import format_for
-from nixsecrets.files.sops import metadata, textfaults
+from nixsecrets.files.kind import SopsFormat, format_for
 from nixsecrets.files.state import Actual
 from nixsecrets.findings.catalogue import argument
 from nixsecrets.keys.forms import Backend
@@ -30,7 +29,7 @@ from nixsecrets.plan.target import target as look_at
 from nixsecrets.repo import private, rescue
 from nixsecrets.repo.gitrun import merge_texts
 from nixsecrets.splice import conflict_line
-from nixsecrets.values import drafts, read, sides
+from nixsecrets.values import drafts, read
 from nixsecrets.values.drafts import Draft
 from nixsecrets.world.world import World
 
@@ -131,6 +130,8 @@ class Editing:
             )
         with desk() as at:
             if name in world.conflicts:
+                from nixsecrets.values import sides  # for what git could not merge
+
                 text = sides.merged_text(world, name, self.ring, unlock, at.folder)
                 return self._work(at, target, Draft(name, target.sha256, b"", text))
             base = self._plaintext(world, target.actual, at.folder)
@@ -238,7 +239,7 @@ class Editing:
         )
 
     def _look_at_emptied(
-        self, draft: Draft, text: bytes, kind: metadata.SopsFormat | None
+        self, draft: Draft, text: bytes, kind: SopsFormat | None
     ) -> None:
         """Ask whether to save an emptied text; --yes does not agree to that.
 
@@ -249,6 +250,8 @@ class Editing:
         if text.strip() or not draft.base.strip():
             return
         if kind is not None:
+            from nixsecrets.files.sops import textfaults  # see `_save`
+
             textfaults.require_values(kind, text)
         if not self.allow_empty:
             ui.confirm(
@@ -271,17 +274,21 @@ class Editing:
         both_draft = Draft(draft.name, target.sha256, theirs, both, kept=draft.kept)
         return target, both_draft
 
-    def _format(self, world: World, target: Target) -> metadata.SopsFormat | None:
+    def _format(self, world: World, target: Target) -> SopsFormat | None:
         """Return the sops format of the secret, None for an age file."""
         if target.backend(world) is Backend.AGE:
             return None
         if target.actual is None:
             return format_for(target.name)
+        from nixsecrets.files.sops import metadata  # see `_save`
+
         return metadata.parse(target.name, world.repo.read(target.name)).format
 
     def _line(self, target: Target, text: bytes, error: NixsecretsError) -> int:
         line = _line_of(error)
         kind = self._format(self.session.world(only=target.name), target)
+        from nixsecrets.files.sops import textfaults  # see `_save`
+
         return line or (textfaults.line_of_fault(kind, text) if kind else 0)
 
 

@@ -1,13 +1,24 @@
-"""One value of a sops file by its key path, as the value engine alone opens it."""
+"""What a sops file holds, or one value of it, as the value engine alone opens it."""
 
 from collections.abc import Sequence
 
 from nixsecrets.files.sops import keypath, metadata
-from nixsecrets.files.sops.datakey import data_key
-from nixsecrets.files.sops.engine import contents, place
+from nixsecrets.files.sops.datakey import data_key, opened_by_pyrage
+from nixsecrets.files.sops.engine import contents, place, printing
 from nixsecrets.files.sops.engine.place import At, Found
 from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.keys.identities import Identity
+
+
+def whole(path: str, data: bytes, identities: Sequence[Identity]) -> bytes | None:
+    """Return the plaintext as sops prints it; None where sops has to be asked.
+
+    Raises:
+        SecretFileError: the file is corrupt.
+        IdentityError: no identity opens an age entry.
+    """
+    file = metadata.parse(path, data)
+    return printing.printed(file, data_key(file, identities, opener=opened_by_pyrage))
 
 
 def value(
@@ -24,7 +35,7 @@ def value(
     found = place.find(file.format, file.text, keypath.key_path(file.format, key))
     if found.at is not At.VALUE:
         return None
-    return opened(file, data_key(file, identities), found)
+    return opened(file, data_key(file, identities, opener=opened_by_pyrage), found)
 
 
 def opened(file: SopsFile, key: bytes, found: Found) -> bytes | None:

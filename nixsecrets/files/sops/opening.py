@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.sops import metadata, workcopy
-from nixsecrets.files.sops.datakey import data_key
+from nixsecrets.files.sops.datakey import data_key, opened_by_pyrage
 from nixsecrets.files.sops.engine import printing, types
 from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.program import SopsProgram
@@ -29,7 +29,7 @@ def decrypt(
         ProgramError: sops fails.
     """
     file = metadata.parse(path, data)
-    key = data_key(file, identities)
+    key = data_key(file, identities, opener=opened_by_pyrage)
     return decrypt_with_key(file, key, sops=sops, workdir=workdir)
 
 
