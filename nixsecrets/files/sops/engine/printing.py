@@ -1,9 +1,9 @@
 """A YAML file as sops prints it when it decrypts, without running sops.
 
-Only the plainest files: mappings as sops writes them, with every value encrypted, a
-single line of text that YAML needs no quotes for, and no comment.  sops prints such a
-file as it is, with the values in place of their tokens and without the metadata.
-Everything else is declined, and the caller runs sops.
+Only the plainest files: mappings as sops writes them, without comments, with every
+value encrypted: numbers, booleans and lines of text that YAML needs no quotes for.
+sops prints such a file as it is, with the values in place of their tokens and without
+the metadata.  Everything else is declined, and the caller runs sops.
 """
 
 import re
@@ -18,7 +18,9 @@ from nixsecrets.splice import apply_edits
 _LINE = re.compile(
     r"(?P<indent> *)(?P<name>[A-Za-z_][\w-]*):(?P<value> ENC\[\S*\])?", re.A
 )
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9+/=_.-]*", re.A)
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9+/=_.-]*(?: [A-Za-z0-9+/=_.-]+)*", re.A)
+_INT = re.compile(r"0|-?[1-9]\d{0,17}", re.A)
+_BOOLS = {"True": "true", "False": "false"}
 # What YAML 1.1 or 1.2 reads as a boolean or null, so that sops writes it in quotes.
 _WORDS = frozenset(("y", "n", "yes", "no", "on", "off", "true", "false", "null"))
 
@@ -35,8 +37,8 @@ def printed(file: SopsFile, key: bytes) -> bytes | None:
         return None
     edits = []
     for value in values:
-        text = value.plaintext.decode("ascii", "replace")
-        if not (value.sealed and value.type == "str" and _needs_no_quotes(text)):
+        text = _spelled(value) if value.sealed else None
+        if text is None:
             return None
         edits.append((*value.leaf.span, text))
     if any(not 0 <= start < end <= len(body) for start, end, _ in edits):
@@ -70,3 +72,12 @@ def _body(file: SopsFile) -> str | None:
 
 def _needs_no_quotes(text: str) -> bool:
     return bool(_PLAIN.fullmatch(text)) and text.lower() not in _WORDS
+
+
+def _spelled(value: contents.Value) -> str | None:
+    """Return how sops writes a value, None where that is not certain."""
+    text = value.plaintext.decode("ascii", "replace")
+    if value.type == "bool":
+        return _BOOLS.get(text)
+    fits = _INT.fullmatch(text) if value.type == "int" else _needs_no_quotes(text)
+    return text if fits and value.type in ("int", "str") else None

@@ -28,8 +28,13 @@ database:
     replica:
         user: a.b_c
     name: x
-last: Z
+last: two words - or 3
+long: LONG
+port: 5432
+tls: true
+true_too: false
 """
+PLAIN = PLAIN.replace(b"LONG", b"many words " * 40 + b"end")
 WORDS = [
     *("a", "yes", "No", "ON", "y", "null", "True", "e5", "x1e5", "inf", "nan", "Inf"),
     *(
@@ -130,7 +135,8 @@ def test_every_word_is_printed_as_by_sops_or_not_at_all(
 
 _NAMES = st.sampled_from([*"abc", "sops_x", "mac", "a-b", "on", "1", "a b"])
 _VALUES = st.one_of(
-    st.text("aZ09+/=_.-: #'", max_size=6), st.sampled_from([True, None, 5, 1.5])
+    st.text("aZ09+/=_.-: #'", max_size=6),
+    st.sampled_from([True, None, 5, -7, 1.5, 10**18]),
 )
 _TREES = st.recursive(
     _VALUES,
@@ -170,6 +176,8 @@ CHANGED = {
     "CRLF": (b"\n", b"\r\n"),
     "a key behind the metadata": (b"    version: ", b"    version: "),
     "another type": (b"type:str]\ndatabase", b"type:int]\ndatabase"),
+    "a number as text": (b"type:int]", b"type:str]"),
+    "a number as a boolean": (b"type:int]", b"type:bool]"),
 }
 
 
