@@ -64,6 +64,7 @@ def locked(history: Fleet, tmp_path: Path, memory: Path) -> Fleet:
     """A copy of that fleet; its private folders are made in `memory`."""
     fleet = copied(history, tmp_path / "fleet")
     fleet.env["XDG_RUNTIME_DIR"] = str(memory)
+    fleet.env["TMPDIR"] = str(tmp_path)  # a git that is killed leaves files there
     return fleet
 
 
