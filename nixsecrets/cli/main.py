@@ -219,8 +219,7 @@ def _guarded(args: list[str] | None) -> int:
         if not _stdout_fails():
             _report_bug(error)
             return BUG
-        reason = (error.strerror or "unknown reason").lower()
-        ui.report_error(NixsecretsError(f"cannot write to stdout: {reason}"))
+        ui.report_error(ui.stdout_error(error))
         return _drop_answer()
     except (MemoryError, RecursionError):
         message = "not enough memory for a large or deeply nested file"

@@ -58,7 +58,12 @@ class Answer:
         """Write one piece."""
         self.size += len(data)
         self._last = data[-1:] or self._last
-        return sys.stdout.buffer.write(data)
+        try:
+            return sys.stdout.buffer.write(data)
+        except BrokenPipeError:
+            raise  # its reader has enough (`| head`)
+        except OSError as error:
+            raise stdout_error(error) from error
 
     def flush(self) -> None:
         """Flush stdout."""
@@ -73,6 +78,12 @@ class Answer:
         self.flush()
         if sys.stdout.isatty() and self.size and self._last != b"\n":
             say()
+
+
+def stdout_error(error: OSError) -> NixsecretsError:
+    """Return the error for output that stdout does not take."""
+    reason = (error.strerror or "unknown reason").lower()
+    return NixsecretsError(f"cannot write to stdout: {reason}")
 
 
 def given_stream() -> BinaryIO | None:

@@ -47,6 +47,15 @@ def test_an_answer_that_cannot_be_written_is_a_failure(
     assert done.stderr.startswith(f"nixsecrets: error: cannot write to stdout: {why}")
 
 
+def test_a_large_answer_that_cannot_be_written_is_a_failure(ready: Fleet) -> None:
+    ready.ok("set", "secrets/wifi.age", "--yes", stdin="x" * 100_000)
+    done = in_shell(ready, "cat secrets/wifi.age >/dev/full")
+    assert done.returncode == 1
+    assert done.stderr == "nixsecrets: error: cannot write to stdout: no space left" + (
+        " on device\n"
+    )
+
+
 @pytest.mark.parametrize("args", ["check", "ls", "cat secrets/wifi.age"])
 def test_without_stdin_and_stderr_a_command_works(ready: Fleet, args: str) -> None:
     done = in_shell(ready, f"{args} <&- 2>&-")
