@@ -173,14 +173,15 @@ def obtain(
         return Obtained(pair.public, Rung.GENERATED, pair.private)
     if keys.brought:
         return Obtained(_given(keys), Rung.GIVEN)
-    found = collected(
-        name,
-        keys.address or address or name,
-        keys.manner,
-        fingerprint=keys.fingerprint,
-        login=keys.login,
-        replaces=replaces,
-    )
+    with ui.waiting(f"collecting the key of {name}"):
+        found = collected(
+            name,
+            keys.address or address or name,
+            keys.manner,
+            fingerprint=keys.fingerprint,
+            login=keys.login,
+            replaces=replaces,
+        )
     if found.stale is not None:
         place, known_as = found.stale
         ui.warn(f"{place} has another key for {name}", f"ssh-keygen -R {known_as!r}")

@@ -34,7 +34,7 @@ from nixsecrets.plan.recall import recall
 from nixsecrets.plan.removals import Removals
 from nixsecrets.plan.safety import Change, Obstacle
 from nixsecrets.world.survey import Survey
-from nixsecrets.world.world import World, with_files
+from nixsecrets.world.world import World
 
 if TYPE_CHECKING:  # `apply` is loaded only if there is something to write
     from nixsecrets.apply.apply import Outcome
@@ -52,9 +52,10 @@ def change_map(
     """
     read = session.mapped(begun)
     ring = keyring(options.identity)  # before `with_files` waits for the survey
-    before = with_files(read, begun)
+    before = session.with_files(read, begun)
     after = before.with_map(change.edit(before))
-    known = recall(before)
+    with ui.waiting("searching the git history"):
+        known = recall(before)
     after = _with_entries(before, after, known)
     revoked = change.revoked(before)
     ctx = context(
@@ -290,7 +291,7 @@ def rekey(
     """
     world = session.mapped(begun)
     ring = keyring(options.identity)  # before `with_files` waits for the survey
-    world = with_files(world, begun)
+    world = session.with_files(world, begun)
     ctx = context(
         world,
         native=native_keys(ring),

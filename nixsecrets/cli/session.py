@@ -50,10 +50,15 @@ class Session(NamedTuple):
 
         Warns of an interrupted run, but does not touch it.
         """
+        with self.surveying(only=only) as begun:
+            return self.with_files(self.mapped(begun), begun)
+
+    def with_files(self, world: "World", begun: "Survey") -> "World":
+        """Return a world of `mapped` with the files that the survey finds."""
         from nixsecrets.world.world import with_files  # 60 ms, loaded during the survey
 
-        with self.surveying(only=only) as begun:
-            return with_files(self.mapped(begun), begun)
+        with ui.waiting("reading the secrets"):
+            return with_files(world, begun)
 
     def mapped(self, begun: "Survey") -> "World":
         """Return the repository with map and lock, without its files yet.
@@ -153,7 +158,8 @@ def unlock(locked: "Locked") -> "tuple[Identity, ...]":
                 f"{locked.source} needs a passphrase, but there is no terminal"
             )
         try:
-            return locked.unlock(passphrase)
+            with ui.waiting(f"unlocking {locked.source}", at_once=True):
+                return locked.unlock(passphrase)
         except IdentityError as error:
             ui.warn(error.message)
     raise IdentityError(f"{locked.source} was not unlocked")

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import BinaryIO, Protocol, TextIO
 
+from nixsecrets.cli import waiting as live
+from nixsecrets.cli.waiting import waiting as waiting
 from nixsecrets.errors import DeclinedError, NixsecretsError, printable
 
 REFRESH_SECONDS = 0.1
@@ -56,6 +58,7 @@ class Answer:
 
     def write(self, data: bytes, /) -> int:
         """Write one piece."""
+        live.clear()
         self.size += len(data)
         self._last = data[-1:] or self._last
         try:
@@ -117,7 +120,8 @@ def hidden(question: str, hint: str | None = None) -> bytes:
     from nixsecrets.cli import prompt  # 2 ms, which the hook has no use for
 
     try:
-        return prompt.hidden(printable(question), hint)
+        with live.paused():
+            return prompt.hidden(printable(question), hint)
     finally:
         say()
 
@@ -134,11 +138,13 @@ def ask_line(question: str) -> str:
     """
     _put(sys.stderr, printable(question))
     sys.stderr.flush()
-    return sys.stdin.buffer.readline().decode("utf-8", "replace")
+    with live.paused():
+        return sys.stdin.buffer.readline().decode("utf-8", "replace")
 
 
 def _put(stream: TextIO, text: str) -> None:
     """Write printable text; characters that the encoding lacks are escaped."""
+    live.clear()
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
 
@@ -261,7 +267,8 @@ def ask_passphrase(source: str) -> str | None:
 def progress(label: str, total: int) -> Iterator[Tick]:
     """Show a progress bar with a rate if there are more than a few files."""
     if total < 20 or not sys.stderr.isatty():
-        yield _silent
+        with waiting(label):
+            yield _silent
         return
     from rich.console import Console  # 40 ms, for many files on a terminal
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn

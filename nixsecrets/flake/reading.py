@@ -51,8 +51,9 @@ def _from_file(file: Path) -> tuple[Configuration, ...]:
 def _from_flake(
     source: Source, start: Path, progress: Progress
 ) -> tuple[Configuration, ...]:
-    flake = nix.resolve(source.flake or ".", start)
-    every = nix.configurations(flake, start)
+    with progress("asking nix for the configurations", 1):
+        flake = nix.resolve(source.flake or ".", start)
+        every = nix.configurations(flake, start)
     _require_known(source.hosts, {one.name for one in every})
     asked = [one for one in every if not source.hosts or one.name in source.hosts]
     with progress("evaluating", len(asked)) as tick:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from nixsecrets.cli import ui
 from nixsecrets.cli.options import format_option, json_option, packed
 from nixsecrets.cli.session import Session
 from nixsecrets.flake.declarations import Source
@@ -82,15 +83,15 @@ def command(
         from nixsecrets.cli.report import check  # during the survey, as all below
         from nixsecrets.plan.recall import comparing, recalling
         from nixsecrets.values.macs import Macs, wrong_macs
-        from nixsecrets.world.world import with_files
 
         repo, macs = session.repo, Macs()
         with recalling(repo) as recall, comparing(repo) as compare:
-            world = with_files(session.mapped(begun), begun)
+            world = session.with_files(session.mapped(begun), begun)
             older, types = compare(world)
             others = [*older, *wrong_macs(world, macs, begun)]
             macs.types.update(types)
-            removals = recall(world)
+            with ui.waiting("searching the git history"):
+                removals = recall(world)
         form = "json" if as_json else form
         return check(
             world, removals, others, macs, source, start, form=form, strict=strict

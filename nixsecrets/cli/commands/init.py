@@ -118,10 +118,11 @@ def command(
     if fleets := _fleets(repo, rules, sops_config, sops_only=sops_only):
         with Session(repo).writing(dry_run=dry_run):
             folders = [fleet.folder for fleet in fleets]
-            ready = [
-                prepare(repo, one, folders, os.environ, keep_rules=keep_rules)
-                for one in fleets
-            ]
+            with ui.waiting("comparing access under the old rules and the map"):
+                ready = [
+                    prepare(repo, one, folders, os.environ, keep_rules=keep_rules)
+                    for one in fleets
+                ]
             _adopt(ready, dry_run=dry_run, yes=yes, stage=stage)
         return
     _refuse_existing(repo)

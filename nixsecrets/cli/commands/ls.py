@@ -125,7 +125,8 @@ def _entries(
     session: Session, world: World, files: dict[str, Actual]
 ) -> Iterator[Listed]:
     git = session.repo.git
-    changed = git.last_changed(session.repo.root, files) if git else {}
+    with ui.waiting("searching the git history"):
+        changed = git.last_changed(session.repo.root, files) if git else {}
     for path, actual in files.items():
         names = dict.fromkeys(world.book.label(reader) for reader in actual.recipients)
         known = not isinstance(actual.state, Unknown)

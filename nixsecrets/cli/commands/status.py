@@ -28,7 +28,8 @@ def command(start: Path, *, as_json: bool) -> None:
     session = Session.open(start)
     with recalling(session.repo) as recall, comparing(session.repo) as compare:
         world = session.world()
-        removals, (older, types) = recall(world), compare(world)
+        with ui.waiting("searching the git history"):
+            removals, (older, types) = recall(world), compare(world)
     plan = drift(world, removals, older, types)
     if as_json:
         standing = approvals.map_standings(world.map, consent.recalled(world.repo))
