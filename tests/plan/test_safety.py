@@ -26,6 +26,7 @@ TAKES: dict[str, set[str]] = {
     **dict.fromkeys(("edit", "generate", "set"), CONTENT),
     "mv": READERS,
     "rekey": FILES,
+    "resolve": FILES,
     **dict.fromkeys(("add-host", "add-user", "rename-host"), MAP),
     **dict.fromkeys(("remove-host", "remove-user", "rotate-host", "rotate-user"), MAP),
 }
