@@ -17,8 +17,8 @@ from nixsecrets.frozen import field, frozen
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import KeyId
 from nixsecrets.map.model import Reader
-from nixsecrets.merge import contents
-from nixsecrets.merge.contents import WHOLE
+from nixsecrets.merge import valuemerge
+from nixsecrets.merge.valuemerge import WHOLE
 from nixsecrets.plan.model import Action
 
 
@@ -139,7 +139,7 @@ class _Merge(NamedTuple):
         if holder is not None:
             return self._from(holder, options)
         base, ours, theirs = map(self._text, (self.base, self.ours, self.theirs))
-        made = contents.merged(self._format(), base, ours, theirs, self.choices)
+        made = valuemerge.merged(self._format(), base, ours, theirs, self.choices)
         if made.clashes:
             return Clash(made.clashes)
         start = self._safe() or self.ours

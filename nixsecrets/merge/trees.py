@@ -9,7 +9,7 @@ from nixsecrets.map.names import LOCK_NAME, MAP_NAME
 from nixsecrets.map.resolve import Policy
 from nixsecrets.merge import mapmerge, secrets
 from nixsecrets.merge import three as three_way
-from nixsecrets.merge.contents import WHOLE
+from nixsecrets.merge.valuemerge import WHOLE
 from nixsecrets.repo import parted
 from nixsecrets.repo.git import Git
 from nixsecrets.repo.gitrun import BlobReader

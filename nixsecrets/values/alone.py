@@ -36,9 +36,9 @@ def content(repo: Repo, name: str, key: str | None, ring: Keyring) -> bytes | No
             return _sops_content(name, data, key, identities)
         if backend is Backend.AGE and key is None:
             # 5 ms that a sops file does not need
-            from nixsecrets.files.age import reading
+            from nixsecrets.files.age import decrypting
 
-            return reading.decrypted(data, identities)
+            return decrypting.decrypted(data, identities)
     return None
 
 

@@ -16,8 +16,8 @@ from nixsecrets.findings.catalogue import argument
 from nixsecrets.keys.unlock import once
 from nixsecrets.map.names import MAP_NAME
 from nixsecrets.merge import decide, trees
-from nixsecrets.merge.contents import WHOLE
 from nixsecrets.merge.secrets import Clash, Open, Version
+from nixsecrets.merge.valuemerge import WHOLE
 from nixsecrets.repo import parted, private
 from nixsecrets.repo.git import Git
 

@@ -14,8 +14,8 @@ from io import BytesIO
 from typing import BinaryIO
 
 from nixsecrets.errors import IdentityError, KeyFormatError, SecretFileError
+from nixsecrets.files.age import decrypting, payload, pyrage_port
 from nixsecrets.files.age import header as age_header
-from nixsecrets.files.age import payload, pyrage_port, reading
 from nixsecrets.files.age.header import LARGE, AgeFile, Stanza
 from nixsecrets.files.age.payload import Spooled
 from nixsecrets.files.age.wrap import Proof, check_mac, header_mac, unwrap, wrap
@@ -209,7 +209,7 @@ def decrypt(data: bytes, identities: Sequence[Identity]) -> bytes:
         IdentityError: no identity decrypts the file.
         SecretFileError: the file is corrupt or was tampered with.
     """
-    found = reading.decrypted(data, identities)
+    found = decrypting.decrypted(data, identities)
     return found or _decrypted(age_header.parse(data), identities, None)
 
 
