@@ -27,7 +27,7 @@ from nixsecrets.files.sops.engine.place import At, Found
 from nixsecrets.files.sops.grant import SopsSealed
 from nixsecrets.files.sops.keypath import KeyPath, NewValues
 from nixsecrets.files.sops.metadata import SopsFile, SopsFormat
-from nixsecrets.files.sops.opening import decrypt_with_key
+from nixsecrets.files.sops.opening import decrypt_by_sops
 from nixsecrets.files.sops.program import SopsProgram
 from nixsecrets.files.sops.rekey import timestamp
 from nixsecrets.files.sops.token import COMMENT_END, type_of
@@ -117,9 +117,9 @@ def _require_comments(
     again = metadata.parse_as(file.format, new)
     if COMMENT_END not in new or new.count(b"\n") == file.text.count("\n"):
         return  # no encrypted comments, or no added lines
-    after = decrypt_with_key(again, key, sops=sops, workdir=workdir)
+    after = decrypt_by_sops(again, key, sops=sops, workdir=workdir)
     if COMMENT_END in after:
-        before = decrypt_with_key(file, key, sops=sops, workdir=workdir)
+        before = decrypt_by_sops(file, key, sops=sops, workdir=workdir)
         printed.require_comments(before, after)
 
 

@@ -38,6 +38,8 @@ def decrypt_with_key(
 ) -> bytes:
     """Return the plaintext of a file whose data key is known; the MAC is verified.
 
+    For a person to read: what we have written is verified by `decrypt_by_sops`.
+
     Raises:
         SecretFileError: the file is corrupt, or its MAC is wrong.
         ProgramError: sops fails.
@@ -45,6 +47,18 @@ def decrypt_with_key(
     plain = printing.printed(file, key)
     if plain is not None:
         return plain
+    return decrypt_by_sops(file, key, sops=sops, workdir=workdir)
+
+
+def decrypt_by_sops(
+    file: SopsFile, key: bytes, *, sops: SopsProgram, workdir: Path
+) -> bytes:
+    """Return the plaintext as the real sops decrypts it, and it alone.
+
+    Raises:
+        SecretFileError: sops rejects the file.
+        ProgramError: sops fails.
+    """
     copy = workcopy.copied(file, key, sops=sops, workdir=workdir)
     try:
         return copy.decrypt()

@@ -16,7 +16,7 @@ from nixsecrets.files.sops.datakey import DATA_KEY_SIZE
 from nixsecrets.files.sops.engine import mac, rekeying
 from nixsecrets.files.sops.grant import SopsSealed
 from nixsecrets.files.sops.metadata import SopsFile
-from nixsecrets.files.sops.opening import decrypt_with_key
+from nixsecrets.files.sops.opening import decrypt_by_sops
 from nixsecrets.files.sops.program import SopsProgram
 from nixsecrets.files.sops.spans import Edit
 from nixsecrets.keys.recipients import Recipient
@@ -52,9 +52,9 @@ def rekeyed(
         if not remarks.edits:
             return sealed
         if before is None:
-            before = decrypt_with_key(file, old_key, sops=sops, workdir=workdir)
+            before = decrypt_by_sops(file, old_key, sops=sops, workdir=workdir)
         written = metadata.parse_as(file.format, sealed.data)
-        after = decrypt_with_key(written, new_key, sops=sops, workdir=workdir)
+        after = decrypt_by_sops(written, new_key, sops=sops, workdir=workdir)
         if printed.same(file.format, before, after):
             return replace(sealed, digest=hashlib.sha256(after).digest())
         # sops prints a comment that it cannot decrypt as its token: try the next guess

@@ -107,7 +107,7 @@ def _read_alone(
     file: SopsFile, sealed: SopsSealed, sops: SopsProgram, workdir: Path
 ) -> None:
     """Verify one file with `sops decrypt`; raises `SecretFileError`."""
-    plaintext = opening.decrypt_with_key(
+    plaintext = opening.decrypt_by_sops(
         file, sealed.data_key, sops=sops, workdir=workdir
     )
     if sealed.digest not in {None, hashlib.sha256(plaintext).digest()}:
