@@ -165,6 +165,8 @@ def test_a_full_disk_leaves_no_part_of_a_large_value(fleet: Fleet) -> None:
     [
         (("edit", DNS), b""),
         (("edit", WIFI), b""),
+        (("generate", DNS, "--key", "fresh", "--yes"), b""),
+        (("set", DNS, "--key", "dns", "--yes"), b"new"),
         (("set", DNS, "--yes"), b"dns: new\n"),
     ],
 )
