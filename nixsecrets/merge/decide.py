@@ -161,7 +161,7 @@ class Decider:
         ]
 
     def _taken_along(self, path: str) -> bool:
-        """Tell whether what a path was is looked at under its new name."""
+        """Return whether what a path was is looked at under its new name."""
         return any(
             path in moves.values() and tree.oid(path) is None
             for moves, tree in zip(

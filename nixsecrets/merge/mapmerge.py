@@ -312,7 +312,7 @@ def _text(base: str, ours: str, theirs: str, wanted: Mapping[str, Any]) -> str:
 
 
 def _gone(key: Entity, wanted: Mapping[str, Any]) -> bool:
-    """Tell whether a table is of something that the merge removes."""
+    """Return whether a table is of something that the merge removes."""
     table = len(key) > 1 and key[0] in (*_TABLES, "retired")
     return table and key[1] not in wanted.get(key[0], {})
 

@@ -209,7 +209,7 @@ class _Merge(NamedTuple):
         return for_readers(holder, self.base, self.target)
 
     def _outdated(self, version: Version) -> bool:
-        """Tell whether a side replaced the key that this version still has."""
+        """Return whether a side replaced the key that this version still has."""
         return self.base is not None and same_key(version, self.base)
 
 
@@ -231,7 +231,7 @@ def for_readers(
 
 
 def is_safe(version: Version, base: Version | None, keys: frozenset[KeyId]) -> bool:
-    """Tell whether only `keys` know the symmetric key of a version.
+    """Return whether only `keys` know the symmetric key of a version.
 
     Whoever read the base knows it too, if it is the same.
     """
@@ -243,7 +243,7 @@ def is_safe(version: Version, base: Version | None, keys: frozenset[KeyId]) -> b
 
 
 def same_key(one: Version, other: Version) -> bool:
-    """Tell whether two versions have the same symmetric key, as far as that shows."""
+    """Return whether two versions have the same symmetric key, as far as that shows."""
     if one.found.backend is not other.found.backend:
         return False
     if one.found.backend is Backend.AGE:
@@ -256,7 +256,7 @@ def same_key(one: Version, other: Version) -> bool:
 
 
 def same_content(one: Version, other: Version, opened: Open) -> bool:
-    """Tell whether two versions hold the same, by their bytes where those tell.
+    """Return whether two versions hold the same, by their bytes where those tell.
 
     Raises:
         IdentityError: they do not, and no identity opens one.

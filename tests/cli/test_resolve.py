@@ -399,6 +399,22 @@ def test_a_reader_that_one_side_removed_comes_back_by_no_other_way(base: Fleet) 
     in_order(base)
 
 
+def test_a_choice_names_a_file_that_a_side_changed_also_one_with_a_hash(
+    base: Fleet,
+) -> None:
+    path = "secrets/a #b.age"
+    put(path, "base")(base)
+    base.commit("odd name")
+    found = parted(base, put(path, "ours"), put(path, "theirs"))
+    done = resolve(found, "--ours", "secrets/none.age")
+    assert done.returncode == 2
+    assert done.stderr.startswith(
+        "nixsecrets: error: neither side changed secrets/none.age\n"
+    )
+    assert resolve(found, "--theirs", path).returncode == 0
+    assert base.ok("cat", path) == "theirs"
+
+
 def test_there_is_nothing_to_resolve_without_a_merge(base: Fleet) -> None:
     done = base.run("resolve", "--yes")
     assert done.returncode == 1

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import click
@@ -73,7 +73,6 @@ def command(
     git = session.repo.git
     if git is None:
         raise UsageError("resolve works on a merge of git, and there is no git here")
-    choices = _choices(ours, theirs)
     with session.writing(dry_run=options.dry_run):
         commits = parted.finished(git) if last else parted.stopped(git)
         if commits is None:
@@ -88,6 +87,7 @@ def command(
             )
         with git.reader(limit=_LARGEST) as read, session.surveying() as begun:
             sides = trees.three(git, session.repo, commits, read)
+            choices = _choices(ours, theirs, sides.changed())
             if keep_map:
                 map_text = begun.map.decode()
             else:
@@ -110,14 +110,35 @@ def command(
             return _walked(session, git, merge, options)
 
 
-def _choices(ours: Sequence[str], theirs: Sequence[str]) -> dict[str, dict[str, str]]:
+def _choices(
+    ours: Sequence[str], theirs: Sequence[str], changed: Collection[str]
+) -> dict[str, dict[str, str]]:
+    """Return the chosen sides, by path and key path.
+
+    Raises:
+        UsageError: neither side changed such a file, or both sides were chosen.
+    """
     found: dict[str, dict[str, str]] = {}
     for side, given in (("ours", ours), ("theirs", theirs)):
         for one in given:
-            path, _, key = one.partition("#")
-            if found.setdefault(path, {}).setdefault(key or WHOLE, side) != side:
+            path, key = _named(one, changed)
+            if found.setdefault(path, {}).setdefault(key, side) != side:
                 raise UsageError(f"{one}: --ours and --theirs were both given")
     return found
+
+
+def _named(choice: str, changed: Collection[str]) -> tuple[str, str]:
+    """Return the path and the key path of a choice; a path may contain `#`, too."""
+    if choice in changed:
+        return choice, WHOLE
+    ends = [at for at, letter in enumerate(choice) if letter == "#"]
+    for end in reversed(ends):
+        if choice[:end] in changed:
+            return choice[:end], choice[end + 1 :]
+    raise UsageError(
+        f"neither side changed {show.path_text(choice)}",
+        "name a file as `nixsecrets resolve` lists it, from the map's folder",
+    )
 
 
 def _opener(options: RoadOptions, stack: contextlib.ExitStack) -> Open:
