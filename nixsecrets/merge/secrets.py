@@ -10,8 +10,9 @@ from typing import NamedTuple
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.age import header
 from nixsecrets.files.kind import format_for
-from nixsecrets.files.sops import metadata
-from nixsecrets.files.sops.selectors import Options
+from nixsecrets.files.sops import metadata, selection
+from nixsecrets.files.sops.selectors import Options, selection_of
+from nixsecrets.files.sops.values import leaves
 from nixsecrets.files.state import Actual, Damaged, NotSecret
 from nixsecrets.frozen import field, frozen
 from nixsecrets.keys.forms import Backend
@@ -35,6 +36,7 @@ class Version:
         return frozenset(r.key_id for r in self.found.recipients)
 
 
+_OPENED = "one side has it encrypted, the sops options of the other do not"
 Found = Version | Damaged | NotSecret | None
 Open = Callable[[Version], bytes]
 """Decrypts a version; raises IdentityError."""
@@ -135,6 +137,11 @@ class _Merge(NamedTuple):
         options = self._options()
         if options is None:
             return Clash(("sops options",), "both sides select values otherwise")
+        opened = [
+            key for side in (self.ours, self.theirs) for key in opens(side, options)
+        ]
+        if opened:
+            return Clash(tuple(dict.fromkeys(opened)), _OPENED)
         holder = self._holder()
         if holder is not None:
             return self._from(holder, options)
@@ -211,6 +218,18 @@ class _Merge(NamedTuple):
     def _outdated(self, version: Version) -> bool:
         """Return whether a side replaced the key that this version still has."""
         return self.base is not None and same_key(version, self.base)
+
+
+def opens(version: Version, options: Options) -> list[str]:
+    """Return the values that a version has encrypted and `options` leave in plaintext.
+
+    By their key paths.
+    """
+    if version.found.backend is Backend.AGE or version.found.options == options:
+        return []
+    file = metadata.parse(version.found.path, version.data)
+    found = selection.opened_by(leaves(file.format, file.data), selection_of(options))
+    return ["/".join(leaf.path) for leaf in found]
 
 
 def for_readers(

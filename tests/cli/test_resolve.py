@@ -415,6 +415,18 @@ def test_a_choice_names_a_file_that_a_side_changed_also_one_with_a_hash(
     assert base.ok("cat", path) == "theirs"
 
 
+def test_no_value_that_a_side_has_encrypted_comes_out_in_plaintext(base: Fleet) -> None:
+    rule = 'path = "secrets/**"\nreaders = ["server"]\n'
+    ours = edited(rule, rule + 'sops = { encrypted_regex = "^(last|app|MAIL|key)$" }\n')
+    found = parted(base, ours, key(DB, "db/password", "two"))
+    assert found.stopped
+    done = resolve(found)
+    assert done.returncode == 1
+    reason = "one side has it encrypted, the sops options of the other do not"
+    assert f"nixsecrets: error: {DB}: db/password: {reason}\n" in done.stderr
+    assert b"two" not in base.read(DB)
+
+
 def test_there_is_nothing_to_resolve_without_a_merge(base: Fleet) -> None:
     done = base.run("resolve", "--yes")
     assert done.returncode == 1
