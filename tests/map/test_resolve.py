@@ -216,7 +216,7 @@ def test_a_group_that_contains_itself_does_not_hang() -> None:
 def test_ten_thousand_paths_resolve_at_once() -> None:
     rules = tuple(Rule(at, f"{at}/**/*.yaml", None, ("web",)) for at in range(50))
     policy = Policy(replace(FLEET, rules=rules))
-    start = time.perf_counter()
+    start = time.process_time()
     for at in range(10_000):
         policy.desired(f"{at % 60}/a/{at}.yaml", Backend.SOPS)
-    assert time.perf_counter() - start < 2  # 0.15 s here; two busy cores are slow
+    assert time.process_time() - start < 2  # 0.15 s here; two busy cores are slow

@@ -209,18 +209,18 @@ def test_what_sops_cannot_compile_is_refused_with_the_reason(pattern: str) -> No
     ],
 )
 def test_no_expression_takes_long(pattern: str, text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     parse(pattern).found_in(text)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_the_largest_expressions_are_compiled_or_refused_at_once() -> None:
     parts = ["(", "(?:", r"\pL", "a|", "[a-z]{1000}", ".*", "(a)", "[[:a", "{", r"\Q"]
-    started = time.perf_counter()
+    started = time.process_time()
     for part in parts:
         for text in (part * MAX_LENGTH, part * (MAX_LENGTH // len(part))):
             ours(text)
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_nesting_ends_where_it_ends_for_go() -> None:
