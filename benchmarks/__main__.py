@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks import everyday, flakes
+from benchmarks import everyday, flakes, merges
 from benchmarks.fleets import LEAVES, NEW_KEY, Built, Shape, build
 from benchmarks.measure import Run, best, timed
 from tests.fleet import program, sops_path
@@ -231,6 +231,14 @@ def growth_rows(bench: Bench) -> Iterator[Row]:
         yield Row(f"grant per file, {name}", each, first, each / first, "flat")
 
 
+def merge_rows(bench: Bench) -> Iterator[Row]:
+    """A merge of two grants, and what git alone takes to stop at every file."""
+    for one in merges.taken(bench.base / "merge", bench.secrets):
+        ratio = one.resolve / one.git
+        note = "git merge without a driver, every file left unmerged"
+        yield Row(f"resolve, {one.name}", *one[1:], ratio, merges.GOAL, note)
+
+
 def flake_rows(bench: Bench) -> Iterator[Row]:
     """The evaluation of a flake: time and memory for each host."""
     if shutil.which("nix") is None:
@@ -278,6 +286,7 @@ PARTS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "sops": sops_rows,
     "many": many_rows,
     "growth": growth_rows,
+    "merge": merge_rows,
     "flake": flake_rows,
 }
 
