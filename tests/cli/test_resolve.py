@@ -1,287 +1,44 @@
-"""A merge of two branches: values and readers of both, and whoever was removed is out.
+"""`resolve` at what a merge leaves open, and what it says.
 
 Real git, real age, real sops: every file is opened with every host's own key.
 """
 
-import dataclasses
-import json
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from tests import fleet as kit
 from tests.cli.conftest import copied
-from tests.fleet import Fleet, age_secret, program, ssh_key
-
-YAML, AGE = "secrets/app.yaml", "secrets/wifi.age"
-DB = "secrets/db.yaml"
-LINES = "line one\nline two\nline three\nline four\n"
-DB_TEXT = """\
-db:
-    # the one of the website
-    password: one
-    user: web
-list:
-    - a
-    - b
-last: end
-"""
-ENV, INI, JSON = (
-    "secrets/mail.env",
-    "secrets/mail.ini",
-    "secrets/hosts/brunnen/tls.json",
+from tests.fleet import Fleet, ssh_key
+from tests.merge.branches import (
+    AGE,
+    DB,
+    DB_TEXT,
+    LINES,
+    add,
+    edited,
+    in_order,
+    key,
+    larger_fleet,
+    parted,
+    put,
+    remove,
+    resolve,
+    rotate,
+    several,
 )
-Act = Callable[[Fleet], None]
-
-
-def git(fleet: Fleet, *args: str) -> "subprocess.CompletedProcess[str]":
-    """Run git, which stops at conflicts."""
-    return subprocess.run(
-        [program("git"), *args],
-        cwd=fleet.root,
-        env=fleet.env | {"GIT_EDITOR": "true"},
-        check=False,
-        capture_output=True,
-        text=True,
-    )
-
-
-def put(path: str, value: str) -> Act:
-    return lambda fleet: void(fleet.ok("set", path, "--yes", stdin=value))
-
-
-def key(path: str, key: str, value: str) -> Act:
-    return lambda fleet: void(fleet.ok("set", path, "--key", key, "--yes", stdin=value))
-
-
-def void(_: object) -> None:
-    """Take a result that nobody needs."""
-
-
-def add(name: str, *groups: str) -> Act:
-    def added(fleet: Fleet) -> None:
-        fleet.add_host(name)
-        options = [word for group in groups for word in ("--group", group)]
-        fleet.ok("add-host", name, "--key", fleet.public(name), "--yes", *options)
-
-    return added
-
-
-def remove(name: str) -> Act:
-    words = ("remove-host", name, "--yes", "--allow-revoke")
-    return lambda fleet: void(fleet.ok(*words))
-
-
-def rotate(name: str) -> Act:
-    def rotated(fleet: Fleet) -> None:
-        fleet.add_host(name, ssh_key(f"{name} anew"))
-        fleet.ok("rotate-host", name, "--key", fleet.public(name), "--yes")
-
-    return rotated
-
-
-def rename(old: str, new: str) -> Act:
-    def renamed(fleet: Fleet) -> None:
-        fleet.ok("rename-host", old, new, "--yes")
-        fleet.add_host(new, fleet.hosts.pop(old))
-
-    return renamed
-
-
-def edited(old: str, new: str) -> Act:
-    """Change the map by hand, and the files as it says."""
-
-    def edit(fleet: Fleet) -> None:
-        text = fleet.read("nixsecrets.toml").decode()
-        assert old in text
-        fleet.write("nixsecrets.toml", text.replace(old, new))
-        fleet.ok("rekey", "--yes", "--allow-revoke")
-
-    return edit
-
-
-def several(*acts: Act) -> Act:
-    def every(fleet: Fleet) -> None:
-        for act in acts:
-            act(fleet)
-
-    return every
-
-
-class Parted(NamedTuple):
-    """A repository in which git has merged, or stopped at it."""
-
-    fleet: Fleet
-    stopped: bool
 
 
 @pytest.fixture(scope="session")
 def larger(template: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
     """More files: each format of sops, several values in one."""
-    fleet = copied(template, tmp_path_factory.mktemp("larger") / "fleet")
-    put(DB, DB_TEXT)(fleet)
-    put(ENV, "MAIL=one\nUSER=web\n")(fleet)
-    put(INI, "[mail]\nkey = one\nuser = web\n")(fleet)
-    put(AGE, LINES)(fleet)
-    fleet.commit("base")
-    return fleet
+    return larger_fleet(template, tmp_path_factory.mktemp("larger") / "fleet")
 
 
 @pytest.fixture
 def base(larger: Fleet, tmp_path: Path) -> Fleet:
     """A copy of it."""
     return copied(larger, tmp_path / "fleet")
-
-
-def parted(fleet: Fleet, ours: Act, theirs: Act, way: str = "merge") -> Parted:
-    """Do something in each of two clones, then bring them together by git."""
-    other = fleet.root.parent / "other"
-    fleet.git("clone", "-q", str(fleet.root), str(other))
-    kit.approve_keys(other, fleet.env)
-    colleague = dataclasses.replace(fleet, root=other)
-    theirs(colleague)
-    colleague.commit("theirs")
-    fleet.git("fetch", "-q", str(other), "main:side")
-    ours(fleet)
-    if way == "stash":
-        fleet.git("stash", "-q", "-u")
-        fleet.git("merge", "-q", "--ff-only", "side")
-        return Parted(fleet, git(fleet, "stash", "pop").returncode != 0)
-    fleet.commit("ours")
-    words = {"merge": ["merge", "--no-edit", "side"], "rebase": ["rebase", "side"]}
-    words["cherry-pick"] = ["cherry-pick", "side"]
-    return Parted(fleet, git(fleet, *words[way]).returncode != 0)
-
-
-def resolve(found: Parted, *more: str) -> "subprocess.CompletedProcess[str]":
-    last = [] if found.stopped else ["--last"]
-    return found.fleet.run("resolve", *last, "--yes", *more)
-
-
-def in_order(fleet: Fleet, *, removed: tuple[str, ...] = ()) -> None:
-    """Nothing is unmerged, `check` is content, and the right keys open every file."""
-    assert fleet.git("ls-files", "-u") == ""
-    fleet.commit("merged")
-    done = fleet.run("check")
-    assert done.returncode == 0, done.stdout
-    for secret in json.loads(fleet.ok("ls", "--json")):
-        path = secret["path"]
-        for host in (*fleet.hosts, *removed):
-            assert opens(fleet, path, host) == (host in secret["readers"]), (path, host)
-
-
-def opens(fleet: Fleet, path: str, host: str) -> bool:
-    if path.endswith(".age"):
-        return fleet.age_opens(path, host)
-    secret = age_secret((fleet.keys / host).read_bytes())
-    return fleet.sops_opens(path, secret)
-
-
-class Case(NamedTuple):
-    """What each side does, and what must come of it."""
-
-    ours: Act
-    theirs: Act
-    values: dict[str, str]
-    removed: tuple[str, ...] = ()
-
-
-CASES = {
-    "add ‖ add host": Case(add("oak", "server"), add("elm", "server"), {DB: DB_TEXT}),
-    "value ‖ value in one file": Case(
-        key(DB, "db/password", "two"),
-        key(DB, "last", "done"),
-        {DB: DB_TEXT.replace("one\n", "two\n").replace("end", "done")},
-    ),
-    "a key at the end ‖ another one": Case(
-        key(DB, "new", "ours"),
-        key(DB, "newer", "theirs"),
-        {DB: DB_TEXT + "new: ours\nnewer: theirs\n"},
-    ),
-    "the same value on both sides": Case(
-        key(DB, "db/password", "two"),
-        key(DB, "db/password", "two"),
-        {DB: DB_TEXT.replace("one\n", "two\n")},
-    ),
-    "remove ‖ add host": Case(
-        remove("schere"), add("elm", "dns"), {DB: DB_TEXT}, ("schere",)
-    ),
-    "remove ‖ edit of sops": Case(
-        remove("schere"),
-        key("secrets/dns.yaml", "dns", "new"),
-        {"secrets/dns.yaml": "dns: new\n"},
-        ("schere",),
-    ),
-    "edit of age ‖ remove": Case(
-        put("secrets/dns.age", "new"),
-        remove("schere"),
-        {"secrets/dns.age": "new"},
-        ("schere",),
-    ),
-    "remove and value ‖ remove and value": Case(
-        several(remove("schere"), key("secrets/dns.yaml", "dns", "new")),
-        several(remove("stein"), key("secrets/dns.yaml", "more", "yes")),
-        {"secrets/dns.yaml": 'dns: new\nmore: "yes"\n'},
-        ("schere", "stein"),
-    ),
-    "grant ‖ edit": Case(
-        add("oak", "server"),
-        several(key(DB, "last", "done"), put(AGE, LINES + "five\n")),
-        {DB: DB_TEXT.replace("end", "done"), AGE: LINES + "five\n"},
-    ),
-    "lines of an age file": Case(
-        put(AGE, LINES.replace("one", "1")),
-        put(AGE, LINES.replace("four", "4")),
-        {AGE: LINES.replace("one", "1").replace("four", "4")},
-    ),
-    "every format": Case(
-        several(
-            key(ENV, "MAIL", "two"), key(INI, "mail/key", "two"), key(JSON, "key", "a")
-        ),
-        several(
-            key(ENV, "USER", "me"), key(INI, "mail/user", "me"), key(JSON, "new", "b")
-        ),
-        {
-            ENV: "MAIL=two\nUSER=me\n",
-            INI: "[mail]\nkey  = two\nuser = me\n",
-            JSON: '{\n\t"key": "a",\n\t"new": "b"\n}\n',
-        },
-    ),
-    "rename-host ‖ set": Case(
-        rename("brunnen", "quelle"),
-        key(JSON, "key", "new"),
-        {"secrets/hosts/quelle/tls.json": '{\n\t"key": "new"\n}\n'},
-    ),
-    "remove ‖ new file": Case(
-        remove("schere"), put("secrets/dns.new.age", "v"), {}, ("schere",)
-    ),
-    "grant of a file ‖ remove": Case(
-        edited('dns = ["schere", "stein"]', 'dns = ["schere", "stein", "brunnen"]'),
-        remove("schere"),
-        {},
-        ("schere",),
-    ),
-    "rotate ‖ edit": Case(
-        rotate("schere"),
-        key("secrets/dns.yaml", "dns", "new"),
-        {"secrets/dns.yaml": "dns: new\n"},
-    ),
-}
-
-
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_a_merge_of_ordinary_work_is_resolved(base: Fleet, case: Case) -> None:
-    found = parted(base, case.ours, case.theirs)
-    done = resolve(found)
-    assert done.returncode == 0, done.stderr
-    for path, value in case.values.items():
-        assert base.ok("cat", path) == value
-    for name in case.removed:
-        base.hosts.pop(name)
-    in_order(base, removed=case.removed)
 
 
 BOTH = several(key(DB, "db/password", "our"), put(AGE, LINES.replace("one", "1")))
