@@ -4,12 +4,24 @@
 each command: a dataclass compiles six methods from text when its module is loaded, 0.7
 ms each, and a command has eighty.  Here they are the same functions for all of them,
 which know the names of the fields (docs/adr/0026).  mypy checks them as dataclasses.
+
+`NamedTuple` is that of `typing`, whose classes take 0.1 ms each to define.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, cached_property
 from operator import attrgetter
-from typing import Any, Final, NoReturn, TypeVar, cast, dataclass_transform
+from types import CodeType, FunctionType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    NoReturn,
+    TypeVar,
+    cast,
+    dataclass_transform,
+)
 
 T = TypeVar("T")
 
@@ -186,3 +198,61 @@ def _getter(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
 
 def _refuse(self: object, name: str, *_: object) -> NoReturn:
     raise AttributeError(f"{name} of a {type(self).__name__} cannot be changed")
+
+
+# --- named tuples -----------------------------------------------------------------
+
+if TYPE_CHECKING or sys.version_info >= (3, 14):  # where annotations are functions
+    from typing import NamedTuple as NamedTuple
+else:
+    from _collections import _tuplegetter
+
+    class _Named(tuple):
+        """The methods of all named tuples."""
+
+        __slots__ = ()
+
+        @classmethod
+        def _make(cls, values: Iterable[Any]) -> Any:
+            return cls(*values)
+
+        def _replace(self, **changes: Any) -> Any:
+            values = [*map(changes.pop, self._fields, self)]
+            if changes:
+                raise TypeError(f"{type(self).__name__} has no {next(iter(changes))}")
+            return tuple.__new__(type(self), values)
+
+        def _asdict(self) -> dict[str, Any]:
+            return dict(zip(self._fields, self, strict=True))
+
+        def __repr__(self) -> str:
+            pairs = zip(self._fields, self, strict=True)
+            values = ", ".join(f"{name}={value!r}" for name, value in pairs)
+            return f"{type(self).__name__}({values})"
+
+        def __getnewargs__(self) -> tuple[Any, ...]:
+            return tuple(self)
+
+    @cache
+    def _maker(count: int) -> CodeType:
+        """Return the code of a function that makes a tuple of `count` arguments."""
+        names = "".join(f"_{number}, " for number in range(count))
+        return eval(f"lambda cls, {names}: new(cls, ({names}))").__code__  # noqa: S307
+
+    class _NamedClass(type):
+        """Turns a class that derives from `NamedTuple` into one with `_Named`."""
+
+        def __new__(cls, name: str, _: object, content: dict[str, Any]) -> type:
+            fields = tuple(content.get("__annotations__", ()))
+            defaults = {one: content.pop(one) for one in fields if one in content}
+            code = _maker(len(fields)).replace(
+                co_varnames=("cls", *fields), co_qualname=f"{name}.__new__"
+            )
+            known = {"new": tuple.__new__}
+            new = FunctionType(code, known, "__new__", tuple(defaults.values()))
+            content |= {one: _tuplegetter(n, None) for n, one in enumerate(fields)}
+            content |= {"__slots__": (), "__new__": new, "__match_args__": fields}
+            content |= {"_fields": fields, "_field_defaults": defaults}
+            return type(name, (_Named,), content)
+
+    NamedTuple = type.__new__(_NamedClass, "NamedTuple", (), {})

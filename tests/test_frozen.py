@@ -1,13 +1,15 @@
 """Frozen values behave as frozen dataclasses do."""
 
+import copy
 import dataclasses
 import pickle
+import typing
 from functools import cached_property
 from typing import Any
 
 import pytest
 
-from nixsecrets.frozen import field, frozen, replace
+from nixsecrets.frozen import NamedTuple, field, frozen, replace
 
 
 @frozen
@@ -130,3 +132,64 @@ def test_the_functions_for_dataclasses_take_it() -> None:
     assert dataclasses.asdict(Square(2)) == {"side": 2}
     assert dataclasses.replace(key, secret=b"xyz").size == 3
     assert Key.__match_args__[:3] == AsDataclass.__match_args__
+
+
+class Point(NamedTuple):
+    """A named tuple with a default, a method and a property."""
+
+    x: int
+    y: int = 0
+
+    @property
+    def length(self) -> int:
+        """How far it is."""
+        return self.x + self.y
+
+
+class ByTyping(typing.NamedTuple):
+    """The same, as the standard library defines it."""
+
+    x: int
+    y: int = 0
+
+
+class Cached(Point):
+    """A named tuple that remembers what it computed."""
+
+    @cached_property
+    def doubled(self) -> int:
+        return 2 * self.x
+
+
+def test_a_named_tuple_does_what_those_of_typing_do() -> None:
+    one, theirs = Point(1), ByTyping(1)
+    assert tuple(one) == theirs
+    assert hash(one) == hash(theirs)
+    assert repr(one) == "Point(x=1, y=0)"
+    assert tuple(one._replace(y=2)) == theirs._replace(y=2)
+    assert tuple(Point(y=3, x=2)) == ByTyping(y=3, x=2)
+    assert one._asdict() == theirs._asdict()
+    assert tuple(Point._make([4, 5])) == ByTyping._make([4, 5])
+    for name in ("_fields", "_field_defaults", "__match_args__"):
+        assert getattr(Point, name) == getattr(ByTyping, name)
+    assert Point.__doc__ == "A named tuple with a default, a method and a property."
+    assert Point(1, 2).length == 3
+    assert not hasattr(one, "__dict__")
+
+
+def test_a_named_tuple_is_pickled_and_can_be_derived_from() -> None:
+    for value in (Point(1, 2), Cached(1)):
+        again = pickle.loads(pickle.dumps(value))  # noqa: S301
+        assert again == value
+        assert type(again) is type(value)
+    assert copy.copy(Cached(1)) == Cached(1)
+    assert Cached(4).doubled == 8
+    assert repr(Cached(4)._replace(y=1)) == "Cached(x=4, y=1)"
+
+
+@pytest.mark.parametrize("given", [{}, {"z": 1}, {"x": 1, "z": 2}])
+def test_a_named_tuple_refuses_what_is_no_field(given: dict[str, int]) -> None:
+    with pytest.raises(TypeError, match="Point"):
+        Point(**given)
+    with pytest.raises((TypeError, ValueError)):
+        Point(1)._replace(**{"z": 1})

@@ -2,7 +2,6 @@
 
 import datetime
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 
@@ -10,6 +9,7 @@ from nixsecrets.cli import ui
 from nixsecrets.cli.arguments import key_from_file, key_from_text
 from nixsecrets.cli.options import Decorator, RoadOptions, packed
 from nixsecrets.errors import DeclinedError, UsageError
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.hosts.local import local_key
 from nixsecrets.hosts.obtain import collected, shown
 from nixsecrets.hosts.scan import Manner

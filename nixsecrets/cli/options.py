@@ -5,9 +5,11 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from pathlib import Path
 from posixpath import normpath
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
+
+from nixsecrets.frozen import NamedTuple
 
 Decorated = Callable[..., Any]
 Decorator = Callable[[Decorated], Decorated]

@@ -4,7 +4,7 @@ import contextlib
 import json
 import posixpath
 from collections.abc import Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from nixsecrets.cli import consent, show, ui
 from nixsecrets.cli.options import RoadOptions
@@ -12,6 +12,7 @@ from nixsecrets.cli.session import Session
 from nixsecrets.errors import NixsecretsError, SecretFileError, printable, shell_word
 from nixsecrets.files.pieces import Piece, sealed
 from nixsecrets.findings.catalogue import Finding
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.keys.forms import Backend
 from nixsecrets.plan import approvals
 from nixsecrets.plan.diff import differing, differs_after

@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from nixsecrets.cli import show, ui
 from nixsecrets.cli.arguments import relative
@@ -18,6 +17,7 @@ from nixsecrets.files.age import pyrage_port
 from nixsecrets.files.decrypt import Bench
 from nixsecrets.files.sops import extract
 from nixsecrets.files.state import Actual
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.repo import files, private

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from nixsecrets.cli import ui
 from nixsecrets.errors import IdentityError
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.map.names import LOCK_NAME
 from nixsecrets.repo.git import JOURNAL_NAME
 from nixsecrets.repo.worktree import MAP_NAME, Repo

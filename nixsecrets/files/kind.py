@@ -6,9 +6,10 @@ detected file is complete is up to the parsers and `faults`.
 
 import re
 from enum import StrEnum
-from typing import NamedTuple, assert_never
+from typing import assert_never
 
 from nixsecrets.files.sops.token import MARK
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.keys.forms import Backend
 
 MAGIC = b"age-encryption.org/"

@@ -5,11 +5,11 @@ importing.  `age.state` and `sops.state` interpret the results.
 """
 
 import hashlib
-from typing import NamedTuple
 
 from nixsecrets.files.age import shape
 from nixsecrets.files.kind import looks_like_age
 from nixsecrets.files.sops import state
+from nixsecrets.frozen import NamedTuple
 
 
 class Plain(NamedTuple):

@@ -1,9 +1,7 @@
 """The state of a secret file: its recipients, as far as known without a private key."""
 
-from typing import NamedTuple
-
 from nixsecrets.files.sops.selectors import LeftOpen
-from nixsecrets.frozen import frozen
+from nixsecrets.frozen import NamedTuple, frozen
 from nixsecrets.keys.foreign import ForeignKey
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient

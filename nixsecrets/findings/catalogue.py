@@ -7,9 +7,9 @@ The file is long because it is a table of texts.
 
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
-from typing import NamedTuple
 
 from nixsecrets.errors import shell_word
+from nixsecrets.frozen import NamedTuple
 
 
 class Severity(StrEnum):

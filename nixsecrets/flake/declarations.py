@@ -1,9 +1,9 @@
 """The source of declarations: a flake, or a file saved from one."""
 
 from pathlib import Path
-from typing import NamedTuple
 
 from nixsecrets.errors import UsageError
+from nixsecrets.frozen import NamedTuple
 
 
 class Source(NamedTuple):

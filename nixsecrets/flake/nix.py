@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 from nixsecrets.errors import NixsecretsError, ProgramError, quoted
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.generated.secretsnix import nix_string
 from nixsecrets.repo import gitrun
 

@@ -9,9 +9,9 @@ where a block belongs.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from nixsecrets.errors import PlaceError
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.splice import newline_of
 
 BEGIN = "# nixsecrets: begin"

@@ -6,9 +6,10 @@
 import posixpath
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from nixsecrets.errors import MapError, NixsecretsError
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.generated import blocks
 from nixsecrets.keys.forms import Backend, usable
 from nixsecrets.keys.recipients import Recipient

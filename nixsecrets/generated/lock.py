@@ -25,10 +25,11 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from nixsecrets.errors import KeyFormatError, MapError
 from nixsecrets.files.state import Record
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.keys.recipients import Kind, Recipient, parse_recipient
 
 VERSION = 2

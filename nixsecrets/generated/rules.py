@@ -9,9 +9,9 @@ are ignored.
 import posixpath
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from nixsecrets.errors import PlaceError
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.generated import blocks
 from nixsecrets.generated.yamltree import (
     Document,

@@ -9,9 +9,10 @@ YAML parser.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from nixsecrets.errors import MapError, PlaceError
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.generated import blocks, yamltree
 from nixsecrets.generated.creations import (
     ANCHOR_UNSAFE,

@@ -8,9 +8,10 @@ anchors, aliases and flow collections that people write there.
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from nixsecrets.errors import PlaceError
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.untrusted import limits
 
 _NULLS = ("", "~", "null", "Null", "NULL")

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from nixsecrets.errors import NixsecretsError, quoted
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.hosts import openssh
 from nixsecrets.hosts.address import SSH_PORT, parse_address
 from nixsecrets.hosts.sshconfig import Endpoint

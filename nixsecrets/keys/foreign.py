@@ -1,8 +1,7 @@
 """Names of keys of other kinds than age's: PGP, KMS, Key Vault and Vault keys."""
 
-from typing import NamedTuple
-
 from nixsecrets.errors import quoted
+from nixsecrets.frozen import NamedTuple
 
 _LONGEST = 300  # characters in messages
 

@@ -1,7 +1,8 @@
 """The grammar of a rule's `path`: segments of parts, each with its regex."""
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.untrusted import regex
 
 Placeholder = Literal["host", "user"]

@@ -10,8 +10,8 @@ agree on every path.
 import itertools
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.map.glob import (
     ANY_NAME,
     DEEP,

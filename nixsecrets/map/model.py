@@ -1,8 +1,8 @@
 """The recipient map (`nixsecrets.toml`) as frozen values."""
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
-from nixsecrets.frozen import field, frozen
+from nixsecrets.frozen import NamedTuple, field, frozen
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import KeyId, Kind, Recipient
 

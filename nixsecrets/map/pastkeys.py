@@ -7,9 +7,10 @@ version or contain mistakes; its keys count nevertheless.
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, TypeGuard
+from typing import TypeGuard
 
 from nixsecrets.errors import TooLargeError
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.keys.recipients import KeyId, Recipient, recipient_of
 from nixsecrets.untrusted import limits
 

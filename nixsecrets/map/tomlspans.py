@@ -8,7 +8,8 @@ as it is (CRLF counts as two).
 import re
 import tomllib
 from collections.abc import Iterator
-from typing import NamedTuple
+
+from nixsecrets.frozen import NamedTuple
 
 Path = tuple[str | int, ...]
 """The place of a value in the parsed data: `("secrets", 0, "readers", 1)`."""

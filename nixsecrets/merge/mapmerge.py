@@ -7,9 +7,10 @@ parsed maps means.  A removal on one side wins over a change on the other.  Pure
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from nixsecrets.errors import MapError
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.map import tomledit
 from nixsecrets.map.draft import DraftText, name_lists
 from nixsecrets.map.edit import add_group, rename

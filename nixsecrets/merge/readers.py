@@ -5,9 +5,9 @@ count, so that what one side changed reaches a file that only the other has.  Pu
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import NamedTuple
 
 from nixsecrets.files.state import Actual
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import KeyId
 from nixsecrets.map.model import Desired, Reader

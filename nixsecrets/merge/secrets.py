@@ -5,7 +5,6 @@ has such a key it is kept (its ciphertexts, too), else the file gets a fresh one
 """
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.age import header
@@ -14,7 +13,7 @@ from nixsecrets.files.sops import metadata, selection
 from nixsecrets.files.sops.selectors import Options, selection_of
 from nixsecrets.files.sops.values import leaves
 from nixsecrets.files.state import Actual, Damaged, NotSecret
-from nixsecrets.frozen import field, frozen
+from nixsecrets.frozen import NamedTuple, field, frozen
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import KeyId
 from nixsecrets.map.model import Reader

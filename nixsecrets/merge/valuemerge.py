@@ -7,11 +7,12 @@ gives.  What is no text, or has no values, is merged by whole lines.  Pure.
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.kind import SopsFormat
 from nixsecrets.files.sops.values import leaves
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.merge import three
 
 _MISSING = object()

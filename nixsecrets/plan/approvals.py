@@ -5,9 +5,10 @@ approvals for the keys that it encrypts to or writes into configurations.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from nixsecrets.errors import counted, printable
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.keys.recipients import KeyId, Kind, Recipient, recipient_of
 from nixsecrets.map.model import Reader, RecipientMap
 from nixsecrets.plan.model import Pair, Plan, pair_of

@@ -7,9 +7,10 @@ plaintext of a secret, only the public text of generated files.
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import NamedTuple, assert_never
+from typing import assert_never
 
 from nixsecrets.findings.catalogue import Code, Finding, argument
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.keys.foreign import ForeignKey
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import KeyId

@@ -10,11 +10,11 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from nixsecrets.errors import NixsecretsError, ProgramError
 from nixsecrets.files.sops.token import any_retyped
 from nixsecrets.findings.catalogue import Finding
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import recipient_of
 from nixsecrets.map.pastkeys import PastMap, may_remove_a_key, read_past

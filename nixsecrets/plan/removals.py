@@ -6,10 +6,10 @@ Three sources are combined, because any single one can be reverted: the map's ow
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
 
 from nixsecrets.errors import counted, quoted
 from nixsecrets.findings.catalogue import Code, Finding
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.keys.recipients import KeyId, Recipient, recipient_of
 from nixsecrets.map.model import RecipientMap
 from nixsecrets.map.pastkeys import PastMap

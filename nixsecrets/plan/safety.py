@@ -6,7 +6,6 @@ cannot: it stops the command, or is skipped with --keep-going.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from typing import NamedTuple
 
 from nixsecrets.errors import (
     DeclinedError,
@@ -18,6 +17,7 @@ from nixsecrets.errors import (
 from nixsecrets.files.state import Damaged
 from nixsecrets.findings.catalogue import argument
 from nixsecrets.findings.reports import LINES
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.keys.recipients import KeyId
 from nixsecrets.plan import approvals, disclosure
 from nixsecrets.plan.approvals import Standing

@@ -5,11 +5,11 @@ grant, re-encryption and form change.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 from nixsecrets.files.kind import SopsFormat, format_for
 from nixsecrets.files.sops.selectors import Options, canonical_options, selection_of
 from nixsecrets.files.state import Actual, Unknown
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.foreign import ForeignKey
 from nixsecrets.keys.forms import Backend

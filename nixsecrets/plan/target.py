@@ -1,12 +1,13 @@
 """One secret to write: its current state, its future readers, and the plan for it."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from nixsecrets.errors import NixsecretsError, path_text
 from nixsecrets.files.kind import format_for
 from nixsecrets.files.sops.selectors import canonical_options
 from nixsecrets.files.state import Actual, Damaged, NotSecret
 from nixsecrets.findings.catalogue import argument
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.keys.forms import Backend
 from nixsecrets.map.model import Rule
 from nixsecrets.plan.diff import (

@@ -3,9 +3,9 @@
 import datetime
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from nixsecrets.errors import ProgramError
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.repo.gitrun import run
 
 _SECONDS = 20.0

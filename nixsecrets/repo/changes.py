@@ -5,7 +5,8 @@ format"), all with `-z`: paths are never quoted and may contain anything but NUL
 """
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+
+from nixsecrets.frozen import NamedTuple
 
 _REGULAR_MODES = frozenset({"100644", "100755", "100664"})
 

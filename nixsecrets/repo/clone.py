@@ -14,9 +14,10 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 from nixsecrets.errors import NixsecretsError
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.repo import files, owned, userstate
 from nixsecrets.repo.git import STAGING_NAME
 from nixsecrets.repo.remembered import (

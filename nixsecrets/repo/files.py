@@ -15,9 +15,9 @@ import re
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
 
 from nixsecrets.errors import NixsecretsError, quoted
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.repo import fsops
 from nixsecrets.untrusted import inputs
 

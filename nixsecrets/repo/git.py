@@ -9,9 +9,10 @@ import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
 from nixsecrets.errors import ProgramError, quoted
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.repo import changes
 from nixsecrets.repo.changes import Changes, Entry
 from nixsecrets.repo.gitplaces import has_git_folder, two_places

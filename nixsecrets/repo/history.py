@@ -10,8 +10,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.repo.git import Git
 from nixsecrets.repo.gitrun import failure, run, started
 

@@ -13,9 +13,10 @@ import json
 import os
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from nixsecrets.errors import NixsecretsError
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.repo import files, fsops, locking, userstate
 from nixsecrets.repo.git import JOURNAL_NAME as JOURNAL_NAME
 from nixsecrets.repo.worktree import Repo

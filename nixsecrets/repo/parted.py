@@ -6,9 +6,8 @@ commit that HEAD is.  Reads; the index and git's own state stay as they are.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
-from nixsecrets.frozen import field, frozen
+from nixsecrets.frozen import NamedTuple, field, frozen
 from nixsecrets.repo import unmerged
 from nixsecrets.repo.changes import Entry
 from nixsecrets.repo.git import Git

@@ -18,7 +18,9 @@ replaced by a new kind.
 
 import json
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
+
+from nixsecrets.frozen import NamedTuple
 
 _VERSION = 1
 

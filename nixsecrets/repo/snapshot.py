@@ -1,8 +1,9 @@
 """The index or a commit as a tree of files."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.repo.changes import Entry
 from nixsecrets.repo.git import Git
 

@@ -8,9 +8,9 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from nixsecrets.errors import quoted
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.repo.git import Git
 from nixsecrets.repo.gitrun import run
 from nixsecrets.untrusted import inputs

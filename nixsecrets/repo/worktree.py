@@ -13,9 +13,10 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Self, TypeVar
+from typing import Self, TypeVar
 
 from nixsecrets.errors import NixsecretsError, SecretFileError, quoted
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.repo import files
 from nixsecrets.repo.git import Git, Listed
 from nixsecrets.untrusted import inputs

@@ -12,7 +12,9 @@ A file name that is not UTF-8 is matched as in Go, with one U+FFFD per invalid b
 import functools
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from nixsecrets.frozen import NamedTuple
 
 if TYPE_CHECKING:
     import re2

@@ -11,9 +11,9 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from nixsecrets.files.pieces import Piece
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.repo.history import Swap, Version
 
 Digest = bytes

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from nixsecrets import __version__
 from nixsecrets.files import looks
@@ -26,6 +26,7 @@ from nixsecrets.files.kind import SopsFormat, format_for
 from nixsecrets.files.looks import Look
 from nixsecrets.files.sops import state
 from nixsecrets.files.sops.selectors import LeftOpen
+from nixsecrets.frozen import NamedTuple
 
 _HEX = 64  # digits of a SHA-256
 # the folders with code that a look depends on

@@ -4,11 +4,11 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from types import MappingProxyType
-from typing import NamedTuple
 
 from nixsecrets.errors import ProgramError
 from nixsecrets.files.age.header import LARGE
 from nixsecrets.files.kind import looks_secret
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.map.names import LOCK_NAME
 from nixsecrets.map.resolve import Policy
 from nixsecrets.repo import deleted

@@ -8,8 +8,9 @@ without a look (large or unreadable) are read later.
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.map.names import LOCK_NAME, no_secret
 from nixsecrets.repo import pool
 from nixsecrets.repo.unmerged import Stages, unmerged

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from types import MappingProxyType
-from typing import NamedTuple, assert_never
+from typing import assert_never
 
 from nixsecrets import splice
 from nixsecrets.errors import SecretFileError, shell_word
@@ -26,6 +26,7 @@ from nixsecrets.files.kind import (
 from nixsecrets.files.looks import Look, Plain, look
 from nixsecrets.files.sops import state as sops_state
 from nixsecrets.files.state import Actual, Damaged, NotSecret
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.generated.lock import Lock
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.recipients import Recipient

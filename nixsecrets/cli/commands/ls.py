@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 
@@ -14,6 +13,7 @@ from nixsecrets.cli.options import json_option
 from nixsecrets.cli.session import Session
 from nixsecrets.errors import UsageError, path_text
 from nixsecrets.files.state import Actual, Unknown
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.world.world import World
 
 HEAD = ("path", "backend", "changed", "readers")

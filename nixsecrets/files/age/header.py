@@ -11,11 +11,11 @@ import binascii
 import re
 from collections.abc import Iterable, Sequence
 from functools import cache, cached_property
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.kind import ARMOR_BEGIN, ARMOR_END, BOM, MAGIC
-from nixsecrets.frozen import frozen
+from nixsecrets.frozen import NamedTuple, frozen
 from nixsecrets.untrusted import limits
 
 LARGE = 4 << 20

@@ -8,11 +8,11 @@ stanzas (C2SP age.md and known plugins; unknown types have any size) and its pay
 
 import re
 from functools import lru_cache
-from typing import NamedTuple
 
 from nixsecrets.errors import SecretFileError, TooLargeError
 from nixsecrets.files.age import header
 from nixsecrets.files.age.header import AgeFile, Stanza
+from nixsecrets.frozen import NamedTuple
 
 # type -> (bytes of each argument, bytes of the body); None means any size
 _SHAPES: dict[str, tuple[tuple[int | None, ...], int | None]] = {

@@ -6,7 +6,7 @@ are in `values`; both use the same parsers.
 
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple, assert_never
+from typing import Any, assert_never
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.sops import tree
@@ -18,6 +18,7 @@ from nixsecrets.files.sops.values import (
     names_of,
     nodes,
 )
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.splice import line_start
 from nixsecrets.untrusted import limits
 

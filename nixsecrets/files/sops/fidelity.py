@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import NamedTuple, assert_never
+from typing import assert_never
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.kind import SopsFormat
@@ -18,6 +18,7 @@ from nixsecrets.files.sops import plaintexts, printed
 from nixsecrets.files.sops.comments import comments
 from nixsecrets.files.sops.plaintexts import SourceValue, Style
 from nixsecrets.files.sops.values import Place
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.splice import line_start
 
 _SHOWN = 10

@@ -10,10 +10,9 @@ are written as `\n`.
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
-from typing import NamedTuple
 
 from nixsecrets.files.sops.spans import Block, Edit, Node, Slot, Value, refuse
-from nixsecrets.frozen import field, frozen
+from nixsecrets.frozen import NamedTuple, field, frozen
 from nixsecrets.splice import after_line
 
 _PAIR = re.compile(r"([^=:]*+)[=:][ \t]*")

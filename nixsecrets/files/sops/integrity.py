@@ -7,7 +7,6 @@ normal.  `engine.types` verifies types.
 
 from collections.abc import Sequence
 from enum import Enum
-from typing import NamedTuple
 
 from nixsecrets.errors import IdentityError, SecretFileError
 from nixsecrets.files.sops import metadata
@@ -15,6 +14,7 @@ from nixsecrets.files.sops.datakey import data_key
 from nixsecrets.files.sops.engine import contents
 from nixsecrets.files.sops.engine import types as sops_types
 from nixsecrets.files.sops.engine.types import Retyped
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.keys.identities import Identity, PluginIdentity
 
 WRONG_MAC = "its MAC does not match its values, so nobody can decrypt it"

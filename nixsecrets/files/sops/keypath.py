@@ -8,11 +8,11 @@ file.  A backslash escapes `/`, `[`, `]`, `"` and backslash in a key.
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple, assert_never
+from typing import assert_never
 
 from nixsecrets.errors import SecretFileError, UsageError
 from nixsecrets.files.kind import SopsFormat
-from nixsecrets.frozen import field, frozen
+from nixsecrets.frozen import NamedTuple, field, frozen
 
 NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 _DOCUMENT = re.compile(r"\[([1-9][0-9]{0,8})\]/")

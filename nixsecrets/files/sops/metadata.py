@@ -8,7 +8,7 @@ getsops/sops:stores/stores.go.  Their order is not relied on: it changed between
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from itertools import chain
-from typing import NamedTuple, assert_never
+from typing import assert_never
 
 from nixsecrets.files.kind import SopsFormat as SopsFormat
 from nixsecrets.files.kind import detect_format, format_for
@@ -18,6 +18,7 @@ from nixsecrets.files.sops.selectors import canonical_options as canonical_optio
 from nixsecrets.files.sops.spans import Block, items, refuse
 from nixsecrets.files.sops.spans import Entries as Entries
 from nixsecrets.files.sops.spans import Entry as Entry
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.keys.foreign import ForeignKey
 from nixsecrets.keys.sopsoptions import SELECTION as SELECTION
 from nixsecrets.untrusted import limits

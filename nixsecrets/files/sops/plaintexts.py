@@ -8,7 +8,7 @@ prints, the same parsers give the values that a program will find.
 import re
 from collections.abc import Iterator
 from enum import Enum
-from typing import Any, NamedTuple, NoReturn, assert_never
+from typing import Any, NoReturn, assert_never
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.kind import SopsFormat
@@ -16,6 +16,7 @@ from nixsecrets.files.sops import json, tree
 from nixsecrets.files.sops.flat import LONG_QUOTES, Kind, dotenv_lines, ini_lines
 from nixsecrets.files.sops.spans import Node
 from nixsecrets.files.sops.values import DeepError, Lines, Place, nodes
+from nixsecrets.frozen import NamedTuple
 
 _TAG = re.compile(r"(?:&\S+[ \t\r\n]+)?(!\S*)")
 DATE = re.compile(r"\d{4}-\d\d?-\d\d?(?:[Tt \t]|$)")

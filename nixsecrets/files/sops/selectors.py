@@ -1,8 +1,8 @@
 """The selection options of sops in a canonical form, for comparison."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.keys.sopsoptions import SELECTION
 from nixsecrets.untrusted import regex
 

@@ -7,11 +7,11 @@ fields.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.kind import ARMOR_BEGIN, ARMOR_END
-from nixsecrets.frozen import field, frozen
+from nixsecrets.frozen import NamedTuple, field, frozen
 from nixsecrets.keys.recipients import Recipient, recipient_of
 from nixsecrets.keys.sopsoptions import SELECTION
 

@@ -8,7 +8,6 @@ import hashlib
 import re
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import NamedTuple
 
 from nixsecrets.errors import SecretFileError, TooLargeError
 from nixsecrets.files.age import header, shape
@@ -28,6 +27,7 @@ from nixsecrets.files.sops.token import (
 )
 from nixsecrets.files.sops.yaml import YamlBlock
 from nixsecrets.files.state import Actual, Damaged, NotSecret, Stated, Unknown
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.foreign import ForeignKey
 from nixsecrets.keys.forms import Backend

@@ -8,7 +8,7 @@ import contextlib
 import json
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, assert_never
+from typing import Any, assert_never
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.kind import BOM, INI_SECTION, YAML_KEY, SopsFormat
@@ -16,6 +16,7 @@ from nixsecrets.files.sops import plaintexts, tree
 from nixsecrets.files.sops.flat import Kind, Line, dotenv_lines, ini_lines
 from nixsecrets.files.sops.plaintexts import bare_is_text
 from nixsecrets.files.sops.values import Composed, DeepError, nodes
+from nixsecrets.frozen import NamedTuple
 
 _RESERVED = {
     SopsFormat.YAML: YAML_KEY,

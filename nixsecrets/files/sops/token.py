@@ -10,7 +10,8 @@ import binascii
 import os
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+
+from nixsecrets.frozen import NamedTuple
 
 MARK = "ENC[AES256_GCM,"
 COMMENT_END = b",type:comment]"

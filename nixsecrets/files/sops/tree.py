@@ -9,11 +9,12 @@ this module: its events of ruamel.yaml take 36 times as long for a file of 50 en
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.sops.spans import Node, Value, refuse
 from nixsecrets.files.sops.yaml import INDENT, NULLS, PLAIN
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.splice import line_at
 from nixsecrets.untrusted import limits
 

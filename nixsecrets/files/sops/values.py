@@ -7,13 +7,14 @@ never skipped, except the metadata.  ruamel.yaml (16 ms per file) parses the YAM
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, assert_never
+from typing import Any, assert_never
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.sops import json, tree
 from nixsecrets.files.sops.flat import Kind, Line, dotenv_lines, ini_lines
 from nixsecrets.files.sops.metadata import SopsFormat
 from nixsecrets.files.sops.spans import Node, refuse
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.untrusted import limits
 
 Names = tuple[str, ...]

@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, cached_property
-from typing import NamedTuple
 
 from nixsecrets.files.sops.spans import (
     BEGIN,
@@ -25,7 +24,7 @@ from nixsecrets.files.sops.spans import (
     foreign_of,
     values_of,
 )
-from nixsecrets.frozen import frozen
+from nixsecrets.frozen import NamedTuple, frozen
 from nixsecrets.splice import after_line, line_start
 
 INDENT = re.compile(r" *")

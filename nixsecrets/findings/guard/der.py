@@ -4,7 +4,7 @@ PKCS#8 and its encrypted form (RFC 5958), PKCS#1 (RFC 8017), SEC1 (RFC 5915), PK
 (RFC 7292).
 """
 
-from typing import NamedTuple
+from nixsecrets.frozen import NamedTuple
 
 _INTEGER, _OCTETS, _OID, _SEQUENCE = 0x02, 0x04, 0x06, 0x30
 _PKCS7 = bytes.fromhex("2a864886f70d0107")

@@ -2,11 +2,11 @@
 
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from nixsecrets.errors import MapError
 from nixsecrets.findings.catalogue import RESTORED, Code, fix_for, unmerged_fix
 from nixsecrets.findings.guard.commit import Blob, Tree
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.map.load import decode, load
 from nixsecrets.map.model import Rule
 from nixsecrets.map.names import MAP_NAME, no_secret

@@ -9,9 +9,9 @@ is rare.
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from nixsecrets.findings.guard import der, toolkeys, wrapped
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.keys.bech32 import Bech32Error, decode
 
 _AGE = (

@@ -7,9 +7,9 @@ public keys): they count only with a word or a structure of their tool around th
 import itertools
 import re
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from nixsecrets.findings.guard import wrapped
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.keys.convert import is_ed25519_pair
 
 _B64 = rb"[A-Za-z0-9+/]"

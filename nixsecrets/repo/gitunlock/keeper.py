@@ -14,8 +14,9 @@ import select
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.repo.gitunlock import client, proctable
 
 _READY_SECONDS = 10.0

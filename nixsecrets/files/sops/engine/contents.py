@@ -7,7 +7,6 @@ Otherwise it declines (returns None), and the caller runs sops.
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.sops import token
@@ -15,6 +14,7 @@ from nixsecrets.files.sops.engine import mac, types
 from nixsecrets.files.sops.metadata import SopsFile, SopsFormat
 from nixsecrets.files.sops.selection import Selector, selector_of
 from nixsecrets.files.sops.values import UNKNOWN_SPAN, Leaf, leaves
+from nixsecrets.frozen import NamedTuple
 
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9]\d*)")
 _FLOAT = re.compile(r"[-+]?(?:\.\d+|\d+(?:\.\d*)?)(?:[eE][-+]?\d+)?")

@@ -4,13 +4,13 @@ sops does not encrypt keys, so this needs no private key.
 """
 
 from enum import Enum
-from typing import NamedTuple
 
 from nixsecrets.errors import SecretFileError, UsageError
 from nixsecrets.files.sops.keypath import NUMBER, KeyPath
 from nixsecrets.files.sops.metadata import SopsFormat
 from nixsecrets.files.sops.spans import Node
 from nixsecrets.files.sops.values import Leaf, Place, leaves, roots
+from nixsecrets.frozen import NamedTuple
 
 
 class At(Enum):

@@ -6,7 +6,6 @@ indentation (docs/adr/0015).  If the engine does not understand a file, it decli
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.sops import token
@@ -17,6 +16,7 @@ from nixsecrets.files.sops.selection import selector_of
 from nixsecrets.files.sops.spans import Edit
 from nixsecrets.files.sops.token import is_encrypted
 from nixsecrets.files.sops.values import UNKNOWN_SPAN
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.splice import line_start
 
 

@@ -6,7 +6,6 @@ value is added after its last sibling.
 
 import contextlib
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.sops import metadata, token
@@ -16,6 +15,7 @@ from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.selection import selector_of
 from nixsecrets.files.sops.spans import Edit
 from nixsecrets.files.sops.values import Leaf, Place, leaves, names_of
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.splice import apply_edits
 
 

@@ -7,7 +7,7 @@ when it is unsure, and the caller runs sops.
 import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, assert_never
+from typing import assert_never
 
 from nixsecrets.files.kind import INI_SECTION
 from nixsecrets.files.sops.engine.place import child_of, leaves_in
@@ -15,6 +15,7 @@ from nixsecrets.files.sops.metadata import SopsFormat
 from nixsecrets.files.sops.spans import Edit, Node
 from nixsecrets.files.sops.token import MARK
 from nixsecrets.files.sops.values import Leaf, Place, names_of, roots
+from nixsecrets.frozen import NamedTuple
 from nixsecrets.splice import after_line, line_start
 
 _YAML_NAME = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)

@@ -9,13 +9,13 @@ return another value.  `retyped` compares with earlier versions and needs no key
 import math
 import re
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.sops import token
 from nixsecrets.files.sops.metadata import SopsFile, SopsFormat
 from nixsecrets.files.sops.token import type_of
 from nixsecrets.files.sops.values import Leaf, leaves, printable_path
+from nixsecrets.frozen import NamedTuple
 
 _INT = re.compile(rb"0|-?[1-9][0-9]{0,18}")
 _TIME = re.compile(rb"\d{4}-\d\d-\d\dT\S+")
