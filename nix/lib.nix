@@ -234,6 +234,9 @@ rec {
         in
         builtins.any (word: contains word text) words;
       sopsFilesFor = name: filter (path: sopsReadBy name (readFile (at path))) sopsFiles;
+      canRead =
+        name: path:
+        if recordsOf ? ${path} then elem path (ageFilesFor name) else sopsReadBy name (readFile (at path));
 
       baseName =
         path:
@@ -256,6 +259,115 @@ rec {
           nameOf = path: if length byName.${baseName path} == 1 then baseName path else longName path;
         in
         listToAttrs (map (path: { name = nameOf path; value.file = at path; }) paths);
+
+      # --- a secret that a configuration declares by its name
+
+      # as sops itself takes the format from the name
+      formatOf =
+        path:
+        let
+          found = match ".*\\.(yaml|yml|json|env|ini)" path;
+          formats = {
+            yml = "yaml";
+            env = "dotenv";
+          };
+        in
+        if found == null then "binary" else formats.${head found} or (head found);
+      isAge = path: recordsOf ? ${path} || match ".*\\.age" path != null;
+      withoutEnd =
+        path:
+        let
+          found = match "(.*)\\.(age|yaml|yml|json|env|ini|bin)" path;
+        in
+        if found == null then path else head found;
+      # The keys that sops-nix reaches: of YAML on any level, of JSON on the first.
+      keysIn =
+        path: text:
+        if formatOf path == "json" then
+          attrNames (removeAttrs (fromJSON text) [ "sops" ])
+        else
+          (builtins.foldl' yamlKey {
+            above = [ ];
+            found = [ ];
+          } (map (substring 0 400) (lines text))).found;
+      # sops writes one line for each value, so the indentation tells what a key is below.
+      yamlKey =
+        { above, found }@before:
+        line:
+        let
+          parts = match "( *)(\"([^\"]*)\"|'([^']*)'|([^] #\"'&*![{}-][^:]*)):( .*)?" line;
+          name = head (filter isString (map (elemAt parts) [ 2 3 4 ]));
+          depth = stringLength (head parts);
+          parents = filter (one: one.depth < depth) above;
+          whole = builtins.concatStringsSep "/" (map (one: one.name) parents ++ [ name ]);
+        in
+        if parts == null then
+          before
+        else
+          {
+            above = parents ++ [ { inherit depth name; } ];
+            found = if (head (parents ++ [ { inherit name; } ])).name == "sops" then found else found ++ [ whole ];
+          };
+      isKeyed = path: elem (formatOf path) [ "yaml" "json" ];
+      filesByKey = builtins.groupBy (one: one.key) (
+        concatMap (path: map (key: { inherit key path; }) (keysIn path (readFile (at path)))) (
+          filter isKeyed sopsFiles
+        )
+      );
+      # Files that are one secret as a whole, by the names that a declaration may use.
+      filesByName = builtins.groupBy (one: one.name) (
+        concatMap (
+          path:
+          map (name: { inherit name path; key = ""; }) (unique [
+            path
+            (withoutEnd path)
+            (withoutEnd (baseNameOf path))
+          ])
+        ) (ageFiles ++ filter (path: !isKeyed path) sopsFiles)
+      );
+      # Where the secret that `name` declares as `secret` is: `{ backend; file; format; key; }`,
+      # or `{ problem; }`, a sentence. `want` has the `file` and `key` of the declaration,
+      # which may be null. Of several files the one that `name` can read is meant.
+      locate =
+        name: secret: want:
+        let
+          option = "nixsecrets.secrets.${secret}";
+          key = if want.key == null then secret else want.key;
+          path = relative want.file;
+          candidates = (filesByName.${secret} or [ ]) ++ (filesByKey.${key} or [ ]);
+          readable = filter (one: canRead name one.path) candidates;
+          meant = if length candidates > 1 && readable != [ ] then readable else candidates;
+          listed = builtins.concatStringsSep ", " (map (one: one.path) meant);
+          described =
+            path: file: wholeKey:
+            if isAge path then
+              {
+                backend = "age";
+                inherit file;
+              }
+            else
+              rec {
+                backend = "sops";
+                inherit file;
+                format = formatOf path;
+                key = if isKeyed path then wholeKey else "";
+              };
+        in
+        if want.file != null then
+          described (if path == null then baseNameOf (toString want.file) else path) want.file key
+        else if length meant > 1 then
+          { problem = "${option} may mean ${listed}; set ${option}.file"; }
+        else if meant == [ ] then
+          {
+            problem =
+              "${option}: no secret of the map is called ${secret};"
+              + " create it (nixsecrets edit secrets/${secret}.age, git add), or set ${option}.file";
+          }
+        else
+          let
+            one = head meant;
+          in
+          described one.path (at one.path) one.key;
 
       # --- problems of a declared secret: null or a sentence
 
@@ -341,6 +453,7 @@ rec {
         users
         members
         ageSecretsFor
+        locate
         problemsOf
         ;
 

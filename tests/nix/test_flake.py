@@ -7,6 +7,7 @@ import pytest
 
 from nixsecrets import __version__
 from tests import fleet as kit
+from tests import options_doc
 from tests.fleet import PROJECT
 from tests.nix.nixkit import evaluate, run_nix
 
@@ -89,6 +90,10 @@ def test_the_overlay_adds_the_program() -> None:
         final = pkgs // self.overlays.default final pkgs;
       in final.nixsecrets.pname"""
     assert evaluate(expression, PROJECT).startswith("nixsecrets-")
+
+
+def test_the_options_are_documented_as_the_modules_have_them() -> None:
+    assert options_doc.PAGE.read_text() == options_doc.rendered()
 
 
 def test_nix_flake_show_lists_it_and_nix_flake_check_finds_nothing(

@@ -59,6 +59,7 @@ let
 
   plain = name: check: {
     inherit name;
+    description = name;
     merge =
       loc: values:
       if length values > 1 && !all (value: value == head values) values then
@@ -73,10 +74,11 @@ let
     str = plain "string" builtins.isString;
     bool = plain "boolean" builtins.isBool;
     int = plain "signed integer" builtins.isInt;
-    path = plain "path" (value: builtins.isPath value || builtins.isString value || value ? outPath);
+    path = plain "absolute path" (value: builtins.isPath value || builtins.isString value || value ? outPath);
     raw = plain "raw value" (_: true);
     anything = {
       name = "anything";
+      description = "anything";
       merge =
         loc: values:
         (if all isAttrs values then types.attrsOf types.anything else types.raw).merge loc values;
@@ -84,14 +86,18 @@ let
     enum = choices: plain "one of ${concatStringsSep ", " choices}" (value: elem value choices);
     nullOr = type: {
       name = "null or ${type.name}";
+      description = "null or ${type.description}";
       merge = loc: values: if all isNull values then null else type.merge loc values;
     };
     listOf = type: {
       name = "list of ${type.name}";
+      description = "list of ${type.description}";
       merge = loc: values: map (value: type.merge loc [ value ]) (concatLists values);
     };
     attrsOf = type: {
       name = "attribute set of ${type.name}";
+      description = "attribute set of ${type.description}";
+      getSubOptions = type.getSubOptions or (_: { });
       merge =
         loc: values:
         listToAttrs (
@@ -106,6 +112,13 @@ let
     valueSubmodule = types.submoduleWith (value: { config = value; });
     submoduleWith = asModule: modules: {
       name = "submodule";
+      description = "(submodule)"; # as nixpkgs has it inside of another type
+      getSubOptions =
+        place:
+        (evalModules {
+          modules = if isList modules then modules else [ modules ];
+          specialArgs.name = "<name>";
+        }).options;
       merge =
         loc: values:
         (evalModules {
@@ -213,6 +226,18 @@ let
       _type = "literalExpression";
       inherit text;
     };
+    literalMD = text: {
+      _type = "literalMD";
+      inherit text;
+    };
+    optionalAttrs = condition: set: if condition then set else { };
+    filterAttrs = keep: set: removeAttrs set (filter (name: !keep name set.${name}) (attrNames set));
+    removeSuffix =
+      end: text:
+      let
+        rest = builtins.stringLength text - builtins.stringLength end;
+      in
+      if rest >= 0 && builtins.substring rest (-1) text == end then builtins.substring 0 rest text else text;
     genAttrs = list: f: listToAttrs (map (name: { inherit name; value = f name; }) list);
     mapAttrsToList = f: set: attrValues (mapAttrs f set);
     makeBinPath = list: concatStringsSep ":" (map (one: "${one}/bin") list);

@@ -33,6 +33,7 @@ let
         path = "/etc/ssh/ssh_host_ed25519_key";
       }
     ];
+    systemd.services = value (types.attrsOf types.anything) { };
     boot.isContainer = value types.bool false;
     nixpkgs.config = value types.raw { };
     nixpkgs.overlays = value (types.listOf types.raw) [ ];
