@@ -89,6 +89,7 @@ class Code(StrEnum):
     READ_NOT_DECLARED = "NS082"
     NOBODY_DECLARES = "NS083"
     TEMPLATE_TOO_EARLY = "NS084"
+    IDENTITY_UNUSED = "NS090"
 
     @property
     def severity(self) -> Severity:
@@ -713,14 +714,22 @@ CATALOGUE: Mapping[Code, Kind] = {
         _E,
         "`age.identityPaths` is empty, or neither `sops.age.sshKeyPaths` nor"
         " `sops.age.keyFile` is set. Often sshd, whose host keys are the default, is"
-        " disabled.",
+        " disabled. The RSA host key that sops-nix by default imports into gpg opens"
+        " PGP entries only.",
     ),
     Code.IDENTITY_UNLIKELY: Kind(
         "identity-unlikely",
-        "the private keys of a configuration do not seem to match the key in the map",
-        _W,
-        "The map has an ssh-ed25519 key and the paths look like age or RSA keys, or the"
-        " reverse. This is inferred from file names, so it may be wrong.",
+        "no private key of a configuration opens a secret that its host may read",
+        _E,
+        "The file is encrypted to a key of the host (or user) in the map, and no path"
+        " in `age.identityPaths`, `sops.age.sshKeyPaths` or `sops.age.keyFile` can be"
+        " its private key: the map has an ssh-ed25519 key and the paths look like age"
+        " or RSA keys, or the reverse; or `sops.age.generateKey` creates an age key on"
+        " the machine that the map does not have. Activation fails.\n\nName the private"
+        " key of the key in the map (for an ssh host key `sops.age.sshKeyPaths` or"
+        " `age.identityPaths`), or add the other key to the map: `nixsecrets"
+        " rotate-host NAME`. Files are inferred from their names: an ssh key in a file"
+        " called `*.txt` or `*rsa*` is not recognized.",
     ),
     Code.IDENTITY_LOST: Kind(
         "identity-lost",
@@ -765,6 +774,14 @@ CATALOGUE: Mapping[Code, Kind] = {
         _E,
         "sops-nix installs secrets with `neededForUsers` before users exist, and"
         " renders templates afterwards; the placeholder is never filled in.",
+    ),
+    Code.IDENTITY_UNUSED: Kind(
+        "identity-unused",
+        "one of several private keys of a configuration opens no key of the map",
+        _W,
+        "Another path opens the secrets, so nothing fails. This one is either left over"
+        " (remove it) or a key that the map should have. Paths that sshd, agenix and"
+        " sops-nix choose by themselves (`ssh_host_*_key`, `id_*`) are not reported.",
     ),
 }
 

@@ -76,7 +76,11 @@ class AgeSide:
 
 @dataclass(frozen=True, slots=True)
 class SopsSide:
-    """The sops-nix options; `ssh_key_paths` is None if unknown."""
+    """The sops-nix options.
+
+    `ssh_key_paths` is None if unknown; `generate_key`: the machine creates `key_file`
+    if it does not exist; `gnupg`: PGP entries can be opened as well.
+    """
 
     ssh_key_paths: tuple[str, ...] | None
     key_file: str | None
@@ -84,6 +88,7 @@ class SopsSide:
     gnupg: bool
     secrets: tuple[Secret, ...]
     templates: tuple[Template, ...]
+    generate_key: bool = False
 
 
 SideT = TypeVar("SideT", AgeSide, SopsSide)
@@ -250,6 +255,7 @@ class _Reader:
                 Template(self.name(one), self.texts(one, "uses"))
                 for one in self.items(value, "templates")
             ),
+            generate_key=value.get("generateKey") is True,
         )
 
     def secrets(

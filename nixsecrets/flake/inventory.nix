@@ -132,6 +132,7 @@ let
       {
         sshKeyPaths = texts (config.sops.age.sshKeyPaths or [ ]);
         keyFile = text (config.sops.age.keyFile or null);
+        generateKey = attempt (config.sops.age.generateKey or false) == true;
         sshPrivateKeyFile = text (config.sops.environment.SOPS_AGE_SSH_PRIVATE_KEY_FILE or null);
         gnupg = texts (config.sops.gnupg.sshKeyPaths or [ ]) != [ ] || text (config.sops.gnupg.home or null) != null;
         secrets = listed sopsSecret config.sops.secrets;

@@ -12,7 +12,7 @@ from nixsecrets.files.state import Actual, Damaged, NotSecret, Unknown
 from nixsecrets.findings.catalogue import Code, Finding, argument
 from nixsecrets.flake.declared import Configuration, Part, Secret, SopsSide
 from nixsecrets.flake.gather import Place, Seen
-from nixsecrets.flake.identitypaths import FLAKE, identity_findings
+from nixsecrets.flake.identitypaths import FLAKE, Keys, identity_findings, keys_of
 from nixsecrets.flake.sopsuse import use_problem
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient
@@ -110,12 +110,21 @@ class _Judge:
             text = f"{message} {owner.name}"
             self.findings.append(Finding(MAP_NAME, Code.NOT_IN_MAP, text, fix=fix))
         formats: dict[str, str] = {}
-        for secret in part.secrets:
-            path = self.place.path_of(secret)
-            problem = self.problem(secret, part, owner, path, formats)
-            self.row(configuration, part, secret, path, problem)
-        if owner.found is not None:
-            self.findings += identity_findings(who, part, owner.keys)
+        for side in (part.age, part.sops):
+            if side is None or not side.secrets:
+                continue
+            keys = keys_of(side, owner.keys)
+            problems = []
+            for secret in side.secrets:
+                path = self.place.path_of(secret)
+                problem = self.problem(secret, owner, keys, path, formats)
+                self.row(configuration, part, secret, path, problem, keys.problem())
+                problems.append(problem)
+            if owner.found is not None:
+                needed = not keys.gnupg or keys.problem() in problems
+                self.findings += identity_findings(
+                    who, keys, part.persistent, needed=needed
+                )
         if part.sops is not None:
             self.findings += _templates(who, part.sops)
 
@@ -126,14 +135,16 @@ class _Judge:
         secret: Secret,
         path: str | None,
         problem: Problem | str,
+        said: Problem | None,
     ) -> None:
+        """Add a row, and a finding unless `part` reports `said` for all secrets."""
         host, shown = configuration.name, path or secret.file or ""
         if isinstance(problem, str):
             self.rows.append(Row(host, part.at, secret.option, shown, problem))
             return
         code, message = problem
         self.rows.append(Row(host, part.at, secret.option, shown, message, code))
-        if code is not Code.NOT_IN_MAP:  # said once, by `part`
+        if code is not Code.NOT_IN_MAP and problem != said:
             who = " ".join(filter(None, [host, part.at]))
             text = f"{who} declares {secret.option}: {message}"
             self.findings.append(Finding(shown or FLAKE, code, text))
@@ -141,8 +152,8 @@ class _Judge:
     def problem(
         self,
         secret: Secret,
-        part: Part,
         owner: _Owner,
+        keys: Keys,
         path: str | None,
         formats: dict[str, str],
     ) -> Problem | str:
@@ -164,23 +175,27 @@ class _Judge:
             before = formats.setdefault(path, secret.format or "yaml")
             if misuse := use_problem(secret, seen, before):
                 return misuse
-        return self.reader_problem(found, part, owner)
+        return self.reader_problem(found, owner, keys)
 
-    def reader_problem(self, found: Actual, part: Part, owner: _Owner) -> Problem | str:
-        """Return the problem if none of the owner's keys opens the file, else OK."""
+    def reader_problem(self, found: Actual, owner: _Owner, keys: Keys) -> Problem | str:
+        """Return the problem if no private key of the owner opens the file, else OK."""
+        name = f"{owner.kind} {owner.name}"
         if owner.found is None:
-            return Code.NOT_IN_MAP, f"the map has no {owner.kind} {owner.name}"
+            return Code.NOT_IN_MAP, f"the map has no {name}"
         if isinstance(found.state, Unknown):
+            if _surely_closed(found.state, found.backend, owner.keys):
+                message = f"none of its recipients is an ssh key, as that of {name} is"
+                return Code.DECLARED_UNREADABLE, message
             message = f"its recipients are unknown: {found.state.reason}"
             return Code.UNKNOWN, message
-        opened = set(_opened_by(owner.keys, found.backend, part.sops))
-        if opened & set(found.recipients):
+        recipients = set(found.recipients)
+        if keys.opened() & recipients:
             return OK
-        if other := _by_other_means(found, part.sops):
-            return f"{ELSEWHERE}: {other}"
-        name = f"{owner.kind} {owner.name}"
-        ids = {key.key_id for key in owner.keys}
-        if ids & {one.key_id for one in found.recipients}:
+        if means := keys.other_means(found):
+            return f"{ELSEWHERE}: it can be opened by {means}"
+        if keys.forms() & recipients:
+            return keys.problem() or keys.unopened(recipients)
+        if {key.key_id for key in owner.keys} & {one.key_id for one in recipients}:
             tool = "agenix" if found.backend is Backend.AGE else "sops-nix"
             message = f"it is encrypted to a form of the key that {tool} does not open"
             return Code.DECLARED_FORM, message
@@ -210,25 +225,13 @@ def owner_of(world: World, configuration: Configuration, part: Part) -> _Owner:
     return _Owner(configuration.name, "host", None)
 
 
-def _opened_by(
-    keys: Iterable[Recipient], backend: Backend, sops: SopsSide | None
-) -> Iterator[Recipient]:
-    """Yield the recipients that agenix or sops-nix opens with these keys."""
-    for key in keys:
-        if backend is Backend.AGE:
-            yield key
-            continue
-        yield key.converted()
-        if sops is not None and sops.ssh_private_key_file is not None:
-            yield key
+def _surely_closed(state: Unknown, backend: Backend, keys: Iterable[Recipient]) -> bool:
+    """Return whether no stanza of an age file can be for one of these keys.
 
-
-def _by_other_means(found: Actual, sops: SopsSide | None) -> str | None:
-    """Return a message if a key that is not age may open the file, else None."""
-    for other in found.others:
-        if other.kind != "pgp" or (sops is not None and sops.gnupg):
-            return f"it can be opened by {other.kind}"
-    return None
+    An ssh key opens a stanza with its tag; whom the others are for does not matter.
+    """
+    tags = [key.tag and f"{key.kind}:{key.tag}" for key in keys]
+    return backend is Backend.AGE and all(tags) and not set(tags) & set(state.seen)
 
 
 def _file_problem(secret: Secret, seen: Seen) -> Problem | None:

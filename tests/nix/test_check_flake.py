@@ -266,6 +266,7 @@ def test_the_inventory_has_everything_that_is_compared(
     assert sops == {
         "sshKeyPaths": [ssh],
         "keyFile": None,
+        "generateKey": False,
         "sshPrivateKeyFile": "/etc/ssh/key",
         "gnupg": True,
         "secrets": [

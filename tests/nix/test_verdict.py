@@ -118,6 +118,11 @@ def anonymous(fleet: Fleet) -> None:
     fleet.age_encrypt("secrets/wifi.age", "x", "alice", "brunnen")
 
 
+def only_x25519(fleet: Fleet) -> None:
+    """A file as `age -r age1…` writes it, that the lock does not know."""
+    fleet.age_encrypt("secrets/wifi.age", "x", kit.age_key().public)
+
+
 def untracked(fleet: Fleet) -> None:
     fleet.git("rm", "-q", "--cached", "secrets/wifi.age")
 
@@ -132,6 +137,15 @@ def cut(fleet: Fleet) -> None:
 
 TLS = "secrets/hosts/brunnen/tls.json"
 GOOD = [
+    (
+        "a key file that may hold the converted host key",
+        host("brunnen", {"sops": sops("secrets/app.yaml")["sops"]
+             | {"sshKeyPaths": [], "keyFile": "/var/lib/key"}}),
+    ),
+    (
+        "what may be opened by gpg and need not be",
+        host("brunnen", {"sops": sops("secrets/app.yaml")["sops"] | {"gnupg": True}}),
+    ),
     ("an age file", host("brunnen", age("secrets/wifi.age"))),
     ("a sops value", host("brunnen", sops("secrets/app.yaml"))),
     ("a whole sops file", host("brunnen", sops("secrets/app.yaml", "all", key=""))),
@@ -328,11 +342,55 @@ CASES: list[tuple[str, Spoil, dict[str, Any], list[str]]] = [
         ],
     ),
     (
-        "no age identity for sops-nix, but gpg",
+        "no age identity for sops-nix, which imports the RSA host key into gpg",
         nothing,
         host("brunnen", {"sops": sops("secrets/app.yaml")["sops"]
              | {"sshKeyPaths": [], "gnupg": True}}),
-        [],
+        [
+            "NS077 flake.nix: brunnen: neither sops.age.sshKeyPaths nor"
+            " sops.age.keyFile is set"
+        ],
+    ),
+    (
+        "an age key that sops-nix generates, and an ssh key in the map",
+        nothing,
+        host("brunnen", {"sops": sops("secrets/app.yaml")["sops"]
+             | {"sshKeyPaths": [], "keyFile": "/var/lib/key.txt",
+                "generateKey": True}}),
+        [
+            "NS078 flake.nix: brunnen: the map has a key of kind ssh-ed25519, and"
+            " sops.age.keyFile names /var/lib/key.txt (generated on the machine)"
+        ],
+    ),
+    (
+        "one of two private keys that opens nothing",
+        nothing,
+        host("brunnen", {"age": {"identityPaths": [HOST_KEY, "/var/lib/key.txt"],
+            "secrets": [{"name": "x", "file": "secrets/wifi.age"}]}}),
+        [
+            "NS090 flake.nix: brunnen: age.identityPaths /var/lib/key.txt opens no key"
+            " of the map"
+        ],
+    ),
+    (
+        "an age file that has no stanza for an ssh key",
+        only_x25519,
+        host("brunnen", age("secrets/wifi.age")),
+        [
+            "NS070 secrets/wifi.age: brunnen declares age.secrets.x: none of its"
+            " recipients is an ssh key, as that of host brunnen is"
+        ],
+    ),
+    (
+        "a key on persistent storage that opens nothing, and one that does not outlive",
+        nothing,
+        host("brunnen", {"persistent": ["/persist"], "age": {
+            "identityPaths": [HOST_KEY, "/persist/etc/ssh/ssh_host_rsa_key"],
+            "secrets": [{"name": "x", "file": "secrets/wifi.age"}]}}),
+        [
+            f"NS079 flake.nix: brunnen: age.identityPaths names {HOST_KEY}, which is"
+            " not below /persist"
+        ],
     ),
     (
         "an RSA key for sops-nix",

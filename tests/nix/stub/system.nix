@@ -23,6 +23,7 @@ let
 
   nixos.options = {
     networking.hostName = value types.str "nixos";
+    services.openssh.enable = value types.bool true;
     services.openssh.hostKeys = value (types.listOf types.raw) [
       {
         type = "rsa";
