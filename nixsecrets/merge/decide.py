@@ -136,6 +136,10 @@ class Decider:
                 contents[path] = Start(result.start.data, result.content)
         if again and not self.allow_again:
             raise NixsecretsError(*_about_again(again, self.sides.commits))
+        for path in self._left_behind(settled_paths):
+            settled_paths.append(path)
+            left = self._step(path, None, Settled((), frozenset()))
+            steps += [left] if left is not None else []
         world = replace(self.world, files=files, conflicts={})
         plan = Plan.of([*steps, *self._written(world, steps)])
         return Merge(
@@ -158,6 +162,18 @@ class Decider:
             if path not in generated
             and not self.world.policy.never_secret(path)
             and not (path in old and self._taken_along(path))
+        ]
+
+    def _left_behind(self, settled: Collection[str]) -> list[str]:
+        """Return the old names of settled files that git left, unmerged."""
+        old = {
+            before
+            for one in self.moved
+            for now, before in one.items()
+            if now in settled
+        }
+        return [
+            path for path in sorted(old & {*self.unmerged}) if self._taken_along(path)
         ]
 
     def _taken_along(self, path: str) -> bool:

@@ -68,6 +68,9 @@ def settled(
             removed_names |= _names(wanted) - _names(wants)
             added |= {key: wants[key] for key in wants.keys() - wanted.keys()}
     wish = _by_key(want.readers) if want is not None else {}
+    if want is not None:  # a reader of a side's map whom the merged one leaves out
+        for side in sides:
+            removed |= side.wants(path, backend).keys() - wish.keys()
     if not readers:  # both versions' are unknown: the map says
         readers = dict(wish)
     kept = {

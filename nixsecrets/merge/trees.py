@@ -61,6 +61,8 @@ def three(git: Git, repo: Repo, commits: Commits, read: BlobReader) -> Three:
     """Read the trees of a merge."""
     sides = (commits.base, commits.ours, commits.theirs)
     base, ours, theirs = (parted.tree(git, side, repo.root) for side in sides)
+    more = parted.tree(git, commits.untracked, repo.root)
+    theirs = Tree({**theirs.entries, **more.entries})
     return Three(commits, base, ours, theirs, read)
 
 

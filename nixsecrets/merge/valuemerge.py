@@ -6,6 +6,7 @@ gives.  What is no text, or has no values, is merged by whole lines.  Pure.
 """
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,9 @@ from nixsecrets.merge import three
 
 _MISSING = object()
 _MOST_CANDIDATES = 256
+# a string in JSON has no line end in it
+_LAST_MEMBER = re.compile(r"(?<=[^\s,{\[])\n(?=\s*[}\]])")
+_LAST_COMMA = re.compile(r",\n(?=\s*[}\]])")
 WHOLE = ""
 """Names the whole file, where it has no single values."""
 
@@ -86,13 +90,24 @@ def _by_value(
     wanted = meaning.of((), *values)
     if meaning.clashes:
         return Merged(clashes=tuple(meaning.clashes))
-    for text in _candidates(base, ours, theirs):
+    json = kind is SopsFormat.JSON
+    texts = (base, ours, theirs)
+    for made in _candidates(*(map(_with_last_commas, texts) if json else texts)):
+        text = _LAST_COMMA.sub("\n", made) if json else made
         try:
             if _values(kind, text) == wanted:
                 return Merged(text.encode())
         except SecretFileError:
             continue
     return Merged(clashes=(WHOLE,))
+
+
+def _with_last_commas(text: str) -> str:
+    """Return JSON with a comma after the last member, too, as after all others.
+
+    So that what a side adds after it is a line of its own, which changes no other.
+    """
+    return _LAST_MEMBER.sub(",\n", text)
 
 
 def _candidates(base: str, ours: str, theirs: str) -> Iterator[str]:

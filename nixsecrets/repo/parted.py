@@ -1,10 +1,13 @@
 """The three commits that a merge is about: where two sides parted, and both of them.
 
-A merge, rebase, cherry-pick, revert or `stash pop` at which git stopped, or the merge
-commit that HEAD is.  Reads; the index and git's own state stay as they are.
+A merge, rebase, cherry-pick, revert or `stash pop` at which git stopped, or what git
+finished by itself: the merge commit that HEAD is, a rebase, a cherry-pick.  Reads; the
+index and git's own state stay as they are.
 """
 
-from collections.abc import Mapping
+import itertools
+import re
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from nixsecrets.frozen import NamedTuple, field, frozen
@@ -15,12 +18,18 @@ from nixsecrets.repo.gitrun import run
 from nixsecrets.repo.unmerged import Sides
 
 _MERGED_PARENTS = 2
+_MOST_ENTRIES = 1000
+_PICKED = "cherry-pick: "
+# git's own words (builtin/rebase.c); `pull --rebase` has its arguments before them
+_STARTED = re.compile(r"^(rebase|pull\b.*) \(start\): ")
+_FINISHED = re.compile(r"^(rebase|pull\b.*) \(finish\): ")
 
 
 class Commits(NamedTuple):
     """What a merge is made from; `base` is None where the sides have none in common.
 
-    `finished` says that git has committed it.
+    `finished` says that git has committed it; `untracked` is the commit in which a
+    stash keeps the files that were untracked.
     """
 
     base: str | None
@@ -28,6 +37,7 @@ class Commits(NamedTuple):
     theirs: str
     names: Sides
     finished: bool = False
+    untracked: str | None = None
 
     @property
     def command(self) -> str:
@@ -70,7 +80,8 @@ def stopped(git: Git) -> Commits | None:
     if stash is None or not unmerged.unmerged(git, git.top):
         return None
     names = Sides(unmerged.sides(git).ours, "the stash")
-    return Commits(_commit(git, f"{stash}^1"), ours, stash, names)
+    base, untracked = _commit(git, f"{stash}^1"), _commit(git, f"{stash}^3")
+    return Commits(base, ours, stash, names, untracked=untracked)
 
 
 def finished(git: Git) -> Commits | None:
@@ -85,6 +96,67 @@ def finished(git: Git) -> Commits | None:
     ours, theirs = parents
     names = Sides(_named(git, ours), _named(git, theirs))
     return Commits(_base(git, ours, theirs), ours, theirs, names, finished=True)
+
+
+def replayed(git: Git) -> Commits | None:
+    """Return what the rebase or cherry-pick was made from that HEAD has come from.
+
+    None where HEAD came from something else: the reflog, which only this clone has,
+    says it.  What was picked is found by its author, date and subject.
+    """
+    entries = _reflog(git)
+    if not entries:
+        return None
+    head = entries[0].commit
+    if _FINISHED.search(entries[0].what):
+        starts = (n for n, one in enumerate(entries) if _STARTED.search(one.what))
+        at = next(starts, len(entries))
+        if at + 1 >= len(entries):
+            return None
+        ours, theirs = entries[at].commit, entries[at + 1].commit
+        base = _base(git, ours, theirs)
+    else:
+        picked = list(
+            itertools.takewhile(lambda one: one.what.startswith(_PICKED), entries)
+        )
+        if not picked or len(picked) == len(entries):
+            return None
+        ours = entries[len(picked)].commit
+        made = [one.commit for one in picked]
+        found = [_source(git, one, made) for one in (head, made[-1])]
+        if None in found:
+            return None
+        theirs, first = (str(one) for one in found)
+        base = _commit(git, f"{first}^")
+    names = Sides(_named(git, ours), _named(git, theirs))
+    return Commits(base, ours, theirs, names, finished=True)
+
+
+class _Entry(NamedTuple):
+    commit: str
+    what: str
+
+
+def _reflog(git: Git) -> list[_Entry]:
+    flags = ("--no-show-signature", "-g", f"-n{_MOST_ENTRIES}", "--format=%H %gs")
+    found = run(("log", *flags, "HEAD", "--"), git.top).stdout
+    lines = found.decode(errors="replace").splitlines()
+    return [_Entry(*line.split(" ", 1)) for line in lines if " " in line]
+
+
+def _source(git: Git, copy: str, without: Collection[str]) -> str | None:
+    """Return the commit that was copied, None where there is none, or several."""
+    flags = ("log", "--no-show-signature", "-z", "--format=%H %an <%ae> %at %s")
+    (mine,) = _logged(git, (*flags, "-1", copy))
+    every = _logged(git, (*flags, "--all"))
+    same = {id_ for id_, text in every if text == mine[1]} - {*without}
+    return same.pop() if len(same) == 1 else None
+
+
+def _logged(git: Git, arguments: Sequence[str]) -> list[tuple[str, str]]:
+    listed = run((*arguments, "--"), git.top).stdout.decode(errors="replace")
+    parts = (text.partition(" ") for text in listed.split("\0")[:-1])
+    return [(commit, text) for commit, _, text in parts]
 
 
 def tree(git: Git, commit: str | None, root: Path) -> Tree:

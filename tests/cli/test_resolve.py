@@ -193,7 +193,8 @@ def test_there_is_nothing_to_resolve_without_a_merge(base: Fleet) -> None:
         " committed\n"
     )
     assert base.run("resolve", "--last").stderr == (
-        "nixsecrets: error: HEAD is not a merge of two commits\n"
+        "nixsecrets: error: HEAD is not a merge, rebase or cherry-pick that git just"
+        " finished\n"
         "nixsecrets: hint: nixsecrets status\n"
     )
 

@@ -89,13 +89,15 @@ def rename(old: str, new: str) -> Act:
     return renamed
 
 
-def edited(old: str, new: str) -> Act:
-    """Change the map by hand, and the files as it says."""
+def edited(*replaced: str) -> Act:
+    """Change the map by hand (old, new, old, new …), and the files as it says."""
 
     def edit(fleet: Fleet) -> None:
         text = fleet.read("nixsecrets.toml").decode()
-        assert old in text
-        fleet.write("nixsecrets.toml", text.replace(old, new))
+        for old, new in zip(replaced[::2], replaced[1::2], strict=True):
+            assert old in text
+            text = text.replace(old, new, 1)
+        fleet.write("nixsecrets.toml", text)
         fleet.ok("rekey", "--yes", "--allow-revoke")
 
     return edit
@@ -127,14 +129,21 @@ class Parted(NamedTuple):
     stopped: bool
 
 
-def parted(fleet: Fleet, ours: Act, theirs: Act, way: str = "merge") -> Parted:
+def parted(
+    fleet: Fleet,
+    ours: Act,
+    theirs: Act,
+    way: str = "merge",
+    colleague: str = "alice",
+) -> Parted:
     """Do something in each of two clones, then bring them together by git."""
     other = fleet.root.parent / "other"
     fleet.git("clone", "-q", str(fleet.root), str(other))
     kit.approve_keys(other, fleet.env)
-    colleague = dataclasses.replace(fleet, root=other)
-    theirs(colleague)
-    colleague.commit("theirs")
+    their = dataclasses.replace(fleet, root=other, env=dict(fleet.env))
+    their.operate_as(colleague)
+    theirs(their)
+    their.commit("theirs")
     fleet.git("fetch", "-q", str(other), "main:side")
     ours(fleet)
     if way == "stash":

@@ -38,7 +38,11 @@ _LARGEST = 64 << 20
     metavar="FILE[#KEY]",
     help="Take their version of a file, or of one value in it (repeatable).",
 )
-@click.option("--last", is_flag=True, help="Look at the merge that git just committed.")
+@click.option(
+    "--last",
+    is_flag=True,
+    help="Look at the merge, rebase or cherry-pick that git just finished.",
+)
 @click.option(
     "--keep-map",
     is_flag=True,
@@ -74,10 +78,14 @@ def command(
     if git is None:
         raise UsageError("resolve works on a merge of git, and there is no git here")
     with session.writing(dry_run=options.dry_run):
-        commits = parted.finished(git) if last else parted.stopped(git)
+        commits = (
+            parted.finished(git) or parted.replayed(git)
+            if last
+            else parted.stopped(git)
+        )
         if commits is None:
             raise NixsecretsError(
-                "HEAD is not a merge of two commits"
+                "HEAD is not a merge, rebase or cherry-pick that git just finished"
                 if last
                 else "git is not merging anything",
                 "nixsecrets status"
