@@ -14,10 +14,23 @@
         "aarch64-darwin"
       ];
       forEach = f: nixpkgs.lib.genAttrs systems (system: f nixpkgs.legacyPackages.${system} system);
+      library = import ./nix/lib.nix;
       modules = import ./nix/modules.nix;
+      template = folder: description: {
+        inherit description;
+        path = ./templates + "/${folder}";
+        welcomeText = builtins.readFile (./templates + "/${folder}/README.md");
+      };
     in
     {
-      lib = import ./nix/lib.nix;
+      # fleet, and checks for a flake's outputs: checks = nixsecrets.lib.checks { inherit self; };
+      lib = library // {
+        checks = import ./nix/checks.nix {
+          inherit (library) checkWith;
+          inherit (self) packages;
+          inherit forEach;
+        };
+      };
 
       nixosModules.default = modules.nixos;
       darwinModules.default = modules.darwin;
@@ -26,6 +39,16 @@
       flakeModules.default = import ./nix/flake-module.nix self;
 
       overlays.default = final: _prev: { nixsecrets = final.callPackage ./nix/package.nix { }; };
+
+      templates = rec {
+        agenix = template "agenix" "A fleet whose secrets are decrypted by agenix";
+        sops-nix = template "sops-nix" "A fleet whose secrets are decrypted by sops-nix";
+        both = template "both" "A fleet with agenix and sops-nix";
+        darwin = template "darwin" "A Mac with nix-darwin, agenix and sops-nix";
+        default = both;
+      };
+
+      formatter = forEach (pkgs: _system: pkgs.nixfmt-tree);
 
       packages = forEach (
         pkgs: _system: rec {
@@ -52,7 +75,7 @@
       checks = forEach (
         pkgs: system: {
           package = self.packages.${system}.nixsecrets;
-          sample = self.lib.checkWith {
+          sample = library.checkWith {
             inherit pkgs;
             package = self.packages.${system}.nixsecrets;
             root = ./secrets;

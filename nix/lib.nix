@@ -58,7 +58,11 @@ rec {
       ];
       unique = list: attrNames (listToAttrs (map (name: { inherit name; value = null; }) list));
 
-      theMap = fromTOML (readFile (at "nixsecrets.toml"));
+      theMap =
+        if pathExists (at "nixsecrets.toml") then
+          fromTOML (readFile (at "nixsecrets.toml"))
+        else
+          throw "nixsecrets: ${rootText} has no nixsecrets.toml; run `nixsecrets init` there, then git add nixsecrets.toml";
 
       # --- names and keys
 

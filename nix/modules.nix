@@ -96,15 +96,24 @@ let
           internal = true;
           description = "The result of `lib.fleet` for `root`.";
         };
+        problems = lib.mkOption {
+          type = lib.types.raw;
+          readOnly = true;
+          internal = true;
+          description = "What the assertions say, for `lib.checks`; null without `root`.";
+        };
       };
 
       config = lib.mkMerge [
-        { nixsecrets.fleet = if cfg.root == null then null else fleet; }
+        {
+          nixsecrets.fleet = if cfg.root == null then null else fleet;
+          nixsecrets.problems = if cfg.root == null then null else problems;
+        }
         (lib.mkIf (cfg.root != null) {
           assertions = map (problem: {
             assertion = false;
             message = "nixsecrets: ${problem}";
-          }) problems;
+          }) cfg.problems;
         })
         (lib.mkIf (cfg.root == null && cfg.secrets != { }) {
           assertions = [

@@ -13,6 +13,7 @@ from tests import gate
 from tests.cli.conftest import ready as ready
 from tests.cli.conftest import template as template
 from tests.nix.nixkit import nix_env
+from tests.nix.reader import reader as reader
 
 _FOLDERS = [
     folder

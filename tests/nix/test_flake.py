@@ -1,6 +1,7 @@
 """The project's own flake, every output of it forced, with a stub for nixpkgs."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,10 @@ def test_the_flake_has_every_output_for_every_system() -> None:
     )
     for name in ("packages", "apps", "devShells", "checks"):
         assert seen.pop(name) == SYSTEMS
+    assert seen.pop("formatter") == SYSTEMS
     assert seen == {
-        "lib": ["checkWith", "fleet"],
+        "lib": ["checkWith", "checks", "fleet"],
+        "templates": ["agenix", "both", "darwin", "default", "sops-nix"],
         "nixosModules": ["default"],
         "darwinModules": ["default"],
         "homeModules": ["default"],
@@ -83,13 +86,26 @@ def test_the_package_names_the_dependencies_of_the_project() -> None:
     assert "installManPage" in seen["postInstall"]
 
 
-def test_the_overlay_adds_the_program() -> None:
+def test_the_overlay_adds_the_program_and_takes_what_others_change() -> None:
     expression = f"""{OUTPUTS}
       let
         pkgs = nixpkgs.legacyPackages.x86_64-linux;
-        final = pkgs // self.overlays.default final pkgs;
-      in final.nixsecrets.pname"""
-    assert evaluate(expression, PROJECT).startswith("nixsecrets-")
+        other = final: prev: {{ sops = prev.age // {{ outPath = "/their/sops"; }}; }};
+        more = final: prev: {{ nixsecrets = prev.nixsecrets // {{ theirs = true; }}; }};
+        base = pkgs // {{
+          callPackage = file: _: import file
+            (builtins.intersectAttrs (builtins.functionArgs (import file)) final);
+        }};
+        final = builtins.foldl' (prev: overlay: prev // overlay final prev) base
+          [ self.overlays.default other more ];
+      in {{
+        inherit (final.nixsecrets) pname theirs;
+        path = builtins.elemAt final.nixsecrets.passthru.makeWrapperArgs 3;
+      }}"""
+    seen = evaluate(expression, PROJECT)
+    assert seen["pname"].startswith("nixsecrets-")
+    assert seen["theirs"]
+    assert seen["path"].endswith(":/their/sops/bin")
 
 
 def test_the_options_are_documented_as_the_modules_have_them() -> None:
@@ -103,11 +119,8 @@ def test_nix_flake_show_lists_it_and_nix_flake_check_finds_nothing(
     for name in ("flake.nix", "nixsecrets/__init__.py"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes((PROJECT / name).read_bytes())
-    for folder in ("nix", "secrets", "tests/nix/stub"):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-        for file in (PROJECT / folder).iterdir():
-            if file.is_file():
-                (root / folder / file.name).write_bytes(file.read_bytes())
+    for folder in ("nix", "secrets", "templates", "tests/nix/stub"):
+        shutil.copytree(PROJECT / folder, root / folder)
     kit.git_repo(root, nix)
     kit.git(root, "add", "-A", env=nix)
     override = ("--override-input", "nixpkgs", f"path:{root}/tests/nix/stub")
@@ -120,6 +133,7 @@ def test_nix_flake_show_lists_it_and_nix_flake_check_finds_nothing(
     shown = json.loads(done.stdout)
     assert sorted(shown["packages"]) == SYSTEMS
     assert shown["apps"]["x86_64-linux"]["default"]["type"] == "app"
+    assert shown["templates"]["agenix"]["type"] == "template"
     assert shown["nixosModules"]["default"]["type"] == "nixos-module"
     assert not (root / "flake.lock").exists()
     checked = run_nix(

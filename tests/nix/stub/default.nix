@@ -26,6 +26,7 @@ let
         "jq"
         "nano"
         "nix"
+        "nixfmt-tree"
         "openssh"
         "sops"
         "tmux"

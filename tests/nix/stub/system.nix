@@ -8,6 +8,8 @@ let
   common.options.assertions = value (types.listOf types.raw) [ ];
 
   host.options = {
+    nixpkgs.hostPlatform = value types.str "x86_64-linux";
+    system.stateVersion = value types.raw null;
     environment.persistence = value (types.attrsOf types.raw) { };
     home-manager.users = value (types.attrsOf (types.submodule [ common home ])) { };
   };

@@ -1,0 +1,31 @@
+{
+  description = "A fleet whose secrets are decrypted by agenix";
+
+  inputs = {
+    nixpkgs.url = "github:NixOS/nixpkgs/nixos-unstable";
+    agenix.url = "github:ryantm/agenix";
+    agenix.inputs.nixpkgs.follows = "nixpkgs";
+    nixsecrets.url = "github:OWNER/nixsecrets"; # replace OWNER
+    nixsecrets.inputs.nixpkgs.follows = "nixpkgs";
+  };
+
+  outputs =
+    {
+      self,
+      nixpkgs,
+      agenix,
+      nixsecrets,
+    }:
+    {
+      nixosConfigurations.brunnen = nixpkgs.lib.nixosSystem {
+        modules = [
+          agenix.nixosModules.default
+          nixsecrets.nixosModules.default
+          ./brunnen.nix
+        ];
+      };
+
+      inherit (nixsecrets) apps formatter; # nix run . -- status; nix fmt
+      checks = nixsecrets.lib.checks { inherit self; }; # nix flake check
+    };
+}

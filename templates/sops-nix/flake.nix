@@ -1,0 +1,31 @@
+{
+  description = "A fleet whose secrets are decrypted by sops-nix";
+
+  inputs = {
+    nixpkgs.url = "github:NixOS/nixpkgs/nixos-unstable";
+    sops-nix.url = "github:Mic92/sops-nix";
+    sops-nix.inputs.nixpkgs.follows = "nixpkgs";
+    nixsecrets.url = "github:OWNER/nixsecrets"; # replace OWNER
+    nixsecrets.inputs.nixpkgs.follows = "nixpkgs";
+  };
+
+  outputs =
+    {
+      self,
+      nixpkgs,
+      sops-nix,
+      nixsecrets,
+    }:
+    {
+      nixosConfigurations.brunnen = nixpkgs.lib.nixosSystem {
+        modules = [
+          sops-nix.nixosModules.sops
+          nixsecrets.nixosModules.default
+          ./brunnen.nix
+        ];
+      };
+
+      inherit (nixsecrets) apps formatter; # nix run . -- status; nix fmt
+      checks = nixsecrets.lib.checks { inherit self; }; # nix flake check
+    };
+}
