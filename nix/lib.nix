@@ -8,9 +8,12 @@
 # The recipients of an age file come from the lock, and count only while the file has the
 # hash recorded there; those of a sops file come from its text. Paths are never
 # interpolated, because that would copy them to the store a second time.
+#
+# The folder and the declared files may be paths, strings (`"${self}/x.age"`) or flake
+# inputs: `textOf` is what they are compared by.
 rec {
   fleet =
-    root:
+    given:
     let
       inherit (builtins)
         attrNames
@@ -25,6 +28,7 @@ rec {
         hashFile
         hashString
         head
+        isAttrs
         isString
         length
         listToAttrs
@@ -38,8 +42,12 @@ rec {
         substring
         ;
 
+      root = placeOf given;
+      placeOf = value: if isAttrs value then value.outPath else value;
       at = path: root + "/${path}";
-      rootText = toString root;
+      # A path in normal form, as text without string context: Nix allows no context in
+      # attribute names, nor in what is appended to a path.
+      textOf = value: toString (/. + builtins.unsafeDiscardStringContext (toString value));
       lines = text: filter (line: isString line && line != "") (split "[\r\n]+" text);
       hasPrefix = prefix: text: substring 0 (stringLength prefix) text == prefix;
       contains = part: text: length (split (literal part) text) > 1;
@@ -126,7 +134,6 @@ rec {
           throw "nixsecrets: nixsecrets.lock was written by a newer nixsecrets; upgrade it: nix flake update nixsecrets"
         else
           filter (entry: entry ? file) entries;
-      recordsByHash = listToAttrs (map (entry: { name = entry.sha256; value = entry; }) records);
       recordsOf = builtins.groupBy (entry: entry.file) records;
 
       # --- X25519 forms of ssh keys, from the lock and .sops.yaml
@@ -194,8 +201,8 @@ rec {
 
       # a NUL byte aborts the evaluation, so read only files whose name suggests text
       textual = path: match ".*\\.(yaml|yml|json|env|ini)" path != null;
-      below =
-        folder:
+      filesBelow =
+        wanted: folder:
         let
           inside = readDir (if folder == "" then root else at folder);
           path = name: if folder == "" then name else "${folder}/${name}";
@@ -203,15 +210,15 @@ rec {
           visit =
             name:
             if inside.${name} == "directory" && name != ".git" then
-              below (path name)
-            else if inside.${name} == "regular" && textual name then
+              filesBelow wanted (path name)
+            else if inside.${name} == "regular" && wanted name then
               [ (path name) ]
             else
               [ ];
         in
         if foreign then [ ] else concatMap visit (attrNames inside);
       isSops = text: contains "lastmodified" text && contains "ENC[" text;
-      sopsFiles = filter (path: isSops (readFile (at path))) (below "");
+      sopsFiles = filter (path: isSops (readFile (at path))) (filesBelow textual "");
       sopsReadBy = name: text: builtins.any (key: contains key text) (sopsKeysOf name);
       # A name in no rule for sops files may have no recorded X25519 form. If every recipient
       # of a file is known to belong to others, the name cannot read it.
@@ -373,63 +380,88 @@ rec {
           in
           described one.path (at one.path) one.key;
 
-      # --- problems of a declared secret: null or a sentence
+      # --- where a declared file is
 
-      # The path relative to `root`; null for a file outside it (another flake's input).
+      # The path relative to `root`, by its place or, for a copy in the store
+      # (`"${./x.age}"`), by its content; null for a file that is not in the repository.
       relative =
         file:
         let
-          text = toString file;
-          prefix = rootText + "/";
+          place = placeBelow file;
         in
-        if hasPrefix prefix text then
-          substring (stringLength prefix) (stringLength text) text
+        if place != null then
+          place
+        else if pathExists file && !isLink file then
+          pathsByContent.${hashFile "sha256" file} or null
         else
           null;
-      who = name: "${if hosts ? ${name} then "host" else "user"} ${name}";
-      notThere = option: path: "${option} names ${path}, which does not exist or is not tracked by git (git add ${path})";
-      noReader = name: path: "${who name} is not a recipient of ${path}; run `nixsecrets rekey ${path}`";
-      unknownName = name: "nixsecrets.toml has no ${name}; run `nixsecrets add-host ${name}` (or add-user)";
-
-      ageProblem =
-        name: option: file:
+      placeBelow =
+        file:
         let
-          path = relative file;
-          record = if path == null then null else recordOf path;
-          byHash = recordsByHash.${hashFile "sha256" file} or null;
+          text = textOf file;
+          prefix = textOf root + "/";
         in
-        if path == null then
-          # interpolated ("${./x.age}"): identify the file by its content, or skip it
-          if !pathExists file || byHash == null || readBy name byHash then null else noReader name byHash.file
-        else if !pathExists file then
-          notThere option path
-        else if !(owners ? ${name}) then
-          unknownName name
+        if hasPrefix prefix text then substring (stringLength prefix) (stringLength text) text else null;
+      pathsByContent = listToAttrs (
+        map (path: { name = hashFile "sha256" (at path); value = path; }) (
+          filesBelow likelySecret "" ++ ageFiles
+        )
+      );
+      likelySecret = path: match "[^.]*|.*\\.(age|yaml|yml|json|env|ini|bin|conf|crt|enc|gpg|key|pem|sops|txt)" (baseNameOf path) != null;
+      isLink =
+        file:
+        if builtins ? readFileType then
+          builtins.readFileType file == "symlink"
+        else
+          placeBelow file != null && (readDir (dirOf file)).${baseNameOf (textOf file)} == "symlink";
+      # Looking for the result of a derivation would build it.
+      isBuilt =
+        file: builtins.any (source: source ? outputs) (builtins.attrValues (builtins.getContext (toString file)));
+
+      # --- problems of a declared secret: null, or the message and command of `check`
+
+      word =
+        path:
+        if match "[A-Za-z0-9_@%+=:,./-]+" path != null then
+          path
+        else
+          "'${builtins.replaceStrings [ "'" ] [ "'\"'\"'" ] path}'";
+      inCopy = text: elemAt (match "[^/]*/?(.*)" (substring (stringLength builtins.storeDir + 1) (stringLength text) text)) 0;
+      problem = message: fix: { inherit message fix; };
+      notThere =
+        path:
+        problem "it does not exist, or git does not track it" "git add ${word path}";
+      noReader =
+        name: path:
+        problem "${who name} is not a recipient" "nixsecrets why ${word path}";
+      unrecorded =
+        reason: path:
+        problem "its recipients are unknown: ${reason}" "nixsecrets rekey ${word path}";
+      who = name: "${if users ? ${name} then "user" else "host"} ${name}";
+
+      # `path` is that of the file in the repository
+      ageProblem =
+        name: path: file:
+        if !(recordsOf ? ${path}) && textual path && isSops (readFile file) then
+          problem "it is a sops file" ""
         else if !(recordsOf ? ${path}) then
-          "nixsecrets.lock does not record the recipients of ${path}; run `nixsecrets rekey ${path}`"
-        else if record == null then
-          "${path} changed since nixsecrets.lock was written; run `nixsecrets rekey ${path}`"
-        else if readBy name record then
+          unrecorded "nixsecrets.lock does not record them" path
+        else if recordOf path == null then
+          unrecorded "it changed since nixsecrets.lock was written" path
+        else if readBy name (recordOf path) then
           null
         else
           noReader name path;
 
       sopsProblem =
-        sops: name: option: file:
+        sops: name: path: file:
         let
-          path = relative file;
           text = readFile file;
         in
-        if path == null then
-          null
-        else if !pathExists file then
-          notThere option path
-        else if !(owners ? ${name}) then
-          unknownName name
-        else if recordsOf ? ${path} then
-          "${option} names ${path}, which is an age file"
+        if recordsOf ? ${path} then
+          problem "it is an age file" ""
         else if !isSops text then
-          "${path} is not encrypted by sops; run `nixsecrets check`"
+          problem "it is not encrypted" "nixsecrets set ${word path} --from-file ${word path} --git-add"
         else if sopsReadBy name text || byOtherMeans sops name text then
           null
         else if sopsKeysOf name == [ ] && !sopsOfOthers name text then
@@ -437,19 +469,57 @@ rec {
         else
           noReader name path;
 
+      sentence =
+        name: option: path: found:
+        "${path}: ${name} declares ${option}: ${found.message}"
+        + (if found.fix == "" then "" else "; run `${found.fix}`");
+      judge =
+        name: option: problemOf: declared:
+        let
+          file = placeOf declared;
+          path = relative file;
+          place = placeBelow file;
+          inStore = hasPrefix "${builtins.storeDir}/" (textOf file);
+          found = problemOf name path file;
+          say = sentence name option;
+        in
+        if isBuilt file then
+          null
+        else if !pathExists file then
+          if place != null then
+            say place (notThere place)
+          else if inStore then
+            say "flake.nix" (problem "the copy of its folder in the store has no ${inCopy (textOf file)}: name the file itself, or let the source filter include it" "")
+          else
+            null # a file of the machine
+        else if path == null || found == null then
+          null
+        else
+          say path found;
+
       # Problems of a configuration that will have the keys of `name`; `config` has the `age`
       # and `sops` options as the agenix and sops-nix modules set them.
       problemsOf =
         name: config:
         let
-          judge =
-            option: problem: fileOf: secrets:
-            map (secret: problem name "${option}.${secret}" (fileOf secrets.${secret})) (attrNames secrets);
+          kind = if (config.home or { }) ? username then "user" else "host";
+          age = (config.age or { }).secrets or { };
+          sops = (config.sops or { }).secrets or { };
+          each =
+            option: problemOf: fileOf: secrets:
+            map (secret: judge name "${option}.${secret}" problemOf (fileOf secrets.${secret})) (attrNames secrets);
           found =
-            judge "age.secrets" ageProblem (secret: secret.file) ((config.age or { }).secrets or { })
-            ++ judge "sops.secrets" (sopsProblem (config.sops or { })) (secret: secret.sopsFile) ((config.sops or { }).secrets or { });
+            each "age.secrets" ageProblem (secret: secret.file) age
+            ++ each "sops.secrets" (sopsProblem (config.sops or { })) (secret: secret.sopsFile) sops;
         in
-        unique (filter (problem: problem != null) found);
+        if age == { } && sops == { } then
+          [ ]
+        else if owners ? ${name} then
+          filter (one: one != null) found
+        else
+          [
+            "nixsecrets.toml: ${name} declares secrets, and the map has no ${kind} ${name}; run `nixsecrets add-${kind} ${word name}`"
+          ];
     in
     {
       inherit

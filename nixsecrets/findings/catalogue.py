@@ -90,6 +90,7 @@ class Code(StrEnum):
     NOBODY_DECLARES = "NS083"
     TEMPLATE_TOO_EARLY = "NS084"
     IDENTITY_UNUSED = "NS090"
+    DECLARED_LEFT_OUT = "NS091"
 
     @property
     def severity(self) -> Severity:
@@ -782,6 +783,16 @@ CATALOGUE: Mapping[Code, Kind] = {
         "Another path opens the secrets, so nothing fails. This one is either left over"
         " (remove it) or a key that the map should have. Paths that sshd, agenix and"
         " sops-nix choose by themselves (`ssh_host_*_key`, `id_*`) are not reported.",
+    ),
+    Code.DECLARED_LEFT_OUT: Kind(
+        "declared-left-out",
+        "a declared file is not in the copy of its folder that Nix reads",
+        _E,
+        'The configuration copies a folder to the store (`"${./secrets}/x.age"`,'
+        ' `lib.cleanSource ./. + "/x.age"`, `lib.fileset.toSource`) and names a file'
+        " in the copy. The copy has only files that git tracks and that the source"
+        " filter includes; activation fails for others.\n\nName the file itself"
+        " (`./secrets/x.age`), or change the filter.",
     ),
 }
 

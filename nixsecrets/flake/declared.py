@@ -34,6 +34,9 @@ class Secret:
     - `file`: its path; None if Nix lost it (string interpolation copies the file to
       the store): then `sha256` identifies the file.
     - `exists`: whether the flake sees the file, None if unknown.
+    - `link`: the option is a path to a symbolic link, which Nix 2.26 copies as such.
+    - `copy`: the path within the copy in the store that the option names, if `file` is
+      None: empty for a copy of the file alone.
     - `elsewhere`: where a file outside of this repository is.
     - `error`: what is wrong with the declaration itself.
     - `key`, `format`, `owner`, `mode`, `needed_for_users`: the options of that name.
@@ -44,6 +47,8 @@ class Secret:
     file: str | None = None
     sha256: str | None = None
     exists: bool | None = None
+    link: bool = False
+    copy: str | None = None
     elsewhere: str | None = None
     error: str | None = None
     key: str | None = None
@@ -269,6 +274,8 @@ class _Reader:
                 file=None if self.raw(one, "input") else self.path(one, "file"),
                 sha256=self.text(one, "sha256"),
                 exists=exists if isinstance(exists, bool) else None,
+                link=one.get("link") is True,
+                copy=self.text(one, "copy"),
                 elsewhere=self.elsewhere(one),
                 error=self.text(one, "error"),
                 key=self.text(one, "key"),
@@ -282,5 +289,7 @@ class _Reader:
         of_input = self.text(value, "input")
         if of_input is not None:
             return f"the input {of_input}"
+        if value.get("built") is True:
+            return "a file that Nix builds"
         outside = self.text(value, "outside")
         return None if outside is None else f"{outside} on the machine"

@@ -16,6 +16,7 @@ let
     hashString
     isAttrs
     isList
+    isPath
     length
     listToAttrs
     map
@@ -53,22 +54,48 @@ let
   below = folder: path: substring 0 (stringLength folder + 1) path == folder + "/";
   rest = folder: path: substring (stringLength folder + 1) (stringLength path) path;
 
+  inCopy = path: let inside = builtins.match "[^/]*/(.*)" path; in if inside == null then "" else builtins.head inside;
+  # In normal form (`"${self}//x.age"`), without string context.
+  normal = path: toString (/. + builtins.unsafeDiscardStringContext path);
+  # Looking for the result of a derivation would build it.
+  built = path: builtins.any (source: source ? outputs) (builtins.attrValues (builtins.getContext path));
+  # Nix before 2.14 has no readFileType; it follows a link when it copies a file.
+  isLink =
+    value: path:
+    if builtins ? readFileType then
+      builtins.readFileType value == "symlink"
+    else
+      below root path && (builtins.readDir (dirOf value)).${baseNameOf path} == "symlink";
+
   fileOf =
-    value:
+    given:
     let
-      path = text value;
+      value = attempt (if isAttrs given then given.outPath else given);
+      said = text value;
+      path = normal said;
       from = filter (one: below one.place path) inputRoots;
       exists = pathExists value;
-      hash = if exists then { sha256 = hashFile "sha256" value; } else { };
+      state =
+        { inherit exists; }
+        // (
+          if !exists then
+            { }
+          else if isLink value path then
+            { link = isPath value; }
+          else
+            { sha256 = hashFile "sha256" value; }
+        );
     in
-    if path == null then
+    if said == null then
       { error = "its file does not evaluate"; }
+    else if built said then
+      { built = true; }
     else if below root path then
-      { file = rest root path; inherit exists; } // hash
+      { file = rest root path; } // state
     else if length from > 0 then
-      { file = rest (builtins.head from).place path; input = (builtins.head from).name; inherit exists; }
+      { file = rest (builtins.head from).place path; input = (builtins.head from).name; } // state
     else if below builtins.storeDir path then
-      { inherit exists; } // hash # interpolated: known by its content only
+      { copy = inCopy (rest builtins.storeDir path); } // state
     else
       { outside = path; };
 

@@ -164,6 +164,8 @@ class _Judge:
         if secret.error is not None:
             return Code.DOES_NOT_EVALUATE, secret.error
         if path is None:
+            if secret.copy and secret.exists is False:
+                return Code.DECLARED_LEFT_OUT, _left_out(secret.copy)
             return f"{ELSEWHERE}: {secret.elsewhere or 'no file of the map'}"
         if wrong := _file_problem(secret, self.seen[path]):
             return wrong
@@ -250,6 +252,13 @@ def _file_problem(secret: Secret, seen: Seen) -> Problem | None:
             return Code.DECLARED_FORMAT, message
         case Actual():
             return None
+
+
+def _left_out(inside: str) -> str:
+    return (
+        f"the copy of its folder in the store has no {inside}: name the file itself, or"
+        " let the source filter include it"
+    )
 
 
 def _templates(who: str, sops: SopsSide) -> Iterator[Finding]:

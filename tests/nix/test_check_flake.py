@@ -397,7 +397,7 @@ def test_a_hive_is_made_by_colmena_itself_where_it_is_an_input(
     done = ready.run("check", "--flake")
     assert done.stdout.startswith(
         "brunnen\n"
-        "  age.secrets.of-another  -                 not checked: the input private\n"
+        "  age.secrets.of-another  secrets/wifi.age  ok\n"
         "  age.secrets.own         secrets/wifi.age  ok\n"
     ), done.stdout + done.stderr
 

@@ -183,74 +183,94 @@ def nothing(fleet: Fleet) -> None:
     return
 
 
-GONE = (
-    "age.secrets.a names secrets/wifi.age, which does not exist or is not tracked by"
-    " git (git add secrets/wifi.age)"
-)
-NO_READER = "is not a recipient of secrets/app.yaml; run `nixsecrets rekey"
+APP, WIFI = "secrets/app.yaml", "secrets/wifi.age"
+
+
+def not_a_recipient(host: str, option: str, path: str) -> str:
+    return (
+        f"{path}: {host} declares {option}: host {host} is not a recipient;"
+        f" run `nixsecrets why {path}`"
+    )
+
+
+OF_WIFI = "secrets/wifi.age: brunnen declares age.secrets.a:"
+OF_APP = "secrets/app.yaml: brunnen declares sops.secrets.s:"
 CASES = [
-    (
-        newcomer,
-        "neu",
-        {"s": "secrets/app.yaml"},
-        [f"host neu {NO_READER} secrets/app.yaml`"],
-    ),
-    (stranger, "neu", {"s": "secrets/app.yaml"}, []),
-    (in_the_cloud, "stein", {"s": "secrets/app.yaml"}, []),
+    (newcomer, "neu", {"s": APP}, [not_a_recipient("neu", "sops.secrets.s", APP)]),
+    (stranger, "neu", {"s": APP}, []),
+    (in_the_cloud, "stein", {"s": APP}, []),
     (
         in_ssh_form,
         "stein",
-        {"s": "secrets/app.yaml"},
-        [f"host stein {NO_READER} secrets/app.yaml`"],
+        {"s": APP},
+        [not_a_recipient("stein", "sops.secrets.s", APP)],
     ),
-    (nothing, "brunnen", {"a": "secrets/wifi.age", "s": "secrets/app.yaml"}, []),
+    (nothing, "brunnen", {"a": WIFI, "s": APP}, []),
     (
         nothing,
         "stein",
-        {"a": "secrets/wifi.age", "s": "secrets/app.yaml"},
+        {"a": WIFI, "s": APP},
         [
-            "host stein is not a recipient of secrets/app.yaml;"
-            " run `nixsecrets rekey secrets/app.yaml`",
-            "host stein is not a recipient of secrets/wifi.age;"
-            " run `nixsecrets rekey secrets/wifi.age`",
+            not_a_recipient("stein", "age.secrets.a", WIFI),
+            not_a_recipient("stein", "sops.secrets.s", APP),
         ],
     ),
     (
         rewritten,
         "brunnen",
-        {"a": "secrets/wifi.age"},
+        {"a": WIFI},
         [
-            "secrets/wifi.age changed since nixsecrets.lock was written;"
-            " run `nixsecrets rekey secrets/wifi.age`"
+            f"{OF_WIFI} its recipients are unknown: it changed since nixsecrets.lock"
+            " was written; run `nixsecrets rekey secrets/wifi.age`"
         ],
     ),
     (
         unlocked,
         "brunnen",
-        {"a": "secrets/wifi.age"},
+        {"a": WIFI},
         [
-            "nixsecrets.lock does not record the recipients of secrets/wifi.age;"
-            " run `nixsecrets rekey secrets/wifi.age`"
+            f"{OF_WIFI} its recipients are unknown: nixsecrets.lock does not record"
+            " them; run `nixsecrets rekey secrets/wifi.age`"
         ],
     ),
-    (removed, "brunnen", {"a": "secrets/wifi.age"}, [GONE]),
+    (
+        removed,
+        "brunnen",
+        {"a": WIFI},
+        [
+            f"{OF_WIFI} it does not exist, or git does not track it;"
+            " run `git add secrets/wifi.age`"
+        ],
+    ),
     (
         plain,
         "brunnen",
-        {"s": "secrets/app.yaml"},
-        ["secrets/app.yaml is not encrypted by sops; run `nixsecrets check`"],
+        {"s": APP},
+        [
+            f"{OF_APP} it is not encrypted; run `nixsecrets set {APP}"
+            f" --from-file {APP} --git-add`"
+        ],
     ),
     (
         nothing,
         "brunnen",
-        {"s": "secrets/wifi.age"},
-        ["sops.secrets.s names secrets/wifi.age, which is an age file"],
+        {"s": WIFI},
+        ["secrets/wifi.age: brunnen declares sops.secrets.s: it is an age file"],
+    ),
+    (
+        nothing,
+        "brunnen",
+        {"a": APP},
+        ["secrets/app.yaml: brunnen declares age.secrets.a: it is a sops file"],
     ),
     (
         nothing,
         "fremd",
-        {"a": "secrets/wifi.age"},
-        ["nixsecrets.toml has no fremd; run `nixsecrets add-host fremd` (or add-user)"],
+        {"a": WIFI},
+        [
+            "nixsecrets.toml: fremd declares secrets, and the map has no host fremd;"
+            " run `nixsecrets add-host fremd`"
+        ],
     ),
 ]
 
@@ -292,9 +312,7 @@ def test_a_removed_host_is_no_recipient_any_more(ready: Fleet) -> None:
     ready.add_host("stein", kit.ssh_key("another stein"))
     ready.ok("add-host", "stein", "--key", ready.public("stein"), "--yes", "--no-rekey")
     seen = lib(ready, f'fleet.problemsOf "stein" {config(a="secrets/dns.age")}')
-    assert [line.split(";")[0] for line in seen] == [
-        "host stein is not a recipient of secrets/dns.age"
-    ]
+    assert seen == [not_a_recipient("stein", "age.secrets.a", "secrets/dns.age")]
 
 
 MODULES = f"""
@@ -326,12 +344,10 @@ def test_the_module_fails_a_configuration_that_could_not_open_its_secret(
       {{ nixsecrets.root = ./.; networking.hostName = name; {declared} }}
     ]; }}); in {{ good = on "stein"; bad = on "brunnen"; }}"""
     path = declared.split("./")[1].rstrip(";")
+    option = declared.split(".db")[0] + ".db"
     assert evaluate(expression, ready.root) == {
         "good": [],
-        "bad": [
-            f"nixsecrets: host brunnen is not a recipient of {path};"
-            f" run `nixsecrets rekey {path}`"
-        ],
+        "bad": ["nixsecrets: " + not_a_recipient("brunnen", option, path)],
     }
 
 
@@ -374,8 +390,8 @@ def test_a_home_is_judged_by_the_keys_of_its_user(ready: Fleet) -> None:
     seen = evaluate(expression, ready.root)
     assert seen["good"] == []
     assert seen["bad"] == [
-        "nixsecrets: nixsecrets.toml has no bob; run `nixsecrets add-host bob`"
-        " (or add-user)"
+        "nixsecrets: nixsecrets.toml: bob declares secrets, and the map has no user"
+        " bob; run `nixsecrets add-user bob`"
     ]
 
 
