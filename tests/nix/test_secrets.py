@@ -165,7 +165,7 @@ def test_a_declaration_that_cannot_be_met_says_what_to_do(ready: Fleet) -> None:
     }}"""
     seen = evaluate(expression, ready.root)
     (unreadable,) = seen.pop("unreadable")
-    assert "host stein is not a recipient of secrets/app.yaml" in unreadable
+    assert "secrets.app: host stein is not a recipient; run" in unreadable
     assert seen == {
         "own": [],
         "unclear": [
