@@ -70,7 +70,7 @@ rec {
         if pathExists (at "nixsecrets.toml") then
           fromTOML (readFile (at "nixsecrets.toml"))
         else
-          throw "nixsecrets: ${rootText} has no nixsecrets.toml; run `nixsecrets init` there, then git add nixsecrets.toml";
+          throw "nixsecrets: ${textOf root} has no nixsecrets.toml; run `nixsecrets init` there, then git add nixsecrets.toml";
 
       # --- names and keys
 
