@@ -71,7 +71,7 @@ DOING = {
     "files": {"decrypt", "pieces"},
     "findings": {"hookfile"},
     "plan": {"recall"},
-    "merge": {"decide", "driver", "trees"},
+    "merge": {"decide", "trees"},
     "untrusted": {"inputs"},
     "adopt": {"evaluate"},
 }

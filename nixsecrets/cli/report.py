@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nixsecrets import __version__
-from nixsecrets.cli import show, ui
+from nixsecrets.cli import mergestate, show, ui
 from nixsecrets.findings.catalogue import Finding, failing
 from nixsecrets.findings.lint.drift import drift
 from nixsecrets.findings.lint.remedies import from_top, with_fixes
@@ -41,7 +41,7 @@ def check(
     `removals`, `others` and `macs` are findings that were made while the files were
     read; `form` is text, json, sarif or gitlab; `strict` also fails on warnings.
     """
-    plan = drift(world, removals, others, macs.types)
+    plan = drift(world, removals, others, macs.types, mergestate.regained(world))
     declared = _declared(world, source, start) if source.asked else None
     findings = [*stale_problems(plan.steps), *plan.problems]
     findings = sorted([*findings, *(declared.findings if declared else ())])

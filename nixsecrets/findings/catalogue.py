@@ -31,6 +31,7 @@ class Code(StrEnum):
     LEFTOVER = "NS006"
     ORDINARY_SECRET = "NS007"  # noqa: S105 - a code
     NOT_A_FILE = "NS008"
+    REGAINED = "NS009"
     UNMERGED = "NS018"
     WRONG_MAC = "NS019"
     STALE = "NS010"
@@ -249,6 +250,22 @@ CATALOGUE: Mapping[Code, Kind] = {
         " --side ours FILE` and `--side theirs` print each. If the conflict was"
         " committed, `nixsecrets resolve --last` merges again what HEAD was made"
         " from.",
+    ),
+    Code.REGAINED: Kind(
+        "regained",
+        "a merge gave access back that one side had revoked",
+        _E,
+        "One side of the merge removed a reader of this file, from the map or from the"
+        " file itself, and the merged file or map has them again: git merges each file"
+        " by itself, so it takes a new secret from one side and the removal of a host"
+        " from the other without a question. `check` and `status` look at the merge at"
+        " which git stopped or that HEAD is, the hook at the one being"
+        " committed.\n\n`nixsecrets resolve --last` (`nixsecrets resolve` before the"
+        " merge is committed) merges readers as well: whom one side removed is removed."
+        " If the map names the reader again in another place, it says where; correct"
+        " the map and run `nixsecrets resolve --last --keep-map`. Do not run"
+        " `nixsecrets rekey` before: where the map gives access back, so does"
+        " `rekey`.",
     ),
     Code.WRONG_MAC: Kind(
         "wrong-mac",
@@ -804,6 +821,7 @@ _FIXES: Mapping[Code, str] = {
     Code.DAMAGED: "{git} checkout HEAD -- {file}",
     Code.OPEN_VALUE: "{git} checkout HEAD -- {file} && {nixsecrets} edit {file}",
     Code.UNMERGED: "{nixsecrets} resolve",
+    Code.REGAINED: "{nixsecrets} resolve --last",
     Code.WEAK_OPTIONS: "{nixsecrets} rekey {file}",
     Code.LEFTOVER: "{git} rm --cached {file}",
     Code.NOT_A_FILE: "{git} rm --cached {file}",

@@ -2,8 +2,7 @@
 
 A path is relative to the map's folder, with `/` between its segments.  In `path`,
 `*`, `?` and `[a-z]` stay within a segment, `**` is a whole segment of any depth, and
-`{host}` and `{user}` stand for one name; `path_regex` is searched for, as sops does,
-with the same placeholders.
+`{host}` and `{user}` stand for one name; `path_regex` is searched for, as sops does.
 The expression that matches here is the one that is written into `.sops.yaml`, so both
 agree on every path.
 """
@@ -22,14 +21,12 @@ from nixsecrets.map.glob import (
 )
 from nixsecrets.map.model import Rule
 from nixsecrets.untrusted import regex
-from nixsecrets.untrusted.regex import Piece
 
 Find = Callable[[str], Mapping[str, str] | None]
 """Returns the text of each placeholder in a path, None if the path is not covered."""
 
 
 _WILD = frozenset("*?[")
-_MARK = "\ue000"  # for private use: no name and no operator
 
 
 class Match(NamedTuple):
@@ -56,9 +53,10 @@ class Expansion(NamedTuple):
 def check_rule(rule: Rule) -> None:
     """Raise ValueError with the reason if the rule's pattern is invalid."""
     if rule.path is None:
-        present: Collection[str] = _named_in(rule.pattern)
-        _require_apart(rule.pattern, present)
-        regex.parse(_with_any_name(rule.pattern))
+        regex.parse(rule.pattern)
+        if "{host}" in rule.pattern or "{user}" in rule.pattern:
+            raise ValueError("{host} and {user} belong in path, not in path_regex")
+        present: Collection[str] = ()
     else:
         present = _placeholders(parse_glob(rule.path))
     for name in (*rule.readers, *rule.except_):
@@ -75,15 +73,13 @@ def literal_path(rule: Rule) -> str | None:
 
 def reads_one_way(rule: Rule) -> bool:
     """Return whether every path has one reading: one text for each placeholder."""
-    if rule.path is None:
-        return not _named_in(rule.pattern)
-    return _unambiguous(parse_glob(rule.path))
+    return rule.path is None or _unambiguous(parse_glob(rule.path))
 
 
 def literal_suffix(rule: Rule) -> str:
     """Return text in which every path that the rule covers ends; "" if unknown."""
     if rule.path is None:
-        return regex.parse(_with_any_name(rule.pattern)).suffix
+        return regex.parse(rule.pattern).suffix
     tail = ""
     for part in reversed(parse_glob(rule.path)[-1]):
         if part.literal is None:
@@ -143,7 +139,7 @@ def compile_rule(
     """
     check_rule(rule)
     if rule.path is None:
-        return _compiled_regex(rule, hosts, users)
+        return Matcher(rule, "", _searching(regex.parse(rule.pattern)), ())
     glob = parse_glob(rule.path)
     present = _placeholders(glob)
     groups: dict[str, str] = {name: f"(?P<{name}>{ANY_NAME})" for name in present}
@@ -158,54 +154,8 @@ def compile_rule(
     )
 
 
-def _compiled_regex(rule: Rule, hosts: Sequence[str], users: Sequence[str]) -> Matcher:
-    present = _named_in(rule.pattern)
-    if not present:
-        return Matcher(rule, "", _searching(rule.pattern), ())
-    groups: dict[str, str] = {name: f"(?P<{name}>{ANY_NAME})" for name in present}
-    claims = (
-        Claim(match, _searching(_filled(rule.pattern, _quoted(match))))
-        for match in _known(present, hosts, users)
-    )
-    find = regex.matcher(_filled(rule.pattern, groups), whole=False)
-    return Matcher(rule, "", find, tuple(claims))
-
-
-def _searching(source: str) -> Find:
-    found = regex.parse(source)
+def _searching(found: regex.Regex) -> Find:
     return lambda path: {} if found.found_in(path) else None
-
-
-def _named_in(pattern: str) -> tuple[Placeholder, ...]:
-    """Return the placeholders of a `path_regex`."""
-    every: tuple[Placeholder, ...] = ("host", "user")
-    return tuple(name for name in every if f"{{{name}}}" in pattern)
-
-
-def _filled(pattern: str, names: Mapping[str, str]) -> str:
-    """Return a `path_regex` with the expressions `names` for its placeholders."""
-    for name, text in names.items():
-        pattern = pattern.replace(f"{{{name}}}", text)
-    return pattern
-
-
-def _with_any_name(pattern: str) -> str:
-    return _filled(pattern, dict.fromkeys(_named_in(pattern), ANY_NAME))
-
-
-def _require_apart(pattern: str, present: Collection[str]) -> None:
-    """Raise ValueError unless each placeholder is one item of the expression.
-
-    In alternatives, groups and repetitions it would stand for no name, or for several.
-    """
-    for name in present:
-        marked = _with_any_name(_filled(pattern, {name: _MARK}))
-        apart = f"\\{{{name}}}" not in pattern and marked.count(_MARK) == 1
-        if not apart or Piece(_MARK, _MARK) not in regex.parse(marked).pieces:
-            raise ValueError(
-                f"{{{name}}} stands once in a path_regex, outside of groups, classes,"
-                " alternatives and repetitions"
-            )
 
 
 def _whole(glob: Sequence[Segment], names: dict[str, str]) -> Find:
@@ -216,7 +166,7 @@ def _whole(glob: Sequence[Segment], names: dict[str, str]) -> Find:
     """
     text = _body(glob, names)
     if not _reads_straight(glob):
-        return regex.matcher(text, whole=True)
+        return regex.full_matcher(text)
     match = re.compile(text).fullmatch
     return lambda path: found.groupdict() if (found := match(path)) else None
 
@@ -253,22 +203,19 @@ def rendered_regexes(
     Raises:
         ValueError: a `path_regex` cannot be restated for paths below that folder.
     """
-    glob = None if rule.path is None else parse_glob(rule.path)
-    present = _named_in(rule.pattern) if glob is None else _placeholders(glob)
-    claims = [*_known(present, hosts, users)] if present else [Match()]
-    expanded: list[tuple[dict[str, str], Match | None]]
-    expanded = [(_quoted(match), match) for match in claims]
-    if present:
-        expanded.append((dict.fromkeys(present, ANY_NAME), None))
-    if glob is None:
-        return tuple(
-            Expansion(_restated(_filled(rule.pattern, names), below), match)
-            for names, match in expanded
-        )
+    if rule.path is None:
+        return (Expansion(_restated(rule.pattern, below), Match()),)
+    glob = parse_glob(rule.path)
+    present = _placeholders(glob)
     folder = tuple(below.split("/")) if below else ()
+    claims = [*_known(present, hosts, users)] if present else [Match()]
+    expanded = [(_quoted(match), match) for match in claims]
+    catch_all: list[tuple[dict[str, str], Match | None]] = []
+    if present:
+        catch_all = [(dict.fromkeys(present, ANY_NAME), None)]
     return tuple(
         Expansion(f"^{_body(rest, names)}$", match)
-        for names, match in expanded
+        for names, match in [*expanded, *catch_all]
         for rest in _below(glob, folder, names)
     )
 

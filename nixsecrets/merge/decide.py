@@ -5,31 +5,27 @@ finishes by itself what nixsecrets has to look at.  The plan walks the ordinary 
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 
 from nixsecrets.apply.carry_out import Content
 from nixsecrets.apply.carry_out import Version as Start
-from nixsecrets.errors import IdentityError, NixsecretsError, path_text
-from nixsecrets.files.decrypt import plaintext_of
+from nixsecrets.errors import IdentityError, NixsecretsError
 from nixsecrets.files.kind import backend_of
-from nixsecrets.files.state import Actual, NotSecret
+from nixsecrets.files.state import Actual
 from nixsecrets.frozen import field, frozen, replace
-from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.forms import Backend
-from nixsecrets.keys.identities import Keyring
 from nixsecrets.keys.recipients import KeyId
-from nixsecrets.keys.unlock import Unlock
 from nixsecrets.map.model import Reader
 from nixsecrets.map.names import LOCK_NAME, MAP_NAME
-from nixsecrets.merge import readers, secrets
-from nixsecrets.merge.readers import Settled, Side
-from nixsecrets.merge.secrets import Clash, Found, Made, Open, Result, Version
-from nixsecrets.merge.trees import Three, policies
+from nixsecrets.merge import secrets
+from nixsecrets.merge.lineage import Lineage, backends, listed
+from nixsecrets.merge.readers import Settled
+from nixsecrets.merge.secrets import Clash, Found, Made, Result, Version
+from nixsecrets.merge.trees import Three
 from nixsecrets.plan.model import Action, Plan, Reason, Step
 from nixsecrets.plan.outputs import lock_write, rendered, write_step
 from nixsecrets.repo.files import sha256
-from nixsecrets.repo.parted import Commits, Tree
-from nixsecrets.world.world import World, examine, named_keys
+from nixsecrets.repo.parted import Commits
+from nixsecrets.world.world import World, examine
 
 Choices = Mapping[str, Mapping[str, str]]
 """Which side counts, by path and key path ("ours", "theirs")."""
@@ -53,21 +49,6 @@ class Merge:
     settled: tuple[str, ...] = ()
 
 
-def opener(ring: Keyring, ask: Unlock, folder: Path) -> Open:
-    """Return a function that decrypts versions, each once; `ask` unlocks a key."""
-    texts: dict[str, bytes] = {}
-
-    def opened(version: Version) -> bytes:
-        found = version.found
-        if found.sha256 not in texts:
-            texts[found.sha256] = plaintext_of(
-                found.path, version.data, ring, ask, folder
-            )
-        return texts[found.sha256]
-
-    return opened
-
-
 class Decider:
     """Decides each path of a merge."""
 
@@ -89,28 +70,7 @@ class Decider:
         self.sides, self.world, self.opened = sides, world, opened
         self.unmerged, self.choices = unmerged, choices or {}
         self.allow_again = allow_again
-        self.maps = policies(sides)
-        maps = [self.world.policy, *self.maps[::-1]]
-        pairs = [
-            pair for one in maps if one is not None for pair in named_keys(one.map)
-        ]
-        self.book = KeyBook([*pairs, *self.world.lock.named_recipients()])
-        names: dict[KeyId, str] = {}
-        for name, recipient in pairs:
-            names.setdefault(recipient.key_id, name)
-        self.names = names
-        in_use = self.world.map.keys_in_use
-        self.dropped = frozenset(
-            key
-            for one in self.maps[1:]
-            if one is not None
-            for key in one.map.keys_in_use.keys() - in_use.keys()
-        )
-        trees = self.sides
-        self.moved = (
-            self._moves(trees.base, trees.ours),
-            self._moves(trees.base, trees.theirs),
-        )
+        self.lineage = Lineage(sides, world.policy, world.texts.get(LOCK_NAME))
 
     def decided(self) -> Merge:
         """Return the merge as a plan.
@@ -126,11 +86,12 @@ class Decider:
         again: dict[str, list[str]] = {}
         files = dict(self.world.files)
         settled_paths: list[str] = []
-        for path in self._paths():
-            found = self._versions(path)
+        paths = self.lineage.paths()
+        for path in paths:
+            found = self.lineage.versions(path)
             if not any(isinstance(one, Version) for one in found):
                 continue
-            who = self._settled(path, found)
+            who = self.lineage.settled(path, found)
             gone |= who.gone
             for reader in who.again:
                 again.setdefault(reader.name, []).append(path)
@@ -153,9 +114,12 @@ class Decider:
             steps.append(step)
             if isinstance(result, Made):
                 contents[path] = Start(result.start.data, result.content)
+        secrets = backends(self.world)
+        for path, reader in self.lineage.given_back(secrets, paths):
+            again.setdefault(reader.name, []).append(path)
         if again and not self.allow_again:
             raise NixsecretsError(*_about_again(again, self.sides.commits))
-        for path in self._left_behind(settled_paths):
+        for path in self.lineage.left_behind(settled_paths, self.unmerged):
             settled_paths.append(path)
             left = self._step(path, None, Settled((), frozenset()))
             steps += [left] if left is not None else []
@@ -169,89 +133,6 @@ class Decider:
             frozenset(gone),
             world,
             tuple(settled_paths),
-        )
-
-    def _paths(self) -> list[str]:
-        """Return the paths to decide, by their names after the merge."""
-        generated = {MAP_NAME, LOCK_NAME, ".gitattributes"}
-        old = {path for moves in self.moved for path in moves.values()}
-        return [
-            path
-            for path in self.sides.changed()
-            if path not in generated
-            and not self.world.policy.never_secret(path)
-            and not (path in old and self._taken_along(path))
-        ]
-
-    def _left_behind(self, settled: Collection[str]) -> list[str]:
-        """Return the old names of settled files that git left, unmerged."""
-        old = {
-            before
-            for one in self.moved
-            for now, before in one.items()
-            if now in settled
-        }
-        return [
-            path for path in sorted(old & {*self.unmerged}) if self._taken_along(path)
-        ]
-
-    def _taken_along(self, path: str) -> bool:
-        """Return whether what a path was is looked at under its new name."""
-        return any(
-            path in moves.values() and tree.oid(path) is None
-            for moves, tree in zip(
-                self.moved, (self.sides.ours, self.sides.theirs), strict=True
-            )
-        )
-
-    def _moves(self, base: Tree, side: Tree) -> dict[str, str]:
-        """Return the files that a side moved, the old path by the new one."""
-        lost: dict[str, str] = {}
-        for path in base.entries.keys() - side.entries.keys():
-            oid = base.oid(path)
-            if oid is not None:
-                lost[oid] = path
-        fresh = side.entries.keys() - base.entries.keys()
-        return {
-            path: lost[oid]
-            for path in fresh
-            if (oid := side.oid(path)) is not None and oid in lost
-        }
-
-    def _versions(self, path: str) -> tuple[Found, Found, Found]:
-        """Return the versions of a path; a side's may have another name there."""
-        before = self.moved[0].get(path) or self.moved[1].get(path) or path
-        base = self._version(self.sides.base, path, before)
-        ours = self._version(self.sides.ours, path, before)
-        theirs = self._version(self.sides.theirs, path, before)
-        return base, ours, theirs
-
-    def _version(self, tree: Tree, path: str, before: str) -> Found:
-        oid = tree.oid(path) or (tree.oid(before) if before != path else None)
-        if oid is None:
-            return None
-        data = self.sides.read(oid)
-        if backend_of(path, data) is None:
-            return NotSecret(path, sha256(data), not data)
-        found = examine(path, data, self.book, self.world.lock)
-        if (
-            tree.oid(path) is None
-            and isinstance(found, Actual)
-            and not found.recipients
-        ):
-            found = examine(before, data, self.book, self.world.lock)
-        return Version(data, found) if isinstance(found, Actual) else found
-
-    def _settled(self, path: str, found: tuple[Found, Found, Found]) -> Settled:
-        actual = [one.found if isinstance(one, Version) else None for one in found]
-        backend = next(one.backend for one in actual[::-1] if one is not None)
-        base, ours, theirs = (
-            Side(file, policy) for file, policy in zip(actual, self.maps, strict=True)
-        )
-        want = self.world.policy.desired(path, backend)
-        sides = (ours, theirs)
-        return readers.settled(
-            path, backend, base, sides, want, self.names, self.dropped
         )
 
     def _result(
@@ -274,28 +155,29 @@ class Decider:
         sides = [one.data for one in found if isinstance(one, Version)]
         if data is None or data in sides or backend_of(path, data) is None:
             return None
-        now = examine(path, data, self.book, self.world.lock)
+        now = examine(path, data, self.lineage.book, self.lineage.lock)
         return Version(data, now) if isinstance(now, Actual) else None
 
     def _step(self, path: str, result: Result, who: Settled) -> Step | None:
         data = self.world.repo.read_if_there(path)
-        before = None if data is None else sha256(data)
+        replaced = None if data is None else sha256(data)
         if result is None:
             backend = backend_of(path, data) if data is not None else None
             if data is None:
                 return None
             gone = Reason.MERGED
             return Step(
-                path, backend or Backend.SOPS, Action.DELETE, gone, before=before
+                path, backend or Backend.SOPS, Action.DELETE, gone, before=replaced
             )
         if isinstance(result, Clash):
             return None
         start = result.start
         if result.action is Action.TAKE and data == start.data:
             return None
-        ours = self._version(self.sides.ours, path, self.moved[0].get(path) or path)
+        before = self.lineage.moved[0].get(path) or path
+        ours = self.lineage.version(self.sides.ours, path, before)
         have = set(ours.keys) if isinstance(ours, Version) else set()
-        label = self.book.label
+        label = self.lineage.book.label
         return Step(
             path,
             start.found.backend,
@@ -308,7 +190,7 @@ class Decider:
                 if r.key_id not in {w.recipient.key_id for w in who.target}
             ),
             target=_in_place(result, who.target),
-            before=before,
+            before=replaced,
             options=result.options,
             armored=start.found.armored,
             dropped=start.found.others if result.action is Action.REENCRYPT else (),
@@ -359,12 +241,7 @@ def _kept(found: tuple[Found, Found, Found]) -> Result:
 
 def _about_again(again: Mapping[str, list[str]], commits: Commits) -> tuple[str, str]:
     what = "the merged map gives readers back whom one side removed:"
-    lines = [f"  {name}: {_listed(paths)}" for name, paths in sorted(again.items())]
+    lines = [f"  {name}: {listed(paths)}" for name, paths in sorted(again.items())]
     return "\n".join([what, *lines]), (
         f"write {MAP_NAME} as it shall be, then: {commits.command} --keep-map"
     )
-
-
-def _listed(paths: Sequence[str]) -> str:
-    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-    return ", ".join(map(path_text, paths[:3])) + more

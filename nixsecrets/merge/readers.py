@@ -29,13 +29,24 @@ class Side(NamedTuple):
 class Settled(NamedTuple):
     """The readers of a merged file, in the order in which they are written.
 
-    `gone` are the keys that a side took from it, `again` those of them that the merged
-    map would give back.
+    `gone` are the keys that a side took from it, `gone_names` the names; `again` are
+    the readers whom the map would give back.
     """
 
     target: tuple[Reader, ...]
     gone: frozenset[KeyId]
+    gone_names: frozenset[str] = frozenset()
     again: tuple[Reader, ...] = ()
+
+    def back(self, readers: Iterable[Reader]) -> tuple[Reader, ...]:
+        """Return those of `readers` whom a side removed, by their key or name."""
+        kept = {reader.recipient.key_id for reader in self.target}
+        return tuple(
+            one
+            for one in readers
+            if one.recipient.key_id not in kept
+            and (one.recipient.key_id in self.gone or one.name in self.gone_names)
+        )
 
 
 def settled(
@@ -78,10 +89,15 @@ def settled(
         for key, reader in {**readers, **added}.items()
         if key not in removed and reader.name not in removed_names
     }
-    again = tuple(r for key, r in wish.items() if key in removed and key not in kept)
+    removed |= {
+        key
+        for key, reader in {**readers, **added, **wish}.items()
+        if reader.name in removed_names
+    } - kept.keys()
     ordered = [wish[key] for key in wish if key in kept]
     ordered += [reader for key, reader in kept.items() if key not in wish]
-    return Settled(tuple(ordered), frozenset(removed), again)
+    found = Settled(tuple(ordered), frozenset(removed), frozenset(removed_names))
+    return found._replace(again=found.back(wish.values()))
 
 
 def _stated(file: Actual | None, names: Mapping[KeyId, str]) -> dict[KeyId, Reader]:

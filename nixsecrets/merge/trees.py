@@ -1,9 +1,9 @@
 """The three sides of a merge as git has them, and the repository under their map."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from nixsecrets.errors import MapError
-from nixsecrets.files.kind import backend_of
 from nixsecrets.frozen import field, frozen, replace
 from nixsecrets.map.load import decode, load
 from nixsecrets.map.names import LOCK_NAME, MAP_NAME
@@ -23,26 +23,6 @@ Choices = Mapping[str, Mapping[str, str]]
 """Which side counts, by path and key path ("ours", "theirs")."""
 Opened = secrets.Open
 NO_CHOICES: Mapping[str, str] = {}
-
-
-@frozen
-class Given:
-    """A file as git hands it to its driver; a version that does not exist is empty."""
-
-    path: str
-    base: bytes = field(repr=False)
-    ours: bytes = field(repr=False)
-    theirs: bytes = field(repr=False)
-
-    @property
-    def versions(self) -> list[bytes]:
-        """The versions: base, ours, theirs."""
-        return [self.base, self.ours, self.theirs]
-
-    @property
-    def is_secret(self) -> bool:
-        """Whether any version is encrypted."""
-        return any(backend_of(self.path, one) is not None for one in self.versions)
 
 
 @frozen
@@ -70,11 +50,6 @@ class Three:
         base, ours, theirs = (self.text(tree, path) for tree in self.trees)
         return base, ours, theirs
 
-    def given(self, path: str) -> Given:
-        """Return the versions of a file."""
-        oids = (tree.oid(path) for tree in self.trees)
-        return Given(path, *(b"" if oid is None else self.read(oid) for oid in oids))
-
     def changed(self) -> list[str]:
         """Return the paths that either side changed, sorted."""
         every = {path for tree in self.trees for path in tree.entries}
@@ -85,9 +60,14 @@ class Three:
 
 def three(git: Git, repo: Repo, commits: Commits, read: BlobReader) -> Three:
     """Read the trees of a merge."""
+    return below(git, repo.root, commits, read)
+
+
+def below(git: Git, root: Path, commits: Commits, read: BlobReader) -> Three:
+    """Read what the sides of a merge have below a folder."""
     sides = (commits.base, commits.ours, commits.theirs)
-    base, ours, theirs = (parted.tree(git, side, repo.root) for side in sides)
-    more = parted.tree(git, commits.untracked, repo.root)
+    base, ours, theirs = (parted.tree(git, side, root) for side in sides)
+    more = parted.tree(git, commits.untracked, root)
     theirs = Tree({**theirs.entries, **more.entries})
     return Three(commits, base, ours, theirs, read)
 
@@ -155,9 +135,25 @@ def _config(sides: Three, path: str) -> str | None:
     return three_way.texts(base or "", ours, theirs)
 
 
-def policies(sides: Three) -> tuple[Policy | None, Policy | None, Policy | None]:
-    """Return the map of each side, compiled; None where it has none."""
-    base, ours, theirs = (
-        None if text is None else Policy(load(text)) for text in sides.texts(MAP_NAME)
-    )
+def policies(
+    sides: Three, *, readable: bool = False
+) -> tuple[Policy | None, Policy | None, Policy | None]:
+    """Return the map of each side, compiled; None where it has none.
+
+    With `readable`, None also for one that cannot be read.
+
+    Raises:
+        MapError: a map cannot be read.
+    """
+
+    def compiled(tree: Tree) -> Policy | None:
+        try:
+            text = sides.text(tree, MAP_NAME)
+            return None if text is None else Policy(load(text))
+        except MapError:
+            if readable:
+                return None
+            raise
+
+    base, ours, theirs = map(compiled, sides.trees)
     return base, ours, theirs

@@ -7,8 +7,7 @@ writes to the work tree.  `gitrun` starts the program.
 import os
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from functools import partial
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -16,10 +15,9 @@ from nixsecrets.errors import ProgramError, quoted
 from nixsecrets.frozen import NamedTuple
 from nixsecrets.repo import changes
 from nixsecrets.repo.changes import Changes, Entry
-from nixsecrets.repo.gitplaces import has_git_folder, two_places
+from nixsecrets.repo.gitplaces import has_git_folder, two_places, without_commit
 from nixsecrets.repo.gitrun import (
     BlobReader,
-    Finished,
     blob_reader,
     failure,
     foreign_filters,
@@ -30,6 +28,8 @@ from nixsecrets.repo.gitrun import (
 STAGING_NAME = "nixsecrets"
 JOURNAL_NAME = "journal"
 _PLACES = ("--is-inside-work-tree", "--show-cdup", "--git-common-dir", "--git-dir")
+# the last question: without such a commit git ends here, with exit code 0
+_SECOND_PARENT = ("--revs-only", "HEAD^2")
 _DATED = "--format=%x01%cI"  # a control character marks the line with the date
 _RAW = ("--raw", "-z", "--no-abbrev", "--no-renames", "--no-relative")
 # an entry of `git add -N` is not part of the next commit
@@ -52,12 +52,14 @@ class Git(NamedTuple):
     `top` is its top-level folder.  `staging` is `git rev-parse --git-path nixsecrets`,
     which each linked work tree has for itself; `common` is the git folder that they
     share.  `index_file` replaces the index, as for the hook of `git commit FILE`.
+    `second_parent` is that of HEAD when it was looked for, None if HEAD is no merge.
     """
 
     top: Path
     staging: Path
     common: Path
     index_file: Path | None = None
+    second_parent: str | None = None
 
     @classmethod
     def find(cls, folder: Path, *, index_file: Path | None = None) -> Self | None:
@@ -69,7 +71,7 @@ class Git(NamedTuple):
         """
         folder = folder.resolve()
         try:
-            asked = ("rev-parse", "--path-format=absolute", *_PLACES)
+            asked = ("rev-parse", "--path-format=absolute", *_PLACES, *_SECOND_PARENT)
             result = run(asked, folder, at_once=True)
         except ProgramError:
             if has_git_folder(folder):
@@ -89,31 +91,22 @@ class Git(NamedTuple):
         return found
 
     @classmethod
-    @contextmanager
-    def looking_for(
-        cls, folder: Path, path: str
-    ) -> Iterator[Callable[[], Self | None]]:
-        """Start to look for `path` in the index; yield a function that waits for it.
+    def holding(cls, folder: Path, path: str) -> Self | None:
+        """Return the work tree of a real folder if git tracks `path` in it, merged.
 
-        It returns the work tree of `folder`, a real path, if git tracks `path` in it,
-        merged; None otherwise, and for any error: `find` says which.  One run of git.
+        In one run of git.  None also for any error: `find` says which.
         """
-        # only what is merged has this stage in the index; else git answers nothing
+        # a stage of its own name is in the index of what is merged alone; without it,
+        # git answers nothing at all
         asked = ("rev-parse", "--path-format=absolute", "--revs-only", f":0:./{path}")
-        with ExitStack() as stack:
-            finished = None
-            with suppress(ProgramError):
-                git = started((*asked, *_PLACES), folder, at_once=True)
-                finished = stack.enter_context(git)
-            yield partial(cls._found, folder, finished)
-
-    @classmethod
-    def _found(cls, folder: Path, finished: Finished | None) -> Self | None:
-        with suppress(ProgramError):
-            result = finished() if finished else None
-            if result is not None and result.returncode == 0:
-                return cls._answered(folder, result.stdout.partition(b"\n")[2], None)
-        return None
+        try:
+            result = run((*asked, *_PLACES), folder, at_once=True)
+        except ProgramError:
+            return None
+        _, _, answers = result.stdout.partition(b"\n")
+        if result.returncode != 0:
+            return None
+        return cls._answered(folder, answers, None)
 
     @classmethod
     def _answered(
@@ -125,9 +118,11 @@ class Git(NamedTuple):
             return None
         # the first line has only `../`; the paths after it may contain line feeds
         up, _, places_found = answers.partition("\n")
+        places_found, second = without_commit(places_found)
         common, own = two_places(places_found)
         # the staging folder is not resolved: `locking` refuses a link in its place
-        return cls((folder / up).resolve(), own / STAGING_NAME, common, index_file)
+        top, staging = (folder / up).resolve(), own / STAGING_NAME
+        return cls(top, staging, common, index_file, second)
 
     @contextmanager
     def listing(

@@ -26,6 +26,16 @@ def two_places(text: str) -> tuple[Path, Path]:
     return Path(text[:end]).resolve(), Path(text[end + 1 :]).resolve()
 
 
+def without_commit(text: str) -> tuple[str, str | None]:
+    """Split off the commit in the last line of a text, None if there is none.
+
+    A path cannot be such a line: git answers absolute ones.
+    """
+    rest, _, last = text.rpartition("\n")
+    commit = len(last) in (40, 64) and not set(last) - set("0123456789abcdef")
+    return (rest, last) if commit else (text, None)
+
+
 def has_git_folder(folder: Path) -> bool:
     """Return whether a `.git` lies in a folder or above it."""
     return any(os.path.lexists(place / ".git") for place in (folder, *folder.parents))

@@ -16,6 +16,8 @@ from nixsecrets.repo.gitrun import run
 from nixsecrets.untrusted import inputs
 
 OURS, THEIRS = 2, 3
+GITHEAD = "GITHEAD_"
+"""git-merge exports it with the id of the commit that it merges."""
 _STATES = (
     *("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD"),
     *("rebase-merge", "rebase-apply"),

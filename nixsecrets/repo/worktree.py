@@ -95,25 +95,20 @@ class Repo:
         return cls(root, Git.find(root, index_file=index_file))
 
     @classmethod
-    @contextlib.contextmanager
-    def looking_for(
-        cls, start: Path, path: Path
-    ) -> Iterator[Callable[[], tuple[Self, str] | None]]:
-        """Start to ask git for a file; yield a function that waits for the answer.
+    def holding(cls, start: Path, path: Path) -> tuple[Self, str] | None:
+        """Return the repository of a file that git tracks, and the file's name in it.
 
-        It returns the repository, and the file's name in it, of a file that git tracks;
-        None for what is no plain, merged file of the nearest map: `find`, and what
-        looks at the file, say why.  `path` is typed in `start`.
+        `path` is typed in `start`.  None for what is no plain, merged file of the
+        nearest map: `find`, and what looks at the file, say why.
         """
         root = find_root(start)
         full = start / path
         place = full.parent.resolve() / full.name
         if not place.is_relative_to(root) or place.is_symlink():
-            yield lambda: None
-            return
+            return None
         name = place.relative_to(root).as_posix()
-        with Git.looking_for(root, name) as found:
-            yield lambda: None if (git := found()) is None else (cls(root, git), name)
+        git = Git.holding(root, name)
+        return None if git is None else (cls(root, git), name)
 
     @property
     def top(self) -> Path:

@@ -112,10 +112,7 @@ def git_setup(fleet: Fleet) -> None:
     python = f'PYTHONPATH="{PROJECT}" exec "{sys.executable}"'
     for name, what in (
         ("nixsecrets", "-m nixsecrets"),
-        *(
-            (name, f'"{PROJECT}/bin/{name}"')
-            for name in ("nixsecrets-textconv", "nixsecrets-merge-driver")
-        ),
+        ("nixsecrets-textconv", f'"{PROJECT}/bin/nixsecrets-textconv"'),
     ):
         starter = folder / name
         starter.write_text(f'#!/bin/sh\n{python} {what} "$@"\n')

@@ -109,6 +109,7 @@ REMEDIES: Mapping[Code, list[Case]] = {
 }
 ELSEWHERE: Mapping[Code, str] = {
     Code.SUSPICIOUS_NOISE: "needs a hidden stanza: tests/cli/test_noise.py",
+    Code.REGAINED: "needs two branches that git merges: tests/merge/test_regained.py",
     Code.UNMERGED: "needs two branches that conflict: tests/cli/test_unmerged.py",
     Code.FOREIGN_READER: "needs gpg: tests/cli/test_foreign_readers.py",
     Code.DECLARED_UNREADABLE: "needs nix: tests/nix",

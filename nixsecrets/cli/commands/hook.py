@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from nixsecrets.map.names import MAP_NAME
 from nixsecrets.repo.changes import Change, Changes, Entry
 from nixsecrets.repo.git import Git
 from nixsecrets.repo.snapshot import Snapshot
-from nixsecrets.repo.unmerged import merging
+from nixsecrets.repo.unmerged import GITHEAD, merging
 from nixsecrets.values.macs import Macs
 
 if TYPE_CHECKING:  # not needed by `hook run`, which starts on every commit
@@ -178,6 +178,7 @@ def _judged(
     found: dict[Finding, str] = {}
     macs = Macs()
     cut: set[str] = set()
+    last: str | None = ""
     with git.reader(limit=BLOB_LIMIT) as read:
 
         def reader(oid: str) -> bytes:
@@ -190,8 +191,9 @@ def _judged(
             merge = changes.commit is None and merging(git)
             snapshot = Snapshot(git, reader, changes.commit)
             judge = Judge(snapshot, scan, macs.opening, merging=merge)
+            commit = (changes.commit or "")[:12]
             for finding in judge.findings(changes.changed, changes.deleted):
-                found.setdefault(finding, (changes.commit or "")[:12])
+                found.setdefault(finding, commit)
             unknown = changes.commit is None and not judge.maps.at_top
             there = unknown and (git.top / MAP_NAME).exists()
             if there and not snapshot.lookup([MAP_NAME]):
@@ -199,12 +201,36 @@ def _judged(
                     f"{MAP_NAME} is not in git, so its rules are ignored",
                     f"git add {MAP_NAME}",
                 )
+            last = changes.commit
+        for finding in _regained(git, reader, last):
+            found.setdefault(finding, (last or "")[:12])
     if macs.looked:
         ui.say(f"nixsecrets: {macs.looked}")
     if cut:
         number = counted(len(cut), "file")
         ui.warn(f"{number} over 64 MB: only the beginning was checked")
     return [(commit, finding) for finding, commit in found.items()]
+
+
+def _regained(
+    git: Git, read: Callable[[str], bytes], last: str | None
+) -> Iterable[Finding]:
+    """Return what a merge gives back: the last commit of a range, or that to be made.
+
+    Without a `last` commit that to be made; "" for an empty range.
+    """
+    beginning = any(name.startswith(GITHEAD) for name in os.environ)
+    if last == "" or (last is None and not (beginning or merging(git))):
+        return ()
+    from nixsecrets.repo import parted  # for merges alone, as below
+
+    made = parted.committing(git, os.environ) if last is None else None
+    commits = made or (last and parted.finished(git, last))
+    if not commits:
+        return ()
+    from nixsecrets.merge import regained
+
+    return regained.in_commit(git, commits, read, last)
 
 
 def _scanner() -> Scanner:

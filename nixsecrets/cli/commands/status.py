@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from nixsecrets.cli import consent, show, ui
+from nixsecrets.cli import consent, mergestate, show, ui
 from nixsecrets.cli.options import json_option
 from nixsecrets.cli.session import Session
 from nixsecrets.findings.lint.drift import drift
@@ -30,7 +30,8 @@ def command(start: Path, *, as_json: bool) -> None:
         world = session.world()
         with ui.waiting("searching the git history"):
             removals, (older, types) = recall(world), compare(world)
-    plan = drift(world, removals, older, types)
+    back = mergestate.regained(world)
+    plan = drift(world, removals, older, types, back)
     if as_json:
         standing = approvals.map_standings(world.map, consent.recalled(world.repo))
         unseen = [one.as_json() for one in standing if not one.approved]
@@ -42,7 +43,9 @@ def command(start: Path, *, as_json: bool) -> None:
         ui.answer("problems:")
     for line in show.problem_lines(plan.problems):
         ui.answer(line)
-    if plan.secret_steps:
+    if world.conflicts or (back is not None and back.findings):
+        ui.say(f"run {back.command if back else 'nixsecrets resolve'} to resolve this")
+    elif plan.secret_steps:
         ui.say("run nixsecrets rekey to resolve this")
     elif plan.steps:
         ui.say("run nixsecrets sync to write the generated files")

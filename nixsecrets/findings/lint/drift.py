@@ -5,12 +5,24 @@ establish that it is intact.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol
 
-from nixsecrets.findings.catalogue import Code, Finding, refined
+from nixsecrets.findings.catalogue import Code, Finding, fix_for, refined
 from nixsecrets.plan.diff import converge_plan
 from nixsecrets.plan.model import Plan, Reason
 from nixsecrets.plan.removals import Removals
 from nixsecrets.world.world import World
+
+
+class Merge(Protocol):
+    """What a merge gave back: findings, the files they concern, and the remedy."""
+
+    @property
+    def findings(self) -> tuple[Finding, ...]: ...
+    @property
+    def paths(self) -> frozenset[str]: ...
+    @property
+    def command(self) -> str: ...
 
 
 def drift(
@@ -18,15 +30,28 @@ def drift(
     removals: Removals,
     others: Iterable[Finding],
     types: Mapping[Finding, Finding],
+    merge: Merge | None = None,
 ) -> Plan:
     """Return the plan of `rekey` with every finding about the repository.
 
     `others` are findings from earlier versions and MACs; each finding in `types`
-    replaces the less specific one that is its key.
+    replaces the less specific one that is its key.  `merge` is what a merge gave back.
     """
     plan = with_content(converge_plan(world), world)
-    found = refined(plan.problems, types)
-    return Plan.of(plan.steps, (*found, *removals.findings(world), *others))
+    found = (*refined(plan.problems, types), *removals.findings(world), *others)
+    if merge is None or not merge.findings:
+        return Plan.of(plan.steps, found)
+    steps = (step for step in plan.steps if step.path not in merge.paths)
+    merged = (_by_merge(one, merge) for one in found)
+    return Plan.of(steps, (*merged, *merge.findings))
+
+
+def _by_merge(found: Finding, merge: Merge) -> Finding:
+    """Return a finding whose remedy is no `rekey` to whom the merge gave a file."""
+    fix = found.fix or fix_for(found.code, found.path)
+    if found.path not in merge.paths or " rekey" not in fix:
+        return found
+    return found._replace(fix=merge.command)
 
 
 def with_content(plan: Plan, world: World) -> Plan:

@@ -33,6 +33,7 @@ def with_fixes(findings: Sequence[Finding], world: World, folder: str) -> Iterat
     broken = {one.path for one in findings if one.code in RESTORED}
     restorable = repo.git is None or not broken or not merging(repo.git)
     committed = _restorable(repo, sorted(broken)) if broken else {}
+    waits = any(conflict.stages for conflict in world.conflicts.values())
     stale = {Code.STALE, Code.UNKNOWN}
     many = sum(one.code in stale for one in findings) > MANY
     last = ""
@@ -42,6 +43,8 @@ def with_fixes(findings: Sequence[Finding], world: World, folder: str) -> Iterat
         fix = one.fix or _fix(world, one, folder, committed=there)
         if one.code in RESTORED and not restorable:
             fix = ""  # the last commit has only one side of the merge
+        if waits and one.code in (*stale, Code.OUT_OF_DATE):
+            fix = unmerged_fix(one.path, folder)
         if many and one.code in stale:
             fix = fix.removesuffix(f" {argument(one.path)}")
         if fix and fix != last:
