@@ -274,7 +274,7 @@ def test_the_inventory_has_everything_that_is_compared(
                 "name": "app",
                 "key": "app",
                 "format": "yaml",
-                "owner": "root",
+                "owner": None,
                 "mode": "0400",
                 "neededForUsers": True,
             }
@@ -290,8 +290,8 @@ def test_the_inventory_has_everything_that_is_compared(
             | known("secrets/hosts/brunnen/tls.json"),
         ],
         "templates": [
-            {"name": "env", "owner": "root", "mode": "0400", "uses": ["app"]},
-            {"name": "plain", "owner": "root", "mode": "0400", "uses": []},
+            {"name": "env", "owner": None, "mode": "0400", "uses": ["app"]},
+            {"name": "plain", "owner": None, "mode": "0400", "uses": []},
         ],
     }
     codes = [line.split(" ")[0] for line in done.stdout.splitlines()]

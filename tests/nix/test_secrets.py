@@ -57,7 +57,7 @@ def sops(
 ) -> dict[str, Any]:
     usual = {
         "mode": "0400",
-        "owner": "root",
+        "owner": None,
         "format": path.rpartition(".")[2],
         "key": key,
         "path": at or f"/run/secrets/{key}",
@@ -220,6 +220,7 @@ def test_a_mac_and_a_home_declare_theirs_in_the_same_way(ready: Fleet) -> None:
       home = lib.homeManagerConfiguration {{ modules = [
         nixsecrets.home agenixHome sopsHome
         {{ home.username = "alice"; nixsecrets.root = ./.;
+          sops.age.keyFile = "/home/alice/keys.txt";
           nixsecrets.secrets = {{ wifi.mode = "0600"; app = {{ }}; }}; }}
       ]; }};
     in {{
