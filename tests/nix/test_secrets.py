@@ -48,14 +48,14 @@ def converted(fleet: Fleet, name: str) -> str:
 
 def age(fleet: Fleet, path: str, **more: str) -> dict[str, Any]:
     at = f"/run/agenix/{Path(path).stem}"
-    usual = {"mode": "0400", "owner": "0", "path": at}
+    usual: dict[str, Any] = {"mode": "0400", "owner": "0", "path": at}
     return usual | {"file": f"{fleet.root}/{path}"} | more
 
 
 def sops(
     fleet: Fleet, path: str, key: str, at: str = "", **more: Any
 ) -> dict[str, Any]:
-    usual = {
+    usual: dict[str, Any] = {
         "mode": "0400",
         "owner": None,
         "format": path.rpartition(".")[2],
