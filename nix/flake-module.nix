@@ -5,6 +5,9 @@ let
   cfg = config.nixsecrets;
 in
 {
+  key = "nixsecrets flake-parts"; # imported twice, it counts once
+  _file = "nixsecrets";
+
   options.nixsecrets = {
     root = lib.mkOption {
       type = lib.types.path;

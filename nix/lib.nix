@@ -435,8 +435,8 @@ rec {
         name: path:
         problem "${who name} is not a recipient" "nixsecrets why ${word path}";
       unrecorded =
-        reason: path:
-        problem "its recipients are unknown: ${reason}" "nixsecrets rekey ${word path}";
+        path:
+        problem "its recipients are unknown: nixsecrets.lock does not record its recipients" "nixsecrets rekey ${word path}";
       who = name: "${if users ? ${name} then "user" else "host"} ${name}";
 
       # `path` is that of the file in the repository
@@ -444,10 +444,8 @@ rec {
         name: path: file:
         if !(recordsOf ? ${path}) && textual path && isSops (readFile file) then
           problem "it is a sops file" ""
-        else if !(recordsOf ? ${path}) then
-          unrecorded "nixsecrets.lock does not record them" path
-        else if recordOf path == null then
-          unrecorded "it changed since nixsecrets.lock was written" path
+        else if !(recordsOf ? ${path}) || recordOf path == null then
+          unrecorded path
         else if readBy name (recordOf path) then
           null
         else

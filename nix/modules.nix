@@ -59,6 +59,9 @@ let
           ++ missing "sops" (options ? sops) "sops-nix";
     in
     {
+      key = "nixsecrets ${kind}"; # imported twice, it counts once
+      _file = "nixsecrets";
+
       options.nixsecrets = {
         root = lib.mkOption {
           type = lib.types.nullOr lib.types.path;

@@ -170,6 +170,17 @@ def test_why_shows_rule_recipients_and_identities(ready: Fleet) -> None:
     assert lines[-1] == f"  {ready.keys / 'alice'}: opens it"
 
 
+def test_why_marks_who_may_read_and_cannot_yet(ready: Fleet) -> None:
+    path = ready.root / "nixsecrets.toml"
+    path.write_text(path.read_text().replace('["brunnen"]', '["brunnen", "stein"]'))
+    marked = [
+        line
+        for line in ready.ok("why", "secrets/wifi.age").splitlines()
+        if line.endswith("  (not an actual recipient: nixsecrets rekey)")
+    ]
+    assert [line.split()[0] for line in marked] == ["stein"]
+
+
 def test_rekey_of_one_path_leaves_the_others(ready: Fleet) -> None:
     for path in ("secrets/wifi.age", "secrets/dns.age"):
         ready.age_encrypt(path, "x", "alice")

@@ -58,7 +58,7 @@ def explain(
     conflict = world.conflicts.get(name)
     what = conflict.message if conflict is not None else _what(found)
     yield f"{path_text(name)}: {what}"
-    yield from _rule(want)
+    yield from _rule(want, found)
     if isinstance(found, Actual):
         yield f"actual recipients ({how_sure(found.state)}):"
         yield from _found(world, found, want)
@@ -77,7 +77,7 @@ def _what(found: Found | None) -> str:
             return "an age file" if found.backend is Backend.AGE else "a sops file"
 
 
-def _rule(want: Desired | None) -> Iterator[str]:
+def _rule(want: Desired | None, found: Found | None) -> Iterator[str]:
     if want is None:
         yield "no rule of the map matches it"
         return
@@ -85,8 +85,12 @@ def _rule(want: Desired | None) -> Iterator[str]:
     if want.unclaimed is not None:
         yield f"{want.unclaimed} is not in the map: only `always` may read it"
     yield "desired recipients:"
+    known = isinstance(found, Actual) and not isinstance(found.state, Unknown)
+    actual = set(found.recipients) if isinstance(found, Actual) and known else None
     for reader in want.readers:
-        yield f"  {reader.name}  {reader.recipient.shown}"
+        missing = actual is not None and reader.recipient not in actual
+        note = "  (not an actual recipient: nixsecrets rekey)" if missing else ""
+        yield f"  {reader.name}  {reader.recipient.shown}{note}"
 
 
 def how_sure(state: State) -> str:

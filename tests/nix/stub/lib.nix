@@ -147,17 +147,27 @@ let
         concatMap collect (known.imports or [ ])
         ++ [
           {
+            key = known.key or null;
             options = known.options or { };
             config = if wrapped then known.config or { } else removeAttrs known [ "imports" ];
           }
         ];
-      every = concatMap collect modules;
+      # a module with a key counts once
+      every = foldl' (
+        kept: module:
+        if module.key != null && builtins.any (one: one.key == module.key) kept then kept else kept ++ [ module ]
+      ) [ ] (concatMap collect modules);
       merged =
         left: right:
         left
         // mapAttrs (
           name: value:
-          if left ? ${name} && !isType "option" value then merged left.${name} value else value
+          if !(left ? ${name}) then
+            value
+          else if isType "option" value then
+            throw "The option `${name}' is already declared"
+          else
+            merged left.${name} value
         ) right;
       options = foldl' merged { } (map (module: module.options) every);
       said = concatMap (module: spread module.config) every;
