@@ -7,7 +7,6 @@ It is lower case, has no full stop and never holds file content.
 """
 
 import re
-import shlex
 
 
 class NixsecretsError(Exception):
@@ -155,6 +154,8 @@ def shell_word(text: str) -> str:
     What is not printable is written as `$'…'`, which bash, zsh and ksh read back.
     """
     if text.isprintable():
+        import shlex  # hints that name a file are rare
+
         return shlex.quote(text)
     return "$'" + "".join(map(_in_shell, text)) + "'"
 

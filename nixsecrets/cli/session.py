@@ -17,7 +17,7 @@ from nixsecrets.repo.worktree import MAP_NAME, Repo
 if TYPE_CHECKING:  # the survey begins before these are loaded
     from nixsecrets.keys.identities import Identity, Keyring, Locked
     from nixsecrets.map.model import RecipientMap
-    from nixsecrets.world.survey import Survey
+    from nixsecrets.world.survey import Compared, Survey
     from nixsecrets.world.world import World
 
 
@@ -52,7 +52,11 @@ class Session(NamedTuple):
         Warns of an interrupted run, but does not touch it.
         """
         with self.surveying(only=only) as begun:
-            return self.with_files(self.mapped(begun), begun)
+            return self.world_of(begun)
+
+    def world_of(self, begun: "Survey") -> "World":
+        """Return the repository that a survey looks at."""
+        return self.with_files(self.mapped(begun), begun)
 
     def with_files(self, world: "World", begun: "Survey") -> "World":
         """Return a world of `mapped` with the files that the survey finds."""
@@ -75,12 +79,12 @@ class Session(NamedTuple):
 
     @contextmanager
     def surveying(
-        self, *, compare: bool = False, only: str | None = None
+        self, *, compare: "Compared" = "none", only: str | None = None
     ) -> "Iterator[Survey]":
         """Start the survey of the files in other processes.
 
-        Meanwhile the command can load what it needs.  `compare` also compares sops
-        files with the last commit; `only` restricts the survey to one file.
+        Meanwhile the command can load what it needs.  `compare` says which files are
+        compared with the last commit; `only` restricts the survey to one file.
         """
         self._warn_of_unfinished()
         # 3 ms, for processes that look at many files

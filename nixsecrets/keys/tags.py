@@ -1,8 +1,5 @@
 """Tags: 4-byte hashes by which an age stanza identifies a known public key."""
 
-import hashlib
-import hmac
-
 from nixsecrets.keys import p256
 from nixsecrets.keys.recipients import Kind, Recipient, tag_of, unpadded_base64
 
@@ -41,6 +38,9 @@ def share_tag(recipient: Recipient, stanza: str, share: bytes) -> str | None:
     """
     if SHARE_TAGGED.get(stanza) is not recipient.kind:
         return None
+    import hashlib  # for the keys of few plugins
+    import hmac
+
     point = recipient.key
     if recipient.kind is Kind.TAG_PQ:
         point = point[_ML_KEM_768_SIZE:]  # the P-256 point follows the ML-KEM key

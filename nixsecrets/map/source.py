@@ -19,9 +19,9 @@ from nixsecrets.splice import line_at
 from nixsecrets.untrusted import limits
 
 _LONGEST_SHOWN = 64
-_TOML_PLACE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
+_TOML_PLACE = r" \(at (?:line (\d+), column \d+|end of document)\)$"
 # C0 and C1 controls, line separators, and bidirectional controls, which reorder text.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_CONTROL = r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
 _TYPE_NAMES = {
     str: "a string",
     bool: "true or false",
@@ -97,7 +97,7 @@ class Source:
         return data
 
     def _toml_error(self, text: str) -> MapError:
-        place = _TOML_PLACE.search(text)
+        place = re.search(_TOML_PLACE, text)
         last_line = line_at(self.text, len(self.text.rstrip()))
         line = int(place[1]) if place and place[1] else last_line
         if re.match(r"Cannot (?:overwrite|declare|mutate)|Duplicate", text):
@@ -242,7 +242,7 @@ class Table:
         if not stripped:
             message = f"{_what(path)} is empty"
             raise self.source.error(path, message, "fill it in or remove it")
-        if _CONTROL.search(stripped):
+        if not stripped.isprintable() and re.search(_CONTROL, stripped):
             raise self.source.error(
                 path,
                 f"{_what(path)} holds a line break or another control character",

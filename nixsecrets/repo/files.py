@@ -180,21 +180,6 @@ def hash_file(path: str) -> str | None:
         os.close(descriptor)
 
 
-def is_blob(path: str, oid: str | None) -> bool:
-    """Return whether a regular file has the content of a git blob.
-
-    CRLF and LF count as equal: git may have converted them (`core.autocrlf`).
-    """
-    if oid is None:
-        return False
-    try:
-        data = read_bytes_nofollow(path)
-    except OSError:
-        return False
-    texts = dict.fromkeys((data, data.replace(b"\r\n", b"\n")))
-    return any(blob_id(text, oid) == oid for text in texts)
-
-
 def write_all(descriptor: int, data: bytes) -> None:
     """Write all of `data`."""
     left = memoryview(data)

@@ -8,7 +8,6 @@ n-th operation (`use`).  Errors are plain `OSError`.
 # thousands of names pass through here, and a Path costs more than the call it wraps
 # ruff: noqa: PTH102, PTH105, PTH106, PTH108
 
-import fcntl
 import os
 import sys
 from collections.abc import Callable
@@ -87,6 +86,8 @@ class FileOps:
         self.step("fsync", descriptor)
         if sys.platform == "darwin":
             # fsync of macOS does not flush the drive's cache
+            import fcntl  # only there
+
             fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
         else:
             os.fsync(descriptor)

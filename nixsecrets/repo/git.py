@@ -251,30 +251,17 @@ class Git(NamedTuple):
         arguments = ("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
         return run(arguments, self.top).stdout.decode().strip() or None
 
-    def last_changed(self, folder: Path, paths: Iterable[str]) -> dict[str, str]:
-        """Return the commit date (ISO 8601) of each of `paths`, relative to `folder`.
+    @contextmanager
+    def dating(self, folder: Path) -> Iterator[Callable[[], dict[str, str]]]:
+        """Start to read the history; the yielded function waits for the dates.
 
-        Without the files that differ from HEAD, except in line ends.  They are hashed
-        here, because `git diff` would run the filters of the repository.
+        It returns the date (ISO 8601) of the last commit that changed each path, as
+        paths below `folder`, relative to it.
         """
         flags = ("--relative", "--no-renames", "--name-only", "-z")
-        result = run(("log", "--no-show-signature", _DATED, *flags), folder)
-        dates: dict[str, str] = {}
-        date = ""
-        for word in os.fsdecode(result.stdout).split("\0"):
-            word = word.lstrip("\n")
-            if word.startswith("\1"):
-                date = word[1:]
-            elif word:
-                dates.setdefault(word, date)
-        from nixsecrets.repo import files  # loads hashlib, which the hook does not need
-
-        ids = self.committed_ids(folder)
-        return {
-            path: dates[path]
-            for path in paths
-            if path in dates and files.is_blob(f"{folder}/{path}", ids.get(path))
-        }
+        arguments = ("log", "--no-show-signature", _DATED, *flags)
+        with started(arguments, folder) as finished:
+            yield lambda: _dates(finished().stdout)
 
     def committed_ids(self, folder: Path) -> dict[str, str]:
         """Return the blob of each file in HEAD below `folder`, by path relative to it.
@@ -365,6 +352,18 @@ class Git(NamedTuple):
         self, arguments: Sequence[str], folder: Path, stdin: bytes = b""
     ) -> bytes:
         return _succeeded(arguments[0], run(arguments, folder, stdin, self.index_file))
+
+
+def _dates(output: bytes) -> dict[str, str]:
+    found: dict[str, str] = {}
+    date = ""
+    for word in os.fsdecode(output).split("\0"):
+        word = word.lstrip("\n")
+        if word.startswith("\1"):
+            date = word[1:]
+        elif word:
+            found.setdefault(word, date)
+    return found
 
 
 def _succeeded(command: str, result: subprocess.CompletedProcess[bytes]) -> bytes:

@@ -5,8 +5,6 @@ it.  A valid MAC under this key shows that this user wrote it on this machine.  
 file has mode 0600.
 """
 
-import hashlib
-import hmac
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,11 +37,17 @@ def sign(env: Mapping[str, str], data: bytes) -> str | None:
 def is_signed(env: Mapping[str, str], data: bytes, mac: str) -> bool:
     """Return whether `mac` is the MAC of `data` under this user's key."""
     key = _key(env, make=False)
-    return key is not None and hmac.compare_digest(_mac(key, data), mac)
+    if key is None:
+        return False
+    import hmac  # most clones remember nothing
+
+    return hmac.compare_digest(_mac(key, data), mac)
 
 
 def _mac(key: bytes, data: bytes) -> str:
-    return hmac.new(key, data, hashlib.sha256).hexdigest()
+    import hmac  # as above
+
+    return hmac.digest(key, data, "sha256").hex()
 
 
 def _key(env: Mapping[str, str], *, make: bool) -> bytes | None:

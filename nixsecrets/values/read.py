@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from nixsecrets.files.age.header import LARGE
 from nixsecrets.files.age.payload import Spooled
 from nixsecrets.files.decrypt import Bench, decrypt
 from nixsecrets.files.state import Actual
+from nixsecrets.frozen import frozen
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Identity, Keyring, PluginIdentity
 from nixsecrets.keys.unlock import Unlock, unlocked
@@ -89,7 +90,7 @@ def require_keys(name: str, backend: Backend) -> None:
         )
 
 
-@dataclass
+@frozen
 class Opener:
     """Opens present and earlier versions of secrets, for `exposed`.
 
@@ -100,7 +101,6 @@ class Opener:
     ring: Keyring
     unlock: Unlock
     stack: contextlib.ExitStack
-    _folder: Path | None = None
 
     def __call__(self, path: str, data: bytes, *, asking: bool) -> "Sequence[Piece]":
         """Return the values of a file with the bytes `data`.
@@ -122,9 +122,10 @@ class Opener:
         return pieces.opened(path, data, identities, self._by_sops)
 
     def _by_sops(self, file: "SopsFile", key: bytes) -> bytes:
-        if self._folder is None:
-            folder = private.private_folder(os.environ)
-            self._folder = self.stack.enter_context(folder)
         from nixsecrets.files.sops import opening  # as above
 
         return opening.decrypt_with_key(file, key, **Bench((), self._folder).run)
+
+    @cached_property
+    def _folder(self) -> Path:
+        return self.stack.enter_context(private.private_folder(os.environ))

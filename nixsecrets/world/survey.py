@@ -8,7 +8,7 @@ without a look (large or unreadable) are read later.
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from nixsecrets.frozen import NamedTuple
 from nixsecrets.map.names import LOCK_NAME, no_secret
@@ -22,13 +22,15 @@ if TYPE_CHECKING:
     from nixsecrets.world.lookcache import LookCache
 
     Seen = tuple[Look | None, bool]
-    """A look at a file, and whether it is a sops file that equals the last commit."""
+    """A look at a file, and whether it was found to equal the last commit."""
 
 _SMALL = 1 << 20  # bytes
 WORTH_A_PROCESS = 400  # files; a fork and copying the answers take 20 ms
 # new looks, which take 30 ms; for 10,000 files the cache saves two fifths of `check`
 _WORTH_A_CACHE = 1000
 _CACHE = "looks"
+Compared = Literal["none", "sops", "all"]
+"""Which files are compared with the last commit."""
 
 
 class Survey(NamedTuple):
@@ -38,7 +40,7 @@ class Survey(NamedTuple):
       noticed when they are replaced, and no new record is used for an old file.
     - `looks` joins in and yields (path, look) as they arrive, also for paths that are
       not files of this map.  It can be called once.
-    - `unchanged` gets the sops files that equal the last commit, if `committed` is set.
+    - `unchanged` gets the files that were compared and equal the last commit.
     - `cache` stores the looks in the clone, for the next run.
     """
 
@@ -59,18 +61,17 @@ class Survey(NamedTuple):
 
 @contextlib.contextmanager
 def start(
-    repo: Repo, *, compare: bool = False, only: str | None = None
+    repo: Repo, *, compare: Compared = "none", only: str | None = None
 ) -> Iterator[Survey]:
-    """List the files and start to look at them.
+    """List the files and start to look at them, and to `compare` them.
 
-    With `compare`, also compare them with the last commit; `only` restricts all to one
-    file.
+    `only` restricts all to one file.
 
     Raises:
         NixsecretsError: map or lock cannot be read.
     """
     texts = repo.read(MAP_NAME), repo.read_if_there(LOCK_NAME)
-    with repo.naming(only) as listed, _committed(repo, compare=compare) as there:
+    with repo.naming(only) as listed, _committed(repo, compare) as there:
         # imported while git lists the files
         from nixsecrets.files import looks as first
         from nixsecrets.files.sops.state import Shown
@@ -94,7 +95,7 @@ def start(
         if data is None:
             return None, False
         found = look(path, data)
-        if committed is None or not isinstance(found[1], Shown):
+        if committed is None or (compare == "sops" and not isinstance(found[1], Shown)):
             return found, False
         return found, committed.has(path, data)
 
@@ -144,12 +145,12 @@ def _cache(repo: Repo, had: "LookCache", taken: "Sequence[tuple[str, Look]]") ->
 
 @contextlib.contextmanager
 def _committed(
-    repo: Repo, *, compare: bool
+    repo: Repo, compare: Compared
 ) -> "Iterator[Callable[[], Committed | None]]":
-    if repo.git is None or not compare:
+    if repo.git is None or compare == "none":
         yield lambda: None
         return
-    from nixsecrets.repo import differing  # only for `check`
+    from nixsecrets.repo import differing  # only for `check` and `ls`
 
     with differing.committed(repo.root) as there:
         yield there

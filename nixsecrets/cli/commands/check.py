@@ -79,14 +79,14 @@ def command(
     """
     source.check()
     session = Session.open(start)
-    with session.surveying(compare=True) as begun:
+    with session.surveying(compare="sops") as begun:
         from nixsecrets.cli.report import check  # during the survey, as all below
         from nixsecrets.plan.recall import comparing, recalling
         from nixsecrets.values.macs import Macs, wrong_macs
 
         repo, macs = session.repo, Macs()
         with recalling(repo) as recall, comparing(repo) as compare:
-            world = session.with_files(session.mapped(begun), begun)
+            world = session.world_of(begun)
             older, types = compare(world)
             others = [*older, *wrong_macs(world, macs, begun)]
             macs.types.update(types)

@@ -1,20 +1,22 @@
 """`nixsecrets ls`: list secrets and their recipients."""
 
-import json
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from nixsecrets.cli import ui
-from nixsecrets.cli.arguments import chosen, owner
 from nixsecrets.cli.options import json_option
 from nixsecrets.cli.session import Session
 from nixsecrets.errors import UsageError, path_text
-from nixsecrets.files.state import Actual, Unknown
 from nixsecrets.frozen import NamedTuple
-from nixsecrets.world.world import World
+
+if TYPE_CHECKING:  # the survey begins before these are loaded
+    from nixsecrets.files.state import Actual
+    from nixsecrets.world.survey import Survey
+    from nixsecrets.world.world import World
 
 HEAD = ("path", "backend", "changed", "readers")
 UNCOMMITTED = "uncommitted"
@@ -68,26 +70,28 @@ def command(
       nixsecrets ls --json | jq -r '.[].path'
     """
     session = Session.open(start)
-    world = session.world()
-    files = world.secrets
-    if paths:
-        names = chosen(session.repo, start, paths, files)
-        files = {path: files[path] for path in sorted(names)}
-    for name, kind in ((host, "host"), (user, "user")):
-        if name is not None:
-            owner(world.map, name, kind)
-    if declared is not None:
-        if host is None or user is not None or paths:
-            raise UsageError("--declared needs one --host", "nixsecrets ls --help")
-        _answer_sides(world, host, declared, start, as_json=as_json)
-        return
+    git, root = session.repo.git, session.repo.root
+    dating = nullcontext(dict[str, str]) if git is None else git.dating(root)
+    with dating as dates, session.surveying(compare="all") as begun:
+        world = session.world_of(begun)
+        files = _chosen(world, start, paths)
+        _refuse_unknown(world, host, user)
+        if declared is not None:
+            if host is None or user is not None or paths:
+                raise UsageError("--declared needs one --host", "nixsecrets ls --help")
+            _answer_sides(world, host, declared, start, as_json=as_json)
+            return
+        with ui.waiting("searching the git history"):
+            changed = _committed(world, begun, files, dates())
     wanted = {name for name in (host, user) if name is not None}
     listed = [
         entry
-        for entry in _entries(session, world, files)
+        for entry in _entries(world, files, changed)
         if wanted <= set(entry.readers or ())
     ]
     if as_json:
+        import json
+
         ui.answer_text(
             json.dumps([e._asdict() for e in listed], indent=2, ensure_ascii=True)
         )
@@ -96,11 +100,52 @@ def command(
         ui.answer(line)
 
 
+def _chosen(
+    world: "World", start: Path, paths: tuple[Path, ...]
+) -> "Mapping[str, Actual]":
+    """Return the secrets at `paths`; all of them without paths."""
+    if not paths:
+        return world.secrets
+    from nixsecrets.cli.arguments import chosen  # the survey has begun
+
+    names = chosen(world.repo, start, paths, world.secrets)
+    return {path: world.secrets[path] for path in sorted(names)}
+
+
+def _refuse_unknown(world: "World", host: str | None, user: str | None) -> None:
+    """Raise UsageError for a name that the map does not have."""
+    for name, kind in ((host, "host"), (user, "user")):
+        if name is not None:
+            from nixsecrets.cli.arguments import owner  # as above
+
+            owner(world.map, name, kind)
+
+
+def _committed(
+    world: "World",
+    begun: "Survey",
+    files: "Mapping[str, Actual]",
+    dates: Mapping[str, str],
+) -> dict[str, str]:
+    """Return the dates of the files that equal the last commit."""
+
+    def same(path: str) -> bool:
+        if path in begun.unchanged or begun.committed is None:
+            return path in begun.unchanged
+        data = world.repo.read_if_there(path)  # large, or linked
+        return data is not None and begun.committed.has(path, data)
+
+    return {path: dates[path] for path in files if path in dates and same(path)}
+
+
 def _answer_sides(
-    world: World, host: str, declared: str, start: Path, *, as_json: bool
+    world: "World", host: str, declared: str, start: Path, *, as_json: bool
 ) -> None:
     """Print the files that a host can read or that its configuration declares."""
     # Nix is loaded for this option alone
+    import json
+    from dataclasses import asdict
+
     from nixsecrets.flake.declarations import Source
     from nixsecrets.flake.reading import sides
 
@@ -122,11 +167,10 @@ def _answer_sides(
 
 
 def _entries(
-    session: Session, world: World, files: dict[str, Actual]
+    world: "World", files: "Mapping[str, Actual]", changed: Mapping[str, str]
 ) -> Iterator[Listed]:
-    git = session.repo.git
-    with ui.waiting("searching the git history"):
-        changed = git.last_changed(session.repo.root, files) if git else {}
+    from nixsecrets.files.state import Unknown  # as above
+
     for path, actual in files.items():
         names = dict.fromkeys(world.book.label(reader) for reader in actual.recipients)
         known = not isinstance(actual.state, Unknown)

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
+<<<<<<< HEAD
 from nixsecrets.cli import consent, mergestate, show, ui
+=======
+from nixsecrets.cli import ui
+>>>>>>> 729c9bf (status, check, ls: less is loaded, and what is loaded overlaps with git)
 from nixsecrets.cli.options import json_option
 from nixsecrets.cli.session import Session
-from nixsecrets.findings.lint.drift import drift
-from nixsecrets.plan import approvals
-from nixsecrets.plan.recall import comparing, recalling
 
 
 @click.command("status")
@@ -26,12 +27,26 @@ def command(start: Path, *, as_json: bool) -> None:
       nixsecrets status --json | jq .steps
     """
     session = Session.open(start)
+<<<<<<< HEAD
     with recalling(session.repo) as recall, comparing(session.repo) as compare:
         world = session.world()
         with ui.waiting("searching the git history"):
             removals, (older, types) = recall(world), compare(world)
     back = mergestate.regained(world)
     plan = drift(world, removals, older, types, back)
+=======
+    with session.surveying() as begun:
+        from nixsecrets.cli import consent, show  # during the survey, as all below
+        from nixsecrets.findings.lint.drift import drift
+        from nixsecrets.plan import approvals
+        from nixsecrets.plan.recall import comparing, recalling
+
+        with recalling(session.repo) as recall, comparing(session.repo) as compare:
+            world = session.world_of(begun)
+            with ui.waiting("searching the git history"):
+                removals, (older, types) = recall(world), compare(world)
+    plan = drift(world, removals, older, types)
+>>>>>>> 729c9bf (status, check, ls: less is loaded, and what is loaded overlaps with git)
     if as_json:
         standing = approvals.map_standings(world.map, consent.recalled(world.repo))
         unseen = [one.as_json() for one in standing if not one.approved]

@@ -44,7 +44,7 @@ _STANZA = re.compile(
     rb"^(?:%b|-> (%b)\n%b)" % (_NATIVE, _ARGUMENTS, _BODY), re.MULTILINE
 )
 _MAC = re.compile(rb"--- %b\n" % _32_BYTES)
-_ARMOR = re.compile(
+_ARMOR = (
     rb"%b\n((?:%b(?=%b))*+(?=[A-Za-z0-9+/=]{1,64}\n)(?:%b{4})*+(?:%b=|%b==)?+\n)%b\n?"
     % (ARMOR_BEGIN, _64_LETTERS, _LETTER, _LETTER, _THREE, _TWO, ARMOR_END)
 )
@@ -58,10 +58,8 @@ _ENC_LETTERS = {len(b"X25519 "): 312, len(b"ssh-ed25519 aaaaaa "): 328}
 # the letters that may precede its "==": their 4 unused bits are zero
 _LAST_LETTERS = frozenset("AQgw")
 # only for error messages: a stanza and a MAC whose base64 need not be canonical
-_LIKE_STANZA = re.compile(
-    rb"-> %b\n(?:%b)*+%b{0,63}+\n" % (_ARGUMENTS, _64_LETTERS, _LETTER)
-)
-_LIKE_MAC = re.compile(rb"--- %b{43}\n" % _LETTER)
+_LIKE_STANZA = rb"-> %b\n(?:%b)*+%b{0,63}+\n" % (_ARGUMENTS, _64_LETTERS, _LETTER)
+_LIKE_MAC = rb"--- %b{43}\n" % _LETTER
 
 
 @frozen
@@ -217,7 +215,7 @@ def read_enc(enc: str) -> Enc:
         SecretFileError: it is malformed, or its payload has a wrong size.
     """
     data = enc.encode("ascii", "replace")
-    armor = _ARMOR.fullmatch(data)
+    armor = re.fullmatch(_ARMOR, data)
     usual = armor and _ENC.fullmatch(binascii.a2b_base64(armor[1]))
     if usual:
         return Enc((usual[1],), usual[2])
@@ -340,9 +338,9 @@ def _fault(data: bytes) -> str:
     at, number = len(_MAGIC), 1
     while stanza := _STANZA.match(data, at):
         at, number = stanza.end(), number + 1
-    if _LIKE_STANZA.match(data, at):
+    if re.match(_LIKE_STANZA, data[at:]):
         return f"is corrupt: stanza {number} is not canonical base64"
-    if not _LIKE_MAC.match(data, at):
+    if not re.match(_LIKE_MAC, data[at:]):
         return f"has a header that is corrupt or truncated at entry {number}"
     if number == 1:
         return "has a header without any recipient"
@@ -373,7 +371,7 @@ def _unarmor(data: bytes) -> bytes:
         )
     if b"\r" in text:
         text = text.replace(b"\r\n", b"\n")
-    found = _ARMOR.fullmatch(text)
+    found = re.fullmatch(_ARMOR, text)
     if not found:
         _refuse(_armor_fault(text))
     return binascii.a2b_base64(found[1])
