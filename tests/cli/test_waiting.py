@@ -9,20 +9,20 @@ from tests.fleet import Fleet, run_cli
 TAKEN_BACK = "\r\x1b[K"
 
 
-def slow(fleet: Fleet, name: str, seconds: int, word: str = "") -> str:
-    """Return a PATH on which a program waits before it runs, if given a `word`."""
+def slow(fleet: Fleet, name: str, seconds: int, words: str = "") -> str:
+    """Return a PATH on which a program waits before it runs, if its arguments have `words`."""
     real = shutil.which(name)
     folder = fleet.root.parent / "slow"
     folder.mkdir()
     wrapper = folder / name
-    wait = f'case " $* " in *"{word}"*) sleep {seconds};; esac'
+    wait = f'case " $* " in *"{words}"*) sleep {seconds};; esac'
     wrapper.write_text(f'#!/bin/sh\n{wait}\nexec {real} "$@"\n')
     wrapper.chmod(0o755)
     return f"{folder}:{fleet.env['PATH']}"
 
 
 def test_a_slow_history_is_named_while_it_is_searched(ready: Fleet) -> None:
-    ready.env["PATH"] = slow(ready, "git", 3, "log")
+    ready.env["PATH"] = slow(ready, "git", 3, " log ")
     with terminal(ready, "ls") as child:
         child.expect("searching the git history …")
         child.expect_exact(TAKEN_BACK)
