@@ -10,7 +10,7 @@ TAKEN_BACK = "\r\x1b[K"
 
 
 def slow(fleet: Fleet, name: str, seconds: int, words: str = "") -> str:
-    """Return a PATH on which a program waits before it runs, if its arguments have `words`."""
+    """Return a PATH on which a program that is given `words` waits first."""
     real = shutil.which(name)
     folder = fleet.root.parent / "slow"
     folder.mkdir()
