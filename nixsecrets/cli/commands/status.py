@@ -4,11 +4,7 @@ from pathlib import Path
 
 import click
 
-<<<<<<< HEAD
-from nixsecrets.cli import consent, mergestate, show, ui
-=======
 from nixsecrets.cli import ui
->>>>>>> 729c9bf (status, check, ls: less is loaded, and what is loaded overlaps with git)
 from nixsecrets.cli.options import json_option
 from nixsecrets.cli.session import Session
 
@@ -27,16 +23,12 @@ def command(start: Path, *, as_json: bool) -> None:
       nixsecrets status --json | jq .steps
     """
     session = Session.open(start)
-<<<<<<< HEAD
-    with recalling(session.repo) as recall, comparing(session.repo) as compare:
-        world = session.world()
-        with ui.waiting("searching the git history"):
-            removals, (older, types) = recall(world), compare(world)
-    back = mergestate.regained(world)
-    plan = drift(world, removals, older, types, back)
-=======
     with session.surveying() as begun:
-        from nixsecrets.cli import consent, show  # during the survey, as all below
+        from nixsecrets.cli import (  # during the survey, as all below
+            consent,
+            mergestate,
+            show,
+        )
         from nixsecrets.findings.lint.drift import drift
         from nixsecrets.plan import approvals
         from nixsecrets.plan.recall import comparing, recalling
@@ -45,8 +37,8 @@ def command(start: Path, *, as_json: bool) -> None:
             world = session.world_of(begun)
             with ui.waiting("searching the git history"):
                 removals, (older, types) = recall(world), compare(world)
-    plan = drift(world, removals, older, types)
->>>>>>> 729c9bf (status, check, ls: less is loaded, and what is loaded overlaps with git)
+    back = mergestate.regained(world)
+    plan = drift(world, removals, older, types, back)
     if as_json:
         standing = approvals.map_standings(world.map, consent.recalled(world.repo))
         unseen = [one.as_json() for one in standing if not one.approved]
