@@ -71,7 +71,7 @@ DOING = {
     "files": {"decrypt", "pieces"},
     "findings": {"hookfile"},
     "plan": {"recall"},
-    "merge": {"decide", "trees"},
+    "merge": {"decide", "driver", "trees"},
     "untrusted": {"inputs"},
     "adopt": {"evaluate"},
 }

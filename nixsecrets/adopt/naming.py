@@ -19,6 +19,7 @@ from nixsecrets.adopt.hints import (
     safe_name,
 )
 from nixsecrets.adopt.oldrules import Old
+from nixsecrets.adopt.pathnames import folded, names_from_paths, spellings
 from nixsecrets.keys.recipients import KeyId, Kind, Recipient
 
 _HOST_FOLDERS = "hosts|host|machines|systems|nodes|servers|nixos|darwin|clusters"
@@ -69,7 +70,8 @@ def owners(old: Old, hints: Hints, paths: Collection[str]) -> tuple[Owner, ...]:
     `paths` are the repository's files: folders are often named after hosts.
     """
     evidence = _Evidence(old, hints, paths)
-    named = _named(_known(old, hints))
+    spelled = spellings([*paths, *(rule.rule.path_regex for rule in old.sops)])
+    named = _named(_known(old, hints), spelled)
     return tuple(
         _owner(name, members, evidence) for name, members in _unique(named).items()
     )
@@ -77,7 +79,7 @@ def owners(old: Old, hints: Hints, paths: Collection[str]) -> tuple[Owner, ...]:
 
 def _known(old: Old, hints: Hints) -> list[_Known]:
     """Return the keys in the order of their first occurrence."""
-    sets = _accesses(old)
+    sets, by_path = _accesses(old), names_from_paths(old)
     seen: dict[KeyId, list[Sighting]] = {}
     best: dict[KeyId, Recipient] = {}
     written = [key for rule in old.sops for key in rule.readers]
@@ -92,11 +94,28 @@ def _known(old: Old, hints: Hints) -> list[_Known]:
     return [
         _Known(
             best[key],
-            tuple(found),
+            tuple(_with_path(best[key], found, by_path.get(key))),
             frozenset(number for number, access in enumerate(sets) if key in access),
         )
         for key, found in seen.items()
     ]
+
+
+def _with_path(
+    key: Recipient, found: list[Sighting], by_path: Sighting | None
+) -> list[Sighting]:
+    """Return the occurrences of a key with the name that paths give it, if it is apt.
+
+    It comes first if a folder of hosts or users has it, or it resembles another name;
+    a name that only a file has is for keys without any other.
+    """
+    if by_path is None:
+        return found
+    words = set(folded(by_path.name or "").split("-"))
+    said = [folded(one.name).split("-") for one in found if one.name]
+    if by_path.kind is not None or any(words & set(one) for one in said):
+        return [by_path, *found]
+    return found if said or from_comment(key)[0] else [by_path]
 
 
 def _accesses(old: Old) -> list[frozenset[KeyId]]:
@@ -105,8 +124,10 @@ def _accesses(old: Old) -> list[frozenset[KeyId]]:
     return list(dict.fromkeys([*rules, *(entry.access for entry in old.age)]))
 
 
-def _named(known: Iterable[_Known]) -> dict[str, list[_Known]]:
-    """Return the keys by name; several keys can have the same name."""
+def _named(
+    known: Iterable[_Known], spelled: Mapping[str, str]
+) -> dict[str, list[_Known]]:
+    """Return the keys by name, in its spelling; several keys can have the same name."""
     known = list(known)
     plain: dict[str, set[str]] = {}
     for one in known:
@@ -119,7 +140,7 @@ def _named(known: Iterable[_Known]) -> dict[str, list[_Known]]:
         name = said[0] if said else _from_key(one.key)
         if said and len(plain[name]) > 1:
             name = one.names(full=True)[0]  # `host_x` and `user_x` keep their roles
-        found.setdefault(name, []).append(one)
+        found.setdefault(spelled.get(folded(name), name), []).append(one)
     return found
 
 
@@ -165,7 +186,7 @@ def _owner(name: str, members: list[_Known], evidence: "_Evidence") -> Owner:
     comments = dict.fromkeys(one.comment for one in seen if one.comment)
     return Owner(
         name,
-        kind or "user",
+        kind or evidence.likely(members),
         keys,
         origin,
         tuple(dict.fromkeys(n for n in others if n not in own)),
@@ -191,7 +212,9 @@ class _Evidence:
         self.ssh_in_sops = {
             key for rule in adopted for key in rule.readers if key.kind in _SSH
         }
-        self.everywhere = len(_accesses(old))
+        accesses = _accesses(old)
+        self.everywhere = len(accesses)
+        self.overseen = bool(accesses and frozenset.intersection(*accesses))
         self.sets = [
             (kind, one.keys)
             for one in hints.sets
@@ -219,4 +242,12 @@ class _Evidence:
             return next(one for one in said if one)
         if self.everywhere > 1 and len(members[0].column) == self.everywhere:
             return "user"
-        return None
+        return kind_of_words([name])
+
+    def likely(self, members: list[_Known]) -> OwnerKind:
+        """Return the kind of owner to propose where nothing says it.
+
+        Where somebody reads everything, those who read a part are mostly machines.
+        """
+        part = 0 < len(members[0].column) < self.everywhere
+        return "host" if part and self.overseen else "user"

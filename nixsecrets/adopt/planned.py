@@ -199,7 +199,7 @@ class Planner:
         alike: dict[_Alike, list[tuple[str, Planned]]] = {}
         for one in rules:
             for name in self.hosts:
-                template = _template(one.glob, name)
+                template = _template(one, name)
                 if template is not None and name in one.access:
                     key = template, one.access - {name}, one.sameness
                     alike.setdefault(key, []).append((name, one))
@@ -210,9 +210,9 @@ class Planner:
                     members,
                     replace(
                         members[0],
-                        path=template,
-                        path_regex=None,
-                        glob=template,
+                        path=template if members[0].glob else None,
+                        path_regex=None if members[0].glob else template,
+                        glob=template if members[0].glob else None,
                         access=access,
                         host=True,
                         comments=_joined(members),
@@ -324,11 +324,17 @@ def _merged(
     return [one for one in kept if one not in members[1:] and one != members[0]]
 
 
-def _template(glob: str | None, name: str) -> str | None:
-    """Return the glob with `{host}` for the name, None unless it occurs just once."""
-    if glob is None or "{host}" in glob:
+def _template(one: Planned, name: str) -> str | None:
+    """Return a rule's pattern with `{host}` for a name, None unless it is there once.
+
+    An expression may have the name without the escapes that it needs.
+    """
+    text = one.glob or one.path_regex or ""
+    if "{host}" in text:
         return None
-    parts = re.split(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", glob)
+    spelled = {name} if one.glob else {name, regex.quote(name)}
+    names = "|".join(map(re.escape, spelled))
+    parts = re.split(rf"(?<![A-Za-z0-9])(?:{names})(?![A-Za-z0-9])", text)
     return "{host}".join(parts) if len(parts) == 2 else None
 
 

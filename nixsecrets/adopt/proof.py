@@ -8,12 +8,14 @@ paths that match each old expression or are similar.  If no old rule matches a p
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
+from nixsecrets.adopt import patterns
 from nixsecrets.adopt.hints import keys_in
 from nixsecrets.adopt.oldrules import Old
 from nixsecrets.generated.rules import Winners
 from nixsecrets.keys.forms import Backend
 from nixsecrets.map.model import Rule
 from nixsecrets.map.resolve import Policy
+from nixsecrets.untrusted import regex
 
 STRANGER = "nobody-of-this-map"
 
@@ -98,5 +100,9 @@ def strangers(policy: Policy) -> Iterator[str]:
     for rule in policy.map.rules:
         if for_hosts(rule):
             for name in (*names, STRANGER):
-                path = str(rule.path).replace("{host}", name)
-                yield path.replace("**", "x").replace("*", "x").replace("?", "x")
+                if rule.path is None:
+                    pattern = rule.pattern.replace("{host}", regex.quote(name))
+                    yield from patterns.samples(pattern)
+                else:
+                    path = rule.path.replace("{host}", name)
+                    yield path.replace("**", "x").replace("*", "x").replace("?", "x")

@@ -85,7 +85,7 @@ def _names(proposal: Proposal) -> Iterator[str]:
     if not proposal.owners:
         yield "  none; begin with: nixsecrets add-user NAME --key KEY"
     if any(owner.guessed for owner in proposal.owners):
-        yield "  (user?: no evidence whether it is a host; correct it in the map)"
+        yield "  (host?, user?: nothing says which it is; correct it in the map)"
     for name in proposal.naming.groups:
         yield f"  {name}: a group; {proposal.naming.origins[name]}"
 

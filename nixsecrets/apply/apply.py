@@ -129,7 +129,7 @@ def apply(
         ApplyError: a step failed, and nothing was changed.
         NixsecretsError: a file changed since the plan was made; nothing was changed.
     """
-    jobs = [_job(step, world, contents or {}) for step in plan.secret_steps]
+    jobs = [job_of(step, world, contents or {}) for step in plan.secret_steps]
     with contextlib.ExitStack() as stack:
         bench = _bench(jobs, tools, stack)
         batch = stack.enter_context(Batch(world.repo))
@@ -145,7 +145,8 @@ def apply(
         return Outcome(done, tuple(failed), batch.hard_links, notes)
 
 
-def _job(step: Step, world: World, contents: Mapping[str, Content]) -> Job:
+def job_of(step: Step, world: World, contents: Mapping[str, Content]) -> Job:
+    """Return the job of a step; `contents` are the new plaintexts, by path."""
     found = world.files.get(step.origin or step.path)
     have = found.recipients if isinstance(found, Actual) else ()
     noisy = found.noisy if isinstance(found, Actual) else ()
@@ -267,7 +268,7 @@ def _stage_generated(
             continue
         text = step.text
         if text is None:
-            text = lock_text(world, _records(done, hashes, world))
+            text = lock_text(world, records(done, hashes, world))
         batch.stage(step.path, text.encode(), before=step.before)
     batch.flush()
     for step in done:
@@ -275,7 +276,7 @@ def _stage_generated(
             batch.read_staged(step.path)
 
 
-def _records(
+def records(
     done: Sequence[Step], hashes: Mapping[str, str], world: World
 ) -> dict[str, Record | None]:
     """Return the lock's new records of the staged files, None for files that go."""

@@ -38,7 +38,13 @@ class Session(NamedTuple):
         The map is read, and an interrupted run reported, as `world` does it.  None
         where only a look at the whole repository can say what the file is.
         """
-        held = Repo.holding(start, path)
+        with Repo.looking_for(start, path) as found:
+            # 20 ms, which is how long git takes in a large index
+            from nixsecrets.keys import find  # noqa: F401
+            from nixsecrets.map import load  # noqa: F401
+            from nixsecrets.values import alone  # noqa: F401
+
+            held = found()
         if held is None:
             return None
         session = Session(held[0])

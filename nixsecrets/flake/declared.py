@@ -117,10 +117,15 @@ class Part:
     persistent: tuple[str, ...] = ()
 
     @property
+    def sides(self) -> "tuple[AgeSide | SopsSide, ...]":
+        """The options of agenix and of sops-nix, if they declare secrets."""
+        both = (self.age, self.sops)
+        return tuple(one for one in both if one is not None and one.secrets)
+
+    @property
     def secrets(self) -> tuple[Secret, ...]:
         """All declared secrets: those of agenix, then those of sops-nix."""
-        age = self.age.secrets if self.age else ()
-        return (*age, *(self.sops.secrets if self.sops else ()))
+        return tuple(secret for side in self.sides for secret in side.secrets)
 
     def without(self, known: Collection[tuple[str | None, Secret]]) -> "Part":
         """Return the part without its secrets in `known`, pairs of user and secret."""

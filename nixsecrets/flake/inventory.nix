@@ -4,8 +4,9 @@
 # copy the file to the store.  sopsFileHash is not evaluated: it fails if the file is
 # missing.  A value that throws is reported as null, a secret whose file throws as
 # `error`.  Errors that tryEval cannot catch end the evaluation; the caller then
-# evaluates one host at a time.
-{ flake }:
+# evaluates one host at a time, and one that fails once more with `lean`: without what may
+# fail for reasons that no host has (an input that cannot be fetched, legacyPackages).
+{ flake, lean ? false }:
 let
   inherit (builtins)
     attrNames
@@ -38,12 +39,13 @@ let
       tried = attempt (if isList list then list else [ ]);
     in
     filter (one: one != null) (map text (if tried == null then [ ] else tried));
-  names = set: let tried = attempt (if isAttrs set then attrNames set else [ ]); in if tried == null then [ ] else tried;
+  setOf = value: let tried = attempt (if isAttrs value then value else { }); in if tried == null then { } else tried;
+  names = value: attrNames (setOf value);
 
   # --- where a file is
 
   root = toString (flake.sourceInfo.outPath or flake.outPath);
-  inputs = flake.inputs or { };
+  inputs = if lean then { } else flake.inputs or { };
   inputRoots = concatMap (
     name:
     let
@@ -176,8 +178,19 @@ let
     container = null;
     age = ageOf config;
     sops = sopsOf config;
-    persistent = names (config.environment.persistence or { });
+    persistent = persistent (config.environment.persistence or { });
   };
+  # impermanence: a volume can be declared and turned off
+  persistent =
+    volumes:
+    concatMap (
+      name:
+      let
+        volume = volumes.${name};
+        path = text (volume.persistentStoragePath or name);
+      in
+      if attempt (volume.enable or true) == false then [ ] else [ (if path == null then name else path) ]
+    ) (names volumes);
   home =
     at: config: name:
     let
@@ -275,15 +288,24 @@ let
     nixos = flake.nixosConfigurations or { };
     darwin = flake.darwinConfigurations or { };
     home = flake.homeConfigurations or { };
-    # a hive is often the very nixosConfigurations: told once
+    # a hive is often the very nixosConfigurations: reported once
     colmena = removeAttrs hive (attrNames (flake.nixosConfigurations or { }));
   };
   hive = if flake ? colmenaHive then flake.colmenaHive.nodes or { } else named (machines raw) (name: made.nodes.${name});
   made = makeHive raw;
+  # home-manager looks there too; often one name for several platforms
+  homesOf = platform: flake.legacyPackages.${platform}.homeConfigurations or { };
+  platforms = if lean then [ ] else names (flake.legacyPackages or { });
+  legacyHomes = concatMap (
+    platform:
+    map (name: { kind = "home"; inherit name platform; }) (
+      attrNames (removeAttrs (setOf (homesOf platform)) (attrNames configurations.home))
+    )
+  ) platforms;
   describe =
-    { kind, name }:
+    { kind, name, platform ? null }:
     let
-      inherit (configurations.${kind}.${name}) config;
+      inherit ((if platform == null then configurations.${kind} else homesOf platform).${name}) config;
       user = text (config.home.username or null);
     in
     {
@@ -291,14 +313,18 @@ let
       hostName = text ((config.networking or { }).hostName or null);
       parts =
         if kind == "home" then
-          filter used [ (part "" config // { user = if user == null then name else user; }) ]
+          filter used [
+            (part (if platform == null then "" else platform) config // { user = if user == null then name else user; })
+          ]
         else
           system config;
     };
 in
 {
-  hosts = concatMap (kind: map (name: { inherit kind name; }) (attrNames configurations.${kind})) (
-    attrNames configurations
-  );
+  hosts =
+    concatMap (kind: map (name: { inherit kind name; }) (attrNames configurations.${kind})) (
+      attrNames configurations
+    )
+    ++ legacyHomes;
   inherit describe;
 }

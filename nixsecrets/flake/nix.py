@@ -44,10 +44,18 @@ _LONGEST_MESSAGE = 600
 
 
 class Host(NamedTuple):
-    """One configuration of the flake: `nixos`, `darwin`, `home` or `colmena`."""
+    """One configuration of the flake: `nixos`, `darwin`, `home` or `colmena`.
+
+    `platform` is set for a home in `legacyPackages.PLATFORM.homeConfigurations`.
+    """
 
     kind: str
     name: str
+    platform: str = ""
+
+    def as_argument(self) -> dict[str, str]:
+        """Return the argument of `describe`."""
+        return {key: value for key, value in self._asdict().items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +143,9 @@ def configurations(flake: Flake, cwd: Path) -> list[Host]:
     """
     done = _evaluate(flake, "inventory.hosts", cwd)
     if done.returncode != 0:
+        again = _evaluate(flake, "inventory.hosts", cwd, lean=True)
+        done = _first_that_works(done, again)
+    if done.returncode != 0:
         message = message_of(done.stderr)
         unlocked = "flake input" in message and "in pure mode" in message
         raise NixsecretsError(
@@ -143,7 +154,7 @@ def configurations(flake: Flake, cwd: Path) -> list[Host]:
             if unlocked
             else "see what `nix flake show` says",
         )
-    return sorted(Host(one["kind"], one["name"]) for one in json.loads(done.stdout))
+    return sorted(Host(**one) for one in json.loads(done.stdout))
 
 
 def declare(
@@ -182,25 +193,36 @@ def _batch_size(hosts: Sequence[Host], jobs: int) -> int:
 def _batch(
     flake: Flake, hosts: Sequence[Host], cwd: Path
 ) -> list[tuple[Host, dict[str, Any]]]:
-    text = json.dumps([{"kind": one.kind, "name": one.name} for one in hosts])
+    text = json.dumps([host.as_argument() for host in hosts])
     asked = f"map inventory.describe (builtins.fromJSON {nix_string(text)})"
     done = _evaluate(flake, asked, cwd)
+    if done.returncode != 0 and len(hosts) > 1:
+        return [pair for host in hosts for pair in _batch(flake, [host], cwd)]
+    if done.returncode != 0:
+        # an input that the host does not use may be out of reach
+        done = _first_that_works(done, _evaluate(flake, asked, cwd, lean=True))
     if done.returncode == 0:  # a failed run may print valid JSON too
         return list(zip(hosts, json.loads(done.stdout), strict=True))
-    if len(hosts) > 1:
-        return [pair for host in hosts for pair in _batch(flake, [host], cwd)]
     (host,) = hosts
     error = message_of(done.stderr)
     return [(host, {"kind": host.kind, "name": host.name, "error": error})]
 
 
+def _first_that_works(
+    *runs: "subprocess.CompletedProcess[bytes]",
+) -> "subprocess.CompletedProcess[bytes]":
+    """Return the first run without an error, or the first one."""
+    return next((run for run in runs if run.returncode == 0), runs[0])
+
+
 def _evaluate(
-    flake: Flake, expression: str, cwd: Path
+    flake: Flake, expression: str, cwd: Path, *, lean: bool = False
 ) -> "subprocess.CompletedProcess[bytes]":
     source = resources.files("nixsecrets.flake") / "inventory.nix"
     whole = (
         f"let inventory = ({source.read_text(encoding='utf-8')}) "
-        f"{{ flake = builtins.getFlake {nix_string(flake.reference)}; }}; "
+        f"{{ flake = builtins.getFlake {nix_string(flake.reference)}; "
+        f"lean = {str(lean).lower()}; }}; "
         f"in {expression}"
     )
     mode = () if flake.pure else ("--impure",)

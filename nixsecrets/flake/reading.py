@@ -10,7 +10,7 @@ from nixsecrets.flake import nix
 from nixsecrets.flake.declarations import Source
 from nixsecrets.flake.declared import Configuration, inventory, parse
 from nixsecrets.flake.gather import gather, place_of
-from nixsecrets.flake.verdict import Report, judge
+from nixsecrets.flake.verdict import Report, judge, owner_of, readable
 from nixsecrets.untrusted import inputs
 from nixsecrets.world.world import World
 
@@ -83,34 +83,49 @@ def report(world: World, source: Source, start: Path, *, progress: Progress) -> 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One file: whether a host can read it, and the options that declare it."""
+    """One file: whether a host can read it, and the options that declare it.
+
+    `may_read` is None if it was not checked.
+    """
 
     path: str
-    may_read: bool
+    may_read: bool | None
     declares: tuple[str, ...]
 
 
 def sides(
-    world: World, host: str, source: Source, start: Path, *, progress: Progress
+    world: World, source: Source, start: Path, *, progress: Progress
 ) -> list[Side]:
-    """Return every file that a host can read or declares, sorted."""
+    """Return every file that the configurations of a source declare, or could.
+
+    Those of a host include what its home-manager users and containers declare, with
+    their keys.
+
+    Raises:
+        NixsecretsError: a configuration does not evaluate.
+    """
     found, place = configurations(source, start, progress), place_of(world)
     for one in found:
         if one.error is not None:
             raise NixsecretsError(f"{one.name} does not evaluate: {one.error}")
-    declares: dict[str, list[str]] = {
-        path: []
+    readers = {owner_of(world, one).name for one in found}
+    may: dict[str, bool | None] = {
+        path: True
         for path, actual in world.secrets.items()
-        if host in {world.book.name(key) for key in actual.recipients}
+        if readers & {world.book.name(key) for key in actual.recipients}
     }
-    may = frozenset(declares)
-    for part in (part for one in found for part in one.parts):
-        for secret in part.secrets:
-            path = place.path_of(secret) or secret.elsewhere or secret.option
-            names = declares.setdefault(path, [])
-            if secret.option not in names:
-                names.append(secret.option)
+    declares: dict[str, list[str]] = {path: [] for path in may}
+    judged = set()
+    for secret, path, reads in readable(
+        world, found, gather(world, found, place), place
+    ):
+        path = path or secret.elsewhere or secret.option
+        if path not in judged or reads:
+            may[path] = reads
+        judged.add(path)
+        names = declares.setdefault(path, [])
+        if secret.option not in names:
+            names.append(secret.option)
     return [
-        Side(path, path in may, tuple(names))
-        for path, names in sorted(declares.items())
+        Side(path, may[path], tuple(names)) for path, names in sorted(declares.items())
     ]

@@ -20,6 +20,8 @@ from nixsecrets.map.model import Host, User
 from nixsecrets.world.world import MAP_NAME, World
 
 OK, ELSEWHERE = "ok", "not checked"
+_MAIN = Part("", None, None, None, None)
+"""A host itself, if nothing is known about it."""
 Problem = tuple[Code, str]
 
 
@@ -77,6 +79,29 @@ def judge(
     return Report(tuple(judge.rows), tuple(sorted(set(judge.findings))))
 
 
+def readable(
+    world: World,
+    configurations: Iterable[Configuration],
+    seen: Mapping[str, Seen],
+    place: Place,
+) -> Iterator[tuple[Secret, str | None, bool | None]]:
+    """Yield each declared secret, its path, and whether the declaring part can read it.
+
+    The path is None outside of the map's folder; whether is None if not checked.
+    """
+    judge = _Judge(world, seen, place)
+    for configuration in configurations:
+        for part in configuration.parts:
+            owner = owner_of(world, configuration, part)
+            for side in part.sides:
+                keys = keys_of(side, owner.keys)
+                for secret in side.secrets:
+                    path = place.path_of(secret)
+                    problem = judge.opening(secret, owner, keys, path)
+                    known = problem == OK or not isinstance(problem, str)
+                    yield secret, path, (problem == OK) if known else None
+
+
 class _Judge:
     """Collects rows and findings for configurations."""
 
@@ -110,9 +135,7 @@ class _Judge:
             text = f"{message} {owner.name}"
             self.findings.append(Finding(MAP_NAME, Code.NOT_IN_MAP, text, fix=fix))
         formats: dict[str, str] = {}
-        for side in (part.age, part.sops):
-            if side is None or not side.secrets:
-                continue
+        for side in part.sides:
             keys = keys_of(side, owner.keys)
             problems = []
             for secret in side.secrets:
@@ -161,6 +184,19 @@ class _Judge:
 
         `formats` maps each path to the format in which the part first declared it.
         """
+        opening = self.opening(secret, owner, keys, path)
+        if secret.framework != "sops" or path is None or not isinstance(opening, str):
+            return opening
+        before = formats.setdefault(path, secret.format or "yaml")
+        return use_problem(secret, self.seen[path], before) or opening
+
+    def opening(
+        self, secret: Secret, owner: _Owner, keys: Keys, path: str | None
+    ) -> Problem | str:
+        """Return the problem if the owner cannot decrypt the file, else a text.
+
+        The text is OK, or says why it was not checked.
+        """
         if secret.error is not None:
             return Code.DOES_NOT_EVALUATE, secret.error
         if path is None:
@@ -169,14 +205,9 @@ class _Judge:
             return f"{ELSEWHERE}: {secret.elsewhere or 'no file of the map'}"
         if wrong := _file_problem(secret, self.seen[path]):
             return wrong
-        seen = self.seen[path]
-        found = seen.found
+        found = self.seen[path].found
         if not isinstance(found, Actual):  # `_file_problem` has returned already
             return OK
-        if secret.framework == "sops":
-            before = formats.setdefault(path, secret.format or "yaml")
-            if misuse := use_problem(secret, seen, before):
-                return misuse
         return self.reader_problem(found, owner, keys)
 
     def reader_problem(self, found: Actual, owner: _Owner, keys: Keys) -> Problem | str:
@@ -209,12 +240,18 @@ class _Judge:
         return Code.DECLARED_UNREADABLE, message
 
 
-def owner_of(world: World, configuration: Configuration, part: Part) -> _Owner:
-    """Return the owner of the keys that decrypt a part's secrets.
+def owner_of(
+    world: World, configuration: Configuration, part: Part | None = None
+) -> _Owner:
+    """Return the owner of the keys that decrypt a part's secrets, or the first part's.
 
     A container has its own keys if it is in the map, else those of its host.  A home
     has those of its user, which may have the configuration's name in the map.
     """
+    if part is None:
+        home = configuration.kind == "home"
+        parts = (one for one in configuration.parts if home or not one.at)
+        part = next(parts, _MAIN)
     if part.user is not None:
         users = {user.name: user for user in world.map.users}
         name = configuration.name if configuration.name in users else part.user
@@ -312,8 +349,7 @@ def declared_paths(
         if one.error is not None:
             broken.add(one.name)
         elif one.kind != "home":
-            main = Part("", None, None, None, None)
-            declared.setdefault(owner_of(world, one, main).name, set())
+            declared.setdefault(owner_of(world, one).name, set())
         for part in one.parts:
             owner = owner_of(world, one, part)
             names = {owner.name, owner_of(world, one, _without_user(part)).name}

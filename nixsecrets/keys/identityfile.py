@@ -3,9 +3,12 @@
 `identities` parses the entries.
 """
 
-import base64
+import binascii
 from collections.abc import Iterator
-from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 _MAGIC = b"age-encryption.org/v1\n"
 _ARMOR_BEGIN = b"-----BEGIN AGE ENCRYPTED FILE-----"
@@ -33,7 +36,7 @@ def dearmored(data: bytes) -> bytes:
     lines = [line.strip() for line in data.strip().splitlines()]
     if lines[-1] != _ARMOR_END:
         raise ValueError("the armor has no end")
-    return base64.b64decode(b"".join(lines[1:-1]), validate=True)
+    return binascii.a2b_base64(b"".join(lines[1:-1]), strict_mode=True)
 
 
 def wants_passphrase(binary: bytes) -> bool:
@@ -75,7 +78,7 @@ def _line_items(line: str) -> list[str]:
     return [content] if content else []
 
 
-def identity_file_text(secret_text: str, public_text: str, created: datetime) -> str:
+def identity_file_text(secret_text: str, public_text: str, created: "datetime") -> str:
     """Return the text of a new identity file, as `age-keygen` writes it."""
     stamp = created.astimezone().isoformat(timespec="seconds")
     return f"# created: {stamp}\n# public key: {public_text}\n{secret_text}\n"

@@ -5,7 +5,6 @@ no cryptographic library, so that `check` can parse thousands of keys.  Owners a
 `book`, backends in `forms`, files with several keys in `publickeys`.
 """
 
-import base64
 import binascii
 import re
 from enum import StrEnum
@@ -148,7 +147,12 @@ def _sha256(data: bytes) -> bytes:
 
 def unpadded_base64(data: bytes) -> str:
     """Return the base64 of `data` without `=` padding, as age and ssh write it."""
-    return base64.b64encode(data).decode().rstrip("=")
+    return _base64(data).rstrip("=")
+
+
+def _base64(data: bytes) -> str:
+    # the module base64 takes a millisecond to load
+    return binascii.b2a_base64(data, newline=False).decode()
 
 
 @lru_cache(maxsize=8192)
@@ -206,7 +210,7 @@ def from_ssh_blob(blob: bytes, comment: str = "") -> Recipient:
         kind = Kind.SSH_RSA
     else:
         raise KeyFormatError("the ssh key names a kind that does not exist", SSH_HINT)
-    text = f"{kind} {base64.b64encode(blob).decode()}"
+    text = f"{kind} {_base64(blob)}"
     return Recipient(kind, blob, text, comment)
 
 
@@ -295,10 +299,10 @@ def _parse_ssh(text: str) -> Recipient:
     if not encoded:
         raise KeyFormatError(f"the {word} key has nothing after its kind", SSH_HINT)
     try:
-        blob = base64.b64decode(encoded, validate=True)
+        blob = binascii.a2b_base64(encoded, strict_mode=True)
     except (binascii.Error, ValueError) as error:
         raise explain_base64(word, encoded) from error
-    if base64.b64encode(blob).decode() != encoded:
+    if _base64(blob) != encoded:
         raise KeyFormatError(f"the {word} key ends in stray characters", SSH_HINT)
     recipient = from_ssh_blob(blob, comment)
     if recipient.kind != word:

@@ -4,7 +4,6 @@ Reads the unencrypted part of the OpenSSH container (PROTOCOL.key of openssh-por
 itself; the library `cryptography` reads the private part.
 """
 
-import base64
 import binascii
 import os
 
@@ -79,7 +78,8 @@ def _inspect_openssh(pem: bytes) -> Protection:
 def _container(pem: bytes) -> tuple[str, bytes, bytes]:
     """Return the cipher's name, the public blob and the rest of an OpenSSH key."""
     try:
-        data = base64.b64decode(b"".join(pem.strip().split(b"\n")[1:-1]), validate=True)
+        encoded = b"".join(pem.strip().split(b"\n")[1:-1])
+        data = binascii.a2b_base64(encoded, strict_mode=True)
         if not data.startswith(_MAGIC):
             raise ValueError("no OpenSSH key")
         cipher, rest = ssh_string(data[len(_MAGIC) :])
@@ -202,7 +202,7 @@ def openssh_pem(seed: bytes, public: bytes) -> bytes:
     blob = _string(kind) + _string(public)
     locks = (b"none", b"none", b"")  # cipher, key derivation and its options
     head = _MAGIC + b"".join(map(_string, locks)) + (1).to_bytes(4, "big")
-    text = base64.b64encode(head + _string(blob) + _string(section))
+    text = binascii.b2a_base64(head + _string(blob) + _string(section), newline=False)
     lines = [text[at : at + _COLUMNS] for at in range(0, len(text), _COLUMNS)]
     label = _OPENSSH.encode()
     begin, end = b"-----BEGIN %b-----" % label, b"-----END %b-----" % label

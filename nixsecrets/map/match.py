@@ -2,7 +2,8 @@
 
 A path is relative to the map's folder, with `/` between its segments.  In `path`,
 `*`, `?` and `[a-z]` stay within a segment, `**` is a whole segment of any depth, and
-`{host}` and `{user}` stand for one name; `path_regex` is searched for, as sops does.
+`{host}` and `{user}` stand for one name; `path_regex` is searched for, as sops does,
+with the same placeholders.
 The expression that matches here is the one that is written into `.sops.yaml`, so both
 agree on every path.
 """
@@ -21,12 +22,14 @@ from nixsecrets.map.glob import (
 )
 from nixsecrets.map.model import Rule
 from nixsecrets.untrusted import regex
+from nixsecrets.untrusted.regex import Piece
 
 Find = Callable[[str], Mapping[str, str] | None]
 """Returns the text of each placeholder in a path, None if the path is not covered."""
 
 
 _WILD = frozenset("*?[")
+_MARK = "\ue000"  # for private use: no name and no operator
 
 
 class Match(NamedTuple):
@@ -53,10 +56,9 @@ class Expansion(NamedTuple):
 def check_rule(rule: Rule) -> None:
     """Raise ValueError with the reason if the rule's pattern is invalid."""
     if rule.path is None:
-        regex.parse(rule.pattern)
-        if "{host}" in rule.pattern or "{user}" in rule.pattern:
-            raise ValueError("{host} and {user} belong in path, not in path_regex")
-        present: Collection[str] = ()
+        present: Collection[str] = _named_in(rule.pattern)
+        _require_apart(rule.pattern, present)
+        regex.parse(_with_any_name(rule.pattern))
     else:
         present = _placeholders(parse_glob(rule.path))
     for name in (*rule.readers, *rule.except_):
@@ -73,13 +75,15 @@ def literal_path(rule: Rule) -> str | None:
 
 def reads_one_way(rule: Rule) -> bool:
     """Return whether every path has one reading: one text for each placeholder."""
-    return rule.path is None or _unambiguous(parse_glob(rule.path))
+    if rule.path is None:
+        return not _named_in(rule.pattern)
+    return _unambiguous(parse_glob(rule.path))
 
 
 def literal_suffix(rule: Rule) -> str:
     """Return text in which every path that the rule covers ends; "" if unknown."""
     if rule.path is None:
-        return regex.parse(rule.pattern).suffix
+        return regex.parse(_with_any_name(rule.pattern)).suffix
     tail = ""
     for part in reversed(parse_glob(rule.path)[-1]):
         if part.literal is None:
@@ -139,7 +143,7 @@ def compile_rule(
     """
     check_rule(rule)
     if rule.path is None:
-        return Matcher(rule, "", _searching(regex.parse(rule.pattern)), ())
+        return _compiled_regex(rule, hosts, users)
     glob = parse_glob(rule.path)
     present = _placeholders(glob)
     groups: dict[str, str] = {name: f"(?P<{name}>{ANY_NAME})" for name in present}
@@ -154,8 +158,54 @@ def compile_rule(
     )
 
 
-def _searching(found: regex.Regex) -> Find:
+def _compiled_regex(rule: Rule, hosts: Sequence[str], users: Sequence[str]) -> Matcher:
+    present = _named_in(rule.pattern)
+    if not present:
+        return Matcher(rule, "", _searching(rule.pattern), ())
+    groups: dict[str, str] = {name: f"(?P<{name}>{ANY_NAME})" for name in present}
+    claims = (
+        Claim(match, _searching(_filled(rule.pattern, _quoted(match))))
+        for match in _known(present, hosts, users)
+    )
+    find = regex.matcher(_filled(rule.pattern, groups), whole=False)
+    return Matcher(rule, "", find, tuple(claims))
+
+
+def _searching(source: str) -> Find:
+    found = regex.parse(source)
     return lambda path: {} if found.found_in(path) else None
+
+
+def _named_in(pattern: str) -> tuple[Placeholder, ...]:
+    """Return the placeholders of a `path_regex`."""
+    every: tuple[Placeholder, ...] = ("host", "user")
+    return tuple(name for name in every if f"{{{name}}}" in pattern)
+
+
+def _filled(pattern: str, names: Mapping[str, str]) -> str:
+    """Return a `path_regex` with the expressions `names` for its placeholders."""
+    for name, text in names.items():
+        pattern = pattern.replace(f"{{{name}}}", text)
+    return pattern
+
+
+def _with_any_name(pattern: str) -> str:
+    return _filled(pattern, dict.fromkeys(_named_in(pattern), ANY_NAME))
+
+
+def _require_apart(pattern: str, present: Collection[str]) -> None:
+    """Raise ValueError unless each placeholder is one item of the expression.
+
+    In alternatives, groups and repetitions it would stand for no name, or for several.
+    """
+    for name in present:
+        marked = _with_any_name(_filled(pattern, {name: _MARK}))
+        apart = f"\\{{{name}}}" not in pattern and marked.count(_MARK) == 1
+        if not apart or Piece(_MARK, _MARK) not in regex.parse(marked).pieces:
+            raise ValueError(
+                f"{{{name}}} stands once in a path_regex, outside of groups, classes,"
+                " alternatives and repetitions"
+            )
 
 
 def _whole(glob: Sequence[Segment], names: dict[str, str]) -> Find:
@@ -166,7 +216,7 @@ def _whole(glob: Sequence[Segment], names: dict[str, str]) -> Find:
     """
     text = _body(glob, names)
     if not _reads_straight(glob):
-        return regex.full_matcher(text)
+        return regex.matcher(text, whole=True)
     match = re.compile(text).fullmatch
     return lambda path: found.groupdict() if (found := match(path)) else None
 
@@ -203,19 +253,22 @@ def rendered_regexes(
     Raises:
         ValueError: a `path_regex` cannot be restated for paths below that folder.
     """
-    if rule.path is None:
-        return (Expansion(_restated(rule.pattern, below), Match()),)
-    glob = parse_glob(rule.path)
-    present = _placeholders(glob)
-    folder = tuple(below.split("/")) if below else ()
+    glob = None if rule.path is None else parse_glob(rule.path)
+    present = _named_in(rule.pattern) if glob is None else _placeholders(glob)
     claims = [*_known(present, hosts, users)] if present else [Match()]
+    expanded: list[tuple[dict[str, str], Match | None]]
     expanded = [(_quoted(match), match) for match in claims]
-    catch_all: list[tuple[dict[str, str], Match | None]] = []
     if present:
-        catch_all = [(dict.fromkeys(present, ANY_NAME), None)]
+        expanded.append((dict.fromkeys(present, ANY_NAME), None))
+    if glob is None:
+        return tuple(
+            Expansion(_restated(_filled(rule.pattern, names), below), match)
+            for names, match in expanded
+        )
+    folder = tuple(below.split("/")) if below else ()
     return tuple(
         Expansion(f"^{_body(rest, names)}$", match)
-        for names, match in [*expanded, *catch_all]
+        for names, match in expanded
         for rest in _below(glob, folder, names)
     )
 

@@ -5,21 +5,25 @@ finishes by itself what nixsecrets has to look at.  The plan walks the ordinary 
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from nixsecrets.apply.carry_out import Content
 from nixsecrets.apply.carry_out import Version as Start
 from nixsecrets.errors import IdentityError, NixsecretsError
+from nixsecrets.files.decrypt import plaintext_of
 from nixsecrets.files.kind import backend_of
 from nixsecrets.files.state import Actual
 from nixsecrets.frozen import field, frozen, replace
 from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.identities import Keyring
 from nixsecrets.keys.recipients import KeyId
+from nixsecrets.keys.unlock import Unlock
 from nixsecrets.map.model import Reader
 from nixsecrets.map.names import LOCK_NAME, MAP_NAME
 from nixsecrets.merge import secrets
 from nixsecrets.merge.lineage import Lineage, backends, listed
 from nixsecrets.merge.readers import Settled
-from nixsecrets.merge.secrets import Clash, Found, Made, Result, Version
+from nixsecrets.merge.secrets import Clash, Found, Made, Open, Result, Version
 from nixsecrets.merge.trees import Three
 from nixsecrets.plan.model import Action, Plan, Reason, Step
 from nixsecrets.plan.outputs import lock_write, rendered, write_step
@@ -47,6 +51,21 @@ class Merge:
     gone: frozenset[KeyId]
     world: World
     settled: tuple[str, ...] = ()
+
+
+def opener(ring: Keyring, ask: Unlock, folder: Path) -> Open:
+    """Return a function that decrypts versions, each once; `ask` unlocks a key."""
+    texts: dict[str, bytes] = {}
+
+    def opened(version: Version) -> bytes:
+        found = version.found
+        if found.sha256 not in texts:
+            texts[found.sha256] = plaintext_of(
+                found.path, version.data, ring, ask, folder
+            )
+        return texts[found.sha256]
+
+    return opened
 
 
 class Decider:

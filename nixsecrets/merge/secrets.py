@@ -182,14 +182,18 @@ class _Merge(NamedTuple):
     def _safe(self) -> Version | None:
         """Return the version whose symmetric key nobody knows who shall not.
 
-        The one that a side rotated first, then ours.
+        The one that a side rotated first, then one that has its readers already.
         """
+        wanted = {reader.recipient for reader in self.target}
+
+        def rank(version: Version) -> tuple[bool, bool]:
+            old = self.base is not None and same_key(version, self.base)
+            return old, set(version.found.recipients) != wanted
+
         versions = [
             v for v in (self.ours, self.theirs) if is_safe(v, self.base, self._keys)
         ]
-        base = self.base
-        fresh = [v for v in versions if base is None or not same_key(v, base)]
-        return next(iter((*fresh, *versions)), None)
+        return min(versions, key=rank, default=None)
 
     @property
     def _keys(self) -> frozenset[KeyId]:

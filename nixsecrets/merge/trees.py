@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nixsecrets.errors import MapError
+from nixsecrets.files.kind import backend_of
 from nixsecrets.frozen import field, frozen, replace
 from nixsecrets.map.load import decode, load
 from nixsecrets.map.names import LOCK_NAME, MAP_NAME
@@ -23,6 +24,26 @@ Choices = Mapping[str, Mapping[str, str]]
 """Which side counts, by path and key path ("ours", "theirs")."""
 Opened = secrets.Open
 NO_CHOICES: Mapping[str, str] = {}
+
+
+@frozen
+class Given:
+    """A file as git hands it to its driver; a version that does not exist is empty."""
+
+    path: str
+    base: bytes = field(repr=False)
+    ours: bytes = field(repr=False)
+    theirs: bytes = field(repr=False)
+
+    @property
+    def versions(self) -> list[bytes]:
+        """The versions: base, ours, theirs."""
+        return [self.base, self.ours, self.theirs]
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether any version is encrypted."""
+        return any(backend_of(self.path, one) is not None for one in self.versions)
 
 
 @frozen
@@ -49,6 +70,11 @@ class Three:
         """Return a public text of all three."""
         base, ours, theirs = (self.text(tree, path) for tree in self.trees)
         return base, ours, theirs
+
+    def given(self, path: str) -> Given:
+        """Return the versions of a file."""
+        oids = (tree.oid(path) for tree in self.trees)
+        return Given(path, *(b"" if oid is None else self.read(oid) for oid in oids))
 
     def changed(self) -> list[str]:
         """Return the paths that either side changed, sorted."""

@@ -27,6 +27,8 @@ ATTRIBUTE_LINES = (
     "*.age -text -merge",
     "*.env -text",
 )
+ATTRIBUTE_OF_DIFF = "diff=nixsecrets"
+"""Names the diff driver, which `git-setup` configures in a clone."""
 
 
 def with_attributes(text: str) -> str:
@@ -34,19 +36,19 @@ def with_attributes(text: str) -> str:
     return _with_lines(text, ATTRIBUTE_LINES)
 
 
-def diff_attributes(world: World, text: str, driver: str) -> str:
+def diff_attributes(world: World, text: str) -> str:
     """Return `.gitattributes` with lines that make git show secrets decrypted.
 
-    `driver` is the name of the diff driver.  One line covers all age files; sops files
+    One line covers all age files; sops files
     get one line for each rule whose pattern git understands, else one for each path.
     The lines that `init` writes are added if they are missing.
     """
-    wanted = [*ATTRIBUTE_LINES, f"*.age diff={driver}"]
+    wanted = [*ATTRIBUTE_LINES, f"*.age {ATTRIBUTE_OF_DIFF}"]
     for path, actual in world.secrets.items():
         winning = world.policy.winning(path)
         if actual.backend is Backend.SOPS and winning is not None:
-            pattern = _attribute_pattern(winning[0].path) or _attribute_path(path)
-            wanted.append(f"{pattern} diff={driver}")
+            pattern = git_pattern(winning[0].path) or attribute_path(path)
+            wanted.append(f"{pattern} {ATTRIBUTE_OF_DIFF}")
     return _with_lines(text, wanted)
 
 
@@ -60,7 +62,7 @@ def _with_lines(text: str, wanted: Iterable[str]) -> str:
     return text + "".join(line + newline for line in missing)
 
 
-def _attribute_pattern(pattern: str | None) -> str | None:
+def git_pattern(pattern: str | None) -> str | None:
     """Return a rule's pattern for git, None where git would read it differently.
 
     It starts with a slash, because git matches a pattern without one in every folder.
@@ -71,7 +73,7 @@ def _attribute_pattern(pattern: str | None) -> str | None:
     return "/" + plain
 
 
-def _attribute_path(path: str) -> str:
+def attribute_path(path: str) -> str:
     """Return a path as a literal pattern, C-quoted if needed (gitattributes(5))."""
     escaped = re.sub(r"([*?\[\\])", r"\\\1", "/" + path)
     if escaped.isascii() and escaped.isprintable() and not set(escaped) & set(' "'):

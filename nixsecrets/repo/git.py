@@ -7,7 +7,8 @@ writes to the work tree.  `gitrun` starts the program.
 import os
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +19,7 @@ from nixsecrets.repo.changes import Changes, Entry
 from nixsecrets.repo.gitplaces import has_git_folder, two_places, without_commit
 from nixsecrets.repo.gitrun import (
     BlobReader,
+    Finished,
     blob_reader,
     failure,
     foreign_filters,
@@ -91,22 +93,31 @@ class Git(NamedTuple):
         return found
 
     @classmethod
-    def holding(cls, folder: Path, path: str) -> Self | None:
-        """Return the work tree of a real folder if git tracks `path` in it, merged.
+    @contextmanager
+    def looking_for(
+        cls, folder: Path, path: str
+    ) -> Iterator[Callable[[], Self | None]]:
+        """Start to look for `path` in the index; yield a function that waits for it.
 
-        In one run of git.  None also for any error: `find` says which.
+        It returns the work tree of `folder`, a real path, if git tracks `path` in it,
+        merged; None otherwise, and for any error: `find` says which.  One run of git.
         """
-        # a stage of its own name is in the index of what is merged alone; without it,
-        # git answers nothing at all
+        # only what is merged has this stage in the index; else git answers nothing
         asked = ("rev-parse", "--path-format=absolute", "--revs-only", f":0:./{path}")
-        try:
-            result = run((*asked, *_PLACES), folder, at_once=True)
-        except ProgramError:
-            return None
-        _, _, answers = result.stdout.partition(b"\n")
-        if result.returncode != 0:
-            return None
-        return cls._answered(folder, answers, None)
+        with ExitStack() as stack:
+            finished = None
+            with suppress(ProgramError):
+                git = started((*asked, *_PLACES), folder, at_once=True)
+                finished = stack.enter_context(git)
+            yield partial(cls._found, folder, finished)
+
+    @classmethod
+    def _found(cls, folder: Path, finished: Finished | None) -> Self | None:
+        with suppress(ProgramError):
+            result = finished() if finished else None
+            if result is not None and result.returncode == 0:
+                return cls._answered(folder, result.stdout.partition(b"\n")[2], None)
+        return None
 
     @classmethod
     def _answered(

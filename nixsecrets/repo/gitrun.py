@@ -18,6 +18,7 @@ from pathlib import Path
 from nixsecrets.errors import ProgramError, quoted
 
 BlobReader = Callable[[str], bytes]
+Finished = Callable[[], "subprocess.CompletedProcess[bytes]"]
 Setting = tuple[str, str]  # a key and its value
 _MOST_CONFLICTS = 127  # exit code of `git merge-file`: the conflicts, above it an error
 _ANSWER_SECONDS = 60.0
@@ -293,16 +294,23 @@ def for_other_programs(env: Mapping[str, str], folder: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def started(
-    arguments: Sequence[str], folder: Path, index_file: Path | None = None
-) -> Iterator[Callable[[], subprocess.CompletedProcess[bytes]]]:
+    arguments: Sequence[str],
+    folder: Path,
+    index_file: Path | None = None,
+    *,
+    at_once: bool = False,
+) -> Iterator[Finished]:
     """Start git and yield a function that waits for its end and returns the result.
 
+    `at_once` is as in `run`.
+
     Raises:
-        ProgramError: git cannot be started.
+        ProgramError: git cannot be started; from the function: as from `run`.
     """
+    seconds = _ANSWER_SECONDS if at_once else None
     process = _start(arguments, folder, stdin=subprocess.DEVNULL, index_file=index_file)
     with process:
-        yield lambda: _finish(process, folder)
+        yield lambda: _finish(process, folder, seconds=seconds)
 
 
 def failure(command: str, result: subprocess.CompletedProcess[bytes]) -> ProgramError:

@@ -10,12 +10,14 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from nixsecrets.errors import NixsecretsError
 from nixsecrets.frozen import NamedTuple, field, frozen
 from nixsecrets.repo import unmerged
 from nixsecrets.repo.changes import Entry
 from nixsecrets.repo.git import Git
 from nixsecrets.repo.gitrun import run
 from nixsecrets.repo.unmerged import Sides
+from nixsecrets.untrusted import inputs
 
 _MERGED_PARENTS = 2
 _MOST_ENTRIES = 1000
@@ -23,6 +25,7 @@ _PICKED = "cherry-pick: "
 # git's own words (builtin/rebase.c); `pull --rebase` has its arguments before them
 _STARTED = re.compile(r"^(rebase|pull\b.*) \(start\): ")
 _FINISHED = re.compile(r"^(rebase|pull\b.*) \(finish\): ")
+_OID = r"[0-9a-f]{40,64}"
 
 
 class Commits(NamedTuple):
@@ -84,17 +87,56 @@ def stopped(git: Git) -> Commits | None:
     return Commits(base, ours, stash, names, untracked=untracked)
 
 
+def running(git: Git, env: Mapping[str, str]) -> Commits | None:
+    """Return what git merges while it runs a merge driver; None where it names no side.
+
+    git names the other side in the environment, or the picked commit in the files of a
+    rebase.  For a stash it is a guess: the caller compares the versions of each file.
+
+    Raises:
+        NixsecretsError: the sides have several merge bases.
+    """
+    ours = git.head()
+    if ours is None:
+        return None
+    heads = _named_heads(env)
+    theirs = _commit(git, heads[0]) if len(heads) == 1 else None
+    if theirs is not None:
+        bases = run(("merge-base", "--all", ours, theirs), git.top).stdout.split()
+        if len(bases) > 1:
+            raise NixsecretsError("the branches have several merge bases")
+        base = bases[0].decode() if bases else None
+        return Commits(base, ours, theirs, Sides("ours", "theirs"))
+    theirs = _picked(git) or _commit(git, "refs/stash")
+    if theirs is None:
+        return None
+    return Commits(_commit(git, f"{theirs}^"), ours, theirs, Sides("ours", "theirs"))
+
+
+def _named_heads(env: Mapping[str, str]) -> list[str]:
+    """Return the ids of the commits that git-merge names in the environment."""
+    prefix = unmerged.GITHEAD
+    return [name.removeprefix(prefix) for name in env if name.startswith(prefix)]
+
+
+def _picked(git: Git) -> str | None:
+    """Return the commit that a rebase picks: the last one in its list of those done."""
+    try:
+        done = inputs.read_text(git.folder / "rebase-merge" / "done", errors="replace")
+    except OSError:
+        return None
+    words = (done.strip().rpartition("\n")[2]).split()
+    picked = next((word for word in words[1:] if re.fullmatch(_OID, word)), None)
+    return picked and _commit(git, picked)
+
+
 def committing(git: Git, env: Mapping[str, str]) -> Commits | None:
     """Return what git is about to commit a merge of, for a hook; None without one.
 
     git runs pre-merge-commit before it writes MERGE_HEAD, but names the other side in
     the environment.
     """
-    heads = [
-        name[len(unmerged.GITHEAD) :]
-        for name in env
-        if name.startswith(unmerged.GITHEAD)
-    ]
+    heads = _named_heads(env)
     ours, theirs = git.head(), _commit(git, heads[0]) if len(heads) == 1 else None
     if ours is None or theirs is None:
         return stopped(git) if unmerged.merging(git) else None

@@ -95,20 +95,25 @@ class Repo:
         return cls(root, Git.find(root, index_file=index_file))
 
     @classmethod
-    def holding(cls, start: Path, path: Path) -> tuple[Self, str] | None:
-        """Return the repository of a file that git tracks, and the file's name in it.
+    @contextlib.contextmanager
+    def looking_for(
+        cls, start: Path, path: Path
+    ) -> Iterator[Callable[[], tuple[Self, str] | None]]:
+        """Start to ask git for a file; yield a function that waits for the answer.
 
-        `path` is typed in `start`.  None for what is no plain, merged file of the
-        nearest map: `find`, and what looks at the file, say why.
+        It returns the repository, and the file's name in it, of a file that git tracks;
+        None for what is no plain, merged file of the nearest map: `find`, and what
+        looks at the file, say why.  `path` is typed in `start`.
         """
         root = find_root(start)
         full = start / path
         place = full.parent.resolve() / full.name
         if not place.is_relative_to(root) or place.is_symlink():
-            return None
+            yield lambda: None
+            return
         name = place.relative_to(root).as_posix()
-        git = Git.holding(root, name)
-        return None if git is None else (cls(root, git), name)
+        with Git.looking_for(root, name) as found:
+            yield lambda: None if (git := found()) is None else (cls(root, git), name)
 
     @property
     def top(self) -> Path:

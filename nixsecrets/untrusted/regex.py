@@ -120,19 +120,21 @@ def parse(source: str) -> Regex:
     return found
 
 
-def full_matcher(source: str) -> "Callable[[str], Mapping[str, str] | None]":
-    """Return a function that matches an entire text and returns the named groups.
+def matcher(source: str, *, whole: bool) -> "Callable[[str], Mapping[str, str] | None]":
+    """Return a function that matches a text and returns its named groups.
 
-    The function returns None for a text that does not match.
+    With `whole` the expression must match the entire text, else any part of it.  The
+    function returns None for a text that does not match.
 
     Raises:
         ValueError: RE2 cannot compile the expression.
     """
     compiled = _compiled(source, capture=True)
+    find = compiled.fullmatch if whole else compiled.search
 
     def match(text: str) -> Mapping[str, str] | None:
         # U+FFFD takes the place of one surrogate, so that spans fit the original text
-        found = compiled.fullmatch(re.sub(_INVALID_BYTE, "\ufffd", text))
+        found = find(re.sub(_INVALID_BYTE, "\ufffd", text))
         if found is None:
             return None
         names = compiled.groupindex.items()

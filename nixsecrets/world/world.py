@@ -164,7 +164,7 @@ def named_keys(recipient_map: RecipientMap) -> Iterator[tuple[str, Recipient]]:
         yield retired.name, retired.key
 
 
-def _known_keys(recipient_map: RecipientMap) -> Iterator[Recipient]:
+def known_keys(recipient_map: RecipientMap) -> Iterator[Recipient]:
     """Yield every key of the map in each of its forms."""
     for _, key in named_keys(recipient_map):
         yield key
@@ -209,7 +209,7 @@ def mapped_world(repo: Repo, begun: Survey) -> World:
     limits.check(LOCK_NAME, len(begun.lock or b""), limits.LOCK)
     # bytes that are not UTF-8 make only their line unreadable
     lock_text = (begun.lock or b"").decode(errors="surrogateescape")
-    lock = Lock.parse(lock_text, LOCK_NAME, lambda: _known_keys(recipient_map))
+    lock = Lock.parse(lock_text, LOCK_NAME, lambda: known_keys(recipient_map))
     texts = {LOCK_NAME: None if begun.lock is None else lock_text}
     policy = Policy(recipient_map)
     world = World(repo, map_text, policy, lock, files={}, texts=texts)

@@ -14,8 +14,8 @@ FINDINGS = """\
   grant       shared/app.yaml  missing db
 problems:
   NS020  legacy/old.yaml: is an encrypted sops file that no rule matches
-  NS030  nixsecrets.toml:61: the rule secrets/planned.age (line 61) applies to no file
-  NS030  nixsecrets.toml:48: the rule shared/never.yaml (line 48) applies to no file
+  NS030  nixsecrets.toml:57: the rule secrets/planned.age (line 57) applies to no file
+  NS030  nixsecrets.toml:44: the rule shared/never.yaml (line 44) applies to no file
   NS020  secrets/stray.age: is an encrypted age file that no rule matches
 """
 SECRETS = (".age", "app.yaml", "tls.yaml", "old.yaml")

@@ -137,6 +137,75 @@ def test_a_comma_list_takes_its_names_from_the_comment_above(fleet: Fleet) -> No
     assert (users["kazuki"]["keys"], users["asako"]["keys"]) == ([XA], [XB])
 
 
+def test_a_key_without_a_name_is_called_as_the_path_that_it_alone_reads(
+    fleet: Fleet,
+) -> None:
+    fleet.write(
+        ".sops.yaml",
+        config(
+            ("^hosts/web01/secrets.yaml$", f"{XA}, {XD}"),
+            ("^hosts/db-1/secrets.yaml$", f"{XB}, {XD}"),
+            ("^backup.yaml$", f"{XA}, {XB}, {XC}, {XD}"),
+        ),
+    )
+    data = adopted(fleet)
+    assert data["hosts"]["web01"] == {"keys": [XA]}
+    assert data["hosts"]["db-1"] == {"keys": [XB]}
+    assert len(data["users"]) == 1
+    assert data["secrets"][0] == {
+        "path_regex": "^hosts/{host}/secrets.yaml$",
+        "readers": ["{host}"],
+    }
+
+
+def test_files_that_one_key_each_reads_name_their_keys(fleet: Fleet) -> None:
+    fleet.write(
+        "secrets.nix",
+        "{\n"
+        f'"wg/web.privkey.age".publicKeys = [ "{A}" "{D}" ];\n'
+        f'"wg/db.privkey.age".publicKeys = [ "{B}" "{D}" ];\n'
+        f'"wg/psk.age".publicKeys = [ "{A}" "{B}" "{D}" ];\n'
+        "}\n",
+    )
+    for name in ("web", "db"):
+        fleet.age_encrypt(f"wg/{name}.privkey.age", "x", "alice")
+    data = adopted(fleet)
+    assert {name: one["keys"] for name, one in data["hosts"].items()} == {
+        "web": [A],
+        "db": [B],
+    }
+    assert data["secrets"][0]["path"] == "wg/{host}.privkey.age"
+
+
+def test_a_file_that_one_host_happens_to_read_names_nobody(fleet: Fleet) -> None:
+    fleet.write(
+        "secrets.nix",
+        "{\n"
+        f'"wireguard.age".publicKeys = [ "{A}" "{D}" ];\n'
+        f'"grafana.age".publicKeys = [ "{B}" "{C}" "{D}" ];\n'
+        f'"mail.age".publicKeys = [ "{B}" "{C}" "{D}" ];\n'
+        "}\n",
+    )
+    data = adopted(fleet)
+    names = [*data.get("hosts", {}), *data["users"]]
+    assert all(name.startswith(("key-", "case-")) for name in names), names
+
+
+def test_a_host_is_spelled_as_its_folder_is(fleet: Fleet) -> None:
+    fleet.write(
+        ".sops.yaml",
+        config(
+            ("^hosts/node-1/.*$", f"*node_1, {XD}"),
+            ("^hosts/node-2/.*$", f"*Node-2, {XD}"),
+            ("^shared/.*$", f"*node_1, *Node-2, {XD}"),
+            keys=f"  - &node_1 {XA}\n  - &Node-2 {XB}\n",
+        ),
+    )
+    data = adopted(fleet)
+    assert list(data["hosts"]) == ["node-1", "node-2"]
+    assert [one["path"] for one in data["secrets"]] == ["hosts/{host}/**", "shared/**"]
+
+
 def test_a_user_that_is_bound_and_reads_nothing_is_kept(fleet: Fleet) -> None:
     fleet.write(
         "secrets.nix", f'let alice = "{A}"; idle = "{B}"; in\n' + rules(x="[ alice ]")

@@ -181,6 +181,7 @@ def runs(fleet: Fleet, port: int, shown: kit.SshKey) -> list[Run]:
         Run(("-C", str(fleet.home / "adopted"), "init", "--user", "alice", "--yes")),
         Run(("accept", "secrets/old.age", "--yes")),
         Run(("resolve", "--last"), code=1),
+        Run(("merge-driver", *(3 * [one]), one)),
         Run(("recover", "--finish")),
         Run(("edit", one)),
         *(Run(("set", path), content) for path, content in CONTENT.items()),

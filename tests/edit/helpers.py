@@ -112,7 +112,10 @@ def git_setup(fleet: Fleet) -> None:
     python = f'PYTHONPATH="{PROJECT}" exec "{sys.executable}"'
     for name, what in (
         ("nixsecrets", "-m nixsecrets"),
-        ("nixsecrets-textconv", f'"{PROJECT}/bin/nixsecrets-textconv"'),
+        *(
+            (name, f'"{PROJECT}/bin/{name}"')
+            for name in ("nixsecrets-textconv", "nixsecrets-merge-driver")
+        ),
     ):
         starter = folder / name
         starter.write_text(f'#!/bin/sh\n{python} {what} "$@"\n')

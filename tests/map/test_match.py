@@ -129,12 +129,32 @@ def test_a_glob_that_could_be_misread_is_refused_with_the_reason(pattern: str) -
         glob("a/{user}", "{host}"),
         Rule(0, "a/{host}", None, (), except_=("{user}",)),
         regex("a/.*", "{host}"),
-        regex("a/{host}/.*"),
     ],
 )
 def test_a_placeholder_that_nothing_fills_is_refused(rule: Rule) -> None:
     with pytest.raises(ValueError, match=r"host|user"):
         check_rule(rule)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "(a|{host})/x",
+        "a/{host}|b",
+        "({host}/)?x",
+        "[{host}]",
+        "{host}+",
+        "{host}{2}",
+        "{host}/{host}",
+        r"\{host}",
+        r"\Q{host}\E",
+        "(?i){host}",
+        "{user}/({host})",
+    ],
+)
+def test_a_placeholder_of_an_expression_stands_apart(pattern: str) -> None:
+    with pytest.raises(ValueError, match="stands once in a path_regex"):
+        check_rule(regex(pattern))
 
 
 HOSTS = ["web", "web-db", "a.b"]
@@ -155,19 +175,33 @@ PLACES = [
     ("**/{host}/**", "web-db/web/b", Match("web-db")),
     ("**/{host}/x", "a/web/x", Match("web")),
 ]
+FOUND_PLACES = [
+    ("^hosts/{host}/secrets.yaml$", "hosts/web/secrets.yaml", Match("web")),
+    ("^hosts/{host}/secrets.yaml$", "hosts/a.b/secretsxyaml", Match("a.b")),
+    ("^hosts/{host}/secrets.yaml$", "hosts/axb/secrets.yaml", Match("axb")),
+    ("hosts/{host}/", "d/hosts/web-db/x", Match("web-db")),
+    ("{host}", "d/xweb/y", Match("web")),
+    ("{host}-", "web-db-", Match("web-db")),
+    ("{host}.*(x|y)", "web-db/x", Match("web-db")),
+    ("^{user}/.*/{host}$", "al/s/web", Match("web", "al")),
+    ("^{user}/{host}$", "who/what", Match("what", "who")),
+]
+EVERY_PLACE = [
+    *((glob(pattern), path, found) for pattern, path, found in PLACES),
+    *((regex(pattern), path, found) for pattern, path, found in FOUND_PLACES),
+]
 
 
-@pytest.mark.parametrize(("pattern", "path", "expected"), PLACES)
-def test_placeholders_capture_names(pattern: str, path: str, expected: Match) -> None:
-    matcher = compile_rule(glob(pattern), hosts=HOSTS, users=USERS)
+@pytest.mark.parametrize(("rule", "path", "expected"), EVERY_PLACE)
+def test_placeholders_capture_names(rule: Rule, path: str, expected: Match) -> None:
+    matcher = compile_rule(rule, hosts=HOSTS, users=USERS)
     assert matcher.match(path) == expected
 
 
-@pytest.mark.parametrize(("pattern", "path", "_expected"), PLACES)
+@pytest.mark.parametrize(("rule", "path", "_expected"), EVERY_PLACE)
 def test_the_rendered_expressions_decide_as_the_matcher_does(
-    pattern: str, path: str, _expected: Match
+    rule: Rule, path: str, _expected: Match
 ) -> None:
-    rule = glob(pattern)
     found = compile_rule(rule, hosts=HOSTS, users=USERS).match(path)
     first = next(
         one
@@ -182,6 +216,8 @@ def test_the_rendered_expressions_decide_as_the_matcher_does(
 def test_the_expansion_ends_with_a_catch_all() -> None:
     regexes = [one.regex for one in rendered_regexes(glob("{host}/x"), ["b", "a.c"])]
     assert regexes == [r"^a\.c/x$", "^b/x$", "^[^/]+/x$"]
+    regexes = [one.regex for one in rendered_regexes(regex("{host}.x"), ["b", "a.c"])]
+    assert regexes == [r"a\.c.x", "b.x", "[^/]+.x"]
 
 
 @pytest.mark.parametrize(
@@ -243,6 +279,8 @@ def test_literal_paths_and_suffixes_are_known() -> None:
     assert literal_path(glob("{host}.age")) is None
     assert literal_path(regex("^a$")) is None
     assert literal_suffix(glob("a/*.age")) == ".age"
+    assert literal_suffix(regex(r"a/{host}\.age$")) == ".age"
+    assert literal_suffix(regex(r"a/{host}")) == ""
     assert literal_suffix(glob("x/y")) == "y"
     assert literal_suffix(glob("a/**")) == ""
     assert literal_suffix(regex(r"^a/[^/]+\.age$")) == ".age"

@@ -818,3 +818,45 @@ def test_ls_shows_what_a_host_may_read_next_to_what_it_declares(ready: Fleet) ->
         "declares": ["sops.secrets.dns"],
     }
     assert ready.run("ls", "--declared", file).returncode == 2
+
+
+def test_ls_and_check_agree_about_what_is_read_with_another_key(ready: Fleet) -> None:
+    bob(ready)
+    ready.git("add", "-A")
+    home = {"at": "home-manager user bob", "user": "bob"} | age("secrets/dns.age", "d")
+    alice = {"at": "home-manager user alice", "user": "alice", "age": {
+        "secrets": [{"name": "a", "file": "secrets/dns.age"}]}}  # fmt: skip
+    closed = sops("secrets/app.yaml") | {"at": ""}
+    closed["sops"]["sshKeyPaths"] = ["/etc/ssh/ssh_host_rsa_key"]
+    input_ = age("wifi.age", "far", input="private")["age"]["secrets"]
+    file = write(
+        ready,
+        host("b", closed | {"age": {"secrets": input_}}, home, hostName="brunnen"),
+        host("laptop", alice, hostName="stein"),
+    )
+    for name, lines in (
+        (
+            "b",
+            [
+                "secrets/app.yaml                no        sops.secrets.app",
+                "secrets/dns.age                 no        age.secrets.d",
+                "secrets/hosts/brunnen/tls.json  yes       -",
+                "secrets/wifi.age                yes       -",
+                '"the input private"             unknown   age.secrets.far',
+            ],
+        ),
+        (
+            "laptop",
+            [
+                "secrets/dns.age   yes       age.secrets.a",
+                "secrets/dns.yaml  yes       -",
+            ],
+        ),
+    ):
+        done = ready.run("ls", "--host", name, "--declared", file)
+        assert done.stdout.splitlines()[1:] == lines, done.stderr
+    rows = json.loads(ready.run("check", "--json", "--declared", file).stdout)
+    verdict = {row["option"]: row["verdict"] for row in rows["declared"]}
+    assert verdict["age.secrets.a"] == "ok"
+    assert verdict["age.secrets.far"] == "not checked: the input private"
+    assert "ok" not in (verdict["sops.secrets.app"], verdict["age.secrets.d"])

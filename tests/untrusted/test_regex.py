@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from nixsecrets.untrusted.regex import (
     MAX_LENGTH,
     MAX_NESTING,
-    full_matcher,
+    matcher,
     parse,
     quote,
 )
@@ -284,7 +284,7 @@ def test_a_quoted_text_matches_itself_alone(text: str) -> None:
 
 
 def test_groups_are_returned_as_the_text_has_them() -> None:
-    match = full_matcher("(?P<host>[^/]+)-(?P<user>[^/]*)/x")
+    match = matcher("(?P<host>[^/]+)-(?P<user>[^/]*)/x", whole=True)
     assert match("ä\udcff-\udcfeb/x") == {"host": "ä\udcff", "user": "\udcfeb"}
     assert match("ä/x") is None
-    assert full_matcher("[^/]*a[^/]*b")("xaxb") == {}
+    assert matcher("[^/]*a[^/]*b", whole=True)("xaxb") == {}

@@ -43,8 +43,8 @@ class Listed(NamedTuple):
     is_flag=False,
     flag_value=".",
     metavar="[REF|FILE]",
-    help="With --host: compare with its configuration, from a flake (needs nix) or from"
-    " a .json file written by `check --save`.",
+    help="With --host, the name of a configuration: compare with what it declares, from"
+    " a flake (needs nix) or from a .json file written by `check --save`.",
 )
 @json_option
 @click.pass_obj
@@ -75,12 +75,12 @@ def command(
     with dating as dates, session.surveying(compare="all") as begun:
         world = session.world_of(begun)
         files = _chosen(world, start, paths)
-        _refuse_unknown(world, host, user)
         if declared is not None:
             if host is None or user is not None or paths:
                 raise UsageError("--declared needs one --host", "nixsecrets ls --help")
             _answer_sides(world, host, declared, start, as_json=as_json)
             return
+        _refuse_unknown(world, host, user)
         with ui.waiting("searching the git history"):
             changed = _committed(world, begun, files, dates())
     wanted = {name for name in (host, user) if name is not None}
@@ -141,7 +141,7 @@ def _committed(
 def _answer_sides(
     world: "World", host: str, declared: str, start: Path, *, as_json: bool
 ) -> None:
-    """Print the files that a host can read or that its configuration declares."""
+    """Print the files that a configuration declares or that its owner can read."""
     # Nix is loaded for this option alone
     import json
     from dataclasses import asdict
@@ -153,13 +153,13 @@ def _answer_sides(
     source = Source(
         None if is_file else declared, Path(declared) if is_file else None, (host,)
     )
-    found = sides(world, host, source, start, progress=ui.progress)
+    found = sides(world, source, start, progress=ui.progress)
     if as_json:
         ui.answer_text(json.dumps([asdict(side) for side in found], indent=2))
         return
     rows = [("path", "may read", "declares")] if found else []
     for side in found:
-        may = "yes" if side.may_read else "no"
+        may = {True: "yes", False: "no", None: "unknown"}[side.may_read]
         rows.append((path_text(side.path), may, " ".join(side.declares) or "-"))
     width = max((len(row[0]) for row in rows), default=0)
     for path, may, declares in rows:

@@ -11,12 +11,11 @@ from nixsecrets.cli import road, show, ui
 from nixsecrets.cli.options import Reach, RoadOptions, road_options
 from nixsecrets.cli.session import Session, keyring, unlock
 from nixsecrets.errors import NixsecretsError, UsageError
-from nixsecrets.files.decrypt import plaintext_of
 from nixsecrets.findings.catalogue import argument
 from nixsecrets.keys.unlock import once
 from nixsecrets.map.names import MAP_NAME
 from nixsecrets.merge import decide, trees
-from nixsecrets.merge.secrets import Clash, Open, Version
+from nixsecrets.merge.secrets import Clash
 from nixsecrets.merge.valuemerge import WHOLE
 from nixsecrets.repo import parted, private
 from nixsecrets.repo.git import Git
@@ -105,7 +104,8 @@ def command(
                     ui.say(f"{'.'.join(entity)}: removed, as one side did")
             world = trees.world(session.repo, begun, map_text, sides)
             with contextlib.ExitStack() as stack:
-                opened = _opener(options, stack)
+                folder = stack.enter_context(private.private_folder(os.environ))
+                opened = decide.opener(keyring(options.identity), once(unlock), folder)
                 decider = decide.Decider(
                     sides,
                     world,
@@ -147,23 +147,6 @@ def _named(choice: str, changed: Collection[str]) -> tuple[str, str]:
         f"neither side changed {show.path_text(choice)}",
         "name a file as `nixsecrets resolve` lists it, from the map's folder",
     )
-
-
-def _opener(options: RoadOptions, stack: contextlib.ExitStack) -> Open:
-    ring = keyring(options.identity)
-    ask = once(unlock)
-    folder = stack.enter_context(private.private_folder(os.environ))
-    texts: dict[str, bytes] = {}
-
-    def opened(version: Version) -> bytes:
-        found = version.found
-        if found.sha256 not in texts:
-            texts[found.sha256] = plaintext_of(
-                found.path, version.data, ring, ask, folder
-            )
-        return texts[found.sha256]
-
-    return opened
 
 
 def _walked(

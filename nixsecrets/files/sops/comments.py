@@ -10,7 +10,6 @@ from typing import Any, assert_never
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.sops import tree
-from nixsecrets.files.sops.flat import Kind, dotenv_lines, ini_lines
 from nixsecrets.files.sops.metadata import SopsFormat
 from nixsecrets.files.sops.values import (
     Lines,
@@ -167,6 +166,8 @@ def _documents_by_library(text: str) -> list[tree.Document]:
 
 
 def _dotenv_comments(text: str) -> list[Comment]:
+    from nixsecrets.files.sops.flat import Kind, dotenv_lines  # 1 ms; YAML has no use
+
     count = text.count("\n#") + text.startswith("#")
     limits.check("the file", count, limits.COMMENTS, "comments")
     found: list[Comment] = []
@@ -187,6 +188,8 @@ def _ini_comments(text: str) -> list[Comment]:
     The comments above a key or section and the one after it form one comment.  sops
     keeps none after the last key, nor in its own section.
     """
+    from nixsecrets.files.sops.flat import Kind, ini_lines  # as above
+
     found: list[Comment] = []
     pending: list[tuple[int, tuple[int, int]]] = []
 

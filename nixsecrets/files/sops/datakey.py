@@ -8,8 +8,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 from nixsecrets.errors import IdentityError, SecretFileError
-from nixsecrets.files.age import header, operations, pyrage_port
-from nixsecrets.files.age.payload import open_chunk
+from nixsecrets.files.age import pyrage_port
 from nixsecrets.files.sops.engine import mac
 from nixsecrets.files.sops.metadata import Entry, SopsFile
 from nixsecrets.keys.identities import Identity, PluginIdentity
@@ -30,6 +29,10 @@ def opened(enc: bytes, identities: Sequence[Identity]) -> bytes:
         IdentityError: no identity decrypts it.
         SecretFileError: it is corrupt.
     """
+    # 5 ms, which `opened_by_pyrage` needs for few keys
+    from nixsecrets.files.age import header, operations
+    from nixsecrets.files.age.payload import open_chunk
+
     file = header.parse(enc)
     try:
         key = operations.file_key(file, identities)

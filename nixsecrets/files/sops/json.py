@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.files.sops.spans import Block, Edit, Node, Slot, refuse
+from nixsecrets.files.sops.spans import Block, Edit, Members, Node, Slot, refuse
 from nixsecrets.frozen import frozen
 from nixsecrets.splice import line_start
 
@@ -135,19 +135,6 @@ def read(text: str) -> tuple[JsonBlock, ...]:
     if not isinstance(sops.value, dict) or not sops.value:
         refuse("has a sops key that is not sops metadata")
     return (JsonBlock(text, sops.value, sops.start),)
-
-
-class Members(dict[str, Node]):
-    """The members of an object; `again` has those with a repeated key."""
-
-    def __init__(self) -> None:
-        """Start empty."""
-        super().__init__()
-        self.again: list[tuple[str, Node]] = []
-
-    def in_order(self) -> list[tuple[str, Node]]:
-        """Return all members in the order of the text."""
-        return sorted([*self.items(), *self.again], key=lambda pair: pair[1].start)
 
 
 def document(text: str, *, repeats: bool = False) -> Node:

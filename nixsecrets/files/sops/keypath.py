@@ -5,7 +5,6 @@ is an index in a list, from 0.  The prefix `[2]/` selects the second document of
 file.  A backslash escapes `/`, `[`, `]`, `"` and backslash in a key.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import assert_never
@@ -141,6 +140,8 @@ def first_text(kind: SopsFormat, path: KeyPath, value: str) -> bytes:
             nested: object = value
             for name in reversed(names):
                 nested = {name: nested}
+            import json  # 2 ms, to create a file
+
             return json.dumps(nested, ensure_ascii=False).encode() + b"\n"
         case _ as never:
             assert_never(never)

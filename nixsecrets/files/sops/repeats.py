@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from nixsecrets.files.sops import json
 from nixsecrets.files.sops.metadata import SopsFormat
-from nixsecrets.files.sops.spans import Node
+from nixsecrets.files.sops.spans import Members, Node
 from nixsecrets.files.sops.values import (
     Leaf,
     Lines,
@@ -34,7 +34,7 @@ def repeated(kind: SopsFormat, data: bytes) -> list[tuple[Names, int]]:
 
 
 def _repeated(path: Names, node: Node, lines: Lines) -> Iterator[tuple[Names, int]]:
-    if isinstance(node.value, json.Members):
+    if isinstance(node.value, Members):
         for key, inner in node.value.again:
             yield (*path, key), lines.line(inner.start)
         for key, inner in node.value.in_order():

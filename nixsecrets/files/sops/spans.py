@@ -37,6 +37,19 @@ class Node(NamedTuple):
     end: int
 
 
+class Members(dict[str, Node]):
+    """The members of a JSON object; `again` has those with a repeated key."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        super().__init__()
+        self.again: list[tuple[str, Node]] = []
+
+    def in_order(self) -> list[tuple[str, Node]]:
+        """Return all members in the order of the text."""
+        return sorted([*self.items(), *self.again], key=lambda pair: pair[1].start)
+
+
 class Entry(NamedTuple):
     """One age entry of a sops file.
 

@@ -7,15 +7,17 @@ never skipped, except the metadata.  ruamel.yaml (16 ms per file) parses the YAM
 
 import re
 from collections.abc import Iterable, Iterator
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from nixsecrets.errors import SecretFileError
-from nixsecrets.files.sops import json, tree
-from nixsecrets.files.sops.flat import Kind, Line, dotenv_lines, ini_lines
+from nixsecrets.files.sops import tree
 from nixsecrets.files.sops.metadata import SopsFormat
-from nixsecrets.files.sops.spans import Node, refuse
+from nixsecrets.files.sops.spans import Members, Node, refuse
 from nixsecrets.frozen import NamedTuple
 from nixsecrets.untrusted import limits
+
+if TYPE_CHECKING:
+    from nixsecrets.files.sops.flat import Line
 
 Names = tuple[str, ...]
 Place = tuple[int, tuple[str | int, ...]]
@@ -65,7 +67,7 @@ def leaves(kind: SopsFormat, data: bytes, *, plaintext: bool = False) -> Iterato
     text = decoded(data)
     match kind:
         case SopsFormat.JSON | SopsFormat.BINARY:
-            yield from _members(Lines(text), json.document(text, repeats=True))
+            yield from _members(Lines(text), _json(text, repeats=True))
         case SopsFormat.YAML:
             yield from _yaml(text, plaintext=plaintext)
         case SopsFormat.DOTENV:
@@ -108,6 +110,12 @@ class Lines:
         return self._line
 
 
+def _json(text: str, *, repeats: bool = False) -> Node:
+    from nixsecrets.files.sops import json  # 3 ms, which YAML need not wait for
+
+    return json.document(text, repeats=repeats)
+
+
 def _members(lines: Lines, root: Node) -> Iterator[Leaf]:
     """Yield the values of a JSON document."""
     if not isinstance(root.value, dict):
@@ -129,7 +137,7 @@ def _plain(place: Place, node: Node, lines: Lines) -> Iterator[Leaf]:
 
 def _children(node: Node) -> Iterable[tuple[str | int, Node]]:
     """Return the children of a mapping or a list, by key or index."""
-    if isinstance(node.value, json.Members) and node.value.again:
+    if isinstance(node.value, Members) and node.value.again:
         return node.value.in_order()
     if isinstance(node.value, dict):
         return node.value.items()
@@ -158,7 +166,7 @@ def roots(kind: SopsFormat, text: str) -> list[Node] | None:
     """
     try:
         if kind is not SopsFormat.YAML or text.lstrip().startswith("{"):
-            return [json.document(text)]
+            return [_json(text)]
         return tree.documents(text)
     except (SecretFileError, RecursionError):
         return None
@@ -170,7 +178,7 @@ def roots(kind: SopsFormat, text: str) -> list[Node] | None:
 def _yaml(text: str, *, plaintext: bool) -> Iterator[Leaf]:
     if text.lstrip().startswith("{"):
         try:
-            root = json.document(text, repeats=True)
+            root = _json(text, repeats=True)
         except SecretFileError:
             yield from _yaml_by_library(text, plaintext=plaintext)
             return
@@ -336,6 +344,8 @@ class DeepError(SecretFileError):
 
 
 def _dotenv(text: str) -> Iterator[Leaf]:
+    from nixsecrets.files.sops.flat import Kind, dotenv_lines  # as in `_json`
+
     comments: tuple[str, ...] = ()
     for line in dotenv_lines(text):
         if line.kind is Kind.COMMENT:
@@ -356,6 +366,8 @@ def _ini(text: str) -> Iterator[Leaf]:
     In sops 3.11 to 3.13, the comment above a key applies to the next key, and that of a
     section to its first key.
     """
+    from nixsecrets.files.sops.flat import Kind, ini_lines  # as in `_json`
+
     applying: tuple[str, ...] = ()
     above: tuple[str, ...] = ()
     for line in ini_lines(text):
@@ -372,7 +384,7 @@ def _ini(text: str) -> Iterator[Leaf]:
         applying, above = above, ()
 
 
-def _said(text: str, line: Line) -> str:
+def _said(text: str, line: "Line") -> str:
     """Return a comment without its mark."""
     start, end = line.comment
     return text[start + 1 : end]

@@ -5,7 +5,6 @@ ten thousand files.  Other layouts (comments, other quotes, several documents) a
 parsed by `tree`.  `Layout` formats entries.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, cached_property
@@ -64,6 +63,8 @@ class Layout(NamedTuple):
     def scalar(self, enc: str) -> str:
         """Return an `enc` as a literal block, or quoted, without a final line end."""
         if not self.pad:
+            import json  # 2 ms; sops never quotes it
+
             return json.dumps(enc)
         lines = enc.removesuffix("\n").split("\n")
         return (self.newline + self.pad).join(["|", *lines])
@@ -229,8 +230,11 @@ class YamlBlock(Block):
         return min(len(lead[0]) for lead in leads if lead)
 
     def _label(self, label: str) -> str:
-        plain = PLAIN.fullmatch(label) and label not in NULLS
-        return label if plain else json.dumps(label, ensure_ascii=False)
+        if PLAIN.fullmatch(label) and label not in NULLS:
+            return label
+        import json  # 2 ms, for a label that is no key
+
+        return json.dumps(label, ensure_ascii=False)
 
     def _enc(self, slot: Slot, enc: str) -> str:
         layout = self._layout_of(slot)

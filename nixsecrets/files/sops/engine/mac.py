@@ -5,7 +5,6 @@ as a token under the data key with the time of the last change as associated dat
 (getsops/sops:sops.go, Tree.Encrypt; cmd/sops/common/common.go, EncryptTree).
 """
 
-import hashlib
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -41,12 +40,16 @@ def hash_of(file: SopsFile, values: "Iterable[Value]") -> bytes:
     """Return the hash for the MAC of a file with these values."""
     binary = file.format is SopsFormat.BINARY  # sops reads no options there
     only = bool(dict(file.options).get(MAC_ONLY)) and not binary
-    hashed = hashlib.sha512(_MAC_ONLY_SEED if only else b"")
+    # where values are opened, cryptography is loaded; hashlib brings another OpenSSL
+    from cryptography.hazmat.primitives.hashes import SHA512, Hash
+
+    hashed = Hash(SHA512())
+    hashed.update(_MAC_ONLY_SEED if only else b"")
     for value in values:
         # sops writes comments in a list as items, and does not hash comments
         if value.type != "comment" and (value.sealed or not only):
             hashed.update(value.plaintext)
-    return hashed.hexdigest().upper().encode()
+    return hashed.finalize().hex().upper().encode()
 
 
 def edits(file: SopsFile, key: bytes, hashed: bytes, now: str) -> list[Edit] | None:
