@@ -29,6 +29,7 @@ rec {
         hashString
         head
         isAttrs
+        isPath
         isString
         length
         listToAttrs
@@ -389,12 +390,14 @@ rec {
         let
           place = placeBelow file;
         in
-        if place != null then
+        if place != null && (recordsOf ? ${place} || textual place || !pathExists file) then
           place
-        else if pathExists file && !isLink file then
-          pathsByContent.${hashFile "sha256" file} or null
+        else if pathExists file && !isStoredLink file then
+          pathsByContent.${hashFile "sha256" file} or place # behind a link, or a copy
         else
           null;
+      # A copy in the store that is a link alone: it leads nowhere.
+      isStoredLink = file: dirOf (textOf file) == builtins.storeDir && isLink file;
       placeBelow =
         file:
         let
@@ -404,16 +407,16 @@ rec {
         if hasPrefix prefix text then substring (stringLength prefix) (stringLength text) text else null;
       pathsByContent = listToAttrs (
         map (path: { name = hashFile "sha256" (at path); value = path; }) (
-          filesBelow likelySecret "" ++ ageFiles
+          ageFiles ++ filesBelow likelySecret ""
         )
       );
       likelySecret = path: match "[^.]*|.*\\.(age|yaml|yml|json|env|ini|bin|conf|crt|enc|gpg|key|pem|sops|txt)" (baseNameOf path) != null;
       isLink =
         file:
-        if builtins ? readFileType then
-          builtins.readFileType file == "symlink"
+        if dirOf (textOf file) == builtins.storeDir then
+          builtins ? readFileType && builtins.readFileType file == "symlink"
         else
-          placeBelow file != null && (readDir (dirOf file)).${baseNameOf (textOf file)} == "symlink";
+          (readDir (dirOf file)).${baseNameOf (textOf file)} == "symlink";
       # Looking for the result of a derivation would build it.
       isBuilt =
         file: builtins.any (source: source ? outputs) (builtins.attrValues (builtins.getContext (toString file)));
@@ -483,6 +486,10 @@ rec {
         in
         if isBuilt file then
           null
+        else if pathExists file && isLink file && (isPath file || isStoredLink file) then
+          say (if place == null then "flake.nix" else place) (
+            problem "it is a symbolic link, which Nix stores without its target: name the file that it points to" ""
+          )
         else if !pathExists file then
           if place != null then
             say place (notThere place)

@@ -92,6 +92,10 @@ class Code(StrEnum):
     TEMPLATE_TOO_EARLY = "NS084"
     IDENTITY_UNUSED = "NS090"
     DECLARED_LEFT_OUT = "NS091"
+    DECLARED_LINK = "NS092"
+    DECLARED_CASE = "NS093"
+    CASE_TWINS = "NS088"
+    DECLARED_ONLY_HERE = "NS089"
 
     @property
     def severity(self) -> Severity:
@@ -803,13 +807,49 @@ CATALOGUE: Mapping[Code, Kind] = {
     ),
     Code.DECLARED_LEFT_OUT: Kind(
         "declared-left-out",
-        "a declared file is not in the copy of its folder that Nix reads",
+        "Nix does not get a declared file as the work tree has it",
         _E,
         'The configuration copies a folder to the store (`"${./secrets}/x.age"`,'
         ' `lib.cleanSource ./. + "/x.age"`, `lib.fileset.toSource`) and names a file'
         " in the copy. The copy has only files that git tracks and that the source"
-        " filter includes; activation fails for others.\n\nName the file itself"
-        " (`./secrets/x.age`), or change the filter.",
+        " filter includes; activation fails for others. Name the file itself"
+        " (`./secrets/x.age`), or change the filter.\n\nThe same holds for a file in a"
+        " submodule (name the flake with `?submodules=1`), and for one that git stores"
+        " through a filter: Nix gets the pointer of git-lfs or the ciphertext of"
+        " git-crypt. An encrypted file needs neither.",
+    ),
+    Code.DECLARED_LINK: Kind(
+        "declared-link",
+        "a declared file is a symbolic link",
+        _E,
+        "Nix 2.26 and later copy a path that is a symbolic link as the link alone; it"
+        " leads nowhere in the store, and activation fails. (Nix 2.8 follows it.) Name"
+        ' the file that it points to, or write `"${self}/secrets/x.age"`, which copies'
+        " no single file.",
+    ),
+    Code.DECLARED_CASE: Kind(
+        "declared-case",
+        "a declared file is tracked by git in another case",
+        _E,
+        "Names in the store are case-sensitive, even if the file system of the work"
+        " tree is not. Write the name as git has it.",
+    ),
+    Code.CASE_TWINS: Kind(
+        "case-twins",
+        "two tracked files have names that differ in case only",
+        _W,
+        "On a file system that ignores case (the default of macOS), only one of them"
+        " exists after a checkout. Rename one: `nixsecrets mv`.",
+    ),
+    Code.DECLARED_ONLY_HERE: Kind(
+        "declared-only-here",
+        "Nix gets a declared file from this work tree, but not from every copy",
+        _W,
+        "Nix reads the files of a work tree with uncommitted changes, and otherwise"
+        " what git stores. `git add -N` stores nothing until `git add`; a filter"
+        " (git-lfs, git-crypt) stores something else; files with the attribute"
+        " `export-ignore` are missing where a flake is fetched as an archive"
+        " (`github:`, a tarball).",
     ),
 }
 

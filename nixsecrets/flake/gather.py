@@ -10,6 +10,7 @@ from nixsecrets.files.sops.keytree import Keys, keys_of
 from nixsecrets.files.sops.metadata import SopsFormat
 from nixsecrets.files.state import Actual
 from nixsecrets.flake.declared import Configuration, Secret
+from nixsecrets.flake.stored import Stored, stored
 from nixsecrets.keys.forms import Backend
 from nixsecrets.world.world import Found, World, find_file
 
@@ -24,7 +25,7 @@ class Seen:
 
     path: str
     found: Found | None
-    tracked: bool
+    stored: Stored
     format: SopsFormat | None = None
     keys: Keys | None = field(default=None, repr=False)
 
@@ -69,25 +70,21 @@ def gather(
         for secret in part.secrets
         if (path := place.path_of(secret)) is not None
     }
-    git = world.repo.git
-    tracked = None if git is None else git.tracked(world.repo.root)
-    return {
-        path: _look(world, path, tracked=tracked is None or path in tracked)
-        for path in sorted(paths)
-    }
+    by_path = stored(world.repo, paths)
+    return {path: _look(world, path, by_path[path]) for path in sorted(paths)}
 
 
-def _look(world: World, path: str, *, tracked: bool) -> Seen:
+def _look(world: World, path: str, file: Stored) -> Seen:
     try:
-        found = find_file(world, path)
+        found = find_file(world, file.target or path)
     except NixsecretsError:
         # `..`, a link out of the repository, a folder, an invalid name
-        return Seen(path, None, tracked)
+        return Seen(path, None, file)
     if not isinstance(found, Actual) or found.backend is not Backend.SOPS:
-        return Seen(path, found, tracked)
+        return Seen(path, found, file)
     data = world.repo.read(path)
     kind = metadata.parse(path, data).format
     keys = None
     if kind in (SopsFormat.YAML, SopsFormat.JSON):
         keys = keys_of(kind, data)
-    return Seen(path, found, tracked, kind, keys)
+    return Seen(path, found, file, kind, keys)

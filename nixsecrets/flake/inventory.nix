@@ -61,13 +61,14 @@ let
   normal = path: toString (/. + builtins.unsafeDiscardStringContext path);
   # Looking for the result of a derivation would build it.
   built = path: builtins.any (source: source ? outputs) (builtins.attrValues (builtins.getContext path));
-  # Nix before 2.14 has no readFileType; it follows a link when it copies a file.
+  # readFileType fails below a link, and readDir in the store itself.  Nix before 2.14 has
+  # no readFileType; it follows a link when it copies a file.
   isLink =
     value: path:
-    if builtins ? readFileType then
-      builtins.readFileType value == "symlink"
+    if dirOf path == builtins.storeDir then
+      builtins ? readFileType && builtins.readFileType value == "symlink"
     else
-      below root path && (builtins.readDir (dirOf value)).${baseNameOf path} == "symlink";
+      (builtins.readDir (dirOf value)).${baseNameOf path} == "symlink";
 
   fileOf =
     given:
@@ -82,8 +83,10 @@ let
         // (
           if !exists then
             { }
-          else if isLink value path then
-            { link = isPath value; }
+          else if isLink value path && (isPath value || dirOf path == builtins.storeDir) then
+            { link = true; }
+          else if isLink value path && below root path then
+            { } # whoever has the repository can follow it
           else
             { sha256 = hashFile "sha256" value; }
         );

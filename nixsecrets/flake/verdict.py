@@ -14,6 +14,7 @@ from nixsecrets.flake.declared import Configuration, Part, Secret, SopsSide
 from nixsecrets.flake.gather import Place, Seen
 from nixsecrets.flake.identitypaths import FLAKE, Keys, identity_findings, keys_of
 from nixsecrets.flake.sopsuse import use_problem
+from nixsecrets.flake.stored import Stored, stored_findings, stored_problem
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.map.model import Host, User
@@ -74,6 +75,8 @@ def judge(
     judge = _Judge(world, seen, place)
     for configuration in configurations:
         judge.configuration(configuration)
+    for path, file in seen.items():
+        judge.findings += stored_findings(path, file.stored)
     if whole:
         judge.findings += unused(world, configurations, place)
     return Report(tuple(judge.rows), tuple(sorted(set(judge.findings))))
@@ -200,6 +203,8 @@ class _Judge:
         if secret.error is not None:
             return Code.DOES_NOT_EVALUATE, secret.error
         if path is None:
+            if secret.link:
+                return stored_problem(secret, Stored(), None) or OK
             if secret.copy and secret.exists is False:
                 return Code.DECLARED_LEFT_OUT, _left_out(secret.copy)
             return f"{ELSEWHERE}: {secret.elsewhere or 'no file of the map'}"
@@ -275,19 +280,19 @@ def _surely_closed(state: Unknown, backend: Backend, keys: Iterable[Recipient]) 
 
 def _file_problem(secret: Secret, seen: Seen) -> Problem | None:
     """Return the problem of the file itself, None if there is none."""
-    if seen.found is None:
-        return Code.DECLARED_MISSING, "it does not exist"
-    if not seen.tracked or secret.exists is False:
-        return Code.DECLARED_UNTRACKED, "git does not track it"
-    match seen.found:
+    found = seen.found
+    here = None if found is None else found.sha256
+    if problem := stored_problem(secret, seen.stored, here):
+        return problem
+    match found:
         case NotSecret():
             return Code.PLAINTEXT, "it is not encrypted"
         case Damaged():
-            return Code.DAMAGED, seen.found.reason
+            return Code.DAMAGED, found.reason
         case Actual(backend=backend) if backend != secret.framework:
             message = f"it is {'an' if backend == 'age' else 'a'} {backend} file"
             return Code.DECLARED_FORMAT, message
-        case Actual():
+        case _:
             return None
 
 

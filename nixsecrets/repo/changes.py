@@ -4,7 +4,7 @@ For `ls-files -s`, `ls-tree` and the raw diff format (git-diff-tree(1), "Raw out
 format"), all with `-z`: paths are never quoted and may contain anything but NUL.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from nixsecrets.frozen import NamedTuple
 
@@ -51,6 +51,15 @@ def of_listed(line: str) -> Entry:
     mode, *rest = head.split(" ")
     oid = rest[1] if rest[0] in {"blob", "commit", "tree"} else rest[0]
     return Entry(path, mode, oid)
+
+
+def of_attributes(words: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Parse `check-attr -z`: path, attribute and value in turn; drop unset ones."""
+    found: dict[str, dict[str, str]] = {}
+    for path, name, value in zip(words[::3], words[1::3], words[2::3], strict=True):
+        if value not in ("unspecified", "unset"):
+            found.setdefault(path, {})[name] = value
+    return found
 
 
 def of_raw(commit: str | None, words: Iterable[str]) -> Changes:

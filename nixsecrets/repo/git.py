@@ -321,6 +321,14 @@ class Git(NamedTuple):
             raise failure("check-ignore", result)
         return result.returncode == 0
 
+    def attributes(
+        self, folder: Path, paths: Iterable[str], names: Sequence[str]
+    ) -> dict[str, dict[str, str]]:
+        """Return the git attributes of each path that has one of `names`."""
+        given = b"".join(os.fsencode(path) + b"\0" for path in paths)
+        asked = ("check-attr", "-z", "--stdin", *names)
+        return changes.of_attributes(self._names(asked, folder, given))
+
     def add(self, folder: Path, paths: Iterable[str]) -> None:
         """Run `git add` on `paths`, which are relative to `folder`.
 
@@ -330,24 +338,21 @@ class Git(NamedTuple):
         Raises:
             ProgramError: git refuses, or the repository defines a filter for a path.
         """
-        names = [os.fsencode(path) for path in paths]
+        names = list(paths)
         foreign, off = foreign_filters(folder)
         if foreign:
             self._refuse_filtered(folder, names, foreign)
         flags = ("--pathspec-from-file=-", "--pathspec-file-nul")
-        given = b"\0".join(names)
+        given = b"\0".join(map(os.fsencode, names))
         result = run(("add", *flags), folder, given, self.index_file, settings=off)
         _succeeded("add", result)
 
     def _refuse_filtered(
-        self, folder: Path, names: list[bytes], foreign: Sequence[str]
+        self, folder: Path, names: list[str], foreign: Sequence[str]
     ) -> None:
         """Refuse paths with a filter: adding them unfiltered would change them."""
-        given = b"".join(name + b"\0" for name in names)
-        said = self._names(("check-attr", "-z", "--stdin", "filter"), folder, given)
-        # triples of path, attribute and value
-        for path, value in zip(said[::3], said[2::3], strict=False):
-            if value in foreign:
+        for path, said in self.attributes(folder, names, ("filter",)).items():
+            if (value := said["filter"]) in foreign:
                 raise ProgramError(
                     f"{quoted(path)} was not added to git: .git/config of this"
                     f" repository names a program for it (filter.{value})",
