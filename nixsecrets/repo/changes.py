@@ -97,3 +97,16 @@ def of_commits(output: str) -> Iterator[Changes]:
         commit, entries = word.strip(), []
     if commit is not None:
         yield of_raw(commit, entries)
+
+
+def of_dates(output: bytes) -> dict[str, str]:
+    """Parse `log -z --name-only` whose commits are printed as \\1 and their date."""
+    found: dict[str, str] = {}
+    date = ""
+    for word in os.fsdecode(output).split("\0"):
+        word = word.lstrip("\n")
+        if word.startswith("\1"):
+            date = word[1:]
+        elif word:
+            found.setdefault(word, date)
+    return found

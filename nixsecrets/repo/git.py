@@ -272,7 +272,7 @@ class Git(NamedTuple):
         flags = ("--relative", "--no-renames", "--name-only", "-z")
         arguments = ("log", "--no-show-signature", _DATED, *flags)
         with started(arguments, folder) as finished:
-            yield lambda: _dates(finished().stdout)
+            yield lambda: changes.of_dates(finished().stdout)
 
     def committed_ids(self, folder: Path) -> dict[str, str]:
         """Return the blob of each file in HEAD below `folder`, by path relative to it.
@@ -368,18 +368,6 @@ class Git(NamedTuple):
         self, arguments: Sequence[str], folder: Path, stdin: bytes = b""
     ) -> bytes:
         return _succeeded(arguments[0], run(arguments, folder, stdin, self.index_file))
-
-
-def _dates(output: bytes) -> dict[str, str]:
-    found: dict[str, str] = {}
-    date = ""
-    for word in os.fsdecode(output).split("\0"):
-        word = word.lstrip("\n")
-        if word.startswith("\1"):
-            date = word[1:]
-        elif word:
-            found.setdefault(word, date)
-    return found
 
 
 def _succeeded(command: str, result: subprocess.CompletedProcess[bytes]) -> bytes:
