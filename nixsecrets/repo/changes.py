@@ -4,6 +4,7 @@ For `ls-files -s`, `ls-tree` and the raw diff format (git-diff-tree(1), "Raw out
 format"), all with `-z`: paths are never quoted and may contain anything but NUL.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 
 from nixsecrets.frozen import NamedTuple
