@@ -16,7 +16,7 @@ PYTHON = $(shell for name in $(PYTHON_NAMES); do \
   "$$name" -c "$(USABLE)" 2>/dev/null && echo "$$name" && break; done)
 endif
 
-.PHONY: help test lint format demo bench fuzz constraints venv clean
+.PHONY: help test lint format demo bench fuzz nix-real constraints venv clean
 
 help:
 	@echo "make test         run all tests on all cores (pass options in PYTEST_ARGS=…)"
@@ -25,6 +25,7 @@ help:
 	@echo "make demo         run everything once on a throw-away fleet (10 seconds)"
 	@echo "make bench        compare with age, sops and git, print a table (ten minutes)"
 	@echo "make fuzz         run the property tests at length, then coverage-guided fuzzing"
+	@echo "make nix-real     test with the real modules of agenix and sops-nix (clones them)"
 	@echo "make constraints  resolve the dependencies and rewrite constraints.txt"
 
 test: venv
@@ -54,6 +55,10 @@ bench: venv
 fuzz: venv
 	HYPOTHESIS_PROFILE=fuzz $(PY) -m pytest -n auto -m hypothesis $(PYTEST_ARGS)
 	$(PY) -m tests.fuzz $(FUZZ_ARGS)
+
+# Sources that are already there: NIX_REAL_ARGS=FOLDER
+nix-real: venv
+	$(PY) -m tests.nix.real_modules $(NIX_REAL_ARGS)
 
 venv: $(STAMP)
 

@@ -4,6 +4,7 @@ Every store is a folder of the test's own, so nothing of the machine is read or 
 """
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -13,6 +14,13 @@ from tests import fleet as kit
 from tests.fleet import PROJECT, Fleet
 
 HERE = Path(__file__).parent
+# a folder with REAL_SOURCES, see real.py; read before a test clears the environment
+REAL = os.environ.get("NIXSECRETS_REAL_MODULES", "")
+REAL_SOURCES = {
+    "agenix": "https://github.com/ryantm/agenix",
+    "nixpkgs.lib": "https://github.com/nix-community/nixpkgs.lib",
+    "sops-nix": "https://github.com/Mic92/sops-nix",
+}
 FLAKES = ("--extra-experimental-features", "nix-command flakes")
 
 
@@ -82,17 +90,32 @@ def lib(fleet: Fleet, expression: str) -> Any:
     return evaluate(f"let fleet = {opened}; in {expression}", fleet.root)
 
 
+def put_real_modules(vendor: Path, sources: Path) -> None:
+    """Put the real library and modules below `sources` where the stand-ins are."""
+    shutil.copytree(HERE / "real", vendor / "stub", dirs_exist_ok=True)
+    for name in ("agenix.nix", "sops.nix"):
+        shutil.move(vendor / "stub" / name, vendor / "fixtures" / name)
+    for name in REAL_SOURCES:
+        shutil.copytree(
+            sources / name,
+            vendor / "stub/sources" / name,
+            ignore=shutil.ignore_patterns(".git"),
+            dirs_exist_ok=True,
+        )
+
+
 def write_flake(fleet: Fleet, outputs: str, **inputs: Path) -> None:
     """Give the repository a flake; `outputs` sees the fixtures' names.
 
     These are `lib` (the stub's), `pkgs`, `agenix`, `agenixHome`, `sops`, `sopsHome`
     (modules), `nixsecrets` (the project's modules), and its inputs.
     """
+    vendor = fleet.root / "vendor"
     for name in ("stub", "fixtures"):
-        shutil.copytree(HERE / name, fleet.root / "vendor" / name, dirs_exist_ok=True)
-    shutil.copytree(
-        PROJECT / "nix", fleet.root / "vendor/nixsecrets", dirs_exist_ok=True
-    )
+        shutil.copytree(HERE / name, vendor / name, dirs_exist_ok=True)
+    if REAL:
+        put_real_modules(vendor, Path(REAL))
+    shutil.copytree(PROJECT / "nix", vendor / "nixsecrets", dirs_exist_ok=True)
     urls = "".join(f'inputs.{n}.url = "path:{p}"; ' for n, p in inputs.items())
     fleet.write(
         "flake.nix",

@@ -53,7 +53,8 @@ GOOD = {
     """,
     "luks": """
       sops.secrets.disk = { sopsFile = ./secrets/disk.bin; format = "binary"; };
-      age.secrets.luks = { file = ./secrets/wifi.age; symlink = false; };
+      age.secrets.luks = { file = ./secrets/wifi.age; symlink = false;
+        path = "/var/lib/luks.key"; };
     """,
     "wsl": """
       services.openssh.enable = false;

@@ -1,9 +1,12 @@
 # nixosSystem, darwinSystem and homeManagerConfiguration with the few options that the
-# fixtures set.
-{ lib }:
+# fixtures set.  `base` is one more module of each (../real has one).
+{ lib, base ? { } }:
 let
   inherit (lib) mkOption types;
   value = type: default: mkOption { inherit type default; };
+
+  # what may have `imports`: the real library takes other arguments
+  inside = modules: if types ? valueSubmodule then types.submodule modules else types.submoduleWith { inherit modules; };
 
   common.options.assertions = value (types.listOf types.raw) [ ];
 
@@ -11,7 +14,7 @@ let
     nixpkgs.hostPlatform = value types.str "x86_64-linux";
     system.stateVersion = value types.raw null;
     environment.persistence = value (types.attrsOf types.raw) { };
-    home-manager.users = value (types.attrsOf (types.submodule [ common home ])) { };
+    home-manager.users = value (types.attrsOf (inside [ base common home ])) { };
   };
 
   home =
@@ -22,6 +25,7 @@ let
     };
 
   darwin.options.networking.hostName = value (types.nullOr types.str) null;
+  darwin.options.environment.darwinConfig = value types.raw null; # how agenix knows a Mac
 
   nixos.options = {
     networking.hostName = value types.str "nixos";
@@ -45,10 +49,9 @@ let
   evaluateWith =
     specialArgs: modules:
     lib.evalModules {
-      inherit modules;
+      modules = [ base ] ++ modules;
       specialArgs = { name = "home"; } // specialArgs;
     };
-  evaluate = evaluateWith { };
 
   nixosSystem =
     {
@@ -57,8 +60,8 @@ let
       specialArgs ? { },
     }:
     let
-      evaluate = evaluateWith specialArgs;
-      base = [
+      evaluate = evaluateWith ({ tree = "nixos"; } // specialArgs);
+      all = [
         common
         host
         nixos
@@ -68,10 +71,10 @@ let
         options.specialisation = value (types.attrsOf (types.submodule {
           options.configuration = mkOption {
             type = types.raw;
-            apply = module: (evaluate (base ++ [ { options.specialisation = value types.raw { }; options.containers = value types.raw { }; } module ])).config;
+            apply = module: (evaluate (all ++ [ { options.specialisation = value types.raw { }; options.containers = value types.raw { }; } module ])).config;
           };
         })) { };
-        options.containers = value (types.attrsOf (types.valueSubmodule {
+        options.containers = value (types.attrsOf ((types.valueSubmodule or types.submodule) {
           options.config = mkOption {
             type = types.raw;
             apply = module: (nixosSystem { modules = [ module ]; }).config;
@@ -79,10 +82,10 @@ let
         })) { };
       };
     in
-    evaluate (base ++ [ nested ]);
+    evaluate (all ++ [ nested ]);
 in
 {
   inherit nixosSystem;
-  darwinSystem = { modules }: evaluate ([ common host darwin ] ++ modules);
-  homeManagerConfiguration = { modules }: evaluate ([ common home ] ++ modules);
+  darwinSystem = { modules }: evaluateWith { tree = "darwin"; } ([ common host darwin ] ++ modules);
+  homeManagerConfiguration = { modules }: evaluateWith { tree = "home"; } ([ common home ] ++ modules);
 }
