@@ -148,6 +148,11 @@ def path_text(path: str) -> str:
     return path if plain else quoted(path)
 
 
+def argument(path: str) -> str:
+    """Return a path quoted as a shell argument."""
+    return shell_word(f"./{path}" if path.startswith("-") else path)
+
+
 def shell_word(text: str) -> str:
     """Return `text` as one word of a shell, safe to print on one line of a terminal.
 

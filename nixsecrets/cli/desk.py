@@ -5,34 +5,32 @@ saved.
 """
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from nixsecrets.cli import ui
-from nixsecrets.errors import NixsecretsError
-from nixsecrets.findings.catalogue import argument
+from nixsecrets.errors import NixsecretsError, argument
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.repo import editor, files, private, rescue
 from nixsecrets.repo.signals import deferred
 from nixsecrets.repo.worktree import Repo
-from nixsecrets.values.drafts import Draft, keep
+from nixsecrets.values.drafts import Draft, keep, load_keeping
 
 
-@dataclass
 class Desk:
     """A private folder, and the editor that works in it.
 
     `last` is the last text that the editor left, `path` the file that it has open.
     """
 
-    folder: Path
-    program: editor.Editor
-    terminal: bool
-    last: bytes | None = field(default=None, repr=False)
-    path: Path | None = None
+    def __init__(self, folder: Path, program: editor.Editor, *, terminal: bool) -> None:
+        """Start with nothing edited."""
+        self.folder = folder
+        self.program = program
+        self.terminal = terminal
+        self.last: bytes | None = None
+        self.path: Path | None = None
 
     def edit(self, draft: Draft) -> bytes:
         """Run the editor on a draft; return the edited text.
@@ -56,6 +54,7 @@ class Desk:
             terminal=self.terminal,
             line=draft.line,
             keep_end=keep_end,
+            meanwhile=load_keeping,
         )
         text = editor.edited_text(self.path)
         if keep_end and text == draft.text + b"\n":
@@ -101,7 +100,7 @@ def buffer_name(name: str) -> str:
     if path.suffix == ".age":
         path = path.with_suffix("")
     stem = path.name.removesuffix(path.suffix).lstrip(".-+") or "secret"
-    return f"{stem}-{secrets.token_hex(4)}{path.suffix}"
+    return f"{stem}-{os.urandom(4).hex()}{path.suffix}"
 
 
 @contextmanager
@@ -112,7 +111,7 @@ def desk() -> Iterator[Desk]:
     if program.warning is not None:
         ui.warn(program.warning)
     with private.private_folder(os.environ) as folder:
-        yield Desk(folder, program, terminal)
+        yield Desk(folder, program, terminal=terminal)
 
 
 @contextmanager

@@ -20,7 +20,6 @@ from nixsecrets.plan.approvals import Standing
 from nixsecrets.plan.diff import (
     change_plan,
     content_step,
-    context,
     converge_plan,
     damaged,
     files_of,
@@ -33,6 +32,7 @@ from nixsecrets.plan.problems import problems, problems_after, unreached_problem
 from nixsecrets.plan.recall import recall
 from nixsecrets.plan.removals import Removals
 from nixsecrets.plan.safety import Change, Obstacle
+from nixsecrets.plan.steps import context_of
 from nixsecrets.world.survey import Survey
 from nixsecrets.world.world import World
 
@@ -58,7 +58,7 @@ def change_map(
         known = recall(before)
     after = _with_entries(before, after, known)
     revoked = change.revoked(before)
-    ctx = context(
+    ctx = context_of(
         after,
         native=native_keys(ring),
         keep_data_key=options.keep_data_key,
@@ -292,7 +292,7 @@ def rekey(
     world = session.mapped(begun)
     ring = keyring(options.identity)  # before `with_files` waits for the survey
     world = session.with_files(world, begun)
-    ctx = context(
+    ctx = context_of(
         world,
         native=native_keys(ring),
         keep_data_key=options.keep_data_key,

@@ -7,15 +7,13 @@ from typing import TYPE_CHECKING
 from nixsecrets.cli import show, ui
 from nixsecrets.cli.options import RoadOptions
 from nixsecrets.cli.session import Session, unlock
-from nixsecrets.errors import IdentityError, NixsecretsError
+from nixsecrets.errors import IdentityError, NixsecretsError, argument
 from nixsecrets.files.kind import format_for, name_warning
 from nixsecrets.files.state import Actual
-from nixsecrets.findings.catalogue import argument
 from nixsecrets.frozen import replace
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.map.model import Rule
-from nixsecrets.map.tomledit import toml_string
 from nixsecrets.plan.model import Plan
 from nixsecrets.plan.target import (
     Target,
@@ -46,6 +44,8 @@ def with_rule(world: World, wanted: Target) -> Target:
         return wanted
     missing = f"no rule of the map matches {show.path_text(wanted.name)}"
     if not ui.has_terminal():
+        from nixsecrets.map.tomledit import toml_string  # 2 ms, for this hint
+
         raise NixsecretsError(
             missing,
             "add to nixsecrets.toml:\n[[secrets]]\n"

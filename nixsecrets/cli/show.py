@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 from nixsecrets.errors import counted as counted
 from nixsecrets.errors import path_text as path_text
 from nixsecrets.errors import quoted
-from nixsecrets.findings.catalogue import Finding
-from nixsecrets.findings.reports import LINES as LINES
-from nixsecrets.findings.reports import text_line
 from nixsecrets.map.model import Retired
+from nixsecrets.plan.model import LINES as LINES
 from nixsecrets.plan.model import Action, Plan, Reason, Step, describe
 
 if TYPE_CHECKING:  # the hook prints paths and must start without these
+    from nixsecrets.findings.catalogue import Finding
     from nixsecrets.flake.verdict import Row
     from nixsecrets.world.world import World
 
@@ -47,8 +46,10 @@ def _opened(step: Step) -> str:
     return f"{count} in plaintext from now on: {names}{more}"
 
 
-def problem_lines(problems: Sequence[Finding]) -> Iterator[str]:
+def problem_lines(problems: "Sequence[Finding]") -> Iterator[str]:
     """Yield a line for each problem."""
+    from nixsecrets.findings.reports import text_line  # 3 ms; few commands find any
+
     for problem in problems:
         yield f"  {text_line(problem)}"
 

@@ -8,7 +8,7 @@ The file is long because it is a table of texts.
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 
-from nixsecrets.errors import shell_word
+from nixsecrets.errors import argument
 from nixsecrets.frozen import NamedTuple
 
 
@@ -920,11 +920,6 @@ def _command(template: str, path: str, folder: str) -> str:
     return template.format(
         git=f"git{where}", nixsecrets=f"nixsecrets{where}", file=argument(path)
     )
-
-
-def argument(path: str) -> str:
-    """Return a path quoted as a shell argument."""
-    return shell_word(f"./{path}" if path.startswith("-") else path)
 
 
 def foreign_reader(key: object) -> str:

@@ -16,9 +16,6 @@ from nixsecrets.findings.catalogue import CATALOGUE, Finding, Severity
 _SARIF = "https://json.schemastore.org/sarif-2.1.0.json"
 _GITLAB = {Severity.ERROR: "critical", Severity.WARNING: "minor", Severity.NOTE: "info"}
 
-LINES = 40
-"""The number of files or steps that are listed before the rest is only counted."""
-
 
 def text_line(finding: Finding) -> str:
     """Return a finding as one line: `CODE  PATH:LINE: MESSAGE`."""

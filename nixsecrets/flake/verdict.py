@@ -8,8 +8,9 @@ SOPS_AGE_SSH_PRIVATE_KEY_FILE is set).
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from nixsecrets.errors import argument
 from nixsecrets.files.state import Actual, Damaged, NotSecret, Unknown
-from nixsecrets.findings.catalogue import Code, Finding, argument
+from nixsecrets.findings.catalogue import Code, Finding
 from nixsecrets.flake.declared import Configuration, Part, Secret, SopsSide
 from nixsecrets.flake.gather import Place, Seen
 from nixsecrets.flake.identitypaths import FLAKE, Keys, identity_findings, keys_of

@@ -10,13 +10,10 @@ from functools import partial
 from nixsecrets.errors import SecretFileError, UsageError
 from nixsecrets.files.kind import format_for
 from nixsecrets.files.sops.selectors import (
-    Options,
     canonical_options,
-    selection_of,
 )
 from nixsecrets.files.state import Actual, Damaged
 from nixsecrets.keys.forms import Backend
-from nixsecrets.keys.recipients import KeyId
 from nixsecrets.map.model import Desired, Reader
 from nixsecrets.plan.model import Action, Plan, Reason, Step
 from nixsecrets.plan.outputs import (
@@ -30,31 +27,12 @@ from nixsecrets.plan.problems import problems
 from nixsecrets.plan.steps import (
     Context,
     change_step,
+    content_options,
+    context_of,
     converge_step,
     steps_for_each,
-    wanted_options,
 )
 from nixsecrets.world.world import ATTRIBUTES, LOCK_NAME, MAP_NAME, World
-
-
-def context(
-    world: World,
-    *,
-    native: frozenset[KeyId] | None = None,
-    keep_data_key: bool = False,
-    gone: Collection[KeyId] = (),
-    separate: bool = False,
-) -> Context:
-    """Return the context for the steps of a world's files; see `Context`."""
-    return Context(
-        book=world.book,
-        users=world.users,
-        keep_data_key=keep_data_key,
-        native=native,
-        shared=world.shared_prints,
-        gone=frozenset(gone),
-        separate=separate,
-    )
 
 
 def converge_plan(world: World, ctx: Context | None = None) -> Plan:
@@ -70,7 +48,7 @@ def differing(
 
     Paths in `besides` are skipped.
     """
-    ctx = ctx or context(world)
+    ctx = ctx or context_of(world)
     return [
         step
         for want, files in world.file_groups
@@ -104,7 +82,7 @@ def change_plan(
     `instead` are steps that the command itself asks for (a private key to write, files
     to move); they replace the steps that the change of the map means for their files.
     """
-    ctx = ctx or context(after)
+    ctx = ctx or context_of(after)
     decided = {s.path for s in instead} | {s.origin for s in instead}
     steps = [
         step
@@ -294,22 +272,6 @@ def content_step(
         armored=actual.armored if actual else bool(want and want.rule.armor),
         dropped=actual.others if actual and not kept else (),
     )
-
-
-def content_options(actual: Actual | None, want: Desired | None) -> Options:
-    """Return the selection options to write new content with.
-
-    The rule's options replace the file's: new values must not be written in plaintext
-    if the rule covers them.  A rule that selects none covers all values.
-    """
-    if want is None:
-        return actual.options if actual else ()
-    if actual is None:
-        return want.rule.sops
-    if selection_of(actual.options) and not selection_of(want.rule.sops):
-        return want.rule.sops
-    changed = wanted_options(actual, want)
-    return actual.options if changed is None else changed
 
 
 def delete_step(actual: Actual | Damaged) -> Step:

@@ -3,11 +3,10 @@
 import contextlib
 from collections.abc import Mapping
 
-from nixsecrets.errors import NixsecretsError
+from nixsecrets.errors import NixsecretsError, argument
 from nixsecrets.files.sops import metadata, selection
 from nixsecrets.files.sops.selectors import DEFAULT_OPTION, selection_of
 from nixsecrets.files.sops.values import leaves
-from nixsecrets.findings.catalogue import argument
 from nixsecrets.keys.forms import Backend
 from nixsecrets.map.tomledit import toml_string
 from nixsecrets.plan.model import Action, Plan, Step

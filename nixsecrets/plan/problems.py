@@ -7,9 +7,10 @@ import posixpath
 from collections.abc import Iterator, Sequence
 from itertools import chain
 
+from nixsecrets.errors import argument
 from nixsecrets.files.kind import called_age
 from nixsecrets.files.state import Actual, Damaged, NotSecret, Stated
-from nixsecrets.findings.catalogue import Code, Finding, argument, foreign_reader
+from nixsecrets.findings.catalogue import Code, Finding, foreign_reader
 from nixsecrets.generated.creations import only_ours
 from nixsecrets.generated.rules import ConfigRule, Winners
 from nixsecrets.keys.forms import Backend, Owner, usable

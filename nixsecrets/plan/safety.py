@@ -10,19 +10,18 @@ from collections.abc import Collection, Iterator, Sequence
 from nixsecrets.errors import (
     DeclinedError,
     SecretFileError,
+    argument,
     counted,
     path_text,
     printable,
 )
 from nixsecrets.files.state import Damaged
-from nixsecrets.findings.catalogue import argument
-from nixsecrets.findings.reports import LINES
 from nixsecrets.frozen import NamedTuple
 from nixsecrets.keys.recipients import KeyId
 from nixsecrets.plan import approvals, disclosure
 from nixsecrets.plan.approvals import Standing
 from nixsecrets.plan.diff import absent_losses, hidden_losses
-from nixsecrets.plan.model import Action, Plan
+from nixsecrets.plan.model import LINES, Action, Plan
 from nixsecrets.plan.problems import winner_changes
 from nixsecrets.plan.removals import Removal, describe
 from nixsecrets.world.world import World

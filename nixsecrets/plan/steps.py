@@ -4,7 +4,7 @@ The table of actions is `_action`: the first condition that holds decides betwee
 grant, re-encryption and form change.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from nixsecrets.files.kind import SopsFormat, format_for
 from nixsecrets.files.sops.selectors import Options, canonical_options, selection_of
@@ -16,6 +16,7 @@ from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import KeyId, Kind, Recipient
 from nixsecrets.map.model import Desired, Reader
 from nixsecrets.plan.model import Action, Reason, Step
+from nixsecrets.world.world import World
 
 
 class Context(NamedTuple):
@@ -37,6 +38,26 @@ class Context(NamedTuple):
     shared: frozenset[bytes] = frozenset()
     gone: frozenset[KeyId] = frozenset()
     separate: bool = False
+
+
+def context_of(
+    world: World,
+    *,
+    native: frozenset[KeyId] | None = None,
+    keep_data_key: bool = False,
+    gone: Collection[KeyId] = (),
+    separate: bool = False,
+) -> Context:
+    """Return the context for the steps of a world's files; see `Context`."""
+    return Context(
+        book=world.book,
+        users=world.users,
+        keep_data_key=keep_data_key,
+        native=native,
+        shared=world.shared_prints,
+        gone=frozenset(gone),
+        separate=separate,
+    )
 
 
 def converge_step(actual: Actual, desired: Desired, context: Context) -> Step | None:
@@ -339,6 +360,22 @@ def _granting(
 
 def _by_key(readers: Iterable[Reader]) -> dict[KeyId, Reader]:
     return {reader.recipient.key_id: reader for reader in readers}
+
+
+def content_options(actual: Actual | None, want: Desired | None) -> Options:
+    """Return the selection options to write new content with.
+
+    The rule's options replace the file's: new values must not be written in plaintext
+    if the rule covers them.  A rule that selects none covers all values.
+    """
+    if want is None:
+        return actual.options if actual else ()
+    if actual is None:
+        return want.rule.sops
+    if selection_of(actual.options) and not selection_of(want.rule.sops):
+        return want.rule.sops
+    changed = wanted_options(actual, want)
+    return actual.options if changed is None else changed
 
 
 def wanted_options(actual: Actual, desired: Desired) -> Options | None:

@@ -2,23 +2,15 @@
 
 from typing import TYPE_CHECKING
 
-from nixsecrets.errors import NixsecretsError, path_text
+from nixsecrets.errors import NixsecretsError, argument, path_text
 from nixsecrets.files.kind import format_for
 from nixsecrets.files.sops.selectors import canonical_options
 from nixsecrets.files.state import Actual, Damaged, NotSecret
-from nixsecrets.findings.catalogue import argument
 from nixsecrets.frozen import NamedTuple
 from nixsecrets.keys.forms import Backend
 from nixsecrets.map.model import Rule
-from nixsecrets.plan.diff import (
-    change_plan,
-    content_options,
-    content_plan,
-    content_step,
-    context,
-)
 from nixsecrets.plan.model import Plan, describe
-from nixsecrets.plan.steps import converge_step
+from nixsecrets.plan.steps import content_options, context_of, converge_step
 from nixsecrets.world.world import World, find_file, require_actual
 
 if TYPE_CHECKING:  # what reads a sops file takes 15 ms, which an age file need not wait
@@ -92,7 +84,7 @@ def difference(world: World, actual: Actual) -> str | None:
     want = world.policy.desired(actual.path, actual.backend)
     if want is None:
         return None
-    step = converge_step(actual, want, context(world))
+    step = converge_step(actual, want, context_of(world))
     return None if step is None else describe(step)
 
 
@@ -110,6 +102,9 @@ def plan_for(
     The two worlds differ where `wanted` adds a rule to the map.  `as_mapped` gives the
     secret the readers of its rule instead of those it has.
     """
+    # 8 ms, once the text is there
+    from nixsecrets.plan.diff import change_plan, content_plan, content_step
+
     if wanted.rule is None:
         return world, content_plan(world, wanted.name, actual, as_mapped=as_mapped)
     after = wanted.world(world)

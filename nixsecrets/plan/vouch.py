@@ -6,12 +6,11 @@ file's rule, unless the types, tags or number of the stanzas contradict that.
 
 from collections.abc import Mapping, Sequence
 
-from nixsecrets.errors import SecretFileError
+from nixsecrets.errors import SecretFileError, argument
 from nixsecrets.files.age import header
 from nixsecrets.files.age.header import Stanza
 from nixsecrets.files.age.state import describe, fits
 from nixsecrets.files.state import Actual, Record, Unknown
-from nixsecrets.findings.catalogue import argument
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.plan.model import Plan

@@ -135,7 +135,13 @@ def _kind(program: str, env: Mapping[str, str]) -> str:
 
 
 def run_editor(
-    editor: Editor, path: Path, *, terminal: bool, line: int = 0, keep_end: bool = False
+    editor: Editor,
+    path: Path,
+    *,
+    terminal: bool,
+    line: int = 0,
+    keep_end: bool = False,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> float:
     """Run the editor on `path` until it exits; return the elapsed seconds.
 
@@ -143,7 +149,7 @@ def run_editor(
     The environment has no credentials; without a terminal stdin is empty.  `line` is
     the line to start at (0: the editor's choice); `keep_end` prevents the editor from
     adding a final line feed.  A signal that ends this process ends the editor first, so
-    that it can save.
+    that it can save.  `meanwhile` is called once the editor has started.
 
     Raises:
         ProgramError: the editor cannot be started, or failed.
@@ -157,7 +163,7 @@ def run_editor(
     # nothing, because the editor would inherit that they are ignored
     with _handlers((signal.SIGINT, signal.SIGQUIT), lambda _number, _frame: None):
         try:
-            code = _run([*command, str(path)], env, stdin, path.parent)
+            code = _run([*command, str(path)], env, stdin, path.parent, meanwhile)
         except OSError as error:
             why = (error.strerror or "cannot be started").lower()
             raise ProgramError(f"the editor {name}: {why}", "set $EDITOR") from None
@@ -197,7 +203,11 @@ def edited_text(path: Path) -> bytes:
 
 
 def _run(
-    command: list[str], env: Mapping[str, str], stdin: int | None, folder: Path
+    command: list[str],
+    env: Mapping[str, str],
+    stdin: int | None,
+    folder: Path,
+    meanwhile: Callable[[], None],
 ) -> int:
     """Run the editor on a file of `folder`; if interrupted, terminate it first.
 
@@ -210,6 +220,7 @@ def _run(
             # this process if that is killed: the editor may have unsaved text to write.
             lock = private.lock_of(folder)
             child = subprocess.Popen(command, env=env, stdin=stdin, pass_fds=[lock])
+        meanwhile()
         return child.wait()
     except BaseException:
         if child is not None:

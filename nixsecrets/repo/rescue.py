@@ -6,9 +6,7 @@ writable (a full disk).
 """
 
 import contextlib
-import json
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -53,6 +51,8 @@ def keep(
     Raises:
         NixsecretsError: it can be saved nowhere.
     """
+    import json  # 2 ms, while the editor runs
+
     head = {"before": before, "path": path, "root": str(repo.root), "when": when}
     data = json.dumps(head | {"sealed": sealed}).encode() + b"\n" + payload
     if sealed:
@@ -60,7 +60,7 @@ def keep(
             place = _in_staging(repo)
             files.write_durably(str(place), data)
             return Kept(place, path, before, when, sealed)
-    place = private.lasting_folder(env, _PREFIX + secrets.token_hex(16)) / "text"
+    place = private.lasting_folder(env, _PREFIX + os.urandom(16).hex()) / "text"
     try:
         files.write_durably(str(place), data)
     except OSError as error:
@@ -73,7 +73,7 @@ def _in_staging(repo: Repo) -> Path:
     folder = repo.staging / _FOLDER
     with contextlib.suppress(FileExistsError):
         files.make_folder(str(folder), 0o700)
-    return folder / secrets.token_hex(8)
+    return folder / os.urandom(8).hex()
 
 
 def kept(repo: Repo, env: Mapping[str, str], path: str | None = None) -> list[Kept]:
@@ -90,6 +90,8 @@ def kept(repo: Repo, env: Mapping[str, str], path: str | None = None) -> list[Ke
 
 
 def _read_head(repo: Repo, place: Path) -> Kept | None:
+    import json  # as above
+
     try:
         head, _, _ = files.read_bytes_nofollow(str(place)).partition(b"\n")
         said = json.loads(head)

@@ -1,11 +1,8 @@
 """Drafts: a text that is being edited, and kept if it cannot be saved."""
 
-import datetime
 import os
 
-from nixsecrets.errors import NixsecretsError
-from nixsecrets.files.age import operations
-from nixsecrets.findings.catalogue import argument
+from nixsecrets.errors import NixsecretsError, argument
 from nixsecrets.frozen import field, frozen
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.keys.recipients import Kind, Recipient
@@ -37,6 +34,10 @@ def keep(repo: Repo, ring: Keyring, draft: Draft, text: bytes) -> rescue.Kept:
     """
     if draft.kept is not None and text == draft.text:
         return draft.kept
+    import datetime  # loaded already, see `load_keeping`
+
+    from nixsecrets.files.age import operations
+
     own = own_keys(ring)
     # the length of `base` and a newline, then both texts
     payload = b"%d\n" % len(draft.base) + draft.base + text
@@ -58,6 +59,14 @@ def keep(repo: Repo, ring: Keyring, draft: Draft, text: bytes) -> rescue.Kept:
     return kept
 
 
+def load_keeping() -> None:
+    """Load what `keep` needs, so that nothing has to be loaded when all else fails."""
+    import datetime  # noqa: F401
+    import json  # noqa: F401
+
+    from nixsecrets.files.age import operations  # noqa: F401
+
+
 def own_keys(ring: Keyring) -> list[Recipient]:
     """Return the operator's own keys that can be encrypted to without a plugin."""
     every = [r for item in (*ring.identities, *ring.locked) for r in item.recipients]
@@ -73,6 +82,8 @@ def kept_draft(ring: Keyring, unlock: Unlock, kept: rescue.Kept) -> Draft:
     """
     payload = rescue.payload(kept)
     if kept.sealed:
+        from nixsecrets.files.age import operations  # 2 ms, as in `load_keeping`
+
         identities = unlocked([own_keys(ring)], ring, unlock)
         payload = operations.decrypt(payload, identities)
     length, _, rest = payload.partition(b"\n")

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nixsecrets.errors import IdentityError, UsageError, path_text
-from nixsecrets.files.age import operations, pyrage_port
 from nixsecrets.files.age.header import LARGE
-from nixsecrets.files.age.payload import Spooled
 from nixsecrets.files.decrypt import Bench, decrypt
 from nixsecrets.files.state import Actual
 from nixsecrets.frozen import frozen
@@ -22,6 +20,8 @@ from nixsecrets.untrusted import inputs
 from nixsecrets.world.world import World, examine
 
 if TYPE_CHECKING:  # `exposed` alone takes values apart, 20 ms
+    from nixsecrets.files.age import pyrage_port
+    from nixsecrets.files.age.payload import Spooled
     from nixsecrets.files.pieces import Piece
     from nixsecrets.files.sops.metadata import SopsFile
 
@@ -45,7 +45,7 @@ def plaintext(world: World, actual: Actual, bench: Bench) -> bytes:
     return decrypt(actual.path, actual.backend, data, bench)
 
 
-def holds(world: World, actual: Actual, value: Spooled, bench: Bench) -> bool:
+def holds(world: World, actual: Actual, value: "Spooled", bench: Bench) -> bool:
     """Return whether the plaintext of an age file equals a large value.
 
     Raises:
@@ -59,7 +59,7 @@ def holds(world: World, actual: Actual, value: Spooled, bench: Bench) -> bool:
 
 
 def plaintext_to(
-    world: World, actual: Actual, bench: Bench, target: pyrage_port.Writable
+    world: World, actual: Actual, bench: Bench, target: "pyrage_port.Writable"
 ) -> None:
     """Write the plaintext of an age file to `target`, a large one piece by piece.
 
@@ -76,6 +76,8 @@ def plaintext_to(
         except OSError as error:
             raise files.explained(error, "read", actual.path) from error
         if large:
+            from nixsecrets.files.age import operations  # 1 ms, for these alone
+
             operations.decrypt_to(file, target, bench.identities)
         else:
             target.write(plaintext(world, actual, bench))

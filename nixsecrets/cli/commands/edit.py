@@ -1,6 +1,5 @@
 """`nixsecrets edit`: edit a secret in your editor."""
 
-import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +17,11 @@ from nixsecrets.errors import (
     NixsecretsError,
     SecretFileError,
     UsageError,
+    argument,
 )
 from nixsecrets.files.kind import SopsFormat, format_for
 from nixsecrets.files.state import Actual
-from nixsecrets.findings.catalogue import argument
+from nixsecrets.frozen import replace
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.identities import Keyring
 from nixsecrets.plan.target import Target, difference
@@ -106,15 +106,24 @@ def command(
     return editing.begin(name)
 
 
-@dataclasses.dataclass
 class Editing:
     """One secret on its way from the disk through the editor and back."""
 
-    session: Session
-    ring: Keyring
-    options: RoadOptions
-    as_mapped: bool = False
-    allow_empty: bool = False
+    def __init__(
+        self,
+        session: Session,
+        ring: Keyring,
+        options: RoadOptions,
+        *,
+        as_mapped: bool,
+        allow_empty: bool,
+    ) -> None:
+        """Keep what the command line says; a person may decide on `as_mapped` later."""
+        self.session = session
+        self.ring = ring
+        self.options = options
+        self.as_mapped = as_mapped
+        self.allow_empty = allow_empty
 
     def begin(self, name: str) -> int:
         """Edit the present version of a secret, or a new one; return the exit code."""
@@ -168,7 +177,7 @@ class Editing:
             _ways_out(draft.name),
         )
         if way == "mine":
-            return target, dataclasses.replace(draft, before=target.sha256)
+            return target, replace(draft, before=target.sha256)
         if way == "both" or _asked_after(changed, "open both in the editor?"):
             return self._both(desk, draft, draft.text)
         raise changed
@@ -213,7 +222,7 @@ class Editing:
                     if not (_about_content(error) and _asked_after(error, again)):
                         raise
                     line = self._line(target, text, error)
-                    draft = dataclasses.replace(draft, text=text, line=line)
+                    draft = replace(draft, text=text, line=line)
 
     def _save(self, target: Target, draft: Draft, text: bytes) -> int:
         """Save the text, unless it is empty or still has conflict markers.

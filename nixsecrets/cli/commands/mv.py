@@ -12,9 +12,10 @@ from nixsecrets.cli.session import Session, keyring
 from nixsecrets.errors import NixsecretsError, SecretFileError
 from nixsecrets.files.state import Actual
 from nixsecrets.keys.forms import Backend
-from nixsecrets.plan.diff import context, move_step
+from nixsecrets.plan.diff import move_step
 from nixsecrets.plan.model import Plan
 from nixsecrets.plan.outputs import generated_steps_for
+from nixsecrets.plan.steps import context_of
 from nixsecrets.world.world import World, require_actual
 
 
@@ -44,7 +45,7 @@ def command(start: Path, source: Path, target: Path, options: RoadOptions) -> in
         name = relative(session.repo, start, target)
         _refuse(world, actual, name)
         ring = keyring(options.identity)
-        ctx = context(
+        ctx = context_of(
             world, native=native_keys(ring), keep_data_key=options.keep_data_key
         )
         step = move_step(world, actual, name, ctx)

@@ -10,8 +10,7 @@ import click
 from nixsecrets.cli import road, show, ui
 from nixsecrets.cli.options import Reach, RoadOptions, road_options
 from nixsecrets.cli.session import Session, keyring, unlock
-from nixsecrets.errors import NixsecretsError, UsageError
-from nixsecrets.findings.catalogue import argument
+from nixsecrets.errors import NixsecretsError, UsageError, argument
 from nixsecrets.keys.unlock import once
 from nixsecrets.map.names import MAP_NAME
 from nixsecrets.merge import decide, trees

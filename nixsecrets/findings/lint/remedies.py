@@ -6,11 +6,11 @@ an unfinished merge.
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from nixsecrets.errors import argument
 from nixsecrets.findings.catalogue import (
     RESTORED,
     Code,
     Finding,
-    argument,
     fix_for,
     unmerged_fix,
 )
