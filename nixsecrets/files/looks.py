@@ -5,11 +5,14 @@ importing.  `age.state` and `sops.state` interpret the results.
 """
 
 import hashlib
+from typing import TYPE_CHECKING, TypeAlias
 
 from nixsecrets.files.age import shape
 from nixsecrets.files.kind import looks_like_age
-from nixsecrets.files.sops import state
 from nixsecrets.frozen import NamedTuple
+
+if TYPE_CHECKING:  # 5 ms, which an age file by itself does not need
+    from nixsecrets.files.sops import state
 
 
 class Plain(NamedTuple):
@@ -18,8 +21,8 @@ class Plain(NamedTuple):
     empty: bool
 
 
-Shown = shape.Shown | state.Shown | state.Broken | Plain
-Look = tuple[str, Shown, tuple[bytes, ...]]
+Shown: TypeAlias = "shape.Shown | state.Shown | state.Broken | Plain"
+Look: TypeAlias = tuple[str, "Shown", tuple[bytes, ...]]
 """The SHA-256 of a file (hex), what it shows, and its key prints (`Actual.key_prints`).
 
 A plain tuple, because it pickles faster: workers send ten thousand of them.
@@ -31,8 +34,15 @@ def look(path: str, data: bytes) -> Look:
     return (hashlib.sha256(data).hexdigest(), *seen(path, data))
 
 
-def seen(path: str, data: bytes) -> tuple[Shown, tuple[bytes, ...]]:
+def seen(path: str, data: bytes) -> "tuple[Shown, tuple[bytes, ...]]":
     """Return what the complete content of a file shows, and its key prints."""
     if looks_like_age(data):
         return shape.look(data)
+    from nixsecrets.files.sops import state  # as above
+
     return state.look(path, data) or (Plain(empty=not data), ())
+
+
+def is_sops(shown: "Shown") -> bool:
+    """Return whether a file shows that sops encrypted it, completely or not."""
+    return not isinstance(shown, shape.Shown | Plain)

@@ -74,7 +74,9 @@ def start(
     with repo.naming(only) as listed, _committed(repo, compare) as there:
         # imported while git lists the files
         from nixsecrets.files import looks as first
-        from nixsecrets.files.sops.state import Shown
+
+        if only is None:
+            from nixsecrets.files.sops import state  # noqa: F401
 
         (names, some_unmerged), committed = listed(), there()
     if only is not None:  # git lists the files below it if it is a folder
@@ -95,7 +97,8 @@ def start(
         if data is None:
             return None, False
         found = look(path, data)
-        if committed is None or (compare == "sops" and not isinstance(found[1], Shown)):
+        other = compare == "sops" and not first.is_sops(found[1])
+        if committed is None or other:
             return found, False
         return found, committed.has(path, data)
 
