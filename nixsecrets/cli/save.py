@@ -22,11 +22,12 @@ from nixsecrets.plan.target import (
     plan_for,
     value_content,
 )
-from nixsecrets.world.world import World, find_file, text_if_there
+from nixsecrets.world.world import World, find_file, still, text_if_there
 
 if TYPE_CHECKING:
     from nixsecrets.apply.carry_out import Content
     from nixsecrets.plan.disclosure import Values
+    from nixsecrets.plan.removals import Removals
 
 
 class ChangedError(NixsecretsError):
@@ -137,6 +138,7 @@ def save(
     before: str | None,
     ring: Keyring,
     options: RoadOptions,
+    seen: World | None = None,
     as_mapped: bool = False,
     public: Mapping[str, str] | None = None,
 ) -> int:
@@ -144,7 +146,8 @@ def save(
 
     `before` is the SHA-256 of the version that the content was made from; `as_mapped`
     takes the rule's readers for an existing file too; `public` are unencrypted files
-    to write with it, path -> text.  Returns the exit code.
+    to write with it, path -> text; `seen` is what was read of this file just before.
+    Returns the exit code.
 
     Raises:
         ChangedError: the file is no longer that version.
@@ -156,7 +159,7 @@ def save(
 
     name = wanted.name
     with session.writing(dry_run=options.dry_run):
-        world = session.world()
+        world, known = _world_to_write(session, wanted, seen)
         now = find_file(world, name)
         if (now and now.sha256) != before:
             raise ChangedError(
@@ -175,11 +178,41 @@ def save(
         sops = wanted.backend(world) is Backend.SOPS
         held = disclosure.by_default(world, name) if sops else frozenset()
         code = walk(
-            session, after, plan, ring, options, contents={name: content}, agreed=True
+            session,
+            after,
+            plan,
+            ring,
+            options,
+            contents={name: content},
+            agreed=True,
+            known=known,
         )
         if sops and not options.dry_run:
             _warn_of_default(after, name, held)
         return code
+
+
+def _world_to_write(
+    session: Session, wanted: Target, seen: World | None
+) -> "tuple[World, Removals]":
+    """Return what to plan from, as it is under the lock, and the removed keys.
+
+    No other file changes with a sops file under the rules of the map as it is, so the
+    others are read only to warn of removed keys that can read them.  With an age file
+    changes the lock, which is written as a whole.
+    """
+    from nixsecrets.plan.recall import recall  # as in `save`
+
+    name, alone = wanted.name, False
+    if seen is not None and wanted.rule is None:
+        alone = wanted.backend(seen) is Backend.SOPS
+    if not alone or seen is None:
+        world = session.world()
+    else:
+        world = seen if still(seen, name) else session.world(only=name)
+    with ui.waiting("searching the git history"):
+        known = recall(world)
+    return (session.world() if alone and known.by_key else world), known
 
 
 def _warn_of_default(world: World, path: str, before: "Values") -> None:
@@ -240,6 +273,7 @@ def store(
             before=target.sha256,
             ring=ring,
             options=options,
+            seen=world,
             public=public,
         )
     except ApplyError as error:

@@ -9,9 +9,6 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from nixsecrets.files.state import Actual, Damaged, NotSecret, Record
-from nixsecrets.generated import secretsnix, sopsyaml
-from nixsecrets.generated.blocks import with_newlines_of
-from nixsecrets.generated.rules import for_sops
 from nixsecrets.keys.forms import Backend
 from nixsecrets.map.model import Reader
 from nixsecrets.plan.model import Action, Plan, Reason, Step
@@ -136,6 +133,8 @@ def rendered(world: World, steps: Collection[Step] = ()) -> dict[str, str]:
 
     A `.sops.yaml` with conflict markers is skipped: a person has to merge it first.
     """
+    from nixsecrets.generated import sopsyaml  # 3 ms, which a content does not need
+
     texts: dict[str, str] = {}
     if (config := world.map.sops_config) is not None and world.config_readable:
         texts[config] = sopsyaml.render(world.policy, world.texts.get(config))
@@ -145,6 +144,9 @@ def rendered(world: World, steps: Collection[Step] = ()) -> dict[str, str]:
 
 
 def _rules_text(world: World, steps: Collection[Step], present: str | None) -> str:
+    from nixsecrets.generated import secretsnix  # as in `rendered`
+    from nixsecrets.generated.blocks import with_newlines_of
+
     text = secretsnix.render(world.policy, age_paths(world, steps))
     return with_newlines_of(present, text)
 
@@ -266,6 +268,8 @@ def lock_text(world: World, changes: Mapping[str, Record | None]) -> str:
     lock = world.lock.with_files(
         {**gone, **changes}, named_keys(world.map), present=present
     )
+    from nixsecrets.generated.blocks import with_newlines_of  # as in `rendered`
+
     return with_newlines_of(world.texts.get(LOCK_NAME), lock.render())
 
 
@@ -282,6 +286,9 @@ def _write_generated(world: World, path: str, text: str) -> Step:
     A `.sops.yaml` belongs to its owner; only text that is no sops configuration at all
     is foreign there.
     """
+    from nixsecrets.generated import secretsnix  # as in `rendered`
+    from nixsecrets.generated.rules import for_sops
+
     present = world.texts.get(path) or ""
     if path == world.map.agenix_rules:
         ours = secretsnix.is_ours(present)

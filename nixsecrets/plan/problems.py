@@ -6,17 +6,19 @@ What a step does resolve is reported from the plan (`plan.model.stale_problems`)
 import posixpath
 from collections.abc import Iterator, Sequence
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from nixsecrets.errors import argument
 from nixsecrets.files.kind import called_age
 from nixsecrets.files.state import Actual, Damaged, NotSecret, Stated
 from nixsecrets.findings.catalogue import Code, Finding, foreign_reader
-from nixsecrets.generated.creations import only_ours
-from nixsecrets.generated.rules import ConfigRule, Winners
 from nixsecrets.keys.forms import Backend, Owner, usable
 from nixsecrets.map.model import Desired
 from nixsecrets.plan.model import Action, Plan, Reason, Step
 from nixsecrets.world.world import MAP_NAME, World
+
+if TYPE_CHECKING:  # 3 ms; where no configuration is written, nobody looks at one
+    from nixsecrets.generated.rules import ConfigRule, Winners
 
 
 def problems(world: World) -> list[Finding]:
@@ -206,6 +208,9 @@ def _winner_problems(world: World) -> Iterator[Finding]:
     text = world.texts.get(config) if config is not None else None
     if config is None or text is None or not world.config_readable:
         return
+    from nixsecrets.generated.creations import only_ours  # as above
+    from nixsecrets.generated.rules import Winners
+
     if only_ours(text):
         return
     decide = Winners(text, config)
@@ -222,14 +227,14 @@ def _winner_problems(world: World) -> Iterator[Finding]:
             yield Finding(path, Code.FOREIGN_RULE, message)
 
 
-def unusable(rule: ConfigRule) -> str:
+def unusable(rule: "ConfigRule") -> str:
     """Return the message on a creation rule that has a `fault`."""
     return (
         f"sops fails for files that no earlier rule matches: path_regex: {rule.fault}"
     )
 
 
-def _winners(world: World, decide: Winners) -> dict[str, ConfigRule | None]:
+def _winners(world: World, decide: "Winners") -> "dict[str, ConfigRule | None]":
     """Return, for each managed sops file, the creation rule that stock sops uses."""
     folder = posixpath.dirname(decide.filename)
     return {
@@ -244,6 +249,9 @@ def winner_changes(world: World, plan: Plan) -> list[str]:
     config = world.map.sops_config
     for step in plan.steps:
         if step.path == config and step.text is not None:
+            from nixsecrets.generated.creations import only_ours  # as above
+            from nixsecrets.generated.rules import Winners
+
             text = world.texts.get(config) or ""
             if only_ours(text):
                 return []

@@ -33,6 +33,7 @@ from nixsecrets.map.model import Desired, RecipientMap
 from nixsecrets.map.names import LOCK_NAME as LOCK_NAME
 from nixsecrets.map.resolve import Policy
 from nixsecrets.repo import pool
+from nixsecrets.repo.files import sha256
 from nixsecrets.repo.unmerged import Conflict
 from nixsecrets.repo.worktree import MAP_NAME as MAP_NAME
 from nixsecrets.repo.worktree import Repo
@@ -353,6 +354,18 @@ def find_file(world: World, path: str) -> Found | None:
         return world.files[path]
     data = world.repo.read_if_there(path)
     return None if data is None else examine(path, data, world.book, world.lock)
+
+
+def still(world: World, path: str) -> bool:
+    """Return whether map, lock and one file are as `world` was made from them."""
+    repo, lock = world.repo, world.texts[LOCK_NAME]
+    texts = {MAP_NAME: world.map_text, LOCK_NAME: lock}
+    now, had = repo.read_if_there(path), world.files.get(path)
+    return (now and sha256(now)) == (had and had.sha256) and all(
+        repo.read_if_there(name)
+        == (None if text is None else text.encode(errors="surrogateescape"))
+        for name, text in texts.items()
+    )
 
 
 def require_actual(world: World, path: str) -> Actual:

@@ -230,7 +230,8 @@ class Editing:
         What writes (40 ms) is loaded from here on, with the text typed: nobody waits
         for it before the editor starts.
         """
-        kind = self._format(self.session.world(only=target.name), target)
+        world = self.session.world(only=target.name)
+        kind = self._format(world, target)
         self._look_at_emptied(draft, text, kind)
         if conflict_line(text) and conflict_line(draft.text):
             raise SecretFileError(
@@ -244,6 +245,7 @@ class Editing:
             before=draft.before,
             ring=self.ring,
             options=self.options,
+            seen=world,
             as_mapped=self.as_mapped,
         )
 
