@@ -14,7 +14,6 @@ from nixsecrets.files.age import verify as age_verify
 from nixsecrets.files.age.payload import Spooled
 from nixsecrets.files.decrypt import Bench
 from nixsecrets.files.sops import assign, grant
-from nixsecrets.files.sops import operations as sops_operations
 from nixsecrets.files.sops import verify as sops_verify
 from nixsecrets.files.sops.keypath import NewValues
 from nixsecrets.files.sops.metadata import SopsFile
@@ -180,6 +179,8 @@ def _sops(job: Job, bench: Bench) -> grant.SopsSealed:
         add, replace = job.entries
         return grant.grant(path, _old(job), bench.identities, add=add, replace=replace)
     if content is None:
+        from nixsecrets.files.sops import operations as sops_operations  # see `assign`
+
         return sops_operations.reencrypt(
             path,
             _old(job),
@@ -204,6 +205,8 @@ def _sops(job: Job, bench: Bench) -> grant.SopsSealed:
             rotate=bool(step.dropped),
             **bench.run,
         )
+    from nixsecrets.files.sops import operations as sops_operations  # as above
+
     if new:
         return sops_operations.create(
             path, content, job.recipients, options=step.options, **bench.run

@@ -10,7 +10,6 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from functools import partial
 
 from nixsecrets.apply.carry_out import (
@@ -27,6 +26,7 @@ from nixsecrets.files.age import wrap
 from nixsecrets.files.age.operations import Streamed
 from nixsecrets.files.decrypt import Bench
 from nixsecrets.files.sops.grant import SopsSealed
+from nixsecrets.frozen import field, frozen, replace
 from nixsecrets.repo import files, pool
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.pool import Worker
@@ -47,7 +47,7 @@ _WORTH_FORKING = 48  # jobs that only wrap a key; a fork costs as much as about 
 _SOPS_WEIGHT = 24  # one job that runs sops, in the same unit
 
 
-@dataclass
+@frozen
 class Maker:
     """Makes jobs by number, and keeps what their verification needs until then.
 
@@ -72,7 +72,7 @@ class Maker:
         job = self._loaded(self.jobs[number])
         sealed = carry_out(job, self.bench)
         if job.content is not None and isinstance(sealed, SopsSealed):
-            self.notes += (f"{job.step.path}: {note}" for note in sealed.notes)
+            self.notes.extend(f"{job.step.path}: {note}" for note in sealed.notes)
         self._unverified[number] = job, sealed
         return sealed if isinstance(sealed, Streamed) else sealed.data
 
@@ -140,7 +140,7 @@ class Crew(ABC):
         """
 
 
-@dataclass
+@frozen
 class Alone(Crew):
     """Works in this process: for few jobs, and for those that may prompt."""
 
@@ -161,11 +161,9 @@ class Alone(Crew):
         return self.maker.verify(places)
 
 
-@dataclass
 class _Wave:
-    processes: int = 1
-    files: int = 0
-    size: int = 0
+    def __init__(self, processes: int = 1) -> None:
+        self.processes, self.files, self.size = processes, 0, 0
 
     @property
     def full(self) -> bool:
@@ -177,7 +175,7 @@ class _Wave:
         self.size += len(made) if isinstance(made, bytes) else 0
 
 
-@dataclass
+@frozen
 class Gang(Crew):
     """Works in several processes; each verifies what it made.
 

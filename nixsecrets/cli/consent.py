@@ -97,10 +97,11 @@ def about_keys(
     """
     # as above
     from nixsecrets.plan import safety
-    from nixsecrets.repo.blame import blame
 
     origins: list[str] = []
     if standing and not first:
+        from nixsecrets.repo.blame import blame
+
         lines = blame(world.repo.root, MAP_NAME) if world.repo.git is not None else []
         origins = [approvals.origin_text(world, one, lines) for one in standing]
     return list(safety.approval_question(standing, origins, given, hint))

@@ -251,7 +251,6 @@ def store(
         SecretFileError: the file's format cannot hold the value.
     """
     from nixsecrets.apply.apply import ApplyError  # as in `save`
-    from nixsecrets.files.sops import textfaults
 
     actual = target.actual
     content: Content = value
@@ -263,6 +262,8 @@ def store(
     if key is not None:
         report_value(world, target, key)
     if isinstance(content, bytes) and target.backend(world) is Backend.SOPS:
+        from nixsecrets.files.sops import textfaults  # 2 ms, for a text as a whole
+
         kind = format_for(target.name)
         textfaults.require_values(kind, content)
     try:

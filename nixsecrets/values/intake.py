@@ -7,7 +7,6 @@ read, under a key of this process, into an unlinked temporary file.
 import contextlib
 import itertools
 import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,6 +69,8 @@ def opened(file: Path) -> Iterator[BinaryIO]:
 @contextmanager
 def _unnamed(repo: Repo) -> Iterator[BinaryIO]:
     """Yield an unlinked temporary file, which disappears with this process."""
+    import tempfile  # 4 ms, for a large value
+
     try:
         file = tempfile.TemporaryFile(dir=repo.staging)  # noqa: SIM115 (closed below)
     except OSError as error:

@@ -4,7 +4,6 @@ The value engine replaces them in place; sops does if the engine declines.  The 
 re-encrypted if its readers or options change, too.
 """
 
-import dataclasses
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,7 +15,6 @@ from nixsecrets.files.sops import (
     grant,
     keypath,
     metadata,
-    operations,
     printed,
     selection,
     workcopy,
@@ -33,6 +31,7 @@ from nixsecrets.files.sops.rekey import timestamp
 from nixsecrets.files.sops.token import COMMENT_END, type_of
 from nixsecrets.files.sops.values import Place
 from nixsecrets.files.sops.workcopy import WorkCopy
+from nixsecrets.frozen import replace
 from nixsecrets.keys.identities import Identity
 from nixsecrets.keys.recipients import Recipient
 
@@ -64,7 +63,9 @@ def replace_values(
         ProgramError: sops is needed and fails.
     """
     file = metadata.parse(path, data)
-    if operations.chooses_others(file, options):
+    if metadata.chooses_others(file, options):
+        from nixsecrets.files.sops import operations  # 6 ms; a value needs none of it
+
         # re-encrypt first: the file's own options may leave the new values in plaintext
         made = operations.reencrypt(
             path,
@@ -85,8 +86,10 @@ def replace_values(
     else:
         new, kept = _set_by_sops(file, key, given, sops=sops, workdir=workdir)
         values = None
-    same = operations.same_readers(file, recipients)
+    same = grant.same_readers(file, recipients)
     if rotate or not same:
+        from nixsecrets.files.sops import operations  # as above
+
         return operations.reencrypt(
             path,
             new,
@@ -139,6 +142,8 @@ def create_with_value(
         KeyFormatError: a recipient's stanza cannot be written.
         ProgramError: sops fails.
     """
+    from nixsecrets.files.sops import operations  # as above
+
     kind = format_for(path)
     (where,) = given.values
     text = keypath.first_text(kind, where, "placeholder")
@@ -158,9 +163,7 @@ def _with_values(kind: SopsFormat, made: SopsSealed, given: NewValues) -> SopsSe
             "the values cannot be set by these names",
             "write the whole file: nixsecrets edit FILE",
         )
-    return dataclasses.replace(
-        made, data=replaced.data, digest=None, values=replaced.hashed
-    )
+    return replace(made, data=replaced.data, digest=None, values=replaced.hashed)
 
 
 def holds(

@@ -5,7 +5,6 @@ the values are not decrypted.  The caller verifies the result (`verify`) before 
 replaces a file.
 """
 
-import dataclasses
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +19,7 @@ from nixsecrets.files.sops.datakey import data_key
 from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.spans import Edit, Entries
 from nixsecrets.files.sops.state import has_noise, read_enc
-from nixsecrets.frozen import field, frozen
+from nixsecrets.frozen import field, frozen, replace
 from nixsecrets.keys.identities import Identity
 from nixsecrets.keys.recipients import Recipient
 from nixsecrets.splice import apply_edits
@@ -139,7 +138,7 @@ def renewed(sealed: SopsSealed, path: str) -> SopsSealed:
         for at, entry in entries
         for edit in block.replace(at, *pair(entry))
     ]
-    return dataclasses.replace(
+    return replace(
         sealed,
         data=edited(file, edits),
         entries=file.entries.changed([(at, pair(one)) for at, one in entries], ()),
@@ -251,3 +250,9 @@ def require_agreement(file: SopsFile) -> None:
             "the documents of the file name different recipients",
             "re-encrypt it: nixsecrets rekey",
         )
+
+
+def same_readers(file: SopsFile, recipients: Sequence[Recipient]) -> bool:
+    """Return whether exactly these are the file's recipients, in these forms."""
+    same = {e.recipient for e in file.entries} == set(recipients)
+    return same and file.agree and not file.hidden

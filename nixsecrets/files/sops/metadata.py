@@ -246,3 +246,17 @@ def _options(values: Mapping[str, object]) -> Options:
     if flag is True or (flag and str(flag).lower() in ("true", "1")):
         chosen.append(("mac_only_encrypted", True))
     return _canonical(tuple(chosen))
+
+
+def chooses_others(
+    file: SopsFile, options: Iterable[tuple[str, str | bool]] | None
+) -> bool:
+    """Return whether `options` differ from those of the file; False for None."""
+    if options is None:
+        return False
+    return options_for(file.format, options) != options_for(file.format, file.options)
+
+
+def options_for(kind: SopsFormat, options: Iterable[tuple[str, str | bool]]) -> Options:
+    """Return the options that sops follows for this format (binary: none)."""
+    return () if kind is SopsFormat.BINARY else canonical_options(options)

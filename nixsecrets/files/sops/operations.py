@@ -8,7 +8,6 @@ verifies the result (`verify`) before it replaces a file.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from nixsecrets.errors import SecretFileError
@@ -32,6 +31,7 @@ from nixsecrets.files.sops.program import Layout, SopsProgram
 from nixsecrets.files.sops.token import COMMENT_END
 from nixsecrets.files.sops.values import Place
 from nixsecrets.files.sops.workcopy import WorkCopy, layout_of
+from nixsecrets.frozen import replace
 from nixsecrets.keys.identities import Identity
 from nixsecrets.keys.recipients import Recipient
 
@@ -62,13 +62,13 @@ def reencrypt(
     file = metadata.parse(path, data)
     key = data_key(file, identities)
     types.require_fitting(file, key)  # sops would refuse it with a vague message
-    if not chooses_others(file, options):
+    if not metadata.chooses_others(file, options):
         sealed = rekey.rekeyed(file, key, recipients, sops, workdir)
         if sealed is not None:
             return sealed
     copy = workcopy.copied(file, key, sops=sops, workdir=workdir)
     plaintext = copy.decrypt()
-    if chooses_others(file, options):
+    if metadata.chooses_others(file, options):
         return _from_scratch(file, plaintext, recipients, options, sops, workdir)
     return _rotated(copy, recipients, plaintext, key)
 
@@ -91,7 +91,7 @@ def create(
         ProgramError: sops fails.
     """
     kind = format_for(path)
-    chosen = _options_for(kind, options)
+    chosen = metadata.options_for(kind, options)
     return _create(kind, plaintext, recipients, chosen, Layout(), sops, workdir)
 
 
@@ -123,7 +123,7 @@ def replace_content(
         ProgramError: sops fails.
     """
     file = metadata.parse(path, data)
-    if chooses_others(file, options):
+    if metadata.chooses_others(file, options):
         readers = _labelled(file) if recipients is None else recipients
         return _from_scratch(file, plaintext, readers, options, sops, workdir)
     if recipients is None:
@@ -137,7 +137,7 @@ def replace_content(
         raise textfaults.explained(file.format, plaintext, error) from error
     entries: list[tuple[str, str]] = list(file.entries)
     foreign = tuple(block.foreign for block in file.blocks)
-    same = recipients is None or same_readers(file, recipients)
+    same = recipients is None or grant.same_readers(file, recipients)
     other_readers = rotate or not same
     selection.require_encrypted(file.format, current.data, file.options)
     # decrypted again, because sops may have changed values or lost comments
@@ -194,23 +194,8 @@ def _from_scratch(
     workdir: Path,
 ) -> SopsSealed:
     """Encrypt as a new file, because sops cannot change a file's selection options."""
-    chosen, layout = _options_for(file.format, options or ()), layout_of(file)
+    chosen, layout = metadata.options_for(file.format, options or ()), layout_of(file)
     return _create(file.format, plaintext, recipients, chosen, layout, sops, workdir)
-
-
-def chooses_others(
-    file: SopsFile, options: Iterable[tuple[str, str | bool]] | None
-) -> bool:
-    """Return whether `options` differ from those of the file; False for None."""
-    if options is None:
-        return False
-    return _options_for(file.format, options) != _options_for(file.format, file.options)
-
-
-def same_readers(file: SopsFile, recipients: Sequence[Recipient]) -> bool:
-    """Return whether exactly these are the file's recipients, in these forms."""
-    same = {e.recipient for e in file.entries} == set(recipients)
-    return same and file.agree and not file.hidden
 
 
 def _rotated(
@@ -254,10 +239,3 @@ def _labelled(file: SopsFile) -> list[Recipient]:
             "set its recipients: nixsecrets rekey",
         )
     return named
-
-
-def _options_for(
-    kind: SopsFormat, options: Iterable[tuple[str, str | bool]]
-) -> Options:
-    """Return the options that sops follows for this format (binary: none)."""
-    return () if kind is SopsFormat.BINARY else metadata.canonical_options(options)

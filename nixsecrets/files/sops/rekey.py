@@ -7,7 +7,6 @@ import hashlib
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from nixsecrets.errors import SecretFileError
@@ -19,6 +18,7 @@ from nixsecrets.files.sops.metadata import SopsFile
 from nixsecrets.files.sops.opening import decrypt_by_sops
 from nixsecrets.files.sops.program import SopsProgram
 from nixsecrets.files.sops.spans import Edit
+from nixsecrets.frozen import replace
 from nixsecrets.keys.recipients import Recipient
 
 

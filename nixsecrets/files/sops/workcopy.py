@@ -3,7 +3,6 @@
 So sops never sees the user's identity, and contacts no key service.
 """
 
-import dataclasses
 from pathlib import Path
 from typing import TypedDict
 
@@ -13,7 +12,7 @@ from nixsecrets.files.sops.json import JsonBlock
 from nixsecrets.files.sops.metadata import Options, SopsFile
 from nixsecrets.files.sops.program import Layout, SopsProgram
 from nixsecrets.files.sops.yaml import YamlBlock
-from nixsecrets.frozen import field, frozen
+from nixsecrets.frozen import field, frozen, replace
 from nixsecrets.keys.identities import X25519Identity
 
 
@@ -67,17 +66,17 @@ class WorkCopy:
     def rotated(self) -> "WorkCopy":
         """Return the copy under a new data key."""
         new = self.sops.rotate(self.data, **self._options)
-        return dataclasses.replace(self, data=new)
+        return replace(self, data=new)
 
     def edited(self, plaintext: bytes) -> "WorkCopy":
         """Return the copy with other content, or itself if the content is the same."""
         new = self.sops.edit(self.data, plaintext, **self._options)
-        return self if new is None else dataclasses.replace(self, data=new)
+        return self if new is None else replace(self, data=new)
 
     def with_value(self, expression: str, value: str) -> "WorkCopy":
         """Return the copy with the value at an expression of sops set."""
         new = self.sops.set_value(self.data, expression, value, **self._options)
-        return dataclasses.replace(self, data=new)
+        return replace(self, data=new)
 
 
 def copied(file: SopsFile, key: bytes, *, sops: SopsProgram, workdir: Path) -> WorkCopy:
