@@ -1,4 +1,4 @@
-"""Agenix rules, evaluated by `nix-instantiate` in a sandbox.
+"""Agenix rules, evaluated by `nix-instantiate`, in a sandbox unless a person agrees.
 
 The rules file is a program that somebody else may have written.  It can read its
 repository and nothing else (restrict-eval), has no network, store or environment, and
@@ -46,8 +46,13 @@ class Evaluated:
     problem: str | None = None
 
 
-def evaluate_rules(path: Path, root: Path, env: Mapping[str, str]) -> list[Evaluated]:
+def evaluate_rules(
+    path: Path, root: Path, env: Mapping[str, str], *, impure: bool = False
+) -> list[Evaluated]:
     """Return the entries of the rules file `path`, which may import files in `root`.
+
+    With `impure` they are evaluated as agenix does it: with `env`, network, store and
+    every file that the person can read.
 
     Raises:
         ProgramError: nix-instantiate is not installed.
@@ -59,15 +64,15 @@ def evaluate_rules(path: Path, root: Path, env: Mapping[str, str]) -> list[Evalu
             "nix-instantiate is not installed, so agenix rules cannot be read",
             "install nix, or adopt the sops side only: --sops-only",
         )
-    box = _Box(program, path, root)
+    box = _Box(program, path, env if impure else None, root)
     whole = box.run(_ALL, {})
     if isinstance(whole, dict):
         return [_entry(name, value) for name, value in sorted(whole.items())]
     names = box.run(_NAMES, {})
     if not isinstance(names, list) or len(names) > _MOST_ENTRIES:
         raise NixsecretsError(
-            f"{path.name}: not a file of agenix rules ({box.said})",
-            "name the rules file with --rules FILE",
+            f"{box.name}: not a file of agenix rules ({box.said})",
+            f"{outside(impure=impure)}name another with --rules FILE",
         )
     return [box.one(str(name)) for name in names]
 
@@ -79,22 +84,36 @@ def _entry(name: str, value: dict[str, Any]) -> Evaluated:
     return Evaluated(name, tuple(keys), value["armor"] is True)
 
 
-class _Box:
-    """Evaluates expressions about one rules file; `said` is Nix's last message."""
+def outside(*, impure: bool) -> str:
+    """Return the hint on evaluation without the sandbox, "" where there was none."""
+    return "" if impure else "if agenix evaluates it: nixsecrets init --impure; else "
 
-    def __init__(self, program: str, path: Path, root: Path) -> None:
+
+class _Box:
+    """Evaluates expressions about one rules file; `said` is Nix's last message.
+
+    `env` is that of the person for an evaluation without a sandbox, else None.
+    """
+
+    def __init__(
+        self, program: str, path: Path, env: Mapping[str, str] | None, root: Path
+    ) -> None:
         self.path = path
+        self.name = quoted(os.path.relpath(path, root))
         self.until = time.monotonic() + SECONDS
         self.said = "no message"
-        self.command = (
-            program, "--store", "dummy://", "--eval", "--strict", "--json",
-            "--readonly-mode", "--option", "restrict-eval", "true",
-            "--option", "allow-import-from-derivation", "false",
-            "--option", "allowed-uris", "",
-            "-I", ".", "-I", f"r={root}",
-        )  # fmt: skip
-        folder = str(Path(program).parent)
-        self.env = {"PATH": folder, "LC_ALL": "C", "HOME": "/"}
+        self.command: tuple[str, ...] = (program, "--eval", "--strict", "--json")
+        self.env = env
+        if env is None:
+            self.command += (
+                "--store", "dummy://", "--readonly-mode",
+                "--option", "restrict-eval", "true",
+                "--option", "allow-import-from-derivation", "false",
+                "--option", "allowed-uris", "",
+                "-I", ".", "-I", f"r={root}",
+            )  # fmt: skip
+            folder = str(Path(program).parent)
+            self.env = {"PATH": folder, "LC_ALL": "C", "HOME": "/"}
 
     def one(self, name: str) -> Evaluated:
         """Evaluate one entry by itself, as agenix does."""
@@ -161,8 +180,7 @@ class _Box:
 
     def _endless(self) -> NixsecretsError:
         return NixsecretsError(
-            f"{quoted(self.path.name)}: its evaluation takes too long or prints too"
-            " much",
+            f"{self.name}: its evaluation takes too long or prints too much",
             "name another rules file with --rules FILE, or use --sops-only",
         )
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Literal
 
 from nixsecrets.adopt import patterns
-from nixsecrets.adopt.evaluate import Evaluated
+from nixsecrets.adopt.evaluate import Evaluated, outside
 from nixsecrets.errors import KeyFormatError, NixsecretsError, quoted
 from nixsecrets.generated.rules import ConfigRule, read_rules
 from nixsecrets.keys.recipients import KeyId, Recipient, parse_recipient
@@ -94,8 +94,7 @@ class Old:
 
     @cached_property
     def _searches(self) -> list[tuple[Callable[[str], bool], SopsRule]]:
-        # as in sops, the empty expression matches everything
-        return [(regex.parse(one.rule.path_regex).found_in, one) for one in self.sops]
+        return [(_search(one.rule), one) for one in self.sops]
 
     def sops_rule(self, path: str) -> SopsRule | None:
         """Return the creation rule that sops uses for a path, None without one."""
@@ -128,6 +127,8 @@ class Old:
 
     def samples(self, rule: SopsRule) -> tuple[str, ...]:
         """Return sample paths that a rule matches, and similar paths."""
+        if rule.rule.fault:
+            return ()
         near = patterns.nearby(patterns.samples(rule.rule.path_regex))
         return tuple(self.below + path for path in near)
 
@@ -138,6 +139,8 @@ class Old:
         """
         found: list[tuple[SopsRule, SopsRule]] = []
         for rule in self.sops:
+            if rule.rule.fault:
+                continue
             drawn = patterns.samples(rule.rule.path_regex)
             winners = [self.sops_rule(self.below + path) for path in drawn]
             above = next((one for one in winners if one is not rule), None)
@@ -150,8 +153,7 @@ def read_sops(text: str, filename: str) -> tuple[SopsRule, ...]:
     """Return the creation rules of a `.sops.yaml`.
 
     Raises:
-        NixsecretsError: sops cannot read it, sops cannot compile one of its
-            expressions, or it has blocks of ours.
+        NixsecretsError: sops cannot read it, or it has blocks of ours.
     """
     rules = read_rules(text, filename)
     if any(rule.ours for rule in rules):
@@ -159,14 +161,17 @@ def read_sops(text: str, filename: str) -> tuple[SopsRule, ...]:
             f"{filename} holds rules that nixsecrets wrote, but their map is gone",
             "restore nixsecrets.toml from git, or remove the marked blocks",
         )
-    for rule in rules:
-        if rule.fault:
-            raise NixsecretsError(
-                f"{filename}:{rule.line}: path_regex: {rule.fault}",
-                "sops rejects it too; correct the expression (it is not a glob), or"
-                " remove the rule",
-            )
     return tuple(_sops_rule(rule, text) for rule in rules)
+
+
+def _search(rule: ConfigRule) -> Callable[[str], bool]:
+    """Return whether sops looks no further for a path: the rule matches, or it fails.
+
+    The empty expression matches everything.
+    """
+    if rule.fault:
+        return lambda _: True
+    return regex.parse(rule.path_regex).found_in
 
 
 def _sops_rule(rule: ConfigRule, text: str) -> SopsRule:
@@ -185,6 +190,8 @@ def _sops_rule(rule: ConfigRule, text: str) -> SopsRule:
 
 def _foreign(rule: ConfigRule) -> str | None:
     """Return what of a rule nixsecrets does not manage, None if it manages all."""
+    if rule.fault:
+        return f"sops cannot compile its path_regex: {rule.fault}"
     if rule.groups > 1:
         return f"it splits its data key over {rule.groups} key groups (Shamir)"
     if rule.others:
@@ -215,11 +222,16 @@ def prose(comment: str) -> bool:
 
 
 def read_age(
-    found: Sequence[Evaluated], rules: str, comments: Mapping[str, tuple[str, ...]]
+    found: Sequence[Evaluated],
+    rules: str,
+    comments: Mapping[str, tuple[str, ...]],
+    *,
+    impure: bool = False,
 ) -> tuple[AgeEntry, ...]:
     """Return the entries of the agenix rules in the file `rules`.
 
-    `comments` are those of entries, by the entry's name.
+    `comments` are those of entries, by the entry's name; `impure`: they were evaluated
+    as agenix does it.
 
     Raises:
         NixsecretsError: some entries cannot be expressed in a map; it names all.
@@ -240,7 +252,7 @@ def read_age(
         count = "1 entry" if len(faults) == 1 else f"{len(faults)} entries"
         raise NixsecretsError(
             "\n".join([f"{rules}: {count} cannot be adopted", *faults]),
-            f"correct {rules} (agenix fails on them too), or adopt with --sops-only",
+            f"{outside(impure=impure)}correct {rules}, or adopt with --sops-only",
         )
     return tuple(entries.values())
 

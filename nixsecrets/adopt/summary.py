@@ -1,13 +1,15 @@
 """Prepares the adoption of a folder, and summarizes it for the operator."""
 
+import contextlib
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from nixsecrets.adopt.propose import Proposal, propose
 from nixsecrets.adopt.sources import Fleet, Sources, read_sources
 from nixsecrets.adopt.switch import Adoption, adoption
-from nixsecrets.errors import counted, path_text
+from nixsecrets.errors import NixsecretsError, ProgramError, counted, path_text
+from nixsecrets.generated.blocks import BEGIN
 from nixsecrets.plan import approvals
 from nixsecrets.repo.worktree import Repo
 from nixsecrets.world.world import MAP_NAME
@@ -23,6 +25,70 @@ class Prepared:
     adoption: Adoption
 
 
+def prepare_all(
+    repo: Repo,
+    fleets: Sequence[Fleet],
+    env: Mapping[str, str],
+    *,
+    keep_rules: bool,
+    all_or_none: bool,
+    impure: bool,
+) -> tuple[list[Prepared], list[NixsecretsError]]:
+    """Prepare the adoption of every folder; write nothing.
+
+    Unless `all_or_none`, an old configuration that cannot be adopted stays as it is,
+    and its error is returned with those that can.
+
+    Raises:
+        NixsecretsError: nothing can be adopted, or not all of it with `all_or_none`.
+        ProgramError: nix-instantiate is missing, which says nothing about the rules.
+    """
+
+    def one(fleet: Fleet) -> Prepared:
+        folders = [fleet.folder for fleet in wanted]
+        return prepare(repo, fleet, folders, env, keep_rules=keep_rules, impure=impure)
+
+    left: list[NixsecretsError] = []
+    wanted = list(fleets)
+    while True:
+        ready: list[Prepared] = []
+        for fleet in wanted:
+            try:
+                ready.append(one(fleet))
+            except NixsecretsError as error:
+                environment = isinstance(error, ProgramError)
+                if all_or_none or environment or _was_ours(repo, fleet):
+                    raise
+                left.append(error)
+                break
+        else:
+            break
+        at = wanted.index(fleet)
+        wanted[at : at + 1] = _one_side(fleet, one)
+    if not ready:
+        raise left[0]
+    return ready, left
+
+
+def _was_ours(repo: Repo, fleet: Fleet) -> bool:
+    """Return whether the sops configuration has blocks of a map that is gone."""
+    if fleet.config is None:
+        return False
+    text = repo.read(posixpath.join(fleet.folder, fleet.config))
+    return BEGIN.encode() in text
+
+
+def _one_side(fleet: Fleet, prepared: Callable[[Fleet], Prepared]) -> list[Fleet]:
+    """Return the half of a folder with two configurations that can be adopted alone."""
+    if fleet.config is None or fleet.rules is None:
+        return []
+    for half in (replace(fleet, rules=None), replace(fleet, config=None)):
+        with contextlib.suppress(NixsecretsError):
+            prepared(half)
+            return [half]
+    return []
+
+
 def prepare(
     repo: Repo,
     fleet: Fleet,
@@ -30,10 +96,12 @@ def prepare(
     env: Mapping[str, str],
     *,
     keep_rules: bool,
+    impure: bool,
 ) -> Prepared:
     """Return what adopting the folder of `fleet` would write; write nothing.
 
-    `folders` are all folders that are adopted, `env` is the environment.
+    `folders` are all folders that are adopted, `env` is the environment; with `impure`
+    agenix rules are evaluated without a sandbox.
 
     Raises:
         NixsecretsError: the old configurations cannot be read or adopted.
@@ -45,7 +113,7 @@ def prepare(
         if folder != fleet.folder
         and (not fleet.folder or folder.startswith(fleet.folder + "/"))
     ]
-    sources = read_sources(mine, fleet, env, others)
+    sources = read_sources(mine, fleet, env, others, impure=impure)
     proposal = propose(
         sources.old,
         sources.tree,

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 from nixsecrets.errors import argument
 from nixsecrets.files.kind import called_age
+from nixsecrets.files.sops.metadata import FOREIGN
 from nixsecrets.files.state import Actual, Damaged, NotSecret, Stated
 from nixsecrets.findings.catalogue import Code, Finding, foreign_reader
 from nixsecrets.keys.forms import Backend, Owner, usable
+from nixsecrets.keys.recipients import recipient_of
 from nixsecrets.map.model import Desired
 from nixsecrets.plan.model import Action, Plan, Reason, Step
 from nixsecrets.world.world import MAP_NAME, World
@@ -90,7 +92,10 @@ def _plaintext(world: World, found: NotSecret) -> Iterator[Finding]:
 
 
 def _secret_problems(world: World) -> Iterator[Finding]:
-    for want, files in world.file_groups:
+    for want, every in world.file_groups:
+        files = every if want is not None else _without_a_rule(world, every)
+        if not files:
+            continue
         for code, message in _wrong(files[0], want, world.users):
             for file in files:
                 yield Finding(file.path, code, message)
@@ -100,6 +105,43 @@ def _secret_problems(world: World) -> Iterator[Finding]:
             for key in file.others:
                 message = foreign_reader(key)
                 yield Finding(file.path, Code.FOREIGN_READER, message, fix=fix)
+
+
+def _without_a_rule(world: World, files: list[Actual]) -> list[Actual]:
+    """Return the files that neither the map nor a foreign rule answers for.
+
+    A foreign creation rule is the end state of a file that nixsecrets cannot manage, if
+    the file has the keys that the rule names.
+    """
+    config = world.map.sops_config
+    text = world.texts.get(config) if config is not None else None
+    managed = files[0].backend is not Backend.SOPS or text is None
+    if managed or config is None or text is None or not world.config_readable:
+        return files
+    decide = Winners(text, config)
+    return [file for file in files if not _as_foreign_rule_says(decide, file)]
+
+
+def _as_foreign_rule_says(decide: Winners, file: Actual) -> bool:
+    rule = decide.winner(_from_config(decide, file.path))
+    if rule is None or rule.ours or rule.fault:
+        return False
+    named = [one.partition(":") for one in rule.others]
+    known = [(FOREIGN[kind].prefix, text.replace(" ", "")) for kind, _, text in named]
+    foreign = all(
+        any(key.kind == kind and key.name and key.name in text for kind, text in known)
+        for key in file.others
+    )
+    if not foreign or not isinstance(file.state, Stated):
+        return foreign
+    wanted = {key.key_id for text in rule.age if (key := recipient_of(text))}
+    return {key.key_id for key in file.state.recipients} <= wanted
+
+
+def _from_config(decide: Winners, path: str) -> str:
+    """Return a path relative to the folder of a configuration."""
+    folder = posixpath.dirname(decide.filename)
+    return posixpath.relpath(path, folder) if folder else path
 
 
 _NAMED = 3  # how many files a message names
@@ -236,9 +278,8 @@ def unusable(rule: "ConfigRule") -> str:
 
 def _winners(world: World, decide: "Winners") -> "dict[str, ConfigRule | None]":
     """Return, for each managed sops file, the creation rule that stock sops uses."""
-    folder = posixpath.dirname(decide.filename)
     return {
-        path: decide.winner(posixpath.relpath(path, folder) if folder else path)
+        path: decide.winner(_from_config(decide, path))
         for path, actual in world.secrets.items()
         if actual.backend is Backend.SOPS and world.policy.winning(path)
     }

@@ -6,6 +6,7 @@ import tomllib
 
 import pytest
 
+from tests import fleet as kit
 from tests.adopt.conftest import converted
 from tests.fleet import Fleet, ProgramFailed, program, run_program, sops_path
 
@@ -13,7 +14,6 @@ FINDINGS = """\
   re-encrypt  secrets/db-password.age  its recipients are unknown
   grant       shared/app.yaml  missing db
 problems:
-  NS020  legacy/old.yaml: is an encrypted sops file that no rule matches
   NS030  nixsecrets.toml:57: the rule secrets/planned.age (line 57) applies to no file
   NS030  nixsecrets.toml:44: the rule shared/never.yaml (line 44) applies to no file
   NS020  secrets/stray.age: is an encrypted age file that no rule matches
@@ -239,29 +239,37 @@ def test_files_can_be_named(old: Fleet) -> None:
     assert data["agenix"]["rules"] == "secrets/rules.nix"
 
 
-@pytest.mark.parametrize(
-    ("header", "said"),
-    [
-        ("# This file is GENERATED, do not edit\n", "written by a program"),
-        ("# nixsecrets: begin\n", "has no end"),
-    ],
-)
-def test_a_configuration_that_is_not_a_persons_is_refused(
-    old: Fleet, header: str, said: str
+def test_a_configuration_with_damaged_blocks_of_ours_stops_the_adoption(
+    old: Fleet,
 ) -> None:
-    text = old.read(".sops.yaml").decode()
-    old.write(".sops.yaml", header + text)
+    old.write(".sops.yaml", "# nixsecrets: begin\n" + old.read(".sops.yaml").decode())
     before = old.snapshot()
     done = old.run("init", "--yes")
     assert done.returncode == 1
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "has no end" in done.stderr
     assert old.snapshot() == before
+
+
+def test_a_configuration_that_a_program_writes_is_left_to_it(old: Fleet) -> None:
+    written = (
+        "# This file is GENERATED, do not edit\n" + old.read(".sops.yaml").decode()
+    )
+    old.write(".sops.yaml", written)
+    done = old.run("init", "--yes")
+    assert done.returncode == 0
+    assert (
+        "nixsecrets: warning: .sops.yaml is written by a program: its next run would"
+        " undo the adoption\n"
+        "nixsecrets: hint: remove the header and the generator first; the map replaces"
+        " them\n"
+    ) in done.stderr
+    assert old.read(".sops.yaml").decode() == written
+    assert "sops" not in tomllib.loads(old.read("nixsecrets.toml").decode())
 
 
 def test_a_program_next_to_the_configuration_is_found(old: Fleet) -> None:
     old.write("sops.nix", "{ }: { creation_rules = [ ]; }\n")
-    done = old.run("init", "--yes")
+    done = old.run("init", "--yes", "--sops-config", ".sops.yaml")
     assert done.returncode == 1
     assert '.sops.yaml is written by a program from "sops.nix"' in done.stderr
 
@@ -277,4 +285,39 @@ def test_a_named_file_that_is_no_rules_is_refused(old: Fleet) -> None:
     old.write("module.nix", "{ config, ... }: { }\n")
     done = old.run("init", "--yes", "--rules", "module.nix")
     assert done.returncode == 1
-    assert "module.nix: not a file of agenix rules" in done.stderr
+    assert '"module.nix": not a file of agenix rules' in done.stderr
+
+
+def test_a_file_of_a_rule_that_stays_is_no_finding_as_long_as_it_fits_the_rule(
+    fleet: Fleet,
+) -> None:
+    gnupg = fleet.home / "g"
+    gnupg.mkdir(mode=0o700)
+    env = fleet.env | {"GNUPGHOME": str(gnupg)}
+    key = ["--batch", "--passphrase", "", "--quick-gen-key", "c@example.org"]
+    run_program(program("gpg"), *key, env=env)
+    listing = run_program(program("gpg"), "-k", "--with-colons", env=env).decode()
+    fpr = listing.split("fpr:::::::::")[1].split(":")[0]
+    alice, bob = fleet.public("alice"), kit.age_key().public
+    fleet.write(
+        ".sops.yaml",
+        "creation_rules:\n"
+        f"  - path_regex: ^old/\n    pgp: {fpr}\n    age: {alice}\n"
+        f"  - path_regex: ^new/\n    age: {alice}\n",
+    )
+    for path in ("old/x.yaml", "new/x.yaml"):
+        fleet.write(path, "a: b\n")
+        run_program(sops_path(), "encrypt", "-i", path, env=env, cwd=fleet.root)
+    fleet.commit("years of secrets")
+    fleet.ok("init", "--yes", "--git-add")
+    assert fleet.ok("check") == ""
+    fleet.ok("hook", "run")
+    add = (sops_path(), "rotate", "-i", "--add-age", bob, "old/x.yaml")
+    run_program(*add, env=env, cwd=fleet.root)
+    done = fleet.run("check")
+    assert "NS020  old/x.yaml: is an encrypted sops file that no rule" in done.stdout
+    fleet.git("checkout", "-q", "old/x.yaml")
+    text = fleet.read("old/x.yaml").replace(fpr.encode(), b"A" * len(fpr))
+    fleet.write("old/x.yaml", text)
+    assert f"pgp:{'A' * len(fpr)}" in fleet.run("check").stdout
+    run_program(program("gpgconf"), "--kill", "all", env=env)

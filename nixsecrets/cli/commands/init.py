@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from nixsecrets.adopt.sources import Fleet, discovered
-from nixsecrets.adopt.summary import Prepared, prepare, summary
+from nixsecrets.adopt.summary import Prepared, prepare_all, summary
 from nixsecrets.adopt.switch import Adoption
 from nixsecrets.apply.apply import Tools, apply
 from nixsecrets.cli import consent, show, ui
@@ -70,6 +70,11 @@ PREFERRED = (Kind.X25519, Kind.SSH_ED25519, Kind.SSH_RSA)
     metavar="FILE",
     help=".sops.yaml to adopt (default: detected).",
 )
+@click.option(
+    "--impure",
+    is_flag=True,
+    help="Evaluate agenix rules as agenix does, without a sandbox.",
+)
 @click.option("--sops-only", is_flag=True, help="Do not adopt agenix rules.")
 @click.option(
     "--keep-rules", is_flag=True, help="Keep the old rules as secrets.nix.orig."
@@ -90,6 +95,7 @@ def command(
     sops_config: Path | None,
     *,
     create_key: bool,
+    impure: bool,
     sops_only: bool,
     keep_rules: bool,
     dry_run: bool,
@@ -116,13 +122,24 @@ def command(
     if (repo.root / MAP_NAME).exists():
         raise NixsecretsError(f"{MAP_NAME} is already here", "nixsecrets status")
     if fleets := _fleets(repo, rules, sops_config, sops_only=sops_only):
+        if impure and not yes:
+            ui.confirm(
+                "evaluate agenix rules without a sandbox, with network and all that"
+                " you can read?",
+                hint="agree in advance with --yes",
+            )
         with Session(repo).writing(dry_run=dry_run):
-            folders = [fleet.folder for fleet in fleets]
             with ui.waiting("comparing access under the old rules and the map"):
-                ready = [
-                    prepare(repo, one, folders, os.environ, keep_rules=keep_rules)
-                    for one in fleets
-                ]
+                ready, left = prepare_all(
+                    repo,
+                    fleets,
+                    os.environ,
+                    keep_rules=keep_rules,
+                    all_or_none=rules is not None or sops_config is not None,
+                    impure=impure,
+                )
+            for one in left:
+                ui.warn(one.message, one.hint)
             _adopt(ready, dry_run=dry_run, yes=yes, stage=stage)
         return
     _refuse_existing(repo)
@@ -217,7 +234,7 @@ def _start(
 
 def _refuse_existing(repo: Repo) -> None:
     """Raise NixsecretsError if a new map would overwrite or hide existing files."""
-    there = [n for n in ELSEWHERE if os.path.lexists(repo.root / n)]
+    there = [name for name in ELSEWHERE if _in_use(repo.root / name)]
     there += encrypted_files(repo)[:3]
     if there:
         names = ", ".join(quoted(n) for n in there)
@@ -225,6 +242,16 @@ def _refuse_existing(repo: Repo) -> None:
             f"this repository has secrets already: {names}",
             "name their configuration: --rules FILE, --sops-config FILE",
         )
+
+
+def _in_use(path: Path) -> bool:
+    """Return whether a configuration is there, which a new map would hide or replace.
+
+    A `secrets.nix` beside the map is mostly a NixOS module.
+    """
+    if path.name == path.parent.name + ".nix" or not path.is_file():
+        return os.path.lexists(path)
+    return path.suffix != ".nix" or b"publicKeys" in path.read_bytes()
 
 
 def _user_name() -> str:
