@@ -18,7 +18,6 @@ from nixsecrets.map.load import load
 from nixsecrets.map.names import MAP_NAME
 from nixsecrets.map.tomlspans import Header, Path, ScanError, scan
 from nixsecrets.merge import three
-from nixsecrets.merge.three import T
 from nixsecrets.splice import line_at
 
 Entity = tuple[str, ...]
@@ -77,24 +76,13 @@ def merged(
         found = (Clash(e, *(p.line(e) for p in places)) for e in meaning.clashes)
         return Merged("", tuple(found))
     _drop_names(wanted, *sides)
-    order = _order(*(list(side.get("secrets", {})) for side in sides))
+    order = three.order(*(list(side.get("secrets", {})) for side in sides))
     text = _corrected(_text(base, ours, theirs, wanted), wanted)
     rules = [name for name in order if name in wanted.get("secrets", {})]
     if rules != list(_by_name(tomllib.loads(text)).get("secrets", {})):
         _refuse()
     load(text)
     return Merged(text, (), tuple(meaning.removed))
-
-
-def _order(base: list[T], ours: list[T], theirs: list[T]) -> list[T]:
-    """Return what either side has, each once; ours first where both moved or added."""
-    found: dict[T, None] = {}
-    for part in three.sequences(base, ours, theirs, close=True):
-        if isinstance(part, three.Conflict):
-            found |= dict.fromkeys((*part.ours, *part.theirs))
-        else:
-            found[part] = None
-    return list(found)
 
 
 def _refuse() -> NoReturn:
@@ -298,7 +286,7 @@ def _text(base: str, ours: str, theirs: str, wanted: Mapping[str, Any]) -> str:
     """Return the texts merged table by table; what it means is still to be checked."""
     sides = [_Places(text).blocks() for text in (base, ours, theirs)]
     pieces: list[str] = []
-    for key in _order(*map(list, sides)):
+    for key in three.order(*map(list, sides)):
         if _gone(key, wanted):
             continue
         before, mine, other = (side.get(key) for side in sides)

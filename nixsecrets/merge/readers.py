@@ -67,6 +67,7 @@ def settled(
     removed_names: set[str] = set()
     readers: dict[KeyId, Reader] = {}
     added: dict[KeyId, Reader] = {}
+    gained_names: set[str] = set()
     for side in sides:
         had, has = _stated(base.file, names), _stated(side.file, names)
         wanted, wants = base.wants(path, backend), side.wants(path, backend)
@@ -78,10 +79,13 @@ def settled(
             removed |= wanted.keys() - wants.keys()
             removed_names |= _names(wanted) - _names(wants)
             added |= {key: wants[key] for key in wants.keys() - wanted.keys()}
+            gained_names |= _names(wants) - _names(wanted)
     wish = _by_key(want.readers) if want is not None else {}
     if want is not None:  # a reader of a side's map whom the merged one leaves out
         for side in sides:
             removed |= side.wants(path, backend).keys() - wish.keys()
+    # one side granted a name whose key the other replaced
+    added |= {key: one for key, one in wish.items() if one.name in gained_names}
     if not readers:  # both versions' are unknown: the map says
         readers = dict(wish)
     kept = {

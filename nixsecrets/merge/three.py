@@ -91,6 +91,17 @@ def names(
     return tuple(name for name in every if name not in gone)
 
 
+def order(base: list[T], ours: list[T], theirs: list[T]) -> list[T]:
+    """Return what either side has, each once; ours first where both moved or added."""
+    found: dict[T, None] = {}
+    for part in sequences(base, ours, theirs, close=True):
+        if isinstance(part, Conflict):
+            found |= dict.fromkeys((*part.ours, *part.theirs))
+        else:
+            found[part] = None
+    return list(found)
+
+
 def _lines(text: str) -> list[str]:
     return text.splitlines(keepends=True)
 

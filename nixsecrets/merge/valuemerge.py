@@ -12,9 +12,10 @@ from typing import Any
 
 from nixsecrets.errors import SecretFileError
 from nixsecrets.files.kind import SopsFormat
+from nixsecrets.files.sops.repeats import repeated
 from nixsecrets.files.sops.values import leaves
 from nixsecrets.frozen import NamedTuple
-from nixsecrets.merge import three
+from nixsecrets.merge import blocks, three
 
 _MISSING = object()
 _MOST_CANDIDATES = 256
@@ -95,11 +96,16 @@ def _by_value(
     for made in _candidates(*(map(_with_last_commas, texts) if json else texts)):
         text = _LAST_COMMA.sub("\n", made) if json else made
         try:
-            if _values(kind, text) == wanted:
+            if _values(kind, text) == wanted and not _twice(kind, text):
                 return Merged(text.encode())
         except SecretFileError:
             continue
     return Merged(clashes=(WHOLE,))
+
+
+def _twice(kind: SopsFormat, text: str) -> bool:
+    """Return whether a JSON object has a key twice; others are read to their leaves."""
+    return kind is SopsFormat.JSON and bool(repeated(kind, text.encode()))
 
 
 def _with_last_commas(text: str) -> str:
@@ -111,16 +117,19 @@ def _with_last_commas(text: str) -> str:
 
 
 def _candidates(base: str, ours: str, theirs: str) -> Iterator[str]:
-    """Yield the texts that a merge may come to: each clash of words either way."""
-    parts = three.parts(base, ours, theirs)
-    ways = [
-        (part,)
-        if isinstance(part, str)
-        else tuple("".join(side) for side in (part.ours, part.theirs))
-        for part in parts
-    ]
-    texts = map("".join, itertools.product(*ways))
-    return itertools.islice(texts, _MOST_CANDIDATES)
+    """Yield the texts that a merge may come to: each clash of words either way.
+
+    By lines and words first, which keep the most; then by entries.
+    """
+    for merge in (three.parts, blocks.parts):
+        ways = [
+            (part,)
+            if isinstance(part, str)
+            else tuple("".join(side) for side in (part.ours, part.theirs))
+            for part in merge(base, ours, theirs)
+        ]
+        texts = map("".join, itertools.product(*ways))
+        yield from itertools.islice(texts, _MOST_CANDIDATES)
 
 
 # --- what the merge means -----------------------------------------------------------
@@ -152,7 +161,7 @@ class _Meaning:
             key: self.of((*at, key), *(side.get(key, _MISSING) for side in sides))
             for key in every
         }
-        return {key: value for key, value in found.items() if value is not _MISSING}
+        return {k: v for k, v in found.items() if v is not _MISSING and v != {}}
 
     def _list(
         self, at: tuple[str, ...], base: list[Any], ours: list[Any], theirs: list[Any]
@@ -190,10 +199,14 @@ def _values(kind: SopsFormat, text: str) -> dict[str, Any]:
         steps = (f"[{leaf.place[0] + 1}]", *steps) if several else steps
         start = leaf.span[0]
         quote = text[start] if 0 <= start < len(text) and text[start] in "\"'|>" else ""
-        node = root
+        node: Any = root
         for step in steps[:-1]:
-            node = node.setdefault(step, {})
-        node[steps[-1] if steps else ""] = (leaf.value, bool(quote))
+            node = node.setdefault(step, {}) if isinstance(node, dict) else None
+        name = steps[-1] if steps else ""
+        if not isinstance(node, dict) or name in node:
+            # a text that was put together from both sides may have a key twice
+            raise SecretFileError(f"{'/'.join(map(str, steps))} is there twice")
+        node[name] = (leaf.value, bool(quote))
     return {str(key): _listed(value) for key, value in root.items()}
 
 
