@@ -67,7 +67,7 @@ class Answer(NamedTuple):
         return f"Answer({self.why!r})"
 
 
-Answers = Mapping[str, Answer]
+_UNCLEAR = Answer(why="no version of it can be read as a secret")
 
 
 @frozen
@@ -147,7 +147,8 @@ def of_merge(sides: Three, world: World, means: Means) -> dict[str, Answer]:
             # the Decider plans no step where the disk has what it comes to
             found[path] = Answer(world.repo.read(path))
     found |= _public(sides, merge, consent, _hashes(made))
-    found = {path: found[path] for path in driven if path in found}
+    unclear = {p: _UNCLEAR for p in driven if sides.given(p).is_secret}
+    found = {path: one for path, one in (unclear | found).items() if path in driven}
     if left:
         _stop(found, merge.world, left)
     return found

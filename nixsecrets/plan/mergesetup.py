@@ -12,17 +12,21 @@ They have a marked block there, with a part for each map of the repository:
 without it then never writes conflict markers into a secret.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 
 from nixsecrets.generated import blocks
 from nixsecrets.map.names import LOCK_NAME, MAP_NAME
 from nixsecrets.plan.outputs import ATTRIBUTE_OF_DIFF, attribute_path, git_pattern
 from nixsecrets.repo import files
+from nixsecrets.untrusted import inputs
 from nixsecrets.world.world import ATTRIBUTES, World
 
 DRIVER = "nixsecrets"
 SECTION = f"merge.{DRIVER}"
 _ATTRIBUTE = f"merge={DRIVER}"
+_SECTION = f'[merge "{DRIVER}"]'
+_COMMAND = "nixsecrets git-setup"
 _LARGEST = 1 << 20
 
 
@@ -119,16 +123,30 @@ def reminder(world: World) -> str | None:
     git = world.repo.git
     if git is None:
         return None
-    config = _read(str(git.common / "config"))
-    if f'[merge "{DRIVER}"]' not in config:
+    _, section, settings = _read(str(git.common / "config")).partition(_SECTION)
+    if not section:
         shared = _read(str(world.repo.root / ATTRIBUTES))
         if ATTRIBUTE_OF_DIFF not in shared:
             return None
-        return "git does not merge secrets in this clone: nixsecrets git-setup"
+        return f"git does not merge secrets in this clone: {_COMMAND}"
+    if _is_gone(settings.partition("\n[")[0]):
+        return f"the merge driver of this clone is no longer where it was: {_COMMAND}"
     text = _read(str(git.common / "info/attributes"))
     if set(lines(world)) <= set(text.splitlines()):
         return None
-    return "git would not merge every secret in this clone: nixsecrets git-setup"
+    return f"git would not merge every secret in this clone: {_COMMAND}"
+
+
+def _is_gone(settings: str) -> bool:
+    """Return whether the driver in a section is a path at which there is no file."""
+    found = re.search(r"^\s*driver = \"?(?:'(/[^']*)'|(/\S*))", settings, re.MULTILINE)
+    if found is None:
+        return False  # by name
+    try:
+        inputs.open_regular(found[1] or found[2]).close()
+    except OSError:
+        return True
+    return False
 
 
 def _read(path: str) -> str:

@@ -105,7 +105,7 @@ def sops_text(fleet: Fleet, path: str) -> bytes:
     return fleet.sops_decrypt(path, key.private)
 
 
-def git_setup(fleet: Fleet) -> None:
+def git_setup(fleet: Fleet, *options: str) -> None:
     """Run git-setup; git finds our program by name."""
     folder = fleet.home / "bin"
     folder.mkdir()
@@ -121,7 +121,7 @@ def git_setup(fleet: Fleet) -> None:
         starter.write_text(f'#!/bin/sh\n{python} {what} "$@"\n')
         starter.chmod(starter.stat().st_mode | stat.S_IXUSR)
     fleet.env["PATH"] = f"{folder}:{fleet.env['PATH']}"
-    fleet.ok("git-setup")
+    fleet.ok(*options, "git-setup")
 
 
 # --- git, and the keeper of its texts

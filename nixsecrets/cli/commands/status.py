@@ -30,7 +30,7 @@ def command(start: Path, *, as_json: bool) -> None:
             show,
         )
         from nixsecrets.findings.lint.drift import drift
-        from nixsecrets.plan import approvals
+        from nixsecrets.plan import approvals, mergesetup
         from nixsecrets.plan.recall import comparing, recalling
 
         with recalling(session.repo) as recall, comparing(session.repo) as compare:
@@ -61,3 +61,6 @@ def command(start: Path, *, as_json: bool) -> None:
     unapproved = approvals.line_on_others(world.map, consent.recalled(world.repo))
     if unapproved is not None:
         ui.answer(unapproved)
+    setup = mergesetup.reminder(world)
+    if setup is not None:
+        ui.answer(setup)

@@ -223,7 +223,7 @@ def merge_request(path: str, versions: list[bytes]) -> bytes:
 def finished(place: str, answer: bytes) -> int:
     """Put the result of a merge where git takes it; return the exit code for git."""
     kind, (line, _, data) = answer[:1], answer[1:].partition(b"\0")
-    if kind != OURS:
+    if kind in (MERGED, BOTH):
         # git would take half a file from a process that was killed
         beside = f"{os.path.dirname(place) or '.'}/.nixsecrets-{os.urandom(16).hex()}"
         file = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
