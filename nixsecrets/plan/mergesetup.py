@@ -46,17 +46,18 @@ def _patterns(world: World) -> Iterator[str]:
         if name is not None:
             yield attribute_path(below + name)
     yield (git_pattern(f"{below}**/*.age") or "*.age") if below else "*.age"
-    spelled = {
-        rule.path: git_pattern(f"{below}{rule.path}")
-        for rule in world.map.rules
-        if rule.path is not None
-    }
+    spelled = {rule.path: _pattern(below, rule.path) for rule in world.map.rules}
     yield from filter(None, spelled.values())
+    if all(spelled.values()):
+        return
     for path in world.secrets:
         winning = world.policy.winning(path)
-        rule = winning and winning[0].path
-        if winning is not None and not (rule and spelled.get(rule)):
+        if winning is not None and not spelled[winning[0].path]:
             yield attribute_path(below + path)
+
+
+def _pattern(below: str, pattern: str | None) -> str | None:
+    return None if pattern is None else git_pattern(f"{below}{pattern}")
 
 
 def _folder(world: World) -> str:
