@@ -107,10 +107,13 @@ def running(git: Git, env: Mapping[str, str]) -> Commits | None:
             raise NixsecretsError("the branches have several merge bases")
         base = bases[0].decode() if bases else None
         return Commits(base, ours, theirs, Sides("ours", "theirs"))
-    theirs = _picked(git) or _commit(git, "refs/stash")
+    picked = _picked(git)
+    theirs = picked or _commit(git, "refs/stash")
     if theirs is None:
         return None
-    return Commits(_commit(git, f"{theirs}^"), ours, theirs, Sides("ours", "theirs"))
+    base = _commit(git, f"{theirs}^")
+    untracked = None if picked else _commit(git, f"{theirs}^3")
+    return Commits(base, ours, theirs, Sides("ours", "theirs"), untracked=untracked)
 
 
 def _named_heads(env: Mapping[str, str]) -> list[str]:
