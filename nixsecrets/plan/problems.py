@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from nixsecrets.errors import argument
 from nixsecrets.files.kind import called_age
-from nixsecrets.files.sops.metadata import FOREIGN
 from nixsecrets.files.state import Actual, Damaged, NotSecret, Stated
 from nixsecrets.findings.catalogue import Code, Finding, foreign_reader
 from nixsecrets.keys.forms import Backend, Owner, usable
@@ -118,14 +117,18 @@ def _without_a_rule(world: World, files: list[Actual]) -> list[Actual]:
     managed = files[0].backend is not Backend.SOPS or text is None
     if managed or config is None or text is None or not world.config_readable:
         return files
+    from nixsecrets.generated.rules import Winners
+
     decide = Winners(text, config)
     return [file for file in files if not _as_foreign_rule_says(decide, file)]
 
 
-def _as_foreign_rule_says(decide: Winners, file: Actual) -> bool:
+def _as_foreign_rule_says(decide: "Winners", file: Actual) -> bool:
     rule = decide.winner(_from_config(decide, file.path))
     if rule is None or rule.ours or rule.fault:
         return False
+    from nixsecrets.files.sops.metadata import FOREIGN
+
     named = [one.partition(":") for one in rule.others]
     known = [(FOREIGN[kind].prefix, text.replace(" ", "")) for kind, _, text in named]
     foreign = all(
@@ -138,7 +141,7 @@ def _as_foreign_rule_says(decide: Winners, file: Actual) -> bool:
     return {key.key_id for key in file.state.recipients} <= wanted
 
 
-def _from_config(decide: Winners, path: str) -> str:
+def _from_config(decide: "Winners", path: str) -> str:
     """Return a path relative to the folder of a configuration."""
     folder = posixpath.dirname(decide.filename)
     return posixpath.relpath(path, folder) if folder else path
