@@ -91,6 +91,7 @@ class Code(StrEnum):
     NOBODY_DECLARES = "NS083"
     TEMPLATE_TOO_EARLY = "NS084"
     IDENTITY_UNUSED = "NS090"
+    CONTAINER_KEY = "NS094"
     DECLARED_LEFT_OUT = "NS091"
     DECLARED_LINK = "NS092"
     DECLARED_CASE = "NS093"
@@ -804,6 +805,20 @@ CATALOGUE: Mapping[Code, Kind] = {
         "Another path opens the secrets, so nothing fails. This one is either left over"
         " (remove it) or a key that the map should have. Paths that sshd, agenix and"
         " sops-nix choose by themselves (`ssh_host_*_key`, `id_*`) are not reported.",
+    ),
+    Code.CONTAINER_KEY: Kind(
+        "container-key",
+        "no private key reaches a container that declares secrets",
+        _E,
+        "A container (or microVM) sees the host's key only if its path is mounted into"
+        " it: `containers.NAME.bindMounts`, `microvm.shares`,"
+        " `virtualisation.nspawn.containers.NAME.binds`. With user namespaces"
+        " (`privateUsers`) it cannot read it even then.\n\nMount the key"
+        ' (`bindMounts."/etc/ssh/ssh_host_ed25519_key" = { };`); or give the container'
+        " its own key: run sshd in it, and add its key to the map as `HOST.NAME`"
+        " (`nixsecrets add-host HOST.NAME --address ADDRESS`), or under another name"
+        " that `nixsecrets.name` in the container repeats. An ephemeral container has"
+        " no key of its own.",
     ),
     Code.DECLARED_LEFT_OUT: Kind(
         "declared-left-out",

@@ -100,13 +100,24 @@ SideT = TypeVar("SideT", AgeSide, SopsSide)
 
 
 @dataclass(frozen=True, slots=True)
+class Bind:
+    """A path in a container that is the path `source` of its host."""
+
+    at: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """A part of a configuration with its own secrets: system, home or container.
 
     - `at`: its place in the host (`home-manager user alice`), "" for the host itself.
     - `user`: the user whose keys it has, None for those of the host.
-    - `container`: its name, if it is a container.
+    - `container`: its name, if it is a container or a guest.
     - `persistent`: the folders that survive a reboot, empty if all do.
+    - `map_name`: the name in the map that it says it has (`nixsecrets.name`).
+    - `binds`: what a container sees of its host's files; None if unknown.
+    - `ephemeral`: the rest of the container is empty at every start.
     """
 
     at: str
@@ -115,6 +126,26 @@ class Part:
     age: AgeSide | None
     sops: SopsSide | None
     persistent: tuple[str, ...] = ()
+    map_name: str | None = None
+    binds: tuple[Bind, ...] | None = None
+    ephemeral: bool = False
+
+    def source_of(self, path: str) -> str | None:
+        """Return the path on the host of a path in a container, None if it has none."""
+        for bind in self.binds or ():
+            folder = bind.at.rstrip("/")
+            if path == folder or path.startswith(folder + "/"):
+                return bind.source.rstrip("/") + path.removeprefix(folder)
+        return None
+
+    @property
+    def identity_paths(self) -> set[str]:
+        """The paths of all private keys that it names."""
+        paths = set(self.age.identity_paths or ()) if self.age else set()
+        if self.sops is not None:
+            more = (self.sops.key_file, self.sops.ssh_private_key_file)
+            paths.update(self.sops.ssh_key_paths or (), filter(None, more))
+        return paths
 
     @property
     def sides(self) -> "tuple[AgeSide | SopsSide, ...]":
@@ -127,15 +158,33 @@ class Part:
         """All declared secrets: those of agenix, then those of sops-nix."""
         return tuple(secret for side in self.sides for secret in side.secrets)
 
-    def without(self, known: Collection[tuple[str | None, Secret]]) -> "Part":
-        """Return the part without its secrets in `known`, pairs of user and secret."""
+    def opened(self) -> "Iterator[Opened]":
+        """Yield each secret with what decides how it is opened."""
+        for side in self.sides:
+            yield from ((self._opener(side), one) for one in side.secrets)
+
+    def _opener(self, side: "AgeSide | SopsSide") -> "Part":
+        bare: dict[str, Any] = {"secrets": ()}
+        if isinstance(side, SopsSide):
+            bare["templates"] = ()
+        age = replace(side, **bare) if isinstance(side, AgeSide) else None
+        sops = replace(side, **bare) if isinstance(side, SopsSide) else None
+        return replace(self, at="", age=age, sops=sops)
+
+    def without(self, known: "Collection[Opened]") -> "Part":
+        """Return the part without its secrets that are opened as in `known`."""
 
         def left(side: SideT) -> SideT:
-            kept = (one for one in side.secrets if (self.user, one) not in known)
+            opener = self._opener(side)
+            kept = (one for one in side.secrets if (opener, one) not in known)
             return replace(side, secrets=tuple(kept))
 
         age = self.age and left(self.age)
         return replace(self, age=age, sops=self.sops and left(self.sops))
+
+
+Opened = tuple[Part, Secret]
+"""A secret, and the part without secrets that opens it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +297,19 @@ class _Reader:
             age=None if age is None else self.age(age),
             sops=None if sops is None else self.sops(sops),
             persistent=self.texts(value, "persistent") or (),
+            map_name=self.text(value, "mapName"),
+            binds=self.binds(value),
+            ephemeral=value.get("ephemeral") is True,
         )
+
+    def binds(self, value: Mapping[str, Any]) -> tuple[Bind, ...] | None:
+        if value.get("binds") is None:
+            return None
+        both = (
+            (self.text(one, "at"), self.text(one, "from"))
+            for one in self.items(value, "binds")
+        )
+        return tuple(Bind(at, source) for at, source in both if at and source)
 
     def age(self, value: Mapping[str, Any]) -> AgeSide:
         paths = self.texts(value, "identityPaths")

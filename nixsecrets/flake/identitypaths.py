@@ -4,7 +4,7 @@ Only their paths are known: a path that may be a key's private half counts as it
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from nixsecrets.files.state import Actual
@@ -18,7 +18,7 @@ _RSA = re.compile(r"rsa", re.IGNORECASE)
 _ED25519 = re.compile(r"ed25519", re.IGNORECASE)
 _SSH = re.compile(r"(^|/)(ssh_host_|id_)|/\.?ssh/", re.IGNORECASE)
 _AGE = re.compile(r"(\.agekey|\.age|\.txt|(^|[/._-])age[^/]*)$", re.IGNORECASE)
-_BY_DEFAULT = re.compile(r"(^|/)(ssh_host_[a-z0-9]+_key|id_(rsa|ed25519))$")
+BY_DEFAULT = re.compile(r"(^|/)(ssh_host_[a-z0-9]+_key|id_(rsa|ed25519))$")
 """Names that agenix, sops-nix and sshd choose by themselves, whatever the map has."""
 _SSH_KINDS = frozenset({Kind.SSH_ED25519, Kind.SSH_RSA})
 
@@ -26,12 +26,18 @@ _SSH_KINDS = frozenset({Kind.SSH_ED25519, Kind.SSH_RSA})
 class Identity(NamedTuple):
     """A private key: the option that names it, and its path.
 
-    `generated`: sops-nix creates it on the machine if it does not exist.
+    `keys` are the keys of the map that may be there, by the place; `generated`:
+    sops-nix creates it on the machine if it does not exist.
     """
 
     option: str
     path: str
+    keys: tuple[Recipient, ...]
     generated: bool = False
+
+    def opened(self) -> set[Recipient]:
+        """Return the recipients that this opens."""
+        return {form for key in self.keys if (form := self.opens(key)) is not None}
 
     def opens(self, key: Recipient) -> Recipient | None:
         """Return the form of `key` that this opens, None if it is another key's."""
@@ -53,13 +59,15 @@ class Identity(NamedTuple):
 class Keys(NamedTuple):
     """The keys of the map that a part uses, and the private keys that it names.
 
-    `identities` are None if they are unknown; `gnupg`: gpg has a private key as well.
+    `identities` are None if they are unknown; `gnupg`: gpg has a private key as well;
+    `unreached` is why identities have no keys, if they have none.
     """
 
     framework: Framework
     keys: tuple[Recipient, ...]
     identities: tuple[Identity, ...] | None
     gnupg: bool = False
+    unreached: str = ""
 
     def forms(self) -> set[Recipient]:
         """Return every recipient that the tool could open with the keys of the map."""
@@ -71,8 +79,7 @@ class Keys(NamedTuple):
         """Return the recipients that the named private keys open."""
         if self.identities is None:
             return self.forms()
-        found = (one.opens(key) for one in self.identities for key in self.keys)
-        return {form for form in found if form is not None}
+        return {form for one in self.identities for form in one.opened()}
 
     def problem(self) -> Problem | None:
         """Return code and message of why no private key fits, None if one does."""
@@ -82,6 +89,9 @@ class Keys(NamedTuple):
             unset = "neither sops.age.sshKeyPaths nor sops.age.keyFile is set"
             empty = "age.identityPaths is empty"
             return Code.NO_IDENTITY, empty if self.framework == "age" else unset
+        if not any(one.keys for one in self.identities):
+            message = f"{_named(self.identities)}, which is {self.unreached}"
+            return Code.CONTAINER_KEY, message
         kinds = ", ".join(sorted({str(key.kind) for key in self.keys}))
         message = f"the map has a key of kind {kinds}, and {_named(self.identities)}"
         return Code.IDENTITY_UNLIKELY, message
@@ -104,34 +114,43 @@ class Keys(NamedTuple):
     def unused(self) -> Iterator[Identity]:
         """Yield the private keys that somebody chose and that open nothing."""
         for one in self.identities or ():
-            used = any(one.opens(key) for key in self.keys)
-            if not used and not _BY_DEFAULT.search(one.path):
+            if not one.opened() and not BY_DEFAULT.search(one.path):
                 yield one
 
 
-def keys_of(side: AgeSide | SopsSide, keys: Sequence[Recipient]) -> Keys:
+KeysAt = Callable[[str], tuple[Recipient, ...]]
+"""Returns the keys of the map whose private half may be at a path."""
+
+
+def keys_of(
+    side: AgeSide | SopsSide,
+    keys: tuple[Recipient, ...],
+    keys_at: KeysAt,
+    unreached: str = "",
+) -> Keys:
     """Return the keys with which a part opens the secrets of agenix or of sops-nix."""
     if isinstance(side, SopsSide):
-        return Keys("sops", tuple(keys), _of_sops(side), side.gnupg)
+        return Keys("sops", keys, _of_sops(side, keys_at), side.gnupg, unreached)
     paths = side.identity_paths
-    named = None if paths is None else _all("age.identityPaths", paths)
-    return Keys("age", tuple(keys), named)
+    named = None if paths is None else _all("age.identityPaths", paths, keys_at)
+    return Keys("age", keys, named, unreached=unreached)
 
 
-def _of_sops(side: SopsSide) -> tuple[Identity, ...] | None:
+def _of_sops(side: SopsSide, keys_at: KeysAt) -> tuple[Identity, ...] | None:
     if side.ssh_key_paths is None and side.key_file is None:
         return None
-    named = _all("sops.age.sshKeyPaths", side.ssh_key_paths or ())
-    if side.key_file is not None:
-        named += (Identity("sops.age.keyFile", side.key_file, side.generate_key),)
-    if side.ssh_private_key_file is not None:
+    named = _all("sops.age.sshKeyPaths", side.ssh_key_paths or (), keys_at)
+    if (path := side.key_file) is not None:
+        option = "sops.age.keyFile"
+        named += (Identity(option, path, keys_at(path), side.generate_key),)
+    if (path := side.ssh_private_key_file) is not None:
         option = "sops.environment.SOPS_AGE_SSH_PRIVATE_KEY_FILE"
-        named += (Identity(option, side.ssh_private_key_file),)
+        named += (Identity(option, path, keys_at(path)),)
     return named
 
 
-def _all(option: str, paths: Iterable[str]) -> tuple[Identity, ...]:
-    return tuple(Identity(option, path) for path in paths)
+def _all(option: str, paths: Iterable[str], keys_at: KeysAt) -> tuple[Identity, ...]:
+    return tuple(Identity(option, path, keys_at(path)) for path in paths)
 
 
 def identity_findings(
@@ -156,7 +175,7 @@ def identity_findings(
 def _lost(who: str, keys: Keys, persistent: Sequence[str]) -> Iterator[Finding]:
     """Yield a finding if impermanence is in use and no fitting path is persistent."""
     folders = tuple(folder.rstrip("/") + "/" for folder in persistent)
-    fitting = [one for one in keys.identities or () if any(map(one.opens, keys.keys))]
+    fitting = [one for one in keys.identities or () if one.opened()]
     if (
         folders
         and fitting

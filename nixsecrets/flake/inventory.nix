@@ -182,7 +182,15 @@ let
     age = ageOf config;
     sops = sopsOf config;
     persistent = persistent (config.environment.persistence or { });
+    mapName = mapName config (config.networking.hostName or null);
   };
+  # a name in the map that is not the default
+  mapName =
+    config: default:
+    let
+      name = text (config.nixsecrets.name or null);
+    in
+    if name == text default then null else name;
   # impermanence: a volume can be declared and turned off
   persistent =
     volumes:
@@ -199,7 +207,12 @@ let
     let
       inside = config.home-manager.users.${name};
     in
-    part "${at}home-manager user ${name}" inside // { user = name; persistent = [ ]; };
+    part "${at}home-manager user ${name}" inside // homeOf inside name;
+  homeOf = config: user: {
+    inherit user;
+    persistent = [ ];
+    mapName = mapName config (config.home.username or null);
+  };
   homes = at: config: map (home at config) (names ((config.home-manager or { }).users or { }));
   specialised =
     config:
@@ -209,15 +222,77 @@ let
         inside = config.specialisation.${name}.configuration;
         at = "specialisation ${name}";
       in
-      [ (part at inside) ] ++ homes "${at}, " inside
+      [ (part at inside) ] ++ homes "${at}, " inside ++ guests "${at}, " inside
     ) (names (config.specialisation or { }));
-  contained =
-    config:
+
+  # --- systems inside of the system, and what they see of its files
+
+  guests =
+    at: config:
+    concatMap (name: container "${at}container ${name}" name config.containers.${name}) (
+      names (config.containers or { })
+    )
+    ++ concatMap (name: nspawn "${at}nspawn container ${name}" name config.virtualisation.nspawn.containers.${name}) (
+      names (config.virtualisation.nspawn.containers or { })
+    )
+    ++ concatMap (name: microvm "${at}microvm ${name}" name config.microvm.vms.${name}) (
+      names (config.microvm.vms or { })
+    );
+  guest =
+    at: name: config: more:
+    [ (part at config // { container = name; } // more) ]
+    ++ map (one: one // { container = name; }) (homes "${at}, " config);
+  # With `path`, a container is built elsewhere and there is no `config`.
+  inside = box: if attempt box.config == null && text (box.path or null) != null then { } else box.config;
+  container =
+    at: name: box:
+    guest at name (inside box) {
+      ephemeral = attempt (box.ephemeral or false) == true;
+      # root of another user namespace cannot read a key of root
+      binds =
+        if elem (attempt (box.privateUsers or "no")) [ "no" "identity" ] then
+          mounts (box.bindMounts or { }) ++ concatMap mountOf (texts (box.extraFlags or [ ]))
+        else
+          [ ];
+    };
+  mounts =
+    set:
     map (
-      name: part "container ${name}" config.containers.${name}.config // { container = name; }
-    ) (names (config.containers or { }));
+      name:
+      let
+        from = text (set.${name}.hostPath or null);
+        at = text (set.${name}.mountPoint or name);
+      in
+      { inherit at; from = if from == null then at else from; }
+    ) (names set);
+  mountOf =
+    flag:
+    let
+      found = builtins.match "--bind(-ro)?=([^:]*)(:([^:]+))?(:.*)?" flag;
+      from = builtins.elemAt found 1;
+      at = builtins.elemAt found 3;
+    in
+    if found == null then [ ] else [ { inherit from; at = if at == null then from else at; } ];
+  nspawn =
+    at: name: box:
+    guest at name (inside box) {
+      ephemeral = true;
+      binds = filter (mount: elem "idmap" (texts (box.binds.${mount.at}.options or [ ]))) (mounts (box.binds or { }));
+    };
+  # A guest of this flake is a configuration like any other.
+  microvm =
+    at: name: box:
+    let
+      made = if (box.config or null) != null then box.config else box.flake.nixosConfigurations.${name};
+      inherit (made) config;
+      shares = config.microvm.shares or [ ];
+    in
+    if (box.config or null) == null && (text (box.flake or null) == root || (box.flake or null) == null) then
+      [ ]
+    else
+      guest at name config { binds = map (share: { at = text share.mountPoint; from = text share.source; }) shares; };
   used = one: one.age != null || one.sops != null;
-  system = config: filter used ([ (part "" config) ] ++ homes "" config ++ specialised config ++ contained config);
+  system = config: filter used ([ (part "" config) ] ++ homes "" config ++ specialised config ++ guests "" config);
 
   # --- a hive as colmena gets it: `colmena = { meta = …; brunnen = …; }`
   #
@@ -317,7 +392,7 @@ let
       parts =
         if kind == "home" then
           filter used [
-            (part (if platform == null then "" else platform) config // { user = if user == null then name else user; })
+            (part (if platform == null then "" else platform) config // homeOf config (if user == null then name else user))
           ]
         else
           system config;

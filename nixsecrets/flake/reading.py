@@ -10,7 +10,8 @@ from nixsecrets.flake import nix
 from nixsecrets.flake.declarations import Source
 from nixsecrets.flake.declared import Configuration, inventory, parse
 from nixsecrets.flake.gather import gather, place_of
-from nixsecrets.flake.verdict import Report, judge, owner_of, readable
+from nixsecrets.flake.owners import owner_of
+from nixsecrets.flake.verdict import Report, judge, readable
 from nixsecrets.untrusted import inputs
 from nixsecrets.world.world import World
 

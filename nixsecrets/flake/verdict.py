@@ -11,19 +11,18 @@ from dataclasses import dataclass
 from nixsecrets.errors import argument
 from nixsecrets.files.state import Actual, Damaged, NotSecret, Unknown
 from nixsecrets.findings.catalogue import Code, Finding
-from nixsecrets.flake.declared import Configuration, Part, Secret, SopsSide
+from nixsecrets.flake.declared import Configuration, Opened, Part, Secret, SopsSide
 from nixsecrets.flake.gather import Place, Seen
-from nixsecrets.flake.identitypaths import FLAKE, Keys, identity_findings, keys_of
+from nixsecrets.flake.identitypaths import FLAKE, Keys, identity_findings
+from nixsecrets.flake.owners import Owner, owner_of
+from nixsecrets.flake.privilege import unused
 from nixsecrets.flake.sopsuse import use_problem
 from nixsecrets.flake.stored import Stored, stored_findings, stored_problem
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import Recipient
-from nixsecrets.map.model import Host, User
 from nixsecrets.world.world import MAP_NAME, World
 
 OK, ELSEWHERE = "ok", "not checked"
-_MAIN = Part("", None, None, None, None)
-"""A host itself, if nothing is known about it."""
 Problem = tuple[Code, str]
 
 
@@ -45,19 +44,6 @@ class Report:
 
     rows: tuple[Row, ...]
     findings: tuple[Finding, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Owner:
-    """The host or user whose keys a part has; `found` is its entry in the map."""
-
-    name: str
-    kind: str
-    found: Host | User | None
-
-    @property
-    def keys(self) -> tuple[Recipient, ...]:
-        return () if self.found is None else self.found.keys
 
 
 def judge(
@@ -98,7 +84,7 @@ def readable(
         for part in configuration.parts:
             owner = owner_of(world, configuration, part)
             for side in part.sides:
-                keys = keys_of(side, owner.keys)
+                keys = owner.keys_of(side, part)
                 for secret in side.secrets:
                     path = place.path_of(secret)
                     problem = judge.opening(secret, owner, keys, path)
@@ -120,13 +106,14 @@ class _Judge:
         if configuration.error is not None:
             message = f"{configuration.name} does not evaluate: {configuration.error}"
             self.findings.append(Finding(FLAKE, Code.DOES_NOT_EVALUATE, message))
-        base: set[tuple[str | None, Secret]] = set()
+        # a specialisation is a variant of the system: only what it adds gets a line
+        base: set[Opened] = set()
+        for part in configuration.parts:
+            if not part.at.startswith("specialisation "):
+                base.update(part.opened())
         for part in configuration.parts:
             if part.at.startswith("specialisation "):
-                # a variant of the same system: only what it adds gets a line
                 part = part.without(base)
-            else:
-                base |= {(part.user, secret) for secret in part.secrets}
             if part.secrets or not part.at:
                 self.part(configuration, part)
 
@@ -140,7 +127,7 @@ class _Judge:
             self.findings.append(Finding(MAP_NAME, Code.NOT_IN_MAP, text, fix=fix))
         formats: dict[str, str] = {}
         for side in part.sides:
-            keys = keys_of(side, owner.keys)
+            keys = owner.keys_of(side, part)
             problems = []
             for secret in side.secrets:
                 path = self.place.path_of(secret)
@@ -179,7 +166,7 @@ class _Judge:
     def problem(
         self,
         secret: Secret,
-        owner: _Owner,
+        owner: Owner,
         keys: Keys,
         path: str | None,
         formats: dict[str, str],
@@ -195,7 +182,7 @@ class _Judge:
         return use_problem(secret, self.seen[path], before) or opening
 
     def opening(
-        self, secret: Secret, owner: _Owner, keys: Keys, path: str | None
+        self, secret: Secret, owner: Owner, keys: Keys, path: str | None
     ) -> Problem | str:
         """Return the problem if the owner cannot decrypt the file, else a text.
 
@@ -216,7 +203,7 @@ class _Judge:
             return OK
         return self.reader_problem(found, owner, keys)
 
-    def reader_problem(self, found: Actual, owner: _Owner, keys: Keys) -> Problem | str:
+    def reader_problem(self, found: Actual, owner: Owner, keys: Keys) -> Problem | str:
         """Return the problem if no private key of the owner opens the file, else OK."""
         name = f"{owner.kind} {owner.name}"
         if owner.found is None:
@@ -244,30 +231,6 @@ class _Judge:
         if not allowed:
             message = f"{message}; no rule lets it read"
         return Code.DECLARED_UNREADABLE, message
-
-
-def owner_of(
-    world: World, configuration: Configuration, part: Part | None = None
-) -> _Owner:
-    """Return the owner of the keys that decrypt a part's secrets, or the first part's.
-
-    A container has its own keys if it is in the map, else those of its host.  A home
-    has those of its user, which may have the configuration's name in the map.
-    """
-    if part is None:
-        home = configuration.kind == "home"
-        parts = (one for one in configuration.parts if home or not one.at)
-        part = next(parts, _MAIN)
-    if part.user is not None:
-        users = {user.name: user for user in world.map.users}
-        name = configuration.name if configuration.name in users else part.user
-        return _Owner(name, "user", users.get(name))
-    hosts = {host.name: host for host in world.map.hosts}
-    names = [part.container, configuration.name, configuration.host_name]
-    for name in filter(None, names):
-        if name in hosts:
-            return _Owner(name, "host", hosts[name])
-    return _Owner(configuration.name, "host", None)
 
 
 def _surely_closed(state: Unknown, backend: Backend, keys: Iterable[Recipient]) -> bool:
@@ -313,59 +276,3 @@ def _templates(who: str, sops: SopsSide) -> Iterator[Finding]:
                 " which is needed for users"
             )
             yield Finding(FLAKE, Code.TEMPLATE_TOO_EARLY, message)
-
-
-# --- least privilege
-
-
-def unused(
-    world: World, configurations: Sequence[Configuration], place: Place
-) -> Iterator[Finding]:
-    """Yield findings on secrets that hosts can read but do not declare.
-
-    Hosts that are not in the flake or do not evaluate are skipped, and those in
-    `always`, which read everything by intent.
-    """
-    declared = declared_paths(world, configurations, place)
-    always = world.policy.always_readers
-    names = {host.name for host in world.map.hosts} - always
-    for path, actual in sorted(world.secrets.items()):
-        by = {world.book.name(one) for one in actual.recipients}
-        readers = sorted(name for name in names if name in by)
-        known = [name for name in readers if name in declared]
-        without = [name for name in known if path not in declared[name]]
-        if not without:
-            continue
-        if without == readers and not any(path in one for one in declared.values()):
-            message = f"{', '.join(readers)} can read it, and nothing declares it"
-            yield Finding(path, Code.NOBODY_DECLARES, message)
-            continue
-        for name in without:
-            message = f"{name} can read it, and nothing it declares uses it"
-            yield Finding(path, Code.READ_NOT_DECLARED, message)
-
-
-def declared_paths(
-    world: World, configurations: Sequence[Configuration], place: Place
-) -> dict[str, set[str]]:
-    """Return the declared files of each host whose configurations all evaluate."""
-    declared: dict[str, set[str]] = {}
-    broken: set[str] = set()
-    for one in configurations:
-        if one.error is not None:
-            broken.add(one.name)
-        elif one.kind != "home":
-            declared.setdefault(owner_of(world, one).name, set())
-        for part in one.parts:
-            owner = owner_of(world, one, part)
-            names = {owner.name, owner_of(world, one, _without_user(part)).name}
-            paths = {path for s in part.secrets if (path := place.path_of(s))}
-            for name in names:
-                declared.setdefault(name, set()).update(paths)
-            if any(secret.error for secret in part.secrets):
-                broken |= names
-    return {name: paths for name, paths in declared.items() if name not in broken}
-
-
-def _without_user(part: Part) -> Part:
-    return Part(part.at, None, part.container, None, None)

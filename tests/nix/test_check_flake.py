@@ -31,6 +31,7 @@ SEVERAL = """
       sops.secrets.app.sopsFile = ./secrets/app.yaml;
     };
     specialisation.office.configuration.age.secrets.office.file = ./secrets/wifi.age;
+    containers.web.bindMounts."/etc/ssh/ssh_host_ed25519_key" = { };
     containers.web.config = {
       imports = [ agenix ];
       age.secrets.wifi.file = ./secrets/wifi.age;
@@ -250,6 +251,7 @@ def test_the_inventory_has_everything_that_is_compared(
         "user": None,
         "container": None,
         "persistent": ["/persist"],
+        "mapName": None,
     }
 
     def known(path: str) -> dict[str, object]:

@@ -42,6 +42,7 @@ let
     ];
     systemd.services = value (types.attrsOf types.anything) { };
     boot.isContainer = value types.bool false;
+    microvm.shares = value (types.listOf types.raw) [ ];
     nixpkgs.config = value types.raw { };
     nixpkgs.overlays = value (types.listOf types.raw) [ ];
   };
@@ -66,23 +67,39 @@ let
         host
         nixos
       ] ++ modules;
-      nested = {
-        # a specialisation is the whole system once more, with something added
-        options.specialisation = value (types.attrsOf (types.submodule {
-          options.configuration = mkOption {
-            type = types.raw;
-            apply = module: (evaluate (all ++ [ { options.specialisation = value types.raw { }; options.containers = value types.raw { }; } module ])).config;
-          };
-        })) { };
-        options.containers = value (types.attrsOf ((types.valueSubmodule or types.submodule) {
-          options.config = mkOption {
-            type = types.raw;
-            apply = module: (nixosSystem { modules = [ module ]; }).config;
-          };
-        })) { };
+      guests = options: value (types.attrsOf ((types.valueSubmodule or types.submodule) { inherit options; })) { };
+      toplevel = take: mkOption {
+        type = types.raw;
+        apply = module: if module == null then null else take (nixosSystem { modules = [ module ]; });
+      };
+      mounts = value (types.attrsOf types.raw) { };
+      # a specialisation is the whole system once more, with something added
+      nested.options.specialisation = value (types.attrsOf (types.submodule {
+        options.configuration = mkOption {
+          type = types.raw;
+          apply = module: (evaluate (all ++ [ inside { options.specialisation = value types.raw { }; } module ])).config;
+        };
+      })) { };
+      inside = {
+        options.containers = guests {
+          config = toplevel (system: system.config);
+          path = mkOption { type = types.path; };
+          bindMounts = mounts;
+          ephemeral = value types.bool false;
+          privateUsers = value types.raw "no";
+          extraFlags = value (types.listOf types.str) [ ];
+        };
+        options.microvm.vms = guests {
+          config = toplevel (system: system) // { default = null; };
+          flake = value types.raw null;
+        };
+        options.virtualisation.nspawn.containers = guests {
+          config = toplevel (system: system.config);
+          binds = mounts;
+        };
       };
     in
-    evaluate (all ++ [ nested ]);
+    evaluate (all ++ [ inside nested ]);
 in
 {
   inherit nixosSystem;
