@@ -102,6 +102,8 @@ def about_keys(
     if standing and not first:
         from nixsecrets.repo.blame import blame
 
-        lines = blame(world.repo.root, MAP_NAME) if world.repo.git is not None else []
+        with ui.waiting("searching the git history"):
+            there = world.repo.git is not None
+            lines = blame(world.repo.root, MAP_NAME) if there else []
         origins = [approvals.origin_text(world, one, lines) for one in standing]
     return list(safety.approval_question(standing, origins, given, hint))

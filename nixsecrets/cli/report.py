@@ -41,7 +41,8 @@ def check(
     `removals`, `others` and `macs` are findings that were made while the files were
     read; `form` is text, json, sarif or gitlab; `strict` also fails on warnings.
     """
-    plan = drift(world, removals, others, macs.types, mergestate.regained(world))
+    with ui.waiting("comparing files and map"):
+        plan = drift(world, removals, others, macs.types, mergestate.regained(world))
     declared = _declared(world, source, start) if source.asked else None
     findings = [*stale_problems(plan.steps), *plan.problems]
     findings = sorted([*findings, *(declared.findings if declared else ())])

@@ -53,7 +53,9 @@ def change_map(
     read = session.mapped(begun)
     ring = keyring(options.identity)  # before `with_files` waits for the survey
     before = session.with_files(read, begun)
-    after = before.with_map(change.edit(before))
+    text = change.edit(before)
+    with ui.waiting("reading the secrets"):
+        after = before.with_map(text)
     with ui.waiting("searching the git history"):
         known = recall(before)
     after = _with_entries(before, after, known)
@@ -141,7 +143,9 @@ def walk(
     Returns the exit code.
     """
     plan = disclosure.with_opened(plan, world, contents or {})
-    known = recall(world) if known is None else known
+    if known is None:
+        with ui.waiting("searching the git history"):
+            known = recall(world)
     for finding in known.findings(world, leaving=removals.revoked_keys(plan)):
         ui.warn(finding.message)
     memory = consent.memory(session.repo).read()

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +29,8 @@ class Session(NamedTuple):
     @staticmethod
     def open(start: Path) -> "Session":
         """Return the session of the nearest map in `start` or a folder above it."""
-        return Session(Repo.find(start))
+        with ui.waiting("looking for the repository"):
+            return Session(Repo.find(start))
 
     @staticmethod
     def holding(start: Path, path: Path) -> "tuple[Session, str] | None":
@@ -96,7 +97,10 @@ class Session(NamedTuple):
         # 3 ms, for processes that look at many files
         from nixsecrets.world import survey
 
-        with survey.start(self.repo, compare=compare, only=only) as begun:
+        with ExitStack() as stack:
+            with ui.waiting("listing the files"):
+                asked = survey.start(self.repo, compare=compare, only=only)
+                begun = stack.enter_context(asked)
             yield begun
             begun.cache()
 

@@ -54,7 +54,7 @@ def waiting(what: str, *, at_once: bool = False) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
-    import signal  # --version and the hook never wait
+    import signal  # --version never waits
 
     outermost = not _line.going_on
     before = signal.signal(signal.SIGALRM, _line.show) if outermost else None

@@ -98,7 +98,8 @@ def command(
         else:
             from nixsecrets.flake import nix  # 20 ms, for this option alone
 
-            names = nix.host_names(flake, start)
+            with ui.waiting("asking nix for the machines"):
+                names = nix.host_names(flake, start)
         return _discover(start, session.map(), names, groups, keys, options)
     known = session.map().host(name)
     if known is not None:

@@ -75,7 +75,8 @@ def command(
     if listing:
         _list(chosen, as_json=as_json)
         return 0
-    removals = recall(world)
+    with ui.waiting("searching the git history"):
+        removals = recall(world)
     names_asked = {one.name for one in chosen}
     back = [one for one in removals.in_use(world.map) if one[0] in names_asked]
     code = 0

@@ -87,8 +87,10 @@ def command(
         repo, macs = session.repo, Macs()
         with recalling(repo) as recall, comparing(repo) as compare:
             world = session.world_of(begun)
-            older, types = compare(world)
-            others = [*older, *wrong_macs(world, macs, begun)]
+            with ui.waiting("searching the git history"):
+                older, types = compare(world)
+            with ui.waiting("verifying MACs and types"):
+                others = [*older, *wrong_macs(world, macs, begun)]
             macs.types.update(types)
             with ui.waiting("searching the git history"):
                 removals = recall(world)

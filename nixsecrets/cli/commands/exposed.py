@@ -69,12 +69,12 @@ def command(
     world = session.world()
     with ExitStack() as stack, git.reader(limit=LONGEST_BLOB) as blob:
         opener = Opener(world, keyring(identity), once(unlock), stack)
-        history = read_history(git, session.repo.root, limit=max_commits)
-        removed = [
-            Retired(one.name, one.key, one.date or None)
-            for one in recall(world).by_key.values()
-        ]
-        report = find_exposed(world, history, blob, opener, removed)
+        with ui.waiting("searching the git history"):
+            history = read_history(git, session.repo.root, limit=max_commits)
+            known = recall(world).by_key.values()
+        removed = [Retired(one.name, one.key, one.date or None) for one in known]
+        with ui.waiting("comparing the values"):
+            report = find_exposed(world, history, blob, opener, removed)
     shown = [e for e in report.exposures if e.open or everything]
     if as_json:
         ui.answer_text(_to_json(report, shown))

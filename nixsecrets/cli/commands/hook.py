@@ -153,19 +153,20 @@ def run(
     if until is not None and since is None:
         raise UsageError("--to needs --from", "nixsecrets hook run --from REV --to REV")
     git = _work_tree(start)
-    if files:
-        wanted: Iterable[Changes] = [_some(git, start, files)]
-    elif everything:
-        staged = [change.new for change in git.everything_staged().changed]
-        wanted = [_all(git, staged)]
-    elif since is not None:
-        tip = git.resolve(until or "HEAD")
-        wanted = git.commits(tip, without=[git.resolve(since)])
-    elif pushed is not None:
-        wanted = _pushed(git, pushed)
-    else:
-        wanted = [git.staged()]
-    found = _judged(git, wanted, _scanner() if scan else None)
+    with ui.waiting("checking the files"):
+        if files:
+            wanted: Iterable[Changes] = [_some(git, start, files)]
+        elif everything:
+            staged = [change.new for change in git.everything_staged().changed]
+            wanted = [_all(git, staged)]
+        elif since is not None:
+            tip = git.resolve(until or "HEAD")
+            wanted = git.commits(tip, without=[git.resolve(since)])
+        elif pushed is not None:
+            wanted = _pushed(git, pushed)
+        else:
+            wanted = [git.staged()]
+        found = _judged(git, wanted, _scanner() if scan else None)
     if git.has_journal and not (since or pushed):
         ui.warn_unfinished()  # no lock is taken: a commit never waits for a command
     return _report(found, staged=not (everything or since or pushed))

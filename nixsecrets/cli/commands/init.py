@@ -121,7 +121,9 @@ def command(
     repo = Repo.at(start)
     if (repo.root / MAP_NAME).exists():
         raise NixsecretsError(f"{MAP_NAME} is already here", "nixsecrets status")
-    if fleets := _fleets(repo, rules, sops_config, sops_only=sops_only):
+    with ui.waiting("looking for rules of agenix and sops"):
+        fleets = _fleets(repo, rules, sops_config, sops_only=sops_only)
+    if fleets:
         if impure and not yes:
             ui.confirm(
                 "evaluate agenix rules without a sandbox, with network and all that"

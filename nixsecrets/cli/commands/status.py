@@ -38,7 +38,8 @@ def command(start: Path, *, as_json: bool) -> None:
             with ui.waiting("searching the git history"):
                 removals, (older, types) = recall(world), compare(world)
     back = mergestate.regained(world)
-    plan = drift(world, removals, older, types, back)
+    with ui.waiting("comparing files and map"):
+        plan = drift(world, removals, older, types, back)
     if as_json:
         standing = approvals.map_standings(world.map, consent.recalled(world.repo))
         unseen = [one.as_json() for one in standing if not one.approved]
