@@ -355,12 +355,12 @@ rec {
             if isAge path then
               {
                 backend = "age";
-                inherit file;
+                inherit file path;
               }
             else
               rec {
                 backend = "sops";
-                inherit file;
+                inherit file path;
                 format = formatOf path;
                 key = if isKeyed path then wholeKey else "";
               };
@@ -502,6 +502,20 @@ rec {
         else
           say path found;
 
+      # How to grant `name` what `nixsecrets.secrets.SECRET` declares (`located`, of `locate`),
+      # null if it can read it; `sops` are the options of sops-nix.
+      grantOf =
+        sops: name: secret: located:
+        let
+          inherit (located) path file;
+          problemOf = if located.backend == "age" then ageProblem else sopsProblem sops;
+        in
+        if !pathExists file || relative file != path || problemOf name path file != noReader name path then
+          null
+        else
+          "nixsecrets.secrets.${secret}: to let ${who name} read it, add \"${name}\" to the readers of"
+          + " ${path} in nixsecrets.toml, and run `nixsecrets rekey ${word path}`";
+
       # Problems of a configuration that will have the keys of `name`; `config` has the `age`
       # and `sops` options as the agenix and sops-nix modules set them.
       problemsOf =
@@ -532,6 +546,7 @@ rec {
         users
         members
         ageSecretsFor
+        grantOf
         locate
         problemsOf
         ;

@@ -54,7 +54,11 @@ let
           [ "set nixsecrets.name" ]
         else
           fleet.problemsOf cfg.name config
-          ++ builtins.concatMap (one: if one ? problem then [ one.problem ] else [ ]) (builtins.attrValues named)
+          ++ lib.filter (one: one != null) (
+            lib.mapAttrsToList (
+              name: one: one.problem or (fleet.grantOf (config.sops or { }) cfg.name name one)
+            ) named
+          )
           ++ missing "age" (options ? age) "agenix"
           ++ missing "sops" (options ? sops) "sops-nix";
     in

@@ -74,6 +74,12 @@ GOOD = {
       nixsecrets.secrets = { wifi.owner = "wpa"; "powerdns/api-key" = { }; forge.file =
         ./secrets/forge.env; };
     """,
+    "contained": """
+      containers.web = {
+        bindMounts."/etc/ssh/ssh_host_ed25519_key" = { };
+        config = { imports = [ agenix ]; age.secrets.wifi.file = ./secrets/wifi.age; };
+      };
+    """,
     "household": """
       home-manager.users.alice = { imports = [ sopsHome ];
         sops.age.keyFile = "/home/alice/.config/sops/age/keys.txt";
@@ -259,6 +265,21 @@ FAULTS = {
         "NS084 needed for users",
     ),
     "no-secret-of-this-name": ("nixsecrets.secrets.wfii = { };", "module wfii"),
+}
+
+# What only the copy of the repository that Nix sees has wrong.
+FAULTS |= {
+    "symbolic-link": ("age.secrets.x.file = ./secrets/link.age;", "NS092 symbolic"),
+    "left-out-of-a-copy": (
+        "age.secrets.x.file = builtins.filterSource (path: _: baseNameOf path !="
+        ' "wifi.age") ./secrets + "/wifi.age";',
+        "NS091 source filter",
+    ),
+    "key-does-not-reach-container": (
+        "containers.web.config = { imports = [ agenix ];"
+        " age.secrets.x.file = ./secrets/wifi.age; };",
+        "NS094 not bind-mounted",
+    ),
 }
 
 # --- machines that are no NixOS hosts, with and without a fault

@@ -164,9 +164,14 @@ def test_a_declaration_that_cannot_be_met_says_what_to_do(ready: Fleet) -> None:
       frameworkless = alone [ {{ nixsecrets.root = ./.; }} ];
     }}"""
     seen = evaluate(expression, ready.root)
-    (unreadable,) = seen.pop("unreadable")
-    assert "secrets.app: host stein is not a recipient; run" in unreadable
     assert seen == {
+        "unreadable": [
+            "nixsecrets: secrets/app.yaml: stein declares sops.secrets.app: host stein"
+            " is not a recipient; run `nixsecrets why secrets/app.yaml`",
+            "nixsecrets: nixsecrets.secrets.app: to let host stein read it, add"
+            ' "stein" to the readers of secrets/app.yaml in nixsecrets.toml, and run'
+            " `nixsecrets rekey secrets/app.yaml`",
+        ],
         "own": [],
         "unclear": [
             "nixsecrets: nixsecrets.secrets.wifi may mean secrets/hosts/stein/wifi.age,"
