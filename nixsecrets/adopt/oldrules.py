@@ -54,13 +54,22 @@ class SopsRule:
 
 @dataclass(frozen=True, slots=True)
 class AgeEntry:
-    """An entry of agenix rules; `path` is relative to the map's folder."""
+    """An entry of agenix rules; `path` is relative to the map's folder.
+
+    `listed` are its keys as they stand there: age makes a stanza for each, so a key
+    that is listed twice has two.
+    """
 
     name: str
     path: str
-    readers: tuple[Recipient, ...]
+    listed: tuple[Recipient, ...]
     armor: bool = False
     comments: tuple[str, ...] = ()
+
+    @property
+    def readers(self) -> tuple[Recipient, ...]:
+        """Its keys, each once."""
+        return tuple(dict.fromkeys(self.listed))
 
     @property
     def access(self) -> Access:
@@ -265,10 +274,10 @@ def _age_entry(one: Evaluated, folder: str, comments: tuple[str, ...]) -> AgeEnt
         raise ValueError("it is outside the map's folder")
     if not patterns.possible(path):
         raise ValueError("its name cannot be that of a file in a map")
-    readers = {key: None for text in one.public_keys for key in _keys(text)}
-    if not readers:
+    listed = tuple(key for text in one.public_keys for key in _keys(text))
+    if not listed:
         raise ValueError("it has no key")
-    return AgeEntry(one.name, path, tuple(readers), one.armor, comments)
+    return AgeEntry(one.name, path, listed, one.armor, comments)
 
 
 def _keys(text: object) -> Iterator[Recipient]:

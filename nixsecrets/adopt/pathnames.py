@@ -10,6 +10,7 @@ from nixsecrets.keys.recipients import KeyId, Recipient
 
 _WORD = re.compile(r"(?<![A-Za-z0-9_-])[A-Za-z0-9][A-Za-z0-9_-]*")
 _AFFIX = re.compile(r"(?<=.)[_-](?:key|privkey|pubkey|hostkey|age|ssh)$")
+_FEWEST = 3  # words of a family: two files may have one reader each by chance
 _Votes = dict[tuple[KeyId, str], Counter[OwnerKind | None]]
 
 
@@ -49,7 +50,7 @@ def names_from_paths(old: Old) -> dict[KeyId, Sighting]:
     votes: _Votes = defaultdict(Counter)
     for template, family in families.items():
         apart = dict(_apart(family, everywhere))
-        one_each = len(apart) > 1 and 2 * len(apart) >= len(family)
+        one_each = len(apart) >= _FEWEST and 2 * len(apart) >= len(family)
         for word, key in apart.items():
             kind = kinds[template, word]
             if one_each or kind is not None:

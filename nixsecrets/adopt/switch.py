@@ -4,7 +4,7 @@ No secret file is changed.  The findings come from an ordinary plan for the repo
 as it will be, so they are those of `status`.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from nixsecrets.adopt.propose import Proposal
@@ -12,6 +12,7 @@ from nixsecrets.files.age import header
 from nixsecrets.files.state import Actual, Record, Recorded, Unknown
 from nixsecrets.generated.lock import Lock
 from nixsecrets.keys.forms import Backend
+from nixsecrets.keys.recipients import Recipient
 from nixsecrets.plan.diff import converge_plan, switch_plan
 from nixsecrets.plan.model import Plan
 from nixsecrets.plan.outputs import age_paths, lock_text, rendered, with_attributes
@@ -56,7 +57,8 @@ def adoption(
     """
     text = proposal.map_text
     world = adopting_world(repo, text, Lock(), without=others)
-    records = _records(world)
+    listed = {path: one.listed for path, one in proposal.old.entries.items()}
+    records = _records(world, listed)
     lock = lock_text(world, records)
     world = adopting_world(repo, text, Lock.parse(lock), without=others)
     vouched = [p for p, actual in world.secrets.items() if _vouched(actual)]
@@ -91,20 +93,33 @@ def _after(world: World, lock: str) -> dict[str, str | None]:
     }
 
 
-def _records(world: World) -> Mapping[str, Record]:
-    """Return a record for each age file whose stanzas fit the readers of its rule."""
-    found = ((path, _record(world, actual)) for path, actual in world.secrets.items())
+def _records(
+    world: World, listed: Mapping[str, Sequence[Recipient]]
+) -> Mapping[str, Record]:
+    """Return a record for each age file whose stanzas fit the readers of its rule.
+
+    `listed` are the keys of the old rules for each path.
+    """
+    found = (
+        (path, _record(world, actual, listed.get(path, ())))
+        for path, actual in world.secrets.items()
+    )
     return {path: record for path, record in found if record is not None}
 
 
-def _record(world: World, actual: Actual) -> Record | None:
+def _record(world: World, actual: Actual, listed: Sequence[Recipient]) -> Record | None:
     if actual.backend is not Backend.AGE or not isinstance(actual.state, Unknown):
         return None
     want = world.policy.desired(actual.path, Backend.AGE)
     if want is None or actual.refusal is not None:
         return None
     stanzas = header.parse(world.repo.read(actual.path)).entries
-    ordered = in_stanza_order([r.recipient for r in want.readers], stanzas)
+    readers = [reader.recipient for reader in want.readers]
+    ordered = in_stanza_order(readers, stanzas)
+    if ordered is None and len(listed) > len(readers):
+        forms = {reader.key_id: reader for reader in readers}
+        again = [forms[key.key_id] for key in listed if key.key_id in forms]
+        ordered = in_stanza_order(again, stanzas)
     return None if ordered is None else Record(ordered, actual.sha256, ADOPTED)
 
 

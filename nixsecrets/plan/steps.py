@@ -227,7 +227,7 @@ def _difference(
     recipients: Sequence[Recipient], target: Sequence[Reader], book: KeyBook
 ) -> _Difference:
     have: dict[KeyId, list[Recipient]] = {}
-    for recipient in recipients:
+    for recipient in dict.fromkeys(recipients):  # a key twice in one form does no harm
         have.setdefault(recipient.key_id, []).append(recipient)
     want = _by_key(target)
     add = tuple(r for i, r in want.items() if i not in have)

@@ -164,17 +164,29 @@ def test_files_that_one_key_each_reads_name_their_keys(fleet: Fleet) -> None:
         "{\n"
         f'"wg/web.privkey.age".publicKeys = [ "{A}" "{D}" ];\n'
         f'"wg/db.privkey.age".publicKeys = [ "{B}" "{D}" ];\n'
-        f'"wg/psk.age".publicKeys = [ "{A}" "{B}" "{D}" ];\n'
+        f'"wg/mail.privkey.age".publicKeys = [ "{C}" "{D}" ];\n'
+        f'"wg/psk.age".publicKeys = [ "{A}" "{B}" "{C}" "{D}" ];\n'
         "}\n",
     )
-    for name in ("web", "db"):
+    for name in ("web", "db", "mail"):
         fleet.age_encrypt(f"wg/{name}.privkey.age", "x", "alice")
     data = adopted(fleet)
     assert {name: one["keys"] for name, one in data["hosts"].items()} == {
         "web": [A],
         "db": [B],
+        "mail": [C],
     }
     assert data["secrets"][0]["path"] == "wg/{host}.privkey.age"
+
+
+def test_two_files_with_a_reader_of_their_own_each_name_nobody(fleet: Fleet) -> None:
+    fleet.write(
+        "secrets.nix",
+        f'{{ "x.age".publicKeys = [ "{A}" "{D}" ];'
+        f' "y.age".publicKeys = [ "{B}" "{D}" ]; }}\n',
+    )
+    data = adopted(fleet)
+    assert [one["path"] for one in data["secrets"]] == ["x.age", "y.age"]
 
 
 def test_a_file_that_one_host_happens_to_read_names_nobody(fleet: Fleet) -> None:
@@ -577,3 +589,23 @@ def test_a_module_called_secrets_nix_is_no_secret(fleet: Fleet) -> None:
     fleet.commit("module")
     fleet.ok("init", "--user", "alice")
     assert (fleet.root / "secrets/secrets.nix").exists()
+
+
+def test_a_key_that_rules_list_twice_is_no_drift(fleet: Fleet) -> None:
+    alice, web = fleet.public("alice"), kit.ssh_key("web")
+    fleet.write(
+        "secrets.nix",
+        f'let alice = "{alice}"; web = "{web.public}"; users = [ alice ]; in\n'
+        + rules(x="users ++ [ web alice ] ++ users", y="[ web web ]"),
+    )
+    fleet.age_encrypt("x.age", "x", alice, web.public, alice, alice)
+    fleet.age_encrypt("y.age", "y", web.public, web.public)
+    adopted(fleet, "--git-add")
+    assert fleet.ok("check") == ""
+    before = fleet.read("x.age")
+    fleet.ok("rekey", "--yes")
+    assert fleet.read("x.age") == before
+    late = kit.ssh_key("late").public
+    fleet.ok("add-user", "late", "--key", late, "--yes")
+    fleet.ok("check")
+    assert fleet.ok("cat", "x.age") == "x"

@@ -10,13 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from nixsecrets.adopt.evaluate import Evaluated
-from nixsecrets.adopt.hints import Hints, keys_in
-from nixsecrets.adopt.oldrules import Old, read_age, read_sops
+from nixsecrets.adopt.hints import keys_in
 from nixsecrets.adopt.patterns import nearby, samples
-from nixsecrets.adopt.planned import Tree
-from nixsecrets.adopt.propose import Proposal, propose
-from nixsecrets.adopt.yamlnames import names_in
+from nixsecrets.adopt.propose import Proposal
 from nixsecrets.errors import NixsecretsError
 from nixsecrets.generated import secretsnix, sopsyaml
 from nixsecrets.generated.rules import Winners
@@ -25,14 +21,21 @@ from nixsecrets.keys.recipients import KeyId
 from nixsecrets.map.load import load
 from nixsecrets.map.resolve import Policy
 from tests import gate
-from tests.fleet import SHARED, clean_env, program, run_program
+from tests.corpus import (
+    AGENIX,
+    CORPUS,
+    SOPS,
+    adopt_agenix,
+    adopt_sops,
+    agenix_rules,
+    sops_text,
+    sops_tree,
+)
+from tests.fleet import clean_env, program, run_program
 
-CORPUS = SHARED / "corpus"
 pytestmark = pytest.mark.skipif(
     not CORPUS.is_dir(), reason=gate.reason("shared", "the corpus")
 )
-SOPS = sorted(path.stem for path in CORPUS.glob("sops/*.yaml"))
-AGENIX = sorted(path.stem for path in CORPUS.glob("agenix/*.json"))
 
 PGP = "names PGP"
 REFUSED = {
@@ -55,41 +58,6 @@ REFUSED = {
 }
 FOREIGN = {"sops/030": 11, "sops/044": 25, "sops/066": 1, "sops/068": 2}
 """How many rules of an adopted configuration stay as they are."""
-
-
-def sops_text(name: str) -> str:
-    return (CORPUS / "sops" / f"{name}.yaml").read_text()
-
-
-def sops_tree(name: str) -> Tree:
-    """The repository's sops files, where the sample knows them."""
-    table = CORPUS / "sops" / f"{name}.files.tsv"
-    lines = table.read_text().splitlines()[1:] if table.exists() else []
-    return {line.split("\t")[0]: Backend.SOPS for line in lines}
-
-
-def adopt_sops(name: str) -> Proposal:
-    text = sops_text(name)
-    old = Old(read_sops(text, ".sops.yaml"), (), ".sops.yaml", None)
-    hints = names_in(text, ".sops.yaml")
-    return propose(old, sops_tree(name), hints, config_text=text)
-
-
-def agenix_rules(name: str) -> dict[str, dict[str, list[str]]]:
-    found: dict[str, dict[str, list[str]]] = json.loads(
-        (CORPUS / "agenix" / f"{name}.json").read_text()
-    )
-    return found
-
-
-def adopt_agenix(name: str) -> Proposal:
-    found = [
-        Evaluated(entry, tuple(value["publicKeys"]), bool(value.get("armor")))
-        for entry, value in agenix_rules(name).items()
-    ]
-    age = read_age(found, "secrets.nix", {})
-    tree: Tree = {entry.path: Backend.AGE for entry in age}
-    return propose(Old((), age, None, "secrets.nix"), tree, Hints())
 
 
 def ids(texts: tuple[str, ...]) -> frozenset[KeyId]:
