@@ -199,7 +199,6 @@ def from_ssh_blob(blob: bytes, comment: str = "") -> Recipient:
         KeyFormatError: the blob is corrupt.
     """
     name, rest = ssh_string(blob)
-    refuse_unsupported_ssh(name.decode("ascii", "replace"))
     if name == b"ssh-ed25519":
         _public, rest = ssh_string(rest)
         _check_end(rest)
@@ -209,6 +208,7 @@ def from_ssh_blob(blob: bytes, comment: str = "") -> Recipient:
         _check_rsa(rest)
         kind = Kind.SSH_RSA
     else:
+        refuse_unsupported_ssh(name.decode("ascii", "replace"))
         raise KeyFormatError("the ssh key names a kind that does not exist", SSH_HINT)
     text = f"{kind} {_base64(blob)}"
     return Recipient(kind, blob, text, comment)

@@ -10,6 +10,7 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from nixsecrets.errors import NixsecretsError, ProgramError
 from nixsecrets.files.sops.token import any_retyped
@@ -17,9 +18,7 @@ from nixsecrets.findings.catalogue import Finding
 from nixsecrets.frozen import NamedTuple
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import recipient_of
-from nixsecrets.map.pastkeys import PastMap, may_remove_a_key, read_past
 from nixsecrets.plan.removals import Removal, Removals, one_per_key, removals_between
-from nixsecrets.plan.rollback import COMPARED, rolled_back
 from nixsecrets.repo.clone import Clone
 from nixsecrets.repo.files import blob_id
 from nixsecrets.repo.git import Git
@@ -35,6 +34,9 @@ from nixsecrets.repo.history import (
 from nixsecrets.repo.remembered import Remembered, Removed, Scanned, Seen
 from nixsecrets.repo.worktree import MAP_NAME, Repo
 from nixsecrets.world.world import World
+
+if TYPE_CHECKING:  # what reads earlier versions is loaded where there are some
+    from nixsecrets.map.pastkeys import PastMap
 
 Recall = Callable[[World], Removals]
 _LARGEST_MAP = 8 << 20  # bytes
@@ -118,6 +120,8 @@ def _read(git: Git, changes: Sequence[Change]) -> list[Removal]:
     maps: dict[str, PastMap | None] = {}
     if not changes:
         return []
+    from nixsecrets.map.pastkeys import may_remove_a_key
+
     with git.reader(limit=_LARGEST_MAP) as blob:
         texts: dict[str, bytes] = {"": b""}
 
@@ -143,13 +147,15 @@ def _read(git: Git, changes: Sequence[Change]) -> list[Removal]:
 
 
 def _past(
-    maps: dict[str, PastMap | None], oid: str, data: bytes, before: PastMap | None
-) -> PastMap | None:
+    maps: "dict[str, PastMap | None]", oid: str, data: bytes, before: "PastMap | None"
+) -> "PastMap | None":
     """Return the keys of an earlier map, cached by blob id in `maps`.
 
     A map that cannot be read counts as unchanged: it gives the keys of `before`.
     """
     if oid not in maps:
+        from nixsecrets.map.pastkeys import read_past
+
         maps[oid] = read_past(data) or before
     return maps[oid]
 
@@ -216,6 +222,8 @@ def _put_back(world: World, git: Git, recent: Mapping[str, list[Replaced]]) -> C
     found = Compared([], {})
     if not paths:
         return found
+    from nixsecrets.plan.rollback import COMPARED, rolled_back
+
     with git.reader(limit=_LARGEST_FILE) as blob:
         read = functools.lru_cache(maxsize=2 * COMPARED)(blob)
         for path in paths:

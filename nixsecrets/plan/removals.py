@@ -6,16 +6,19 @@ Three sources are combined, because any single one can be reverted: the map's ow
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from nixsecrets.errors import counted, quoted
 from nixsecrets.findings.catalogue import Code, Finding
 from nixsecrets.frozen import NamedTuple
 from nixsecrets.keys.recipients import KeyId, Recipient, recipient_of
 from nixsecrets.map.model import RecipientMap
-from nixsecrets.map.pastkeys import PastMap
 from nixsecrets.plan.model import Plan
 from nixsecrets.repo.remembered import Edit, Remembered, Removed, Returned
 from nixsecrets.world.world import MAP_NAME, World
+
+if TYPE_CHECKING:  # for the maps of earlier commits
+    from nixsecrets.map.pastkeys import PastMap
 
 
 class Removal(NamedTuple):
@@ -34,7 +37,7 @@ class Removal(NamedTuple):
 
 
 def removals_between(
-    old: PastMap, new: PastMap, commit: str, date: str
+    old: "PastMap", new: "PastMap", commit: str, date: str
 ) -> Iterator[Removal]:
     """Yield the keys that a commit removed from the map."""
     for key_id, (name, key) in old.keys.items():

@@ -11,7 +11,6 @@ replace several files together.
 import contextlib
 import errno
 import os
-import re
 import stat
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -26,7 +25,7 @@ _CHUNK = 1 << 20
 # for the dirty pages of other programs
 _SINGLE_FSYNCS = 8
 
-STAGED_NAME = re.compile(r"\.nixsecrets-[0-9a-f]{32}")
+STAGED_NAME = r"\.nixsecrets-[0-9a-f]{32}"
 
 CHOWN_REFUSED = frozenset({errno.EPERM, errno.EINVAL})
 """What chown(2) fails with if the new owner is not allowed; EINVAL for unmapped ids."""

@@ -5,7 +5,6 @@ writes to the work tree.  `gitrun` starts the program.
 """
 
 import os
-import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import partial
@@ -16,6 +15,7 @@ from nixsecrets.errors import ProgramError, quoted
 from nixsecrets.frozen import NamedTuple
 from nixsecrets.repo import changes
 from nixsecrets.repo.changes import Changes, Entry
+from nixsecrets.repo.child import Result
 from nixsecrets.repo.gitplaces import has_git_folder, two_places, without_commit
 from nixsecrets.repo.gitrun import (
     BlobReader,
@@ -370,7 +370,7 @@ class Git(NamedTuple):
         return _succeeded(arguments[0], run(arguments, folder, stdin, self.index_file))
 
 
-def _succeeded(command: str, result: subprocess.CompletedProcess[bytes]) -> bytes:
+def _succeeded(command: str, result: Result) -> bytes:
     if result.returncode != 0:
         raise failure(command, result)
     return result.stdout

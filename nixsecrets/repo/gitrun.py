@@ -11,14 +11,14 @@ docs/adr/0018-git-starts-nothing.md has the reasons and the list of settings.
 import contextlib
 import os
 import stat
-import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from nixsecrets.errors import ProgramError, quoted
+from nixsecrets.repo.child import Child, Result
 
 BlobReader = Callable[[str], bytes]
-Finished = Callable[[], "subprocess.CompletedProcess[bytes]"]
+Finished = Callable[[], Result]
 Setting = tuple[str, str]  # a key and its value
 _MOST_CONFLICTS = 127  # exit code of `git merge-file`: the conflicts, above it an error
 _ANSWER_SECONDS = 60.0
@@ -147,25 +147,20 @@ def _start(
     arguments: Sequence[str],
     folder: Path,
     *,
-    stdin: int = subprocess.PIPE,
-    stderr: int = subprocess.PIPE,
+    stdin: bool = True,
+    stderr: bool = True,
     index_file: Path | None = None,
     settings: Sequence[Setting] = (),
-) -> "subprocess.Popen[bytes]":
+) -> Child:
     env = clean_environment(os.environ)
     if index_file is not None:
         env["GIT_INDEX_FILE"] = str(index_file)
     if settings:
         env = with_settings(env, settings)
+    git, *words = command_line(arguments)
+    command = (git, "-C", os.fspath(folder), *words)
     try:
-        return subprocess.Popen(
-            command_line(arguments),
-            cwd=folder,
-            env=env,
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-        )
+        return Child(command, env, stdin=stdin, stderr=stderr)
     except OSError as error:
         raise ProgramError(
             "git cannot be started", "install git, or put it on PATH"
@@ -181,7 +176,7 @@ def run(
     settings: Sequence[Setting] = (),
     at_once: bool = False,
     seconds: float | None = None,
-) -> subprocess.CompletedProcess[bytes]:
+) -> Result:
     """Run git and return its exit code and output.
 
     `seconds` limits the run time; `at_once`, for commands that need no time, limits it
@@ -193,34 +188,25 @@ def run(
     """
     seconds = _ANSWER_SECONDS if at_once else seconds
     child = _start(arguments, folder, index_file=index_file, settings=settings)
-    with child as process:
-        return _finish(process, folder, stdin, seconds=seconds)
+    with child:
+        return _finish(child, folder, stdin, seconds=seconds)
 
 
 def _finish(
-    process: "subprocess.Popen[bytes]",
-    folder: Path,
-    stdin: bytes | None = None,
-    *,
-    seconds: float | None = None,
-) -> subprocess.CompletedProcess[bytes]:
+    child: Child, folder: Path, stdin: bytes = b"", *, seconds: float | None = None
+) -> Result:
     """Wait for git; after a minute, or its limit, look for a file that it blocks on."""
     try:
-        try:
-            said, complained = process.communicate(
-                stdin, timeout=seconds or _ANSWER_SECONDS
-            )
-        except subprocess.TimeoutExpired:
+        result = child.finish(stdin, seconds or _ANSWER_SECONDS)
+        while result is None:
             blocker = next(_blocking_files(folder), None)
             if blocker is not None or seconds is not None:
-                raise _blocked(folder, blocker) from None
-            said, complained = process.communicate()
+                raise _blocked(folder, blocker)
+            result = child.finish()
     except BaseException:
-        process.kill()
+        child.kill()
         raise
-    return subprocess.CompletedProcess(
-        process.args, process.returncode, said, complained
-    )
+    return result
 
 
 def _blocked(folder: Path, blocker: str | None) -> ProgramError:
@@ -308,12 +294,11 @@ def started(
         ProgramError: git cannot be started; from the function: as from `run`.
     """
     seconds = _ANSWER_SECONDS if at_once else None
-    process = _start(arguments, folder, stdin=subprocess.DEVNULL, index_file=index_file)
-    with process:
-        yield lambda: _finish(process, folder, seconds=seconds)
+    with _start(arguments, folder, stdin=False, index_file=index_file) as child:
+        yield lambda: _finish(child, folder, seconds=seconds)
 
 
-def failure(command: str, result: subprocess.CompletedProcess[bytes]) -> ProgramError:
+def failure(command: str, result: Result) -> ProgramError:
     """Return the error for a failed command, from the first line of its stderr.
 
     git's messages name files and settings, never content.
@@ -337,31 +322,28 @@ def blob_reader(top: Path, limit: int) -> Iterator[BlobReader]:
         ProgramError: git cannot be started, or (from the function) a blob is missing.
     """
     arguments = ("cat-file", "--batch")
-    process = _start(arguments, top, stderr=subprocess.DEVNULL)
-    with process:
+    with _start(arguments, top, stderr=False) as child:
         try:
-            yield lambda oid: _read_blob(process, oid, limit)
+            yield lambda oid: _read_blob(child, oid, limit)
         finally:
-            process.kill()
+            child.kill()
 
 
-def _read_blob(process: "subprocess.Popen[bytes]", oid: str, limit: int) -> bytes:
+def _read_blob(child: Child, oid: str, limit: int) -> bytes:
     """Read one blob from `cat-file --batch`, which answers `oid type size` and data."""
-    assert process.stdin is not None  # noqa: S101 - both are pipes
-    assert process.stdout is not None  # noqa: S101 - both are pipes
+    assert child.stdin is not None  # noqa: S101 - it is a pipe
     with contextlib.suppress(BrokenPipeError):
-        process.stdin.write(oid.encode() + b"\n")
-        process.stdin.flush()
-    head = process.stdout.readline().split()
+        child.stdin.write(oid.encode() + b"\n")
+    head = child.stdout.readline().split()
     if len(head) != 3:
         raise ProgramError(
             f"git cannot read the object {oid[:12]}",
             "fetch it: git fetch --refetch (or leave out --filter when you clone)",
         )
     size = int(head[2])
-    data = process.stdout.read(min(size, limit))
+    data = child.stdout.read(min(size, limit))
     rest = size - len(data) + 1  # to skip, with the line feed after the content
-    while rest > 0 and (more := process.stdout.read(min(rest, 1 << 20))):
+    while rest > 0 and (more := child.stdout.read(min(rest, 1 << 20))):
         rest -= len(more)
     return data
 

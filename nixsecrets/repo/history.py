@@ -19,7 +19,7 @@ MAX_COMMITS = 20_000
 LONGEST_BLOB = 32 << 20
 """Bytes; a longer version of a file is skipped and reported."""
 
-_COMMIT = re.compile(rb"([0-9a-f]{40,64}) (-?[0-9]+)")
+_COMMIT = rb"([0-9a-f]{40,64}) (-?[0-9]+)"
 _REGULAR = (b"100644", b"100755")
 
 
@@ -131,7 +131,7 @@ def _compared(raw: bytes) -> Iterator[tuple[str, int, list[_Change]]]:
             was, mode, old, new, _ = word[1:].split(b" ")
             before = old.decode() if was in _REGULAR else ""
             changes.append((path, before, new.decode() if mode in _REGULAR else ""))
-        elif head := _COMMIT.fullmatch(word):
+        elif head := re.fullmatch(_COMMIT, word):
             if commit:
                 yield commit, seconds, changes
             commit, seconds, changes = head[1].decode(), int(head[2]), []
@@ -140,8 +140,8 @@ def _compared(raw: bytes) -> Iterator[tuple[str, int, list[_Change]]]:
 
 
 MAX_CHANGES = 5_000
-_MARKED = re.compile(rb"([<>])([0-9a-f]{40,64}) (-?[0-9]+)((?: [0-9a-f]{40,64})*)")
-_NONE = re.compile("0+")
+_MARKED = rb"([<>])([0-9a-f]{40,64}) (-?[0-9]+)((?: [0-9a-f]{40,64})*)"
+_NONE = "0+"
 
 
 class Change(NamedTuple):
@@ -185,14 +185,14 @@ def read_changes(raw: bytes, *, since: bool) -> list[Change] | None:
     commit, seconds, merge = "", 0, False
     for word in raw.split(b"\0"):
         word = word.removeprefix(b"\n")
-        if head := _MARKED.fullmatch(word):
+        if head := re.fullmatch(_MARKED, word):
             if since and head[1] == b">":  # a commit that only `since` reaches
                 return None
             commit, seconds = head[2].decode(), int(head[3])
             merge = head[4].count(b" ") > 1  # two or more parents, each after a blank
         elif word.startswith(b":"):
             _, _, old, new, _ = word[1:].decode().split(" ")
-            blobs = ("" if _NONE.fullmatch(blob) else blob for blob in (old, new))
+            blobs = ("" if re.fullmatch(_NONE, blob) else blob for blob in (old, new))
             found.append(Change(commit, seconds, merge, *blobs))
     return found
 

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Any, Self
@@ -95,7 +96,9 @@ class Entry(NamedTuple):
         for folder in (entry.path, entry.beside or "x"):
             if not _inside(folder):
                 raise ValueError(folder)
-        if entry.staged is not None and not files.STAGED_NAME.fullmatch(entry.staged):
+        if entry.staged is not None and not re.fullmatch(
+            files.STAGED_NAME, entry.staged
+        ):
             raise ValueError(entry.staged)
         return entry
 
@@ -304,7 +307,7 @@ def drop_waiting(folder: str) -> int:
     dropped = 0
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for name in [entry.name for entry in entries]:
-            if files.STAGED_NAME.fullmatch(name):
+            if re.fullmatch(files.STAGED_NAME, name):
                 with contextlib.suppress(OSError):
                     fsops.ops.unlink(os.path.join(folder, name))
                     dropped += 1

@@ -10,7 +10,6 @@ import contextlib
 import gc
 import os
 import select
-import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
@@ -79,6 +78,9 @@ Work = Callable[[Any], Iterable[object]]
 def started(work: Work, number: int) -> Iterator[list[Worker]]:
     """Fork `number` workers; they are killed at the end of the block, busy or not."""
     workers: list[Worker] = []
+    if not number:
+        yield workers
+        return
     try:
         with deferred():
             for _ in range(number):
@@ -201,6 +203,8 @@ def fork(body: Callable[[int], object]) -> int:
 
 def _detach(parent: int) -> None:
     """Become a process group that only the parent ends, and that dies with it."""
+    import signal  # for workers alone
+
     with contextlib.suppress(OSError):
         os.setpgid(0, 0)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -217,6 +221,8 @@ def _detach(parent: int) -> None:
 
 def kill(child: int) -> None:
     """Kill a child and its process group."""
+    import signal  # as above
+
     for end in (os.killpg, os.kill):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             end(child, signal.SIGKILL)

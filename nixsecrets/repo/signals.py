@@ -1,19 +1,18 @@
 """Cleaning up when a signal ends the program.
 
-The exit code is that of a shell: 128 + signal number.
+The exit code is that of a shell: 128 + signal number.  `signal` makes enumerations of
+all names, in half a millisecond, and most commands change no handler.
 """
 
-import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-_ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-_DEFERRED = (signal.SIGINT, *_ENDING)
-
 
 def _end(number: int, _frame: FrameType | None) -> None:
+    import signal
+
     # a second signal must not interrupt the clean-up
     signal.signal(number, signal.SIG_IGN)
     raise SystemExit(128 + number)
@@ -29,7 +28,10 @@ def termination_raises() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    changed = [n for n in _ENDING if signal.getsignal(n) == signal.SIG_DFL]
+    import signal
+
+    ending = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+    changed = [n for n in ending if signal.getsignal(n) == signal.SIG_DFL]
     for number in changed:
         signal.signal(number, _end)
     try:
@@ -42,7 +44,10 @@ def termination_raises() -> Iterator[None]:
 @contextmanager
 def deferred() -> Iterator[None]:
     """Block SIGINT, SIGTERM, SIGHUP and SIGQUIT until the block ends."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _DEFERRED)
+    import signal
+
+    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, names)
     try:
         yield
     finally:

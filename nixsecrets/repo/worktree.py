@@ -10,6 +10,7 @@ that are not UTF-8.  `staging` replaces files.
 import contextlib
 import errno
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -288,7 +289,7 @@ def _with_slash(folder: str) -> str:
 def _is_staging_name(name: str) -> bool:
     """Return whether a name is that of a staged file, or of the folder without git."""
     return name.startswith(BARE_STAGING_NAME) and (
-        name == BARE_STAGING_NAME or files.STAGED_NAME.fullmatch(name) is not None
+        name == BARE_STAGING_NAME or re.fullmatch(files.STAGED_NAME, name) is not None
     )
 
 

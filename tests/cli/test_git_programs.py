@@ -565,7 +565,18 @@ def test_only_one_function_starts_git() -> None:
     assert starts == ["_start"]
 
 
-_STARTING = {"subprocess.Popen", "subprocess.run", "subprocess.check_output"}
+_STARTING = {"Child", "subprocess.Popen", "subprocess.run", "subprocess.check_output"}
+
+
+def test_only_git_is_a_child_without_subprocess() -> None:
+    sources = {
+        str(path.relative_to(PROJECT)): path.read_text(encoding="utf-8")
+        for path in (PROJECT / "nixsecrets").rglob("*.py")
+    }
+    spawning = [path for path, text in sources.items() if "posix_spawn" in text]
+    assert spawning == ["nixsecrets/repo/child.py"]
+    users = {path for path, text in sources.items() if "import Child" in text}
+    assert users == {"nixsecrets/repo/gitrun.py"}
 
 
 def _function(tree: ast.Module, node: ast.AST) -> str:

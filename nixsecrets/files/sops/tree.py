@@ -20,6 +20,7 @@ from nixsecrets.untrusted import limits
 
 _HINT = 'let sops write its metadata again: "sops updatekeys FILE"'
 
+_PLAIN = re.compile(PLAIN)
 _SOPS_KEY = re.compile(r"^(?:sops|\"sops\"|'sops')[ \t]*:", re.MULTILINE)
 _BREAK = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r\n]|\Z)[^\n]*\n?", re.MULTILINE)
 _CONTENT = re.compile(r"^[^#%\s]", re.MULTILINE)
@@ -285,7 +286,7 @@ class _Reader:
         """Parse the scalar at `self.at`; advance past the end of its last line."""
         text, start, end = self.text, self.at, self.end
         value: Value
-        if plain := PLAIN.match(text, start, end):  # first, because most are
+        if plain := _PLAIN.match(text, start, end):  # first, because most are
             value, stop = plain[0], plain.end()
             value = None if value in NULLS else value
         elif block := _BLOCK_SCALAR.match(text, start, end):

@@ -28,9 +28,7 @@ from nixsecrets.splice import after_line, line_start
 
 INDENT = re.compile(r" *")
 _FIRST = r"(?:[^\s\-?:,\[\]{}#&*!|>'\"%@`]|[-?:](?=[^\s,\[\]{}]))"
-PLAIN = re.compile(
-    rf"{_FIRST}[^\s:]*+(?:(?::(?![ \t\r\n]|\Z)|[ \t]++(?![#\r\n]|\Z))[^\s:]*+)*+"
-)
+PLAIN = rf"{_FIRST}[^\s:]*+(?:(?::(?![ \t\r\n]|\Z)|[ \t]++(?![#\r\n]|\Z))[^\s:]*+)*+"
 NULLS = ("null", "~", "Null", "NULL")
 # the fields above the age entries, and the start of the first entry with its layout
 _START = re.compile(
@@ -230,7 +228,7 @@ class YamlBlock(Block):
         return min(len(lead[0]) for lead in leads if lead)
 
     def _label(self, label: str) -> str:
-        if PLAIN.fullmatch(label) and label not in NULLS:
+        if re.fullmatch(PLAIN, label) and label not in NULLS:
             return label
         import json  # 2 ms, for a label that is no key
 
@@ -353,5 +351,5 @@ def _entry(
 def _field(indent: str) -> "re.Pattern[str]":
     """Return a pattern for a field; groups: its name, a quoted or a plain scalar."""
     # the first alternative is for a single word, the usual case, in half the time
-    plain = rf"{_FIRST}\S*+(?<!:)(?=\n)|{PLAIN.pattern}|\[\]"
+    plain = rf"{_FIRST}\S*+(?<!:)(?=\n)|{PLAIN}|\[\]"
     return re.compile(rf"{indent}([a-z]\w*): (?:\"([^\"\\\n]*+)\"|({plain}))\n")
