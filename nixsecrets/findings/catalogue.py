@@ -92,6 +92,9 @@ class Code(StrEnum):
     TEMPLATE_TOO_EARLY = "NS084"
     IDENTITY_UNUSED = "NS090"
     CONTAINER_KEY = "NS094"
+    DECLARED_PERMISSIONS = "NS095"
+    LATE_FOR_USERS = "NS096"
+    UNIT_UNKNOWN = "NS097"
     DECLARED_LEFT_OUT = "NS091"
     DECLARED_LINK = "NS092"
     DECLARED_CASE = "NS093"
@@ -819,6 +822,36 @@ CATALOGUE: Mapping[Code, Kind] = {
         " (`nixsecrets add-host HOST.NAME --address ADDRESS`), or under another name"
         " that `nixsecrets.name` in the container repeats. An ephemeral container has"
         " no key of its own.",
+    ),
+    Code.DECLARED_PERMISSIONS: Kind(
+        "declared-permissions",
+        "a secret is declared with a mode, owner or group that its program refuses",
+        _E,
+        "sops-install-secrets accepts octal modes only and looks owner and group up; it"
+        " installs nothing on the machine if one of them is wrong. agenix calls chmod"
+        " and chown, so symbolic modes and numbers are accepted there.\n\nCorrect the"
+        ' mode (`"0400"`), or declare the user or group (`users.users.NAME`,'
+        " `users.groups.NAME`): one that was created by hand, or that a directory"
+        " service has, need not exist when secrets are installed; for such a user give"
+        " sops-nix the number (`owner = null; uid = 1000`). Only NixOS"
+        " configurations are checked.",
+    ),
+    Code.LATE_FOR_USERS: Kind(
+        "password-too-late",
+        "the password of a user is installed after users are created",
+        _E,
+        "`hashedPasswordFile` is read while users are created. sops-nix installs a"
+        " secret before that only with `neededForUsers = true`, and never a template;"
+        " agenix not at all if `systemd.sysusers` or `services.userborn` creates the"
+        " users. The user has no password then.",
+    ),
+    Code.UNIT_UNKNOWN: Kind(
+        "unit-unknown",
+        "a secret restarts or reloads a unit that the configuration does not have",
+        _W,
+        "`restartUnits` and `reloadUnits` name units in full (`nginx.service`). A"
+        " misspelled one is not restarted when the secret changes. Units that come from"
+        " a package only (`systemd.packages`) are not seen.",
     ),
     Code.DECLARED_LEFT_OUT: Kind(
         "declared-left-out",

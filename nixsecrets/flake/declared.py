@@ -28,6 +28,24 @@ _OLDEST_HINT = "write it with `nixsecrets check --flake . --save FILE`"
 
 
 @dataclass(frozen=True, slots=True)
+class Installed:
+    """How the plaintext is installed.
+
+    - `owner`, `mode`: the options of that name.
+    - `unknown_owner`, `unknown_group`: a name that the configuration has not.
+    - `unknown_units`: units to restart or reload that the configuration has not.
+    - `password_of`: the users whose password is read from it.
+    """
+
+    owner: str | None = None
+    mode: str | None = None
+    unknown_owner: str | None = None
+    unknown_group: str | None = None
+    unknown_units: tuple[str, ...] = ()
+    password_of: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Secret:
     """One `age.secrets.NAME` or `sops.secrets.NAME`.
 
@@ -39,7 +57,7 @@ class Secret:
       None: empty for a copy of the file alone.
     - `elsewhere`: where a file outside of this repository is.
     - `error`: what is wrong with the declaration itself.
-    - `key`, `format`, `owner`, `mode`, `needed_for_users`: the options of that name.
+    - `key`, `format`, `needed_for_users`: the options of that name.
     """
 
     framework: Framework
@@ -53,9 +71,8 @@ class Secret:
     error: str | None = None
     key: str | None = None
     format: str | None = None
-    owner: str | None = None
-    mode: str | None = None
     needed_for_users: bool = False
+    installed: Installed = Installed()
 
     @property
     def option(self) -> str:
@@ -69,6 +86,7 @@ class Template:
 
     name: str
     uses: tuple[str, ...] | None = None
+    installed: Installed = Installed()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +133,8 @@ class Part:
     - `user`: the user whose keys it has, None for those of the host.
     - `container`: its name, if it is a container or a guest.
     - `persistent`: the folders that survive a reboot, empty if all do.
+    - `users_by_unit`: a systemd unit creates users (sysusers, userborn), as late as
+      agenix runs then.
     - `map_name`: the name in the map that it says it has (`nixsecrets.name`).
     - `binds`: what a container sees of its host's files; None if unknown.
     - `ephemeral`: the rest of the container is empty at every start.
@@ -126,6 +146,7 @@ class Part:
     age: AgeSide | None
     sops: SopsSide | None
     persistent: tuple[str, ...] = ()
+    users_by_unit: bool = False
     map_name: str | None = None
     binds: tuple[Bind, ...] | None = None
     ephemeral: bool = False
@@ -297,6 +318,7 @@ class _Reader:
             age=None if age is None else self.age(age),
             sops=None if sops is None else self.sops(sops),
             persistent=self.texts(value, "persistent") or (),
+            users_by_unit=value.get("usersByUnit") is True,
             map_name=self.text(value, "mapName"),
             binds=self.binds(value),
             ephemeral=value.get("ephemeral") is True,
@@ -323,10 +345,20 @@ class _Reader:
             gnupg=value.get("gnupg") is True,
             secrets=tuple(self.secrets(value, "sops")),
             templates=tuple(
-                Template(self.name(one), self.texts(one, "uses"))
+                Template(self.name(one), self.texts(one, "uses"), self.installed(one))
                 for one in self.items(value, "templates")
             ),
             generate_key=value.get("generateKey") is True,
+        )
+
+    def installed(self, value: Mapping[str, Any]) -> Installed:
+        return Installed(
+            owner=self.text(value, "owner"),
+            mode=self.text(value, "mode"),
+            unknown_owner=self.text(value, "unknownOwner"),
+            unknown_group=self.text(value, "unknownGroup"),
+            unknown_units=self.texts(value, "unknownUnits") or (),
+            password_of=self.texts(value, "passwordOf") or (),
         )
 
     def secrets(
@@ -346,9 +378,8 @@ class _Reader:
                 error=self.text(one, "error"),
                 key=self.text(one, "key"),
                 format=self.text(one, "format"),
-                owner=self.text(one, "owner"),
-                mode=self.text(one, "mode"),
                 needed_for_users=one.get("neededForUsers") is True,
+                installed=self.installed(one),
             )
 
     def elsewhere(self, value: Mapping[str, Any]) -> str | None:

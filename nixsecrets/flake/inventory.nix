@@ -106,17 +106,86 @@ let
 
   # --- secrets
 
-  ageSecret = secret: fileOf secret.file // {
-    owner = text (secret.owner or null);
-    mode = text (secret.mode or null);
-  };
-  sopsSecret = secret: fileOf secret.sopsFile // {
-    key = text (secret.key or null);
-    format = text (secret.format or null);
-    owner = text (secret.owner or null);
-    mode = text (secret.mode or null);
-    neededForUsers = attempt (secret.neededForUsers or false) == true;
-  };
+  ageSecret = config: let install = installed config; in secret: fileOf secret.file // install secret;
+  sopsSecret =
+    config:
+    let
+      install = installed config;
+    in
+    secret:
+    fileOf secret.sopsFile
+    // install secret
+    // {
+      key = text (secret.key or null);
+      format = text (secret.format or null);
+      neededForUsers = attempt (secret.neededForUsers or false) == true;
+    };
+  installed =
+    config:
+    let
+      passwords = passwordFiles config;
+    in
+    secret:
+    let
+      owner = text (secret.owner or null);
+      unknownOwner = unknown config (config.users.users or { }) owner;
+      units = texts (secret.restartUnits or [ ]) ++ texts (secret.reloadUnits or [ ]);
+    in
+    {
+      inherit owner;
+      mode = text (secret.mode or null);
+      inherit unknownOwner;
+      # sops-nix asks the owner for the group
+      unknownGroup =
+        if unknownOwner != null then null else unknown config (config.users.groups or { }) (text (secret.group or null));
+      unknownUnits = filter (unit: !(isUnit config unit)) units;
+      passwordOf = passwords.${bare (text (secret.path or ""))} or [ ];
+    };
+
+  # --- what a NixOS system has: users, groups, units
+
+  # Elsewhere they may exist without being declared.
+  isNixos = config: config ? boot;
+  # A name that the set does not have, else null.  Most are root: nothing is evaluated.
+  unknown =
+    config: set: name:
+    let
+      has = one: attempt (set.${one}.name or one) == name && attempt (set.${one}.enable or true) == true;
+      others = names (removeAttrs set [ name ]);
+    in
+    if name == null || elem name [ "" "0" "root" ] || !(isNixos config) then
+      null
+    else if (set ? ${name} && has name) || builtins.any has others then
+      null
+    else
+      name;
+  isUnit =
+    config: unit:
+    let
+      found = builtins.match "([^@]+@?)(.*)\\.(service|socket|timer|target|path|slice)" unit;
+      kind = config.systemd."${builtins.elemAt found 2}s" or { };
+      base = "${builtins.elemAt found 0}${builtins.elemAt found 1}";
+    in
+    if !(isNixos config) || builtins.match ".*\\.(mount|automount|swap|device|scope)" unit != null then
+      true
+    else
+      found != null && (kind ? ${base} || kind ? ${builtins.elemAt found 0});
+  # for the name of an attribute, which may have no string context
+  bare = text: if text == null then "" else builtins.unsafeDiscardStringContext text;
+  # path -> users whose password is read from there
+  passwordFiles =
+    config:
+    let
+      users = config.users.users or { };
+      fileOf = name: bare (text (users.${name}.hashedPasswordFile or users.${name}.passwordFile or null));
+      # the builders of Nix have no password, and are many
+      people = filter (name: substring 0 6 name != "nixbld") (if isNixos config then names users else [ ]);
+    in
+    builtins.mapAttrs (_: map (one: one.name)) (
+      builtins.groupBy (one: one.file) (
+        filter (one: one.file != "") (map (name: { inherit name; file = fileOf name; }) people)
+      )
+    );
   listed =
     describe: set:
     map (
@@ -129,7 +198,10 @@ let
 
   contains = needle: content: replaceStrings [ needle ] [ "" ] content != content;
   templates =
-    sops:
+    config:
+    let
+      inherit (config) sops;
+    in
     map (
       name:
       let
@@ -139,14 +211,13 @@ let
       in
       {
         inherit name;
-        owner = text (template.owner or null);
-        mode = text (template.mode or null);
         uses =
           if content == null then
             null
           else
             filter (secret: contains (placeholder secret) content) (names (sops.secrets or { }));
       }
+      // installed config template
     ) (names (sops.templates or { }));
 
   ageOf =
@@ -154,7 +225,7 @@ let
     if (config.age or { }) ? secrets then
       {
         identityPaths = texts (config.age.identityPaths or [ ]);
-        secrets = listed ageSecret config.age.secrets;
+        secrets = listed (ageSecret config) config.age.secrets;
       }
     else
       null;
@@ -167,8 +238,8 @@ let
         generateKey = attempt (config.sops.age.generateKey or false) == true;
         sshPrivateKeyFile = text (config.sops.environment.SOPS_AGE_SSH_PRIVATE_KEY_FILE or null);
         gnupg = texts (config.sops.gnupg.sshKeyPaths or [ ]) != [ ] || text (config.sops.gnupg.home or null) != null;
-        secrets = listed sopsSecret config.sops.secrets;
-        templates = templates config.sops;
+        secrets = listed (sopsSecret config) config.sops.secrets;
+        templates = templates config;
       }
     else
       null;
@@ -182,6 +253,7 @@ let
     age = ageOf config;
     sops = sopsOf config;
     persistent = persistent (config.environment.persistence or { });
+    usersByUnit = attempt (config.systemd.sysusers.enable or false) == true || attempt (config.services.userborn.enable or false) == true;
     mapName = mapName config (config.networking.hostName or null);
   };
   # a name in the map that is not the default

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from nixsecrets.errors import argument
 from nixsecrets.files.state import Actual, Damaged, NotSecret, Unknown
 from nixsecrets.findings.catalogue import Code, Finding
-from nixsecrets.flake.declared import Configuration, Opened, Part, Secret, SopsSide
+from nixsecrets.flake.declared import Configuration, Opened, Part, Secret
 from nixsecrets.flake.gather import Place, Seen
 from nixsecrets.flake.identitypaths import FLAKE, Keys, identity_findings
+from nixsecrets.flake.installing import install_findings, install_problem
 from nixsecrets.flake.owners import Owner, owner_of
 from nixsecrets.flake.privilege import unused
 from nixsecrets.flake.sopsuse import use_problem
@@ -131,7 +132,7 @@ class _Judge:
             problems = []
             for secret in side.secrets:
                 path = self.place.path_of(secret)
-                problem = self.problem(secret, owner, keys, path, formats)
+                problem = self.problem(secret, part, owner, keys, path, formats)
                 self.row(configuration, part, secret, path, problem, keys.problem())
                 problems.append(problem)
             if owner.found is not None:
@@ -139,8 +140,7 @@ class _Judge:
                 self.findings += identity_findings(
                     who, keys, part.persistent, needed=needed
                 )
-        if part.sops is not None:
-            self.findings += _templates(who, part.sops)
+        self.findings += install_findings(who, part)
 
     def row(
         self,
@@ -166,6 +166,7 @@ class _Judge:
     def problem(
         self,
         secret: Secret,
+        part: Part,
         owner: Owner,
         keys: Keys,
         path: str | None,
@@ -176,10 +177,13 @@ class _Judge:
         `formats` maps each path to the format in which the part first declared it.
         """
         opening = self.opening(secret, owner, keys, path)
-        if secret.framework != "sops" or path is None or not isinstance(opening, str):
+        if not isinstance(opening, str):
             return opening
-        before = formats.setdefault(path, secret.format or "yaml")
-        return use_problem(secret, self.seen[path], before) or opening
+        misuse = None
+        if secret.framework == "sops" and path is not None:
+            before = formats.setdefault(path, secret.format or "yaml")
+            misuse = use_problem(secret, self.seen[path], before)
+        return misuse or install_problem(secret, secret.framework, part) or opening
 
     def opening(
         self, secret: Secret, owner: Owner, keys: Keys, path: str | None
@@ -265,14 +269,3 @@ def _left_out(inside: str) -> str:
         f"the copy of its folder in the store has no {inside}: name the file itself, or"
         " let the source filter include it"
     )
-
-
-def _templates(who: str, sops: SopsSide) -> Iterator[Finding]:
-    early = {secret.name for secret in sops.secrets if secret.needed_for_users}
-    for template in sops.templates:
-        for name in sorted(early & set(template.uses or ())):
-            message = (
-                f"{who} declares sops.templates.{template.name}: it uses {name},"
-                " which is needed for users"
-            )
-            yield Finding(FLAKE, Code.TEMPLATE_TOO_EARLY, message)

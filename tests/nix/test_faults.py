@@ -33,12 +33,14 @@ SOPS = {
 
 GOOD = {
     "homelab": """
+      users.users.wpa = { };
       age.secrets.wifi = { file = ./secrets/wifi.age; owner = "wpa"; mode = "0440"; };
       age.secrets.again.file = "${./secrets/wifi.age}";
       specialisation.office.configuration.age.secrets.office.file = ./secrets/wifi.age;
     """,
     "powerdns": """
       sops.defaultSopsFile = ./secrets/pdns.yaml;
+      systemd.services.pdns = { };
       sops.secrets."powerdns/api-key" = { restartUnits = [ "pdns.service" ]; };
       sops.secrets."powerdns/db" = { };
       sops.templates."pdns.env".content = "KEY=${
@@ -71,6 +73,7 @@ GOOD = {
       sops.secrets.top = { sopsFile = ./secrets/deep.json; format = "json"; };
     """,
     "anywhere": """
+      users.users.wpa = { };
       nixsecrets.secrets = { wifi.owner = "wpa"; "powerdns/api-key" = { }; forge.file =
         ./secrets/forge.env; };
     """,

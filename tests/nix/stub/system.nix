@@ -41,6 +41,10 @@ let
       }
     ];
     systemd.services = value (types.attrsOf types.anything) { };
+    systemd.sysusers.enable = value types.bool false;
+    services.userborn.enable = value types.bool false;
+    users.users = value (types.attrsOf types.anything) { };
+    users.groups = value (types.attrsOf types.anything) { };
     boot.isContainer = value types.bool false;
     microvm.shares = value (types.listOf types.raw) [ ];
     nixpkgs.config = value types.raw { };
