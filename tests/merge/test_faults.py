@@ -120,7 +120,8 @@ def test_killed_at_any_point_a_merge_is_as_before_or_the_next_resolve_ends_it(
 
 
 def interrupt() -> None:
-    """Press Ctrl-C."""
+    """Press Ctrl-C; where the tests run in the background, it is ignored at first."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.kill(os.getpid(), signal.SIGINT)
 
 
