@@ -18,7 +18,7 @@ from nixsecrets.map.resolve import Policy
 from nixsecrets.merge import readers
 from nixsecrets.merge.readers import Settled, Side
 from nixsecrets.merge.secrets import Found, Version
-from nixsecrets.merge.trees import Three, policies
+from nixsecrets.merge.trees import Three, policies, policies_of
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.parted import Tree
 from nixsecrets.world.world import World, examine, named_keys
@@ -47,10 +47,14 @@ class Lineage:
         """
         self.sides, self.policy = sides, policy
         self.maps = policies(sides, readable=now is not None)
+        older = policies_of(sides, sides.more_bases, readable=now is not None)
+        self.older = list(zip(sides.more_bases, older, strict=True))
         self.now = now or policy
-        maps = [one for one in (self.now, *self.maps[::-1]) if one is not None]
+        every = (self.now, *self.maps[::-1], *older)
+        maps = [one for one in every if one is not None]
         pairs = [pair for one in maps for pair in named_keys(one.map)]
-        texts = [lock_text, *(sides.text(tree, LOCK_NAME) for tree in sides.trees)]
+        trees = (*sides.trees, *sides.more_bases)
+        texts = [lock_text, *(sides.text(tree, LOCK_NAME) for tree in trees)]
 
         def known() -> Iterator[Recipient]:
             return (form for _, key in pairs for form in (key, key.converted()))
@@ -135,14 +139,24 @@ class Lineage:
         base, ours, theirs = (
             Side(file, policy) for file, policy in zip(actual, self.maps, strict=True)
         )
-        return self._settled(path, backend, base, (ours, theirs))
+        more = [
+            Side(found.found if isinstance(found, Version) else None, policy)
+            for tree, policy in self.older
+            for found in [self.version(tree, path, path)]
+        ]
+        return self._settled(path, backend, base, (ours, theirs), more)
 
     def _settled(
-        self, path: str, backend: Backend, base: Side, sides: tuple[Side, Side]
+        self,
+        path: str,
+        backend: Backend,
+        base: Side,
+        sides: tuple[Side, Side],
+        more: Collection[Side],
     ) -> Settled:
         want = self.policy.desired(path, backend) if self.policy else None
         found = readers.settled(
-            path, backend, base, sides, want, self.names, self.dropped
+            path, backend, base, sides, want, self.names, self.dropped, more
         )
         if self.now is None or self.now is self.policy:
             return found
@@ -167,7 +181,8 @@ class Lineage:
             # equal states are shared objects, so their ids are enough
             same = tuple(id(one.desired(path, backend)) for one in every)
             if same not in known:
-                settled = self._settled(path, backend, base, (ours, theirs))
+                more = [Side(None, policy) for _, policy in self.older]
+                settled = self._settled(path, backend, base, (ours, theirs), more)
                 known[same] = settled.again
             yield from ((path, reader) for reader in known[same])
 

@@ -57,11 +57,13 @@ def settled(
     want: Desired | None,
     names: Mapping[KeyId, str],
     dropped: Collection[KeyId] = (),
+    more_bases: Collection[Side] = (),
 ) -> Settled:
     """Return who reads a file after a merge.
 
     `want` is what the merged map wants for it, `names` whose each key is, `dropped` the
-    keys of either side's map that the merged one does not have.
+    keys of either side's map that the merged one does not have.  `more_bases` are the
+    further merge bases.
     """
     removed = set(dropped)
     removed_names: set[str] = set()
@@ -69,17 +71,19 @@ def settled(
     added: dict[KeyId, Reader] = {}
     gained_names: set[str] = set()
     for side in sides:
-        had, has = _stated(base.file, names), _stated(side.file, names)
-        wanted, wants = base.wants(path, backend), side.wants(path, backend)
+        has, wants = _stated(side.file, names), side.wants(path, backend)
         readers |= has
-        if base.file is not None and side.file is not None:
-            removed |= had.keys() - has.keys()
-            removed_names |= _names(had) - _names(has)
         if base.policy is not None and side.policy is not None:
-            removed |= wanted.keys() - wants.keys()
-            removed_names |= _names(wanted) - _names(wants)
+            wanted = base.wants(path, backend)
             added |= {key: wants[key] for key in wants.keys() - wanted.keys()}
-            gained_names |= _names(wants) - _names(wanted)
+        for one in (base, *more_bases):
+            had, wanted = _stated(one.file, names), one.wants(path, backend)
+            if one.file is not None and side.file is not None:
+                removed |= had.keys() - has.keys()
+                removed_names |= _names(had) - _names(has)
+            if one.policy is not None and side.policy is not None:
+                removed |= wanted.keys() - wants.keys()
+                removed_names |= _names(wanted) - _names(wants)
     wish = _by_key(want.readers) if want is not None else {}
     if want is not None:  # a reader of a side's map whom the merged one leaves out
         for side in sides:

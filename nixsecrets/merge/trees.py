@@ -48,13 +48,18 @@ class Given:
 
 @frozen
 class Three:
-    """The three sides of a merge: trees, and the public texts in them."""
+    """The three sides of a merge: trees, and the public texts in them.
+
+    `more_bases` are those of a merge that has several: whom a side removed since any of
+    them is removed.
+    """
 
     commits: Commits
     base: Tree
     ours: Tree
     theirs: Tree
     read: BlobReader = field(repr=False)
+    more_bases: tuple[Tree, ...] = ()
 
     @property
     def trees(self) -> tuple[Tree, Tree, Tree]:
@@ -95,7 +100,8 @@ def below(git: Git, root: Path, commits: Commits, read: BlobReader) -> Three:
     base, ours, theirs = (parted.tree(git, side, root) for side in sides)
     more = parted.tree(git, commits.untracked, root)
     theirs = Tree({**theirs.entries, **more.entries})
-    return Three(commits, base, ours, theirs, read)
+    older = tuple(parted.tree(git, one, root) for one in commits.more_bases)
+    return Three(commits, base, ours, theirs, read, older)
 
 
 def merged_map(sides: Three, choices: Mapping[str, str]) -> mapmerge.Merged:
@@ -166,6 +172,17 @@ def policies(
 ) -> tuple[Policy | None, Policy | None, Policy | None]:
     """Return the map of each side, compiled; None where it has none.
 
+    Arguments and errors are those of `policies_of`.
+    """
+    base, ours, theirs = policies_of(sides, sides.trees, readable=readable)
+    return base, ours, theirs
+
+
+def policies_of(
+    sides: Three, trees: Sequence[Tree], *, readable: bool = False
+) -> list[Policy | None]:
+    """Return the map of each tree, compiled; None where it has none.
+
     With `readable`, None also for one that cannot be read.
 
     Raises:
@@ -181,5 +198,4 @@ def policies(
                 return None
             raise
 
-    base, ours, theirs = map(compiled, sides.trees)
-    return base, ours, theirs
+    return [compiled(tree) for tree in trees]

@@ -32,7 +32,8 @@ class Commits(NamedTuple):
     """What a merge is made from; `base` is None where the sides have none in common.
 
     `finished` says that git has committed it; `untracked` is the commit in which a
-    stash keeps the files that were untracked.
+    stash keeps the files that were untracked; `more_bases` are the other merge bases of
+    branches that were merged crosswise.
     """
 
     base: str | None
@@ -41,6 +42,7 @@ class Commits(NamedTuple):
     names: Sides
     finished: bool = False
     untracked: str | None = None
+    more_bases: tuple[str, ...] = ()
 
     @property
     def command(self) -> str:
@@ -70,7 +72,7 @@ def stopped(git: Git) -> Commits | None:
     if names is not None:
         theirs = _first(git, folder, "MERGE_HEAD")
         if theirs is not None:
-            return Commits(_base(git, ours, theirs), ours, theirs, names)
+            return _merge(git, ours, theirs, names)
         for name in ("REBASE_HEAD", "CHERRY_PICK_HEAD"):
             theirs = _first(git, folder, name)
             if theirs is not None:
@@ -102,11 +104,10 @@ def running(git: Git, env: Mapping[str, str]) -> Commits | None:
     heads = _named_heads(env)
     theirs = _commit(git, heads[0]) if len(heads) == 1 else None
     if theirs is not None:
-        bases = run(("merge-base", "--all", ours, theirs), git.top).stdout.split()
-        if len(bases) > 1:
+        found = _merge(git, ours, theirs, Sides("ours", "theirs"))
+        if found.more_bases:
             raise NixsecretsError("the branches have several merge bases")
-        base = bases[0].decode() if bases else None
-        return Commits(base, ours, theirs, Sides("ours", "theirs"))
+        return found
     picked = _picked(git)
     theirs = picked or _commit(git, "refs/stash")
     if theirs is None:
@@ -144,7 +145,7 @@ def committing(git: Git, env: Mapping[str, str]) -> Commits | None:
     if ours is None or theirs is None:
         return stopped(git) if unmerged.merging(git) else None
     names = Sides(_named(git, ours), _named(git, theirs))
-    return Commits(_base(git, ours, theirs), ours, theirs, names)
+    return _merge(git, ours, theirs, names)
 
 
 def finished(git: Git, commit: str | None = None) -> Commits | None:
@@ -158,7 +159,7 @@ def finished(git: Git, commit: str | None = None) -> Commits | None:
         return None
     ours, theirs = parents
     names = Sides(_named(git, ours), _named(git, theirs))
-    return Commits(_base(git, ours, theirs), ours, theirs, names, finished=True)
+    return _merge(git, ours, theirs, names)._replace(finished=True)
 
 
 def replayed(git: Git) -> Commits | None:
@@ -243,9 +244,19 @@ def _commit(git: Git, revision: str) -> str | None:
     return found.stdout.decode().strip() or None
 
 
+def _merge(git: Git, ours: str, theirs: str, names: Sides) -> Commits:
+    bases = _bases(git, ours, theirs)
+    base = bases[0] if bases else None
+    return Commits(base, ours, theirs, names, more_bases=tuple(bases[1:]))
+
+
 def _base(git: Git, ours: str, theirs: str) -> str | None:
-    found = run(("merge-base", ours, theirs), git.top).stdout.decode().split()
-    return found[0] if found else None
+    return _merge(git, ours, theirs, Sides("", "")).base
+
+
+def _bases(git: Git, ours: str, theirs: str) -> list[str]:
+    found = run(("merge-base", "--all", ours, theirs), git.top)
+    return found.stdout.decode().split()
 
 
 def _named(git: Git, commit: str) -> str:

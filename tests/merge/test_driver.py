@@ -269,17 +269,22 @@ def test_every_commit_of_a_rebase_is_merged_under_its_own_map(base: Fleet) -> No
     in_order(base, removed=("schere",))
 
 
+def crossed(fleet: Fleet, ours: Act, theirs: Act) -> None:
+    """Two branches that merge each other: `main` and `side` have two merge bases."""
+    fleet.git("checkout", "-q", "-b", "side")
+    theirs(fleet)
+    fleet.commit("theirs")
+    fleet.git("checkout", "-q", "main")
+    ours(fleet)
+    fleet.commit("ours")
+    fleet.git("tag", "first")
+    fleet.git("merge", "-q", "--no-edit", "side")
+    fleet.git("checkout", "-q", "side")
+    fleet.git("merge", "-q", "--no-edit", "first")
+
+
 def test_several_merge_bases_are_left_to_resolve(base: Fleet) -> None:
-    base.git("checkout", "-q", "-b", "side")
-    VALUES[1](base)
-    base.commit("theirs")
-    base.git("checkout", "-q", "main")
-    VALUES[0](base)
-    base.commit("ours")
-    base.git("tag", "first")
-    assert git(base, "merge", "--no-edit", "side").returncode == 0
-    base.git("checkout", "-q", "side")
-    assert git(base, "merge", "--no-edit", "first").returncode == 0
+    crossed(base, *VALUES)
     key(DB, "db/user", "their")(base)
     base.commit("theirs again")
     base.git("checkout", "-q", "main")
@@ -289,6 +294,32 @@ def test_several_merge_bases_are_left_to_resolve(base: Fleet) -> None:
     assert done.returncode != 0
     assert f"{DB}: the branches have several merge bases; run" in done.stderr
     assert base.read(DB) == shown(base, f"HEAD:{DB}")
+
+
+@pytest.mark.parametrize("which", ["ours", "theirs"])
+def test_whom_a_side_removed_since_any_merge_base_stays_out(
+    base: Fleet, which: str
+) -> None:
+    grant = several(add("elm", "dns"), key(DNS, "more", "text"))
+    acts = (grant, VALUES[0]) if which == "ours" else (VALUES[0], grant)
+    crossed(base, *acts)
+    put(DNS_AGE, "after")(base)
+    key(DNS, "dns", "after")(base)
+    base.commit("theirs again")
+    base.git("checkout", "-q", "main")
+    several(remove("elm"), key(DNS, "dns", "our"))(base)
+    base.commit("ours again")
+    assert git(base, "merge", "--no-edit", "side").returncode != 0
+    done = base.run("resolve", "--yes", "--ours", f"{DNS}#dns")
+    if done.returncode != 0:
+        message = "the merged map gives readers back whom one side removed"
+        assert message in done.stderr
+        theirs = base.git("show", "HEAD:nixsecrets.toml")
+        base.write("nixsecrets.toml", theirs)
+        words = ("resolve", "--yes", "--keep-map", "--ours", f"{DNS}#dns")
+        base.ok(*words)
+    base.hosts.pop("elm")
+    in_order(base, removed=("elm",))
 
 
 def test_files_that_are_no_secrets_merge_as_without_a_driver(base: Fleet) -> None:
