@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from nixsecrets.cli.session import Session
-from nixsecrets.errors import NixsecretsError, path_text
+from nixsecrets.errors import NixsecretsError, path_text, printable
 from nixsecrets.frozen import NamedTuple, replace
 from nixsecrets.map.names import LOCK_NAME, MAP_NAME
 from nixsecrets.merge import driver, trees
@@ -58,7 +58,7 @@ def _said(path: str, answer: Answer) -> bytes:
     if not answer.why:
         return client.MERGED + b"\0" + (answer.data or b"")
     why = answer.why.partition("\n")[0].rstrip(":")
-    line = f"nixsecrets: {path_text(path)}: {why}; run {_COMMAND}"
+    line = printable(f"nixsecrets: {path_text(path)}: {why}; run {_COMMAND}")
     kind = client.OURS if answer.data is None else client.BOTH
     return kind + os.fsencode(line) + b"\0" + (answer.data or b"")
 

@@ -24,6 +24,7 @@ from nixsecrets.errors import (
     NixsecretsError,
     counted,
     path_text,
+    printable,
 )
 from nixsecrets.files.age.operations import Streamed
 from nixsecrets.files.decrypt import Bench
@@ -155,7 +156,7 @@ def of_merge(sides: Three, world: World, means: Means) -> dict[str, Answer]:
 
 
 def _about(clash: Clash) -> str:
-    keys = ", ".join(key for key in clash.keys if key)
+    keys = ", ".join(printable(key) for key in clash.keys if key)
     return f"{keys}: {clash.reason}" if keys else clash.reason
 
 

@@ -415,3 +415,39 @@ def test_killed_in_its_middle_it_leaves_no_plaintext(
     assert git(base, "merge", "--no-edit", "side").returncode == 0
     assert "canary-of-theirs" in base.ok("cat", DB)
     in_order(base)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_operator_with_an_ssh_key_merges_alike(base: Fleet, way: str) -> None:
+    bob = kit.ssh_key("bob")
+    base.add_user("bob", bob)
+    base.ok("add-user", "bob", "--key", bob.public, "--yes")
+    edited('always = ["alice"]', 'always = ["alice", "bob"]')(base)
+    base.operate_as("bob")
+    base.commit("bob")
+    ours = several(remove("schere"), put(AGE, LINES.replace("one", "1")))
+    edits = several(key(DNS, "dns", "new"), put(DNS_AGE, "newer"))
+    theirs = several(edits, put(AGE, LINES.replace("four", "4")))
+    found = parted(base, ours, theirs, way, colleague="bob")
+    assert not found.stopped
+    assert base.ok("cat", DNS_AGE) == "newer"
+    assert base.ok("cat", AGE) == LINES.replace("one", "1").replace("four", "4")
+    base.hosts.pop("schere")
+    in_order(base, removed=("schere",))
+
+
+def test_a_key_in_a_file_cannot_control_the_terminal(base: Fleet) -> None:
+    path = "secrets/odd.json"
+
+    def value(text: str) -> Act:
+        return put(path, '{"\\u001b]0;owned\\u0007\\nx": "' + text + '"}')
+
+    value("one")(base)
+    base.commit("odd")
+    declined(base, value("two"), value("three"), path)
+    git(base, "merge", "--abort")
+    said = git(base, "merge", "side").stderr
+    assert said == (
+        "nixsecrets: secrets/odd.json: \\x1b]0;owned\\x07\\nx: both sides changed it;"
+        " run nixsecrets resolve\n"
+    )
