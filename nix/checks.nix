@@ -1,7 +1,8 @@
 # For a flake's outputs: checks = nixsecrets.lib.checks { inherit self; };
 #
-# `nixsecrets` runs `nixsecrets check` over the files. `nixsecrets-hosts` fails the evaluation
-# if a configuration, with or without our module, declares a secret that it cannot decrypt.
+# `nixsecrets` runs `nixsecrets check` over the files. `nixsecrets-hosts` fails if a
+# configuration, with or without our module, declares a secret that it cannot decrypt: when it
+# is built, so that `nix flake show` neither fails nor evaluates every configuration.
 {
   checkWith,
   forEach,
@@ -43,8 +44,11 @@ let
       name: map (problem: "${name}: ${problem}") (problemsOf name configurations.${name}.config)
     ) (attrNames configurations);
   problems =
-    judge ofHost (self.nixosConfigurations or { } // self.darwinConfigurations or { })
-    ++ judge ofHome (self.homeConfigurations or { });
+    if !builtins.pathExists (place + "/nixsecrets.toml") then
+      [ "the flake has no nixsecrets.toml; run `nixsecrets init`, then git add nixsecrets.toml" ]
+    else
+      judge ofHost (self.nixosConfigurations or { } // self.darwinConfigurations or { })
+      ++ judge ofHome (self.homeConfigurations or { });
 in
 forEach (
   pkgs: system: {
@@ -53,9 +57,14 @@ forEach (
       package = packages.${system}.nixsecrets;
     };
     nixsecrets-hosts =
-      if problems == [ ] then
-        pkgs.runCommand "nixsecrets-hosts" { } "touch $out"
-      else
-        throw "nixsecrets: ${concatStringsSep "\nnixsecrets: " problems}";
+      pkgs.runCommand "nixsecrets-hosts"
+        { problems = concatStringsSep "\n" (map (problem: "nixsecrets: ${problem}") problems); }
+        ''
+          if [ -n "$problems" ]; then
+            echo "$problems" >&2
+            exit 1
+          fi
+          touch $out
+        '';
   }
 )

@@ -370,7 +370,7 @@ rec {
         else if length meant > 1 then
           { problem = "${option} may mean ${listed}; set ${option}.file"; }
         else if meant == [ ] then
-          {
+          builtins.seq theMap {
             problem =
               "${option}: no secret of the map is called ${secret};"
               + " create it (nixsecrets edit secrets/${secret}.age, git add), or set ${option}.file";
