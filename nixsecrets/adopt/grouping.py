@@ -9,8 +9,6 @@ from nixsecrets.adopt.hints import NamedSet, safe_name
 from nixsecrets.adopt.naming import Owner
 from nixsecrets.adopt.planned import Planned
 
-_ADMINS = ("admins", "all-admins", "admin-group")
-
 
 @dataclass(frozen=True, slots=True)
 class Naming:
@@ -47,7 +45,9 @@ class _Grouper:
         self.order = {owner.name: at for at, owner in enumerate(owners)}
         self.hosts = frozenset(o.name for o in owners if o.kind == "host")
         self.users = frozenset(o.name for o in owners if o.kind == "user")
-        self.candidates = dict(self.named(owners, sets))
+        named = list(sets)
+        self.candidates = dict(self.named(owners, named))
+        self.parts = {safe_name(one.name): one.parts for one in named}
         self.origins: dict[str, str] = {}
         self.groups: dict[str, frozenset[str]] = {}
 
@@ -60,12 +60,27 @@ class _Grouper:
             for rule in self.rules
         )
         used = {name for names in readers for name in names} | set(always)
-        groups = {
-            name: self.sorted(members)
-            for name, members in self.groups.items()
-            if name in used
-        }
+        groups: dict[str, tuple[str, ...]] = {}
+        for name in [*self.groups]:
+            if name in used and name not in groups:
+                self.keep(name, groups)
         return Naming(always, groups, readers, self.origins)
+
+    def keep(self, name: str, groups: dict[str, tuple[str, ...]]) -> None:
+        """Add a group to `groups`, made of the groups that its source makes it of."""
+        members = self.groups[name]
+        inner = dict.fromkeys(filter(None, map(safe_name, self.parts.get(name, ()))))
+        parts = [one for one in inner if self.within(one, members)]
+        left = members.difference(*(self.candidates[one][0] for one in parts))
+        groups[name] = (*parts, *self.sorted(left))
+        for one in parts:
+            if one not in groups:
+                self.define(one, *self.candidates[one])
+                self.keep(one, groups)
+
+    def within(self, name: str, members: frozenset[str]) -> bool:
+        """Return whether a named set is a part, and not all, of some members."""
+        return name in self.candidates and self.candidates[name][0] < members
 
     def named(
         self, owners: Sequence[Owner], sets: Iterable[NamedSet]
@@ -87,13 +102,14 @@ class _Grouper:
         return self.users.intersection(*(rule.access for rule in self.rules))
 
     def always(self, everywhere: frozenset[str]) -> tuple[str, ...]:
-        if len(everywhere) < 2:
-            return tuple(everywhere)
+        """Return who reads everything: as the set that the source names, else each.
+
+        No name is invented: six servers that read everything are no admins.
+        """
         for name, (members, origin) in self.candidates.items():
             if members == everywhere:
                 return (self.define(name, members, origin),)
-        name = next(one for one in (*_ADMINS, "admins-of-all") if self.free(one))
-        return (self.define(name, everywhere, "proposed: they read everything"),)
+        return self.sorted(everywhere)
 
     def propose(self, everywhere: frozenset[str]) -> None:
         """Define groups: named sets that rules use, then other sets that recur."""

@@ -51,11 +51,12 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class NamedSet:
-    """A set of keys with a name."""
+    """A set of keys with a name; `parts` are the names of others that it is made of."""
 
     name: str
     keys: frozenset[KeyId]
     origin: str
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,11 +32,12 @@ def map_text(
     """Return the map; `loose` are comments of the old files that belong to no rule."""
     parts = [_HEAD]
     if naming.always:
-        parts[0] += f"{_ALWAYS}always = {toml_strings(naming.always)}\n"
+        parts[0] += _ALWAYS + _listed("always", naming.always)
     for kind in ("user", "host"):
         parts += [_owner(one) for one in owners if one.kind == kind]
     if naming.groups:
-        parts.append("[groups]\n" + "".join(_groups(naming)))
+        lines = (_listed(toml_key(n), names) for n, names in naming.groups.items())
+        parts.append("[groups]\n" + "".join(lines))
     if old.config is not None:
         parts.append(f"[sops]\nconfig = {toml_string(old.config)}\n")
     if old.rules is not None:
@@ -59,13 +60,12 @@ def _owner(owner: Owner) -> str:
     return "".join(lines)
 
 
-def _groups(naming: Naming) -> Iterator[str]:
-    for name, members in naming.groups.items():
-        line = f"{toml_key(name)} = {toml_strings(members)}\n"
-        if len(line) > _WIDTH:
-            listed = toml_strings(members, one_per_line=True)
-            line = f"{toml_key(name)} = {listed}\n"
-        yield line
+def _listed(key: str, names: Sequence[str]) -> str:
+    """Return a list of names, one per line if they do not fit on one."""
+    line = f"{key} = {toml_strings(names)}\n"
+    if len(line) <= _WIDTH:
+        return line
+    return f"{key} = {toml_strings(names, one_per_line=True)}\n"
 
 
 def _comment(lines: Iterable[str]) -> Iterator[str]:

@@ -326,7 +326,8 @@ class _Scan:
         for name in own:
             keys = _closure(name, own, mentions)
             if len(keys) > 1:
-                yield NamedSet(name, keys, f"`{name}` in {self.filename}")
+                parts = tuple(dict.fromkeys(mentions[name]))
+                yield NamedSet(name, keys, f"`{name}` in {self.filename}", parts)
 
 
 def safe_binding(name: str) -> bool:

@@ -609,3 +609,28 @@ def test_a_key_that_rules_list_twice_is_no_drift(fleet: Fleet) -> None:
     fleet.ok("add-user", "late", "--key", late, "--yes")
     fleet.ok("check")
     assert fleet.ok("cat", "x.age") == "x"
+
+
+# Groups
+
+
+def test_groups_of_groups_stay_what_they_are(fleet: Fleet) -> None:
+    fleet.write(
+        "secrets.nix",
+        f'let web = "{A}"; db = "{B}"; desk = "{C}"; me = "{D}";\n'
+        "  servers = [ web db ]; desktops = [ desk ]; all = servers ++ [ desk ]; in\n"
+        + rules(x="all ++ [ me ]", y="servers ++ [ me ]"),
+    )
+    data = adopted(fleet)
+    assert data["groups"] == {"servers": ["web", "db"], "all": ["servers", "desk"]}
+    assert [one["readers"] for one in data["secrets"]] == [["all"], ["servers"]]
+
+
+def test_who_happens_to_read_everything_is_no_group(fleet: Fleet) -> None:
+    fleet.write(
+        "secrets.nix",
+        f'let one = "{A}"; two = "{B}"; three = "{C}"; in\n'
+        + rules(x="[ one two three ]", y="[ three one two ]"),
+    )
+    data = adopted(fleet)
+    assert (data["always"], data.get("groups")) == (["one", "two", "three"], None)
