@@ -36,29 +36,48 @@ class Session(NamedTuple):
     def holding(start: Path, path: Path) -> "tuple[Session, str] | None":
         """Return the session of a file that git tracks, and the file's name in it.
 
-        The map is read, and an interrupted run reported, as `world` does it.  None
-        where only a look at the whole repository can say what the file is.
+        None where only a look at the whole repository can say what the file is.
         """
-        with Repo.looking_for(start, path) as found:
+        with (
+            ui.waiting("looking for the repository"),
+            Repo.looking_for(start, path) as found,
+        ):
             # 20 ms, which is how long git takes in a large index
             from nixsecrets.keys import find  # noqa: F401
             from nixsecrets.map import load  # noqa: F401
-            from nixsecrets.values import alone  # noqa: F401
 
             held = found()
-        if held is None:
-            return None
-        session = Session(held[0])
-        session._warn_of_unfinished()
-        session.map()
-        return session, held[1]
+        return None if held is None else (Session(held[0]), held[1])
 
-    def world(self, *, only: str | None = None) -> "World":
+    @staticmethod
+    def at(start: Path, path: Path) -> "tuple[Session, str, bool]":
+        """Return the session of a file, its name in it, and whether git tracks it.
+
+        False also for one that git has not merged.
+
+        Raises:
+            UsageError: the path cannot be a file of the repository.
+        """
+        held = Session.holding(start, path)
+        if held is not None:
+            return (*held, True)
+        from nixsecrets.cli.arguments import relative  # 1 ms, for a new file
+
+        session = Session.open(start)
+        return session, relative(session.repo, start, path), False
+
+    def look_at_map(self) -> None:
+        """Read the map, and warn of an interrupted run, as `world` does it."""
+        self._warn_of_unfinished()
+        self.map()
+
+    def world(self, *, only: str | None = None, tracked: bool = False) -> "World":
         """Read the repository, or `only` one of its files.
 
-        Warns of an interrupted run, but does not touch it.
+        `tracked`: git was just found to track that file, merged.  Warns of an
+        interrupted run, but does not touch it.
         """
-        with self.surveying(only=only) as begun:
+        with self.surveying(only=only, tracked=tracked) as begun:
             return self.world_of(begun)
 
     def world_of(self, begun: "Survey") -> "World":
@@ -86,12 +105,17 @@ class Session(NamedTuple):
 
     @contextmanager
     def surveying(
-        self, *, compare: "Compared" = "none", only: str | None = None
+        self,
+        *,
+        compare: "Compared" = "none",
+        only: str | None = None,
+        tracked: bool = False,
     ) -> "Iterator[Survey]":
         """Start the survey of the files in other processes.
 
         Meanwhile the command can load what it needs.  `compare` says which files are
-        compared with the last commit; `only` restricts the survey to one file.
+        compared with the last commit; `only` restricts the survey to one file, which
+        git need not be asked about if it is `tracked`.
         """
         self._warn_of_unfinished()
         # 3 ms, for processes that look at many files
@@ -99,7 +123,9 @@ class Session(NamedTuple):
 
         with ExitStack() as stack:
             with ui.waiting("listing the files"):
-                asked = survey.start(self.repo, compare=compare, only=only)
+                asked = survey.start(
+                    self.repo, compare=compare, only=only, tracked=tracked
+                )
                 begun = stack.enter_context(asked)
             yield begun
             begun.cache()

@@ -138,11 +138,17 @@ class Repo:
             return self.on_disk(listed().names).paths
 
     @contextlib.contextmanager
-    def naming(self, only: str | None = None) -> Iterator[Callable[[], Listed]]:
+    def naming(
+        self, only: str | None = None, *, tracked: bool = False
+    ) -> Iterator[Callable[[], Listed]]:
         """Start to list the paths; yield a function that waits for them.
 
-        `on_disk` classifies them.  With `only`, that path or what is below it.
+        `on_disk` classifies them.  With `only`, that path or what is below it;
+        if git is known to track it (`tracked`), it is not asked again.
         """
+        if only is not None and tracked:
+            yield lambda: Listed([only])
+            return
         if self.git is None:
             with _explained():
                 names = list(_walk(str(self.root), ""))

@@ -61,17 +61,23 @@ class Survey(NamedTuple):
 
 @contextlib.contextmanager
 def start(
-    repo: Repo, *, compare: Compared = "none", only: str | None = None
+    repo: Repo,
+    *,
+    compare: Compared = "none",
+    only: str | None = None,
+    tracked: bool = False,
 ) -> Iterator[Survey]:
     """List the files and start to look at them, and to `compare` them.
 
-    `only` restricts all to one file.
+    `only` restricts all to one file; if git is known to track it, merged (`tracked`),
+    it is not asked again.
 
     Raises:
         NixsecretsError: map or lock cannot be read.
     """
     texts = repo.read(MAP_NAME), repo.read_if_there(LOCK_NAME)
-    with repo.naming(only) as listed, _committed(repo, compare) as there:
+    naming = repo.naming(only, tracked=tracked)
+    with naming as listed, _committed(repo, compare) as there:
         # imported while git lists the files
         from nixsecrets.files import looks as first
 

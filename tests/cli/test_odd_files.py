@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -216,14 +217,16 @@ def test_an_editor_that_leaves_something_else_changes_nothing(
 ) -> None:
     _editor(ready, body)
     before = ready.snapshot()
-    done = ready.run("edit", WIFI)
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as memory:
+        ready.env["XDG_RUNTIME_DIR"] = memory
+        done = ready.run("edit", WIFI)
+        assert list(Path(memory).glob("nixsecrets-private-*/*")) == []
     assert done.returncode == 1
     assert done.stderr.endswith(
         "nixsecrets: error: what the editor left is not a regular file but"
         f" {what}\nnixsecrets: hint: nothing was changed\n"
     )
     assert changed(ready, before) == set()
-    assert list(Path("/dev/shm").glob("nixsecrets-private-*/*")) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

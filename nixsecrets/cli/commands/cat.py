@@ -61,6 +61,7 @@ def command(
             from nixsecrets.values import alone
 
             session, name = held
+            session.look_at_map()
             ring = keyring(identity)
             value = alone.content(session.repo, name, key, ring)
             if value is not None:

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from nixsecrets.cli import save, show, ui
-from nixsecrets.cli.arguments import relative
 from nixsecrets.cli.desk import Desk, desk, keep_safe
 from nixsecrets.cli.options import Reach, RoadOptions, road_options
 from nixsecrets.cli.save import ChangedError
@@ -87,9 +86,11 @@ def command(
       EDITOR="code --wait" nixsecrets edit secrets/wifi.age
       nixsecrets edit --resume
     """
-    session = Session.open(start)
+    if path is None:
+        session, name, tracked = Session.open(start), None, False
+    else:
+        session, name, tracked = Session.at(start, path)
     private.remove_leftovers(os.environ)
-    name = None if path is None else relative(session.repo, start, path)
     if discard:
         _discard(session, name, agreed=options.yes)
         return 0
@@ -103,7 +104,7 @@ def command(
         raise UsageError(f"--{way} goes with --resume")
     if name is None:
         raise UsageError("no file to edit was given")
-    return editing.begin(name)
+    return editing.begin(name, tracked=tracked)
 
 
 class Editing:
@@ -125,9 +126,12 @@ class Editing:
         self.as_mapped = as_mapped
         self.allow_empty = allow_empty
 
-    def begin(self, name: str) -> int:
-        """Edit the present version of a secret, or a new one; return the exit code."""
-        world = self.session.world(only=name)
+    def begin(self, name: str, *, tracked: bool) -> int:
+        """Edit the present version of a secret, or a new one; return the exit code.
+
+        `tracked` is as in `Session.world`.
+        """
+        world = self.session.world(only=name, tracked=tracked)
         target = save.with_rule(world, look_at(world, name))
         self._report(world, target)
         self._ask_keys(world, target)

@@ -8,7 +8,6 @@ from typing import BinaryIO
 import click
 
 from nixsecrets.cli import save, show, ui
-from nixsecrets.cli.arguments import relative
 from nixsecrets.cli.options import Reach, RoadOptions, road_options, value_option
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.errors import NixsecretsError
@@ -54,9 +53,9 @@ def command(
       nixsecrets set secrets/wifi.age        # hidden prompt
       nixsecrets set app.yaml --from-file app.yaml    # encrypt it in place
     """
-    session = Session.open(start)
-    name = relative(session.repo, start, path)
-    world = session.world(only=name)  # `save` reads all of it, under the lock
+    session, name, tracked = Session.at(start, path)
+    # `save` looks again under the lock, and at the others where it needs them
+    world = session.world(only=name, tracked=tracked)
     itself = key is None and _same_file(start, path, from_file)
     wanted = save.with_rule(world, target.target(world, name, in_place=itself))
     if itself and wanted.plain is None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import click
 
 from nixsecrets.cli import ui
-from nixsecrets.cli.arguments import relative
 from nixsecrets.cli.options import identity_option
 from nixsecrets.cli.session import Session, keyring
 from nixsecrets.errors import IdentityError, SecretFileError, path_text
@@ -42,9 +41,8 @@ def command(start: Path, path: Path, identity: tuple[Path, ...]) -> None:
     Examples:
       nixsecrets why secrets/powerdns.yaml
     """
-    session = Session.open(start)
-    name = relative(session.repo, start, path)
-    world = session.world(only=name)
+    session, name, tracked = Session.at(start, path)
+    world = session.world(only=name, tracked=tracked)
     found = world.files.get(name)
     for line in explain(world, name, found, keyring(identity)):
         ui.answer(line)
