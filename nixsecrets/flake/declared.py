@@ -151,6 +151,11 @@ class Part:
     binds: tuple[Bind, ...] | None = None
     ephemeral: bool = False
 
+    @property
+    def is_variant(self) -> bool:
+        """Whether it belongs to a specialisation."""
+        return self.at.startswith("specialisation ")
+
     def source_of(self, path: str) -> str | None:
         """Return the path on the host of a path in a container, None if it has none."""
         for bind in self.binds or ():

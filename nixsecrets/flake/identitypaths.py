@@ -5,6 +5,8 @@ Only their paths are known: a path that may be a key's private half counts as it
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 from nixsecrets.files.state import Actual
@@ -56,7 +58,8 @@ class Identity(NamedTuple):
                 return key if _may_be(self.path, key) else None
 
 
-class Keys(NamedTuple):
+@dataclass(frozen=True)
+class Keys:
     """The keys of the map that a part uses, and the private keys that it names.
 
     `identities` are None if they are unknown; `gnupg`: gpg has a private key as well;
@@ -69,21 +72,24 @@ class Keys(NamedTuple):
     gnupg: bool = False
     unreached: str = ""
 
+    @cached_property  # as the others here: asked for each secret
     def forms(self) -> set[Recipient]:
         """Return every recipient that the tool could open with the keys of the map."""
         if self.framework == "age":
             return set(self.keys)
         return {key.converted() for key in self.keys}
 
+    @cached_property
     def opened(self) -> set[Recipient]:
         """Return the recipients that the named private keys open."""
         if self.identities is None:
-            return self.forms()
+            return self.forms
         return {form for one in self.identities for form in one.opened()}
 
+    @cached_property
     def problem(self) -> Problem | None:
         """Return code and message of why no private key fits, None if one does."""
-        if self.identities is None or self.opened():
+        if self.identities is None or self.opened:
             return None
         if not self.identities:
             unset = "neither sops.age.sshKeyPaths nor sops.age.keyFile is set"
@@ -161,7 +167,7 @@ def identity_findings(
     `persistent` are the folders that survive a reboot, empty if all do; `needed`: some
     secret can be opened by no other means.
     """
-    if problem := keys.problem():
+    if problem := keys.problem:
         if needed:
             yield Finding(FLAKE, problem[0], f"{who}: {problem[1]}")
         return

@@ -131,16 +131,17 @@ let
       unknownOwner = unknown config (config.users.users or { }) owner;
       units = texts (secret.restartUnits or [ ]) ++ texts (secret.reloadUnits or [ ]);
     in
-    {
-      inherit owner;
-      mode = text (secret.mode or null);
+    { inherit owner; mode = text (secret.mode or null); }
+    // filled {
       inherit unknownOwner;
       # sops-nix asks the owner for the group
       unknownGroup =
         if unknownOwner != null then null else unknown config (config.users.groups or { }) (text (secret.group or null));
       unknownUnits = filter (unit: !(isUnit config unit)) units;
-      passwordOf = passwords.${bare (text (secret.path or ""))} or [ ];
+      passwordOf = if passwords == { } then [ ] else passwords.${bare (text (secret.path or ""))} or [ ];
     };
+  # Most secrets have nothing to say here, and an inventory has thousands.
+  filled = set: removeAttrs set (filter (name: elem set.${name} [ null [ ] ]) (attrNames set));
 
   # --- what a NixOS system has: users, groups, units
 

@@ -108,12 +108,13 @@ class _Judge:
             message = f"{configuration.name} does not evaluate: {configuration.error}"
             self.findings.append(Finding(FLAKE, Code.DOES_NOT_EVALUATE, message))
         # a specialisation is a variant of the system: only what it adds gets a line
+        variants = any(one.is_variant for one in configuration.parts)
         base: set[Opened] = set()
-        for part in configuration.parts:
-            if not part.at.startswith("specialisation "):
+        for part in configuration.parts if variants else ():
+            if not part.is_variant:
                 base.update(part.opened())
         for part in configuration.parts:
-            if part.at.startswith("specialisation "):
+            if part.is_variant:
                 part = part.without(base)
             if part.secrets or not part.at:
                 self.part(configuration, part)
@@ -133,10 +134,10 @@ class _Judge:
             for secret in side.secrets:
                 path = self.place.path_of(secret)
                 problem = self.problem(secret, part, owner, keys, path, formats)
-                self.row(configuration, part, secret, path, problem, keys.problem())
+                self.row(configuration, part, secret, path, problem, keys.problem)
                 problems.append(problem)
             if owner.found is not None:
-                needed = not keys.gnupg or keys.problem() in problems
+                needed = not keys.gnupg or keys.problem in problems
                 self.findings += identity_findings(
                     who, keys, part.persistent, needed=needed
                 )
@@ -219,12 +220,12 @@ class _Judge:
             message = f"its recipients are unknown: {found.state.reason}"
             return Code.UNKNOWN, message
         recipients = set(found.recipients)
-        if keys.opened() & recipients:
+        if keys.opened & recipients:
             return OK
         if means := keys.other_means(found):
             return f"{ELSEWHERE}: it can be opened by {means}"
-        if keys.forms() & recipients:
-            return keys.problem() or keys.unopened(recipients)
+        if keys.forms & recipients:
+            return keys.problem or keys.unopened(recipients)
         if {key.key_id for key in owner.keys} & {one.key_id for one in recipients}:
             tool = "agenix" if found.backend is Backend.AGE else "sops-nix"
             message = f"it is encrypted to a form of the key that {tool} does not open"
