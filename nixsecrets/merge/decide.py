@@ -26,7 +26,7 @@ from nixsecrets.merge.readers import Settled
 from nixsecrets.merge.secrets import Clash, Found, Made, Open, Result, Version
 from nixsecrets.merge.trees import Three
 from nixsecrets.plan.model import Action, Plan, Reason, Step
-from nixsecrets.plan.outputs import lock_write, rendered, write_step
+from nixsecrets.plan.outputs import lock_text, lock_write, rendered, write_step
 from nixsecrets.repo.files import sha256
 from nixsecrets.repo.parted import Commits
 from nixsecrets.world.world import World, examine
@@ -244,8 +244,9 @@ def _in_place(made: Made, target: tuple[Reader, ...]) -> tuple[Reader, ...]:
 
 
 def _conflicted(world: World) -> bool:
+    """Return whether the lock on the disk is not that of both sides."""
     text = world.texts.get(LOCK_NAME)
-    return text is not None and text != world.lock.render()
+    return text is not None and text != lock_text(world, {})
 
 
 def _kept(found: tuple[Found, Found, Found]) -> Result:
