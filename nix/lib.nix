@@ -51,20 +51,7 @@ rec {
       textOf = value: toString (/. + builtins.unsafeDiscardStringContext (toString value));
       lines = text: filter (line: isString line && line != "") (split "[\r\n]+" text);
       hasPrefix = prefix: text: substring 0 (stringLength prefix) text == prefix;
-      contains = part: text: length (split (literal part) text) > 1;
-      literal = builtins.replaceStrings [ "." "+" "*" "?" "(" "[" "{" "|" "^" "$" "\\" ] [
-        "\\."
-        "\\+"
-        "\\*"
-        "\\?"
-        "\\("
-        "\\["
-        "\\{"
-        "\\|"
-        "\\^"
-        "\\$"
-        "\\\\"
-      ];
+      contains = part: text: builtins.replaceStrings [ part ] [ "" ] text != text; # no regex: fast
       unique = list: attrNames (listToAttrs (map (name: { inherit name; value = null; }) list));
 
       theMap =
@@ -321,11 +308,22 @@ rec {
             found = if (head (parents ++ [ { inherit name; } ])).name == "sops" then found else found ++ [ whole ];
           };
       isKeyed = path: elem (formatOf path) [ "yaml" "json" ];
-      filesByKey = builtins.groupBy (one: one.key) (
-        concatMap (path: map (key: { inherit key path; }) (keysIn path (readFile (at path)))) (
-          filter isKeyed sopsFiles
-        )
-      );
+      # the files that have a key; only those with its last part, quoted or not, are parsed
+      withKey =
+        key:
+        let
+          ends = map (end: baseNameOf key + end) [ ":" "\":" "':" ];
+        in
+        concatMap (
+          path:
+          let
+            text = readFile (at path);
+          in
+          if isKeyed path && builtins.any (end: contains end text) ends && elem key (keysIn path text) then
+            [ { inherit key path; } ]
+          else
+            [ ]
+        );
       # Files that are one secret as a whole, by the names that a declaration may use.
       filesByName = builtins.groupBy (one: one.name) (
         concatMap (
@@ -340,13 +338,19 @@ rec {
       # Where the secret that `name` declares as `secret` is: `{ backend; file; format; key; }`,
       # or `{ problem; }`, a sentence. `want` has the `file` and `key` of the declaration,
       # which may be null. Of several files the one that `name` can read is meant.
+      # Apply it to `name` once, so that the files that `name` can read are listed once.
       locate =
-        name: secret: want:
+        name:
+        let
+          own = sopsFilesFor name;
+        in
+        secret: want:
         let
           option = "nixsecrets.secrets.${secret}";
           key = if want.key == null then secret else want.key;
           path = relative want.file;
-          candidates = (filesByName.${secret} or [ ]) ++ (filesByKey.${key} or [ ]);
+          keyed = withKey key own;
+          candidates = (filesByName.${secret} or [ ]) ++ (if keyed == [ ] then withKey key sopsFiles else keyed);
           readable = filter (one: canRead name one.path) candidates;
           meant = if length candidates > 1 && readable != [ ] then readable else candidates;
           listed = builtins.concatStringsSep ", " (map (one: one.path) meant);

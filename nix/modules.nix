@@ -18,7 +18,8 @@ let
 
       # --- the secrets of `nixsecrets.secrets`, as agenix and sops-nix take them
 
-      named = builtins.mapAttrs (name: secret: fleet.locate cfg.name name secret) cfg.secrets;
+      locate = fleet.locate cfg.name;
+      named = builtins.mapAttrs locate cfg.secrets;
       # throws what the assertion says, for whoever asks for the path first
       located = name: if named.${name} ? problem then throw "nixsecrets: ${named.${name}.problem}" else named.${name};
       set = lib.filterAttrs (_: value: value != null && value != [ ]);

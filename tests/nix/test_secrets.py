@@ -238,3 +238,34 @@ def test_a_mac_and_a_home_declare_theirs_in_the_same_way(ready: Fleet) -> None:
         "mac": "medns",
         "home": "0600app",
     }
+
+
+def test_the_checks_of_a_fleet_judge_configurations_without_our_module(
+    ready: Fleet,
+) -> None:
+    expression = f"""{MODULES} let
+      nixpkgs = import {PROJECT}/tests/nix/stub;
+      flake = (import {PROJECT}/flake.nix).outputs {{
+        self = flake // {{ outPath = {PROJECT}; }}; inherit nixpkgs; }};
+      age.secrets.x.file = ./secrets/wifi.age;
+      system = name: more: {{ imports = [ agenix more ]; inherit age;
+        networking.hostName = name; }};
+      bob = {{ imports = [ agenixHome ]; inherit age; }};
+      fleet = {{
+        outPath = ./.;
+        nixosConfigurations.brunnen = lib.nixosSystem {{
+          modules = [ (system "brunnen" {{ home-manager.users.bob = bob; }}) ]; }};
+        darwinConfigurations.mac = lib.darwinSystem {{
+          modules = [ (system "schere" {{ }}) ]; }};
+        homeConfigurations = builtins.mapAttrs (name: _:
+          lib.homeManagerConfiguration {{
+            modules = [ bob {{ home.username = "alice"; }} ]; }}) {{ alice = 1; }};
+      }};
+    in (flake.lib.checks {{ self = fleet; }}).x86_64-linux.nixsecrets-hosts.passthru"""
+    said = evaluate(expression, ready.root)["problems"].splitlines()
+    assert [line.split(";")[0] for line in said] == [
+        "nixsecrets: brunnen: nixsecrets.toml: bob declares secrets, and the map has no"
+        " user bob",
+        "nixsecrets: mac: secrets/wifi.age: schere declares age.secrets.x: host schere"
+        " is not a recipient",
+    ]
