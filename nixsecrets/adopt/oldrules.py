@@ -202,7 +202,10 @@ def _foreign(rule: ConfigRule) -> str | None:
     if rule.fault:
         return f"sops cannot compile its path_regex: {rule.fault}"
     if rule.groups > 1:
-        return f"it splits its data key over {rule.groups} key groups (Shamir)"
+        return (
+            f"it splits its data key over {rule.groups} key groups (Shamir);"
+            " each dash below key_groups begins one"
+        )
     if rule.others:
         kinds = dict.fromkeys(one.partition(":")[0] for one in rule.others)
         return "it names " + ", ".join(_SERVICES.get(kind, kind) for kind in kinds)

@@ -81,7 +81,8 @@ def _require_something(old: Old, foreign: Sequence[SopsRule]) -> None:
     reasons = dict.fromkeys(f"  line {r.rule.line}: {r.foreign}" for r in foreign)
     raise NixsecretsError(
         "\n".join([f"{old.config}: no rule of it can be adopted", *reasons]),
-        "nixsecrets manages age recipients; switch the readers to age keys first",
+        "nixsecrets manages age recipients in one key group; switch the readers to age"
+        " keys first",
     )
 
 

@@ -611,6 +611,30 @@ def test_a_key_that_rules_list_twice_is_no_drift(fleet: Fleet) -> None:
     assert fleet.ok("cat", "x.age") == "x"
 
 
+def test_what_git_would_ignore_is_said_before_anything_is_written(fleet: Fleet) -> None:
+    fleet.write(".gitignore", "*.toml\n")
+    fleet.write(".sops.yaml", config(("^a$", XA)))
+    fleet.commit("old")
+    warning = (
+        "nixsecrets: warning: git ignores nixsecrets.toml\n"
+        "nixsecrets: hint: let .gitignore except it: !nixsecrets.toml\n"
+    )
+    assert warning in fleet.run("init", "--dry-run").stderr
+    assert warning in fleet.run("init").stderr
+    fleet.write(".gitignore", "*.toml\n!nixsecrets.toml\n")
+    assert "git ignores" not in fleet.run("init", "--yes").stderr
+
+
+def test_a_key_group_too_many_is_named_by_its_dash(fleet: Fleet) -> None:
+    groups = f"    key_groups:\n      - age: [{XA}]\n      - age: [{XB}]\n"
+    fleet.write(".sops.yaml", f"creation_rules:\n  - path_regex: ^a$\n{groups}")
+    fleet.commit("old")
+    assert (
+        "line 2: it splits its data key over 2 key groups (Shamir);"
+        " each dash below key_groups begins one"
+    ) in refused(fleet)
+
+
 # Groups
 
 

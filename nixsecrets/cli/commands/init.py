@@ -23,6 +23,7 @@ from nixsecrets.errors import (
     IdentityError,
     NixsecretsError,
     UsageError,
+    path_text,
     quoted,
 )
 from nixsecrets.findings.lint.drift import with_content
@@ -177,6 +178,7 @@ def _adopt(ready: Sequence[Prepared], *, dry_run: bool, yes: bool, stage: bool) 
     for one in ready:
         for line in (*summary(one, with_map=dry_run), *_drift(one.adoption)):
             write_line(line)
+        _warn_of_ignored(one.adoption.world.repo, one.adoption.plan)
     if dry_run:
         return
     if not yes:
@@ -185,6 +187,18 @@ def _adopt(ready: Sequence[Prepared], *, dry_run: bool, yes: bool, stage: bool) 
         world, folder = one.adoption.world, one.fleet.folder
         steps = _write(one.adoption.plan, world, folder)
         git_add(Session(world.repo), steps, stage=stage, below=folder)
+
+
+def _warn_of_ignored(repo: Repo, plan: Plan) -> None:
+    """Name the files that git would ignore: a flake does not see them."""
+    git = repo.git
+    paths = [step.path for step in plan.steps]
+    hidden = [p for p in paths if git and git.ignores(repo.root / p)]
+    if hidden:
+        ui.warn(
+            f"git ignores {', '.join(map(path_text, hidden))}",
+            f"let .gitignore except it: !{MAP_NAME}",
+        )
 
 
 def _drift(switch: Adoption) -> Iterator[str]:
@@ -228,6 +242,7 @@ def _start(
         ui.answer_text(text)
         return
     world = fresh_world(repo, text)
+    _warn_of_ignored(repo, fresh_plan(world))
     with Session(repo).exclusive():
         steps = _write(fresh_plan(world), world)
     ui.say(f"{user} reads every secret; next: nixsecrets add-host NAME --address …")
