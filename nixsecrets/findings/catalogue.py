@@ -95,6 +95,7 @@ class Code(StrEnum):
     DECLARED_PERMISSIONS = "NS095"
     LATE_FOR_USERS = "NS096"
     UNIT_UNKNOWN = "NS097"
+    STORED_OPENLY = "NS098"
     DECLARED_LEFT_OUT = "NS091"
     DECLARED_LINK = "NS092"
     DECLARED_CASE = "NS093"
@@ -852,6 +853,18 @@ CATALOGUE: Mapping[Code, Kind] = {
         "`restartUnits` and `reloadUnits` name units in full (`nginx.service`). A"
         " misspelled one is not restarted when the secret changes. Units that come from"
         " a package only (`systemd.packages`) are not seen.",
+    ),
+    Code.STORED_OPENLY: Kind(
+        "stored-openly",
+        "an option of nixpkgs writes a secret to the store",
+        _W,
+        "The option takes a text, and the text of a secret becomes part of a file in"
+        " /nix/store, which every user of the machine can read, and every binary cache"
+        " it is pushed to. It is in the flake in plaintext, too. Set the named sister"
+        " to the path of a declared secret, and change the value: whoever has the"
+        " repository or the store knows it.\n\nAbout two dozen options of this kind are"
+        " known; a path, a reference (`$__file{…}`, `ext:NAME`) and a locked password"
+        " (`!`) are not reported.",
     ),
     Code.DECLARED_LEFT_OUT: Kind(
         "declared-left-out",

@@ -54,10 +54,16 @@ def install_problem(
 
 
 def install_findings(who: str, part: Part) -> Iterator[Finding]:
-    """Yield findings on the templates of a part, and on units to restart.
+    """Yield findings on the templates of a part, units to restart, and open secrets.
 
     `who` names the part in messages.
     """
+    for option, instead in sorted(set(part.in_store)):
+        message = (
+            f"{who}: the text of {option} is in the store, readable by everyone; set"
+            f" {instead}"
+        )
+        yield Finding(FLAKE, Code.STORED_OPENLY, message)
     for secret in part.secrets:
         for code, message in _unknown_units(secret.installed):
             yield Finding(FLAKE, code, f"{who} declares {secret.option}: {message}")

@@ -245,6 +245,65 @@ let
     else
       null;
 
+  # --- options of nixpkgs whose text ends up in the store, readable by everyone
+  #
+  # Each has a sister that takes a file or a reference.  `*` is every name or element.  The
+  # text itself is never reported.
+
+  openOptions = map (one: { path = filter builtins.isString (builtins.split "\\." one.option); inherit (one) instead; }) [
+    { option = "networking.wg-quick.interfaces.*.privateKey"; instead = "privateKeyFile"; }
+    { option = "networking.wg-quick.interfaces.*.peers.*.presharedKey"; instead = "presharedKeyFile"; }
+    { option = "networking.wireguard.interfaces.*.privateKey"; instead = "privateKeyFile"; }
+    { option = "networking.wireguard.interfaces.*.peers.*.presharedKey"; instead = "presharedKeyFile"; }
+    { option = "networking.wireless.networks.*.psk"; instead = "pskRaw, with networking.wireless.secretsFile"; }
+    { option = "services.borgbackup.jobs.*.encryption.passphrase"; instead = "passCommand"; }
+    { option = "services.coturn.static-auth-secret"; instead = "static-auth-secret-file"; }
+    { option = "services.gitea.database.password"; instead = "passwordFile"; }
+    { option = "services.grafana.settings.security.admin_password"; instead = "\"$__file{/run/…}\""; }
+    { option = "services.grafana.settings.security.secret_key"; instead = "\"$__file{/run/…}\""; }
+    { option = "services.hostapd.radios.*.networks.*.authentication.wpaPassword"; instead = "wpaPasswordFile"; }
+    { option = "services.k3s.agentToken"; instead = "agentTokenFile"; }
+    { option = "services.k3s.token"; instead = "tokenFile"; }
+    { option = "services.matrix-synapse.settings.registration_shared_secret"; instead = "registration_shared_secret_path"; }
+    { option = "services.mosquitto.listeners.*.users.*.hashedPassword"; instead = "hashedPasswordFile"; }
+    { option = "services.mosquitto.listeners.*.users.*.password"; instead = "passwordFile"; }
+    { option = "services.redis.servers.*.requirePass"; instead = "requirePassFile"; }
+    { option = "services.rke2.agentToken"; instead = "agentTokenFile"; }
+    { option = "services.rke2.token"; instead = "tokenFile"; }
+    { option = "services.shadowsocks.password"; instead = "passwordFile"; }
+    { option = "services.transmission.settings.rpc-password"; instead = "services.transmission.credentialsFile"; }
+    { option = "services.vaultwarden.config.ADMIN_TOKEN"; instead = "services.vaultwarden.environmentFile"; }
+    { option = "users.users.*.hashedPassword"; instead = "hashedPasswordFile"; }
+    { option = "users.users.*.initialHashedPassword"; instead = "hashedPasswordFile"; }
+    { option = "users.users.*.initialPassword"; instead = "hashedPasswordFile"; }
+    { option = "users.users.*.password"; instead = "hashedPasswordFile"; }
+  ];
+  inStore = config: if isNixos config then concatMap (one: opened config one.instead "" one.path) openOptions else [ ];
+  opened =
+    value: instead: at: path:
+    let
+      name = builtins.head path;
+      below = builtins.tail path;
+      known = attempt value;
+      step = name: value: opened value instead (if at == "" then name else "${at}.${name}") below;
+    in
+    if path == [ ] then
+      (if builtins.isString known && isSecret known then [ { option = at; inherit instead; } ] else [ ])
+    else if name == "*" && isList known then
+      concatMap (step "*") known
+    else if !(isAttrs known) || attempt (known.enable or true) == false then
+      [ ]
+    else if name == "*" then
+      concatMap (name: step name known.${name}) (filter (name: substring 0 6 name != "nixbld") (attrNames known))
+    else if known ? ${name} then
+      step name known.${name}
+    else
+      [ ];
+  # no path, no reference to a file or variable, no disabled or default password
+  isSecret =
+    value:
+    builtins.match "(/|\\$__|\\$\\{|ext:|@|!|\\*|<SOPS:).*" value == null && !(elem value [ "" "x" "admin" ]);
+
   # --- the parts of a configuration that install secrets of their own
 
   part = at: config: {
@@ -254,6 +313,7 @@ let
     age = ageOf config;
     sops = sopsOf config;
     persistent = persistent (config.environment.persistence or { });
+    inStore = inStore config;
     usersByUnit = attempt (config.systemd.sysusers.enable or false) == true || attempt (config.services.userborn.enable or false) == true;
     mapName = mapName config (config.networking.hostName or null);
   };
@@ -364,7 +424,7 @@ let
       [ ]
     else
       guest at name config { binds = map (share: { at = text share.mountPoint; from = text share.source; }) shares; };
-  used = one: one.age != null || one.sops != null;
+  used = one: one.age != null || one.sops != null || one.inStore != [ ];
   system = config: filter used ([ (part "" config) ] ++ homes "" config ++ specialised config ++ guests "" config);
 
   # --- a hive as colmena gets it: `colmena = { meta = …; brunnen = …; }`

@@ -8,8 +8,9 @@ from pathlib import Path
 from nixsecrets.errors import NixsecretsError, UsageError, printable, quoted
 from nixsecrets.flake import nix
 from nixsecrets.flake.declarations import Source
-from nixsecrets.flake.declared import Configuration, inventory, parse
+from nixsecrets.flake.declared import Configuration
 from nixsecrets.flake.gather import gather, place_of
+from nixsecrets.flake.inventory import inventory, parse
 from nixsecrets.flake.owners import owner_of
 from nixsecrets.flake.verdict import Report, judge, readable
 from nixsecrets.untrusted import inputs

@@ -254,6 +254,7 @@ def test_the_inventory_has_everything_that_is_compared(
         "persistent": ["/persist"],
         "mapName": None,
         "usersByUnit": False,
+        "inStore": [],
     }
 
     def known(path: str) -> dict[str, object]:

@@ -129,3 +129,49 @@ def test_what_cannot_be_installed_is_not_ok(ready: Fleet, nix: dict[str, Any]) -
     assert {name: said for name, said in found.items() if said != "ok"} == VERDICTS
     others = (x for x in done.stdout.splitlines(keepends=True) if x[:4] == "NS09")
     assert "".join(x for x in others if x.split()[1] == "flake.nix:") == OTHERS
+
+
+CANARY = "text-of-a-secret"
+STORED = f"""
+  nixosConfigurations.plain = lib.nixosSystem {{ modules = [ {{
+    networking.wg-quick.interfaces.wg0 = {{ privateKey = "{CANARY}"; peers = [
+      {{ presharedKey = "{CANARY}"; }} {{ presharedKey = null; }} ]; }};
+    networking.wg-quick.interfaces.wg1.privateKeyFile = "/run/agenix/wg1";
+    services.k3s = {{ enable = true; token = "{CANARY}"; agentToken = ""; }};
+    services.coturn = {{ enable = false; static-auth-secret = "{CANARY}"; }};
+    services.grafana.settings.security = {{ admin_password = "admin";
+      secret_key = "$__file{{/run/secrets/key}}"; }};
+    services.mosquitto.listeners = [ {{ users.iot.password = "{CANARY}"; }} ];
+    users.users = {{
+      alice.hashedPassword = "$y$j9T$" + "{CANARY}";
+      bob = {{ password = throw "not set"; hashedPassword = "!"; }};
+      carol = {{ initialPassword = "{CANARY}"; hashedPasswordFile = "/run/x"; }};
+      nixbld1.password = "{CANARY}";
+    }};
+  }} ]; }};
+"""
+
+
+def test_a_secret_that_an_option_of_nixpkgs_writes_to_the_store_is_a_warning(
+    ready: Fleet, nix: dict[str, Any]
+) -> None:
+    ready.env.update(nix, HOME=ready.env["HOME"])
+    write_flake(ready, STORED)
+    ready.git("add", "-A")
+    file = ready.root.parent / "declared.json"
+    done = ready.run("check", "--flake", "--save", file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    where = "is in the store, readable by everyone; set"
+    wg0 = "networking.wg-quick.interfaces.wg0"
+    assert [x for x in done.stdout.splitlines() if x.startswith("NS098")] == [
+        f"NS098  flake.nix: plain: the text of {option} {where} {instead}"
+        for option, instead in (
+            (f"{wg0}.peers.*.presharedKey", "presharedKeyFile"),
+            (f"{wg0}.privateKey", "privateKeyFile"),
+            ("services.k3s.token", "tokenFile"),
+            ("services.mosquitto.listeners.*.users.iot.password", "passwordFile"),
+            ("users.users.alice.hashedPassword", "hashedPasswordFile"),
+            ("users.users.carol.initialPassword", "hashedPasswordFile"),
+        )
+    ]
+    assert CANARY not in done.stdout + done.stderr + file.read_text()

@@ -45,6 +45,11 @@ let
     services.userborn.enable = value types.bool false;
     users.users = value (types.attrsOf types.anything) { };
     users.groups = value (types.attrsOf types.anything) { };
+    networking.wg-quick.interfaces = value (types.attrsOf types.anything) { };
+    services.k3s = value types.anything { };
+    services.mosquitto = value types.anything { };
+    services.coturn = value types.anything { };
+    services.grafana = value types.anything { };
     boot.isContainer = value types.bool false;
     microvm.shares = value (types.listOf types.raw) [ ];
     nixpkgs.config = value types.raw { };
