@@ -451,3 +451,17 @@ def test_a_key_in_a_file_cannot_control_the_terminal(base: Fleet) -> None:
         "nixsecrets: secrets/odd.json: \\x1b]0;owned\\x07\\nx: both sides changed it;"
         " run nixsecrets resolve\n"
     )
+
+
+def test_the_first_start_alone_loads_the_program(base: Fleet) -> None:
+    ours = several(VALUES[0], put(AGE, LINES.replace("one", "1")), remove("schere"))
+    edits = several(key(DNS, "dns", "new"), put(DNS_AGE, "newer"))
+    merged(base, ours, several(VALUES[1], edits, put(AGE, LINES.replace("four", "4"))))
+    git(base, "reset", "-q", "--hard", "HEAD~1")
+    base.env["PYTHONPROFILEIMPORTTIME"] = "1"
+    said = git(base, "merge", "-q", "--no-edit", "side").stderr
+    loaded = [line.rpartition("|")[2].strip() for line in said.splitlines()]
+    files = (DB, AGE, DNS, DNS_AGE, "nixsecrets.lock")
+    assert loaded.count("nixsecrets.repo.gitunlock.client") == len(files)
+    assert loaded.count("nixsecrets.cli.main") == 1
+    assert loaded.count("pathlib") == 1
