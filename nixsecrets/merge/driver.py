@@ -176,6 +176,8 @@ class _Consent(NamedTuple):
         plan = disclosure.with_opened(Plan.of(steps), world, self.merge.contents)
         unseen = approvals.unapproved_keys(plan, world, self.means.memory)
         if unseen and plan.secret_steps:
+            if any(one.kind == "file" for one in unseen):
+                return f"it has a reader whom {MAP_NAME} of this side does not name"
             names = dict.fromkeys(one.name for one in unseen)
             return f"not approved in this clone: the key of {', '.join(names)}"
         change = safety.Change(

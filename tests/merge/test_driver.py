@@ -465,3 +465,21 @@ def test_the_first_start_alone_loads_the_program(base: Fleet) -> None:
     assert loaded.count("nixsecrets.repo.gitunlock.client") == len(files)
     assert loaded.count("nixsecrets.cli.main") == 1
     assert loaded.count("pathlib") == 1
+
+
+def test_a_cherry_pick_stops_at_what_its_files_alone_do_not_say(base: Fleet) -> None:
+    found = parted(base, add("oak", "server"), add("elm", "server"), "cherry-pick")
+    assert found.stopped
+    git(base, "cherry-pick", "--abort")
+    said = git(base, "cherry-pick", "side").stderr.splitlines()
+    reasons = {line.split(": ", 2)[2] for line in said if line.startswith("nixsecrets")}
+    assert reasons == {
+        "its versions alone do not say who reads them; run nixsecrets resolve",
+        "it is written from the merged map; run nixsecrets resolve",
+        "it has a reader whom nixsecrets.toml of this side does not name;"
+        " run nixsecrets resolve",
+    }
+    for path in (DB, AGE, ".sops.yaml"):
+        assert base.read(path) == shown(base, f"HEAD:{path}")
+    assert resolve(found).returncode == 0
+    in_order(base)
