@@ -123,9 +123,11 @@ class Decider:
             if isinstance(result, Clash):
                 clashes[path] = result
                 result = _kept(found)
-            step = self._step(path, result, who)
-            if path not in clashes and path not in closed:
+            if path in clashes or path in closed:
+                who = self._as_ours(found)
+            else:
                 settled_paths.append(path)
+            step = self._step(path, result, who)
             if isinstance(result, Made):
                 files[path] = result.start.found
             if step is None:
@@ -176,6 +178,12 @@ class Decider:
             return None
         now = examine(path, data, self.lineage.book, self.lineage.lock)
         return Version(data, now) if isinstance(now, Actual) else None
+
+    def _as_ours(self, found: tuple[Found, Found, Found]) -> Settled:
+        """Return the readers of ours, which a file keeps while it is not merged."""
+        ours, label = found[1], self.lineage.book.label
+        readers = ours.found.recipients if isinstance(ours, Version) else ()
+        return Settled(tuple(Reader(label(r), r) for r in readers), frozenset())
 
     def _step(self, path: str, result: Result, who: Settled) -> Step | None:
         data = self.world.repo.read_if_there(path)

@@ -112,6 +112,19 @@ def test_a_dry_run_shows_the_plan_and_changes_nothing(base: Fleet) -> None:
     assert base.git("ls-files", "-s") == index
 
 
+def test_what_stays_open_keeps_its_readers_and_a_dry_run_names_it(base: Fleet) -> None:
+    ours, theirs = (key(DB, "db/password", word) for word in ("our", "their"))
+    found = parted(base, ours, several(theirs, add("elm", "server")))
+    for words in (("--dry-run",), ("--yes",)):
+        done = base.run("resolve", *words)
+        assert done.returncode == 1
+        assert f"nixsecrets: error: {DB}: db/password: both sides" in done.stderr
+        lines = (done.stdout + done.stderr).splitlines()
+        assert [line for line in lines if DB in line and "+elm" in line] == []
+    assert resolve(found, "--ours", f"{DB}#db/password").returncode == 0
+    in_order(base)
+
+
 def test_two_new_keys_for_one_host_are_a_question_of_the_map(base: Fleet) -> None:
     other = ssh_key("another")
 

@@ -161,20 +161,22 @@ def _walked(
         contents=merge.contents,
         unstaged={*merge.clashes, *merge.closed},
     )
-    if options.dry_run:
-        return code
-    root = session.repo.root
+    if not options.dry_run:
+        _stage(git, session.repo.root, merge)
+    for path, clash in merge.clashes.items():
+        _report(path, clash)
+    for path, error in merge.closed.items():
+        ui.report_error(NixsecretsError(f"{show.path_text(path)}: {error.message}"))
+    return PARTIAL if merge.clashes or merge.closed else code
+
+
+def _stage(git: Git, root: Path, merge: decide.Merge) -> None:
     there = [
         path for path in (*merge.settled, *_public(merge)) if (root / path).exists()
     ]
     gone = sorted(set(merge.settled) - set(there))
     tracked = git.tracked(root)
     git.add(root, [*there, *(path for path in gone if path in tracked)])
-    for path, clash in merge.clashes.items():
-        _report(path, clash)
-    for path, error in merge.closed.items():
-        ui.report_error(NixsecretsError(f"{show.path_text(path)}: {error.message}"))
-    return PARTIAL if merge.clashes or merge.closed else code
 
 
 def _public(merge: decide.Merge) -> list[str]:
