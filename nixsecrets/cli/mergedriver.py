@@ -55,8 +55,8 @@ def merged(names: Names) -> int:
 
 def _said(path: str, answer: Answer) -> bytes:
     """Return an answer as the keeper gives it."""
-    if not answer.why:
-        return client.MERGED + b"\0" + (answer.data or b"")
+    if answer.data is not None and not answer.why:
+        return client.MERGED + b"\0" + answer.data
     why = answer.why.partition("\n")[0].rstrip(":")
     line = printable(f"nixsecrets: {path_text(path)}: {why}; run {_COMMAND}")
     kind = client.OURS if answer.data is None else client.BOTH

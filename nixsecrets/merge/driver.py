@@ -192,7 +192,7 @@ class _Consent(NamedTuple):
             asked = safety.questions(change, ())
         except DeclinedError as error:
             return error.message
-        return asked[0].text.rstrip("?") + " is yours to say" if asked else ""
+        return f"it needs an answer: {asked[0].text}" if asked else ""
 
 
 def _left_by_git(step: Step, sides: Three, merge: decide.Merge) -> bool:
