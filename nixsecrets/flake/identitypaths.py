@@ -16,10 +16,14 @@ from nixsecrets.keys.recipients import Kind, Recipient
 
 FLAKE = "flake.nix"
 Problem = tuple[Code, str]
-_RSA = re.compile(r"rsa", re.IGNORECASE)
+# NS078 is an error, so a name counts only if it says what it holds: `agenix` and
+# `universal` say neither age nor RSA, and ~/.ssh may have an age key.
+_RSA = re.compile(r"(^|[^a-z])rsa([^a-z]|$)", re.IGNORECASE)
 _ED25519 = re.compile(r"ed25519", re.IGNORECASE)
-_SSH = re.compile(r"(^|/)(ssh_host_|id_)|/\.?ssh/", re.IGNORECASE)
-_AGE = re.compile(r"(\.agekey|\.age|\.txt|(^|[/._-])age[^/]*)$", re.IGNORECASE)
+_SSH = re.compile(r"(^|/)(ssh_host_|id_)[^/]*$", re.IGNORECASE)
+_AGE = re.compile(
+    r"(\.agekey|\.age|\.txt|(^|[/._-])age([._-][^/]*|keys?[^/]*)?)$", re.IGNORECASE
+)
 BY_DEFAULT = re.compile(r"(^|/)(ssh_host_[a-z0-9]+_key|id_(rsa|ed25519))$")
 """Names that agenix, sops-nix and sshd choose by themselves, whatever the map has."""
 _SSH_KINDS = frozenset({Kind.SSH_ED25519, Kind.SSH_RSA})

@@ -137,6 +137,14 @@ def cut(fleet: Fleet) -> None:
 
 TLS = "secrets/hosts/brunnen/tls.json"
 GOOD = [
+    *(
+        (
+            f"a key called {path}",
+            host("brunnen", {"age": {"identityPaths": [path],
+                "secrets": [{"name": "x", "file": "secrets/wifi.age"}]}}),
+        )
+        for path in ("/root/.ssh/agenix", "/var/lib/universal/key", "/keys/agenix_key")
+    ),
     (
         "a key file that may hold the converted host key",
         host("brunnen", {"sops": sops("secrets/app.yaml")["sops"]
@@ -860,3 +868,13 @@ def test_ls_and_check_agree_about_what_is_read_with_another_key(ready: Fleet) ->
     assert verdict["age.secrets.a"] == "ok"
     assert verdict["age.secrets.far"] == "not checked: the input private"
     assert "ok" not in (verdict["sops.secrets.app"], verdict["age.secrets.d"])
+
+
+@pytest.mark.parametrize("path", ["/root/.ssh/agenix", "/etc/ssh/keys", "/age/agekey"])
+def test_a_name_that_says_nothing_may_be_an_age_key_too(
+    ready: Fleet, path: str
+) -> None:
+    alice = {"at": "home-manager user alice", "user": "alice", "age": {
+        "identityPaths": [path],
+        "secrets": [{"name": "a", "file": "secrets/dns.age"}]}}  # fmt: skip
+    assert verdicts(ready, host("brunnen", alice)) == []
