@@ -1,5 +1,7 @@
-# nixosSystem, darwinSystem and homeManagerConfiguration with the few options that the
-# fixtures set.  `base` is one more module of each (../real has one).
+# A stand-in for NixOS, nix-darwin and home-manager, and for what impermanence adds to them:
+# nixosSystem, darwinSystem and homeManagerConfiguration with the few options that the tests
+# set, under their real names.  NixOS-WSL is a NixOS without sshd.  Unlike in NixOS, sshd is
+# enabled by default.  `base` is one more module of each (../real has one).
 { lib, base ? { } }:
 let
   inherit (lib) mkOption types;
