@@ -285,6 +285,40 @@ FAULTS |= {
     ),
 }
 
+# What opens and still cannot be installed, or lies in the store as plain text.
+FAULTS |= {
+    "mode-of-age": (
+        'age.secrets.x = { file = ./secrets/wifi.age; mode = "07x9"; };',
+        "NS095 07x9",
+    ),
+    "mode-of-sops": (
+        'sops.secrets.app = { sopsFile = ./secrets/app.yaml; mode = "rw"; };',
+        "NS095 rw",
+    ),
+    "owner-nobody-has": (
+        'age.secrets.x = { file = ./secrets/wifi.age; owner = "nodoby"; };',
+        "NS095 nodoby",
+    ),
+    "group-nobody-has": (
+        'sops.secrets.app = { sopsFile = ./secrets/app.yaml; group = "whele"; };',
+        "NS095 whele",
+    ),
+    "password-too-late": (
+        "sops.secrets.app.sopsFile = ./secrets/app.yaml;"
+        " users.users.a.hashedPasswordFile = config.sops.secrets.app.path;",
+        "NS096 installed after users are made",
+    ),
+    "unit-nobody-has": (
+        "sops.secrets.app = { sopsFile = ./secrets/app.yaml;"
+        ' restartUnits = [ "pdsn.service" ]; };',
+        "NS097 pdsn.service",
+    ),
+    "password-in-the-store": (
+        'users.users.a.password = "hunter2"; age.secrets.x.file = ./secrets/wifi.age;',
+        "NS098 hashedPasswordFile",
+    ),
+}
+
 # --- machines that are no NixOS hosts, with and without a fault
 
 OTHERS = """
@@ -408,6 +442,7 @@ def test_each_fault_is_named_and_a_system_without_one_is_ok(systems: Fleet) -> N
         if said or bad or not rows:
             wrong[name] = (said, bad, len(rows))
         wrong |= dict.fromkeys(not_opened(systems, rows), name)
+
     assert wrong == {}
 
 

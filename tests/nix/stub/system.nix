@@ -27,6 +27,7 @@ let
     };
 
   darwin.options.networking.hostName = value (types.nullOr types.str) null;
+  darwin.options.users.users = value (types.attrsOf types.anything) { };
   darwin.options.environment.darwinConfig = value types.raw null; # how agenix knows a Mac
 
   nixos.options = {
