@@ -250,7 +250,8 @@ let
   # Each has a sister that takes a file or a reference.  `*` is every name or element.  The
   # text itself is never reported.
 
-  openOptions = map (one: { path = filter builtins.isString (builtins.split "\\." one.option); inherit (one) instead; }) [
+  # As a tree, of which a system has few branches.
+  openOptions = branches (map (one: { path = filter builtins.isString (builtins.split "\\." one.option); inherit (one) instead; }) [
     { option = "networking.wg-quick.interfaces.*.privateKey"; instead = "privateKeyFile"; }
     { option = "networking.wg-quick.interfaces.*.peers.*.presharedKey"; instead = "presharedKeyFile"; }
     { option = "networking.wireguard.interfaces.*.privateKey"; instead = "privateKeyFile"; }
@@ -277,28 +278,33 @@ let
     { option = "users.users.*.initialHashedPassword"; instead = "hashedPasswordFile"; }
     { option = "users.users.*.initialPassword"; instead = "hashedPasswordFile"; }
     { option = "users.users.*.password"; instead = "hashedPasswordFile"; }
-  ];
-  inStore = config: if isNixos config then concatMap (one: opened config one.instead "" one.path) openOptions else [ ];
+  ]);
+  branches =
+    list:
+    if (builtins.head list).path == [ ] then
+      (builtins.head list).instead
+    else
+      builtins.mapAttrs (_: below: branches (map (one: one // { path = builtins.tail one.path; }) below)) (
+        builtins.groupBy (one: builtins.head one.path) list
+      );
+  inStore = config: if isNixos config then opened "" openOptions config else [ ];
   opened =
-    value: instead: at: path:
+    at: tree: value:
     let
-      name = builtins.head path;
-      below = builtins.tail path;
       known = attempt value;
-      step = name: value: opened value instead (if at == "" then name else "${at}.${name}") below;
+      step = below: name: opened (if at == "" then name else "${at}.${name}") below;
+      people = filter (name: substring 0 6 name != "nixbld") (attrNames known);
     in
-    if path == [ ] then
-      (if builtins.isString known && isSecret known then [ { option = at; inherit instead; } ] else [ ])
-    else if name == "*" && isList known then
-      concatMap (step "*") known
+    if builtins.isString tree then
+      (if builtins.isString known && isSecret known then [ { option = at; instead = tree; } ] else [ ])
+    else if isList known then
+      (if tree ? "*" then concatMap (step tree."*" "*") known else [ ])
     else if !(isAttrs known) || attempt (known.enable or true) == false then
       [ ]
-    else if name == "*" then
-      concatMap (name: step name known.${name}) (filter (name: substring 0 6 name != "nixbld") (attrNames known))
-    else if known ? ${name} then
-      step name known.${name}
+    else if tree ? "*" then
+      concatMap (name: step tree."*" name known.${name}) people
     else
-      [ ];
+      concatMap (name: step tree.${name} name known.${name}) (attrNames (builtins.intersectAttrs tree known));
   # no path, no reference to a file or variable, no disabled or default password
   isSecret =
     value:
