@@ -5,6 +5,8 @@ import json
 import os
 import re
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,7 @@ from tests.edit.helpers import (
     sops_text,
     terminal,
 )
-from tests.fleet import Fleet, program, run_program, sops_path
+from tests.fleet import PROJECT, Fleet, program, run_program, sops_path
 
 WIFI, DNS, APP = "secrets/wifi.age", "secrets/dns.yaml", "secrets/app.yaml"
 BINARY = bytes(range(256)) * 3
@@ -221,6 +223,47 @@ def test_set_key_runs_sops_once_and_cat_key_never(fleet: Fleet, tmp_path: Path) 
     assert counted.read_text() == "decrypt\n", "the staged file is verified"
     assert run_bytes(fleet, "cat", "secrets/t.yaml", "--key", "b/c").stdout == b"new"
     assert counted.read_text() == "decrypt\n"
+
+
+def test_what_changes_while_a_value_is_typed_counts(fleet: Fleet) -> None:
+    place, the_map = fleet.root / DNS, fleet.root / "nixsecrets.toml"
+    before, text = place.read_bytes(), the_map.read_text()
+    with terminal(fleet, "set", DNS, "--key", "dns", "--yes") as child:
+        child.expect("value of dns: ")
+        the_map.write_text(text + "no table\n")
+        for question in ("once more: ", "nixsecrets.toml:"):
+            child.sendline("typed")
+            child.expect(question)
+        assert ended(child) == 1
+    assert place.read_bytes() == before
+    the_map.write_text(text)
+    with terminal(fleet, "set", DNS, "--key", "dns", "--yes") as child:
+        child.expect("value of dns: ")
+        put(fleet, DNS, "--key", "dns", value=b"of another run")
+        for question in ("once more: ", "changed on disk"):
+            child.sendline("typed")
+            child.expect(question)
+        assert ended(child) == 1
+    assert b"of another run" in sops_text(fleet, DNS)
+
+
+def test_only_what_a_value_needs_is_read(fleet: Fleet, tmp_path: Path) -> None:
+    fleet.commit()
+    calls = tmp_path / "calls"
+    command = (sys.executable, "-m", "nixsecrets", "set", DNS, "--key", "dns", "--yes")
+    subprocess.run(
+        ["strace", "-f", "-e", "trace=openat,execve", "-o", calls, *command],
+        cwd=fleet.root,
+        env={**fleet.env, "PYTHONPATH": str(PROJECT)},
+        input=b"new",
+        check=True,
+        capture_output=True,
+    )
+    said = calls.read_text()
+    assert f"/{DNS}" in said
+    assert f"/{WIFI}" not in said
+    git = [line for line in said.splitlines() if '["git", ' in line and "= 0" in line]
+    assert len(git) <= 3, "the file, the history of the map, and of the removals"
 
 
 def test_documents_and_unusual_names_have_a_key_path(fleet: Fleet) -> None:
