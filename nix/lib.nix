@@ -370,7 +370,7 @@ rec {
               };
         in
         if want.file != null then
-          described (if path == null then baseNameOf (toString want.file) else path) want.file key
+          described (if path == null then baseNameOf (textOf want.file) else path) want.file key
         else if length meant > 1 then
           { problem = "${option} may mean ${listed}; set ${option}.file"; }
         else if meant == [ ] then

@@ -1,5 +1,6 @@
 """`nixsecrets.secrets`: secrets declared from the map, evaluated by real Nix."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from nixsecrets.keys.recipients import parse_recipient
 from nixsecrets.repo.files import sha256
 from tests.cli.conftest import write_secret
 from tests.fleet import PROJECT, Fleet
-from tests.nix.nixkit import evaluate, evaluated
+from tests.nix.nixkit import evaluate, evaluated, run_nix
 
 pytestmark = pytest.mark.usefixtures("each_nix")
 
@@ -201,6 +202,24 @@ def test_whoever_asks_for_the_path_first_gets_the_same_sentence(ready: Fleet) ->
       (host "brunnen" {{ wfii = {{ }}; }}).config.nixsecrets.secrets.wfii.path"""
     done = evaluated(expression, ready.root)
     assert "no secret of the map is called wfii" in done.stderr
+
+
+def test_a_file_of_another_repository_is_taken_by_its_name(
+    ready: Fleet, nix: dict[str, str]
+) -> None:
+    other = ready.root.parent / "other"
+    other.mkdir()
+    (other / "theirs.age").write_bytes(b"of nobody here")
+    (other / "theirs.env").write_bytes(b"of nobody here")
+    expression = f"""{MODULES} let system = host "brunnen" {{
+      a.file = "${{{other}}}/theirs.age";
+      b.file = {other}/theirs.env;
+    }}; in [ (baseNameOf system.config.age.secrets.a.file)
+      system.config.sops.secrets.b.format (failed system) ]"""
+    asked = ("eval", "--impure", "--json", "--expr", expression)
+    done = run_nix(*asked, cwd=ready.root, env=nix)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == ["theirs.age", "dotenv", []]
 
 
 def test_a_service_restarts_when_an_age_file_changes(ready: Fleet) -> None:
