@@ -100,7 +100,11 @@ class Session(NamedTuple):
 
         world = mapped_world(self.repo, begun)
         if world.lock.skipped:
-            _warn_of_lock(world.lock.skipped)
+            from nixsecrets.repo.unmerged import merging  # loaded with `world`
+
+            git = self.repo.git  # a look at one file does not say what is unmerged
+            stopped = bool(begun.unmerged) or (git is not None and merging(git))
+            _warn_of_lock(world.lock.skipped, stopped=stopped)
         return world
 
     @contextmanager
@@ -167,13 +171,15 @@ class Session(NamedTuple):
 
 
 @lru_cache  # some commands read the repository more than once
-def _warn_of_lock(skipped: tuple[int, ...]) -> None:
+def _warn_of_lock(skipped: tuple[int, ...], *, stopped: bool) -> None:
     count, first = len(skipped), skipped[0]
     lines = "a line" if count == 1 else f"{count} lines"
     which = f"{LOCK_NAME}:{first}" if count == 1 else f"{LOCK_NAME}:{first} and below"
     ui.warn(
         f"{which}: skipped {lines} that cannot be read",
-        "nixsecrets sync writes the lock without them",
+        "nixsecrets resolve merges it"
+        if stopped
+        else "nixsecrets sync writes the lock without them",
     )
 
 

@@ -65,8 +65,8 @@ def load(text: str) -> RecipientMap:
             MAP_NAME,
             line,
             "git's conflict markers are in it (NS018)",
-            "nixsecrets resolve merges the map; or keep what both sides added,"
-            f" delete the markers, then git add {MAP_NAME}",
+            "nixsecrets resolve\n"
+            "if that merge is committed already: nixsecrets resolve --last",
         )
     source = Source(text)
     root = source.root()

@@ -14,9 +14,10 @@ from nixsecrets.merge import three as three_way
 from nixsecrets.merge.valuemerge import WHOLE
 from nixsecrets.repo import parted
 from nixsecrets.repo.git import Git
-from nixsecrets.repo.gitrun import BlobReader
+from nixsecrets.repo.gitrun import BlobReader, merge_texts
 from nixsecrets.repo.parted import Commits, Tree
 from nixsecrets.repo.worktree import Repo
+from nixsecrets.splice import conflict_line
 from nixsecrets.world.survey import Survey
 from nixsecrets.world.world import World, mapped_world, with_files
 
@@ -121,6 +122,28 @@ def merged_map(sides: Three, choices: Mapping[str, str]) -> mapmerge.Merged:
     if found.clashes:
         raise _clash(found.clashes, sides.commits)
     return found
+
+
+def refuse_own_map(sides: Three, present: bytes, merged: str, folder: Path) -> None:
+    """Refuse to replace a map that somebody changed after git merged it.
+
+    `folder` is a private folder.
+
+    Raises:
+        MapError: it is neither a side's, nor what git or nixsecrets make of them.
+    """
+    texts = [text.encode() for text in (*sides.texts(MAP_NAME), merged) if text]
+    if present in texts or conflict_line(present) or not present:
+        return
+    base, ours, theirs = ((text or "").encode() for text in sides.texts(MAP_NAME))
+    made = merge_texts(folder, ("", ours), ("", base), ("", theirs))
+    if present != made:
+        raise MapError(
+            MAP_NAME,
+            0,
+            "it was changed after the merge, and the merge would undo that",
+            f"{sides.commits.command} --keep-map",
+        )
 
 
 def _clash(clashes: Sequence[mapmerge.Clash], commits: Commits) -> MapError:

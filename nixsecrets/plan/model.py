@@ -205,9 +205,14 @@ class Plan(NamedTuple):
             ],
         }
 
-    def to_json(self, *, unapproved: Sequence[Mapping[str, object]] = ()) -> str:
-        """Return the plan as JSON text; `unapproved` are the keys to approve first."""
-        found = self.as_json() | {"unapproved": list(unapproved)}
+    def to_json(
+        self, *, unapproved: Sequence[Mapping[str, object]] = (), **more: object
+    ) -> str:
+        """Return the plan as JSON text; `unapproved` are the keys to approve first.
+
+        `more` are further members.
+        """
+        found = self.as_json() | {"unapproved": list(unapproved)} | more
         import json  # 2 ms
 
         return json.dumps(found, indent=2, ensure_ascii=True) + "\n"

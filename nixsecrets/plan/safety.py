@@ -255,7 +255,7 @@ def damage(files: Collection[Damaged], world: World) -> Iterator[Obstacle]:
         unmerged = any(file.path in world.conflicts for file in files)
         repair = "nixsecrets check says how to restore each"
         if unmerged:
-            repair = "merge each first (nixsecrets edit FILE)"
+            repair = "merge them first: nixsecrets resolve"
         first = f"nothing was changed: {counted(len(lines), 'file')} cannot be read"
         yield Obstacle(
             SecretFileError(

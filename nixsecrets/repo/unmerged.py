@@ -7,6 +7,7 @@ ours, 3 is theirs; in a rebase, ours is the branch that is rebased onto.
 import os
 import re
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 
 from nixsecrets.errors import quoted
@@ -18,10 +19,26 @@ from nixsecrets.untrusted import inputs
 OURS, THEIRS = 2, 3
 GITHEAD = "GITHEAD_"
 """git-merge exports it with the id of the commit that it merges."""
-_STATES = (
-    *("MERGE_HEAD", "CHERRY_PICK_HEAD", "REVERT_HEAD"),
-    *("rebase-merge", "rebase-apply"),
-)
+
+
+class Activity(StrEnum):
+    """What git does with two sides."""
+
+    MERGE = "merge"
+    REBASE = "rebase"
+    CHERRY_PICK = "cherry-pick"
+    REVERT = "revert"
+    OTHER = "stash"
+
+
+# a rebase first: it picks commits
+_STATES = {
+    "rebase-merge": Activity.REBASE,
+    "rebase-apply": Activity.REBASE,
+    "MERGE_HEAD": Activity.MERGE,
+    "CHERRY_PICK_HEAD": Activity.CHERRY_PICK,
+    "REVERT_HEAD": Activity.REVERT,
+}
 _OID = r"[0-9a-f]{40,64}"
 
 Stages = Mapping[int, str]
@@ -78,8 +95,14 @@ def unmerged(git: Git, folder: Path) -> dict[str, Stages]:
 
 def merging(git: Git) -> bool:
     """Return whether a merge, rebase, cherry-pick or revert is unfinished."""
+    return activity(git) is not Activity.OTHER
+
+
+def activity(git: Git) -> Activity:
+    """Return what git has not finished: `OTHER` for a stash, a patch, or nothing."""
     folder = git.folder
-    return any((folder / name).exists() for name in _STATES)
+    found = (one for name, one in _STATES.items() if (folder / name).exists())
+    return next(found, Activity.OTHER)
 
 
 def sides(git: Git) -> Sides:

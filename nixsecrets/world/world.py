@@ -381,8 +381,9 @@ def require_actual(world: World, path: str) -> Actual:
         case Damaged() if path in world.conflicts:
             raise SecretFileError(
                 f"{path}: {found.reason}",
-                f"nixsecrets edit {word} opens both sides as one text; nixsecrets cat"
-                f" --side ours {word} and --side theirs print each",
+                f"nixsecrets resolve merges both sides; nixsecrets resolve --edit {word}"
+                " opens them as one text\nnixsecrets cat --side ours"
+                f" {word} and --side theirs print each",
             )
         case Actual():
             return found

@@ -273,8 +273,8 @@ def test_marks_in_the_map_are_named(ready: Fleet) -> None:
     for command in ("check", "rekey"):
         assert ready.run(command).stderr == (
             f"nixsecrets: error: nixsecrets.toml:{line}: git's conflict markers are in"
-            " it (NS018)\nnixsecrets: hint: nixsecrets resolve merges the map; or keep"
-            " what both sides added, delete the markers, then git add nixsecrets.toml\n"
+            " it (NS018)\nnixsecrets: hint: nixsecrets resolve\nnixsecrets: hint:"
+            " if that merge is committed already: nixsecrets resolve --last\n"
         )
 
 

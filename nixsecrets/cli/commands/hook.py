@@ -22,7 +22,7 @@ from nixsecrets.map.names import MAP_NAME
 from nixsecrets.repo.changes import Change, Changes, Entry
 from nixsecrets.repo.git import Git
 from nixsecrets.repo.snapshot import Snapshot
-from nixsecrets.repo.unmerged import GITHEAD, merging
+from nixsecrets.repo.unmerged import GITHEAD, merging, unmerged
 from nixsecrets.values.macs import Macs
 
 if TYPE_CHECKING:  # not needed by `hook run`, which starts on every commit
@@ -227,8 +227,8 @@ def _regained(
 
     made = parted.committing(git, os.environ) if last is None else None
     commits = made or (last and parted.finished(git, last))
-    if not commits:
-        return ()
+    if not commits or (last is None and unmerged(git, git.top)):
+        return ()  # git commits no unmerged path
     from nixsecrets.merge import regained
 
     return regained.in_commit(git, commits, read, last)

@@ -7,6 +7,7 @@ import click
 from nixsecrets.cli import ui
 from nixsecrets.cli.options import json_option
 from nixsecrets.cli.session import Session
+from nixsecrets.errors import MapError
 
 
 @click.command("status")
@@ -34,25 +35,40 @@ def command(start: Path, *, as_json: bool) -> None:
         from nixsecrets.plan.recall import comparing, recalling
 
         with recalling(session.repo) as recall, comparing(session.repo) as compare:
-            world = session.world_of(begun)
+            git = session.repo.git
+            try:
+                world = session.world_of(begun)
+            except MapError:
+                state = mergestate.stopped(git, begun.unmerged)
+                if state is not None and not as_json:
+                    ui.answer(state.line)
+                raise
             with ui.waiting("searching the git history"):
                 removals, (older, types) = recall(world), compare(world)
     back = mergestate.regained(world)
     with ui.waiting("comparing files and map"):
         plan = drift(world, removals, older, types, back)
+    waiting = [path for path, one in world.conflicts.items() if one.stages]
+    gives_back = back is not None and bool(back.findings)
+    state = mergestate.stopped(git, waiting, gives_back=gives_back)
     if as_json:
         standing = approvals.map_standings(world.map, consent.recalled(world.repo))
         unseen = [one.as_json() for one in standing if not one.approved]
-        ui.answer_text(plan.to_json(unapproved=unseen))
+        merge = None if state is None else state.as_json()
+        ui.answer_text(plan.to_json(unapproved=unseen, merge=merge))
         return
+    if state is not None:
+        ui.answer(state.line)
     for line in show.drift_lines(plan):
         ui.answer(line)
     if plan.problems:
         ui.answer("problems:")
     for line in show.problem_lines(plan.problems):
         ui.answer(line)
-    if world.conflicts or (back is not None and back.findings):
-        ui.say(f"run {back.command if back else 'nixsecrets resolve'} to resolve this")
+    if state is not None:
+        ui.say(f"run {state.command} to go on")
+    elif back is not None and back.findings:
+        ui.say(f"run {back.command} to resolve this")
     elif plan.secret_steps:
         ui.say("run nixsecrets rekey to resolve this")
     elif plan.steps:
