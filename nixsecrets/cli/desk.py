@@ -115,8 +115,13 @@ def desk() -> Iterator[Desk]:
 
 
 @contextmanager
-def keep_safe(repo: Repo, ring: Keyring, draft: Draft, at: Desk) -> Iterator[None]:
-    """Keep the edited text if the block raises before saving it; extend the hint."""
+def keep_safe(
+    repo: Repo, ring: Keyring, draft: Draft, at: Desk, resume: str = ""
+) -> Iterator[None]:
+    """Keep the edited text if the block raises before saving it; extend the hint.
+
+    `resume` is the command that continues, else `edit --resume`.
+    """
     try:
         yield
     except BaseException as error:
@@ -125,7 +130,7 @@ def keep_safe(repo: Repo, ring: Keyring, draft: Draft, at: Desk) -> Iterator[Non
             raise
         with deferred():
             kept = keep(repo, ring, draft, text)
-        hint = kept_hint(kept)
+        hint = kept_hint(kept, resume)
         if isinstance(error, NixsecretsError):
             error.hint = "\n".join(filter(None, [error.hint, hint]))
         else:
@@ -134,9 +139,9 @@ def keep_safe(repo: Repo, ring: Keyring, draft: Draft, at: Desk) -> Iterator[Non
         raise
 
 
-def kept_hint(kept: rescue.Kept) -> str:
-    """Return the hint on where a draft is kept and how to resume it."""
+def kept_hint(kept: rescue.Kept, resume: str = "") -> str:
+    """Return the hint on where a draft is kept and how to `resume` it."""
     on = "in memory" if private.disk_in_use(os.environ) is None else "unencrypted"
     where = "encrypted to you" if kept.sealed else f"{on}, in {kept.place}"
-    resume = f"nixsecrets edit --resume {argument(kept.path)}"
+    resume = resume or f"nixsecrets edit --resume {argument(kept.path)}"
     return f"your draft is kept, {where}: {resume}"

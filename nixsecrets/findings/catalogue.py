@@ -254,8 +254,8 @@ CATALOGUE: Mapping[Code, Kind] = {
         " and nothing would show it.\n\n`nixsecrets resolve` merges the map, the"
         " recipients and the values of every file that a side changed, and stages the"
         " result. A value that both sides changed stays unmerged, and the command"
-        " prints how to choose: `--ours FILE#KEY`, `--theirs FILE#KEY`, or `nixsecrets"
-        " edit FILE --git-add`, which opens both versions as one text. `nixsecrets cat"
+        " prints how to choose: `--ours FILE#KEY`, `--theirs FILE#KEY`, or `--edit"
+        " FILE`, which opens both versions as one text. `nixsecrets cat"
         " --side ours FILE` and `--side theirs` print each. If the conflict was"
         " committed, `nixsecrets resolve --last` merges again what HEAD was made"
         " from.",

@@ -6,10 +6,11 @@ finishes by itself what nixsecrets has to look at.  The plan walks the ordinary 
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from nixsecrets.apply.carry_out import Content
 from nixsecrets.apply.carry_out import Version as Start
-from nixsecrets.errors import IdentityError, NixsecretsError
+from nixsecrets.errors import IdentityError, NixsecretsError, UsageError, path_text
 from nixsecrets.files.decrypt import plaintext_of
 from nixsecrets.files.kind import backend_of
 from nixsecrets.files.state import Actual
@@ -80,15 +81,20 @@ class Decider:
         choices: Choices | None = None,
         *,
         allow_again: bool = False,
+        edited: Mapping[str, bytes] = MappingProxyType({}),
     ) -> None:
         """Take the sides, and the repository under the merged map.
 
         `opened` decrypts a version of a file; `unmerged` are the paths that git could
-        not merge; `allow_again`: the map says on purpose who reads again.
+        not merge; `allow_again`: the map says on purpose who reads again;
+        `edited` are the texts that a person made of both versions.
+
+        Raises:
+            UsageError: a choice names a file that is no secret.
         """
         self.sides, self.world, self.opened = sides, world, opened
         self.unmerged, self.choices = unmerged, choices or {}
-        self.allow_again = allow_again
+        self.allow_again, self.edited = allow_again, edited
         self.lineage = Lineage(sides, world.policy, world.texts.get(LOCK_NAME))
 
     def decided(self) -> Merge:
@@ -106,10 +112,12 @@ class Decider:
         files = dict(self.world.files)
         settled_paths: list[str] = []
         paths = self.lineage.paths()
+        chosen = {*self.choices, *self.edited} - {MAP_NAME}
         for path in paths:
             found = self.lineage.versions(path)
             if not any(isinstance(one, Version) for one in found):
                 continue
+            chosen -= {path}
             who = self.lineage.settled(path, found)
             gone |= who.gone
             for reader in who.again:
@@ -135,6 +143,12 @@ class Decider:
             steps.append(step)
             if isinstance(result, Made):
                 contents[path] = Start(result.start.data, result.content)
+        for path in sorted(chosen):
+            ours = path in self.world.texts
+            raise UsageError(
+                f"{path_text(path)} is no secret",
+                "nixsecrets writes it from the map" if ours else "merge it with git",
+            )
         secrets = backends(self.world)
         for path, reader in self.lineage.given_back(secrets, paths):
             again.setdefault(reader.name, []).append(path)
@@ -166,11 +180,12 @@ class Decider:
                 own, base if isinstance(base, Version) else None, target
             )
         chosen = self.choices.get(path, NO_CHOICES)
-        return secrets.merged(path, found, target, self.opened, chosen)
+        text = self.edited.get(path)
+        return secrets.merged(path, found, target, self.opened, chosen, text)
 
     def _by_a_person(self, path: str, found: Sequence[Found]) -> Version | None:
         """Return the file on the disk where somebody has merged it already."""
-        if path in self.unmerged or path in self.choices:
+        if path in self.unmerged or path in self.choices or path in self.edited:
             return None
         data = self.world.repo.read_if_there(path)
         sides = [one.data for one in found if isinstance(one, Version)]

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from nixsecrets.errors import path_text
 from nixsecrets.files.kind import backend_of
-from nixsecrets.files.state import Actual, NotSecret
+from nixsecrets.files.state import Actual, Damaged
 from nixsecrets.generated.lock import Lock
 from nixsecrets.keys.book import KeyBook
 from nixsecrets.keys.forms import Backend
@@ -17,9 +17,8 @@ from nixsecrets.map.names import LOCK_NAME, MAP_NAME
 from nixsecrets.map.resolve import Policy
 from nixsecrets.merge import readers
 from nixsecrets.merge.readers import Settled, Side
-from nixsecrets.merge.secrets import Found, Version
+from nixsecrets.merge.secrets import Found, Plaintext, Version
 from nixsecrets.merge.trees import Three, policies, policies_of
-from nixsecrets.repo.files import sha256
 from nixsecrets.repo.parted import Tree
 from nixsecrets.world.world import World, examine, named_keys
 
@@ -122,7 +121,7 @@ class Lineage:
             return None
         data = self.sides.read(oid)
         if backend_of(path, data) is None:
-            return NotSecret(path, sha256(data), not data)
+            return Plaintext(data)
         found = examine(path, data, self.book, self.lock)
         if (
             tree.oid(path) is None
@@ -130,7 +129,9 @@ class Lineage:
             and not found.recipients
         ):
             found = examine(before, data, self.book, self.lock)
-        return Version(data, found) if isinstance(found, Actual) else found
+        if isinstance(found, Actual):
+            return Version(data, found)
+        return found if isinstance(found, Damaged) else Plaintext(data)
 
     def settled(self, path: str, found: tuple[Found, Found, Found]) -> Settled:
         """Return who reads a path after the merge; one version is a secret."""

@@ -45,12 +45,14 @@ class Merged(NamedTuple):
     """The map of both sides.
 
     `text` is empty where there are clashes.  `removed` are the entities that one side
-    removed although the other had changed them.
+    removed although the other had changed them, `met` all that both changed, also those
+    that were chosen.
     """
 
     text: str
     clashes: tuple[Clash, ...] = ()
     removed: tuple[Entity, ...] = ()
+    met: tuple[str, ...] = ()
 
 
 def merged(
@@ -74,7 +76,7 @@ def merged(
     if meaning.clashes:
         places = [_Places(text) for text in (ours, theirs)]
         found = (Clash(e, *(p.line(e) for p in places)) for e in meaning.clashes)
-        return Merged("", tuple(found))
+        return Merged("", tuple(found), met=tuple(meaning.met))
     _drop_names(wanted, *sides)
     order = three.order(*(list(side.get("secrets", {})) for side in sides))
     text = _corrected(_text(base, ours, theirs, wanted), wanted)
@@ -82,7 +84,7 @@ def merged(
     if rules != list(_by_name(tomllib.loads(text)).get("secrets", {})):
         _refuse()
     load(text)
-    return Merged(text, (), tuple(meaning.removed))
+    return Merged(text, (), tuple(meaning.removed), tuple(meaning.met))
 
 
 def _refuse() -> NoReturn:
@@ -164,6 +166,7 @@ class _Meaning:
         self.choices = choices
         self.clashes: list[Entity] = []
         self.removed: list[Entity] = []
+        self.met: list[str] = []
 
     def of(self, at: Entity, base: Any, ours: Any, theirs: Any) -> Any:
         """Return what a value becomes; `_MISSING` for none."""
@@ -204,6 +207,7 @@ class _Meaning:
         return list(names)
 
     def _clash(self, at: Entity, ours: Any, theirs: Any) -> Any:
+        self.met.append(".".join(at))
         chosen = self.choices.get(".".join(at))
         if chosen is None:
             self.clashes.append(at)

@@ -4,21 +4,22 @@ The data key of the result is one that nobody knows whom a side removed: where a
 has such a key it is kept (its ciphertexts, too), else the file gets a fresh one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from types import MappingProxyType
 
-from nixsecrets.errors import SecretFileError
+from nixsecrets.errors import SecretFileError, UsageError, path_text
 from nixsecrets.files.age import header
 from nixsecrets.files.kind import format_for
 from nixsecrets.files.sops import metadata, selection
 from nixsecrets.files.sops.selectors import Options, selection_of
 from nixsecrets.files.sops.values import leaves
-from nixsecrets.files.state import Actual, Damaged, NotSecret
+from nixsecrets.files.state import Actual, Damaged
 from nixsecrets.frozen import NamedTuple, field, frozen
 from nixsecrets.keys.forms import Backend
 from nixsecrets.keys.recipients import KeyId
 from nixsecrets.map.model import Reader
 from nixsecrets.merge import valuemerge
-from nixsecrets.merge.valuemerge import WHOLE
+from nixsecrets.merge.valuemerge import WHOLE, Did
 from nixsecrets.plan.model import Action
 
 
@@ -35,17 +36,33 @@ class Version:
         return frozenset(r.key_id for r in self.found.recipients)
 
 
+@frozen
+class Plaintext:
+    """A version of a secret that is not encrypted."""
+
+    data: bytes = field(repr=False)
+
+
+OPTIONS = "sops options"
+"""Names the selection options of a sops file among its conflicts."""
 _OPENED = "one side has it encrypted, the sops options of the other do not"
-Found = Version | Damaged | NotSecret | None
+Found = Version | Damaged | Plaintext | None
 Open = Callable[[Version], bytes]
 """Decrypts a version; raises IdentityError."""
 
 
 class Clash(NamedTuple):
-    """Values that both sides changed; `keys` as `--key` takes them, WHOLE: the file."""
+    """Values that both sides changed; `keys` as `--key` takes them, WHOLE: the file.
+
+    `did` says of a key what each side did, if it did not change it.  `sides` are those
+    that can be chosen, of the file as a `whole` or of each key.
+    """
 
     keys: tuple[str, ...]
     reason: str = "both sides changed it"
+    did: Mapping[str, Did] = MappingProxyType({})
+    sides: tuple[str, ...] = ("ours", "theirs")
+    whole: bool = False
 
 
 class Made(NamedTuple):
@@ -74,46 +91,85 @@ def merged(
     target: tuple[Reader, ...],
     opened: Open,
     choices: Mapping[str, str],
+    text: bytes | None = None,
 ) -> Result:
     """Return what becomes of a secret.
 
-    `sides` are the base, ours and theirs; `target` its readers after the merge.
+    `sides` are the base, ours and theirs; `target` its readers after the merge; `text`
+    is what a person made of both, if somebody did.
 
     Raises:
         IdentityError: no identity opens a version that has to be opened.
+        UsageError: a choice names what is not in conflict.
     """
     base, ours, theirs = sides
     whole = choices.get(WHOLE)
     if whole is not None:
         chosen = theirs if whole == "theirs" else ours
-        sides = (base, chosen, chosen)
-        base, ours, theirs = sides
-    for side in (ours, theirs):
-        if isinstance(side, Damaged | NotSecret):
-            what = side.reason if isinstance(side, Damaged) else "is not encrypted"
-            return Clash((WHOLE,), f"a side has it damaged: {what}")
-    known = base if isinstance(base, Version) else None
-    mine = ours if isinstance(ours, Version) else None
-    other = theirs if isinstance(theirs, Version) else None
+        if isinstance(chosen, Plaintext):
+            text = chosen.data
+        else:
+            ours = theirs = chosen
+    known, mine, other = (
+        one if isinstance(one, Version) else None for one in (base, ours, theirs)
+    )
+    if text is None and not (_readable(ours) and _readable(theirs)):
+        refuse_unknown(path, choices, ())
+        return _unreadable(ours, theirs)
+    start = mine or other or known
+    if text is not None and start is not None and not (mine and other):
+        return Made(Action.REENCRYPT, start, text, start.found.options)
     if mine is None or other is None:
-        return _one_side(known, mine or other, target, opened)
-    return _Merge(path, known, mine, other, target, opened, choices).result()
+        refuse_unknown(path, choices, ())
+        return _one_side(known, mine, other, target, opened)
+    return _Merge(path, known, mine, other, target, opened, choices, text).result()
+
+
+def refuse_unknown(path: str, choices: Mapping[str, str], met: Collection[str]) -> None:
+    """Refuse choices of keys that are not among those in conflict.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for key in choices:
+        if key != WHOLE and key not in met:
+            there = ", ".join(map(path_text, met))
+            raise UsageError(
+                f"{path_text(path)}: {path_text(key)} is not in conflict",
+                f"in conflict: {there}" if there else "nothing in it is: leave it out",
+            )
+
+
+def _readable(side: Found) -> bool:
+    return not isinstance(side, Damaged | Plaintext)
+
+
+def _unreadable(ours: Found, theirs: Found) -> Clash:
+    """Return the conflict of versions of which one is corrupt or not encrypted."""
+    words = {Damaged: "has it damaged", Plaintext: "has it in plaintext"}
+    did = Did(*(words.get(type(one), "changed it") for one in (ours, theirs)))
+    sides = (("ours", ours), ("theirs", theirs))
+    whole = tuple(name for name, one in sides if not isinstance(one, Damaged))
+    return Clash((WHOLE,), "one side has it damaged", {WHOLE: did}, whole)
 
 
 def _one_side(
     base: Version | None,
-    left: Version | None,
+    mine: Version | None,
+    other: Version | None,
     target: tuple[Reader, ...],
     opened: Open,
 ) -> Result:
     """Return what becomes of a file that a side deleted, or only one has."""
+    left = mine or other
     if left is None:
         return None
     if base is None:
         return for_readers(left, base, target)
     if same_content(base, left, opened):
         return None
-    return Clash((WHOLE,), "one side changed it, the other deleted it")
+    did = Did(theirs="deleted it") if mine else Did(ours="deleted it")
+    return Clash((WHOLE,), "one side changed it, the other deleted it", {WHOLE: did})
 
 
 class _Merge(NamedTuple):
@@ -126,6 +182,7 @@ class _Merge(NamedTuple):
     target: tuple[Reader, ...]
     opened: Open
     choices: Mapping[str, str]
+    text: bytes | None = None
 
     def result(self) -> Result:
         refusal = self.ours.found.refusal or self.theirs.found.refusal
@@ -135,20 +192,28 @@ class _Merge(NamedTuple):
             return Clash((WHOLE,), "one side made it a file of the other backend")
         options = self._options()
         if options is None:
-            return Clash(("sops options",), "both sides select values otherwise")
+            return Clash((OPTIONS,), "both sides select values otherwise")
         opened = [
             key for side in (self.ours, self.theirs) for key in opens(side, options)
         ]
         if opened:
-            return Clash(tuple(dict.fromkeys(opened)), _OPENED)
+            return Clash(tuple(dict.fromkeys(opened)), _OPENED, whole=True)
+        start = self._safe() or self.ours
+        if self.text is not None:
+            return Made(Action.REENCRYPT, start, self.text, options)
+        met = [OPTIONS] if self._options_differ() else []
         holder = self._holder()
         if holder is not None:
+            refuse_unknown(self.path, self.choices, met)
             return self._from(holder, options)
         base, ours, theirs = map(self._text, (self.base, self.ours, self.theirs))
         made = valuemerge.merged(self._format(), base, ours, theirs, self.choices)
+        refuse_unknown(self.path, self.choices, (*met, *made.met))
         if made.clashes:
-            return Clash(made.clashes)
-        start = self._safe() or self.ours
+            did = made.did
+            if self.base is None and made.clashes == (WHOLE,):
+                did = {WHOLE: Did("created it", "created it")}
+            return Clash(made.clashes, did=did)
         return Made(Action.REENCRYPT, start, made.text, options)
 
     def _text(self, side: Version | None) -> bytes:
@@ -165,7 +230,15 @@ class _Merge(NamedTuple):
         had = self.base.found.options if self.base is not None else None
         if mine == other or other == had:
             return mine
-        return other if mine == had else None
+        if mine == had:
+            return other
+        chosen = self.choices.get(OPTIONS)
+        return {None: None, "ours": mine, "theirs": other}[chosen]
+
+    def _options_differ(self) -> bool:
+        mine, other = self.ours.found.options, self.theirs.found.options
+        had = self.base.found.options if self.base is not None else None
+        return len({mine, other}) > 1 and had not in (mine, other)
 
     def _holder(self) -> Version | None:
         """Return the version that has the content of both, None where none has."""

@@ -55,6 +55,29 @@ def sequences(
     return merged
 
 
+def lines(base: str, ours: str, theirs: str) -> "list[str | Conflict[str]]":
+    """Return a text with the changes of both, in pieces of whole lines."""
+    return sequences(_lines(base), _lines(ours), _lines(theirs), close=True)
+
+
+def either(base: str, ours: str, theirs: str) -> "list[str | Conflict[str]]":
+    """Return what two texts share, in lines, and a conflict where they differ.
+
+    For texts that have no `base`, and nothing else; empty for others.
+    """
+    if base:
+        return []
+    mine, other = _lines(ours), _lines(theirs)
+    found: list[str | Conflict[str]] = []
+    matcher = SequenceMatcher(None, mine, other, autojunk=False)
+    for tag, a, b, c, d in matcher.get_opcodes():
+        if tag == "equal":
+            found += mine[a:b]
+        else:
+            found.append(Conflict((), tuple(mine[a:b]), tuple(other[c:d])))
+    return found
+
+
 def parts(base: str, ours: str, theirs: str) -> "list[str | Conflict[str]]":
     """Return a text with the changes of both, in pieces made as small as words.
 
@@ -62,7 +85,7 @@ def parts(base: str, ours: str, theirs: str) -> "list[str | Conflict[str]]":
     again and compares.
     """
     merged: list[str | Conflict[str]] = []
-    for part in sequences(_lines(base), _lines(ours), _lines(theirs), close=True):
+    for part in lines(base, ours, theirs):
         if isinstance(part, str):
             merged.append(part)
         else:

@@ -111,6 +111,7 @@ def merged_map(sides: Three, choices: Mapping[str, str]) -> mapmerge.Merged:
     Raises:
         MapError: a side's map cannot be read, or both make no valid one, or both
             changed the same entity.
+        UsageError: a choice names what is not in conflict.
     """
     base, ours, theirs = sides.texts(MAP_NAME)
     if ours is None or theirs is None:
@@ -119,6 +120,7 @@ def merged_map(sides: Three, choices: Mapping[str, str]) -> mapmerge.Merged:
     if whole is not None:
         return mapmerge.Merged(theirs if whole == "theirs" else ours)
     found = mapmerge.merged(base or "", ours, theirs, choices)
+    secrets.refuse_unknown(MAP_NAME, choices, found.met)
     if found.clashes:
         raise _clash(found.clashes, sides.commits)
     return found

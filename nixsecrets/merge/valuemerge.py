@@ -8,6 +8,7 @@ gives.  What is no text, or has no values, is merged by whole lines.  Pure.
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from nixsecrets.errors import SecretFileError
@@ -26,11 +27,24 @@ WHOLE = ""
 """Names the whole file, where it has no single values."""
 
 
+class Did(NamedTuple):
+    """What each side did to something that both changed."""
+
+    ours: str = "changed it"
+    theirs: str = "changed it"
+
+
 class Merged(NamedTuple):
-    """A plaintext, or the key paths at which both sides differ (`WHOLE`: the file)."""
+    """A plaintext, or the key paths at which both sides differ (`WHOLE`: the file).
+
+    `did` says what each side did there, if it did not change it; `met` are all key
+    paths at which they differ, also those that were chosen.
+    """
 
     text: bytes = b""
     clashes: tuple[str, ...] = ()
+    did: Mapping[str, Did] = MappingProxyType({})
+    met: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Show where both differ, no text."""
@@ -84,23 +98,24 @@ def _by_value(
     kind: SopsFormat, base: str, ours: str, theirs: str, choices: Choices
 ) -> Merged:
     try:
-        values = [_values(kind, text) for text in (base, ours, theirs)]
+        values = [_values(kind, text) if text else {} for text in (base, ours, theirs)]
     except SecretFileError:
         return Merged(clashes=(WHOLE,))
     meaning = _Meaning(choices)
     wanted = meaning.of((), *values)
+    met = tuple(meaning.met)
     if meaning.clashes:
-        return Merged(clashes=tuple(meaning.clashes))
+        return Merged(clashes=tuple(meaning.clashes), did=meaning.did, met=met)
     json = kind is SopsFormat.JSON
     texts = (base, ours, theirs)
     for made in _candidates(*(map(_with_last_commas, texts) if json else texts)):
         text = _LAST_COMMA.sub("\n", made) if json else made
         try:
             if _values(kind, text) == wanted and not _twice(kind, text):
-                return Merged(text.encode())
+                return Merged(text.encode(), met=met)
         except SecretFileError:
             continue
-    return Merged(clashes=(WHOLE,))
+    return Merged(clashes=(WHOLE,), met=met)
 
 
 def _twice(kind: SopsFormat, text: str) -> bool:
@@ -117,16 +132,24 @@ def _with_last_commas(text: str) -> str:
 
 
 def _candidates(base: str, ours: str, theirs: str) -> Iterator[str]:
-    """Yield the texts that a merge may come to: each clash of words either way.
+    """Yield the texts that a merge may come to: each clash either way.
 
-    By lines and words first, which keep the most; then by entries.
+    By lines and words first, which keep the most; then by entries, and by whole lines:
+    of a value that was chosen, no word is the other side's.
     """
-    for merge in (three.parts, blocks.parts):
+    for parts in (three.parts, blocks.parts, three.lines, three.either):
         ways = [
             (part,)
             if isinstance(part, str)
-            else tuple("".join(side) for side in (part.ours, part.theirs))
-            for part in merge(base, ours, theirs)
+            else tuple(
+                "".join(side)
+                for side in (
+                    part.ours,
+                    part.theirs,
+                    *[(*part.ours, *part.theirs)] * (parts is three.either),
+                )
+            )
+            for part in parts(base, ours, theirs)
         ]
         texts = map("".join, itertools.product(*ways))
         yield from itertools.islice(texts, _MOST_CANDIDATES)
@@ -141,6 +164,8 @@ class _Meaning:
     def __init__(self, choices: Choices) -> None:
         self.choices = choices
         self.clashes: list[str] = []
+        self.met: list[str] = []
+        self.did: dict[str, Did] = {}
 
     def of(self, at: tuple[str, ...], base: Any, ours: Any, theirs: Any) -> Any:
         if ours == theirs or theirs == base:
@@ -156,33 +181,109 @@ class _Meaning:
         return self._clash(at, ours, theirs)
 
     def _mapping(self, at: tuple[str, ...], *sides: dict[str, Any]) -> dict[str, Any]:
-        every = dict.fromkeys(key for side in sides[1:] for key in side)
-        found = {
-            key: self.of((*at, key), *(side.get(key, _MISSING) for side in sides))
-            for key in every
-        }
+        found: dict[str, Any] = {}
+        done: set[str] = set()
+        for old, new, ours in _renamed(*sides):
+            done |= {old, new}
+            found[new] = self._renaming(at, old, new, *sides, ours=ours)
+        for key in dict.fromkeys(key for side in sides[1:] for key in side):
+            if key not in done:
+                values = (side.get(key, _MISSING) for side in sides)
+                found[key] = self.of((*at, key), *values)
         return {k: v for k, v in found.items() if v is not _MISSING and v != {}}
+
+    def _renaming(
+        self,
+        at: tuple[str, ...],
+        old: str,
+        new: str,
+        *sides: dict[str, Any],
+        ours: bool,
+    ) -> Any:
+        """Return the value of a key that one side renamed and the other changed."""
+        base, mine, other = sides
+        values = (mine[new], other[old]) if ours else (mine[old], other[new])
+        place = (*at, new)
+        if all(isinstance(value, dict) for value in values):
+            return self.of(place, base[old], *values)
+        renamed = f"renamed {'/'.join((*at, old))} to it"
+        did = Did(ours=renamed) if ours else Did(theirs=renamed)
+        return self._clash(place, *values, did=did)
 
     def _list(
         self, at: tuple[str, ...], base: list[Any], ours: list[Any], theirs: list[Any]
     ) -> Any:
         sides = (base, ours, theirs)
-        tables = all(isinstance(one, dict) for side in sides for one in side)
-        if tables and len({len(side) for side in sides}) == 1:
-            rows = enumerate(zip(*sides, strict=True))
-            return [self.of((*at, str(n)), *row) for n, row in rows]
         known = {repr(one): one for side in sides for one in side}
         parts = three.sequences(*([repr(o) for o in s] for s in sides), close=True)
-        if any(isinstance(part, three.Conflict) for part in parts):
-            return self._clash(at, ours, theirs)
-        return [known[part] for part in parts if isinstance(part, str)]
+        made: list[Any] = []
+        for part in parts:
+            if isinstance(part, str):
+                made.append(known[part])
+                continue
+            rows = [[known[text] for text in side] for side in part]
+            if not _correspond(*rows):
+                return self._clash(at, ours, theirs)
+            for row in zip(*rows, strict=False):
+                made.append(self.of((*at, str(len(made))), *row))
+            added = [side[len(rows[0]) :] for side in rows[1:]]
+            made += added[0] if added[0] == added[1] else [*added[0], *added[1]]
+        return made
 
-    def _clash(self, at: tuple[str, ...], ours: Any, theirs: Any) -> Any:
+    def _clash(
+        self, at: tuple[str, ...], ours: Any, theirs: Any, *, did: Did | None = None
+    ) -> Any:
         name = "/".join(at)
+        self.met.append(name)
         chosen = self.choices.get(name)
         if chosen is None:
             self.clashes.append(name)
+        gone = Did(
+            *("deleted it" if v is _MISSING else "changed it" for v in (ours, theirs))
+        )
+        if did or gone != Did():
+            self.did[name] = did or gone
         return theirs if chosen == "theirs" else ours
+
+
+def _correspond(base: list[Any], ours: list[Any], theirs: list[Any]) -> bool:
+    """Return whether items are mappings of which each is at its place on all sides.
+
+    Sides may have added some at the end: then each of the others has kept a field.
+    """
+    if not all(isinstance(one, dict) for side in (base, ours, theirs) for one in side):
+        return False
+    if len(base) == len(ours) == len(theirs):
+        return True
+    return all(
+        len(side) >= len(base)
+        and all(
+            had.items() & has.items() if _scalar(had) and _scalar(has) else False
+            for had, has in zip(base, side, strict=False)
+        )
+        for side in (ours, theirs)
+    )
+
+
+def _scalar(table: dict[str, Any]) -> bool:
+    return all(isinstance(value, tuple) for value in table.values())
+
+
+def _renamed(
+    base: dict[str, Any], ours: dict[str, Any], theirs: dict[str, Any]
+) -> Iterator[tuple[str, str, bool]]:
+    """Yield (old key, new key, whether ours did it) of renamed keys.
+
+    Those whose value the other side changed: a choice by the old name would drop it.
+    """
+    for side, other in ((ours, theirs), (theirs, ours)):
+        fresh = [key for key in side if key not in base]
+        for old in base:
+            if old in side or other.get(old, base[old]) == base[old]:
+                continue
+            new = [key for key in fresh if side[key] == base[old] and key not in other]
+            if len(new) == 1:
+                yield old, new[0], side is ours
 
 
 def _values(kind: SopsFormat, text: str) -> dict[str, Any]:
@@ -208,6 +309,21 @@ def _values(kind: SopsFormat, text: str) -> dict[str, Any]:
             raise SecretFileError(f"{'/'.join(map(str, steps))} is there twice")
         node[name] = (leaf.value, bool(quote))
     return {str(key): _listed(value) for key, value in root.items()}
+
+
+def value_at(kind: SopsFormat, text: bytes, key: str) -> object:
+    """Return the value at a key path that a clash names; None if there is none.
+
+    Raises:
+        SecretFileError: the text cannot be read with certainty.
+    """
+    node: Any = _values(kind, text.decode(errors="replace"))
+    for step in key.split("/"):
+        if isinstance(node, list):
+            node = dict(enumerate(node)).get(int(step) if step.isdigit() else -1)
+        else:
+            node = node.get(step) if isinstance(node, dict) else None
+    return node
 
 
 def _listed(node: Any) -> Any:

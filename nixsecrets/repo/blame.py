@@ -1,12 +1,12 @@
 """Which commit introduced each line of a file in HEAD."""
 
-import datetime
 from collections.abc import Iterator
 from pathlib import Path
 
 from nixsecrets.errors import ProgramError
 from nixsecrets.frozen import NamedTuple
 from nixsecrets.repo.gitrun import run
+from nixsecrets.repo.sidelog import day
 
 _SECONDS = 20.0
 
@@ -49,7 +49,7 @@ def _origins(porcelain: str) -> Iterator[tuple[str, Origin]]:
     for line in porcelain.split("\n"):
         if line.startswith("\t"):
             who, what = head.get("author", ""), head.get("summary", "")
-            date = _day(head.get("author-time", ""))
+            date = day(head.get("author-time", ""))
             yield line[1:], Origin(head["commit"], who, date, what)
             head = {}
         elif not head:
@@ -57,12 +57,3 @@ def _origins(porcelain: str) -> Iterator[tuple[str, Origin]]:
         else:
             name, _, value = line.partition(" ")
             head[name] = value
-
-
-def _day(seconds: str) -> str:
-    """Return the date (UTC) of a Unix time; a commit may contain any number."""
-    try:
-        made = datetime.datetime.fromtimestamp(int(seconds), datetime.UTC)
-    except (ValueError, OverflowError, OSError):
-        return "no date"
-    return made.date().isoformat()

@@ -353,28 +353,30 @@ def merge_texts(
     mine: tuple[str, bytes],
     base: tuple[str, bytes],
     theirs: tuple[str, bytes],
+    *,
+    base_too: bool = False,
 ) -> bytes:
     """Merge two versions of a text, with conflict markers where both changed it.
 
     Each version is a label and its content; `folder` is a private folder in memory, in
-    which they are stored meanwhile.
+    which they are stored meanwhile; with `base_too` the markers show the base.
 
     Raises:
         ProgramError: git cannot merge them (they are not text).
     """
     sides = (mine, base, theirs)
     places = [folder / f"merge-{number}" for number in range(len(sides))]
-    labels = [word for label, _ in sides for word in ("-L", label)]
+    flags = ["--diff3"] if base_too else []
+    flags += [word for label, _ in sides for word in ("-L", label)]
     try:
         for place, (_, text) in zip(places, sides, strict=True):
             place.touch(mode=0o600)
             place.write_bytes(text)
-        result = run(("merge-file", "-p", *labels, *map(str, places)), folder)
+        result = run(("merge-file", "-p", *flags, *map(str, places)), folder)
     finally:
         for place in places:
             place.unlink(missing_ok=True)
     if result.returncode > _MOST_CONFLICTS:
-        raise ProgramError(
-            "both versions cannot be shown together", "they are not text"
-        )
+        what = "both versions cannot be shown together"
+        raise ProgramError(what, "they are not text")
     return result.stdout

@@ -381,9 +381,8 @@ def require_actual(world: World, path: str) -> Actual:
         case Damaged() if path in world.conflicts:
             raise SecretFileError(
                 f"{path}: {found.reason}",
-                f"nixsecrets resolve merges both sides; nixsecrets resolve --edit {word}"
-                " opens them as one text\nnixsecrets cat --side ours"
-                f" {word} and --side theirs print each",
+                f"nixsecrets resolve, or in an editor: nixsecrets resolve --edit {word}"
+                f"\nnixsecrets cat --side ours {word} and --side theirs print each",
             )
         case Actual():
             return found

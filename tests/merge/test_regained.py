@@ -9,28 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import copied, template
+from tests.cli.conftest import copied
 from tests.fleet import Fleet
 from tests.merge.branches import (
     Act,
     edited,
     in_order,
     key,
-    larger_fleet,
     parted,
     put,
     remove,
     rotate,
     several,
 )
-
-__all__ = ["template"]
-
-
-@pytest.fixture(scope="session")
-def larger(template: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Fleet:
-    """More files: each format of sops, several values in one."""
-    return larger_fleet(template, tmp_path_factory.mktemp("larger") / "fleet")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """`nixsecrets edit`: edit a secret in your editor."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -11,6 +10,7 @@ from nixsecrets.cli.desk import Desk, desk, keep_safe
 from nixsecrets.cli.options import Reach, RoadOptions, road_options
 from nixsecrets.cli.save import ChangedError
 from nixsecrets.cli.session import Session, keyring, unlock
+from nixsecrets.cli.typed import about_content, asked_after, line_of
 from nixsecrets.errors import (
     DeclinedError,
     NixsecretsError,
@@ -182,7 +182,7 @@ class Editing:
         )
         if way == "mine":
             return target, replace(draft, before=target.sha256)
-        if way == "both" or _asked_after(changed, "open both in the editor?"):
+        if way == "both" or asked_after(changed, "open both in the editor?"):
             return self._both(desk, draft, draft.text)
         raise changed
 
@@ -218,12 +218,12 @@ class Editing:
                 try:
                     return self._save(target, draft, text)
                 except ChangedError as changed:
-                    if not _asked_after(changed, "open both in the editor?"):
+                    if not asked_after(changed, "open both in the editor?"):
                         raise
                     target, draft = self._both(desk, draft, text)
                 except (SecretFileError, ApplyError) as error:
                     again = "edit it again?"
-                    if not (_about_content(error) and _asked_after(error, again)):
+                    if not (about_content(error) and asked_after(error, again)):
                         raise
                     line = self._line(target, text, error)
                     draft = replace(draft, text=text, line=line)
@@ -300,7 +300,7 @@ class Editing:
         return metadata.parse(target.name, world.repo.read(target.name)).format
 
     def _line(self, target: Target, text: bytes, error: NixsecretsError) -> int:
-        line = _line_of(error)
+        line = line_of(error)
         kind = self._format(self.session.world(only=target.name), target)
         from nixsecrets.files.sops import textfaults  # see `_save`
 
@@ -324,24 +324,6 @@ def _discard(session: Session, name: str | None, *, agreed: bool) -> None:
         rescue.drop(one)
 
 
-def _line_of(error: NixsecretsError) -> int:
-    """Return the line of the text that an error names, 0 if it names none."""
-    from nixsecrets.apply.apply import ApplyError  # see `_save`
-
-    errors = [f.error for f in error.failed] if isinstance(error, ApplyError) else []
-    lines = [e.line for e in (error, *errors) if isinstance(e, SecretFileError)]
-    return next((line for line in lines if line), 0)
-
-
-def _asked_after(error: NixsecretsError, question: str) -> bool:
-    """Report an error and ask whether to continue; False without a terminal."""
-    if not ui.has_terminal():
-        return False
-    ui.report_error(error)
-    error.hint = None  # reported already, should the error end the command
-    return ui.asked(question, default=True)
-
-
 def _ways_out(name: str) -> str:
     """Return the hint on what to do with a draft whose file has changed since."""
     resume = f"nixsecrets edit --resume {argument(name)}"
@@ -352,13 +334,3 @@ def _ways_out(name: str) -> str:
             f"nixsecrets edit --discard {argument(name)}: deletes your draft",
         ]
     )
-
-
-def _about_content(error: NixsecretsError) -> bool:
-    """Return whether an error is about the text, so that other text could be saved."""
-    from nixsecrets.apply.apply import ApplyError  # see `_save`
-
-    if isinstance(error, ApplyError):
-        errors: Sequence[NixsecretsError] = [f.error for f in error.failed]
-        return all(isinstance(one, SecretFileError) for one in errors)
-    return True

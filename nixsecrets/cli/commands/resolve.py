@@ -2,25 +2,41 @@
 
 import contextlib
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 import click
 
-from nixsecrets.cli import road, show, ui
+from nixsecrets.cli import mergeedit, road, show, ui
+from nixsecrets.cli.mergereport import Reporter
 from nixsecrets.cli.options import Reach, RoadOptions, road_options
 from nixsecrets.cli.session import Session, keyring, unlock
-from nixsecrets.errors import NixsecretsError, UsageError, argument
+from nixsecrets.errors import NixsecretsError, UsageError
 from nixsecrets.keys.unlock import once
 from nixsecrets.map.names import MAP_NAME
 from nixsecrets.merge import decide, trees
-from nixsecrets.merge.secrets import Clash
 from nixsecrets.merge.valuemerge import WHOLE
 from nixsecrets.repo import parted, private
 from nixsecrets.repo.git import Git
 
 PARTIAL = 1
 _LARGEST = 64 << 20
+
+
+class Asked(NamedTuple):
+    """What a person chose; `edited` are texts that they made of both versions."""
+
+    ours: tuple[str, ...]
+    theirs: tuple[str, ...]
+    last: bool
+    keep_map: bool
+    edited: Mapping[str, bytes] = MappingProxyType({})
+
+    def __repr__(self) -> str:
+        """Show the choices, no text."""
+        return f"Asked({self.ours}, {self.theirs})"
 
 
 @click.command("resolve")
@@ -42,6 +58,11 @@ _LARGEST = 64 << 20
     help="Look at the merge, rebase or cherry-pick that git just finished.",
 )
 @click.option(
+    "--edit",
+    metavar="FILE",
+    help="Open both versions of a file in your editor, as one text.",
+)
+@click.option(
     "--keep-map",
     is_flag=True,
     help="Take nixsecrets.toml as it lies there for the merged map.",
@@ -56,6 +77,7 @@ def command(
     theirs: tuple[str, ...],
     last: bool,
     keep_map: bool,
+    edit: str | None,
 ) -> int:
     """Finish a merge: values and readers of both sides, in every file they changed.
 
@@ -69,52 +91,97 @@ def command(
       nixsecrets resolve
       nixsecrets resolve --dry-run
       nixsecrets resolve --ours secrets/a.yaml#db/password --theirs secrets/b.age
+      nixsecrets resolve --edit secrets/a.yaml
       nixsecrets resolve --last
     """
     session = Session.open(start)
     git = session.repo.git
     if git is None:
         raise UsageError("resolve works on a merge of git, and there is no git here")
-    with session.writing(dry_run=options.dry_run):
-        commits = (
-            parted.finished(git) or parted.replayed(git)
-            if last
-            else parted.stopped(git)
+    asked = Asked(ours, theirs, last=last, keep_map=keep_map)
+    if edit is not None:
+        return _edited(session, git, options, asked, edit)
+    return _resolved(session, git, options, asked)
+
+
+def _resolved(session: Session, git: Git, options: RoadOptions, asked: Asked) -> int:
+    with (
+        session.writing(dry_run=options.dry_run),
+        _deciding(session, git, options, asked) as decider,
+    ):
+        return _walked(session, git, decider, options)
+
+
+def _edited(
+    session: Session, git: Git, options: RoadOptions, asked: Asked, path: str
+) -> int:
+    """Merge, with the text that a person makes of both versions of a file.
+
+    The repository is not locked while the editor is open.
+    """
+    with _deciding(session, git, options, asked) as decider:
+        work = mergeedit.both(decider, path)
+
+    def store(text: bytes) -> int:
+        edited = asked._replace(edited={path: text})
+        return _resolved(session, git, options, edited)
+
+    ring = keyring(options.identity)
+    return mergeedit.run(session, ring, work, store, dry_run=options.dry_run)
+
+
+@contextlib.contextmanager
+def _deciding(
+    session: Session, git: Git, options: RoadOptions, asked: Asked
+) -> Iterator[decide.Decider]:
+    commits = _commits(git, last=asked.last)
+    with (
+        git.reader(limit=_LARGEST) as read,
+        session.surveying() as begun,
+        private.private_folder(os.environ) as folder,
+    ):
+        sides = trees.three(git, session.repo, commits, read)
+        choices = _choices(asked.ours, asked.theirs, sides.changed())
+        if asked.keep_map:
+            map_text = begun.map.decode()
+        else:
+            merged = trees.merged_map(sides, choices.get(MAP_NAME, {}))
+            map_text = merged.text
+            trees.refuse_own_map(sides, begun.map, map_text, folder)
+            for entity in merged.removed if not asked.edited else ():
+                ui.say(f"{'.'.join(entity)}: removed, as one side did")
+        yield decide.Decider(
+            sides,
+            trees.world(session.repo, begun, map_text, sides),
+            decide.opener(keyring(options.identity), once(unlock), folder),
+            begun.unmerged,
+            choices,
+            allow_again=asked.keep_map,
+            edited=asked.edited,
         )
-        if commits is None:
+
+
+def _commits(git: Git, *, last: bool) -> parted.Commits:
+    """Return what is merged.
+
+    Raises:
+        NixsecretsError: git merges nothing, or HEAD is no merge.
+    """
+    if not last:
+        found = parted.stopped(git)
+        if found is None:
             raise NixsecretsError(
-                "HEAD is not a merge, rebase or cherry-pick that git just finished"
-                if last
-                else "git is not merging anything",
-                "nixsecrets status"
-                if last
-                else "nixsecrets resolve --last looks at"
-                " the merge that git just committed",
+                "git is not merging anything",
+                "nixsecrets resolve --last looks at the merge that git just committed",
             )
-        with git.reader(limit=_LARGEST) as read, session.surveying() as begun:
-            sides = trees.three(git, session.repo, commits, read)
-            choices = _choices(ours, theirs, sides.changed())
-            if keep_map:
-                map_text = begun.map.decode()
-            else:
-                merged = trees.merged_map(sides, choices.get(MAP_NAME, {}))
-                map_text = merged.text
-                for entity in merged.removed:
-                    ui.say(f"{'.'.join(entity)}: removed, as one side did")
-            world = trees.world(session.repo, begun, map_text, sides)
-            with contextlib.ExitStack() as stack:
-                folder = stack.enter_context(private.private_folder(os.environ))
-                opened = decide.opener(keyring(options.identity), once(unlock), folder)
-                decider = decide.Decider(
-                    sides,
-                    world,
-                    opened,
-                    begun.unmerged,
-                    choices,
-                    allow_again=keep_map,
-                )
-                merge = decider.decided()
-            return _walked(session, git, merge, options)
+        return found
+    found = parted.finished(git) or parted.replayed(git)
+    if found is None:
+        raise NixsecretsError(
+            "HEAD is not a merge, rebase or cherry-pick that git just finished",
+            "nixsecrets status",
+        )
+    return found
 
 
 def _choices(
@@ -149,8 +216,9 @@ def _named(choice: str, changed: Collection[str]) -> tuple[str, str]:
 
 
 def _walked(
-    session: Session, git: Git, merge: decide.Merge, options: RoadOptions
+    session: Session, git: Git, decider: decide.Decider, options: RoadOptions
 ) -> int:
+    merge = decider.decided()
     code = road.walk(
         session,
         merge.world,
@@ -163,8 +231,9 @@ def _walked(
     )
     if not options.dry_run:
         _stage(git, session.repo.root, merge)
+    reporter = Reporter(decider, [*merge.clashes])
     for path, clash in merge.clashes.items():
-        _report(path, clash)
+        reporter.report(path, clash)
     for path, error in merge.closed.items():
         ui.report_error(NixsecretsError(f"{show.path_text(path)}: {error.message}"))
     return PARTIAL if merge.clashes or merge.closed else code
@@ -182,20 +251,3 @@ def _stage(git: Git, root: Path, merge: decide.Merge) -> None:
 def _public(merge: decide.Merge) -> list[str]:
     names = [MAP_NAME, *merge.world.texts]
     return list(dict.fromkeys(names))
-
-
-def _report(path: str, clash: Clash) -> None:
-    word = argument(path)
-    for key in clash.keys:
-        name = word if key == WHOLE else f"{word}#{argument(key)}"
-        what = (
-            show.path_text(path) if key == WHOLE else f"{show.path_text(path)}: {key}"
-        )
-        ui.report_error(
-            NixsecretsError(
-                f"{what}: {clash.reason}",
-                f"nixsecrets resolve --ours {name}\n"
-                f"nixsecrets resolve --theirs {name}\n"
-                f"nixsecrets edit {word}  (both versions in the editor)",
-            )
-        )
