@@ -7,12 +7,13 @@ to be encrypted.  This does not authenticate a file: anyone with the public keys
 write one without faults.
 """
 
+import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from nixsecrets.errors import SecretFileError, TooLargeError
 from nixsecrets.files.age import header, shape
-from nixsecrets.files.kind import looks_like_age, looks_secret
+from nixsecrets.files.kind import format_for, looks_like_age, looks_secret
 from nixsecrets.files.sops import metadata, token
 from nixsecrets.files.sops.comments import Comment, comments
 from nixsecrets.files.sops.engine import types
@@ -352,3 +353,20 @@ def _by_default(path: str, left: Sequence[Leaf]) -> Iterator[Finding]:
         more = f" and {len(found) - 1} more" if len(found) > 1 else ""
         message = f"{_name(found[0])}{more} is in plaintext: its key ends in {suffix}"
         yield Finding(path, Code.DEFAULT_SUFFIX, message, found[0].line)
+
+
+def decrypted_from(old: str, secret: bytes, path: str, text: bytes) -> bool:
+    """Return whether a text has every key of a sops file that another path was.
+
+    For an age file, whose text has no keys, the name decides.
+    """
+    if looks_like_age(secret):
+        return posixpath.basename(old).removesuffix(".age") == posixpath.basename(path)
+    try:
+        had, has = (
+            {leaf.path for leaf in leaves(format_for(name), data, plaintext=plain)}
+            for name, data, plain in ((old, secret, False), (path, text, True))
+        )
+    except SecretFileError:
+        return False
+    return bool(had) and had <= has

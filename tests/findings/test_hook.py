@@ -207,6 +207,8 @@ def test_what_was_a_secret_stays_one_where_plaintext_is_allowed(guarded: Fleet) 
     guarded.git("mv", "k8s/prod.yaml", "k8s/prod/prod.yaml")
     guarded.write("k8s/prod/prod.yaml", K8S)
     assert stopped(attempt(guarded, "commit", "-am", "x"), "NS001  k8s/prod/prod.yaml")
+    guarded.git("mv", "k8s/prod/prod.yaml", "k8s/other.yaml")  # another name, too
+    assert stopped(attempt(guarded, "commit", "-am", "x"), "NS001  k8s/other.yaml")
 
 
 def test_one_value_in_plaintext_is_found_with_its_line(guarded: Fleet) -> None:

@@ -149,9 +149,21 @@ class Judge:
         """
         name = posixpath.basename(blob.path)
         old = [*before.get(blob.path, ()), *before.get(name, ())]
-        return any(
+        if any(
             looks_secret(one.path, data)
             for one, data in zip(old, self.tree.read(old), strict=True)
+        ):
+            return True
+        moved = [] if blob.path in before else [*before.get("", ())]
+        if not moved:
+            return False
+        from nixsecrets.files.faults import decrypted_from  # for deleted files alone
+
+        now = [*self.tree.read([blob])]
+        return any(
+            looks_secret(one.path, data)
+            and decrypted_from(one.path, data, blob.path, now[0])
+            for one, data in zip(moved, self.tree.read(moved), strict=True)
         )
 
     def _link(self, blob: Blob, data: bytes, claim: Claim) -> Iterator[Finding]:
@@ -213,7 +225,10 @@ class Judge:
 
 
 _Before = Mapping[str, Sequence[Blob]]
-"""Earlier blobs: of changed files by their old path, of deleted ones by their name."""
+"""Earlier blobs: of changed files by their old path, of deleted ones by their name.
+
+All deleted ones are at "", too.
+"""
 
 
 def _by(claim: Claim, one: Finding) -> Finding:
@@ -235,6 +250,7 @@ def _before(changed: Iterable[Change], deleted: Iterable[Blob]) -> _Before:
     for blob in deleted:
         if blob.regular:
             found.setdefault(posixpath.basename(blob.path), []).append(blob)
+            found.setdefault("", []).append(blob)
     return found
 
 
