@@ -251,7 +251,7 @@ def _start(
 
 def _refuse_existing(repo: Repo) -> None:
     """Raise NixsecretsError if a new map would overwrite or hide existing files."""
-    there = [name for name in ELSEWHERE if _in_use(repo.root / name)]
+    there = [name for name in ELSEWHERE if _in_use(repo, name)]
     there += encrypted_files(repo)[:3]
     if there:
         names = ", ".join(quoted(n) for n in there)
@@ -261,14 +261,15 @@ def _refuse_existing(repo: Repo) -> None:
         )
 
 
-def _in_use(path: Path) -> bool:
+def _in_use(repo: Repo, name: str) -> bool:
     """Return whether a configuration is there, which a new map would hide or replace.
 
     A `secrets.nix` beside the map is mostly a NixOS module.
     """
-    if path.name == path.parent.name + ".nix" or not path.is_file():
-        return os.path.lexists(path)
-    return path.suffix != ".nix" or b"publicKeys" in path.read_bytes()
+    place = repo.root / name
+    if name == "secrets.nix" and place.is_file():
+        return b"publicKeys" in repo.read(name)
+    return os.path.lexists(place)
 
 
 def _user_name() -> str:
