@@ -113,6 +113,9 @@ def test_access_that_comes_back_is_reported_and_asked_about(
     assert "nixsecrets: hint: agree with --allow-retired\n" in done.stderr
     assert changed(ready, before) == set()
     ready.ok(*given, "--allow-retired")
+    if way is merged_with_the_old_tree:
+        assert "NS009" in ready.run("check").stdout  # of the merge that HEAD still is
+        ready.commit("it stays")
     ready.ok("check")  # agreed to, in this clone
     assert "removed" not in ready.run("status").stdout
     write_secret(ready, "secrets/dns.age", "and again")
