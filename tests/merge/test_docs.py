@@ -42,6 +42,13 @@ def other_key(name: str, seed: str) -> Act:
     return rotated
 
 
+def author(name: str, day: int) -> dict[str, str]:
+    """Return what makes git write that somebody committed in November 2026."""
+    date = f"2026-11-{day}T12:00:00Z"
+    dates = {"GIT_AUTHOR_DATE": date, "GIT_COMMITTER_DATE": date}
+    return {**dates, "GIT_AUTHOR_NAME": name}
+
+
 class Team:
     """Alice's clone and Bob's, of one repository on a server."""
 
@@ -53,7 +60,9 @@ class Team:
         bob = folder / "bob"
         self.alice.git("clone", "-q", str(hub), str(bob))
         kit.approve_keys(bob, self.alice.env)
-        self.bob = dataclasses.replace(self.alice, root=bob)
+        theirs = self.alice.env | author("Bob", 28)
+        self.alice.env |= author("Alice", 30)
+        self.bob = dataclasses.replace(self.alice, root=bob, env=theirs)
         self.alice.env["GIT_EDITOR"] = "true"
         self.reader = Reader(self.alice.root, self.alice.env, folder, folder)
 
@@ -122,7 +131,8 @@ def test_both_changed_one_value(team: Team) -> None:
     done = team.alice.run("resolve", "--yes")
     assert done.returncode == 1
     assert done.stderr.endswith(CONFLICT)
-    team.sh(CONFLICT.splitlines()[1].removeprefix("nixsecrets: hint: "))
+    (ours,) = [line for line in CONFLICT.splitlines() if "--ours" in line]
+    team.sh(ours.removeprefix("nixsecrets: hint: "))
     assert team.alice.ok("cat", DB) == MERGED
     team.alice.commit("merged")
     team.in_order()
