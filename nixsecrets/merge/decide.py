@@ -117,6 +117,8 @@ class Decider:
             found = self.lineage.versions(path)
             if not any(isinstance(one, Version) for one in found):
                 continue
+            if self.world.policy.winning(path) is None:
+                continue  # no rule says whose it is: git's, as any other file
             chosen -= {path}
             who = self.lineage.settled(path, found)
             gone |= who.gone

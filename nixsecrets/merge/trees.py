@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from nixsecrets.errors import MapError
+from nixsecrets.errors import MapError, NixsecretsError, argument, path_text
 from nixsecrets.files.kind import backend_of
 from nixsecrets.frozen import field, frozen, replace
 from nixsecrets.map.load import decode, load
@@ -124,6 +124,23 @@ def merged_map(sides: Three, choices: Mapping[str, str]) -> mapmerge.Merged:
     if found.clashes:
         raise _clash(found.clashes, sides.commits)
     return found
+
+
+def refuse_links(sides: Three, repo: Repo) -> None:
+    """Refuse to merge where a branch put a link: writing would follow it.
+
+    Raises:
+        NixsecretsError: a path that a side changed is a link on the disk and a file on
+            our side.
+    """
+    for path in sides.changed():
+        place = repo.root / path
+        if sides.ours.oid(path) is not None and place.is_symlink():
+            raise NixsecretsError(
+                f"{path_text(path)}: {sides.commits.names.theirs} made it a link",
+                f"git checkout HEAD -- {argument(path)} keeps ours; then nixsecrets"
+                " resolve",
+            )
 
 
 def refuse_own_map(sides: Three, present: bytes, merged: str, folder: Path) -> None:

@@ -141,6 +141,7 @@ def _deciding(
         private.private_folder(os.environ) as folder,
     ):
         sides = trees.three(git, session.repo, commits, read)
+        trees.refuse_links(sides, session.repo)
         choices = _choices(asked.ours, asked.theirs, sides.changed())
         if asked.keep_map:
             map_text = begun.map.decode()
