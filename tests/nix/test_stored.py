@@ -164,6 +164,16 @@ def test_a_file_in_a_submodule_is_there_with_submodules_alone(
         " ?submodules=1 to the flake's reference"
     ]
     assert len(messages(ready)) == 1
+    ready.env |= {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "protocol.file.allow",
+        "GIT_CONFIG_VALUE_0": "always",
+    }
+    ready.git("commit", "-qm", "x")
+    assert checked(ready, f"git+file://{ready.root}?submodules=1") == [
+        "sub/wifi.age  NS011 its recipients are unknown: nixsecrets.lock does not"
+        " record its recipients"
+    ]
 
 
 def test_a_source_filter_that_leaves_the_file_out_is_an_error(
