@@ -101,6 +101,7 @@ class Code(StrEnum):
     DECLARED_CASE = "NS093"
     CASE_TWINS = "NS088"
     DECLARED_ONLY_HERE = "NS089"
+    INPUT_VERSION = "NS087"
 
     @property
     def severity(self) -> Severity:
@@ -877,7 +878,8 @@ CATALOGUE: Mapping[Code, Kind] = {
         " (`./secrets/x.age`), or change the filter.\n\nThe same holds for a file in a"
         " submodule (name the flake with `?submodules=1`), and for one that git stores"
         " through a filter: Nix gets the pointer of git-lfs or the ciphertext of"
-        " git-crypt. An encrypted file needs neither.",
+        " git-crypt. An encrypted file needs neither. A file that a flake input lacks"
+        " was added after the commit that flake.lock names, if it exists at all.",
     ),
     Code.DECLARED_LINK: Kind(
         "declared-link",
@@ -901,6 +903,16 @@ CATALOGUE: Mapping[Code, Kind] = {
         _W,
         "On a file system that ignores case (the default of macOS), only one of them"
         " exists after a checkout. Rename one: `nixsecrets mv`.",
+    ),
+    Code.INPUT_VERSION: Kind(
+        "input-version",
+        "the flake has another version of the secrets' repository",
+        _W,
+        "The secrets are in a repository of their own, an input of the flake, and its"
+        " flake.lock names a commit in which the file differs from the one here. The"
+        " verdict is on that file, which the machine gets. After a commit to the"
+        " secrets, run `nix flake update NAME` in the flake (before Nix 2.19: `nix"
+        " flake lock --update-input NAME`) and commit flake.lock.",
     ),
     Code.DECLARED_ONLY_HERE: Kind(
         "declared-only-here",

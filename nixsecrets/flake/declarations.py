@@ -11,7 +11,8 @@ class Source(NamedTuple):
 
     `flake` and `file` are both None if declarations are not asked for.  `hosts`
     restricts them to some configurations; `jobs` is the number of parallel
-    evaluations; `save` is a file to write them to.
+    evaluations; `save` is a file to write them to; `secrets` is the folder of the map
+    if that is in another repository.
     """
 
     flake: str | None
@@ -19,6 +20,7 @@ class Source(NamedTuple):
     hosts: tuple[str, ...] = ()
     jobs: int = 1
     save: Path | None = None
+    secrets: Path | None = None
 
     @property
     def asked(self) -> bool:
@@ -34,6 +36,11 @@ class Source(NamedTuple):
         if not self.asked and (self.hosts or self.save):
             raise UsageError(
                 "--host and --save apply to the declarations of a flake", "add --flake"
+            )
+        if not self.asked and self.secrets:
+            raise UsageError(
+                "--secrets applies to the declarations of a flake",
+                "add --flake, or name the folder with -C",
             )
         if self.file is not None and self.save is not None:
             raise UsageError(

@@ -36,6 +36,8 @@ class Secret:
     - `copy`: the path within the copy in the store that the option names, if `file` is
       None: empty for a copy of the file alone.
     - `elsewhere`: where a file outside of this repository is.
+    - `of_input`: the file in the store, if a flake input has it: the input's name, its
+      folder in the store, and the path below that.
     - `error`: what is wrong with the declaration itself.
     - `key`, `format`, `needed_for_users`: the options of that name.
     """
@@ -48,6 +50,7 @@ class Secret:
     link: bool = False
     copy: str | None = None
     elsewhere: str | None = None
+    of_input: tuple[str, str, str] | None = None
     error: str | None = None
     key: str | None = None
     format: str | None = None

@@ -98,7 +98,12 @@ let
     else if below root path then
       { file = rest root path; } // state
     else if length from > 0 then
-      { file = rest (builtins.head from).place path; input = (builtins.head from).name; } // state
+      {
+        file = rest (builtins.head from).place path;
+        input = (builtins.head from).name;
+        source = builtins.unsafeDiscardStringContext (builtins.head from).place;
+      }
+      // state
     else if below builtins.storeDir path then
       { copy = inCopy (rest builtins.storeDir path); } // state
     else

@@ -36,8 +36,13 @@ VERSION = 1
 _OLDEST_HINT = "write it with `nixsecrets check --flake . --save FILE`"
 
 
-def parse(text: str, filename: str) -> tuple[Configuration, ...]:
+def parse(
+    text: str, filename: str, *, with_inputs: bool = False
+) -> tuple[Configuration, ...]:
     """Parse the JSON text of an inventory; `filename` is for errors.
+
+    `with_inputs`: keep where the files of inputs are on this machine, for an inventory
+    that Nix has just written here; nobody else may name a file to read.
 
     Raises:
         NixsecretsError: it is not an inventory, or has another version.
@@ -46,7 +51,7 @@ def parse(text: str, filename: str) -> tuple[Configuration, ...]:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise NixsecretsError(f"{filename}: is not JSON", _OLDEST_HINT) from error
-    reader = _Reader(filename)
+    reader = _Reader(filename, with_inputs=with_inputs)
     if not isinstance(value, dict) or value.get("nixsecrets_declared") != VERSION:
         raise reader.wrong(f'has no "nixsecrets_declared": {VERSION}')
     return tuple(reader.configuration(one) for one in reader.items(value, "hosts"))
@@ -65,8 +70,9 @@ _LONE = re.compile("[\ud800-\udfff]")
 class _Reader:
     """Reads the parts of an inventory; wrong types raise, unknown keys are ignored."""
 
-    def __init__(self, filename: str) -> None:
+    def __init__(self, filename: str, *, with_inputs: bool) -> None:
         self.filename = filename
+        self.with_inputs = with_inputs
 
     def wrong(self, what: str) -> NixsecretsError:
         return NixsecretsError(f"{self.filename}: {what}", _OLDEST_HINT)
@@ -196,6 +202,7 @@ class _Reader:
                 link=one.get("link") is True,
                 copy=self.text(one, "copy"),
                 elsewhere=self.elsewhere(one),
+                of_input=self.of_input(one) if self.with_inputs else None,
                 error=self.text(one, "error"),
                 key=self.text(one, "key"),
                 format=self.text(one, "format"),
@@ -203,10 +210,15 @@ class _Reader:
                 installed=self.installed(one),
             )
 
+    def of_input(self, value: Mapping[str, Any]) -> tuple[str, str, str] | None:
+        name, source = self.text(value, "input"), self.raw(value, "source")
+        path = self.path(value, "file")
+        return (name, source, path) if name and source and path else None
+
     def elsewhere(self, value: Mapping[str, Any]) -> str | None:
         of_input = self.text(value, "input")
         if of_input is not None:
-            return f"the input {of_input}"
+            return "the flake" if of_input == "self" else f"the input {of_input}"
         if value.get("built") is True:
             return "a file that Nix builds"
         outside = self.text(value, "outside")

@@ -17,7 +17,7 @@ from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, urlencode, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 from nixsecrets.errors import NixsecretsError, ProgramError, quoted
 from nixsecrets.frozen import NamedTuple
@@ -63,12 +63,14 @@ class Flake:
     """A flake, ready to be evaluated.
 
     `reference` is the argument of `builtins.getFlake`; `pure`: Nix accepts it without
-    --impure; `folder` is the flake's folder below the top of its source.
+    --impure; `folder` is the flake's folder below the top of its source; `top` is the
+    top of its git repository, if that is on this machine.
     """
 
     reference: str
     pure: bool
     folder: str = ""
+    top: Path | None = None
 
 
 def resolve(reference: str, cwd: Path) -> Flake:
@@ -93,8 +95,13 @@ def resolve(reference: str, cwd: Path) -> Flake:
     folder = (parse_qs(urlsplit(resolved).query).get("dir") or [""])[0]
     copy = _locked_copy(metadata, folder)
     if copy is not None and (not folder or _supports_dir(copy, cwd)):
-        return Flake(copy, pure=True, folder=folder)
-    return Flake(resolved, pure=False, folder=folder)
+        return Flake(copy, pure=True, folder=folder, top=_top(resolved))
+    return Flake(resolved, pure=False, folder=folder, top=_top(resolved))
+
+
+def _top(resolved: str) -> Path | None:
+    url = urlsplit(resolved)
+    return Path(unquote(url.path)) if url.scheme == "git+file" else None
 
 
 def _locked_copy(metadata: Mapping[str, Any], folder: str) -> str | None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from nixsecrets.errors import NixsecretsError, UsageError, printable, quoted
 from nixsecrets.flake import nix
@@ -21,9 +22,12 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 
 
 def configurations(
-    source: Source, start: Path, progress: Progress
+    source: Source, world: World, start: Path, progress: Progress
 ) -> tuple[Configuration, ...]:
     """Return the configurations of a source, those of `source.hosts` if it names any.
+
+    Of a flake in another repository than the world's, no file is one of the map by its
+    path: it is by its content, or because an input has it.
 
     Raises:
         NixsecretsError: the flake or the file cannot be read.
@@ -33,7 +37,7 @@ def configurations(
         found = _from_file(source.file)
         _require_known(source.hosts, {one.name for one in found})
         return tuple(o for o in found if not source.hosts or o.name in source.hosts)
-    return _from_flake(source, start, progress)
+    return _from_flake(source, world, start, progress)
 
 
 def _from_file(file: Path) -> tuple[Configuration, ...]:
@@ -51,7 +55,7 @@ def _from_file(file: Path) -> tuple[Configuration, ...]:
 
 
 def _from_flake(
-    source: Source, start: Path, progress: Progress
+    source: Source, world: World, start: Path, progress: Progress
 ) -> tuple[Configuration, ...]:
     with progress("asking nix for the configurations", 1):
         flake = nix.resolve(source.flake or ".", start)
@@ -60,10 +64,32 @@ def _from_flake(
     asked = [one for one in every if not source.hosts or one.name in source.hosts]
     with progress("evaluating", len(asked)) as tick:
         declared = nix.declare(flake, asked, start, jobs=source.jobs, tick=tick)
+    foreign = _is_foreign(flake, source, world)
+    if foreign:
+        _own_files(declared)
     text = inventory(declared)
     if source.save is not None:
         source.save.write_text(text, encoding="utf-8")
-    return parse(text, "the flake")
+    return parse(text, "the flake", with_inputs=foreign)
+
+
+def _is_foreign(flake: nix.Flake, source: Source, world: World) -> bool:
+    """Return whether the flake is in another repository than the map."""
+    if flake.top is None or world.repo.git is None:
+        return source.secrets is not None
+    return not world.repo.root.resolve().is_relative_to(flake.top.resolve()) or (
+        world.repo.git.top.resolve() != flake.top.resolve()
+    )
+
+
+def _own_files(declared: list[dict[str, Any]]) -> None:
+    """Mark the files of the flake's own repository as those of an input are."""
+    for configuration in declared:
+        for part in configuration.get("parts") or []:
+            for side in (part.get("age"), part.get("sops")):
+                for secret in (side or {}).get("secrets") or []:
+                    if "file" in secret:
+                        secret.setdefault("input", "self")
 
 
 def _require_known(hosts: Sequence[str], known: set[str]) -> None:
@@ -77,7 +103,7 @@ def _require_known(hosts: Sequence[str], known: set[str]) -> None:
 
 def report(world: World, source: Source, start: Path, *, progress: Progress) -> Report:
     """Return the verdict on every declared secret, and findings."""
-    found = configurations(source, start, progress)
+    found = configurations(source, world, start, progress)
     place = place_of(world)
     seen = gather(world, found, place)
     return judge(world, found, seen, place, whole=not source.hosts)
@@ -106,7 +132,8 @@ def sides(
     Raises:
         NixsecretsError: a configuration does not evaluate.
     """
-    found, place = configurations(source, start, progress), place_of(world)
+    found = configurations(source, world, start, progress)
+    place = place_of(world)
     for one in found:
         if one.error is not None:
             raise NixsecretsError(f"{one.name} does not evaluate: {one.error}")

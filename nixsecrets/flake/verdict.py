@@ -135,6 +135,7 @@ class _Judge:
                 path = self.place.path_of(secret)
                 problem = self.problem(secret, part, owner, keys, path, formats)
                 self.row(configuration, part, secret, path, problem, keys.problem)
+                self.version(who, secret, path)
                 problems.append(problem)
             if owner.found is not None:
                 needed = not keys.gnupg or keys.problem in problems
@@ -142,6 +143,18 @@ class _Judge:
                     who, keys, part.persistent, needed=needed
                 )
         self.findings += install_findings(who, part)
+
+    def look(self, secret: Secret, path: str) -> Seen:
+        return self.seen[self.place.other_version(secret) or path]
+
+    def version(self, who: str, secret: Secret, path: str | None) -> None:
+        """Add a finding if the flake has another version of the file."""
+        if path is not None and secret.of_input and self.place.other_version(secret):
+            message = (
+                f"{who} declares {secret.option} from another version of it; in the"
+                f" flake: nix flake update {argument(secret.of_input[0])}"
+            )
+            self.findings.append(Finding(path, Code.INPUT_VERSION, message))
 
     def row(
         self,
@@ -183,7 +196,7 @@ class _Judge:
         misuse = None
         if secret.framework == "sops" and path is not None:
             before = formats.setdefault(path, secret.format or "yaml")
-            misuse = use_problem(secret, self.seen[path], before)
+            misuse = use_problem(secret, self.look(secret, path), before)
         return misuse or install_problem(secret, secret.framework, part) or opening
 
     def opening(
@@ -200,10 +213,16 @@ class _Judge:
                 return stored_problem(secret, Stored(), None) or OK
             if secret.copy and secret.exists is False:
                 return Code.DECLARED_LEFT_OUT, _left_out(secret.copy)
+            if secret.elsewhere and secret.exists is False:
+                message = f"{secret.elsewhere} has no such file: add it there"
+                if secret.elsewhere.startswith("the input "):
+                    message = f"{message}, then nix flake update"
+                return Code.DECLARED_LEFT_OUT, message
             return f"{ELSEWHERE}: {secret.elsewhere or 'no file of the map'}"
-        if wrong := _file_problem(secret, self.seen[path]):
+        seen = self.look(secret, path)
+        if wrong := _file_problem(secret, seen):
             return wrong
-        found = self.seen[path].found
+        found = seen.found
         if not isinstance(found, Actual):  # `_file_problem` has returned already
             return OK
         return self.reader_problem(found, owner, keys)

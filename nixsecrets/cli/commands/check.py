@@ -45,6 +45,12 @@ _DECLARED = (
         metavar="FILE",
         help="Write the flake's declarations to FILE.",
     ),
+    click.option(
+        "--secrets",
+        type=click.Path(path_type=Path, file_okay=False),
+        metavar="DIR",
+        help="The folder of the map, if it is not in the flake's repository.",
+    ),
 )
 
 
@@ -72,13 +78,14 @@ def command(
       nixsecrets check
       nixsecrets check --flake                      # every host of this flake
       nixsecrets check --flake --host brunnen
+      nixsecrets check --flake . --secrets ../secrets
       nixsecrets check --flake . --save declared.json
       nixsecrets check --declared declared.json     # elsewhere, without nix
       nixsecrets check --json | jq .problems
       nixsecrets check --format sarif > nixsecrets.sarif
     """
     source.check()
-    session = Session.open(start)
+    session = Session.open(start / (source.secrets or ""))
     with session.surveying(compare="sops") as begun:
         from nixsecrets.cli.report import check  # during the survey, as all below
         from nixsecrets.plan.recall import comparing, recalling
