@@ -134,7 +134,9 @@ class Decider:
                 clashes[path] = result
                 result = _kept(found)
             if path in clashes or path in closed:
-                who = self._as_ours(found)
+                # the readers of an age file may be unknown: those of the map then
+                kept = self._as_ours(found)
+                who = kept if kept.target else who
             else:
                 settled_paths.append(path)
             step = self._step(path, result, who)
