@@ -79,10 +79,13 @@ def _require_something(old: Old, foreign: Sequence[SopsRule]) -> None:
     if not old.sops or len(foreign) < len(old.sops) or old.rules is not None:
         return
     reasons = dict.fromkeys(f"  line {r.rule.line}: {r.foreign}" for r in foreign)
+    hint = (
+        "nixsecrets manages age recipients in one key group; switch the readers first"
+    )
+    if foreign[0].rule.fault:
+        hint = "correct the expression (it is not a glob), or remove the rule"
     raise NixsecretsError(
-        "\n".join([f"{old.config}: no rule of it can be adopted", *reasons]),
-        "nixsecrets manages age recipients in one key group; switch the readers to age"
-        " keys first",
+        "\n".join([f"{old.config}: no rule of it can be adopted", *reasons]), hint
     )
 
 

@@ -14,6 +14,7 @@ from nixsecrets.flake.declared import Configuration, Secret
 from nixsecrets.flake.stored import Stored, stored
 from nixsecrets.generated.lock import Lock
 from nixsecrets.keys.forms import Backend
+from nixsecrets.untrusted import inputs
 from nixsecrets.world.world import (
     LOCK_NAME,
     MAP_NAME,
@@ -112,9 +113,9 @@ def _look_at_input(world: World, secret: Secret, place: Place, there: str) -> Se
     """Read a file of an input, with the lock that the input has."""
     path, (_, source, _) = place.path_of(secret) or "", secret.of_input or ("", "", "")
     lock_file = Path(source, place.below_top, LOCK_NAME)
-    text = lock_file.read_text("utf-8", "replace") if lock_file.is_file() else ""
+    text = inputs.read_text(lock_file, errors="replace") if lock_file.is_file() else ""
     lock = Lock.parse(text, LOCK_NAME, lambda: known_keys(world.map))
-    data = Path(there).read_bytes()
+    data = inputs.read(there)
     return _seen(path, examine(path, data, world.book, lock), Stored(), data)
 
 

@@ -184,4 +184,9 @@ def test_init_says_which_rule_sops_cannot_compile(tmp_path: Path, name: str) -> 
     kit.git_repo(fleet.root, fleet.env)
     done = fleet.run("init", "--yes")
     assert done.returncode == 1
-    assert done.stderr.startswith("nixsecrets: error: .sops.yaml:2: path_regex: ")
+    assert done.stderr.startswith(
+        "nixsecrets: error: .sops.yaml: no rule of it can be adopted\n"
+        "  line 2: sops cannot compile its path_regex: "
+    )
+    hint = "nixsecrets: hint: correct the expression (it is not a glob), or remove"
+    assert hint in done.stderr

@@ -5,6 +5,7 @@ Alice has her own clone; her colleague Bob works on the branch `hosts`.
 
 import dataclasses
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,8 @@ class Team:
         self.bob.commit("bob")
         self.bob.git("push", "-q", "origin", "hosts")
         self.alice.git("fetch", "-q", "origin", "hosts:hosts")
+        # written in the same second, `lastmodified` stays, and git merges by itself
+        time.sleep(1.1)
         alice(self.alice)
         self.alice.commit("alice")
 
